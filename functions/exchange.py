@@ -1,0 +1,109 @@
+"""CSR in, presigned URL out: the bootstrap certificate exchange, and whatever no route takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, cast
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from firstboot.authentication import authenticate
+from firstboot.aws import clients
+from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.kms import KmsKey
+from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.store import S3CertificateStore
+from firstboot.edge import certificates, web
+from firstboot.enrollment import enroll
+from firstboot.issuance import Issued
+from firstboot.pki import chain
+from firstboot.pki.profile import Issuer
+from firstboot.settings import ExchangeSettings
+
+logger = Logger(service="exchange")
+metrics = Metrics(namespace="Firstboot", service="exchange")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the handlers work with, made once a process."""
+
+    fleet: FleetSource
+    issuer: Issuer
+    registry: DynamoRegistry
+    store: S3CertificateStore
+    mqtt: certificates.Mqtt
+
+
+@cache
+def parts() -> Parts:
+    """The parts, wired as the environment says."""
+    settings = ExchangeSettings.read()
+    ca = chain.parse(settings.ca_certificate)
+    key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
+    return Parts(
+        fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
+        issuer=Issuer(ca, key),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        store=S3CertificateStore(clients.s3(), settings.bucket),
+        mqtt=certificates.Mqtt(settings.mqtt_host, int(settings.mqtt_port)),
+    )
+
+
+def clock() -> datetime:
+    """The time, for whoever must be told it."""
+    return datetime.now(UTC)
+
+
+api = web.Api(logger, metrics, clock)
+
+
+@api.app.post("/v1/certificates")
+def exchange() -> Response[str]:
+    """Certify the key in the CSR for the device its bootstrap certificate names."""
+    now, made, event = clock(), parts(), api.event
+    leaf = web.client_certificate(event)
+    body = certificates.parse(
+        event.body,
+        event.headers.get("content-type", ""),
+        event.query_string_parameters,
+        encoded=bool(event.is_base64_encoded),
+    )
+    enrolled = enroll(
+        leaf, body.request, made.fleet.current(now), made.issuer, made.registry, made.store, now
+    )
+    logger.append_keys(deviceId=enrolled.device_id)
+    if not isinstance(enrolled.outcome, Issued):
+        metrics.add_metric("CertificateDelayed", MetricUnit.Count, 1)
+        return web.wait(certificates.claimed(enrolled), now)
+    logger.info("certificate issued", extra={"serial": enrolled.outcome.record.serial})
+    metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
+    answer = certificates.issued(enrolled, enrolled.outcome, body.deliver, made.mqtt, made.store, now)
+    return web.answer(201, answer, now)
+
+
+@api.app.post("/v1/certificates/commit")
+def commit() -> Response[str]:
+    """Log in with the new certificate; that makes it the active one."""
+    now, made = clock(), parts()
+    identity = authenticate(web.client_certificate(api.event), made.issuer.certificate, made.registry, now)
+    return web.answer(200, certificates.committed(identity), now)
+
+
+@api.app.get("/healthz")
+def healthz() -> Response[str]:
+    """The gateway reaches a Lambda; no proof needed, nothing else said."""
+    return web.answer(200, {"status": "ok"}, clock())
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def http(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for API Gateway."""
+    return api.resolve(event, context)

@@ -1,0 +1,1 @@
+"""Credentials for devices, from first boot on. What every Lambda shares."""

@@ -1,0 +1,52 @@
+"""Sessions from STS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered, error_code
+from firstboot.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
+from firstboot.ports import Credentials, SessionRequest
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts import STSClient
+
+
+class StsSessions:
+    """The Sts port."""
+
+    def __init__(self, client: STSClient) -> None:
+        self._client = client
+
+    def assume(self, request: SessionRequest) -> Credentials:
+        """AssumeRole. Repeating it after a lost reply makes another session; nothing is left behind."""
+        try:
+            with answered("AccessDenied", "ValidationError", "PackedPolicyTooLarge"):
+                answer = self._client.assume_role(
+                    RoleArn=request.role_arn,
+                    RoleSessionName=request.device_id,
+                    SourceIdentity=request.device_id,
+                    Policy=request.policy,
+                    DurationSeconds=request.seconds,
+                    Tags=[{"Key": key, "Value": value} for key, value in request.tags.items()],
+                )
+        except ClientError as error:
+            raise _refusal(error) from error
+        made = answer["Credentials"]
+        return Credentials(
+            access_key_id=made["AccessKeyId"],
+            secret_access_key=made["SecretAccessKey"],
+            session_token=made["SessionToken"],
+            expiration=int(made["Expiration"].timestamp()),
+        )
+
+
+def _refusal(error: ClientError) -> DurationTooLong | RoleNotAssumable | SessionPolicyTooLarge:
+    # The wire code has no "Exception" at its end, whatever the documentation prints.
+    if error_code(error) == "PackedPolicyTooLarge":
+        return SessionPolicyTooLarge(log=str(error))
+    if "MaxSessionDuration" in str(error):
+        return DurationTooLong(log=str(error))
+    return RoleNotAssumable(log=str(error))

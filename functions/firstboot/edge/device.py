@@ -1,0 +1,32 @@
+"""`GET /v1/device`: what a device may know of its own record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from firstboot.authentication import VerifiedIdentity
+from firstboot.edge.web import iso
+
+
+def record(identity: VerifiedIdentity, grants: list[str], now: datetime) -> dict[str, Any]:
+    """The 200 body; `renew` says that it is time to ask for the next certificate."""
+    device = identity.device
+    body: dict[str, Any] = {
+        "deviceId": device.device_id,
+        "group": device.group,
+        "status": "active",
+        "generation": device.generation,
+        "certificateId": identity.certificate_id,
+        "attributes": device.attributes,
+        "grants": grants,
+    }
+    if device.active:
+        body |= {
+            "serial": device.active.serial,
+            "notAfter": iso(device.active.not_after),
+            "renewAfter": iso(device.active.renew_after),
+            "renewIn": max(0, device.active.renew_after - int(now.timestamp())),
+            "renew": now.timestamp() >= device.active.renew_after,
+        }
+    return body

@@ -1,0 +1,366 @@
+"""The one tree of domain errors.
+
+Each leaf has a stable `code`, an HTTP `status`, an `action` for the device and a row in
+docs/protocol.md. Only `edge/` turns them into responses.
+
+    FirstbootError
+    ├── RequestError            what was sent can't be read
+    │   ├── MalformedRequest · MalformedJson · BodyTooLarge · UnsupportedMediaType
+    │   ├── RouteNotFound · MethodNotAllowed
+    │   └── MalformedCsr · CsrSignatureInvalid · CsrKeyRefused · DeviceIdInvalid
+    ├── AuthenticationError     the certificate proves nothing
+    │   ├── ProofRequired · CertificateMalformed · CertificateUntrusted · CertificateUsageWrong
+    │   └── CertificateKeyWeak · CertificateNotYetValid · CertificateExpired · BootstrapExpired
+    ├── AuthorizationError      we know who it is; it may not
+    │   ├── BootstrapCertificateRequired · OperationalCertificateRequired · DeviceIdMismatch
+    │   ├── CertificateNotCurrent · DeviceRevoked · EnrollmentClosed
+    │   └── ThingNameMismatch · NoGrant
+    ├── ConflictError           the registry says otherwise
+    │   └── AlreadyEnrolled · EnrollmentInProgress · GroupMismatch · KeyInUse
+    ├── LimitError              too much, for now
+    │   └── EnrollmentBudgetSpent · EnrollmentRateExceeded
+    ├── VendingError            the session can't be made
+    │   ├── RoleAliasNotFound · SessionPolicyTooLarge · AnswerTooLarge
+    │   └── RoleNotAssumable · DurationTooLong
+    ├── OperatorError           an operator's call can't be done
+    │   └── OperationUnknown · DeviceNotFound · AttributesInvalid · FleetInvalid · FleetOutdated
+    │       · FleetNeedsDeployment
+    ├── AuthorityError          the CA must not be touched (a deployment fails with it)
+    │   └── AuthorityKeyChanged · AnchorConflict
+    ├── Unavailable             AWS did not do its part; nothing is lost
+    └── InternalError           a fault of ours; the log has it, the answer does not
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Action(StrEnum):
+    """What a device does about a refusal."""
+
+    RETRY = "retry"  # the same request again, with back-off
+    WAIT = "wait"  # the same request again, not before Retry-After
+    STOP = "stop"  # a person must look; repeating changes nothing
+    REENROLL = "reenroll"  # start over with the bootstrap certificate
+
+
+class FirstbootError(Exception):
+    """The root. Takes two messages: one to send, one to log.
+
+    `detail` goes to the caller; it must hold nothing secret and nothing about other devices.
+    `log` is for the operator only. `retry_after` is in seconds.
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    action: ClassVar[Action] = Action.STOP
+    title: ClassVar[str]
+
+    def __init__(self, detail: str = "", *, log: str = "", retry_after: int | None = None) -> None:
+        super().__init__(log or detail or self.title)
+        self.detail = detail or self.title
+        self.log = log or detail
+        self.retry_after = retry_after
+
+
+class RequestError(FirstbootError):
+    status = 400
+
+
+class MalformedRequest(RequestError):
+    code = "malformed-request"
+    title = "The request has a wrong or missing member"
+
+
+class MalformedJson(RequestError):
+    code = "malformed-json"
+    title = "The body is not JSON"
+
+
+class BodyTooLarge(RequestError):
+    code = "body-too-large"
+    status = 413
+    title = "The body is larger than any valid request"
+
+
+class UnsupportedMediaType(RequestError):
+    code = "unsupported-media-type"
+    status = 415
+    title = "Send application/json or application/pkcs10"
+
+
+class RouteNotFound(RequestError):
+    code = "route-not-found"
+    status = 404
+    title = "There is nothing at this path"
+
+
+class MethodNotAllowed(RequestError):
+    """`allow` is the value of the Allow header (RFC 9110 section 10.2.1)."""
+
+    code = "method-not-allowed"
+    status = 405
+    title = "This path does not answer that method"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"Allowed here: {allow}")
+        self.allow = allow
+
+
+class MalformedCsr(RequestError):
+    code = "malformed-csr"
+    title = "The CSR can't be parsed"
+
+
+class CsrSignatureInvalid(RequestError):
+    code = "csr-signature-invalid"
+    title = "The CSR is not signed by the key it carries"
+
+
+class CsrKeyRefused(RequestError):
+    code = "csr-key-refused"
+    title = "The CSR's key must be P-256, P-384 or RSA of 2048 to 4096 bits"
+
+
+class DeviceIdInvalid(RequestError):
+    code = "device-id-invalid"
+    title = "The device id is not a valid name"
+
+
+class AuthenticationError(FirstbootError):
+    status = 401
+
+
+class ProofRequired(AuthenticationError):
+    code = "proof-required"
+    title = "Present a client certificate"
+
+
+class CertificateMalformed(AuthenticationError):
+    code = "certificate-malformed"
+    title = "The client certificate can't be parsed"
+
+
+class CertificateUntrusted(AuthenticationError):
+    code = "certificate-untrusted"
+    title = "The client certificate chains to no trusted issuer"
+
+
+class CertificateUsageWrong(AuthenticationError):
+    code = "certificate-usage-wrong"
+    title = "The client certificate is not one for client authentication"
+
+
+class CertificateKeyWeak(AuthenticationError):
+    code = "certificate-key-weak"
+    title = "The client certificate's key must be P-256, P-384 or RSA of at least 2048 bits"
+
+
+class CertificateNotYetValid(AuthenticationError):
+    code = "certificate-not-yet-valid"
+    action = Action.WAIT
+    title = "The client certificate is not valid yet"
+
+
+class CertificateExpired(AuthenticationError):
+    code = "certificate-expired"
+    action = Action.REENROLL
+    title = "The operational certificate has expired"
+
+
+class BootstrapExpired(AuthenticationError):
+    code = "bootstrap-expired"
+    title = "The bootstrap certificate has expired"
+
+
+class AuthorizationError(FirstbootError):
+    status = 403
+
+
+class BootstrapCertificateRequired(AuthorizationError):
+    code = "bootstrap-certificate-required"
+    title = "This call takes a bootstrap certificate"
+
+
+class OperationalCertificateRequired(AuthorizationError):
+    code = "operational-certificate-required"
+    action = Action.REENROLL
+    title = "This call takes an operational certificate"
+
+
+class DeviceIdMismatch(AuthorizationError):
+    code = "device-id-mismatch"
+    title = "The certificate names another device"
+
+
+class CertificateNotCurrent(AuthorizationError):
+    code = "certificate-not-current"
+    action = Action.REENROLL
+    title = "The certificate is not, or no longer, this device's"
+
+
+class DeviceRevoked(AuthorizationError):
+    code = "device-revoked"
+    title = "The device has been revoked"
+
+
+class EnrollmentClosed(AuthorizationError):
+    code = "enrollment-closed"
+    title = "The group takes no enrollments any more"
+
+
+class ThingNameMismatch(AuthorizationError):
+    code = "thing-name-mismatch"
+    title = "The thing name is not the certificate's device"
+
+
+class NoGrant(AuthorizationError):
+    code = "no-grant"
+    action = Action.WAIT
+    title = "No rule gives this device anything here"
+
+
+class ConflictError(FirstbootError):
+    status = 409
+
+
+class AlreadyEnrolled(ConflictError):
+    code = "already-enrolled"
+    title = "The device has an identity, and its group does not replace it"
+
+
+class EnrollmentInProgress(ConflictError):
+    code = "enrollment-in-progress"
+    action = Action.WAIT
+    title = "Another key of this device is being certified"
+
+
+class GroupMismatch(ConflictError):
+    code = "group-mismatch"
+    title = "The device belongs to another group"
+
+
+class KeyInUse(ConflictError):
+    code = "key-in-use"
+    title = "The key belongs to another certificate"
+
+
+class LimitError(FirstbootError):
+    status = 429
+    action = Action.WAIT
+
+
+class EnrollmentBudgetSpent(LimitError):
+    code = "enrollment-budget-spent"
+    status = 403
+    action = Action.STOP
+    title = "The group has enrolled as many devices as it may"
+
+
+class EnrollmentRateExceeded(LimitError):
+    code = "enrollment-rate-exceeded"
+    title = "The group enrolls as many devices a minute as it may"
+
+
+class VendingError(FirstbootError):
+    status = 400
+
+
+class RoleAliasNotFound(VendingError):
+    code = "role-alias-not-found"
+    status = 404
+    title = "The role alias does not exist"
+
+
+class SessionPolicyTooLarge(VendingError):
+    code = "session-policy-too-large"
+    title = "The device's grants don't fit a session policy"
+
+
+class AnswerTooLarge(VendingError):
+    code = "answer-too-large"
+    status = 500
+    title = "The credentials don't fit an answer"
+
+
+class RoleNotAssumable(VendingError):
+    code = "role-not-assumable"
+    title = "The role can't be assumed"
+
+
+class DurationTooLong(VendingError):
+    code = "duration-too-long"
+    title = "The role alias's duration exceeds the role's maximum"
+
+
+class OperatorError(FirstbootError):
+    status = 400
+
+
+class OperationUnknown(OperatorError):
+    code = "operation-unknown"
+    title = "There is no such operation"
+
+
+class DeviceNotFound(OperatorError):
+    code = "device-not-found"
+    status = 404
+    title = "There is no such device"
+
+
+class AttributesInvalid(OperatorError):
+    code = "attributes-invalid"
+    title = "The attributes don't fit the fleet's schema"
+
+
+class FleetInvalid(OperatorError):
+    """`problems` are lines a person can act on, each naming its file."""
+
+    code = "fleet-invalid"
+    title = "The fleet definition has errors"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class FleetOutdated(OperatorError):
+    code = "fleet-outdated"
+    status = 409
+    title = "The fleet definition builds on another deployment's"
+
+
+class FleetNeedsDeployment(OperatorError):
+    code = "fleet-needs-deployment"
+    status = 409
+    title = "This change needs a deployment"
+
+
+class AuthorityError(FirstbootError):
+    status = 500
+
+
+class AuthorityKeyChanged(AuthorityError):
+    code = "authority-key-changed"
+    title = "The CA certificate belongs to another key"
+
+
+class AnchorConflict(AuthorityError):
+    code = "anchor-conflict"
+    title = "A factory trust anchor is, contains or hangs under the issuing CA"
+
+
+class Unavailable(FirstbootError):
+    code = "unavailable"
+    status = 503
+    action = Action.RETRY
+    title = "A part of the service did not answer; nothing is lost"
+
+
+class InternalError(FirstbootError):
+    code = "internal-error"
+    status = 500
+    action = Action.RETRY
+    title = "Something went wrong here"

@@ -1,0 +1,98 @@
+"""The compiled fleet definition: values, and their JSON. Checks nothing; the compiler does.
+
+Importing this loads no Cedar, so `exchange` can use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many devices a group may enroll: in all, a minute, and until when (epoch seconds)."""
+
+    total: int
+    per_minute: int
+    until: int
+
+
+@dataclass(frozen=True)
+class CertificatePlan:
+    """A group's operational certificates. `renew_at` is a fraction of the lifetime."""
+
+    days: int
+    renew_at: float
+    grace_days: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """An enrollment group. `trust` are PEM certificates, every one a trust anchor."""
+
+    name: str
+    trust: tuple[str, ...]
+    device_id: Literal["subject.CN"]
+    reenroll: Literal["refuse", "replace"]
+    certificate: CertificatePlan
+    mqtt: Literal["registry", "token"]
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class RoleAlias:
+    """A name devices ask credentials under. `seconds` is the session's duration."""
+
+    name: str
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A whole fleet definition. `grants` are policy templates, by name; `rules` and `schema`
+    Cedar text. `base` is the hash of the deployed fleet a published one builds on; None in the
+    deployed one itself.
+    """
+
+    groups: dict[str, Group]
+    role_aliases: dict[str, RoleAlias]
+    grants: dict[str, dict[str, Any]]
+    rules: str
+    schema: str
+    base: str | None = None
+
+    def to_json(self) -> str:
+        """The fleet as canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Fleet:
+        """The fleet that `to_json` wrote."""
+        raw = json.loads(text)
+        return cls(
+            groups={name: _group(value) for name, value in raw["groups"].items()},
+            role_aliases={name: RoleAlias(**value) for name, value in raw["role_aliases"].items()},
+            grants=raw["grants"],
+            rules=raw["rules"],
+            schema=raw["schema"],
+            base=raw["base"],
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _group(raw: dict[str, Any]) -> Group:
+    return Group(
+        **raw
+        | {
+            "trust": tuple(raw["trust"]),
+            "certificate": CertificatePlan(**raw["certificate"]),
+            "budget": Budget(**raw["budget"]) if raw["budget"] else None,
+        }
+    )

@@ -1,0 +1,43 @@
+"""Names that several parts must agree on, and the checks that make them safe to use."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from firstboot.errors import DeviceIdInvalid
+
+DeviceId = NewType("DeviceId", str)
+"""A checked device id: thing name, MQTT client id, certificate CN and STS session name at once."""
+
+# Fits an X.509 CN (64), a thing name, and STS RoleSessionName and SourceIdentity (2-64 of
+# [\w+=,.@-]) as it is. Without `*`, `?`, `/`, `$`, `{` it can't act in an IAM or IoT policy.
+_DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
+
+RESERVED_PREFIX = "boot-"
+"""MQTT client ids of devices that hold a shared claim certificate; no thing may have it."""
+
+ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
+"""AWS IoT CreateRoleAlias, parameter roleAlias."""
+
+PUBLISHED_FLEET_KEY = "fleet/published.json"
+AUTHORITY_KEY = "authority/ca.pem"
+TRUSTSTORE_KEY = "truststore/truststore.pem"
+
+METRICS = "Firstboot"
+"""The CloudWatch namespace of our metrics; their one dimension, `service`, is the Lambda's file."""
+
+
+def device_id(text: str) -> DeviceId:
+    """Check a device id.
+
+    Raises DeviceIdInvalid.
+    """
+    if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX):
+        raise DeviceIdInvalid(log=f"device id {text[:80]!r}")
+    return DeviceId(text)
+
+
+def certificate_key(device: DeviceId, serial: str) -> str:
+    """The S3 key of a certificate; `serial` is lower-case hex."""
+    return f"certificates/{device}/{serial}.pem"

@@ -1,0 +1,178 @@
+"""Client certificates: parse, verify, and say what they prove. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+
+from firstboot.errors import (
+    AnchorConflict,
+    AuthenticationError,
+    CertificateExpired,
+    CertificateKeyWeak,
+    CertificateMalformed,
+    CertificateNotYetValid,
+    CertificateUntrusted,
+    CertificateUsageWrong,
+)
+
+MAX_INTERMEDIATES = 2
+"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
+
+RSA_BITS = range(2048, 4097)
+MAX_PEM = 16_384
+
+
+def parse(pem: str) -> x509.Certificate:
+    """The certificate in `pem`, unverified.
+
+    Raises CertificateMalformed.
+    """
+    if len(pem) > MAX_PEM:
+        raise CertificateMalformed(log=f"{len(pem)} characters")
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        # Both are parsed lazily: a certificate whose parts don't parse must fail here.
+        _ = certificate.extensions, certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise CertificateMalformed(log=repr(error)) from error
+    return certificate
+
+
+anchor = lru_cache(maxsize=256)(parse)
+"""`parse`, remembered: for trust anchors, which every request needs again."""
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the DER, lower-case hex; AWS IoT's certificateId."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """True if `issuer`'s key signed `certificate` and the names agree."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def verify(leaf: x509.Certificate, anchors: list[x509.Certificate], now: datetime) -> x509.Certificate:
+    """Verify a client certificate (RFC 5280 section 6) and return the anchor it chains to.
+
+    Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
+    CertificateUntrusted.
+    """
+    if not key_is_strong(leaf.public_key()):
+        raise CertificateKeyWeak(log=repr(leaf.public_key()))
+    verifier = (
+        PolicyBuilder()
+        .store(Store(anchors))
+        .time(now)
+        .max_chain_depth(MAX_INTERMEDIATES)
+        .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
+        .build_client_verifier()
+    )
+    try:
+        return verifier.verify(leaf, []).chain[-1]
+    except VerificationError as error:
+        raise _reason(leaf, now)(log=str(error)) from error
+
+
+def key_is_strong(key: object) -> bool:
+    """P-256, P-384, or RSA of 2,048 to 4,096 bits: the verifier does not look at a leaf's key."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    return isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """The subject's one common name.
+
+    Raises CertificateMalformed.
+    """
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if len(names) != 1 or not isinstance(names[0].value, str):
+        raise CertificateMalformed("The certificate's subject must have one common name")
+    return names[0].value
+
+
+def check_anchors(anchors: list[x509.Certificate], ca: x509.Certificate) -> None:
+    """Refuse factory anchors that could vouch for operational certificates: our CA itself, one
+    that issued it, one it issued, or one with its key.
+
+    Raises AnchorConflict.
+    """
+    for certificate in anchors:
+        same_key = certificate.public_key() == ca.public_key()
+        if same_key or issued_by(ca, certificate) or issued_by(certificate, ca):
+            raise AnchorConflict(log=certificate.subject.rfc4514_string())
+
+
+def _is_client_leaf(leaf: x509.Certificate) -> bool:
+    """No CA, may sign (TLS client authentication does), and is meant for clients."""
+    found = {type(extension.value): extension.value for extension in leaf.extensions}
+    constraints = found.get(x509.BasicConstraints)
+    usage = found.get(x509.KeyUsage)
+    purposes = found.get(x509.ExtendedKeyUsage)
+    return (
+        not (isinstance(constraints, x509.BasicConstraints) and constraints.ca)
+        and (not isinstance(usage, x509.KeyUsage) or (usage.digital_signature and not usage.key_cert_sign))
+        and isinstance(purposes, x509.ExtendedKeyUsage)
+        and ExtendedKeyUsageOID.CLIENT_AUTH in purposes
+    )
+
+
+def _check_leaf(_: Policy, leaf: x509.Certificate, __: x509.ExtendedKeyUsage) -> None:
+    if not _is_client_leaf(leaf):
+        raise ValueError("not a client's leaf certificate")
+
+
+def _issuer_is_a_ca(_: Policy, __: x509.Certificate, constraints: x509.BasicConstraints) -> None:
+    if not constraints.ca:
+        raise ValueError("an issuer that is no CA")
+
+
+def _issuer_signs(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage and not usage.key_cert_sign:
+        raise ValueError("an issuer without keyCertSign")
+
+
+# The library's default client policy demands a SAN, which factory certificates lack, and lets a
+# missing EKU pass. Its CA policy wants keyUsage, which `openssl req -x509` roots lack.
+_LEAF_POLICY = (
+    ExtensionPolicy.permit_all()
+    .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, None)
+    .require_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_leaf)
+)
+_CA_POLICY = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _issuer_is_a_ca)
+    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _issuer_signs)
+)
+
+
+def _reason(leaf: x509.Certificate, now: datetime) -> type[AuthenticationError]:
+    """Which error best tells why the verifier refused; it decides nothing."""
+    if now < leaf.not_valid_before_utc:
+        return CertificateNotYetValid
+    if now > leaf.not_valid_after_utc:
+        return CertificateExpired
+    if not _is_client_leaf(leaf):
+        return CertificateUsageWrong
+    return CertificateUntrusted

@@ -1,0 +1,128 @@
+"""What our certificates look like (RFC 5280): the issuing CA's and the operational ones. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from firstboot.errors import Unavailable
+from firstboot.fleet.model import CertificatePlan
+from firstboot.lifecycle import CertificateRecord
+from firstboot.names import DeviceId
+from firstboot.pki.csr import DevicePublicKey
+
+BACKDATE_SECONDS = 300
+"""How far a certificate starts in the past, for devices whose clock is slow."""
+
+RENEWAL_SPREAD = 0.25
+"""The part of the time between renewal and end over which renewals spread."""
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """The issuing CA: its certificate and its key, in production one that only KMS holds."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate in PEM."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+
+def plan(spki: str, serial: int, plan: CertificatePlan, ca: x509.Certificate, now: int) -> CertificateRecord:
+    """Decide an operational certificate's times, all in epoch seconds.
+
+    It starts a little in the past and ends before its CA does. Renewal falls due at a moment
+    spread by the serial, which is random: devices that boot together don't renew together.
+    Raises Unavailable when the CA is about to end.
+    """
+    not_before = now - BACKDATE_SECONDS
+    not_after = min(now + plan.days * 86_400, int(ca.not_valid_after_utc.timestamp()) - 1)
+    if not_after <= now:
+        raise Unavailable(log="the issuing CA has expired")
+    lifetime = not_after - not_before
+    spread = (serial % 1_000) / 1_000 * RENEWAL_SPREAD
+    renew_after = not_before + int(lifetime * (plan.renew_at + (1 - plan.renew_at) * spread))
+    return CertificateRecord(
+        serial=f"{serial:x}",
+        spki=spki,
+        not_before=not_before,
+        not_after=not_after,
+        renew_after=renew_after,
+    )
+
+
+def operational_certificate(
+    issuer: Issuer, device_id: DeviceId, key: DevicePublicKey, record: CertificateRecord
+) -> x509.Certificate:
+    """Sign the operational certificate that `record` describes.
+
+    The same record gives the same TBS, byte for byte, whoever asks again and when.
+    """
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(device_id))
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key)
+        .serial_number(int(record.serial, 16))
+        .not_valid_before(datetime.fromtimestamp(record.not_before, UTC))
+        .not_valid_after(datetime.fromtimestamp(record.not_after, UTC))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                cast("ec.EllipticCurvePublicKey", issuer.certificate.public_key())
+            ),
+            critical=False,
+        )
+        .sign(issuer.key, hashes.SHA256())
+    )
+
+
+def authority_certificate(
+    key: ec.EllipticCurvePrivateKey, subject: str, now: datetime, years: int
+) -> x509.Certificate:
+    """The self-signed issuing CA: no CA may stand under it (pathlen 0)."""
+    start = now.replace(microsecond=0) - timedelta(seconds=BACKDATE_SECONDS)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(subject))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365 * years))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(ca=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )

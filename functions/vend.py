@@ -1,0 +1,117 @@
+"""Identity in, credentials out; and what a device may know of its own record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from cryptography import x509
+from firstboot.policy.render import Place
+from firstboot.policy.rules import Moment, Rules
+
+from firstboot.authentication import VerifiedIdentity, authenticate
+from firstboot.aws import clients
+from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.sts import StsSessions
+from firstboot.edge import credential_provider, device, web
+from firstboot.errors import FirstbootError
+from firstboot.pki import chain
+from firstboot.settings import VendSettings
+from firstboot.vending import VendingRequest, vend
+
+logger = Logger(service="vend")
+metrics = Metrics(namespace="Firstboot", service="vend")
+
+
+@dataclass
+class Parts:
+    """What the handlers work with, made once a process."""
+
+    fleet: FleetSource
+    ca: x509.Certificate
+    registry: DynamoRegistry
+    sts: StsSessions
+    place: Place
+    role_arns: dict[str, str]
+    _rules: Rules | None = None
+
+    def rules(self, now: datetime) -> Rules:
+        """The rules in force; parsed once a fleet definition."""
+        fleet = self.fleet.current(now)
+        if self._rules is None or self._rules.fleet is not fleet:
+            self._rules = Rules(fleet)
+        return self._rules
+
+
+@cache
+def parts() -> Parts:
+    """The parts, wired as the environment says."""
+    settings = VendSettings.read()
+    return Parts(
+        fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
+        ca=chain.parse(settings.ca_certificate),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        sts=StsSessions(clients.sts()),
+        place=Place(settings.partition, settings.region, settings.account),
+        role_arns=json.loads(settings.role_arns),
+    )
+
+
+def clock() -> datetime:
+    """The time, for whoever must be told it."""
+    return datetime.now(UTC)
+
+
+api = web.Api(logger, metrics, clock)
+
+
+def identify(now: datetime) -> VerifiedIdentity:
+    """The device behind the event's certificate."""
+    identity = authenticate(web.client_certificate(api.event), parts().ca, parts().registry, now)
+    logger.append_keys(deviceId=identity.device.device_id)
+    return identity
+
+
+@api.app.get("/role-aliases/<alias>/credentials")
+def credentials(alias: str) -> Response[str]:
+    """Credentials for what the device may do right now, as AWS IoT's credential provider."""
+    now, made, context = clock(), parts(), api.event.request_context
+    request = VendingRequest(alias, api.event.headers.get("x-amzn-iot-thingname"), context.http.source_ip)
+    try:
+        identity = identify(now)
+        vended = vend(identity, request, made.rules(now), made.place, made.role_arns, made.sts)
+        answer = credential_provider.success(vended)
+    except FirstbootError as error:
+        api.count_refusal(error)
+        return credential_provider.failure(error, context.request_id)
+    logger.info("credentials vended", extra={"roleAlias": alias, "expiration": vended.expiration})
+    metrics.add_metric("CredentialsVended", MetricUnit.Count, 1)
+    return answer
+
+
+@api.app.get("/v1/device")
+def record() -> Response[str]:
+    """The device's own record, and the grants it holds now."""
+    now = clock()
+    identity = identify(now)
+    rules = parts().rules(now)
+    source_ip = api.event.request_context.http.source_ip
+    aliases = [None, *rules.fleet.role_aliases]
+    moments = [Moment(role_alias=alias, source_ip=source_ip) for alias in aliases]
+    grants = {grant for moment in moments for grant in rules.decide(identity.device, moment).grants}
+    return web.answer(200, device.record(identity, sorted(grants), now), now)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def http(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for API Gateway."""
+    return api.resolve(event, context)

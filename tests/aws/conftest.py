@@ -1,0 +1,166 @@
+"""AWS in process (moto), and the product's Lambdas wired to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from moto import mock_aws
+from moto.kms.responses import KmsResponse
+from moto.kms.utils import ECDSAPrivateKey
+
+import exchange
+import vend
+from firstboot.aws import clients
+from firstboot.aws import fleet as aws_fleet
+from firstboot.aws.kms import KmsKey, public_key
+from firstboot.pki.profile import authority_certificate
+from firstboot.settings import ExchangeSettings, VendSettings
+from tests import factories
+from tests.aws.product import Product, fleet, group
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+
+
+def _sign_digest(key: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -> bytes:
+    assert signing_algorithm == "ECDSA_SHA_256"
+    return key.private_key.sign(message, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty account. moto's KMS hashes a DIGEST again and takes RAW of any length: repaired."""
+    for variable, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SESSION_TOKEN": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "POWERTOOLS_METRICS_NAMESPACE": "Firstboot",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    answer = KmsResponse.sign
+
+    def sign(request: KmsResponse) -> str:
+        assert request._get_param("MessageType") == "DIGEST", "a RAW message has a limit that moto ignores"
+        return answer(request)
+
+    monkeypatch.setattr(KmsResponse, "sign", sign)
+    monkeypatch.setattr(ECDSAPrivateKey, "sign", _sign_digest)
+    with mock_aws():
+        _forget_clients()
+        yield
+    _forget_clients()
+
+
+def _forget_clients() -> None:
+    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot):
+        client.cache_clear()
+
+
+@pytest.fixture
+def table(aws: None) -> str:
+    """The registry's table."""
+    boto3.client("dynamodb").create_table(
+        TableName="registry",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return "registry"
+
+
+@pytest.fixture
+def bucket(aws: None) -> str:
+    """The certificates' bucket."""
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="certificates")
+    s3.put_bucket_versioning(Bucket="certificates", VersioningConfiguration={"Status": "Enabled"})
+    return "certificates"
+
+
+@pytest.fixture
+def ca_key(aws: None) -> str:
+    """The CA's key in KMS: its ARN."""
+    answer: Any = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    return str(answer["KeyMetadata"]["Arn"])
+
+
+@pytest.fixture
+def issuing_ca(ca_key: str) -> x509.Certificate:
+    """The issuing CA's certificate, self-signed by the key in KMS."""
+    client = clients.kms()
+    key = KmsKey(client, ca_key, public_key(client, ca_key))
+    return authority_certificate(key, "Firstboot issuing CA", datetime.now(UTC), 10)
+
+
+@pytest.fixture
+def product(
+    table: str,
+    bucket: str,
+    ca_key: str,
+    issuing_ca: x509.Certificate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Product]:
+    """The Lambdas, wired by their environment as a deployment wires them."""
+    factory = factories.authority()
+    small = fleet(group("gateways", factory))
+    role = boto3.client("iam").create_role(RoleName="telemetry", AssumeRolePolicyDocument="{}")
+    exchange_settings = ExchangeSettings(
+        table=table,
+        bucket=bucket,
+        ca_certificate=factories.pem(issuing_ca),
+        ca_key=ca_key,
+        mqtt_host="iot.example.com",
+        mqtt_port="8883",
+        fleet_refresh="60",
+    )
+    vend_settings = VendSettings(
+        table=table,
+        bucket=bucket,
+        ca_certificate=factories.pem(issuing_ca),
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
+        fleet_refresh="60",
+    )
+    for name, value in (exchange_settings.environment() | vend_settings.environment()).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "fleet.json").write_text(small.to_json())
+    monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
+    _forget_parts()
+    yield Product(factory, small, issuing_ca, table, bucket)
+    _forget_parts()
+
+
+def _forget_parts() -> None:
+    exchange.parts.cache_clear()
+    vend.parts.cache_clear()
+
+
+@pytest.fixture
+def logs() -> Iterator[io.StringIO]:
+    """What the Lambdas log, while the test runs."""
+    buffer = io.StringIO()
+    handlers = [
+        cast("logging.StreamHandler[Any]", module.logger.registered_handler) for module in (exchange, vend)
+    ]
+    streams = [handler.setStream(buffer) for handler in handlers]
+    yield buffer
+    for handler, stream in zip(handlers, streams, strict=True):
+        handler.setStream(stream)

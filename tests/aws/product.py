@@ -1,0 +1,188 @@
+"""The product's Lambdas over moto, called as API Gateway calls them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+from cryptography import x509
+
+import exchange
+import vend
+from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
+from tests import factories
+from tests.factories import Authority
+
+RULES = """
+@id("everyone") permit (principal, action == Action::"hold", resource == Grant::"telemetry")
+unless { principal.quarantined };
+"""
+SCHEMA = """
+entity Group;
+entity Grant;
+entity Device in [Group] {
+  deviceId: String,
+  quarantined: Bool,
+  site?: String,
+  claims: { model?: String },
+};
+action hold appliesTo { principal: Device, resource: Grant, context: { roleAlias: String, sourceIp?: ipaddr } };
+"""
+TELEMETRY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": "arn:{partition}:s3:::data-{account}/{deviceId}/*",
+        }
+    ],
+}
+CONTEXT: Any = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=128, invoked_function_arn="arn", aws_request_id="r"
+)
+
+
+def group(name: str, factory: Authority, **changes: Any) -> Group:
+    """A per-device group that trusts `factory`."""
+    values: dict[str, Any] = {
+        "name": name,
+        "trust": (factories.pem(factory.certificate),),
+        "device_id": "subject.CN",
+        "reenroll": "replace",
+        "certificate": CertificatePlan(days=365, renew_at=0.66, grace_days=90),
+        "mqtt": "registry",
+        "budget": Budget(total=1000, per_minute=1000, until=4_000_000_000),
+    }
+    return Group(**values | changes)
+
+
+def fleet(*groups: Group) -> Fleet:
+    """A small fleet: one grant, one role alias, one rule."""
+    return Fleet(
+        groups={g.name: g for g in groups},
+        role_aliases={"telemetry": RoleAlias("telemetry", 3600)},
+        grants={"telemetry": TELEMETRY},
+        rules=RULES,
+        schema=SCHEMA,
+    )
+
+
+@dataclass
+class Answer:
+    """What came back: status, headers (lower case), body."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class Product:
+    """The deployed Lambdas and what a test may look at beside them."""
+
+    factory: Authority
+    fleet: Fleet
+    ca: x509.Certificate
+    table: str
+    bucket: str
+    calls: list[str] = field(default_factory=list)
+
+    def bootstrap(self, device_id: str) -> x509.Certificate:
+        """A fresh bootstrap certificate."""
+        return self.factory.issue(device_id, factories.ec_key())
+
+    def enroll(
+        self, leaf: x509.Certificate, key: factories.PrivateKey | None = None, **members: Any
+    ) -> Answer:
+        """POST /v1/certificates."""
+        body = {"csr": factories.pem(factories.csr(key or factories.ec_key()))} | members
+        return self.call("POST", "/v1/certificates", leaf, json.dumps(body))
+
+    def identity(self, device_id: str) -> x509.Certificate:
+        """A device's operational certificate, issued and not yet used."""
+        answer = self.enroll(self.bootstrap(device_id))
+        assert answer.status == 201, answer.body
+        return self.certificate(answer)
+
+    def certificate(self, answer: Answer) -> x509.Certificate:
+        """The certificate an answer tells of."""
+        key = f"certificates/{answer.body['deviceId']}/{answer.body['serial']}.pem"
+        stored = boto3.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return x509.load_pem_x509_certificates(stored)[0]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        leaf: x509.Certificate | str | None = None,
+        body: str | None = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> Answer:
+        """Call the Lambda behind a path with an HTTP API event."""
+        event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
+        handler = vend.http if path.startswith(("/role-aliases", "/v1/device")) else exchange.http
+        answer = handler(event | changes, CONTEXT)
+        assert len(answer["body"]) <= 4096
+        lowered = {name.lower(): value for name, value in answer["headers"].items()}
+        return Answer(answer["statusCode"], lowered, json.loads(answer["body"]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row of the registry."""
+        return list(boto3.client("dynamodb").scan(TableName=self.table)["Items"])
+
+    def objects(self) -> list[str]:
+        """Every key under certificates/."""
+        listed = boto3.client("s3").list_objects_v2(Bucket=self.bucket, Prefix="certificates/")
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+
+def http_event(
+    method: str,
+    path: str,
+    leaf: x509.Certificate | str | None,
+    body: str | None,
+    headers: dict[str, str],
+    query: dict[str, str] | None,
+) -> dict[str, Any]:
+    """An HTTP API event, payload format 2.0."""
+    context: dict[str, Any] = {
+        "accountId": "123456789012",
+        "apiId": "api",
+        "domainName": "devices.example.com",
+        "http": {
+            "method": method,
+            "path": path,
+            "protocol": "HTTP/1.1",
+            "sourceIp": "203.0.113.7",
+            "userAgent": "test",
+        },
+        "requestId": "request-1",
+        "routeKey": f"{method} {path}",
+        "stage": "$default",
+        "time": "22/Nov/2026:10:39:39 +0000",
+        "timeEpoch": int(datetime.now(UTC).timestamp() * 1000),
+    }
+    if leaf is not None:
+        pem = leaf if isinstance(leaf, str) else factories.pem(leaf)
+        context["authentication"] = {"clientCert": {"clientCertPem": pem}}
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": context["routeKey"],
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": context,
+        "isBase64Encoded": False,
+    }
+    return (
+        event
+        | ({"body": body} if body is not None else {})
+        | ({"queryStringParameters": query} if query else {})
+    )

@@ -1,0 +1,189 @@
+"""`POST /v1/certificates` and the commit, as Lambdas over moto."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from firstboot.pki import chain
+from tests import factories
+from tests.aws.product import Product
+
+
+def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) -> None:
+    """The whole answer is there, and the stored chain is the device's key under our CA."""
+    key = factories.ec_key()
+    answer = product.enroll(product.bootstrap("gw-1"), key)
+    assert answer.status == 201
+    leaf = product.certificate(answer)
+    assert leaf.public_key() == key.public_key()
+    assert chain.common_name(leaf) == answer.body["deviceId"] == "gw-1"
+    assert chain.fingerprint(leaf) == answer.body["certificateId"]
+    assert chain.issued_by(leaf, product.ca)
+    assert set(answer.body) == {
+        "deviceId", "certificateId", "serial", "certificateUrl", "urlExpiresAt", "urlExpiresIn",
+        "notAfter", "renewAfter", "renewIn", "mqtt", "time",
+    }  # fmt: skip
+    assert set(answer.body["mqtt"]) == {"host", "port", "clientId", "ready", "retryAfter"}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_url_is_sigv4_and_short_lived(product: Product) -> None:
+    """Five minutes, SigV4, the certificate's own object, and under 2,048 bytes."""
+    answer = product.enroll(product.bootstrap("gw-1"))
+    url = urlsplit(answer.body["certificateUrl"])
+    query = parse_qs(url.query)
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["300"]
+    assert url.path.endswith(f"/certificates/gw-1/{answer.body['serial']}.pem")
+    assert len(answer.body["certificateUrl"]) < 2048
+
+
+def test_subject_and_extensions_of_a_csr_are_ignored(product: Product) -> None:
+    """A CSR that asks to be a CA with another name gets a leaf with the device's own."""
+    key = factories.ec_key()
+    wish = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(factories.name("admin"))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("admin.example.com")]), critical=False)
+        .sign(key, factories.hashes.SHA256())
+    )
+    answer = product.enroll(product.bootstrap("gw-1"), csr=factories.pem(wish))
+    leaf = product.certificate(answer)
+    assert leaf.subject == factories.name("gw-1")
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    with pytest.raises(x509.ExtensionNotFound):
+        leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+
+
+def test_inline_delivery_needs_no_url(product: Product) -> None:
+    """The certificate and its chain come as base64 DER, and no URL does."""
+    answer = product.enroll(product.bootstrap("gw-1"), deliver="inline")
+    leaf = x509.load_der_x509_certificate(base64.b64decode(answer.body["certificate"]))
+    above = [x509.load_der_x509_certificate(base64.b64decode(der)) for der in answer.body["chain"]]
+    assert above == [product.ca]
+    assert leaf == product.certificate(answer)
+    assert "certificateUrl" not in answer.body
+
+
+@pytest.mark.parametrize("shape", ["pem", "base64", "gateway-encoded"])
+def test_pkcs10_bodies_are_taken(product: Product, shape: str) -> None:
+    """RFC 5967's media type, PEM or base64 DER, as API Gateway hands either over."""
+    request = factories.csr(factories.ec_key())
+    text = factories.pem(request)
+    if shape == "base64":
+        text = base64.encodebytes(request.public_bytes(Encoding.DER)).decode()
+    if shape == "gateway-encoded":
+        text = base64.b64encode(text.encode()).decode()
+    answer = product.call(
+        "POST",
+        "/v1/certificates",
+        product.bootstrap("gw-1"),
+        text,
+        {"content-type": "application/pkcs10"},
+        {"deviceId": "gw-1"},
+        isBase64Encoded=shape == "gateway-encoded",
+    )
+    assert answer.status == 201
+
+
+def test_a_repeat_gives_the_same_certificate(product: Product) -> None:
+    """A lost answer costs nothing: the same key asks again and gets what it was issued."""
+    leaf, key = product.bootstrap("gw-1"), factories.ec_key()
+    answers = [product.enroll(leaf, key) for _ in range(3)]
+    assert {a.status for a in answers} == {201}
+    assert len({a.body["certificateId"] for a in answers}) == 1
+    assert len(product.objects()) == 1
+
+
+def test_a_repeat_after_the_commit_gives_the_active_certificate(product: Product) -> None:
+    """A device that lost its certificate but not its key gets it back with its bootstrap one."""
+    leaf, key = product.bootstrap("gw-1"), factories.ec_key()
+    first = product.enroll(leaf, key)
+    product.call("POST", "/v1/certificates/commit", product.certificate(first))
+    again = product.enroll(leaf, key)
+    assert again.status == 201
+    assert again.body["certificateId"] == first.body["certificateId"]
+
+
+def test_a_second_key_waits_while_the_first_is_held(product: Product) -> None:
+    """Two bootings of one device don't get two certificates; the later is told when to come back."""
+    leaf = product.bootstrap("gw-1")
+    product.enroll(leaf)
+    answer = product.enroll(leaf)
+    assert (answer.status, answer.body["code"]) == (409, "enrollment-in-progress")
+    assert answer.body["action"] == "wait"
+    assert int(answer.headers["retry-after"]) == answer.body["retryAfter"] > 0
+    assert len(product.objects()) == 1
+
+
+def test_a_committed_device_may_be_replaced(product: Product) -> None:
+    """With `replace`, a new key gets a certificate, and its first login ends the old one's."""
+    leaf = product.bootstrap("gw-1")
+    old = product.certificate(product.enroll(leaf))
+    assert product.call("POST", "/v1/certificates/commit", old).status == 200
+    new = product.certificate(product.enroll(leaf))
+    assert product.call("POST", "/v1/certificates/commit", old).status == 200
+    assert product.call("POST", "/v1/certificates/commit", new).status == 200
+    answer = product.call("POST", "/v1/certificates/commit", old)
+    assert (answer.status, answer.body["code"], answer.body["action"]) == (
+        403,
+        "certificate-not-current",
+        "reenroll",
+    )
+
+
+def test_commit_says_who_and_may_be_repeated(product: Product) -> None:
+    """The new certificate's first login makes it the active one; again, it still is."""
+    answer = product.enroll(product.bootstrap("gw-1"))
+    leaf = product.certificate(answer)
+    for _ in range(2):
+        commit = product.call("POST", "/v1/certificates/commit", leaf)
+        assert commit.status == 200
+        assert commit.body["deviceId"] == "gw-1"
+        assert commit.body["certificateId"] == answer.body["certificateId"]
+        assert commit.body["status"] == "active"
+    (row,) = [row for row in product.rows() if row["pk"]["S"] == "DEV#gw-1"]
+    assert row["generation"]["N"] == "1"
+    assert "pending" not in row
+
+
+def test_every_body_carries_the_time(product: Product) -> None:
+    """A device without a clock can set it from any answer, a refusal too."""
+    for answer in (
+        product.call("GET", "/healthz"),
+        product.call("GET", "/nowhere"),
+        product.enroll(product.bootstrap("gw-1")),
+    ):
+        told = datetime.strptime(answer.body["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+
+
+def test_a_refusal_writes_nothing_and_a_fault_says_nothing(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error no one foresaw is a 500 with a request id and no detail."""
+    monkeypatch.setattr("exchange.enroll", lambda *_: 1 / 0)
+    answer = product.enroll(product.bootstrap("gw-1"))
+    assert (answer.status, answer.body["code"]) == (500, "internal-error")
+    assert "ZeroDivision" not in json.dumps(answer.body)
+    assert answer.body["requestId"] == "request-1"
+    assert product.rows() == []
+
+
+def test_the_bucket_serves_what_the_url_names(product: Product) -> None:
+    """The object behind the URL is PEM: the leaf first, then the issuing CA."""
+    answer = product.enroll(product.bootstrap("gw-1"))
+    key = f"certificates/gw-1/{answer.body['serial']}.pem"
+    stored = boto3.client("s3").get_object(Bucket=product.bucket, Key=key)["Body"].read()
+    leaf, issuer = x509.load_pem_x509_certificates(stored)
+    assert issuer == product.ca
+    assert chain.fingerprint(leaf) == answer.body["certificateId"]

@@ -1,0 +1,136 @@
+"""Client certificates: what is accepted, what is refused, and as what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from firstboot.errors import (
+    AnchorConflict,
+    AuthenticationError,
+    CertificateExpired,
+    CertificateKeyWeak,
+    CertificateMalformed,
+    CertificateNotYetValid,
+    CertificateUntrusted,
+    CertificateUsageWrong,
+)
+from firstboot.pki import chain
+from tests.factories import authority, ec_key, key_usage, pem, rsa_key
+
+NOW = datetime.now(UTC)
+FACTORY = authority()
+
+
+@pytest.mark.parametrize("key", [ec_key(), ec_key(ec.SECP384R1()), rsa_key()], ids=["p256", "p384", "rsa"])
+def test_a_good_leaf_chains_to_its_anchor(key: ec.EllipticCurvePrivateKey) -> None:
+    """Every kind of key we accept verifies, and the anchor is told."""
+    leaf = FACTORY.issue("dev-1", key)
+    assert chain.verify(leaf, [authority().certificate, FACTORY.certificate], NOW) == FACTORY.certificate
+
+
+def test_a_leaf_chains_to_the_nearest_anchor() -> None:
+    """An intermediate among the anchors is where the chain ends: it decides the group."""
+    line = FACTORY.intermediate("Line 1")
+    leaf = line.issue("dev-1", ec_key())
+    assert chain.verify(leaf, [FACTORY.certificate, line.certificate], NOW) == line.certificate
+
+
+def test_a_leaf_whose_usage_is_unrestricted_passes() -> None:
+    """A certificate without keyUsage may sign: RFC 5280 restricts only where it is present."""
+    leaf = FACTORY.issue("dev-1", ec_key(), usage=None)
+    assert chain.verify(leaf, [FACTORY.certificate], NOW)
+
+
+_OLD = authority(days=2)
+_CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "anchor", "error"),
+    [
+        (authority().issue("dev-1", ec_key()), FACTORY, CertificateUntrusted),
+        (FACTORY.intermediate("Line").issue("dev-1", ec_key()), FACTORY, CertificateUntrusted),
+        (FACTORY.issue("dev-1", ec_key(), extra=[_CRITICAL]), FACTORY, CertificateUntrusted),
+        (_OLD.issue("dev-1", ec_key(), days=9), _OLD, CertificateUntrusted),
+        (FACTORY.issue("dev-1", ec_key(), eku=None), FACTORY, CertificateUsageWrong),
+        (FACTORY.issue("dev-1", ec_key(), eku=ExtendedKeyUsageOID.SERVER_AUTH), FACTORY, CertificateUsageWrong),
+        (FACTORY.issue("dev-1", ec_key(), ca=True), FACTORY, CertificateUsageWrong),
+        (FACTORY.certificate, FACTORY, CertificateUsageWrong),
+        (
+            FACTORY.issue("dev-1", ec_key(), usage=key_usage(ca=False, digital_signature=False)),
+            FACTORY,
+            CertificateUsageWrong,
+        ),
+        (
+            FACTORY.issue("dev-1", ec_key(), usage=key_usage(ca=False, key_cert_sign=True)),
+            FACTORY,
+            CertificateUsageWrong,
+        ),
+        (FACTORY.issue("dev-1", rsa_key(1024)), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ec_key(ec.SECP256K1())), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ec_key(ec.SECP521R1())), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ed25519.Ed25519PrivateKey.generate()), FACTORY, CertificateKeyWeak),
+    ],
+    ids=[
+        "rogue", "missing-intermediate", "critical-extension", "expired-anchor", "no-eku", "server-eku",
+        "ca-as-leaf", "anchor-itself", "no-signature-usage", "cert-sign-usage", "rsa-1024", "secp256k1",
+        "p521", "ed25519",
+    ],
+)  # fmt: skip
+def test_a_bad_leaf_is_refused(
+    leaf: x509.Certificate, anchor: object, error: type[AuthenticationError]
+) -> None:
+    """Each thing that can be wrong with a client certificate is refused, under its own code."""
+    now = NOW + timedelta(days=3) if anchor is _OLD else NOW
+    with pytest.raises(error):
+        chain.verify(leaf, [anchor.certificate], now)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("days", "error"), [(-1, CertificateNotYetValid), (366, CertificateExpired)], ids=["early", "late"]
+)
+def test_outside_its_validity_a_leaf_is_refused(days: int, error: type[AuthenticationError]) -> None:
+    """Both ends of the validity count."""
+    leaf = FACTORY.issue("dev-1", ec_key())
+    with pytest.raises(error):
+        chain.verify(leaf, [FACTORY.certificate], NOW + timedelta(days=days))
+
+
+def test_no_chain_may_exceed_a_path_length() -> None:
+    """An intermediate under a pathlen:0 CA vouches for nobody, were it not an anchor itself."""
+    limited = FACTORY.intermediate("Limited", path_length=0)
+    below = limited.intermediate("Below")
+    with pytest.raises(CertificateUntrusted):
+        chain.verify(below.issue("dev-1", ec_key()), [FACTORY.certificate], NOW)
+
+
+@pytest.mark.parametrize("text", ["", "no pem", pem(FACTORY.certificate)[:200], "A" * 20_000, "\udcff"])
+def test_what_is_no_certificate_is_malformed(text: str) -> None:
+    """Whatever does not parse is one error, not a crash."""
+    with pytest.raises(CertificateMalformed):
+        chain.parse(text)
+
+
+def test_a_subject_has_one_common_name() -> None:
+    """Two names would let two parts of the product read different devices out of one certificate."""
+    two = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn) for cn in ("dev-1", "dev-2")])
+    for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
+        with pytest.raises(CertificateMalformed):
+            chain.common_name(FACTORY.issue("dev-1", ec_key(), subject=subject))
+
+
+def test_anchors_must_have_nothing_to_do_with_our_ca() -> None:
+    """A factory that is, contains or hangs under our CA could make operational certificates."""
+    root = authority("Root")
+    ours = root.intermediate("Ours")
+    twin = authority("Twin", ours.key)
+    under = ours.intermediate("Under")
+    for conflicting in (ours, root, twin, under):
+        with pytest.raises(AnchorConflict):
+            chain.check_anchors([FACTORY.certificate, conflicting.certificate], ours.certificate)
+    chain.check_anchors([FACTORY.certificate], ours.certificate)
