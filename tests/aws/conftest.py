@@ -20,6 +20,7 @@ from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
 
 import exchange
+import operate
 import vend
 from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
@@ -150,6 +151,7 @@ def product(
 
 def _forget_parts() -> None:
     exchange.parts.cache_clear()
+    operate.parts.cache_clear()
     vend.parts.cache_clear()
 
 
@@ -158,7 +160,8 @@ def logs() -> Iterator[io.StringIO]:
     """What the Lambdas log, while the test runs."""
     buffer = io.StringIO()
     handlers = [
-        cast("logging.StreamHandler[Any]", module.logger.registered_handler) for module in (exchange, vend)
+        cast("logging.StreamHandler[Any]", module.logger.registered_handler)
+        for module in (exchange, operate, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer

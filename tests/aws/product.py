@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +12,10 @@ import boto3
 from cryptography import x509
 
 import exchange
+import operate
 import vend
 from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
+from firstboot.names import PUBLISHED_FLEET_KEY
 from tests import factories
 from tests.factories import Authority
 
@@ -30,7 +32,9 @@ entity Device in [Group] {
   site?: String,
   claims: { model?: String },
 };
-action hold appliesTo { principal: Device, resource: Grant, context: { roleAlias: String, sourceIp?: ipaddr } };
+action hold appliesTo {
+  principal: Device, resource: Grant, context: { roleAlias: String, sourceIp?: ipaddr }
+};
 """
 TELEMETRY = {
     "Version": "2012-10-17",
@@ -56,7 +60,7 @@ def group(name: str, factory: Authority, **changes: Any) -> Group:
         "reenroll": "replace",
         "certificate": CertificatePlan(days=365, renew_at=0.66, grace_days=90),
         "mqtt": "registry",
-        "budget": Budget(total=1000, per_minute=1000, until=4_000_000_000),
+        "budget": Budget(total=1000, per_minute=1000, until=4_102_444_800),  # a day's end
     }
     return Group(**values | changes)
 
@@ -90,7 +94,6 @@ class Product:
     ca: x509.Certificate
     table: str
     bucket: str
-    calls: list[str] = field(default_factory=list)
 
     def bootstrap(self, device_id: str) -> x509.Certificate:
         """A fresh bootstrap certificate."""
@@ -115,6 +118,13 @@ class Product:
         stored = boto3.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return x509.load_pem_x509_certificates(stored)[0]
 
+    def publish(self, **changes: Any) -> None:
+        """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
+        newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
+        boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
+        for module in (exchange, vend):
+            module.parts.cache_clear()
+
     def call(
         self,
         method: str,
@@ -132,6 +142,12 @@ class Product:
         assert len(answer["body"]) <= 4096
         lowered = {name.lower(): value for name, value in answer["headers"].items()}
         return Answer(answer["statusCode"], lowered, json.loads(answer["body"]))
+
+    def operate(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Invoke `operate`: its whole answer, through JSON as Lambda sends it."""
+        event = json.loads(json.dumps({"operation": operation, "parameters": parameters}))
+        answer: dict[str, Any] = json.loads(json.dumps(operate.invoke(event, CONTEXT)))
+        return answer
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row of the registry."""

@@ -12,9 +12,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+import exchange
+from firstboot.fleet.model import Budget
 from firstboot.pki import chain
 from tests import factories
-from tests.aws.product import Product
+from tests.aws.product import Product, group
 
 
 def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) -> None:
@@ -187,3 +189,41 @@ def test_the_bucket_serves_what_the_url_names(product: Product) -> None:
     leaf, issuer = x509.load_pem_x509_certificates(stored)
     assert issuer == product.ca
     assert chain.fingerprint(leaf) == answer.body["certificateId"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "status", "code"),
+    [
+        (Budget(total=1, per_minute=9, until=4_000_000_000), 403, "enrollment-budget-spent"),
+        (Budget(total=9, per_minute=1, until=4_000_000_000), 429, "enrollment-rate-exceeded"),
+    ],
+)
+def test_a_groups_budget_is_kept(
+    product: Product, monkeypatch: pytest.MonkeyPatch, budget: Budget, status: int, code: str
+) -> None:
+    """The device too many is refused with its own code, and leaves nothing."""
+    moment = exchange.clock()
+    monkeypatch.setattr(exchange, "clock", lambda: moment)  # both in the same minute
+    product.publish(groups={"gateways": group("gateways", product.factory, budget=budget)})
+    assert product.enroll(product.bootstrap("gw-1")).status == 201
+    answer = product.enroll(product.bootstrap("gw-2"))
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert len(product.objects()) == 1
+
+
+def test_after_its_end_a_group_takes_no_one(product: Product) -> None:
+    """A budget's end date closes the group."""
+    over = Budget(total=9, per_minute=9, until=1_700_000_000)
+    product.publish(groups={"gateways": group("gateways", product.factory, budget=over)})
+    answer = product.enroll(product.bootstrap("gw-1"))
+    assert (answer.status, answer.body["code"]) == (403, "enrollment-closed")
+
+
+def test_a_group_that_refuses_keeps_its_devices(product: Product) -> None:
+    """With `refuse`, an enrolled device's second enrollment fails, and its first identity stays."""
+    product.publish(groups={"gateways": group("gateways", product.factory, reenroll="refuse", budget=None)})
+    leaf = product.identity("gw-1")
+    assert product.call("POST", "/v1/certificates/commit", leaf).status == 200
+    answer = product.enroll(product.bootstrap("gw-1"))
+    assert (answer.status, answer.body["code"], answer.body["action"]) == (409, "already-enrolled", "stop")
+    assert product.call("POST", "/v1/certificates/commit", leaf).status == 200

@@ -1,0 +1,89 @@
+"""Which fleet definition is in force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from firstboot.aws import clients
+from firstboot.aws.fleet import FleetSource
+from firstboot.errors import Unavailable
+from firstboot.names import PUBLISHED_FLEET_KEY
+from tests import factories
+from tests.aws.product import fleet, group
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+DEPLOYED = fleet(group("gateways", factories.authority()))
+NEWER = replace(DEPLOYED, rules="", base=DEPLOYED.hash)
+
+
+@pytest.fixture
+def source(bucket: str) -> FleetSource:
+    """A source that reads anew every minute."""
+    return FleetSource(clients.s3(), bucket, DEPLOYED, 60)
+
+
+def later(seconds: int) -> datetime:
+    """NOW and some."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_without_a_published_fleet_the_deployed_one_is_in_force(source: FleetSource) -> None:
+    """A fresh deployment stands on its own."""
+    assert source.current(NOW) is DEPLOYED
+
+
+def test_a_published_fleet_is_seen_at_the_next_reading(source: FleetSource) -> None:
+    """Not before a minute has passed, and then."""
+    source.current(NOW)
+    source.publish(NEWER)
+    assert source.current(later(59)) == DEPLOYED
+    assert source.current(later(60)) == NEWER
+
+
+def test_an_unchanged_fleet_is_not_parsed_again(source: FleetSource) -> None:
+    """Who keeps rules parsed can go by the object's identity."""
+    source.publish(NEWER)
+    assert source.current(NOW) is source.current(later(60)) is source.current(later(120))
+
+
+def test_a_withdrawn_fleet_leaves_the_deployed_one(source: FleetSource, bucket: str) -> None:
+    """What is deleted is not in force any more."""
+    source.publish(NEWER)
+    source.current(NOW)
+    boto3.client("s3").delete_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY)
+    assert source.current(later(60)) == DEPLOYED
+
+
+def test_another_deployments_fleet_is_ignored(source: FleetSource) -> None:
+    """A deployment wins over what was published before it."""
+    source.publish(replace(NEWER, base="another"))
+    assert source.current(NOW) == DEPLOYED
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject"),
+        EndpointConnectionError(endpoint_url="https://s3"),
+    ],
+)
+def test_while_s3_is_away_what_was_read_stays(
+    source: FleetSource, bucket: str, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """After a first reading an outage changes nothing; before it, nothing is decided at all."""
+
+    def fail(**_: Any) -> None:
+        raise failure
+
+    source.publish(NEWER)
+    source.current(NOW)
+    monkeypatch.setattr(clients.s3(), "get_object", fail)
+    assert source.current(later(60)) == NEWER
+    with pytest.raises(Unavailable):
+        FleetSource(clients.s3(), bucket, DEPLOYED, 60).current(NOW)

@@ -1,0 +1,258 @@
+"""`GET /role-aliases/{alias}/credentials` and `GET /v1/device`, as Lambdas over moto."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+
+import vend
+from firstboot.aws import clients
+from firstboot.fleet.model import RoleAlias
+from firstboot.ports import Credentials, SessionRequest
+from tests import factories
+from tests.aws.product import Answer, Product, group
+
+PATH = "/role-aliases/telemetry/credentials"
+
+
+def ask(product: Product, leaf: x509.Certificate | None, path: str = PATH, **headers: str) -> Answer:
+    """Ask for credentials."""
+    return product.call(
+        "GET", path, leaf, headers={name.replace("_", "-"): text for name, text in headers.items()}
+    )
+
+
+def refused(answer: Answer) -> tuple[int, str, str]:
+    """An error of AWS IoT's shape: status, type, message; it has nothing else."""
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-amzn-requestid"] == "request-1"
+    assert set(answer.body) == {"message"}
+    return answer.status, answer.headers["x-amzn-errortype"], answer.body["message"]
+
+
+@pytest.fixture
+def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
+    """What is asked of STS; the answers are moto's own."""
+    asked: list[SessionRequest] = []
+    sts = vend.parts().sts
+    assume = sts.assume
+
+    def record(request: SessionRequest) -> Credentials:
+        asked.append(request)
+        return assume(request)
+
+    monkeypatch.setattr(sts, "assume", record)
+    return asked
+
+
+def test_the_answer_is_the_credential_providers(product: Product) -> None:
+    """Exactly its members, and an expiration its clients can read."""
+    answer = ask(product, product.identity("gw-1"), x_amzn_iot_thingname="gw-1")
+    assert answer.status == 200
+    assert set(answer.body) == {"credentials"}
+    credentials = answer.body["credentials"]
+    assert set(credentials) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", credentials["expiration"])
+
+
+def test_the_session_is_the_devices_and_no_others(product: Product, assumed: list[SessionRequest]) -> None:
+    """Its name is SourceIdentity and tag; its policy holds its literal id and nothing wider."""
+    ask(product, product.identity("gw-1"))
+    (request,) = assumed
+    assert request.device_id == "gw-1"
+    assert request.tags == {"deviceId": "gw-1", "group": "gateways"}
+    assert request.seconds == 3600
+    (statement,) = json.loads(request.policy)["Statement"]
+    assert statement["Resource"] == "arn:aws:s3:::data-123456789012/gw-1/*"
+
+
+def test_first_use_commits(product: Product) -> None:
+    """Asking for credentials is a login like any other."""
+    ask(product, product.identity("gw-1"))
+    (row,) = [row for row in product.rows() if row["pk"]["S"] == "DEV#gw-1"]
+    assert "pending" not in row
+    assert "certificateId" in row["active"]["M"]
+
+
+def test_another_things_name_is_refused(product: Product, assumed: list[SessionRequest]) -> None:
+    """The header may repeat who the device is (ThingNameMismatch); it can't make it another."""
+    answer = ask(product, product.identity("gw-1"), x_amzn_iot_thingname="gw-2")
+    assert refused(answer) == (403, "AccessDeniedException", "Invalid thing name passed")
+    assert assumed == []
+
+
+def test_an_unknown_alias_is_refused(product: Product) -> None:
+    """404 as AWS IoT says it."""
+    answer = ask(product, product.identity("gw-1"), "/role-aliases/nobody/credentials")
+    assert refused(answer) == (404, "ResourceNotFoundException", "Role alias does not exist")
+
+
+def test_certificates_that_are_no_identity_are_refused(
+    product: Product, assumed: list[SessionRequest]
+) -> None:
+    """None, a factory's, a rogue's and a superseded one: each gets AWS IoT's own 403."""
+    certificate = (403, "AccessDeniedException", "Certificate is invalid on this endpoint")
+    rogue = factories.authority().issue("gw-1", factories.ec_key())
+    for leaf in (None, product.bootstrap("gw-1"), rogue):
+        assert refused(ask(product, leaf)) == certificate
+    old = product.identity("gw-1")
+    ask(product, old)
+    ask(product, product.identity("gw-1"))
+    assert refused(ask(product, old)) == (403, "AccessDeniedException", "Access Denied")
+    assert len(assumed) == 2
+
+
+def test_a_revoked_device_gets_nothing(product: Product, assumed: list[SessionRequest]) -> None:
+    """From the next call on."""
+    leaf = product.identity("gw-1")
+    ask(product, leaf)
+    vend.parts().registry.revoke("gw-1", 1)  # type: ignore[arg-type]
+    assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
+    assert len(assumed) == 1
+
+
+def test_no_grant_means_no_session(product: Product, assumed: list[SessionRequest]) -> None:
+    """A device no rule gives anything never gets an unrestricted session."""
+    leaf = product.identity("gw-1")
+    ask(product, leaf)
+    vend.parts().registry.set_attributes("gw-1", {"quarantined": True}, 1)  # type: ignore[arg-type]
+    assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
+    assert len(assumed) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "answer"),
+    [
+        ("AccessDenied", "not authorized", "Unable to assume the role, or the role to assume does not exist"),
+        ("PackedPolicyTooLarge", "120 %", "Unable to assume the role, or the role to assume does not exist"),
+        (
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
+        ),
+    ],
+)
+def test_what_sts_refuses_is_said_as_aws_iot_says_it(
+    product: Product, monkeypatch: pytest.MonkeyPatch, code: str, text: str, answer: str
+) -> None:
+    """STS's refusals become the credential provider's 400s."""
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": text}}, "AssumeRole")
+
+    monkeypatch.setattr(clients.sts(), "assume_role", refuse)
+    assert refused(ask(product, product.identity("gw-1"))) == (400, "InvalidRequestException", answer)
+
+
+def test_while_sts_is_away_the_answer_is_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A throttled STS is nobody's fault and nobody's secret."""
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "Throttling", "Message": "rate exceeded"}}, "AssumeRole")
+
+    monkeypatch.setattr(clients.sts(), "assume_role", refuse)
+    answer = ask(product, product.identity("gw-1"))
+    assert refused(answer) == (503, "ServiceUnavailableException", "Service unavailable")
+
+
+@pytest.mark.parametrize(("length", "status"), [(1_000, 200), (1_900, 500)])
+def test_an_answer_is_never_oversized(
+    product: Product,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    length: int,
+    status: int,
+) -> None:
+    """AWS's tokens (about 1,000 characters) fit; what would make awscrt abort is refused and counted."""
+    big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, 1_800_000_000)
+    monkeypatch.setattr(vend.parts().sts, "assume", lambda _: big)
+    answer = ask(product, product.identity("gw-1"))
+    assert answer.status == status
+    assert ("AnswerTooLarge" in capsys.readouterr().out) == (status == 500)
+
+
+def test_an_oversized_session_policy_is_refused_and_counted(
+    product: Product,
+    monkeypatch: pytest.MonkeyPatch,
+    assumed: list[SessionRequest],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No emulator checks STS's 2,048 characters: we do, before STS is asked."""
+    leaf = product.identity("gw-1")
+    wide = [
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::bucket-{n}/{{deviceId}}/*"}
+        for n in range(40)
+    ]
+    grants = product.fleet.grants | {"telemetry": {"Version": "2012-10-17", "Statement": wide}}
+    product.publish(grants=grants)
+    assert ask(product, leaf).status == 400
+    assert assumed == []
+    assert "SessionPolicyTooLarge" in capsys.readouterr().out
+
+
+def test_nothing_secret_is_logged(product: Product, logs: io.StringIO) -> None:
+    """Neither credentials nor URLs nor certificates reach a log."""
+    leaf = product.identity("gw-1")
+    answer = ask(product, leaf)
+    logged = logs.getvalue()
+    assert "credentials vended" in logged
+    for secret in (answer.body["credentials"]["secretAccessKey"], answer.body["credentials"]["sessionToken"]):
+        assert secret not in logged
+    assert "X-Amz" not in logged
+    assert "BEGIN" not in logged
+    assert "secretAccessKey" not in repr(Credentials("a", "secretAccessKey", "t", 1))
+
+
+def test_the_record_tells_a_device_what_it_is(product: Product) -> None:
+    """Its group, its attributes, its grants now, and whether to renew."""
+    leaf = product.identity("gw-1")
+    vend.parts().registry.set_attributes("gw-1", {"site": "berlin"}, 1)  # type: ignore[arg-type]
+    answer = product.call("GET", "/v1/device", leaf)
+    assert answer.status == 200
+    assert answer.body["deviceId"] == "gw-1"
+    assert answer.body["group"] == "gateways"
+    assert answer.body["status"] == "active"
+    assert answer.body["attributes"] == {"site": "berlin"}
+    assert answer.body["grants"] == ["telemetry"]
+    assert answer.body["renew"] is False
+    assert answer.body["renewIn"] > 0
+
+
+def test_a_published_fleet_is_felt(product: Product) -> None:
+    """A rule published after the deployment decides from the next reading on."""
+    leaf = product.identity("gw-1")
+    assert ask(product, leaf).status == 200
+    product.publish(rules=product.fleet.rules.replace("permit", "forbid"))
+    assert ask(product, leaf).status == 403
+
+
+def test_a_deployment_wins_over_what_was_published_before(product: Product) -> None:
+    """A fleet published on top of another deployment's is ignored."""
+    leaf = product.identity("gw-1")
+    product.publish(rules="", base="another")
+    assert ask(product, leaf).status == 200
+
+
+def test_without_a_role_an_alias_does_not_exist(product: Product) -> None:
+    """A published fleet can't bring a role alias that no deployment made."""
+    leaf = product.identity("gw-1")
+    product.publish(role_aliases={"new": RoleAlias("new", 900)})
+    assert ask(product, leaf, "/role-aliases/new/credentials").status == 404
+
+
+def test_two_factories_two_groups(product: Product) -> None:
+    """The anchor that a bootstrap certificate chains to decides its device's group."""
+    other = factories.authority("Other CA")
+    groups = product.fleet.groups | {"sensors": group("sensors", other)}
+    product.publish(groups=groups)
+    assert product.enroll(other.issue("s-1", factories.ec_key())).status == 201
+    answer = product.enroll(other.issue("gw-9", factories.ec_key()))
+    assert answer.status == 201
+    clash = product.enroll(product.bootstrap("gw-9"))
+    assert (clash.status, clash.body["code"]) == (409, "group-mismatch")

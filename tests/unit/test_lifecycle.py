@@ -1,0 +1,87 @@
+"""Decisions over a device's record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from firstboot.errors import (
+    AlreadyEnrolled,
+    CertificateNotCurrent,
+    ConflictError,
+    DeviceRevoked,
+    EnrollmentInProgress,
+    FirstbootError,
+    GroupMismatch,
+)
+from firstboot.lifecycle import CertificateRecord, Device, Enrollment, Status, enrolls_anew, login
+from firstboot.names import DeviceId
+
+NOW = 1_000
+OURS = CertificateRecord("s1", "k1", not_before=0, not_after=9_000, renew_after=5_000, held_until=NOW + 1)
+OTHERS = replace(OURS, serial="s2", spki="k2")
+ASKED = Enrollment(
+    DeviceId("gw-1"), "gateways", replaces=True, certificate=OURS, enrolled_by="b", claims={}, now=NOW
+)
+BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, "b", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "answer"),
+    [
+        (None, None),
+        (BARE, None),
+        (replace(BARE, pending=OURS), OURS),
+        (replace(BARE, active=OURS), OURS),
+        (replace(BARE, active=OTHERS, pending=OURS), OURS),
+        (replace(BARE, active=OTHERS), None),
+        (replace(BARE, pending=replace(OTHERS, held_until=NOW)), None),
+        (replace(BARE, active=replace(OURS, renew_after=NOW)), None),
+    ],
+    ids=["new", "empty", "pending", "active", "both", "replaced", "let-go", "due"],
+)
+def test_enrolling(device: Device | None, answer: CertificateRecord | None) -> None:
+    """A claim, or the certificate that answers already."""
+    assert enrolls_anew(device, ASKED) == answer
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "error"),
+    [
+        (replace(BARE, status=Status.REVOKED, active=OURS), {}, DeviceRevoked),
+        (replace(BARE, group="sensors", pending=OURS), {}, GroupMismatch),
+        (replace(BARE, pending=OTHERS), {}, EnrollmentInProgress),
+        (replace(BARE, active=OTHERS), {"replaces": False}, AlreadyEnrolled),
+        (replace(BARE, active=replace(OURS, renew_after=NOW)), {"replaces": False}, AlreadyEnrolled),
+    ],
+    ids=["revoked", "foreign-group", "held", "refuse", "refuse-due"],
+)
+def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: type[FirstbootError]) -> None:
+    """Each reason has its error; a revoked device never gets an old certificate back."""
+    with pytest.raises(error) as caught:
+        enrolls_anew(device, replace(ASKED, **changes))  # type: ignore[arg-type]
+    if error is EnrollmentInProgress:
+        assert caught.value.retry_after == 1
+    assert issubclass(error, ConflictError | DeviceRevoked)
+
+
+def test_login() -> None:
+    """The active certificate is in; the pending one is to be committed."""
+    device = replace(BARE, active=OURS, pending=OTHERS)
+    assert login(device, "s1").pending is None
+    assert login(device, "s2").pending == OTHERS
+
+
+@pytest.mark.parametrize(
+    ("device", "error"),
+    [
+        (None, CertificateNotCurrent),
+        (replace(BARE, active=OTHERS), CertificateNotCurrent),
+        (replace(BARE, active=OURS, status=Status.REVOKED), DeviceRevoked),
+    ],
+)
+def test_login_is_refused(device: Device | None, error: type[FirstbootError]) -> None:
+    """Unknown, replaced and revoked certificates are nobody's."""
+    with pytest.raises(error):
+        login(device, "s1")
