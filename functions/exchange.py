@@ -22,12 +22,13 @@ from firstboot.aws.store import S3CertificateStore
 from firstboot.edge import certificates, web
 from firstboot.enrollment import enroll
 from firstboot.issuance import Issued
+from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 from firstboot.settings import ExchangeSettings
 
 logger = Logger(service="exchange")
-metrics = Metrics(namespace="Firstboot", service="exchange")
+metrics = Metrics(namespace=METRICS, service="exchange")
 
 
 @dataclass(frozen=True)

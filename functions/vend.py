@@ -13,8 +13,6 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from cryptography import x509
-from firstboot.policy.render import Place
-from firstboot.policy.rules import Moment, Rules
 
 from firstboot.authentication import VerifiedIdentity, authenticate
 from firstboot.aws import clients
@@ -23,12 +21,15 @@ from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.sts import StsSessions
 from firstboot.edge import credential_provider, device, web
 from firstboot.errors import FirstbootError
+from firstboot.names import METRICS
 from firstboot.pki import chain
+from firstboot.policy.render import Place
+from firstboot.policy.rules import Moment, Rules
 from firstboot.settings import VendSettings
 from firstboot.vending import VendingRequest, vend
 
 logger = Logger(service="vend")
-metrics = Metrics(namespace="Firstboot", service="vend")
+metrics = Metrics(namespace=METRICS, service="vend")
 
 
 @dataclass

@@ -13,6 +13,7 @@ import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import exchange
@@ -48,7 +49,7 @@ def _issue(**options: Any) -> Callable[[Product], x509.Certificate]:
 def _forged() -> dict[str, Any]:
     """A CSR whose signature is another's."""
     first, second = (factories.csr(factories.ec_key()) for _ in range(2))
-    der = first.public_bytes(factories.Encoding.DER)
+    der = first.public_bytes(Encoding.DER)
     swapped = der[: -len(first.signature)] + second.signature[: len(first.signature)].ljust(
         len(first.signature), b"\0"
     )

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
@@ -56,7 +57,7 @@ def test_subject_and_extensions_of_a_csr_are_ignored(product: Product) -> None:
         .subject_name(factories.name("admin"))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("admin.example.com")]), critical=False)
-        .sign(key, factories.hashes.SHA256())
+        .sign(key, hashes.SHA256())
     )
     answer = product.enroll(product.bootstrap("gw-1"), csr=factories.pem(wish))
     leaf = product.certificate(answer)

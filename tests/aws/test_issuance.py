@@ -27,7 +27,7 @@ class Recorder:
         self.before: set[str] = set()
         self.after: set[str] = set()
         self.meanwhile: dict[str, Callable[[], object]] = {}
-        make = botocore.client.BaseClient._make_api_call
+        make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
             if client not in (clients.dynamodb(), clients.kms(), clients.s3()):
@@ -148,7 +148,7 @@ def test_a_certificate_that_vanished_is_not_made_again_unseen(product: Product, 
 def test_a_conflicting_transaction_is_a_fast_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB could not decide: nothing is written, the device tries again."""
     conflict = ClientError({"Error": {"Code": "TransactionCanceledException", "Message": ""}}, "T")
-    conflict.response["CancellationReasons"] = [{"Code": "TransactionConflict"}, {"Code": "None"}]  # type: ignore[typeddict-unknown-key]
+    conflict.response["CancellationReasons"] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
 
     def refuse(**_: object) -> None:
         raise conflict

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+from cryptography.x509.oid import NameOID
 
 from firstboot.errors import (
     AnchorConflict,
@@ -58,7 +59,7 @@ _CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05
         (FACTORY.issue("dev-1", ec_key(), extra=[_CRITICAL]), FACTORY, CertificateUntrusted),
         (_OLD.issue("dev-1", ec_key(), days=9), _OLD, CertificateUntrusted),
         (FACTORY.issue("dev-1", ec_key(), eku=None), FACTORY, CertificateUsageWrong),
-        (FACTORY.issue("dev-1", ec_key(), eku=ExtendedKeyUsageOID.SERVER_AUTH), FACTORY, CertificateUsageWrong),
+        (FACTORY.issue("dev-1", ec_key(), eku=Purpose.SERVER_AUTH), FACTORY, CertificateUsageWrong),
         (FACTORY.issue("dev-1", ec_key(), ca=True), FACTORY, CertificateUsageWrong),
         (FACTORY.certificate, FACTORY, CertificateUsageWrong),
         (

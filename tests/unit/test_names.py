@@ -33,7 +33,7 @@ def test_good_ids(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "x" * 65, "-a1", "a1-", "..", "gw/1", "gw*", "gw 1", "gw\n", "ß9", "${a}", "boot-1", "gw１"],
+    ["", "a", "x" * 65, "-a1", "a1-", "..", "gw/1", "gw*", "gw 1", "gw\n", "ß9", "${a}", "boot-1", "g\uff11"],
 )
 def test_bad_ids(text: str) -> None:
     """Too short, too long, or with a character that could act somewhere."""

@@ -14,6 +14,11 @@ class Route:
     path: str
     function: Literal["exchange", "vend"]
 
+    @property
+    def key(self) -> str:
+        """API Gateway's name for it."""
+        return f"{self.method} {self.path}"
+
 
 ROUTES = (
     Route("POST", "/v1/certificates", "exchange"),

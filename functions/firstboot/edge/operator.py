@@ -1,0 +1,202 @@
+"""The operator's calls: events of a direct Invoke to values, values and errors to answers.
+
+Event `{"operation": "devices.show", "parameters": {…}}`, answer `{"result": {…}}` or
+`{"problem": {…}}` with the members of problem+json (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from firstboot.edge.web import iso
+from firstboot.errors import MalformedRequest
+from firstboot.explanation import Explained
+from firstboot.fleet.model import Fleet
+from firstboot.lifecycle import Attribute, CertificateRecord, Device
+from firstboot.names import DeviceId, device_id
+from firstboot.policy.rules import Moment
+
+MAX_PAGE = 500
+"""Devices a page: a record is a few kilobytes, and Lambda answers with 6 MB at most."""
+
+_CONTEXT = ("roleAlias", "sourceIp")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is to be done, to what."""
+
+    operation: str
+    parameters: dict[str, Any]
+
+
+def call(event: object) -> Call:
+    """The call in an Invoke's event.
+
+    An event with any other member is refused: nothing that API Gateway or a rule forwards, whose
+    members a device may choose, must ever pass for an operator's call.
+
+    Raises MalformedRequest.
+    """
+    match event:
+        case {"operation": str(operation), "parameters": dict(parameters), **rest} if not rest:
+            return Call(operation, parameters)
+        case _:
+            raise MalformedRequest("Send exactly {operation, parameters}")
+
+
+def page(parameters: dict[str, Any]) -> tuple[int, str | None]:
+    """devices.list: how many devices at most, and the token of the page before.
+
+    Raises MalformedRequest.
+    """
+    _only(parameters, "limit", "after")
+    limit, after = parameters.get("limit", MAX_PAGE), parameters.get("after")
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise MalformedRequest(f"`limit` must be an integer from 1 to {MAX_PAGE}")
+    if after is not None and (not isinstance(after, str) or not after):
+        raise MalformedRequest("`after` must be the `next` of another page")
+    return limit, after
+
+
+def target(parameters: dict[str, Any], *others: str) -> DeviceId:
+    """The device that a call is about; `others` are the call's further parameters.
+
+    Raises MalformedRequest, DeviceIdInvalid.
+    """
+    _only(parameters, "deviceId", *others)
+    text = parameters.get("deviceId")
+    if not isinstance(text, str):
+        raise MalformedRequest("`deviceId` must be a string")
+    return device_id(text)
+
+
+def attribute_changes(parameters: dict[str, Any]) -> dict[str, Attribute | None]:
+    """devices.set: the attributes to set, those to remove as None.
+
+    Raises MalformedRequest.
+    """
+    changes = parameters.get("attributes")
+    if not isinstance(changes, dict) or not changes:
+        raise MalformedRequest("`attributes` must be an object with a member at least")
+    if not all(value is None or isinstance(value, str | bool | int) for value in changes.values()):
+        raise MalformedRequest("An attribute is a string, a Boolean, an integer, or null to remove it")
+    return changes
+
+
+def moments(parameters: dict[str, Any], fleet: Fleet) -> list[Moment]:
+    """devices.explain: the moments asked about. Without a role alias in the context: MQTT, which
+    has none, and every role alias.
+
+    Raises MalformedRequest.
+    """
+    context = parameters.get("context", {})
+    if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
+        raise MalformedRequest("`context` must be an object of strings")
+    unknown = context.keys() - set(_CONTEXT)
+    if unknown:
+        raise MalformedRequest(f"The context has {', '.join(_CONTEXT)}; not {', '.join(sorted(unknown))}")
+    source_ip = context.get("sourceIp")
+    if source_ip is not None and not _is_address(source_ip):
+        raise MalformedRequest("`sourceIp` must be an IP address")
+    aliases = [context["roleAlias"]] if "roleAlias" in context else [*fleet.role_aliases, None]
+    return [Moment(role_alias=alias, source_ip=source_ip) for alias in aliases]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def fleet(parameters: dict[str, Any]) -> Fleet:
+    """fleet.apply: the compiled fleet, its shape checked and nothing else.
+
+    Raises MalformedRequest.
+    """
+    _only(parameters, "fleet")
+    try:
+        return Fleet.from_json(json.dumps(parameters.get("fleet")))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise MalformedRequest("`fleet` is not a compiled fleet definition", log=repr(error)) from error
+
+
+def nothing(parameters: dict[str, Any]) -> None:
+    """fleet.show takes no parameters.
+
+    Raises MalformedRequest.
+    """
+    _only(parameters)
+
+
+def _only(parameters: dict[str, Any], *known: str) -> None:
+    unknown = parameters.keys() - set(known)
+    if unknown:
+        raise MalformedRequest(f"Unknown parameter {', '.join(sorted(unknown))}")
+
+
+def device(record: Device) -> dict[str, Any]:
+    """A device's record, whole."""
+    return {
+        "deviceId": record.device_id,
+        "group": record.group,
+        "status": record.status.value,
+        "generation": record.generation,
+        "createdAt": iso(record.created_at),
+        "updatedAt": iso(record.updated_at),
+        "enrolledBy": record.enrolled_by,
+        "active": _certificate(record.active),
+        "pending": _certificate(record.pending),
+        "attributes": record.attributes,
+        "claims": record.claims,
+    }
+
+
+def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {
+        "certificateId": record.certificate_id,
+        "serial": record.serial,
+        "notBefore": iso(record.not_before),
+        "notAfter": iso(record.not_after),
+        "renewAfter": iso(record.renew_after),
+    }
+
+
+def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:
+    """What the device would get at each moment, and why."""
+    return {
+        "deviceId": record.device_id,
+        "group": record.group,
+        "status": record.status.value,
+        "attributes": record.attributes,
+        "claims": record.claims,
+        "moments": [_moment(each) for each in explained],
+    }
+
+
+def _moment(explained: Explained) -> dict[str, Any]:
+    refusal, policy, held = explained.refusal, explained.session_policy, explained.holdings
+    return {
+        "roleAlias": explained.moment.role_alias,
+        "grants": [{"grant": grant, "rules": list(held.rules[grant])} for grant in held.grants],
+        "withheld": [{"grant": grant, "rules": list(rules)} for grant, rules in held.withheld.items()],
+        "errors": list(held.errors),
+        "sessionPolicy": json.loads(policy) if policy else None,
+        "refusal": {"code": refusal.code, "detail": refusal.detail} if refusal else None,
+    }
+
+
+def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
+    """fleet.show: the deployed fleet definition and the one in force, which may be the same."""
+    return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
+
+
+def _fleet(fleet: Fleet) -> dict[str, Any]:
+    return {"hash": fleet.hash, "fleet": json.loads(fleet.to_json())}

@@ -1,0 +1,103 @@
+"""fleet.toml to groups and role aliases.
+
+[groups.NAME]           trust = ["trust/FILE.pem", …]          required
+                        device_id = "subject.CN"               where the device's id stands
+                        reenroll = "replace"                   or "refuse"
+                        mqtt = "registry"                      or "token"
+                        certificate = { days = 365, renew_at = 0.66, grace_days = 90 }
+                        budget = { total, per_minute, until }  none: no limit; given: all three
+[role_aliases.NAME]     seconds = 3600                         of a session, 900 to 3600
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from typing import Any
+
+from firstboot import names
+from firstboot.fleet.model import Budget, CertificatePlan, Group, RoleAlias
+from firstboot.fleet.source import DEFINITION
+from firstboot.fleet.table import Table
+from firstboot.policy import limits
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""Names of groups and grants: they go into Cedar, session tags, policy names and table keys."""
+
+_MANY = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What fleet.toml says. A group's `trust` still holds the names of files."""
+
+    groups: dict[str, Group]
+    role_aliases: dict[str, RoleAlias]
+
+
+def read(values: dict[str, Any], problems: list[str]) -> Definition:
+    """What `values` (parsed TOML) define. Adds what is wrong to `problems`."""
+    root = Table(f"{DEFINITION}: ", values, problems)
+    groups = {name: _group(name, table) for name, table in root.table("groups").tables()}
+    aliases = {name: _role_alias(name, table) for name, table in root.table("role_aliases").tables()}
+    root.close()
+    problems += _bad_names(groups, aliases)
+    return Definition(groups, aliases)
+
+
+def _bad_names(groups: dict[str, Group], aliases: dict[str, RoleAlias]) -> list[str]:
+    found = [f"{DEFINITION}: groups.{n} is no name: {NAME.pattern}" for n in groups if not NAME.fullmatch(n)]
+    found += [
+        f"{DEFINITION}: role_aliases.{name} is no name AWS IoT takes: {names.ROLE_ALIAS.pattern}"
+        for name in aliases
+        if not names.ROLE_ALIAS.fullmatch(name)
+    ]
+    return found if groups else [*found, f"{DEFINITION}: groups is missing: no device could enroll"]
+
+
+def _group(name: str, table: Table) -> Group:
+    group = Group(
+        name=name,
+        trust=table.strings("trust"),
+        device_id=table.choice("device_id", ("subject.CN",), "subject.CN"),
+        reenroll=table.choice("reenroll", ("refuse", "replace"), "replace"),
+        certificate=_certificate(table.table("certificate")),
+        mqtt=table.choice("mqtt", ("registry", "token"), "registry"),
+        budget=_budget(table.table("budget")) if "budget" in table else None,
+    )
+    table.close()
+    return group
+
+
+def _certificate(table: Table) -> CertificatePlan:
+    plan = CertificatePlan(
+        days=table.integer("days", 1, 3_650, 365),
+        renew_at=table.fraction("renew_at", 0.66),
+        grace_days=table.integer("grace_days", 0, 3_650, 90),
+    )
+    table.close()
+    return plan
+
+
+def _budget(table: Table) -> Budget:
+    budget = Budget(
+        total=table.integer("total", 1, _MANY),
+        per_minute=table.integer("per_minute", 1, _MANY),
+        # The end of that day: a budget "until 2028-01-01" still holds on it.
+        until=int(datetime.combine(table.day("until"), time(23, 59, 59), UTC).timestamp()) + 1,
+    )
+    table.close()
+    return budget
+
+
+def _role_alias(name: str, table: Table) -> RoleAlias:
+    seconds = table.integer(
+        "seconds",
+        limits.SECONDS.start,
+        limits.SECONDS.stop - 1,
+        3_600,
+        why=" (a role assumed from a role, as vend does, lasts one hour at most)",
+    )
+    table.close()
+    return RoleAlias(name, seconds)

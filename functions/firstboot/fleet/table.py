@@ -1,0 +1,94 @@
+"""Strict reading of a TOML table: a key nobody asked for is a mistake, not a comment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+_MISSING = object()
+
+
+class Table:
+    """A TOML table. Each method takes one key out, notes a problem if it is missing or wrong, and
+    then returns a stand-in, so that one reading finds every problem.
+    """
+
+    def __init__(self, where: str, value: object, problems: list[str]) -> None:
+        self._where = where
+        self._problems = problems
+        if not isinstance(value, dict):
+            self._problem("", "must be a table")
+        self._rest: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rest
+
+    def integer(self, key: str, low: int, high: int, default: int | None = None, *, why: str = "") -> int:
+        """A whole number from `low` to `high`; `why` is added to the complaint."""
+        value = self._take(key, default)
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        self._wrong(key, value, f"must be a whole number from {low} to {high}{why}")
+        return low
+
+    def fraction(self, key: str, default: float) -> float:
+        """A number above 0 and below 1."""
+        value = self._take(key, default)
+        if isinstance(value, float) and 0 < value < 1:
+            return value
+        self._wrong(key, value, "must be a number above 0 and below 1")
+        return default
+
+    def choice(self, key: str, options: tuple[Choice, ...], default: Choice) -> Choice:
+        """One of `options`."""
+        value = self._take(key, default)
+        for option in options:
+            if value == option:
+                return option
+        self._wrong(key, value, f"must be {' or '.join(map(repr, options))}")
+        return default
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list of one or more strings."""
+        value = self._take(key)
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self._wrong(key, value, "must be a list of one or more strings")
+        return ()
+
+    def day(self, key: str) -> date:
+        """A date without a time."""
+        value = self._take(key)
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value
+        self._wrong(key, value, "must be a date, as in 2028-01-01")
+        return date.max
+
+    def table(self, key: str) -> Table:
+        """The table under `key`; an empty one if there is none."""
+        return Table(self._path(key), self._rest.pop(key, {}), self._problems)
+
+    def tables(self) -> Iterator[tuple[str, Table]]:
+        """Every key of this table, as a table by that name."""
+        while self._rest:
+            name = next(iter(self._rest))
+            yield name, self.table(name)
+
+    def close(self) -> None:
+        """Note every key that has not been taken."""
+        for key in self._rest:
+            self._problem(key, "is not a key of a fleet definition")
+
+    def _take(self, key: str, default: object = None) -> Any:  # noqa: ANN401 - whatever TOML holds
+        return self._rest.pop(key, _MISSING if default is None else default)
+
+    def _wrong(self, key: str, value: object, text: str) -> None:
+        self._problem(key, "is missing: it " + text if value is _MISSING else f"{text}, is {value!r}")
+
+    def _problem(self, key: str, text: str) -> None:
+        self._problems.append(f"{self._path(key)} {text}")
+
+    def _path(self, key: str) -> str:
+        return f"{self._where}.{key}" if key and not self._where.endswith(" ") else f"{self._where}{key}"

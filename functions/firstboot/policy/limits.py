@@ -1,0 +1,68 @@
+"""AWS's limits on what we send and answer. Checked here because no emulator checks them, and
+because a refusal of ours is counted and explained where AWS's would be a puzzle.
+
+Sources: STS API reference, AssumeRole and Tag; IAM and STS quotas; AWS IoT Core quotas.
+"""
+
+from __future__ import annotations
+
+import re
+
+from firstboot import names
+from firstboot.errors import AnswerTooLarge, DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
+from firstboot.ports import SessionRequest
+
+SESSION_POLICY = 2_048
+"""Characters of an inline session policy, and as many of an AWS IoT policy. STS also packs policy
+and tags into a size it does not tell beforehand; that limit can only be met, not checked."""
+
+ROLE_POLICY = 10_240
+"""Characters of all inline policies of a role, white space not counted."""
+
+ANSWER = 2_048
+"""Bytes of a credential provider's answer: AWS's own device client (awscrt) aborts above it."""
+
+SECONDS = range(900, 3_601)
+"""A session's duration. vend holds a role itself, and role chaining ends after one hour."""
+
+_TAGS = 50
+# AssumeRole takes \u0009 \u000A \u000D \u0020-\u00FF; what we render is ASCII on one line.
+_POLICY = re.compile(r"[\x20-\x7e]+", re.ASCII)
+# STS takes any letter, digit and separator of Unicode; ours need no more than these.
+_TAG_KEY = re.compile(r"(?!aws:)[A-Za-z0-9 _.:/=+@-]{1,128}", re.ASCII | re.IGNORECASE)
+_TAG_VALUE = re.compile(r"[A-Za-z0-9 _.:/=+@-]{0,256}", re.ASCII)
+
+
+def check_session(request: SessionRequest) -> None:
+    """Check an AssumeRole request against every limit that can be known beforehand.
+
+    Raises SessionPolicyTooLarge, DurationTooLong, DeviceIdInvalid, RoleNotAssumable.
+    """
+    names.device_id(request.device_id)
+    if len(request.policy) > SESSION_POLICY:
+        raise SessionPolicyTooLarge(log=f"session policy of {len(request.policy)} characters")
+    if not _POLICY.fullmatch(request.policy):
+        raise RoleNotAssumable(log="session policy empty or not printable ASCII")
+    if request.seconds >= SECONDS.stop:
+        raise DurationTooLong(log=f"session of {request.seconds} s")
+    if request.seconds < SECONDS.start:
+        raise RoleNotAssumable(log=f"session of {request.seconds} s")
+    _check_tags(request.tags)
+
+
+def _check_tags(tags: dict[str, str]) -> None:
+    if len(tags) > _TAGS:
+        raise RoleNotAssumable(log=f"{len(tags)} session tags")
+    for key, value in tags.items():
+        if not (_TAG_KEY.fullmatch(key) and _TAG_VALUE.fullmatch(value)):
+            raise RoleNotAssumable(log=f"session tag {key[:128]!r} or its value")
+
+
+def check_answer(body: str) -> None:
+    """Check the size of a credential provider's answer.
+
+    Raises AnswerTooLarge.
+    """
+    size = len(body.encode())
+    if size > ANSWER:
+        raise AnswerTooLarge(log=f"answer of {size} bytes")

@@ -1,0 +1,136 @@
+"""Which grants a device holds at a moment: Cedar, asked once per grant. Pure.
+
+Fail closed: what Cedar can't decide without an error, it has not granted. (Cedar skips a rule
+whose evaluation errs; a skipped `forbid` would be a permission.)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cedarpy import AuthzResult, Entities, PolicySet, Schema, is_authorized_batch
+
+from firstboot.errors import AttributesInvalid
+from firstboot.fleet.model import Fleet
+from firstboot.lifecycle import Attribute, Device
+from firstboot.policy import vocabulary
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a decision depends on beside the device. `role_alias` is the one credentials are asked
+    under, None where none are (an MQTT connection); `source_ip` the caller's address.
+    """
+
+    role_alias: str | None = None
+    source_ip: str | None = None
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What a device holds: grants by name, and for each the ids of the rules that gave it.
+    `withheld` names the rules that forbade a grant; `errors` is for the operator's log only, and
+    whatever it tells of was denied.
+    """
+
+    grants: tuple[str, ...] = ()
+    rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    withheld: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+
+
+class Rules:
+    """A fleet's rules, parsed once. The fleet must have come from the compiler."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self._schema = Schema.from_str(fleet.schema)
+        self._policies = PolicySet.from_str(fleet.rules)
+        self._grants = tuple(sorted(fleet.grants))
+
+    def decide(self, device: Device, moment: Moment) -> Holdings:
+        """The grants `device` holds at `moment`."""
+        fitting = self._fitting(device)
+        if fitting is None:
+            return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))
+        requests = [vocabulary.request(device.device_id, grant, _context(moment)) for grant in self._grants]
+        results = is_authorized_batch(requests, self._policies, fitting, self._schema)
+        return _holdings(dict(zip(self._grants, results, strict=True)))
+
+    def check_attributes(self, device: Device) -> None:
+        """Check an operator's attributes, before they are written.
+
+        Raises AttributesInvalid, naming each that the schema does not take.
+        """
+        problems = [
+            problem
+            for name, value in device.attributes.items()
+            if (problem := self._misfit(device, name, value))
+        ]
+        if problems:
+            raise AttributesInvalid("; ".join(problems))
+
+    def fitting_claims(self, device: Device) -> dict[str, Attribute]:
+        """The device's claims without those the schema does not take. A device can always leave
+        a claim out, so leaving one out for it gives it nothing it could not have had.
+        """
+        bare = replace(device, attributes={})
+        return {
+            name: value
+            for name, value in device.claims.items()
+            if self._parsed(replace(bare, claims={name: value})) is not None
+        }
+
+    def _fitting(self, device: Device) -> Entities | None:
+        """The device as entities, or None if an attribute has a type the schema does not take:
+        without it, a rule that forbids might not. An attribute that the schema doesn't know is in
+        no rule, so it goes unseen (a published schema may have dropped it).
+        """
+        whole = self._parsed(device)
+        if whole is not None:
+            return whole
+        known = {name: value for name, value in device.attributes.items() if self._knows(name)}
+        return self._parsed(replace(device, attributes=known, claims=self.fitting_claims(device)))
+
+    def _misfit(self, device: Device, name: str, value: Attribute) -> str | None:
+        if name in vocabulary.RESERVED:
+            return f"{name} is Firstboot's own"
+        if not self._knows(name):
+            return f"{name} is not in the schema"
+        if self._parsed(replace(device, attributes={name: value}, claims={})) is None:
+            return f"{name} has another type in the schema than {type(value).__name__}"
+        return None
+
+    def _knows(self, attribute: str) -> bool:
+        try:
+            return vocabulary.can_have(self._schema, {"Var": "principal"}, attribute)
+        except ValueError:  # a name that Cedar can't even write is in no schema
+            return False
+
+    def _parsed(self, device: Device) -> Entities | None:
+        try:
+            return Entities.from_json_str(json.dumps(vocabulary.entities(device)), self._schema)
+        except ValueError:
+            return None
+
+
+def _context(moment: Moment) -> dict[str, Any]:
+    return vocabulary.context(moment.role_alias, moment.source_ip)
+
+
+def _holdings(results: dict[str, AuthzResult]) -> Holdings:
+    granted = {name: r for name, r in results.items() if r.allowed and not r.diagnostics.errors}
+    return Holdings(
+        grants=tuple(granted),
+        rules={name: _ids(result) for name, result in granted.items()},
+        withheld={
+            name: ids for name, result in results.items() if not result.allowed and (ids := _ids(result))
+        },
+        errors=tuple(f"{name}: {error}" for name, r in results.items() for error in r.diagnostics.errors),
+    )
+
+
+def _ids(result: AuthzResult) -> tuple[str, ...]:
+    return tuple(sorted(result.diagnostics.id_annotations_by_reason.values()))

@@ -1,0 +1,160 @@
+"""The operator's calls, by IAM-authorised Invoke.
+
+Every operation that changes something leaves an `audit` log line. It can't say who called: Invoke
+passes no caller on. CloudTrail's data event of that Invoke does, under the same request id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from firstboot import inventory, revocation
+from firstboot.aws import clients
+from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.registry import DynamoRegistry
+from firstboot.edge import operator, web
+from firstboot.errors import FirstbootError, InternalError, OperationUnknown
+from firstboot.explanation import explain
+from firstboot.fleet.model import Fleet
+from firstboot.names import METRICS
+from firstboot.policy.render import Place
+from firstboot.policy.rules import Rules
+from firstboot.publication import publish
+from firstboot.settings import OperateSettings
+
+logger = Logger(service="operate")
+metrics = Metrics(namespace=METRICS, service="operate")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the operations work with, made once a process."""
+
+    deployed: Fleet
+    fleet: FleetSource
+    registry: DynamoRegistry
+    place: Place
+
+
+@cache
+def parts() -> Parts:
+    """The parts, wired as the environment says. The fleet is read anew for every call: an operator
+    must see what was published a moment ago.
+    """
+    settings, in_asset = OperateSettings.read(), deployed()
+    return Parts(
+        deployed=in_asset,
+        fleet=FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        place=Place(settings.partition, settings.region, settings.account),
+    )
+
+
+def clock() -> datetime:
+    """The time, for whoever must be told it."""
+    return datetime.now(UTC)
+
+
+def devices_list(parameters: Json, _: datetime) -> Json:
+    """A page of the devices, and the token of the next one."""
+    devices, following = parts().registry.page(*operator.page(parameters))
+    return {"devices": [operator.device(device) for device in devices], "next": following}
+
+
+def devices_show(parameters: Json, _: datetime) -> Json:
+    """A device's record."""
+    return operator.device(inventory.show(operator.target(parameters), parts().registry))
+
+
+def devices_revoke(parameters: Json, now: datetime) -> Json:
+    """Revoke a device, for good."""
+    device_id = operator.target(parameters)
+    device = revocation.revoke(device_id, parts().registry, int(now.timestamp()))
+    _audit("DeviceRevoked", deviceId=device_id)
+    return operator.device(device)
+
+
+def devices_set(parameters: Json, now: datetime) -> Json:
+    """Set and remove a device's attributes."""
+    device_id = operator.target(parameters, "attributes")
+    changes, rules = operator.attribute_changes(parameters), Rules(parts().fleet.current(now))
+    device = inventory.set_attributes(device_id, changes, rules, parts().registry, int(now.timestamp()))
+    _audit("AttributesSet", deviceId=device_id, attributes=sorted(changes))
+    return operator.device(device)
+
+
+def devices_explain(parameters: Json, now: datetime) -> Json:
+    """Why a device holds what it holds."""
+    made, rules = parts(), Rules(parts().fleet.current(now))
+    device = inventory.show(operator.target(parameters, "context"), made.registry)
+    moments = operator.moments(parameters, rules.fleet)
+    return operator.explanation(device, explain(device, moments, rules, made.place))
+
+
+def fleet_show(parameters: Json, now: datetime) -> Json:
+    """The fleet definitions, deployed and in force."""
+    operator.nothing(parameters)
+    return operator.fleets(parts().deployed, parts().fleet.current(now))
+
+
+def fleet_apply(parameters: Json, _: datetime) -> Json:
+    """Publish a fleet definition on top of the deployed one."""
+    fleet = operator.fleet(parameters)
+    publish(fleet, parts().deployed, parts().fleet.publish)
+    _audit("FleetPublished", fleetHash=fleet.hash)
+    return {"hash": fleet.hash}
+
+
+OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
+    "devices.list": devices_list,
+    "devices.show": devices_show,
+    "devices.revoke": devices_revoke,
+    "devices.set": devices_set,
+    "devices.explain": devices_explain,
+    "fleet.show": fleet_show,
+    "fleet.apply": fleet_apply,
+}
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def invoke(event: object, context: LambdaContext) -> Json:
+    """Lambda entry for a direct Invoke."""
+    now = clock()
+    metrics.add_metric("Request", MetricUnit.Count, 1)
+    try:
+        return {"result": _do(event, now)}
+    except FirstbootError as error:
+        level = "error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "info"
+        getattr(logger, level)("refused", extra={"code": error.code, "reason": error.log})
+        metrics.add_metric(type(error).__name__, MetricUnit.Count, 1)
+        return {"problem": web.problem_members(error, context.aws_request_id, now)}
+    except Exception:
+        logger.exception("unhandled")
+        metrics.add_metric("InternalError", MetricUnit.Count, 1)
+        return {"problem": web.problem_members(InternalError(), context.aws_request_id, now)}
+
+
+def _do(event: object, now: datetime) -> Json:
+    call = operator.call(event)
+    operation = OPERATIONS.get(call.operation)
+    if operation is None:
+        raise OperationUnknown(f"There are {', '.join(OPERATIONS)}")
+    logger.append_keys(operation=call.operation)
+    return operation(call.parameters, now)
+
+
+def _audit(what: str, **about: object) -> None:
+    logger.info("audit", extra={"change": what, **about})
+    metrics.add_metric(what, MetricUnit.Count, 1)

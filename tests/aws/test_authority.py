@@ -1,0 +1,239 @@
+"""The issuing CA: made once, whatever CloudFormation does, and never replaced."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from cryptography import x509
+
+import authority
+from authority import DeploymentRefused
+from firstboot.aws import clients
+from firstboot.aws import fleet as aws_fleet
+from firstboot.aws.authority_store import AuthorityStore
+from firstboot.errors import AnchorConflict, AuthorityKeyChanged, Unavailable
+from firstboot.fleet.model import Fleet
+from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.settings import AuthoritySettings, WatchSettings
+from tests import factories
+from tests.aws.product import fleet, group
+
+CREATE = {"RequestType": "Create"}
+UPDATE = {"RequestType": "Update", "PhysicalResourceId": authority.PHYSICAL_ID}
+DELETE = {"RequestType": "Delete", "PhysicalResourceId": authority.PHYSICAL_ID}
+
+
+@pytest.fixture
+def settings(bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> AuthoritySettings:
+    """The Lambda's settings, in its environment. moto's AWS IoT endpoint is another one at every
+    call: repaired.
+    """
+    monkeypatch.setattr("moto.iot.models.random.get_random_string", lambda **_: "account")
+    made = AuthoritySettings(bucket=bucket, ca_key=ca_key, subject="Acme Issuing CA", years="20")
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def factory() -> factories.Authority:
+    """A factory's CA."""
+    return factories.authority("Factory A")
+
+
+@pytest.fixture
+def deploy(
+    settings: AuthoritySettings,
+    factory: factories.Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """Puts a fleet into the asset; at first one that trusts the factory."""
+    monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
+
+    def put(deployed: Fleet) -> None:
+        (tmp_path / "fleet.json").write_text(deployed.to_json())
+
+    put(fleet(group("gateways", factory)))
+    return put
+
+
+def versions(key: str) -> list[str]:
+    """The versions of an object, newest first."""
+    answer = boto3.client("s3").list_object_versions(Bucket="certificates", Prefix=key)
+    return [version["VersionId"] for version in answer.get("Versions", [])]
+
+
+def content(key: str) -> str:
+    """An object's text."""
+    return boto3.client("s3").get_object(Bucket="certificates", Key=key)["Body"].read().decode()
+
+
+def test_create_makes_a_ca_of_the_kms_key(deploy: Any, settings: AuthoritySettings) -> None:
+    """The CA is self-signed by the key in KMS, under the name and for the years it was told."""
+    data = authority.resource(CREATE, None)["Data"]
+    ca = x509.load_pem_x509_certificate(data["CaCertificate"].encode())
+    ca.verify_directly_issued_by(ca)
+    assert ca.subject == factories.name("Acme Issuing CA")
+    assert ca.not_valid_after_utc - ca.not_valid_before_utc == timedelta(days=365 * 20)
+    assert data["MqttHost"] == "account-ats.iot.us-east-1.amazonaws.com"
+    assert content(AUTHORITY_KEY) == data["CaCertificate"]
+
+
+def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: factories.Authority) -> None:
+    """What the mTLS host lets in: every group's factory once, and our own certificates."""
+    other = factories.authority("Factory B")
+    shared = group(
+        "sensors", other, trust=(factories.pem(other.certificate), factories.pem(factory.certificate))
+    )
+    deploy(fleet(group("gateways", factory), shared))
+    data = authority.resource(CREATE, None)["Data"]
+    stored = x509.load_pem_x509_certificates(content(TRUSTSTORE_KEY).encode())
+    ca = x509.load_pem_x509_certificate(data["CaCertificate"].encode())
+    assert len(stored) == 3
+    assert set(stored) == {factory.certificate, other.certificate, ca}
+    assert versions(TRUSTSTORE_KEY) == [data["TruststoreVersion"]]
+
+
+@pytest.mark.parametrize("again", [CREATE, UPDATE], ids=["retry", "update"])
+def test_a_second_run_finds_the_first_ones_ca(deploy: Any, again: dict[str, str]) -> None:
+    """A retried or updated resource is the same one, to the last version; nothing is written."""
+    first = authority.resource(CREATE, None)
+    assert authority.resource(again, None) == first
+    assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
+
+
+def test_another_name_makes_no_other_ca(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name and the years are read once, when the CA is made."""
+    first = authority.resource(CREATE, None)
+    monkeypatch.setenv("FIRSTBOOT_SUBJECT", "Renamed CA")
+    monkeypatch.setenv("FIRSTBOOT_YEARS", "1")
+    assert authority.resource(UPDATE, None) == first
+
+
+def test_a_failed_create_leaves_what_the_next_one_uses(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that fails after the CA was stored, and rolls back, has not lost it."""
+    with monkeypatch.context() as failing:
+        failing.setattr(AuthorityStore, "put_truststore", _unavailable)
+        with pytest.raises(DeploymentRefused, match="did not answer"):
+            authority.resource(CREATE, None)
+    stored = content(AUTHORITY_KEY)
+    authority.resource(DELETE, None)
+    assert authority.resource(CREATE, None)["Data"]["CaCertificate"] == stored
+    assert len(versions(AUTHORITY_KEY)) == 1
+
+
+def _unavailable(*_: object) -> str:
+    raise Unavailable
+
+
+def test_delete_touches_nothing(deploy: Any) -> None:
+    """A deleted stack leaves the CA to the devices that trust it."""
+    created = authority.resource(CREATE, None)
+    assert authority.resource(DELETE, None) == {"PhysicalResourceId": created["PhysicalResourceId"]}
+    assert content(AUTHORITY_KEY) == created["Data"]["CaCertificate"]
+    assert versions(TRUSTSTORE_KEY) == [created["Data"]["TruststoreVersion"]]
+
+
+def test_of_two_at_once_one_ca_remains(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stores its CA second returns the first one's."""
+    rival: list[str] = []
+    look = AuthorityStore.certificate
+
+    def overtaken(store: AuthorityStore) -> bytes | None:
+        found = look(store)
+        if found is None and not rival:
+            rival.append("is at it")
+            rival[0] = authority.resource(CREATE, None)["Data"]["CaCertificate"]
+        return found
+
+    monkeypatch.setattr(AuthorityStore, "certificate", overtaken)
+    assert authority.resource(CREATE, None)["Data"]["CaCertificate"] == rival[0]
+    assert len(versions(AUTHORITY_KEY)) == 1
+
+
+def test_the_truststore_follows_the_fleet(deploy: Any, factory: factories.Authority) -> None:
+    """Another anchor makes another version; the same anchors in another order don't."""
+    other = factories.authority("Factory B")
+    groups = [group("gateways", factory), group("sensors", other)]
+    before = authority.resource(CREATE, None)["Data"]
+    deploy(fleet(*groups))
+    after = authority.resource(UPDATE, None)["Data"]
+    deploy(fleet(*reversed(groups)))
+    assert authority.resource(UPDATE, None)["Data"] == after
+    assert before["TruststoreVersion"] != after["TruststoreVersion"]
+    assert before["CaCertificate"] == after["CaCertificate"]
+    assert versions(TRUSTSTORE_KEY) == [after["TruststoreVersion"], before["TruststoreVersion"]]
+
+
+def test_another_key_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replaced KMS key can't pass for the CA's: every device in the field would be a stranger."""
+    before = authority.resource(CREATE, None)["Data"]
+    other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
+    with pytest.raises(DeploymentRefused, match=f"{AuthorityKeyChanged.title}: CN=Acme Issuing CA"):
+        authority.resource(UPDATE, None)
+    assert content(AUTHORITY_KEY) == before["CaCertificate"]
+    assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
+
+
+def test_our_own_ca_is_no_factory(deploy: Any, factory: factories.Authority) -> None:
+    """A fleet that trusts our CA as a factory is refused before the truststore changes."""
+    before = authority.resource(CREATE, None)["Data"]
+    ours = group("gateways", factory, trust=(before["CaCertificate"],))
+    deploy(fleet(ours))
+    with pytest.raises(DeploymentRefused, match=f"{AnchorConflict.title}: CN=Acme Issuing CA"):
+        authority.resource(UPDATE, None)
+    assert versions(TRUSTSTORE_KEY) == [before["TruststoreVersion"]]
+
+
+def test_a_ca_that_can_not_be_read_is_not_made_anew(deploy: Any) -> None:
+    """Only S3's own "no such key" means that there is no CA yet; nothing is written on any other."""
+    calls = []
+    denied: Any = lambda **_: (SimpleNamespace(status_code=403), {"Error": {"Code": "AccessDenied"}})  # noqa: E731
+    events = clients.s3().meta.events
+    events.register("before-call.s3.GetObject", denied)
+    events.register("before-call.s3.PutObject", lambda **_: calls.append("put"))
+    with pytest.raises(DeploymentRefused, match="GetObject: AccessDenied"):
+        authority.resource(CREATE, None)
+    assert calls == []
+
+
+def test_a_ca_that_can_not_be_read_back_fails(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not there after it was stored is not handed out as the CA."""
+    monkeypatch.setattr(AuthorityStore, "certificate", lambda _: None)
+    with pytest.raises(DeploymentRefused, match="is not there"):
+        authority.resource(CREATE, None)
+
+
+def _days_left(output: str) -> float:
+    """The CaDaysLeft metric in a log, found as the alarm looks for it."""
+    (line,) = [json.loads(line) for line in output.splitlines() if "CaDaysLeft" in line]
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Firstboot"
+    assert directive["Dimensions"] == [["service"]]
+    assert line["service"] == "authority"
+    return float(line["CaDaysLeft"][0])
+
+
+def test_the_watch_counts_the_days(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daily metric is the whole days until the CA ends."""
+    ca = factories.authority("Issuing CA", days=100).certificate
+    for name, value in WatchSettings(ca_certificate=factories.pem(ca)).environment().items():
+        monkeypatch.setenv(name, value)
+    authority.watch({}, None)
+    assert _days_left(capsys.readouterr().out) == (ca.not_valid_after_utc - datetime.now(UTC)).days
+
+
+def test_a_deployment_counts_the_days(deploy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The alarm on missing days must not go off between a deployment and the first daily watch."""
+    authority.resource(CREATE, None)
+    assert _days_left(capsys.readouterr().out) >= 365 * 20 - 1

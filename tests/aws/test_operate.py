@@ -1,0 +1,345 @@
+"""The operator's calls, as the Lambda over moto."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+import operate
+from firstboot.aws import clients
+from firstboot.fleet.model import Fleet, RoleAlias
+from firstboot.names import PUBLISHED_FLEET_KEY
+from tests import factories
+from tests.aws.product import CONTEXT, TELEMETRY, Product, group, http_event
+
+
+def problem(answer: dict[str, Any]) -> dict[str, Any]:
+    """The problem of an answer that has nothing else."""
+    assert set(answer) == {"problem"}, answer
+    found: dict[str, Any] = answer["problem"]
+    return found
+
+
+def published(product: Product) -> Fleet | None:
+    """The published fleet, if there is one."""
+    try:
+        answer = boto3.client("s3").get_object(Bucket=product.bucket, Key=PUBLISHED_FLEET_KEY)
+    except ClientError:
+        return None
+    return Fleet.from_json(answer["Body"].read())
+
+
+def successor(product: Product, **changes: Any) -> dict[str, Any]:
+    """A fleet that builds on the deployed one, as JSON values."""
+    fleet = replace(product.fleet, base=product.fleet.hash, **changes)
+    values: dict[str, Any] = json.loads(fleet.to_json())
+    return values
+
+
+def test_every_device_is_listed_once(product: Product) -> None:
+    """Pages of any size hold every device once, and no other row of the table."""
+    names = {f"gw-{n}" for n in range(5)}
+    for name in names:
+        product.identity(name)
+    found, after = [], None
+    while True:
+        page = product.operate("devices.list", limit=2, after=after)["result"]
+        assert len(page["devices"]) <= 2
+        found += [device["deviceId"] for device in page["devices"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert sorted(found) == sorted(names)
+
+
+def test_a_record_is_shown_whole(product: Product) -> None:
+    """A device that has not logged in has a pending certificate, and an active one afterwards."""
+    leaf = product.identity("gw-1")
+    before = product.operate("devices.show", deviceId="gw-1")["result"]
+    assert (before["status"], before["active"]) == ("enrolled", None)
+    assert before["pending"]["serial"] == f"{leaf.serial_number:x}"
+    product.call("POST", "/v1/certificates/commit", leaf)
+    after = product.operate("devices.show", deviceId="gw-1")["result"]
+    assert after["pending"] is None
+    assert after["active"]["serial"] == f"{leaf.serial_number:x}"
+    assert after["active"]["notAfter"].endswith("Z")
+
+
+def test_a_problem_has_every_member(product: Product) -> None:
+    """A refusal has the members of problem+json that the HTTPS side has."""
+    found = problem(product.operate("devices.show", deviceId="nobody"))
+    assert set(found) == {"type", "title", "status", "detail", "code", "requestId", "action", "time"}
+    assert (found["code"], found["status"], found["action"]) == ("device-not-found", 404, "stop")
+
+
+@pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
+def test_a_revoked_device_is_refused_from_the_next_call_on(product: Product, path: str) -> None:
+    """Neither its certificate nor its bootstrap certificate is good for anything any more."""
+    leaf = product.identity("gw-1")
+    assert product.call("GET", path, leaf).status == 200
+    assert product.operate("devices.revoke", deviceId="gw-1")["result"]["status"] == "revoked"
+    assert product.call("GET", path, leaf).status == 403
+    again = product.enroll(product.bootstrap("gw-1"))
+    assert (again.status, again.body["code"]) == (403, "device-revoked")
+
+
+def test_revoking_again_changes_nothing(product: Product) -> None:
+    """A repeated revocation is no error, and the device stays revoked."""
+    product.identity("gw-1")
+    product.operate("devices.revoke", deviceId="gw-1")
+    assert product.operate("devices.revoke", deviceId="gw-1")["result"]["status"] == "revoked"
+
+
+@pytest.mark.parametrize("operation", ["devices.revoke", "devices.set", "devices.explain"])
+def test_an_unknown_device_is_not_made_by_asking(product: Product, operation: str) -> None:
+    """No operation writes a row for a device that never enrolled."""
+    more = {"attributes": {"site": "berlin"}} if operation == "devices.set" else {}
+    assert problem(product.operate(operation, deviceId="nobody", **more))["code"] == "device-not-found"
+    assert product.rows() == []
+
+
+def test_attributes_are_set_and_removed(product: Product) -> None:
+    """A value sets, null removes, and what isn't named stays."""
+    product.identity("gw-1")
+    product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin", "quarantined": True})
+    device = product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": None})["result"]
+    assert device["attributes"] == {"site": "berlin"}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"sight": "berlin"}, {"site": 7}, {"quarantined": "true"}, {"deviceId": "gw-2"}, {"claims": "x"}],
+)
+def test_attributes_that_do_not_fit_the_schema_are_not_written(
+    product: Product, attributes: dict[str, Any]
+) -> None:
+    """One attribute the schema does not take, and none is written."""
+    product.identity("gw-1")
+    before = product.rows()
+    answer = product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": True} | attributes)
+    assert problem(answer)["code"] == "attributes-invalid"
+    assert product.rows() == before
+
+
+def test_an_explanation_names_the_rule_and_the_policy_that_sts_gets(product: Product) -> None:
+    """What `explain` shows for a role alias is what vending sends to STS."""
+    leaf = product.identity("gw-1")
+    sent: list[str] = []
+    clients.sts().meta.events.register(
+        "provide-client-params.sts.AssumeRole", lambda params, **_: sent.append(params["Policy"])
+    )
+    assert product.call("GET", "/role-aliases/telemetry/credentials", leaf).status == 200
+    explained = product.operate("devices.explain", deviceId="gw-1", context={"roleAlias": "telemetry"})
+    (moment,) = explained["result"]["moments"]
+    assert moment["grants"] == [{"grant": "telemetry", "rules": ["everyone"]}]
+    assert [moment["sessionPolicy"]] == [json.loads(policy) for policy in sent]
+
+
+def test_an_explanation_covers_every_role_alias_and_mqtt(product: Product) -> None:
+    """Without a context: one moment a role alias, and MQTT, which has none and makes no session."""
+    product.identity("gw-1")
+    moments = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
+    assert [moment["roleAlias"] for moment in moments] == ["telemetry", None]
+    assert [bool(moment["sessionPolicy"]) for moment in moments] == [True, False]
+    assert all(moment["grants"] for moment in moments)
+
+
+def test_an_explanation_names_the_rule_that_withholds(product: Product) -> None:
+    """A device that holds nothing is told as refused, with the `forbid` that did it."""
+    deploy(product, rules=f'{product.fleet.rules} @id("stop") forbid (principal, action, resource);')
+    product.identity("gw-1")
+    moment = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"][0]
+    assert (moment["grants"], moment["sessionPolicy"]) == ([], None)
+    assert moment["withheld"] == [{"grant": "telemetry", "rules": ["stop"]}]
+    assert moment["refusal"]["code"] == "no-grant"
+
+
+@pytest.mark.parametrize(
+    ("revoked", "alias", "code"),
+    [(True, "telemetry", "device-revoked"), (False, "x", "role-alias-not-found")],
+)
+def test_an_explanation_refuses_as_vending_does(
+    product: Product, alias: str, code: str, *, revoked: bool
+) -> None:
+    """A revoked device holds nothing, whatever the rules say; so does one that asks an unknown alias."""
+    product.identity("gw-1")
+    if revoked:
+        product.operate("devices.revoke", deviceId="gw-1")
+    answer = product.operate("devices.explain", deviceId="gw-1", context={"roleAlias": alias})
+    (moment,) = answer["result"]["moments"]
+    assert (moment["grants"], moment["sessionPolicy"], moment["refusal"]["code"]) == ([], None, code)
+
+
+def test_a_what_if_takes_the_callers_address(product: Product) -> None:
+    """`sourceIp` in the context reaches the rules."""
+    deploy(
+        product,
+        rules='@id("here") permit (principal, action, resource)'
+        ' when { context has sourceIp && context.sourceIp.isInRange(ip("192.0.2.0/24")) };',
+    )
+    product.identity("gw-1")
+    for address, grants in {"192.0.2.1": 1, "198.51.100.1": 0}.items():
+        context = {"roleAlias": "telemetry", "sourceIp": address}
+        answer = product.operate("devices.explain", deviceId="gw-1", context=context)
+        assert len(answer["result"]["moments"][0]["grants"]) == grants
+
+
+def deploy(product: Product, **changes: Any) -> None:
+    """Publish a changed fleet, so that it is in force."""
+    assert "result" in product.operate("fleet.apply", fleet=successor(product, **changes))
+
+
+def test_a_published_fleet_is_in_force(product: Product) -> None:
+    """`fleet.show` tells the deployed fleet and the published one; the rules in force are its."""
+    rules = product.fleet.rules.replace("everyone", "everybody")
+    answer = product.operate("fleet.apply", fleet=successor(product, rules=rules))
+    shown = product.operate("fleet.show")["result"]
+    assert shown["deployed"] == {"hash": product.fleet.hash, "fleet": json.loads(product.fleet.to_json())}
+    assert shown["inForce"]["hash"] == answer["result"]["hash"]
+    assert shown["inForce"]["fleet"]["rules"] == rules
+    product.identity("gw-1")
+    moments = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
+    assert moments[0]["grants"][0]["rules"] == ["everybody"]
+
+
+def test_a_fleet_for_another_deployment_is_refused(product: Product) -> None:
+    """A fleet that builds on another hash, or on none, is not published."""
+    for base in ("0" * 64, None):
+        fleet = successor(product) | {"base": base}
+        assert problem(product.operate("fleet.apply", fleet=fleet))["code"] == "fleet-outdated"
+    assert published(product) is None
+
+
+def test_what_needs_a_deployment_is_refused(product: Product) -> None:
+    """Role aliases have roles, and anchors stand in the truststore: neither can be published."""
+    other = group("gateways", factories.authority())
+    cases: list[dict[str, Any]] = [
+        {"role_aliases": {"telemetry": RoleAlias("telemetry", 900)}},
+        {"role_aliases": {**product.fleet.role_aliases, "more": RoleAlias("more", 900)}},
+        {"groups": {"gateways": other}},
+    ]
+    for changes in cases:
+        answer = product.operate("fleet.apply", fleet=successor(product, **changes))
+        assert problem(answer)["code"] == "fleet-needs-deployment"
+    assert published(product) is None
+
+
+def test_a_fleet_is_compiled_again_before_it_is_published(product: Product) -> None:
+    """Who sends a fleet may not have compiled it: what the compiler refuses is not published."""
+    wide = {**TELEMETRY, "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    prefix = json.loads(json.dumps(TELEMETRY).replace("{deviceId}/*", "{deviceId}*"))
+    cases: list[dict[str, Any]] = [
+        {"rules": "permit (principal, action, resource) when { principal.nonsense };"},
+        {"schema": "entity Device;"},
+        {"grants": {"telemetry": prefix}},
+        {"grants": {"telemetry": wide | {"Version": "2008-10-17"}}},
+        {"grants": {"telemetry": []}},
+        {"rules": 7},
+    ]
+    for changes in cases:
+        answer = product.operate("fleet.apply", fleet=successor(product, **changes))
+        assert problem(answer)["code"] == "fleet-invalid", changes
+    assert published(product) is None
+
+
+@pytest.mark.parametrize("fleet", [None, [], "x", {}, {"groups": []}, {"groups": {"a": {"name": "a"}}}])
+def test_what_is_no_fleet_is_refused(product: Product, fleet: object) -> None:
+    """A value of another shape is a malformed request, and nothing is published."""
+    assert problem(product.operate("fleet.apply", fleet=fleet))["code"] == "malformed-request"
+    assert published(product) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("devices.list", {"limit": 0}),
+        ("devices.list", {"limit": 501}),
+        ("devices.list", {"limit": True}),
+        ("devices.list", {"limit": "10"}),
+        ("devices.list", {"after": ""}),
+        ("devices.list", {"after": 3}),
+        ("devices.list", {"group": "gateways"}),
+        ("devices.show", {}),
+        ("devices.show", {"deviceId": 1}),
+        ("devices.revoke", {"deviceId": "gw-1", "reason": "stolen"}),
+        ("devices.set", {"deviceId": "gw-1"}),
+        ("devices.set", {"deviceId": "gw-1", "attributes": {}}),
+        ("devices.set", {"deviceId": "gw-1", "attributes": {"site": 1.5}}),
+        ("devices.set", {"deviceId": "gw-1", "attributes": {"site": ["x"]}}),
+        ("devices.explain", {"deviceId": "gw-1", "context": "telemetry"}),
+        ("devices.explain", {"deviceId": "gw-1", "context": {"roleAlias": 1}}),
+        ("devices.explain", {"deviceId": "gw-1", "context": {"site": "berlin"}}),
+        ("devices.explain", {"deviceId": "gw-1", "context": {"sourceIp": "here"}}),
+        ("fleet.show", {"deviceId": "gw-1"}),
+        ("fleet.apply", {}),
+    ],
+)
+def test_malformed_parameters_are_refused(
+    product: Product, operation: str, parameters: dict[str, Any]
+) -> None:
+    """A parameter that is missing, unknown or of another type is refused, and nothing is written."""
+    product.identity("gw-1")
+    before = product.rows()
+    assert problem(product.operate(operation, **parameters))["code"] == "malformed-request"
+    assert (product.rows(), published(product)) == (before, None)
+
+
+def test_an_unknown_operation_is_refused(product: Product) -> None:
+    """The refusal says which operations there are."""
+    found = problem(product.operate("devices.delete", deviceId="gw-1"))
+    assert found["code"] == "operation-unknown"
+    assert "devices.revoke" in found["detail"]
+
+
+def test_a_malformed_device_id_is_refused(product: Product) -> None:
+    """An id that is no name does not get as far as the registry."""
+    assert problem(product.operate("devices.show", deviceId="../gw-1"))["code"] == "device-id-invalid"
+
+
+def test_an_api_event_is_no_operation(product: Product) -> None:
+    """What a device sends through the gateway can't pass for an operator's call."""
+    product.identity("gw-1")
+    call = {"operation": "devices.revoke", "parameters": {"deviceId": "gw-1"}}
+    body = json.dumps(call)
+    event = http_event("POST", "/v1/certificates", None, body, {}, {"operation": "devices.revoke"})
+    for disguised in (event, event | call, [call], body, None):
+        assert problem(operate.invoke(disguised, CONTEXT))["code"] == "malformed-request"
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["status"] == "enrolled"
+
+
+def test_a_change_leaves_an_audit_line_without_its_values(product: Product, logs: io.StringIO) -> None:
+    """The log tells what was changed on which device; an attribute's value may be a person's address."""
+    product.identity("gw-1")
+    product.operate("devices.set", deviceId="gw-1", attributes={"site": "secret street 5"})
+    product.operate("devices.revoke", deviceId="gw-1")
+    deploy(product)
+    lines = [json.loads(line) for line in logs.getvalue().splitlines()]
+    audit = [line for line in lines if line.get("message") == "audit"]
+    assert [line["change"] for line in audit] == ["AttributesSet", "DeviceRevoked", "FleetPublished"]
+    assert (audit[0]["deviceId"], audit[0]["attributes"]) == ("gw-1", ["site"])
+    assert "secret street" not in logs.getvalue()
+
+
+def test_a_fault_of_ours_says_nothing_and_logs_loudly(
+    product: Product, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error nobody foresaw is a plain problem; what it was is in the log alone."""
+    monkeypatch.setattr(operate.parts().registry, "device", lambda _: 1 / 0)
+    found = problem(product.operate("devices.show", deviceId="gw-1"))
+    assert (found["code"], found["status"]) == ("internal-error", 500)
+    assert "ZeroDivisionError" not in json.dumps(found)
+    assert "ZeroDivisionError" in logs.getvalue()
+
+
+def test_aws_being_away_is_told_as_that(product: Product, logs: io.StringIO) -> None:
+    """A table that does not answer is `unavailable`, to be repeated; its error stays in the log."""
+    boto3.client("dynamodb").delete_table(TableName=product.table)
+    found = problem(product.operate("devices.show", deviceId="gw-1"))
+    assert (found["code"], found["action"]) == ("unavailable", "retry")
+    assert "ResourceNotFoundException" in logs.getvalue()

@@ -1,0 +1,97 @@
+"""Small fleet definitions for tests: a valid one, and ways to break it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from firstboot.errors import FleetInvalid
+from firstboot.fleet import compiler
+from firstboot.fleet.model import Fleet
+from firstboot.fleet.source import Source
+from firstboot.lifecycle import Attribute, Device, Status
+from firstboot.names import DeviceId
+from tests import factories
+
+TOML = """
+[groups.gateways]
+trust = ["trust/factory.pem"]
+[role_aliases.telemetry]
+seconds = 3600
+"""
+
+SCHEMA = """
+entity Group;
+entity Grant;
+entity Device in [Group] = {
+  deviceId: String, quarantined: Bool, claims: { model?: String, floor?: Long },
+  site?: String, floor?: Long, lab?: ipaddr,
+};
+action hold appliesTo {
+  principal: [Device], resource: [Grant], context: { roleAlias: String, sourceIp?: ipaddr },
+};
+"""
+
+RULES = """
+@id("all-telemetry")
+permit (principal in Group::"gateways", action == Action::"hold", resource == Grant::"telemetry");
+"""
+
+_FACTORY = factories.pem(factories.authority().certificate).encode()
+
+
+def statement(**changes: Any) -> dict[str, Any]:
+    """A good statement, with `changes`; a change to None takes the member out."""
+    good = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:{partition}:s3:::b/{deviceId}/*"}
+    return {key: value for key, value in (good | changes).items() if value is not None}
+
+
+def grant(*statements: Any) -> dict[str, Any]:
+    """A policy template; one good statement unless told."""
+    return {"Version": "2012-10-17", "Statement": list(statements) or [statement()]}
+
+
+def source(**changes: Any) -> Source:
+    """A valid folder, with other `toml`, `rules`, `schema` (text), `grants` (name to document or
+    text) or `trust` (file to bytes).
+    """
+    grants = changes.get("grants", {"telemetry": grant()})
+    texts = {name: text if isinstance(text, str) else json.dumps(text) for name, text in grants.items()}
+    return Source(
+        {
+            "fleet.toml": changes.get("toml", TOML).encode(),
+            "rules.cedar": changes.get("rules", RULES).encode(),
+            "schema.cedarschema": changes.get("schema", SCHEMA).encode(),
+            **{f"grants/{name}.json": text.encode() for name, text in texts.items()},
+            **{
+                f"trust/{name}": text
+                for name, text in changes.get("trust", {"factory.pem": _FACTORY}).items()
+            },
+        }
+    )
+
+
+def fleet(**changes: Any) -> Fleet:
+    """`source`, compiled."""
+    return compiler.compile_fleet(source(**changes))
+
+
+def problems(files: Source | None = None, **changes: Any) -> list[str]:
+    """What the compiler says of `files`, or of `source` with `changes`."""
+    with pytest.raises(FleetInvalid) as caught:
+        compiler.compile_fleet(files or source(**changes))
+    return caught.value.problems
+
+
+def device(
+    group: str = "gateways",
+    attributes: dict[str, Attribute] | None = None,
+    claims: dict[str, Attribute] | None = None,
+    device_id: str = "dev-1",
+) -> Device:
+    """An enrolled device."""
+    return Device(
+        DeviceId(device_id), group, Status.ENROLLED, 1, "", 0, 0, None, None, attributes or {}, claims or {}
+    )

@@ -1,0 +1,173 @@
+"""The compiler as a whole: folders, whatever is in them, and compiled fleets of unknown origin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firstboot.errors import FleetInvalid
+from firstboot.fleet import compiler, definition, source
+from firstboot.fleet.model import Budget, Fleet, Group
+from firstboot.fleet.source import Source
+from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
+from tests.unit.fleet_folders import source as folder
+
+EXAMPLE = source.read(Path(__file__).parents[2] / "fleet")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_a_folder_is_read(tmp_path: Path) -> None:
+    """What belongs to a fleet definition is read, nothing else, and it compiles."""
+    for name, content in folder().files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "trust/README.md").write_text("not ours")
+    assert source.read(tmp_path) == folder()
+    assert compiler.load(tmp_path) == fleet()
+
+
+def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
+    """A folder in a file's place is a problem, not an exception."""
+    (tmp_path / "rules.cedar").mkdir()
+    with pytest.raises(FleetInvalid, match=r"rules\.cedar: Is a directory"):
+        compiler.load(tmp_path)
+
+
+def test_an_empty_folder_lacks_three_files(tmp_path: Path) -> None:
+    """What is missing is told by name."""
+    with pytest.raises(FleetInvalid) as caught:
+        compiler.load(tmp_path / "absent")
+    assert caught.value.problems == [
+        f"{name}: is missing" for name in ("fleet.toml", "rules.cedar", "schema.cedarschema")
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLE.files))
+def test_bytes_that_are_no_text_are_told(name: str) -> None:
+    """No file of the folder may be anything but UTF-8 text."""
+    assert any(name in line for line in problems(Source({**EXAMPLE.files, name: b"\xff\xfe"})))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_nesting_is_no_crash(text: str) -> None:
+    """JSON and TOML nested beyond the parsers' depth are problems."""
+    assert problems(grants={"telemetry": text})[0].startswith("grants/telemetry.json")
+    assert problems(toml="a = " + text)[0].startswith("fleet.toml")
+
+
+def test_a_key_cannot_come_twice() -> None:
+    """JSON's silent "last one wins" would hide half a statement from a reader."""
+    text = json.dumps(grant()).replace('"Effect"', '"Effect": "Deny", "Effect"', 1)
+    assert "comes twice" in problems(grants={"telemetry": text})[0]
+
+
+@pytest.mark.parametrize("name", ["a b", "1a", "é", "a.b", "a" * 65])
+def test_a_grants_name_is_plain(name: str) -> None:
+    """A grant's name must be good for Cedar, AWS IoT and tags alike."""
+    assert "is no grant's name" in problems(grants={"telemetry": grant(), name: grant()})[0]
+
+
+def _mutated(name: str, at: float, cut: int, new: bytes) -> Source:
+    content = EXAMPLE.files[name]
+    start = int(at * len(content))
+    return Source({**EXAMPLE.files, name: content[:start] + new + content[start + cut :]})
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.builds(
+        _mutated,
+        st.sampled_from(sorted(EXAMPLE.files)),
+        st.floats(0, 1),
+        st.integers(0, 40),
+        st.binary(max_size=8)
+        | st.sampled_from([b"{", b"}", b"[", b'"', b"\n", b"0", b"*", b"{deviceId}", b"!"]),
+    )
+)
+def test_a_broken_folder_is_nothing_but_invalid(files: Source) -> None:
+    """Whatever an editor's slip makes of the example, it compiles or is told to be invalid."""
+    try:
+        compiled = compiler.compile_fleet(files)
+    except FleetInvalid:
+        return
+    compiler.check(compiled)
+
+
+@settings(deadline=None, max_examples=200)
+@given(JSON)
+def test_any_json_is_no_crash(value: Any) -> None:
+    """Any JSON value as a grant, as a statement or as a member of one is judged."""
+    for document in (
+        value,
+        grant(value),
+        grant(statement(Action=value)),
+        grant(statement(Condition=value or 1)),
+    ):
+        assert problems(grants={"telemetry": document})
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from(["groups", "role_aliases", "x"]), st.dictionaries(st.text(), JSON) | JSON)
+)
+def test_any_definition_is_no_crash(values: dict[str, Any]) -> None:
+    """Any table as fleet.toml is judged."""
+    found: list[str] = []
+    definition.read(values, found)
+    assert found or all(values["groups"])
+
+
+def test_a_compiled_fleet_checks() -> None:
+    """What the compiler made passes, after JSON and with a base too."""
+    full = fleet(toml=TOML.replace("[role", "budget = {total=1, per_minute=1, until=2028-01-01}\n[role"))
+    for good in (full, compiler.compile_fleet(EXAMPLE)):
+        compiler.check(good)
+        compiler.check(replace(Fleet.from_json(good.to_json()), base="0" * 64))
+
+
+GOOD = fleet()
+WRONG: Any = (3,)
+GATEWAYS: Group = GOOD.groups["gateways"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rules": GOOD.rules + "x"},
+        {"rules": 3},
+        {"rules": "\ud800"},
+        {"schema": ""},
+        {"grants": GOOD.grants | {"other": {}}},
+        {"grants": GOOD.grants | {"a/b": grant()}},
+        {"grants": GOOD.grants | {"other": object()}},
+        {"grants": GOOD.grants | {"telemetry": grant(statement(Action="*"))}},
+        {"groups": {}},
+        {"groups": {"other": GATEWAYS}},
+        {"groups": {"gateways": GATEWAYS, "twin": replace(GATEWAYS, name="twin")}},
+        {"groups": {"gateways": replace(GATEWAYS, name="other")}},
+        {"groups": {"gateways": replace(GATEWAYS, trust=())}},
+        {"groups": {"gateways": replace(GATEWAYS, trust=("x",))}},
+        {"groups": {"gateways": replace(GATEWAYS, trust=WRONG)}},
+        {"groups": {"gateways": replace(GATEWAYS, trust=(GATEWAYS.trust[0] + "# more\n",))}},
+        {"groups": {"gateways": replace(GATEWAYS, mqtt=WRONG)}},
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 86_399))}},
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 10**30))}},
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(0, 1, 86_400))}},
+        {"role_aliases": {"other": GOOD.role_aliases["telemetry"]}},
+        {"role_aliases": {"telemetry": replace(GOOD.role_aliases["telemetry"], seconds=43_200)}},
+    ],
+)
+def test_a_fleet_from_elsewhere_is_checked(changes: dict[str, Any]) -> None:
+    """A compiled fleet that the compiler would not have made is refused, whatever is wrong."""
+    with pytest.raises(FleetInvalid):
+        compiler.check(replace(GOOD, **changes))

@@ -1,0 +1,160 @@
+"""fleet.toml: what it may say, and that whatever else it says is a problem."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from firstboot.fleet.model import Budget, CertificatePlan, RoleAlias
+from tests.unit.fleet_folders import TOML, fleet, problems
+
+FULL = """
+[groups.gateways]
+trust = ["trust/factory.pem"]
+device_id = "subject.CN"
+reenroll = "refuse"
+mqtt = "token"
+certificate = { days = 30, renew_at = 0.5, grace_days = 0 }
+budget = { total = 50_000, per_minute = 200, until = 2028-01-01 }
+[role_aliases.telemetry]
+seconds = 900
+"""
+
+
+def test_every_key_arrives() -> None:
+    """What fleet.toml says is what the compiled fleet holds."""
+    compiled = fleet(toml=FULL)
+    group = compiled.groups["gateways"]
+    end = int(datetime(2028, 1, 2, tzinfo=UTC).timestamp())
+    assert (group.name, group.device_id, group.reenroll, group.mqtt) == (
+        "gateways",
+        "subject.CN",
+        "refuse",
+        "token",
+    )
+    assert group.certificate == CertificatePlan(days=30, renew_at=0.5, grace_days=0)
+    assert group.budget == Budget(total=50_000, per_minute=200, until=end)
+    assert compiled.role_aliases == {"telemetry": RoleAlias("telemetry", 900)}
+    assert compiled.base is None
+
+
+def test_defaults() -> None:
+    """A group that names only its trust gets the documented defaults."""
+    group = fleet().groups["gateways"]
+    assert (group.device_id, group.reenroll, group.mqtt, group.budget) == (
+        "subject.CN",
+        "replace",
+        "registry",
+        None,
+    )
+    assert group.certificate == CertificatePlan(days=365, renew_at=0.66, grace_days=90)
+    assert fleet(toml=TOML.replace("seconds = 3600", "")).role_aliases["telemetry"].seconds == 3600
+
+
+def test_order_is_kept() -> None:
+    """Groups and role aliases stay in the order they are written in: the first one is the first."""
+    compiled = fleet(toml=TOML + "[role_aliases.aaa]\n")
+    assert list(compiled.role_aliases) == ["telemetry", "aaa"]
+
+
+def test_a_budget_lasts_its_whole_last_day() -> None:
+    """The last date there is does not overflow."""
+    budget = fleet(toml=FULL.replace("2028-01-01", "9999-12-31")).groups["gateways"].budget
+    assert budget is not None
+    assert budget.until == int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()) + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (
+            "days = 30",
+            "days = 0",
+            "groups.gateways.certificate.days must be a whole number from 1 to 3650, is 0",
+        ),
+        ("days = 30", "days = 3651", "groups.gateways.certificate.days must"),
+        ("days = 30", "days = true", "groups.gateways.certificate.days must"),
+        ("days = 30", "days = 1.5", "groups.gateways.certificate.days must"),
+        ("renew_at = 0.5", "renew_at = 0.0", "groups.gateways.certificate.renew_at must"),
+        ("renew_at = 0.5", "renew_at = 1.0", "groups.gateways.certificate.renew_at must"),
+        ("renew_at = 0.5", "renew_at = nan", "groups.gateways.certificate.renew_at must"),
+        ("grace_days = 0", "grace_days = -1", "groups.gateways.certificate.grace_days must"),
+        ("grace_days = 0", "grace = 1", "groups.gateways.certificate.grace is not a key"),
+        ("total = 50_000,", "", "groups.gateways.budget.total is missing"),
+        ("total = 50_000", "total = 0", "groups.gateways.budget.total must"),
+        ("per_minute = 200", "per_minute = '200'", "groups.gateways.budget.per_minute must"),
+        (", until = 2028-01-01", "", "groups.gateways.budget.until is missing"),
+        ("2028-01-01", "2028-01-01T00:00:00Z", "groups.gateways.budget.until must be a date"),
+        ("2028-01-01", "'2028-01-01'", "groups.gateways.budget.until must be a date"),
+        ('"refuse"', '"never"', "groups.gateways.reenroll must be 'refuse' or 'replace', is 'never'"),
+        ('"refuse"', "true", "groups.gateways.reenroll must"),
+        ('"token"', '"jitr"', "groups.gateways.mqtt must be 'registry' or 'token'"),
+        ('"subject.CN"', '"subject.serialNumber"', "groups.gateways.device_id must be 'subject.CN'"),
+        (
+            'trust = ["trust/factory.pem"]',
+            "trust = []",
+            "groups.gateways.trust must be a list of one or more",
+        ),
+        (
+            'trust = ["trust/factory.pem"]',
+            'trust = "trust/factory.pem"',
+            "groups.gateways.trust must be a list",
+        ),
+        ('trust = ["trust/factory.pem"]', "", "groups.gateways.trust is missing"),
+        ("[groups.gateways]", "groups.x = 1\n[groups.gateways]", "groups.x must be a table"),
+        ("[groups.gateways]", "[groups.'a b']", "groups.a b is no name"),
+        ("[groups.gateways]", "[grups.gateways]", "groups is missing"),
+        (
+            "seconds = 900",
+            "seconds = 899",
+            "role_aliases.telemetry.seconds must be a whole number from 900 to 3600",
+        ),
+        ("seconds = 900", "seconds = 3601", "one hour at most"),
+        ("seconds = 900", "minutes = 15", "role_aliases.telemetry.minutes is not a key"),
+        ("[role_aliases.telemetry]", "[role_aliases.'a/b']", "role_aliases.a/b is no name AWS IoT takes"),
+        ("[role_aliases.telemetry]", f"[role_aliases.{'a' * 129}]", "is no name AWS IoT takes"),
+        ("[groups.gateways]", "title = 'x'\n[groups.gateways]", "title is not a key"),
+        ("[groups.gateways]", "[issuers.acme]\n[groups.gateways]", "issuers is not a key"),
+        ("[groups.gateways]", "groups = 3", "groups must be a table"),
+    ],
+)
+def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
+    """Each wrong or unknown key is a problem that names the file and the key."""
+    assert before in FULL
+    found = problems(toml=FULL.replace(before, after))
+    assert any(problem in line for line in found), found
+    assert all(line.startswith(("fleet.toml: ", "rules.cedar")) for line in found), found
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """One compilation finds what is wrong in every file."""
+    found = problems(
+        toml=TOML.replace("seconds = 3600", "seconds = 1\nname = 'x'"),
+        grants={"telemetry": "{", "other": "[]"},
+        rules="permit (principal, action, resource);",
+        trust={"factory.pem": b"nothing"},
+    )
+    for start in (
+        "fleet.toml: role_aliases.telemetry.seconds",
+        "fleet.toml: role_aliases.telemetry.name",
+        "grants/telemetry.json:1: ",
+        "grants/other.json: ",
+        "rules.cedar: rule number 1: has no @id",
+        "trust/factory.pem: ",
+    ):
+        assert any(line.startswith(start) for line in found), (start, found)
+
+
+def test_one_mistake_is_told_once() -> None:
+    """A grant that can't be read is not also said to be missing where a rule names it."""
+    assert len(problems(grants={"telemetry": '{\n"Version" 1}'})) == 1
+    assert len(problems(toml="[groups.gateways")) == 1
+
+
+def test_lines_are_told_where_the_parser_gives_them() -> None:
+    """TOML and JSON errors name the line, and so do problems of a rule with an id."""
+    assert "at line 3" in problems(toml="\n\nx = = 1")[0]
+    assert problems(grants={"telemetry": '{\n\n"Version" 1}'})[0].startswith("grants/telemetry.json:3: ")
+    rules = '\n@id("all")\npermit (principal, action, resource) when { principal.sit == "x" };'
+    assert problems(rules=rules)[0].startswith('rules.cedar:2: rule "all": ')

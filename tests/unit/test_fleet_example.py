@@ -1,0 +1,123 @@
+"""The example fleet: it compiles, and each of its rules does what it says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from firstboot.fleet import compiler, source
+from firstboot.lifecycle import Attribute
+from firstboot.names import DeviceId
+from firstboot.pki import chain
+from firstboot.policy import render
+from firstboot.policy.rules import Moment, Rules
+from tests.unit.fleet_folders import device
+from tests.unit.test_policy_rulebook import SAMPLE
+
+FOLDER = Path(__file__).parents[2] / "fleet"
+FLEET = compiler.load(FOLDER)
+RULES = Rules(FLEET)
+PLACE = render.Place("aws", "us-east-1", "123456789012")
+
+
+def _held(group: str, alias: str | None, **attributes: Attribute) -> dict[str, tuple[str, ...]]:
+    return RULES.decide(device(group, attributes), Moment(alias)).rules
+
+
+def test_it_is_what_a_reader_learns_from() -> None:
+    """Two groups, three grants; the first role alias is the one new devices use."""
+    assert list(FLEET.groups) == ["gateways", "sensors"]
+    assert sorted(FLEET.grants) == ["firmware", "mqtt", "telemetry"]
+    assert next(iter(FLEET.role_aliases.values())).name == "telemetry"
+    assert FLEET.role_aliases["telemetry"].seconds == 3600
+
+
+def test_a_new_gateway_may_send_telemetry() -> None:
+    """From first boot on, without any attribute; and nothing under another role alias."""
+    assert _held("gateways", "telemetry") == {"telemetry": ("gateway-telemetry",)}
+    assert _held("gateways", "updates") == {}
+
+
+def test_a_sensor_needs_a_site() -> None:
+    """An attribute that the operator sets makes the difference."""
+    assert _held("sensors", "telemetry") == {}
+    assert _held("sensors", "telemetry", site="berlin") == {"telemetry": ("sensor-telemetry",)}
+
+
+def test_own_topics_are_for_mqtt() -> None:
+    """Without a role alias every device holds its own topics, with one none does."""
+    for group in FLEET.groups:
+        assert _held(group, None) == {"mqtt": ("own-topics",)}
+        assert "mqtt" not in _held(group, "telemetry", site="x")
+
+
+def test_firmware_is_for_the_stable_channel() -> None:
+    """Attribute and role alias together open the firmware bucket."""
+    assert _held("sensors", "updates", channel="stable") == {"firmware": ("stable-firmware",)}
+    assert _held("sensors", "updates", channel="beta") == {}
+    assert _held("sensors", "telemetry", channel="stable") == {}
+
+
+@pytest.mark.parametrize("alias", [None, *FLEET.role_aliases])
+def test_quarantine_takes_everything(alias: str | None) -> None:
+    """A quarantined device holds nothing, whatever else is true of it."""
+    one = device("gateways", {"quarantined": True, "site": "x", "channel": "stable"})
+    held = RULES.decide(one, Moment(alias))
+    assert held.grants == ()
+    assert all("quarantine" in rules for rules in held.withheld.values())
+
+
+def test_a_claim_takes_away() -> None:
+    """The broken release gets no telemetry, another does, and what it says gives it nothing."""
+    for release, grants in (("1.4.2-rc1", ()), ("1.4.2", ("telemetry",))):
+        one = device("gateways", claims={"firmware": release, "channel": "stable"})
+        assert RULES.decide(one, Moment("telemetry")).grants == grants
+        assert RULES.decide(one, Moment("updates")).grants == ()
+
+
+def test_telemetry_writes_under_the_own_prefix() -> None:
+    """The contract with the demo: this bucket, this prefix, nothing else."""
+    policy = json.loads(render.session_policy(FLEET, ["telemetry"], DeviceId("gw-1"), PLACE))
+    assert policy["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::acme-telemetry-123456789012-us-east-1/gw-1/*",
+        }
+    ]
+
+
+def test_mqtt_is_listing_1() -> None:
+    """Connect as the thing, and publish, receive and subscribe under its own topics only."""
+    policy = json.loads(render.iot_policy(FLEET, "mqtt", PLACE) or "")
+    prefix, thing = "arn:aws:iot:us-east-1:123456789012", "${iot:Connection.Thing.ThingName}"
+    assert [(each["Action"], each["Resource"]) for each in policy["Statement"]] == [
+        ("iot:Connect", f"{prefix}:client/{thing}"),
+        (["iot:Publish", "iot:Receive"], f"{prefix}:topic/{thing}/*"),
+        ("iot:Subscribe", f"{prefix}:topicfilter/{thing}/*"),
+    ]
+
+
+def test_the_documented_rule_compiles() -> None:
+    """The rule that the documentation shows is valid in the example as it stands."""
+    files = source.read(FOLDER).files
+    text = files["rules.cedar"].decode().replace('@id("gateway-telemetry")', '@id("other")') + SAMPLE
+    compiler.compile_fleet(source.Source({**files, "rules.cedar": text.encode()}))
+
+
+def test_the_anchors_are_placeholders() -> None:
+    """Public certificates that say so, good for years; no key lies beside them."""
+    for path in (FOLDER / "trust").iterdir():
+        assert path.name == "README.md" or path.suffix == ".pem"
+        assert "PRIVATE KEY-----" not in path.read_text()
+    certificates = [chain.parse(pem) for group in FLEET.groups.values() for pem in group.trust]
+    assert len(certificates) == 2
+    for certificate in certificates:
+        assert "(replace me)" in certificate.subject.rfc4514_string()
+        assert certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=3_650)
+        certificate.verify_directly_issued_by(certificate)
+        assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).critical

@@ -1,0 +1,26 @@
+"""The compiled fleet as JSON: what is deployed, published and hashed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from firstboot.fleet.model import Fleet
+from tests.unit.fleet_folders import TOML, fleet
+
+BUDGET = "budget = { total = 1, per_minute = 2, until = 2028-01-01 }\n"
+
+
+def test_json_and_back() -> None:
+    """A fleet is the same after JSON, with a budget and without."""
+    for toml in (TOML, TOML.replace("[role", BUDGET + "[role")):
+        compiled = fleet(toml=toml)
+        assert Fleet.from_json(compiled.to_json()) == compiled
+        assert Fleet.from_json(compiled.to_json().encode()) == compiled
+
+
+def test_the_hash_is_the_contents() -> None:
+    """Equal fleets have equal hashes, in whatever order they were written; others another."""
+    compiled = fleet()
+    assert Fleet.from_json(compiled.to_json()).hash == compiled.hash
+    assert replace(compiled, rules="").hash != compiled.hash
+    assert replace(compiled, base=compiled.hash).hash != compiled.hash

@@ -1,0 +1,96 @@
+"""Trust anchors: CA certificates only, and no way from one group into another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from firstboot.pki import chain
+from tests import factories
+from tests.unit.fleet_folders import TOML, fleet, problems
+
+FACTORY = factories.authority()
+OTHER = factories.authority("Other CA")
+TWO_GROUPS = TOML + '[groups.sensors]\ntrust = ["trust/other.pem"]\n'
+
+
+def _bytes(*authorities: factories.Authority) -> bytes:
+    return "".join(factories.pem(each.certificate) for each in authorities).encode()
+
+
+def test_every_certificate_of_a_file_is_an_anchor() -> None:
+    """A file may hold several certificates, with text around them; the fleet holds each as PEM."""
+    trust = fleet(trust={"factory.pem": b"# ours\n" + _bytes(FACTORY, OTHER)}).groups["gateways"].trust
+    assert [chain.parse(pem) for pem in trust] == [FACTORY.certificate, OTHER.certificate]
+    assert all(pem.startswith("-----BEGIN CERTIFICATE-----") for pem in trust)
+
+
+def test_groups_may_trust_different_cas() -> None:
+    """Two groups with unrelated CAs compile; so do CA and sub-CA in one group."""
+    compiled = fleet(toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(OTHER)})
+    assert set(compiled.groups) == {"gateways", "sensors"}
+    assert fleet(trust={"factory.pem": _bytes(FACTORY, FACTORY.intermediate("Line 1"))})
+
+
+def test_an_expired_anchor_compiles() -> None:
+    """The same folder compiles on every day; the verifier judges dates."""
+    key = factories.ec_key()
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    expired = FACTORY.issue("Old CA", key, ca=True, not_before=long_ago, days=1)
+    assert fleet(trust={"factory.pem": factories.pem(expired).encode()})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "there is no such file"),
+        (b"nothing", "not a PEM certificate"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM certificate"),
+        (factories.key_pem(factories.ec_key()).encode() + _bytes(FACTORY), "holds a private key"),
+        (factories.pem(FACTORY.issue("leaf", factories.ec_key(), usage=None)).encode(), "no CA certificate"),
+        (
+            factories.pem(
+                FACTORY.issue(
+                    "x", factories.ec_key(), ca=True, usage=None, extra=[(factories.CLIENT_USAGE, True)]
+                )
+            ).encode(),
+            "may not sign certificates",
+        ),
+        (_bytes(factories.authority(key=factories.ec_key(ec.SECP256K1()))), "has a key that is not"),
+        (_bytes(factories.authority(key=factories.rsa_key(1024))), "has a key that is not"),
+    ],
+)
+def test_what_is_no_anchor_is_told(content: bytes, problem: str) -> None:
+    """A trust file that holds anything but strong CA certificates is a problem."""
+    found = problems(trust={"factory.pem": content})
+    assert len(found) == 1
+    assert "factory.pem" in found[0]
+    assert problem in found[0]
+
+
+@pytest.mark.parametrize(
+    "file", ["trust/absent.pem", "grants/telemetry.json", "/etc/ssl/cert.pem", "factory.pem"]
+)
+def test_anchors_come_from_the_trust_folder(file: str) -> None:
+    """A name that is no file of trust/ is a problem, whatever else it may name."""
+    assert "there is no such file" in problems(toml=TOML.replace("trust/factory.pem", file))[0]
+
+
+def test_groups_cannot_share_a_ca() -> None:
+    """The same key in two groups is a problem, even in another certificate."""
+    renamed = factories.authority("Renamed", FACTORY.key)
+    for other in (FACTORY, renamed):
+        found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(other)})
+        assert len(found) == 1
+        assert "are the same CA" in found[0]
+
+
+def test_a_ca_cannot_hang_under_another_groups() -> None:
+    """A sub-CA is its root's group's, in whichever order the groups stand."""
+    line = FACTORY.intermediate("Line 1")
+    for first, second in ((FACTORY, line), (line, FACTORY)):
+        found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(first), "other.pem": _bytes(second)})
+        assert len(found) == 1
+        assert "hangs under" in found[0]

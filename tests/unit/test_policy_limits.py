@@ -1,0 +1,75 @@
+"""STS's and the device client's limits, each at its edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from firstboot.errors import (
+    AnswerTooLarge,
+    DeviceIdInvalid,
+    DurationTooLong,
+    FirstbootError,
+    RoleNotAssumable,
+    SessionPolicyTooLarge,
+)
+from firstboot.names import DeviceId
+from firstboot.policy import limits
+from firstboot.ports import SessionRequest
+
+GOOD = SessionRequest("arn:aws:iam::1:role/r", DeviceId("dev-1"), "{}", 900, {"deviceId": "dev-1"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"policy": "x" * 2_048},
+        {"seconds": 3_600},
+        {"device_id": "d" * 64},
+        {"tags": {}},
+        {"tags": {f"key{n}": "" for n in range(50)}},
+        {"tags": {"k" * 128: "v" * 256}},
+        {"tags": {"a Z0_.:/=+-@": "a Z0_.:/=+-@"}},
+    ],
+)
+def test_at_the_limit_is_fine(changes: dict[str, Any]) -> None:
+    """What AWS just takes passes."""
+    limits.check_session(replace(GOOD, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"policy": "x" * 2_049}, SessionPolicyTooLarge),
+        ({"policy": ""}, RoleNotAssumable),
+        ({"policy": "é"}, RoleNotAssumable),
+        ({"policy": "{\n}"}, RoleNotAssumable),
+        ({"seconds": 3_601}, DurationTooLong),
+        ({"seconds": 899}, RoleNotAssumable),
+        ({"device_id": "d"}, DeviceIdInvalid),
+        ({"device_id": "d" * 65}, DeviceIdInvalid),
+        ({"device_id": "a:b"}, DeviceIdInvalid),
+        ({"tags": {f"key{n}": "" for n in range(51)}}, RoleNotAssumable),
+        ({"tags": {"k" * 129: ""}}, RoleNotAssumable),
+        ({"tags": {"": ""}}, RoleNotAssumable),
+        ({"tags": {"AWS:x": ""}}, RoleNotAssumable),
+        ({"tags": {"k": "v" * 257}}, RoleNotAssumable),
+        ({"tags": {"k": "a,b"}}, RoleNotAssumable),
+        ({"tags": {"k": "a\n"}}, RoleNotAssumable),
+    ],
+)
+def test_beyond_the_limit_is_refused(changes: dict[str, Any], error: type[FirstbootError]) -> None:
+    """What AWS would refuse is refused before it is asked."""
+    with pytest.raises(error):
+        limits.check_session(replace(GOOD, **changes))
+
+
+def test_an_answer_has_2048_bytes() -> None:
+    """Bytes count, not characters: the device client aborts above 2,048 of them."""
+    limits.check_answer("x" * 2_048)
+    for body in ("x" * 2_049, "é" * 1_025):
+        with pytest.raises(AnswerTooLarge):
+            limits.check_answer(body)

@@ -1,0 +1,185 @@
+"""Policies: what a grant renders to, for whom, and that no id gets at another's segment."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from firstboot.errors import NoGrant
+from firstboot.fleet.model import Fleet
+from firstboot.names import DeviceId
+from firstboot.policy import render, templates
+from tests.unit.fleet_folders import fleet, grant, statement
+
+PLACE = render.Place("aws", "eu-central-1", "123456789012")
+DEVICE = DeviceId("dev-1")
+PREFIX = "arn:{partition}:iot:{region}:{account}"
+MQTT = grant(
+    statement(Sid="Connect", Action="iot:Connect", Resource=f"{PREFIX}:client/{{deviceId}}"),
+    statement(Effect="Deny", Action=["iot:Publish"], Resource=[f"{PREFIX}:topic/{{deviceId}}/x"]),
+)
+IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullmatch=True)
+
+
+def _fleet(**grants: Any) -> Fleet:
+    return fleet(grants={"telemetry": grant(), **grants})
+
+
+def _statements(text: str) -> list[dict[str, Any]]:
+    document = json.loads(text)
+    assert document["Version"] == "2012-10-17"
+    statements: list[dict[str, Any]] = document["Statement"]
+    return statements
+
+
+def test_a_session_policy_names_the_device() -> None:
+    """Every variable is filled, ids are literal, and there is no white space."""
+    text = render.session_policy(_fleet(mqtt=MQTT), ["telemetry", "mqtt"], DEVICE, PLACE)
+    assert text == (
+        '{"Version":"2012-10-17","Statement":['
+        '{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/dev-1/*"},'
+        '{"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:eu-central-1:123456789012:client/dev-1"},'
+        '{"Effect":"Deny","Action":["iot:Publish"],'
+        '"Resource":["arn:aws:iot:eu-central-1:123456789012:topic/dev-1/x"]}]}'
+    )
+
+
+def test_only_held_grants_are_in_it() -> None:
+    """A grant that is not held leaves no trace."""
+    text = render.session_policy(_fleet(mqtt=MQTT), ["telemetry"], DEVICE, PLACE)
+    assert len(_statements(text)) == 1
+
+
+def test_equal_statements_come_once() -> None:
+    """Two grants that say the same, but for a Sid, cost the characters of one."""
+    twice = grant(statement(), statement(Sid="Again"))
+    text = render.session_policy(_fleet(twin=twice), ["telemetry", "twin"], DEVICE, PLACE)
+    assert len(_statements(text)) == 1
+
+
+def test_without_a_grant_there_is_no_policy() -> None:
+    """STS takes "no policy" for "unrestricted": an empty one is never made."""
+    with pytest.raises(NoGrant):
+        render.session_policy(_fleet(), [], DEVICE, PLACE)
+
+
+def test_an_iot_policy_serves_every_device() -> None:
+    """AWS IoT's variable stands for the id, and only statements about AWS IoT are in it."""
+    mixed = grant(*MQTT["Statement"], statement())
+    thing = "${iot:Connection.Thing.ThingName}"
+    text = render.iot_policy(_fleet(mixed=mixed), "mixed", PLACE)
+    assert text is not None
+    connect, publish = _statements(text)
+    assert connect["Resource"] == f"arn:aws:iot:eu-central-1:123456789012:client/{thing}"
+    assert publish["Resource"] == [f"arn:aws:iot:eu-central-1:123456789012:topic/{thing}/x"]
+
+
+def test_a_grant_without_iot_has_no_iot_policy() -> None:
+    """A document without a statement is none that AWS takes."""
+    assert render.iot_policy(_fleet(), "telemetry", PLACE) is None
+
+
+def test_the_ceiling_is_wider_than_every_session() -> None:
+    """The role allows every grant for any id; what compares with an id, or denies, is a session's
+    own affair.
+    """
+    listing = grant(
+        statement(
+            Action="s3:ListBucket",
+            Resource="arn:{partition}:s3:::b",
+            Condition={
+                "StringLike": {"s3:prefix": ["{deviceId}/*", "{deviceId}"]},
+                "StringEquals": {"s3:delimiter": "/", "s3:x": "{deviceId}"},
+                "Bool": {"aws:SecureTransport": "true"},
+            },
+        )
+    )
+    document = render.ceiling(_fleet(mqtt=MQTT, listing=listing), PLACE)
+    assert document == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": "arn:aws:s3:::b",
+                "Condition": {"StringEquals": {"s3:delimiter": "/"}, "Bool": {"aws:SecureTransport": "true"}},
+            },
+            {
+                "Effect": "Allow",
+                "Action": "iot:Connect",
+                "Resource": "arn:aws:iot:eu-central-1:123456789012:client/*",
+            },
+            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::b/*/*"},
+        ],
+    }
+
+
+def test_rendering_leaves_the_fleet_alone() -> None:
+    """A fleet is rendered for one device after another."""
+    shared = _fleet(mqtt=MQTT)
+    before = shared.to_json()
+    render.session_policy(shared, ["mqtt"], DEVICE, PLACE)
+    render.ceiling(shared, PLACE)
+    assert shared.to_json() == before
+
+
+@given(IDS)
+def test_an_id_stays_text(device_id: str) -> None:
+    """Whatever the id, it is JSON, nothing is left to fill, and the id is in it as it is."""
+    text = render.session_policy(_SHARED, ["telemetry"], DeviceId(device_id), PLACE)
+    assert _statements(text)[0]["Resource"] == f"arn:aws:s3:::b/{device_id}/*"
+
+
+_SHARED = _fleet()
+# Mostly what the compiler takes, with what it must not take mixed in.
+_PIECES = st.lists(
+    st.sampled_from(["/{deviceId}/", "/{deviceId}", "#{deviceId}#", "={deviceId}:"])
+    | st.sampled_from(
+        ["{deviceId}", "{region}", "/", ":", "#", "=", "*", "?", "-", "a", "dev", ".", "_", "+"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+def _pattern(resource: str, device_id: str) -> str:
+    values = {"{deviceId}": device_id, "{region}": PLACE.region}
+    for variable, value in values.items():
+        resource = resource.replace(variable, value)
+    return resource
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """IAM's matching of a resource: `*` is any text, `/` included, `?` any character."""
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, text, re.DOTALL) is not None
+
+
+def _is_taken(resource: str) -> bool:
+    document = {"Version": "2012-10-17", "Statement": [statement(Resource=resource)]}
+    return "{deviceId}" in resource and not list(templates._document(document))
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    _PIECES.map(lambda text: f"arn:aws:s3:::{text}").filter(_is_taken),
+    IDS,
+    IDS,
+    st.text("ab/-:dev*", max_size=6),
+    st.sampled_from(["", "prefixed"]),
+)
+def test_no_id_reaches_into_another_ones_segment(
+    resource: str, one: str, other: str, filler: str, prefixed: str
+) -> None:
+    """What the compiler lets through, rendered for two ids, never matches the same resource."""
+    other = one + other if prefixed else other
+    assume(one != other)
+    for mine, theirs in ((one, other), (other, one)):
+        for inserted in ("", filler, mine, f"/{mine}/", f"{filler}/{mine}/{filler}"):
+            owned = _pattern(resource, theirs).replace("*", inserted).replace("?", "/")
+            assert not _matches(_pattern(resource, mine), owned)

@@ -1,0 +1,160 @@
+"""Rules and schema: what compiles can be decided, and a slip of the pen does not compile."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.fleet_folders import RULES, SCHEMA, fleet, problems
+
+SAMPLE = """
+@id("gateway-telemetry")
+permit (principal in Group::"gateways", action == Action::"hold", resource == Grant::"telemetry")
+when   { principal has site && context.roleAlias == "telemetry" }
+unless { principal.quarantined };
+"""
+
+
+def rule(
+    condition: str = "true", scope: str = "principal, action, resource", identifier: str = '@id("r")'
+) -> str:
+    """A rule."""
+    return f"{identifier} permit ({scope}) when {{ {condition} }};"
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "",
+        "// nobody holds anything",
+        RULES,
+        SAMPLE,
+        rule(),
+        rule('principal == Device::"gw-1" && principal.deviceId like "gw-*"'),
+        rule('context has sourceIp && context.sourceIp.isInRange(ip("10.0.0.0/8"))'),
+        rule("principal.claims has floor && principal.claims.floor > 3"),
+        rule("principal has lab && principal.lab.isLoopback()"),
+        rule(scope='principal is Device in Group::"gateways", action in [Action::"hold"], resource'),
+        rule('{type: "Nobody", id: "x"} == {type: "Nobody", id: "x"}'),
+    ],
+)
+def test_good_rules(rules: str) -> None:
+    """What the schema lets a rule say, a rule may say."""
+    assert fleet(rules=rules).rules == rules
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ("permit (", "rules.cedar: "),
+        ("nonsense", "rules.cedar: "),
+        (rule(identifier=""), "rule number 1: has no @id"),
+        (rule(identifier="@id"), "rule number 1: has no @id"),
+        (rule(identifier='@id("")'), "rule number 1: has no @id"),
+        (rule() + rule(identifier=""), "rule number 2: has no @id"),
+        (rule() + rule(), 'rules.cedar: @id("r") is on more than one rule'),
+        (rule(scope="principal == ?principal, action, resource"), "templates"),
+        (rule(scope='principal in Group::"gatewys", action, resource'), 'there is no Group::"gatewys"'),
+        (rule(scope='principal, action, resource == Grant::"telemtry"'), 'there is no Grant::"telemtry"'),
+        (rule('principal in [Group::"gateways", Group::"x"]'), 'there is no Group::"x"'),
+        (rule('resource == Grant::"x" || true'), 'there is no Grant::"x"'),
+        (rule('principal == Device::"a b"'), 'Device::"a b" is no device id'),
+        (rule("principal.sit == 1"), "attribute `sit` on entity type `Device` not found"),
+        (rule('principal.site == "x"'), "unable to guarantee safety"),
+        (rule('principal has site && principal.site == 3 && principal.site.contains("x")'), 'rule "r": '),
+        (rule("principal.deviceId < 3"), 'rule "r": '),
+        (rule("context.roleAlia == 1"), 'rule "r": '),
+        (rule("principal has sit"), "`has sit` is never true"),
+        (rule("true || principal has sit"), "`has sit` is never true"),
+        (rule("principal has sit && principal.sit == 1"), "`has sit` is never true"),
+        (rule('context has rolAlias && context.rolAlias == "x"'), "`has rolAlias` is never true"),
+        (rule("principal.claims has modl"), "`has modl` is never true"),
+        (rule("if principal has claims.modl then true else false"), "`has modl` is never true"),
+        (rule(scope='principal, action == Action::"connect", resource'), 'there is no Action::"connect"'),
+        (rule("true && " * 2_000 + "true"), "more than 10000 characters"),
+        (rule("(" * 5_000 + "true" + ")" * 5_000), "more than 10000 characters"),
+        (rule("[" * 300 + "]" * 300 + ".isEmpty()"), "or 200 brackets"),
+        (rule("true && " * 1_000 + "true"), "rules.cedar: "),
+        (rule("principal" + ".claims" * 200 + " has x"), "rules.cedar"),
+    ],
+)
+def test_bad_rules(rules: str, problem: str) -> None:
+    """Each slip is a problem that names the file and, where it has a name, the rule."""
+    found = problems(rules=rules)
+    assert all(line.startswith("rules.cedar") for line in found)
+    assert any(problem in line for line in found), found
+
+
+def test_a_misspelled_forbid_does_not_compile() -> None:
+    """A `has` that can't be true would switch a prohibition off without a word."""
+    forbid = (
+        '@id("f") forbid (principal, action, resource) when { principal has flor && principal.flor > 3 };'
+    )
+    assert problems(rules=RULES + forbid) == [
+        'rules.cedar:4: rule "f": `has flor` is never true: the schema has no such attribute'
+    ]
+
+
+def test_other_entities_and_actions_are_refused() -> None:
+    """What the schema may declare, but Firstboot never fills or asks, can't be in a rule."""
+    schema = SCHEMA.replace("entity Grant;", "entity Shelf; entity Grant in [Shelf];")
+    schema = schema.replace("action hold ", "action all; action hold in [all] ")
+    assert fleet(schema=schema)
+    assert 'Shelf::"a": Firstboot knows' in problems(schema=schema, rules=rule('resource in Shelf::"a"'))[0]
+    scope = 'principal, action in Action::"all", resource'
+    assert 'there is no Action::"all"' in problems(schema=schema, rules=rule(scope=scope))[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("deviceId: String, ", ""),
+        ("deviceId: String", "deviceId: Long"),
+        ("deviceId: String", "deviceId: ipaddr"),
+        ("quarantined: Bool, ", ""),
+        ("quarantined: Bool", "quarantined: String"),
+        ("claims: { model?: String, floor?: Long },", ""),
+        ("claims: { model?: String, floor?: Long },", "claims: Set<String>,"),
+        ("model?: String", "model: String"),
+        ("site?: String", "site: String"),
+        ("entity Device in [Group] =", "entity Device ="),
+        ("entity Group;", "entity Group = { region: String };"),
+        ("entity Group;", 'entity Group enum ["others"];'),
+        ("entity Grant;", 'entity Grant enum ["others"];'),
+        ("roleAlias: String, ", ""),
+        ("roleAlias: String", "roleAlias: Long"),
+        ("roleAlias: String", "roleAlias: String, tenant: String"),
+        ("sourceIp?: ipaddr", ""),
+        ("sourceIp?: ipaddr", "sourceIp: ipaddr"),
+        ("sourceIp?: ipaddr", "sourceIp?: String"),
+        ("principal: [Device]", "principal: [Group]"),
+        ("resource: [Grant]", "resource: [Group]"),
+        ("action hold", "action have"),
+        ("entity Group;", "namespace Acme {"),
+        ("entity Group;", ""),
+        ("entity Group;", "entity Group"),
+        ("site?: String", "site?: " + "Set<" * 300 + "String" + ">" * 300),
+    ],
+)
+def test_bad_schemas(before: str, after: str) -> None:
+    """A schema that does not take what Firstboot fills, or asks for what it doesn't, is a problem;
+    else every decision would be an error.
+    """
+    assert before in SCHEMA
+    found = problems(schema=SCHEMA.replace(before, after), rules="")
+    assert all(line.startswith("schema.cedarschema: ") for line in found), found
+
+
+def test_a_schema_problem_says_what_is_wrong() -> None:
+    """The problem is about the declaration, without the document that showed it."""
+    found = problems(schema=SCHEMA.replace("quarantined: Bool", "quarantined: String"), rules="")
+    assert len(found) == 1
+    assert found[0].startswith("schema.cedarschema: does not fit what Firstboot asks: ")
+    assert "attribute `quarantined`" in found[0]
+    assert "[{" not in found[0]
+
+
+def test_the_schema_may_be_wider() -> None:
+    """Optional attributes, further types and a stricter reading of ours are the deployer's."""
+    wider = SCHEMA.replace("site?: String", "site?: String, tags?: Set<String>, inner?: {a: Long}")
+    assert fleet(schema=wider + "entity User;")
+    assert fleet(schema=SCHEMA.replace("roleAlias: String", "roleAlias?: String"))

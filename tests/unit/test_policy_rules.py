@@ -1,0 +1,211 @@
+"""Decisions: who holds what, and that a doubt is a denial."""
+
+from __future__ import annotations
+
+import pytest
+from cedarpy import Decision, is_authorized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firstboot.errors import AttributesInvalid
+from firstboot.lifecycle import Attribute
+from firstboot.policy import vocabulary
+from firstboot.policy.rules import Holdings, Moment, Rules
+from tests.unit.fleet_folders import RULES, SCHEMA, device, fleet, grant
+
+ANY = Moment("telemetry", "192.0.2.1")
+NEVER = '@id("never") forbid (principal, action, resource) when '
+OVERFLOWS = NEVER + "{ principal has floor && principal.floor * 9223372036854775807 > 0 };"
+VALUES = st.booleans() | st.integers() | st.text(max_size=8)
+
+
+def _rules(*more: str, schema: str = SCHEMA) -> Rules:
+    return Rules(fleet(rules=RULES + "".join(more), schema=schema))
+
+
+def test_a_permit_grants_and_is_named() -> None:
+    """A held grant comes with the ids of the rules that gave it."""
+    more = '@id("also") permit (principal, action, resource) when { principal.deviceId == "dev-1" };'
+    assert _rules(more).decide(device(), ANY) == Holdings(
+        grants=("telemetry",), rules={"telemetry": ("all-telemetry", "also")}
+    )
+
+
+def test_each_grant_is_asked_for() -> None:
+    """A rule gives the grant it names, one without a name every grant; the order is by name."""
+    grants = {"telemetry": grant(), "zeta": grant(), "alpha": grant()}
+    every = '@id("every") permit (principal, action, resource) when { principal has site };'
+    rules = Rules(fleet(rules=RULES + every, grants=grants))
+    assert rules.decide(device(), ANY).grants == ("telemetry",)
+    assert rules.decide(device(attributes={"site": "x"}), ANY).grants == ("alpha", "telemetry", "zeta")
+
+
+def test_without_a_permit_nothing_is_held() -> None:
+    """No rule, no grant; and no error either."""
+    assert _rules().decide(device(group="sensors"), ANY) == Holdings()
+    assert Rules(fleet(rules="")).decide(device(), ANY) == Holdings()
+    assert Rules(fleet(rules="", grants={})).decide(device(), ANY) == Holdings()
+
+
+def test_a_forbid_wins_and_is_named() -> None:
+    """What is withheld comes with the ids of the rules that forbade it."""
+    rules = _rules(NEVER + "{ principal.quarantined };")
+    assert rules.decide(device(), ANY).grants == ("telemetry",)
+    held = rules.decide(device(attributes={"quarantined": True}), ANY)
+    assert held == Holdings(withheld={"telemetry": ("never",)})
+
+
+def test_an_erring_forbid_denies() -> None:
+    """Cedar skips a rule whose evaluation errs, and would allow: for us it is a denial."""
+    rules, erring = _rules(OVERFLOWS), device(attributes={"floor": 2})
+    asked = vocabulary.request("dev-1", "telemetry", vocabulary.context("telemetry", None))
+    raw = is_authorized(asked, RULES + OVERFLOWS, vocabulary.entities(erring))
+    assert raw.decision is Decision.Allow
+    held = rules.decide(erring, ANY)
+    assert held.grants == ()
+    assert held.rules == {}
+    assert "overflow" in held.errors[0]
+    assert rules.decide(device(attributes={"floor": 0}), ANY).grants == ("telemetry",)
+
+
+def test_an_error_denies_its_own_grant_only() -> None:
+    """Where the erring rule is not asked, decisions stand."""
+    only = OVERFLOWS.replace("resource)", 'resource == Grant::"zeta")')
+    every = '@id("every") permit (principal, action, resource);'
+    rules = Rules(fleet(rules=every + only, grants={"telemetry": grant(), "zeta": grant()}))
+    assert rules.decide(device(attributes={"floor": 2}), ANY).grants == ("telemetry",)
+
+
+def test_an_address_that_is_none_denies() -> None:
+    """A context that can't be read is an error, not a context without an address."""
+    held = _rules().decide(device(), Moment("telemetry", "no address"))
+    assert held.grants == ()
+    assert "no address" in held.errors[0]
+
+
+def test_the_context_is_seen() -> None:
+    """Role alias and address reach the rules; no role alias is "", no address is none."""
+    here = 'context has sourceIp && context.sourceIp.isInRange(ip("192.0.2.0/24"))'
+    permit = "permit (principal, action, resource) when"
+    mqtt = f'@id("a") {permit} {{ context.roleAlias == "" && !({here}) }};'
+    alias = f'@id("b") {permit} {{ context.roleAlias == "x" && {here} }};'
+    rules = Rules(fleet(rules=mqtt + alias))
+    moments = [
+        Moment(),
+        Moment("x", "192.0.2.9"),
+        Moment("x", "2001:db8::1"),
+        Moment("x"),
+        Moment(None, "192.0.2.9"),
+    ]
+    given_by = [rules.decide(device(), moment).rules.get("telemetry") for moment in moments]
+    assert given_by == [("a",), ("b",), None, None, None]
+
+
+def test_attributes_and_claims_are_apart() -> None:
+    """What a device says of itself never stands where the operator's word counts."""
+    rules = _rules(NEVER + '{ !(principal has site && principal.site == "x") };')
+    assert rules.decide(device(claims={"site": "x"}), ANY).grants == ()
+    assert rules.decide(device(attributes={"site": "x"}), ANY).grants == ("telemetry",)
+    claimed = _rules(NEVER + '{ principal.claims has model && principal.claims.model == "old" };')
+    assert claimed.decide(device(claims={"model": "old"}), ANY).grants == ()
+    assert claimed.decide(device(claims={"model": "new"}), ANY).grants == ("telemetry",)
+
+
+def test_firstboots_own_attributes_cannot_be_overwritten() -> None:
+    """An attribute named like one of ours, were it ever in a record, changes nothing."""
+    rules = _rules(NEVER + '{ principal.deviceId != "dev-1" || principal.claims has model };')
+    forged = device(attributes={"deviceId": "dev-2", "claims": "x"})
+    assert rules.decide(forged, ANY).grants == ("telemetry",)
+
+
+def test_an_attribute_of_another_type_denies() -> None:
+    """A record that no longer fits the schema: a rule that forbids might not see it."""
+    held = _rules().decide(device(attributes={"floor": "third"}), ANY)
+    assert held == Holdings(errors=("dev-1: an attribute does not fit the schema",))
+    assert _rules().decide(device(attributes={"quarantined": "no"}), ANY).grants == ()
+
+
+def test_an_attribute_the_schema_dropped_goes_unseen() -> None:
+    """No rule can speak of it, so it can neither give nor take; the others still count."""
+    rules = _rules(NEVER + "{ principal has site };")
+    assert rules.decide(device(attributes={"retired": "x", "\ud800": 1, "a b": 1}), ANY).grants == (
+        "telemetry",
+    )
+    assert rules.decide(device(attributes={"retired": "x", "site": "y"}), ANY).grants == ()
+
+
+CLAIMS: dict[str, Attribute] = {"model": "m1", "floor": "ground", "unknown": 1, "__extn": "x", "\ud800": "x"}
+
+
+def test_claims_that_do_not_fit_are_dropped() -> None:
+    """The others stay, and the device gets what it would have got without the misfits."""
+    rules = _rules(NEVER + '{ principal.claims has model && principal.claims.model == "m1" };')
+    assert rules.fitting_claims(device(claims=CLAIMS)) == {"model": "m1"}
+    assert rules.decide(device(claims=CLAIMS), ANY) == rules.decide(device(claims={"model": "m1"}), ANY)
+    assert rules.decide(device(claims=CLAIMS | {"model": True}), ANY).grants == ("telemetry",)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["model", "floor", "__entity", "type"]) | st.text(max_size=8), VALUES))
+def test_no_claims_break_a_decision(claims: dict[str, Attribute]) -> None:
+    """Whatever a device says of itself, it is decided without an error."""
+    held = _SHARED.decide(device(claims=claims), ANY)
+    assert held == Holdings(grants=("telemetry",), rules={"telemetry": ("all-telemetry",)})
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["site", "floor", "quarantined", "claims", "x"]) | st.text(max_size=8), VALUES
+    )
+)
+def test_attributes_that_pass_the_check_are_decided_on(attributes: dict[str, Attribute]) -> None:
+    """What an operator may set never makes a decision an error."""
+    one = device(attributes=attributes)
+    try:
+        _SHARED.check_attributes(one)
+    except AttributesInvalid:
+        return
+    assert _SHARED.decide(one, ANY).errors == ()
+
+
+_SHARED = _rules()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("deviceId", "dev-2", "deviceId is Firstboot's own"),
+        ("claims", "x", "claims is Firstboot's own"),
+        ("sit", "x", "sit is not in the schema"),
+        ("", "x", " is not in the schema"),
+        ("\ud800", "x", "is not in the schema"),
+        ("site", 3, "site has another type in the schema than int"),
+        ("site", True, "site has another type in the schema than bool"),
+        ("floor", "3", "floor has another type in the schema than str"),
+        ("floor", True, "floor has another type in the schema than bool"),
+        ("floor", 2**63, "floor has another type in the schema than int"),
+        ("quarantined", 1, "quarantined has another type in the schema than int"),
+        ("lab", "somewhere", "lab has another type in the schema than str"),
+    ],
+)
+def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: str) -> None:
+    """An operator's slip is told before it is written, by name."""
+    with pytest.raises(AttributesInvalid) as caught:
+        _SHARED.check_attributes(device(attributes={"site": "ok", name: value}))
+    assert problem in caught.value.detail
+
+
+def test_every_misfit_is_told() -> None:
+    """One answer names them all."""
+    with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor has another type"):
+        _SHARED.check_attributes(device(attributes={"sit": 1, "floor": "x", "site": "fine"}))
+
+
+def test_attributes_that_fit_pass() -> None:
+    """Text, numbers and truth values pass, and an address as text."""
+    _SHARED.check_attributes(
+        device(
+            attributes={"site": "x", "floor": -3, "quarantined": True, "lab": "10.0.0.0/8"}, claims={"x": 1}
+        )
+    )

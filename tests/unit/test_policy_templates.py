@@ -1,0 +1,246 @@
+"""Grants: what a template may say, and each thing it may not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from firstboot.names import DeviceId
+from firstboot.policy import render
+from tests.unit.fleet_folders import fleet, grant, problems, statement
+
+IOT = "arn:{partition}:iot:{region}:{account}"
+
+
+def _accepted(*statements: Any) -> bool:
+    return "telemetry" in fleet(grants={"telemetry": grant(*statements)}).grants
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "arn:{partition}:s3:::b-{account}-{region}/{deviceId}/*",
+        "arn:aws:s3:::b/{deviceId}",
+        "arn:aws:s3:::b/{deviceId}/{deviceId}/x?",
+        "arn:aws:s3:::b/device={deviceId}/*",
+        "arn:aws:logs:{region}:{account}:log-group:{deviceId}:*",
+        "arn:aws:s3:::shared/*",
+        ["arn:aws:s3:::b/{deviceId}/*", "arn:aws:s3:::b/{deviceId}"],
+    ],
+)
+def test_good_resources(resource: Any) -> None:
+    """An id between delimiters or at an end, and wildcards behind it, are fine."""
+    assert _accepted(statement(Resource=resource))
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        statement(Sid="Name", Action=["s3:Get*", "s3:PutObject"]),
+        statement(Effect="Deny", Action="s3:*"),
+        statement(
+            Action="cloudwatch:PutMetricData",
+            Resource="*",
+            Condition={"StringEquals": {"cloudwatch:namespace": "{deviceId}"}},
+        ),
+        statement(Condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["DEVICE#{deviceId}"]}}),
+        statement(Action="iot:Connect", Resource=f"{IOT}:client/{{deviceId}}"),
+        statement(
+            Action=["iot:Publish", "iot:Subscribe"],
+            Resource=[f"{IOT}:topic/{{deviceId}}/*", f"{IOT}:topicfilter/{{deviceId}}/*"],
+        ),
+        statement(Action="iot:Receive", Resource=f"{IOT}:topic/announcements"),
+        statement(Effect="Deny", Action="iot:Connect", Resource=f"{IOT}:client/boot-*"),
+    ],
+)
+def test_good_statements(good: Any) -> None:
+    """What a fleet needs can be said."""
+    assert _accepted(good)
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (statement(NotAction="s3:PutObject", Action=None), "NotAction is not taken"),
+        (statement(NotAction="s3:PutObject", Action=None), "Action is missing"),
+        (statement(NotResource="x"), "NotResource is not taken"),
+        (statement(Principal="*"), "Principal is not taken"),
+        (statement(Resource=None), "Resource is missing"),
+        (statement(Effect=None), "Effect is missing"),
+        (statement(Effect="allow"), "Effect must be Allow or Deny"),
+        (statement(Effect=["Allow"]), "Effect must be"),
+        (statement(Sid=1), "Sid must be"),
+        (statement(Action=[]), "Action must be a string or a list"),
+        (statement(Action=""), "Action must be"),
+        (statement(Action=["s3:PutObject", 1]), "Action must be"),
+        (statement(Resource={}), "Resource must be"),
+        (statement(Condition={}), "Condition must be"),
+        (statement(Condition={"Bool": {}}), "Condition must be"),
+        (statement(Condition={"Bool": {"aws:SecureTransport": True}}), "Condition must be"),
+        (statement(Condition=[]), "Condition must be"),
+        (statement(Condition=["x"]), "Condition must be"),
+        (statement(Condition={"Bool": ["aws:SecureTransport"]}), "Condition must be"),
+        (statement(Condition={"StringEqualsIgnoreCase": {"s3:prefix": "x"}}), "Condition must be"),
+        (statement(Condition={"StringEqual": {"s3:prefix": "x"}}), "Condition must be"),
+        (statement(Condition={"StringEquals": {"prefix": "x"}}), "Condition must be"),
+        (statement(Action="*"), "must be service:Name"),
+        (statement(Effect="Deny", Action="*"), "must be service:Name"),
+        (statement(Action="S3:PutObject"), "must be service:Name"),
+        (statement(Action="s*:PutObject"), "must be service:Name"),
+        (statement(Action="s3:{region}"), "must be service:Name"),
+        (statement(Action="s3:*"), "allows a whole service"),
+        (statement(Action="s3:**"), "allows a whole service"),
+        (statement(Action=["s3:PutObject", "s3:*?"]), "allows a whole service"),
+        (statement(Resource="*"), "needs a Condition"),
+        (statement(Resource="bucket/x"), "is no ARN"),
+        ("text", "must be an object"),
+    ],
+)
+def test_bad_statements(bad: Any, problem: str) -> None:
+    """What is no narrow statement of known shape is a problem, with the statement's number."""
+    found = problems(grants={"telemetry": grant(statement(), bad)})
+    assert any(
+        line.startswith("grants/telemetry.json: statement 2: ") and problem in line for line in found
+    ), found
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (statement(Action="iot:Connect", Resource=f"{IOT}:client/*"), "connect as another"),
+        (statement(Action="iot:Connect", Resource=f"{IOT}:client/{{deviceId}}/x"), "connect as another"),
+        (
+            statement(Action="iot:Connect", Resource=f"{IOT}:topic/{{deviceId}}"),
+            "must be an AWS IoT ARN ending in client/",
+        ),
+        (statement(Action="iot:Publish", Resource=f"{IOT}:topicfilter/{{deviceId}}"), "ending in topic/"),
+        (statement(Action="iot:Subscribe", Resource=f"{IOT}:topic/{{deviceId}}"), "ending in topicfilter/"),
+        (statement(Action="iot:Publish", Resource="*"), "must be an AWS IoT ARN"),
+        (statement(Action="iot:Publish", Resource="arn:aws:iot:*"), "must be an AWS IoT ARN"),
+        (statement(Action="iot:*", Resource=f"{IOT}:topic/x"), "allows a whole service"),
+        (statement(Action="iot:Pub*", Resource=f"{IOT}:topic/x"), "is none of iot:Connect"),
+        (statement(Action="iot:connect", Resource=f"{IOT}:client/{{deviceId}}"), "is none of iot:Connect"),
+        (statement(Action="iot:AttachPolicy", Resource=f"{IOT}:topic/x"), "is none of iot:Connect"),
+        (statement(Effect="Deny", Action="iot:*", Resource=f"{IOT}:topic/x"), "is none of iot:Connect"),
+        (
+            statement(Action=["iot:Publish", "s3:PutObject"], Resource=f"{IOT}:topic/x"),
+            "statements of their own",
+        ),
+        (
+            statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/+/{{deviceId}}"),
+            "a wildcard before",
+        ),
+        (
+            statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/#/{{deviceId}}"),
+            "a wildcard before",
+        ),
+    ],
+)
+def test_bad_iot_statements(bad: Any, problem: str) -> None:
+    """AWS IoT gets its five data plane actions, each on its own kind of resource, and nobody
+    connects as another.
+    """
+    found = problems(grants={"telemetry": grant(bad)})
+    assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{deviceId}*", "a whole segment"),
+        ("{deviceId}?", "a whole segment"),
+        ("{deviceId}-x", "a whole segment"),
+        ("{deviceId}.x", "a whole segment"),
+        ("{deviceId}_", "a whole segment"),
+        ("x{deviceId}", "a whole segment"),
+        ("x-{deviceId}/y", "a whole segment"),
+        ("{deviceId}{deviceId}", "a whole segment"),
+        ("{region}{deviceId}", "a whole segment"),
+        ("x/{deviceId}/{deviceId}y", "a whole segment"),
+        ("*/{deviceId}/x", "a wildcard before"),
+        ("?/{deviceId}", "a wildcard before"),
+        ("{group}", "{group} is none of account, deviceId, partition, region"),
+        ("{deviceid}", "{deviceid} is none of"),
+        ("${aws:username}", "policy variables"),
+        ("${deviceId}", "policy variables"),
+        ("${region}", "policy variables"),
+        ("{aws:username}", "a brace that belongs to no variable"),
+        ("{{deviceId}}", "a brace that belongs to no variable"),
+        ("{", "a brace that belongs to no variable"),
+        ("x}", "a brace that belongs to no variable"),
+        ("{}", "a brace that belongs to no variable"),
+    ],
+)
+def test_bad_texts(text: str, problem: str) -> None:
+    """A variable is a known one and stands alone; in conditions as in resources, alone or listed."""
+    arn = f"arn:aws:s3:::b/{text}"
+    for bad in (
+        statement(Resource=arn),
+        statement(Resource=["arn:aws:s3:::b/x", arn]),
+        statement(Condition={"StringLike": {"s3:prefix": text}}),
+        statement(Condition={"Null": {"s3:delimiter": "true"}, "StringLike": {"s3:prefix": ["x", text]}}),
+    ):
+        found = problems(grants={"telemetry": grant(bad)})
+        assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ([], 'must be {"Version"'),
+        ({"Statement": [statement()]}, 'must be {"Version"'),
+        (grant() | {"Id": "x"}, 'must be {"Version"'),
+        (grant() | {"Version": "2008-10-17"}, "Version must be"),
+        (grant() | {"Statement": []}, "Statement must be a list"),
+        (grant() | {"Statement": statement()}, "Statement must be a list"),
+    ],
+)
+def test_bad_documents(document: Any, problem: str) -> None:
+    """A template is a whole, current policy document."""
+    assert problem in problems(grants={"telemetry": document})[0]
+
+
+def _of_size(characters: int) -> dict[str, Any]:
+    """A grant whose session policy has so many characters for the longest id."""
+    start = "arn:aws:iot:eu-west-1:0:topic/{deviceId}/"
+    fixed = (
+        len(render.compact(grant(statement(Action="iot:Publish", Resource=start)))) - len("{deviceId}") + 64
+    )
+    return grant(statement(Action="iot:Publish", Resource=start + "x" * (characters - fixed)))
+
+
+def test_a_grant_must_fit_a_session_policy() -> None:
+    """2,048 characters, counted with the longest id there can be; AWS IoT's policy then fits too."""
+    fitting = fleet(grants={"telemetry": _of_size(2_048)})
+    place = render.Place("aws", "eu-west-1", "0")
+    assert len(render.session_policy(fitting, ["telemetry"], DeviceId("d" * 64), place)) == 2_048
+    assert len(render.iot_policy(fitting, "telemetry", place) or "") < 2_048
+    found = problems(grants={"telemetry": _of_size(2_049)})
+    assert found == [
+        "grants/telemetry.json: renders to 2049 characters; a session or AWS IoT policy takes 2048"
+    ]
+
+
+def test_the_widest_place_counts() -> None:
+    """A grant must fit wherever it is deployed, not only in a region with a short name."""
+    resource = "arn:aws:s3:::" + "x" * 1_820 + "{partition}{region}{account}" * 4
+    found = problems(grants={"telemetry": grant(statement(Resource=resource))})
+    narrow = render.Place("aws", "eu-west-1", "0" * 12)
+    here = replace(fleet(), grants={"telemetry": grant(statement(Resource=resource))})
+    assert "a session or AWS IoT policy takes 2048" in found[0]
+    assert len(render.session_policy(here, ["telemetry"], DeviceId("d" * 64), narrow)) < 2_048
+
+
+def test_all_grants_must_fit_a_role() -> None:
+    """10,240 characters of all grants together, whoever holds them."""
+
+    def grants(last: int) -> dict[str, Any]:
+        return {f"g{n}": _of_size(2_000 + n) for n in range(5)} | {"telemetry": _of_size(last)}
+
+    place = render.Place("aws", "eu-west-1", "0")
+    size = len(render.compact(render.ceiling(fleet(grants=grants(300)), place)))
+    fleet(grants=grants(300 + 10_240 - size))
+    found = problems(grants=grants(300 + 10_241 - size))
+    assert found == ["grants/: render to 10241 characters together; a role's policies take 10240"]
