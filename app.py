@@ -1,0 +1,14 @@
+"""The CDK app: reads cdk.json and the fleet folder, builds the stack, nothing else."""
+
+import sys
+from pathlib import Path
+
+from firstboot.errors import FleetInvalid
+from infra.app import application
+
+if __name__ == "__main__":
+    try:
+        app = application(Path(__file__).parent)
+    except FleetInvalid as error:
+        sys.exit(str(error))
+    app.synth()

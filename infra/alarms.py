@@ -1,0 +1,102 @@
+"""What wakes someone up, all on one SNS topic.
+
+The topic is ours so that a deployer subscribes once, to one ARN from the outputs, and alarms that
+come with later versions arrive there too. An alarm without an action tells nobody.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import ArnFormat, Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from firstboot.fleet.model import Fleet
+from firstboot.names import METRICS
+from infra.api import Api
+from infra.function import Function
+
+_NOTICE_DAYS = 90
+"""How long a new CA may take to arrange."""
+
+
+class Alarms(Construct):
+    """One alarm a metric; `topic` hears of them all."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, functions: dict[str, Function], api: Api, fleet: Fleet
+    ) -> None:
+        super().__init__(scope, construct_id)
+        # Encrypted at rest it would need a key of its own: CloudWatch can't publish with AWS's.
+        self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        # That policy takes the place of SNS's own, under which an account's alarms may publish.
+        self.topic.add_to_resource_policy(self._publishing())
+        for name, function in functions.items():
+            self._count(
+                f"{name}Errors", function.metric_errors(), f"{name} raised what it should have answered"
+            )
+            self._count(f"{name}Throttles", function.metric_throttles(), f"{name} has no concurrency left")
+        # The odd 503 is an answer: a device repeats it.
+        self._count("ServerErrors", api.metric_server_error(), "Devices get 5xx", threshold=10)
+        for metric in ("SessionPolicyTooLarge", "AnswerTooLarge"):
+            self._count(
+                metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
+            )
+        self._expiry(fleet)
+
+    def _publishing(self) -> iam.PolicyStatement:
+        """Amazon SNS developer guide, "Example cases for Amazon SNS access control"."""
+        stack = Stack.of(self)
+        return iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+            actions=["sns:Publish"],
+            resources=[self.topic.topic_arn],
+            conditions={
+                "ArnLike": {
+                    "aws:SourceArn": stack.format_arn(
+                        service="cloudwatch",
+                        resource="alarm",
+                        resource_name="*",
+                        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+                    )
+                },
+                "StringEquals": {"aws:SourceAccount": stack.account},
+            },
+        )
+
+    def _count(self, name: str, metric: cloudwatch.Metric, description: str, threshold: int = 1) -> None:
+        """Alarm at so many occurrences in five minutes."""
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric.with_(statistic="Sum", period=Duration.minutes(5)),
+            alarm_description=description,
+            threshold=threshold,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+    def _expiry(self, fleet: Fleet) -> None:
+        """Alarm when the CA can't certify a device for as long as its group says any more, and
+        when nobody has counted its days for two: silence is no good news here.
+        """
+        longest = max((group.certificate.days for group in fleet.groups.values()), default=0)
+        alarm = cloudwatch.Alarm(
+            self,
+            "CaExpiry",
+            metric=_ours("authority", "CaDaysLeft").with_(statistic="Minimum", period=Duration.days(1)),
+            alarm_description="The issuing CA ends before the certificates it should issue",
+            threshold=longest + _NOTICE_DAYS,
+            evaluation_periods=2,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+
+def _ours(service: str, name: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(namespace=METRICS, metric_name=name, dimensions_map={"service": service})

@@ -1,0 +1,154 @@
+"""The issuing CA: its key in KMS, the resource that makes its certificate, and the daily watch."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import custom_resources as cr
+from constructs import Construct
+
+from firstboot.fleet.model import Fleet
+from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.settings import AuthoritySettings, WatchSettings
+from infra.deployment import Deployment
+from infra.function import LOG_RETENTION, Function
+from infra.nag import acknowledge, arn_of
+from infra.storage import Store
+
+# What an account's administrators may do with the key, by their own IAM policies: look after it,
+# never sign with it.
+_ADMINISTRATION = [
+    *("kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*"),
+    *("kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource"),
+    *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
+]
+# IfExists is for emulators: in AWS every Sign request has the key.
+_SIGNATURE = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
+
+
+class SigningKey(kms.Key):
+    """The CA's key. Its policy lets only the roles of `permit_signing` sign."""
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="Firstboot's issuing CA",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=RemovalPolicy.RETAIN,
+            policy=iam.PolicyDocument(
+                statements=[
+                    iam.PolicyStatement(
+                        sid="Administration",
+                        principals=[iam.AccountRootPrincipal()],
+                        actions=_ADMINISTRATION,
+                        resources=["*"],  # in a key policy: this key
+                    )
+                ]
+            ),
+        )
+
+    def permit_signing(self, function: Function) -> None:
+        """Let `function` sign: its role's policy must say so, and this key's too."""
+        function.permit(["kms:Sign"], self.key_arn, conditions=_SIGNATURE)
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ArnPrincipal(function.own_role.role_arn)],
+                actions=["kms:Sign"],
+                resources=["*"],  # this key
+                conditions=_SIGNATURE,
+            )
+        )
+
+
+class Authority(Construct):
+    """The CA. `certificate` (PEM), `truststore_version` and `mqtt_host` are known when deployed."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        store: Store,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.key = SigningKey(self, "Key")
+        self.function = self._function(deployment, store)
+        made = CustomResource(
+            self,
+            "Certificate",
+            resource_type="Custom::FirstbootAuthority",
+            service_token=self._provider().service_token,
+            # A change of either runs the function again.
+            properties={"Anchors": _anchors_hash(deployment.fleet), "Key": self.key.key_arn},
+        )
+        self.certificate = made.get_att_string("CaCertificate")
+        self.truststore_version = made.get_att_string("TruststoreVersion")
+        self.mqtt_host = deployment.configuration.mqtt_host or made.get_att_string("MqttHost")
+        self.watch = self._watch(deployment)
+
+    def _function(self, deployment: Deployment, store: Store) -> Function:
+        function = Function(self, "Function", code=deployment.code, handler="authority.resource", seconds=60)
+        function.configure(
+            AuthoritySettings(
+                bucket=store.bucket_name,
+                ca_key=self.key.key_arn,
+                subject=deployment.configuration.ca_subject,
+                years=str(deployment.configuration.ca_years),
+            )
+        )
+        self.key.permit_signing(function)
+        function.permit(["kms:GetPublicKey"], self.key.key_arn)
+        store.permit_reading(function, AUTHORITY_KEY, TRUSTSTORE_KEY)
+        function.permit(
+            ["s3:PutObject"], store.arn_for_objects(AUTHORITY_KEY), store.arn_for_objects(TRUSTSTORE_KEY)
+        )
+        function.permit(["iot:DescribeEndpoint"], "*")
+        acknowledge(
+            function.own_role, {"IAM5[Resource::*]": "DescribeEndpoint, of the account, names no resource."}
+        )
+        return function
+
+    def _provider(self) -> cr.Provider:
+        role = iam.Role(self, "ProviderRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log_group = logs.LogGroup(self, "ProviderLogs", retention=LOG_RETENTION)
+        log_group.grant_write(role)
+        provider = cr.Provider(
+            self,
+            "Provider",
+            on_event_handler=self.function,
+            framework_on_event_role=role,
+            log_group=log_group,
+        )
+        acknowledge(
+            role,
+            {f"IAM5[Resource::{arn_of(self.function)}:*]": "The one function's versions."},
+        )
+        acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})
+        return provider
+
+    def _watch(self, deployment: Deployment) -> Function:
+        function = Function(
+            self, "Watch", code=deployment.code, handler="authority.watch", seconds=10, memory=256
+        )
+        function.configure(WatchSettings(ca_certificate=self.certificate))
+        events.Rule(
+            self,
+            "Daily",
+            schedule=events.Schedule.rate(Duration.days(1)),
+            targets=[targets.LambdaFunction(function, retry_attempts=2)],
+        )
+        return function
+
+
+def _anchors_hash(fleet: Fleet) -> str:
+    anchors = sorted({pem for group in fleet.groups.values() for pem in group.trust})
+    return hashlib.sha256("".join(anchors).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""The Lambda asset: the functions, the packages they need and the compiled fleet. No Docker.
+
+What is locked in functions/requirements.txt is in it and nothing else, so a package missing there
+is missing here too. boto3 is the Lambda runtime's own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsii
+from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
+from aws_cdk import aws_lambda as lambda_
+
+from firstboot.fleet.model import Fleet
+from infra.configuration import Target
+
+FUNCTIONS = Path(__file__).parents[1] / "functions"
+_PLATFORM = {
+    # Lambda's python3.13 runtime on arm64 is Amazon Linux 2023: glibc 2.34.
+    Target.LAMBDA: ["--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13"],
+    Target.LOCAL: ["--python", sys.executable],
+}
+
+
+def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS) -> None:
+    """Fill the folder `out` with the asset; the same input gives the same files.
+
+    Raises subprocess.CalledProcessError when a package can't be had for `target`.
+    """
+    shutil.copytree(
+        functions, out, ignore=shutil.ignore_patterns("__pycache__", "*.txt", ".*"), dirs_exist_ok=True
+    )
+    _install(out, target, functions / "requirements.txt")
+    (out / "fleet.json").write_text(fleet.to_json())
+
+
+def _install(out: Path, target: Target, requirements: Path) -> None:
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config", "--link-mode", "copy"]
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode"]
+    subprocess.run(  # noqa: S603 - no argument comes from outside
+        [*command, *options, *_PLATFORM[target], "--target", str(out), "-r", str(requirements)], check=True
+    )
+    # uv's lock and console scripts: of no use there, and the scripts name this machine's paths.
+    (out / ".lock").unlink(missing_ok=True)
+    shutil.rmtree(out / "bin", ignore_errors=True)
+
+
+@jsii.implements(ILocalBundling)
+class _Bundling:
+    def __init__(self, target: Target, fleet: Fleet) -> None:
+        self._target = target
+        self._fleet = fleet
+
+    def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:  # noqa: ARG002 - CDK's signature
+        """Called by CDK. An exception fails the synth; False would make CDK look for Docker."""
+        bundle(Path(output_dir), self._target, self._fleet)
+        return True
+
+
+def code(target: Target, fleet: Fleet) -> lambda_.Code:
+    """The asset as CDK wants it. Share one: each call bundles anew."""
+    return lambda_.Code.from_asset(
+        str(FUNCTIONS),
+        asset_hash_type=AssetHashType.OUTPUT,
+        bundling=BundlingOptions(
+            image=DockerImage.from_registry("never-used"),
+            local=_Bundling(target, fleet),  # type: ignore[arg-type]  # jsii adds the interface at run time
+        ),
+    )

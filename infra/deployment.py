@@ -1,0 +1,19 @@
+"""What every construct of the stack is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aws_cdk import aws_lambda as lambda_
+
+from firstboot.fleet.model import Fleet
+from infra.configuration import Configuration
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """`code` is the asset that all Lambdas share; the fleet is in it."""
+
+    configuration: Configuration
+    fleet: Fleet
+    code: lambda_.Code

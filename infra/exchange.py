@@ -1,0 +1,51 @@
+"""`exchange`: CSR in, certificate out."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.settings import ExchangeSettings
+from infra.authority import Authority
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.nag import acknowledge, arn_of
+from infra.storage import Registry, Store
+
+
+class Exchange(Function):
+    """Claims in the table, signs with the CA's key, writes the certificate to the bucket."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        registry: Registry,
+        store: Store,
+        authority: Authority,
+    ) -> None:
+        super().__init__(
+            scope, construct_id, code=deployment.code, handler="exchange.http", seconds=9, memory=1024
+        )
+        self.configure(
+            ExchangeSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                ca_certificate=authority.certificate,
+                ca_key=authority.key.key_arn,
+                mqtt_host=authority.mqtt_host,
+                mqtt_port=str(deployment.configuration.mqtt_port),
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
+            )
+        )
+        # A claim is a TransactWriteItems of updates, a commit one update.
+        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+        self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
+        store.permit_reading(self, PUBLISHED_FLEET_KEY, "certificates/*")
+        authority.key.permit_signing(self)
+        acknowledge(
+            self.own_role,
+            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
+        )

@@ -1,0 +1,44 @@
+"""The mTLS host: a custom domain, which is the only place where an HTTP API speaks mTLS."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_apigatewayv2 as apigw
+from aws_cdk import aws_certificatemanager as acm
+from constructs import Construct
+
+from firstboot.names import TRUSTSTORE_KEY
+from infra.api import Api
+from infra.configuration import Domain
+from infra.storage import Store
+
+
+class MtlsHost(apigw.DomainName):
+    """Demands a client certificate under the truststore: a factory's, or one that we issued.
+
+    The gateway reads the truststore once, when the domain changes, so its version is named.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        domain: Domain,
+        api: Api,
+        store: Store,
+        truststore_version: str,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            domain_name=domain.name,
+            certificate=acm.Certificate.from_certificate_arn(
+                scope, f"{construct_id}Certificate", domain.certificate_arn
+            ),
+            mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
+            security_policy=apigw.SecurityPolicy.TLS_1_2,
+        )
+        mapping = apigw.CfnApiMapping(
+            scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
+        )
+        mapping.add_dependency(api.stage)

@@ -1,0 +1,21 @@
+"""cdk-nag's findings that we accept, each with its reason beside the construct it is about."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
+from constructs import Construct
+
+
+def acknowledge(construct: Construct, reasons: dict[str, str]) -> None:
+    """Accept findings on `construct` and below; `reasons` maps a rule's id to why."""
+    Validations.of(construct).acknowledge(
+        *(Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items())
+    )
+
+
+def arn_of(construct: Construct) -> str:
+    """How findings spell the ARN of the one resource that `construct` wraps."""
+    resource = cast("CfnElement", construct.node.default_child)
+    return f"<{Stack.of(construct).get_logical_id(resource)}.Arn>"

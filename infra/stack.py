@@ -1,0 +1,83 @@
+"""The whole stack, put together."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Stack
+from constructs import Construct
+
+from firstboot.fleet.model import Fleet
+from infra.alarms import Alarms
+from infra.api import Api
+from infra.authority import Authority
+from infra.bundling import code
+from infra.configuration import Configuration
+from infra.deployment import Deployment
+from infra.exchange import Exchange
+from infra.mtls import MtlsHost
+from infra.operate import Operate
+from infra.storage import Registry, Store
+from infra.vend import Vend
+
+
+class FirstbootStack(Stack):
+    """Everything Firstboot is in an AWS account."""
+
+    def __init__(self, scope: Construct, configuration: Configuration, fleet: Fleet) -> None:
+        super().__init__(
+            scope, configuration.stack, description="Firstboot: credentials for devices, from first boot on"
+        )
+        # CDK lets a function depend on its role, which it also names.
+        self.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+        deployment = Deployment(configuration, fleet, code(configuration.target, fleet))
+        registry = Registry(self, "Registry")
+        store = Store(self, "Store")
+        authority = Authority(self, "Authority", deployment=deployment, store=store)
+        exchange = Exchange(
+            self,
+            "Exchange",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            authority=authority,
+        )
+        vend = Vend(
+            self,
+            "Vend",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            authority=authority,
+        )
+        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        api = Api(self, "Api", exchange=exchange, vend=vend)
+        functions = {
+            "Exchange": exchange,
+            "Vend": vend,
+            "Operate": operate,
+            "Authority": authority.function,
+            "Watch": authority.watch,
+        }
+        alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
+        outputs = {
+            "PublicUrl": api.api_endpoint,
+            "ApiId": api.api_id,
+            "OperateFunction": operate.function_name,
+            "ExchangeFunction": exchange.function_name,
+            "VendFunction": vend.function_name,
+            "CertificatesBucket": store.bucket_name,
+            "Table": registry.table_name,
+            "AlarmTopic": alarms.topic.topic_arn,
+        }
+        if configuration.domain:
+            host = MtlsHost(
+                self,
+                "MtlsHost",
+                domain=configuration.domain,
+                api=api,
+                store=store,
+                truststore_version=authority.truststore_version,
+            )
+            outputs["MtlsUrl"] = f"https://{configuration.domain.name}"
+            outputs["MtlsAlias"] = host.regional_domain_name
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value)

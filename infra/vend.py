@@ -1,0 +1,101 @@
+"""`vend`: identity in, credentials out; and the roles it assumes."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from firstboot.fleet.model import Fleet, RoleAlias
+from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.policy.render import VERSION, Place, ceiling, listed
+from firstboot.settings import VendSettings
+from infra.authority import Authority
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.nag import acknowledge
+from infra.storage import Registry, Store
+
+_SHORTEST_MAXIMUM = 3600
+"""IAM takes no role whose sessions are shorter (CreateRole, MaxSessionDuration)."""
+
+_SESSION = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
+
+
+class Vend(Function):
+    """Reads the device's record and assumes a fleet role for it."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        registry: Registry,
+        store: Store,
+        authority: Authority,
+    ) -> None:
+        super().__init__(
+            scope, construct_id, code=deployment.code, handler="vend.http", seconds=9, memory=1024
+        )
+        roles = {
+            name: FleetRole(self, f"Sessions {name}", alias=alias, fleet=deployment.fleet, vend=self)
+            for name, alias in deployment.fleet.role_aliases.items()
+        }
+        self.configure(
+            VendSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                ca_certificate=authority.certificate,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+                role_arns=Stack.of(self).to_json_string(
+                    {name: role.attr_arn for name, role in roles.items()}
+                ),
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
+            )
+        )
+        # The update is the commit: a device's first login may be for credentials.
+        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+        if roles:  # a statement must name a resource
+            self.permit(_SESSION, *(role.attr_arn for role in roles.values()))
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+
+
+class FleetRole(iam.CfnRole):
+    """What sessions under a role alias may do at most: every grant, on every device's part.
+
+    A session gets less, since `vend` passes a policy with the one device's id in it. Nobody else
+    can assume the role, so there is no session without such a policy.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, alias: RoleAlias, fleet: Fleet, vend: Function
+    ) -> None:
+        place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)
+        trust = {"Effect": "Allow", "Principal": {"AWS": vend.own_role.role_arn}, "Action": _SESSION}
+        super().__init__(
+            scope,
+            construct_id,
+            path="/firstboot/",
+            description=f"Sessions of devices under the role alias {alias.name}",
+            assume_role_policy_document={"Version": VERSION, "Statement": [trust]},
+            max_session_duration=max(_SHORTEST_MAXIMUM, alias.seconds),
+            policies=[self.PolicyProperty(policy_name="Ceiling", policy_document=ceiling(fleet, place))],
+        )
+        acknowledge(
+            self, dict.fromkeys(_wildcards(fleet), "A grant, with every device's id in the place of one.")
+        )
+
+
+def _wildcards(fleet: Fleet) -> list[str]:
+    """What cdk-nag calls the ceiling's wildcards."""
+    place = Place(partition="<AWS::Partition>", region="<AWS::Region>", account="<AWS::AccountId>")
+    return [
+        f"IAM5[{member}::{value}]"
+        for statement in ceiling(fleet, place)["Statement"]
+        for member in ("Action", "Resource")
+        for value in listed(statement[member])
+        if "*" in value
+    ]

@@ -1,0 +1,108 @@
+"""The stack, synthesised once a variant, as the CDK CLI would have it done."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstboot.fleet.compiler import load
+from firstboot.fleet.model import Fleet
+
+ROOT = Path(__file__).parents[2]
+DOMAIN = {"name": "devices.example.com", "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/c"}
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """A cloud assembly: its folder and the stack's template."""
+
+    folder: Path
+    template: dict[str, Any]
+
+    def resources(self, kind: str) -> dict[str, Resource]:
+        """The resources of a type, by logical id without CDK's hash."""
+        found = self.template["Resources"].items()
+        return {spell(name): resource for name, resource in found if resource["Type"] == kind}
+
+
+def spell(value: Any) -> str:
+    """A template's value as text: `${Store.Arn}/fleet`, without the hashes in logical ids."""
+    if isinstance(value, str):
+        return re.sub(r"[0-9A-F]{8}$", "", value)
+    ((function, argument),) = value.items()
+    if function == "Ref":
+        return f"${{{spell(argument)}}}"
+    if function == "Fn::GetAtt":
+        return f"${{{spell(argument[0])}.{argument[1]}}}"
+    assert function == "Fn::Join", value
+    return "".join(spell(part) for part in argument[1])
+
+
+def spelled(document: Any) -> Any:
+    """A part of a template with every value of `Ref`, `Fn::GetAtt` and `Fn::Join` as text."""
+    if isinstance(document, list):
+        return [spelled(part) for part in document]
+    if not isinstance(document, dict):
+        return document
+    if document.keys() & {"Ref", "Fn::GetAtt", "Fn::Join"}:
+        return spell(document)
+    return {key: spelled(value) for key, value in document.items()}
+
+
+def run_app(
+    folder: Path, context: dict[str, object], *program: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run app.py, or another `program`, the way the CDK CLI does.
+
+    cdk.json's context is changed by `context`; the assembly goes to `folder`. Neither Node nor AWS
+    credentials are around.
+    """
+    settings = json.loads((ROOT / "cdk.json").read_text())["context"] | context
+    return subprocess.run(
+        [sys.executable, *(program or ("app.py",))],
+        cwd=ROOT,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "functions"),
+            "CDK_CONTEXT_JSON": json.dumps(settings),
+            "CDK_OUTDIR": str(folder),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def synthesise(folder: Path, **context: object) -> Synthesised:
+    """The app's assembly, without bundling the asset."""
+    done = run_app(folder, {"aws:cdk:bundling-stacks": [], **context})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Synthesised(folder, json.loads((folder / "Firstboot.template.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """The example fleet, which is the stack's."""
+    return load(ROOT / "fleet")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """The stack as it comes: no domain."""
+    return synthesise(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="session")
+def mtls_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """The stack with a domain, and so with an mTLS host."""
+    return synthesise(tmp_path_factory.mktemp("domain"), domain=DOMAIN)

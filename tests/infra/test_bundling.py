@@ -1,0 +1,119 @@
+"""The Lambda asset: complete, the same each time, and never half made."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+
+from firstboot.fleet.model import Fleet
+from infra.bundling import FUNCTIONS, bundle
+from infra.configuration import Target
+from tests.infra.conftest import run_app
+
+# What AWS's Python runtime has beside the asset.
+RUNTIME = ("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3")
+LAMBDAS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def asset(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The asset for this machine."""
+    out = tmp_path_factory.mktemp("asset")
+    bundle(out, Target.LOCAL, fleet)
+    return out
+
+
+def import_alone(asset: Path, runtime: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Import a Lambda with the standard library, the asset and AWS's runtime; no site-packages."""
+    runtime.mkdir(exist_ok=True)
+    for module in RUNTIME:
+        link = runtime / module
+        if not link.exists():
+            link.symlink_to(Path(boto3.__file__).parents[1] / module)
+    program = f"import sys; sys.path[:0] = {[str(asset), str(runtime)]}; import {name}"
+    command = [sys.executable, "-I", "-S", "-B", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file's path, mode and content, hashed."""
+    return {
+        str(
+            path.relative_to(folder)
+        ): f"{path.stat().st_mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+def test_the_asset_is_complete(asset: Path, tmp_path: Path, name: str) -> None:
+    """Each Lambda imports with what is in the asset and in AWS's runtime."""
+    done = import_alone(asset, tmp_path / "runtime", name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_package_missing_from_the_lock_is_missed(fleet: Fleet, tmp_path: Path) -> None:
+    """What functions/requirements.txt does not name is not found, though it is installed here."""
+    functions = tmp_path / "functions"
+    shutil.copytree(FUNCTIONS, functions)
+    lock = functions / "requirements.txt"
+    before, found, rest = lock.read_text().partition("cryptography==")
+    assert found
+    after = rest[rest.index("\njmespath==") :]
+    lock.write_text(before + after)
+    bundle(tmp_path / "out", Target.LOCAL, fleet, functions)
+    done = import_alone(tmp_path / "out", tmp_path / "runtime", "exchange")
+    assert "No module named 'cryptography'" in done.stderr
+
+
+def test_the_same_input_makes_the_same_asset(asset: Path, fleet: Fleet, tmp_path: Path) -> None:
+    """A deployment of nothing new changes no Lambda."""
+    bundle(tmp_path, Target.LOCAL, fleet)
+    assert contents(tmp_path) == contents(asset)
+
+
+def test_the_asset_holds_the_fleet(asset: Path, fleet: Fleet) -> None:
+    """The compiled fleet lies beside the Lambdas."""
+    assert Fleet.from_json((asset / "fleet.json").read_text()) == fleet
+
+
+def test_the_asset_holds_nothing_else(asset: Path) -> None:
+    """No tests, caches, lock files, scripts, and no boto3, which is the runtime's own."""
+    names = {path.relative_to(asset).parts[0] for path in asset.rglob("*")}
+    assert not names & {"tests", "requirements.txt", ".lock", "bin", *RUNTIME}
+    assert not [path for path in asset.rglob("*") if path.name in {"__pycache__", ".mypy_cache"}]
+
+
+def test_the_asset_for_lambda_is_for_arm64(fleet: Fleet, tmp_path: Path) -> None:
+    """What ships is compiled for Lambda's processor and Python, whatever this machine is."""
+    bundle(tmp_path, Target.LAMBDA, fleet)
+    compiled = [path.read_bytes()[:20] for path in tmp_path.rglob("*.so")]
+    assert compiled
+    assert {header[18:20] for header in compiled} == {b"\xb7\x00"}  # ELF e_machine: EM_AARCH64
+    assert list(tmp_path.glob("_cffi_backend.cpython-313-*"))
+
+
+def test_a_changed_hash_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    """A package that is not the one that was locked does not ship."""
+    functions = tmp_path / "functions"
+    shutil.copytree(FUNCTIONS, functions)
+    lock = functions / "requirements.txt"
+    lock.write_text(lock.read_text().replace("--hash=sha256:", "--hash=sha256:00000000"))
+    with pytest.raises(subprocess.CalledProcessError):
+        bundle(tmp_path / "out", Target.LOCAL, fleet, functions)
+
+
+def test_a_bundle_that_fails_fails_the_synth(tmp_path: Path) -> None:
+    """Without its packages no asset is made, no template, and no Docker is looked for."""
+    done = run_app(tmp_path / "out", {}, UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.returncode != 0
+    assert "uv" in done.stderr
+    assert "non-zero exit status" in done.stderr
+    assert not (tmp_path / "out" / "Firstboot.template.json").exists()

@@ -1,0 +1,258 @@
+"""The Lambdas: settings, roles, and what each may do, to the letter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstboot import settings
+from firstboot.fleet.compiler import load
+from firstboot.fleet.model import Fleet
+from firstboot.policy.render import Place, ceiling
+from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
+
+# One worker, one synthesis.
+pytestmark = pytest.mark.xdist_group("infra")
+
+SETTINGS: dict[str, type[settings.Settings]] = {
+    "Exchange": settings.ExchangeSettings,
+    "Vend": settings.VendSettings,
+    "Operate": settings.OperateSettings,
+    "AuthorityFunction": settings.AuthoritySettings,
+    "AuthorityWatch": settings.WatchSettings,
+}
+SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
+ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
+FLEET = "${Store.Arn}/fleet/published.json"
+CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/truststore.pem"
+FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
+CERTIFICATES = "${Store.Arn}/certificates/*"
+
+# Beyond its own log, and traces.
+PERMISSIONS = {
+    "Exchange": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("kms:Sign", "${AuthorityKey.Arn}"),
+        ("s3:GetObject", CERTIFICATES),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("s3:PutObject", CERTIFICATES),
+    },
+    "Vend": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        *(
+            (action, f"${{VendSessions{alias}.Arn}}")
+            for action in SESSION
+            for alias in ("telemetry", "updates")
+        ),
+    },
+    "Operate": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:Scan", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("s3:PutObject", FLEET),
+    },
+    "AuthorityFunction": {
+        ("iot:DescribeEndpoint", "*"),
+        ("kms:GetPublicKey", "${AuthorityKey.Arn}"),
+        ("kms:Sign", "${AuthorityKey.Arn}"),
+        ("s3:GetObject", CA),
+        ("s3:GetObject", TRUSTSTORE),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("s3:PutObject", CA),
+        ("s3:PutObject", TRUSTSTORE),
+    },
+    "AuthorityWatch": set(),
+}
+
+
+def listed(value: Any) -> list[Any]:
+    """CloudFormation's "one or a list of them", as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(stack: Synthesised, name: str) -> list[Resource]:
+    """The statements of a Lambda's role."""
+    policy: Resource = stack.resources("AWS::IAM::Policy")[f"{name}RoleDefaultPolicy"]
+    return list(policy["Properties"]["PolicyDocument"]["Statement"])
+
+
+def pairs(document: list[Resource]) -> set[tuple[str, str]]:
+    """What statements allow: every action with every resource."""
+    return {
+        (action, spell(resource))
+        for statement in document
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
+
+
+def ours(stack: Synthesised) -> dict[str, Resource]:
+    """The Lambdas but CDK's own."""
+    found = stack.resources("AWS::Lambda::Function")
+    return {name: function["Properties"] for name, function in found.items() if "framework" not in name}
+
+
+def test_every_lambda_has_settings(stack: Synthesised) -> None:
+    """No Lambda is left out of the tables here."""
+    assert set(ours(stack)) == set(SETTINGS) == set(PERMISSIONS)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_environment_round_trips_through_its_settings(stack: Synthesised, name: str) -> None:
+    """A Lambda is told what its settings class reads, all of it and nothing else."""
+    variables = ours(stack)[name]["Environment"]["Variables"]
+    told = {variable: json.dumps(value) for variable, value in variables.items()}
+    assert SETTINGS[name].read(told).environment() == told
+
+
+def test_role_arns_name_every_role_alias(stack: Synthesised) -> None:
+    """Vend learns, as JSON, which role is behind which alias."""
+    text = spell(ours(stack)["Vend"]["Environment"]["Variables"]["FIRSTBOOT_ROLE_ARNS"])
+    assert json.loads(text) == FLEET_ROLES
+
+
+@pytest.mark.parametrize("name", PERMISSIONS)
+def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
+    """Every action and resource of a role is one that its Lambda's code needs."""
+    everyones = {
+        ("logs:CreateLogStream", f"${{{name}Logs.Arn}}"),
+        ("logs:PutLogEvents", f"${{{name}Logs.Arn}}"),
+        ("xray:PutTelemetryRecords", "*"),
+        ("xray:PutTraceSegments", "*"),
+    }
+    assert pairs(statements(stack, name)) == PERMISSIONS[name] | everyones
+    assert all(statement["Effect"] == "Allow" for statement in statements(stack, name))
+
+
+def test_every_role_is_accounted_for(stack: Synthesised) -> None:
+    """No role has a policy that these tests don't see."""
+    lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
+    roles = stack.resources("AWS::IAM::Role")
+    assert set(roles) == lambdas | {f"VendSessions{alias}" for alias in FLEET_ROLES}
+    assert set(stack.resources("AWS::IAM::Policy")) == {f"{role}DefaultPolicy" for role in lambdas}
+    assert not stack.resources("AWS::IAM::ManagedPolicy")
+    for name, role in roles.items():
+        assert "ManagedPolicyArns" not in role["Properties"], name
+        assert ("Policies" in role["Properties"]) == (name not in lambdas), name
+
+
+@pytest.mark.parametrize("name", [*PERMISSIONS, "AuthorityProvider"])
+def test_a_lambda_role_is_for_lambda(stack: Synthesised, name: str) -> None:
+    """Nobody but the Lambda service assumes a Lambda's role."""
+    role = stack.resources("AWS::IAM::Role")[f"{name}Role"]["Properties"]
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    ]
+
+
+def test_the_framework_may_only_invoke_authority(stack: Synthesised) -> None:
+    """CDK's part of the custom resource calls ours and writes its log."""
+    assert pairs(statements(stack, "AuthorityProvider")) == {
+        ("lambda:InvokeFunction", "${AuthorityFunction.Arn}"),
+        ("lambda:InvokeFunction", "${AuthorityFunction.Arn}:*"),
+        ("lambda:GetFunction", "${AuthorityFunction.Arn}"),
+        ("logs:CreateLogStream", "${AuthorityProviderLogs.Arn}"),
+        ("logs:PutLogEvents", "${AuthorityProviderLogs.Arn}"),
+    }
+
+
+def test_a_fleet_may_vend_nothing(tmp_path: Path) -> None:
+    """Without role aliases there is no role to assume, and the stack is whole."""
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    definition = tmp_path / "fleet" / "fleet.toml"
+    definition.write_text(definition.read_text().partition("[role_aliases.")[0])
+    stack = synthesise(tmp_path / "out", fleet=str(tmp_path / "fleet"))
+    assert not {action for action, _ in pairs(statements(stack, "Vend")) if action.startswith("sts:")}
+    assert not [name for name in stack.resources("AWS::IAM::Role") if name.startswith("VendSessions")]
+
+
+@pytest.mark.parametrize("alias", FLEET_ROLES)
+def test_a_fleet_role_trusts_vend_alone(stack: Synthesised, alias: str) -> None:
+    """Sessions are vend's to make, with a source identity and tags."""
+    role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Effect"] == "Allow"
+    assert {name: spell(arn) for name, arn in trust["Principal"].items()} == {"AWS": "${VendRole.Arn}"}
+    assert tuple(trust["Action"]) == SESSION
+    assert role["Path"] == "/firstboot/"
+    assert role["MaxSessionDuration"] == 3600
+
+
+@pytest.mark.parametrize("alias", FLEET_ROLES)
+def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, alias: str) -> None:
+    """A role may do what the grants say, on every device's part, and nothing more."""
+    role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
+    (policy,) = role["Policies"]
+    place = Place(partition="${AWS::Partition}", region="${AWS::Region}", account="${AWS::AccountId}")
+    assert spelled(policy["PolicyDocument"]) == ceiling(fleet, place)
+    assert not any(resource == "*" for _, resource in pairs(policy["PolicyDocument"]["Statement"]))
+
+
+def test_only_exchange_and_authority_sign(stack: Synthesised) -> None:
+    """The key's policy names two roles and one algorithm; administrators can't sign."""
+    key = stack.resources("AWS::KMS::Key")["AuthorityKey"]["Properties"]
+    administration, *signing = key["KeyPolicy"]["Statement"]
+    assert spell(administration["Principal"]["AWS"]).endswith(":root")
+    allowed = administration["Action"]
+    assert not {"kms:Sign", "kms:S*", "kms:*", "*"} & set(allowed)
+    assert all(statement["Action"] == "kms:Sign" for statement in signing)
+    assert all(statement["Condition"] == ECDSA for statement in signing)
+    assert [spell(statement["Principal"]["AWS"]) for statement in signing] == [
+        "${AuthorityFunctionRole.Arn}",
+        "${ExchangeRole.Arn}",
+    ]
+
+
+@pytest.mark.parametrize("name", ["Exchange", "AuthorityFunction"])
+def test_a_role_signs_with_one_algorithm(stack: Synthesised, name: str) -> None:
+    """The role's own policy holds the signature to ECDSA with SHA-256 too."""
+    (signing,) = [statement for statement in statements(stack, name) if statement["Action"] == "kms:Sign"]
+    assert signing["Condition"] == ECDSA
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_lambda_is_made_as_all_are(stack: Synthesised, name: str) -> None:
+    """Python 3.13 on arm64, traced, JSON logs in its own group; all share one asset."""
+    function = ours(stack)[name]
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert function["LoggingConfig"]["LogFormat"] == "JSON"
+    assert spell(function["LoggingConfig"]["LogGroup"]) == f"${{{name}Logs}}"
+    assert function["Code"] == ours(stack)["Exchange"]["Code"]
+
+
+@pytest.mark.parametrize("name", ["Exchange", "Vend"])
+def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, name: str) -> None:
+    """A Lambda that hangs is cut off in time to answer; nobody pays for a device that hung up."""
+    integrations = stack.resources("AWS::ApiGatewayV2::Integration").values()
+    (patience,) = {integration["Properties"]["TimeoutInMillis"] for integration in integrations}
+    assert ours(stack)[name]["Timeout"] * 1000 < patience <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "handler"),
+    {
+        "Exchange": "exchange.http",
+        "Vend": "vend.http",
+        "Operate": "operate.invoke",
+        "AuthorityFunction": "authority.resource",
+        "AuthorityWatch": "authority.watch",
+    }.items(),
+)
+def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:
+    """What the template calls is there to be called."""
+    module, function = handler.split(".")
+    assert ours(stack)[name]["Handler"] == handler
+    assert callable(getattr(__import__(module), function))

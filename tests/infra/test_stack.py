@@ -1,0 +1,282 @@
+"""What stands around the Lambdas: storage, API, alarms; and what linters say of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstboot.fleet.model import Fleet
+from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell
+
+# One worker, one synthesis.
+pytestmark = pytest.mark.xdist_group("infra")
+
+STATEFUL = {"AWS::DynamoDB::GlobalTable", "AWS::KMS::Key", "AWS::Logs::LogGroup", "AWS::S3::Bucket"}
+STATELESS = {
+    "AWS::ApiGatewayV2::Api",
+    "AWS::ApiGatewayV2::Integration",
+    "AWS::ApiGatewayV2::Route",
+    "AWS::ApiGatewayV2::Stage",
+    "AWS::CloudWatch::Alarm",
+    "AWS::Events::Rule",
+    "AWS::IAM::Policy",
+    "AWS::IAM::Role",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::Permission",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Topic",
+    "AWS::SNS::TopicPolicy",
+    "Custom::FirstbootAuthority",
+}
+ROUTES = {
+    "POST /v1/certificates": "Exchange",
+    "POST /v1/certificates/commit": "Exchange",
+    "GET /v1/device": "Vend",
+    "GET /role-aliases/{alias}/credentials": "Vend",
+    "GET /healthz": "Exchange",
+    "$default": "Exchange",
+}
+
+
+def one(stack: Synthesised, kind: str) -> Any:
+    """The properties of the only resource of a type."""
+    (resource,) = stack.resources(kind).values()
+    return resource["Properties"]
+
+
+def test_everything_stateful_is_retained(stack: Synthesised) -> None:
+    """Neither a deleted stack nor a replaced resource takes records, keys, certificates or logs."""
+    resources: list[Resource] = list(stack.template["Resources"].values())
+    assert {resource["Type"] for resource in resources} == STATEFUL | STATELESS
+    for resource in resources:
+        if resource["Type"] in STATEFUL:
+            assert resource["DeletionPolicy"] == "Retain", resource
+            assert resource["UpdateReplacePolicy"] == "Retain", resource
+
+
+def test_logs_end(stack: Synthesised) -> None:
+    """Every log group forgets."""
+    groups = stack.resources("AWS::Logs::LogGroup")
+    assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {90}
+
+
+def test_the_table(stack: Synthesised) -> None:
+    """On demand, recoverable to the second, TTL, and nobody deletes it by mistake."""
+    table = one(stack, "AWS::DynamoDB::GlobalTable")
+    assert table["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
+    (replica,) = table["Replicas"]
+    assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert replica["DeletionProtectionEnabled"]
+
+
+def test_the_bucket(stack: Synthesised) -> None:
+    """Versioned, and closed to the public."""
+    bucket = one(stack, "AWS::S3::Bucket")
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+
+
+def test_the_bucket_refuses(stack: Synthesised) -> None:
+    """Anyone: plain HTTP, presigned URLs older than five minutes, overwriting what was issued."""
+    refusals = one(stack, "AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
+    assert all(statement["Effect"] == "Deny" for statement in refusals)
+    assert all(statement["Principal"] == {"AWS": "*"} for statement in refusals)
+    insecure, old, overwriting = refusals
+    assert insecure["Action"] == "s3:*"
+    assert insecure["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert {spell(arn) for arn in insecure["Resource"]} == {"${Store.Arn}", "${Store.Arn}/*"}
+    assert old["Action"] == "s3:GetObject"
+    assert old["Condition"] == {"NumericGreaterThan": {"s3:signatureAge": 300_000}}
+    assert spell(old["Resource"]) == "${Store.Arn}/certificates/*"
+    assert overwriting["Action"] == "s3:PutObject"
+    assert overwriting["Condition"]["Null"] == {"s3:if-none-match": "true"}
+    assert {spell(arn) for arn in overwriting["Resource"]} == {
+        "${Store.Arn}/certificates/*",
+        "${Store.Arn}/authority/*",
+    }
+
+
+def test_the_key_signs_p256(stack: Synthesised) -> None:
+    """The CA's key is for signatures on P-256."""
+    key = one(stack, "AWS::KMS::Key")
+    assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
+
+
+def test_the_authority_runs_again_for_other_anchors(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """The resource carries the anchors' hash and the key; a domain alone does not change it."""
+    properties = one(stack, "Custom::FirstbootAuthority")
+    assert set(properties) == {"ServiceToken", "Anchors", "Key"}
+    assert one(mtls_stack, "Custom::FirstbootAuthority")["Anchors"] == properties["Anchors"]
+
+
+def test_the_routes(stack: Synthesised) -> None:
+    """Each call, and whatever is none, has its Lambda; none leaves authorization to the gateway."""
+    integrations = stack.resources("AWS::ApiGatewayV2::Integration")
+    lambdas = {name: spell(made["Properties"]["IntegrationUri"]) for name, made in integrations.items()}
+    found = {}
+    for route in stack.resources("AWS::ApiGatewayV2::Route").values():
+        target = spell(route["Properties"]["Target"]).removeprefix("integrations/${").removesuffix("}")
+        found[route["Properties"]["RouteKey"]] = lambdas[target].removeprefix("${").removesuffix(".Arn}")
+    assert found == ROUTES
+    payloads = {made["Properties"]["PayloadFormatVersion"] for made in integrations.values()}
+    assert payloads == {"2.0"}
+
+
+def test_every_route_is_throttled(stack: Synthesised) -> None:
+    """A storm ends at the gateway, on any route, named or not."""
+    stage = one(stack, "AWS::ApiGatewayV2::Stage")
+    assert stage["StageName"] == "$default"
+    assert set(stage["RouteSettings"]) == set(ROUTES)
+    for limits in (stage["DefaultRouteSettings"], *stage["RouteSettings"].values()):
+        assert 0 < limits["ThrottlingRateLimit"] <= limits["ThrottlingBurstLimit"] < 1000
+
+
+def test_the_stage_waits_for_its_routes(stack: Synthesised) -> None:
+    """A stage can't name the limits of routes that are not there yet."""
+    (stage,) = stack.resources("AWS::ApiGatewayV2::Stage").values()
+    assert set(stack.resources("AWS::ApiGatewayV2::Route")) <= set(map(spell, stage["DependsOn"]))
+
+
+def test_the_access_log_keeps_no_secret(stack: Synthesised) -> None:
+    """It has what the gateway knows of a call, and nothing that the caller wrote."""
+    settings = one(stack, "AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
+    assert spell(settings["DestinationArn"]) == "${ApiAccessLog.Arn}"
+    values = set(json.loads(settings["Format"]).values())
+    assert {"$context.requestId", "$context.routeKey", "$context.status"} <= values
+    assert not any(word in settings["Format"] for word in ("header", "query", "path", "authorizer", "Pem"))
+
+
+def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
+    """Every permission to invoke is bound to its source's ARN."""
+    allowed = set()
+    for permission in stack.resources("AWS::Lambda::Permission").values():
+        made = permission["Properties"]
+        assert made["Action"] == "lambda:InvokeFunction"
+        source = spell(made["SourceArn"]).rpartition(":${Api}")[2]
+        allowed.add((made["Principal"].partition(".")[0], source, spell(made["FunctionName"])))
+    paths = {key: f"/*/*{key.partition(' ')[2]}" for key in ROUTES}
+    gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
+    assert allowed == gateway | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
+
+
+def test_the_watch_is_daily(stack: Synthesised) -> None:
+    """The CA's days are counted once a day."""
+    assert one(stack, "AWS::Events::Rule")["ScheduleExpression"] == "rate(1 day)"
+
+
+def test_the_alarms(stack: Synthesised) -> None:
+    """What should wake someone does, through the one topic."""
+    alarms = stack.resources("AWS::CloudWatch::Alarm")
+    lambdas = ("Exchange", "Vend", "Operate", "Authority", "Watch")
+    expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
+    other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "CaExpiry"}
+    assert set(alarms) == expected | {f"Alarms{name}" for name in other}
+    for alarm in alarms.values():
+        assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
+
+
+@pytest.mark.parametrize("metric", ["SessionPolicyTooLarge", "AnswerTooLarge"])
+def test_an_oversized_answer_alarms(stack: Synthesised, metric: str) -> None:
+    """The alarm looks where vend counts: namespace, name and dimension."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{metric}"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", metric)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "vend"}]
+
+
+def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None:
+    """It does while the CA can still issue the fleet's longest certificate; silence alarms too."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")["AlarmsCaExpiry"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", "CaDaysLeft")
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "authority"}]
+    assert alarm["ComparisonOperator"] == "LessThanThreshold"
+    assert alarm["Threshold"] == max(group.certificate.days for group in fleet.groups.values()) + 90
+    assert alarm["TreatMissingData"] == "breaching"
+
+
+def test_alarms_may_publish(stack: Synthesised) -> None:
+    """The topic's policy, which replaces SNS's own, lets this account's alarms in."""
+    encrypted, publishing = one(stack, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
+    assert (encrypted["Effect"], encrypted["Condition"]) == (
+        "Deny",
+        {"Bool": {"aws:SecureTransport": "false"}},
+    )
+    assert publishing["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert spell(publishing["Condition"]["StringEquals"]["aws:SourceAccount"]) == "${AWS::AccountId}"
+    source = spell(publishing["Condition"]["ArnLike"]["aws:SourceArn"])
+    assert source.endswith(":${AWS::AccountId}:alarm:*")
+
+
+def test_the_outputs(stack: Synthesised) -> None:
+    """What a deployer, the console and a test find by name."""
+    assert {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()} == {
+        "PublicUrl": "${Api.ApiEndpoint}",
+        "ApiId": "${Api}",
+        "OperateFunction": "${Operate}",
+        "ExchangeFunction": "${Exchange}",
+        "VendFunction": "${Vend}",
+        "CertificatesBucket": "${Store}",
+        "Table": "${Registry}",
+        "AlarmTopic": "${AlarmsTopic}",
+    }
+
+
+def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
+    """The mTLS host demands a certificate under this version of the truststore."""
+    host = one(mtls_stack, "AWS::ApiGatewayV2::DomainName")
+    assert host["DomainName"] == DOMAIN["name"]
+    (configuration,) = host["DomainNameConfigurations"]
+    assert configuration["CertificateArn"] == DOMAIN["certificateArn"]
+    assert configuration["SecurityPolicy"] == "TLS_1_2"
+    trust = host["MutualTlsAuthentication"]
+    assert spell(trust["TruststoreUri"]) == "s3://${Store}/truststore/truststore.pem"
+    assert spell(trust["TruststoreVersion"]) == "${AuthorityCertificate.TruststoreVersion}"
+    mapping = one(mtls_stack, "AWS::ApiGatewayV2::ApiMapping")
+    assert (spell(mapping["ApiId"]), spell(mapping["DomainName"])) == ("${Api}", "${MtlsHost}")
+    assert spell(mtls_stack.template["Outputs"]["MtlsUrl"]["Value"]) == "https://devices.example.com"
+
+
+def test_a_domain_leaves_the_public_host(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """The mTLS host is added; the rest of the stack is the same."""
+    assert stack.template["Resources"].items() <= mtls_stack.template["Resources"].items()
+    assert "DisableExecuteApiEndpoint" not in one(mtls_stack, "AWS::ApiGatewayV2::Api")
+
+
+def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
+    """The template, whose every resource this variant has, is what CloudFormation takes."""
+    command = [Path(sys.executable).with_name("cfn-lint"), mtls_stack.folder / "Firstboot.template.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert mtls_stack.template["Metadata"] == {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+
+
+def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
+    """A finding that nobody accepted stops a deployment; the stack as it is has none."""
+    program = (
+        "from pathlib import Path\n"
+        "from infra.app import application\n"
+        "from aws_cdk import aws_sqs\n"
+        "app = application(Path())\n"
+        "aws_sqs.Queue(app.node.find_child('Firstboot'), 'Careless')\n"
+        "app.synth()\n"
+    )
+    done = run_app(tmp_path, {"aws:cdk:bundling-stacks": []}, "-c", program)
+    assert done.returncode != 0
+    assert "AwsSolutions-SQS3" in done.stdout + done.stderr
+    assert "Firstboot/Vend" not in done.stdout + done.stderr
+
+
+def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:
+    """The deployer reads what is wrong with the fleet, without a traceback."""
+    (tmp_path / "fleet").mkdir()
+    done = run_app(tmp_path / "out", {"aws:cdk:bundling-stacks": [], "fleet": str(tmp_path / "fleet")})
+    assert done.returncode == 1
+    assert "fleet.toml" in done.stderr
+    assert "Traceback" not in done.stderr
