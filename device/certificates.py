@@ -1,0 +1,96 @@
+"""Keys, CSRs, and the checks on a certificate before it becomes the device's own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from device.refusal import Action, Refused
+
+
+def new_key() -> bytes:
+    """A P-256 private key: PKCS#8 PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def csr(key: bytes) -> str:
+    """A CSR (PEM) signed by `key`. Its subject is empty: the service names the device."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(_private_key(key), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def usable(key: bytes) -> bool:
+    """Whether `key` is a key of ours, whole."""
+    try:
+        _private_key(key)
+    except ValueError:
+        return False
+    return True
+
+
+def belong_together(key: bytes, chain: bytes) -> bool:
+    """Whether the first certificate of `chain` (PEM) is for `key`. False if either can't be read."""
+    try:
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+        return _spki(leaf.public_key()) == _spki(_private_key(key).public_key())
+    except ValueError:
+        return False
+
+
+def expired(chain: bytes, moment: datetime) -> bool:
+    """Whether the first certificate of `chain` (PEM) has ended by `moment`."""
+    return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc < moment
+
+
+def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, moment: datetime) -> None:
+    """Check that `chain` (PEM, leaf then issuing CA) is what was asked for with `key`.
+
+    `moment` is the service's time, as the device may have no clock. `certificate_id` is the hex
+    SHA-256 of the leaf's DER. Raises Refused (stop): such a certificate must never be stored.
+    """
+    try:
+        leaf, issuer = x509.load_pem_x509_certificates(chain)
+    except ValueError as error:
+        raise Refused(Action.STOP, "The chain is not two certificates") from error
+    if not belong_together(key, chain):
+        raise Refused(Action.STOP, "The certificate is for another key")
+    if [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)] != [device_id]:
+        raise Refused(Action.STOP, "The certificate names another device")
+    if leaf.fingerprint(hashes.SHA256()).hex() != certificate_id:
+        raise Refused(Action.STOP, "The certificate is not the one announced")
+    if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+        raise Refused(Action.STOP, "The certificate is not valid now")
+    try:
+        leaf.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise Refused(Action.STOP, "The certificate is not issued by the CA beside it") from error
+
+
+def pem(ders: list[bytes]) -> bytes:
+    """DER certificates as PEM. Raises ValueError if one can't be parsed."""
+    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
+
+
+def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:
+    loaded = load_pem_private_key(key, password=None)
+    if isinstance(loaded, ec.EllipticCurvePrivateKey):
+        return loaded
+    raise ValueError("not an EC key")
+
+
+def _spki(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,283 @@
+"""First boot against a service that does everything a service may do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.boot import Wish, boot
+from device.patience import Patience
+from device.refusal import Action, Refused
+from device.service import Service as Client
+from device.store import Identity, Store
+from device.transport import Transport
+from tests import factories
+from tests.unit.device_service import (
+    CHAIN,
+    COMMIT,
+    CREDENTIALS,
+    DEVICE,
+    ENROLL,
+    Public,
+    Reply,
+    Service,
+    problem,
+    running,
+)
+
+FORBIDDEN = Reply(403, {"message": "Forbidden"})
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that does nothing wrong unless told."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    with running(tmp_path) as service:
+        yield service
+
+
+class Device:
+    """A device with its state, its connection and the pauses it made, in seconds."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self.service = service
+        self.store = Store(folder)
+        self.pauses: list[float] = []
+        self.client = Client(service.url, Transport(service.ca.read_text()))
+
+    def boot(self, wish: Wish | None = None, **options: Any) -> dict[str, Any]:
+        """A first boot."""
+        patience = Patience(sleep=self.pauses.append, jitter=lambda: 0)
+        with self.store.locked():
+            return boot(self.store, self.client, wish or self.service.wish(**options), patience)
+
+    def refused(self, wish: Wish | None = None, **options: Any) -> Refused:
+        """The refusal a first boot ends with."""
+        with pytest.raises(Refused) as caught:
+            self.boot(wish, **options)
+        return caught.value
+
+
+@pytest.fixture
+def device(tmp_path: Path, service: Service) -> Device:
+    """A device out of the box."""
+    return Device(tmp_path / "state", service)
+
+
+def test_a_first_boot_ends_logged_in(device: Device, service: Service) -> None:
+    """One key, one certificate, committed before it is live."""
+    assert device.boot()["status"] == "active"
+    assert service.requests == [ENROLL, f"{CHAIN}/0", COMMIT]
+    assert service.issued == service.committed
+    assert device.store.live()
+
+
+def test_a_repeated_boot_only_logs_in(device: Device, service: Service) -> None:
+    """The same certificate, and no enrollment."""
+    first = device.boot()
+    service.requests.clear()
+    assert device.boot() == first
+    assert service.requests == [COMMIT]
+
+
+def test_the_key_never_leaves(device: Device, service: Service, tmp_path: Path) -> None:
+    """What is sent is a CSR, and the key on disk is the certificate's."""
+    device.boot()
+    assert [set(request) for request in service.enrollments] == [{"csr", "deliver"}]
+    assert "PRIVATE KEY" not in service.enrollments[0]["csr"]
+    assert "PRIVATE KEY" in (tmp_path / "state" / "device.key").read_text()
+
+
+def test_inline_needs_no_url(device: Device, service: Service) -> None:
+    """A device that can't reach S3 gets its chain in the answer."""
+    device.boot(inline=True)
+    assert service.requests == [ENROLL, COMMIT]
+    assert service.enrollments[0]["deliver"] == "inline"
+
+
+def test_the_device_id_is_sent_and_held_to(device: Device, service: Service) -> None:
+    """A certificate for another name than the one asked for is not stored."""
+    refusal = device.refused(device_id="dev2")
+    assert service.enrollments[0]["deviceId"] == "dev2"
+    assert refusal.action is Action.STOP
+    assert device.store.next() is None
+
+
+def test_an_expired_url_is_asked_for_anew(device: Device, service: Service) -> None:
+    """Still one certificate."""
+    service.say(f"{CHAIN}/0", Reply(403, b"<Error><Code>AccessDenied</Code></Error>"))
+    device.boot()
+    assert service.requests == [ENROLL, f"{CHAIN}/0", ENROLL, f"{CHAIN}/0", COMMIT]
+    assert len(service.issued) == 1
+
+
+@pytest.mark.parametrize("hint", [{"headers": {"Retry-After": "7"}, "body": {}}, {"body": {"retryAfter": 7}}])
+def test_not_issued_yet_is_waited_for(device: Device, service: Service, hint: dict[str, Any]) -> None:
+    """202: the same request again after Retry-After, wherever it is said."""
+    service.say(ENROLL, Reply(202, **hint))
+    device.boot()
+    assert device.pauses == [7]
+    assert len(service.issued) == 1
+
+
+FAULTS = [
+    problem("retry", status=503),
+    problem("wait", status=409, retryAfter=7),
+    Reply(429, {"message": "Too Many Requests"}),
+    Reply(503, {"message": "Service Unavailable"}, {"Retry-After": "7"}),
+    Reply(500, b"<html>"),
+    Reply(201, b"[" * 4000),
+    Reply(201, b"x" * 4097),
+    Reply(201, b"{}", {"Content-Length": "100"}),
+    Reply(307, b"", {"Location": "/elsewhere"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "reply"),
+    [*((route, reply) for route in (ENROLL, COMMIT) for reply in FAULTS), (ENROLL, Reply(201, {"time": ""}))],
+)
+def test_a_passing_fault_passes(device: Device, service: Service, route: str, reply: Reply) -> None:
+    """The service's own refusals, its gateway's, and plain nonsense: asked again, and nothing else asked."""
+    service.say(route, reply)
+    assert device.boot()["status"] == "active"
+    assert len(device.pauses) == 1
+    assert set(service.requests) == {ENROLL, f"{CHAIN}/0", COMMIT}
+
+
+def test_tries_are_bounded(device: Device, service: Service) -> None:
+    """A service that is down for good is left alone after six tries."""
+    service.say(ENROLL, *[problem("retry", status=503)] * 6)
+    assert device.refused().action is Action.RETRY
+    assert service.requests == [ENROLL] * 6
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (problem("stop", "device-revoked", 403), "device-revoked"),
+        (Reply(413, {"message": "Request Entity Too Large"}), None),
+        (FORBIDDEN, None),
+        (Reply(400, b""), None),
+        (problem("dance", "some-code", 400), "some-code"),
+    ],
+)
+def test_a_lasting_refusal_stops_at_once(
+    device: Device, service: Service, reply: Reply, code: str | None
+) -> None:
+    """One request, no pause, nothing stored but the key."""
+    service.say(ENROLL, reply)
+    refusal = device.refused()
+    assert (refusal.action, refusal.code) == (Action.STOP, code)
+    assert (service.requests, device.pauses) == ([ENROLL], [])
+    assert device.store.next() is device.store.live() is None
+
+
+@pytest.mark.parametrize("spoiled", ["key", "name", "id", "time", "issuer"])
+def test_a_certificate_that_is_not_ours_is_never_stored(
+    device: Device, service: Service, spoiled: str
+) -> None:
+    """Whatever is wrong with it, a person must look, and the state stays as it was."""
+    key = begun(device)
+    leaf = service.issuing.issue(
+        "dev2" if spoiled == "name" else "dev1", factories.ec_key() if spoiled == "key" else key
+    )
+    service.issued.append(leaf)
+    announced = {"id": {"certificateId": "00" * 32}, "time": {"time": "2001-01-01T00:00:00Z"}}
+    service.say(ENROLL, Reply(201, service.announce(0, deviceId="dev1", **announced.get(spoiled, {}))))
+    issuer = service.factory if spoiled == "issuer" else service.issuing
+    service.say(f"{CHAIN}/0", Reply(200, (factories.pem(leaf) + factories.pem(issuer.certificate)).encode()))
+    assert device.refused().action is Action.STOP
+    assert device.store.next() is None
+    assert service.requests == [ENROLL, f"{CHAIN}/0"]
+
+
+def begun(device: Device) -> factories.PrivateKey:
+    """The key of a first boot that got no further."""
+    key = factories.ec_key()
+    with device.store.locked():
+        device.store.keep_next_key(factories.key_pem(key).encode())
+    return key
+
+
+@pytest.mark.parametrize("reply", [Reply(200, b" " * 65_537), Reply(200, b"half", {"Content-Length": "8"})])
+def test_a_download_that_failed_is_repeated(device: Device, service: Service, reply: Reply) -> None:
+    """A chain that is too long or cut short is a passing fault, not a wrong certificate."""
+    service.say(f"{CHAIN}/0", reply)
+    assert device.boot()["status"] == "active"
+    assert len(device.pauses) == 1
+
+
+def test_a_refused_log_in_enrolls_anew(device: Device, service: Service) -> None:
+    """`reenroll` for the live identity: a new key, a new certificate, in the old one's place."""
+    device.boot()
+    service.say(COMMIT, problem("reenroll", "certificate-not-current", 403))
+    device.boot()
+    assert len(service.issued) == len(service.committed) == 2
+    assert service.issued[0].public_key() != service.issued[1].public_key()
+
+
+def test_reenroll_twice_is_left_to_a_person(device: Device, service: Service) -> None:
+    """A service that never takes its own certificates does not make the device spin."""
+    service.say(COMMIT, *[problem("reenroll")] * 9)
+    assert device.refused().action is Action.REENROLL
+    assert service.requests.count(COMMIT) == 1
+
+
+@pytest.mark.parametrize("route", [COMMIT, DEVICE, CREDENTIALS])
+def test_a_revoked_device_stops(device: Device, service: Service, route: str) -> None:
+    """On every call, and it keeps what it has."""
+    device.boot()
+    live = live_identity(device)
+    calls = {COMMIT: device.client.commit, DEVICE: device.client.device}
+    service.say(route, problem("stop", "device-revoked", 403))
+    with pytest.raises(Refused) as caught:
+        calls[route](live) if route in calls else device.client.credentials(live, "telemetry")
+    assert (caught.value.action, caught.value.code) == (Action.STOP, "device-revoked")
+    assert device.store.live() == live
+
+
+def live_identity(device: Device) -> Identity:
+    """The identity there must be."""
+    live = device.store.live()
+    assert live
+    return live
+
+
+def test_the_gateway_s_refusal_of_an_expired_certificate_means_reenroll(
+    device: Device, service: Service
+) -> None:
+    """It says `Forbidden` and no action; the device knows its certificate's end."""
+    device.boot()
+    late = (datetime.now(UTC) + timedelta(days=400)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    service.say(DEVICE, replace(FORBIDDEN, headers={"Date": late}), FORBIDDEN)
+    for action in (Action.REENROLL, Action.STOP):
+        with pytest.raises(Refused) as caught:
+            device.client.device(live_identity(device))
+        assert caught.value.action is action
+
+
+def test_an_expired_identity_enrolls_anew(device: Device, service: Service) -> None:
+    """Refused in the handshake, the device goes back to its bootstrap certificate."""
+    start = datetime.now(UTC) - timedelta(days=2)
+    truth = service.issue
+    service.issue = lambda name, csr: service.issuing.issue(  # type: ignore[method-assign]
+        name,
+        Public(csr.public_key()),  # type: ignore[arg-type]
+        not_before=start,
+        days=1,
+    )
+    in_time = (start + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    announce = service.announce
+    service.announce = lambda *a, **k: announce(*a, **k) | {"time": in_time}  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="expired"):
+        device.boot()
+    service.issue, service.announce = truth, announce  # type: ignore[method-assign]
+    assert device.boot()["status"] == "active"
+    assert len(service.issued) == 2

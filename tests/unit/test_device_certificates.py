@@ -1,0 +1,90 @@
+"""What the device checks before a certificate becomes its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from device import certificates
+from device.refusal import Action, Refused
+from tests import factories
+from tests.factories import pem
+
+NOW = datetime(2026, 11, 22, 10, 39, 39, tzinfo=UTC)
+CA = factories.authority("Issuing")
+KEY = factories.ec_key()
+LEAF = CA.issue("dev1", KEY, not_before=NOW - timedelta(minutes=5))
+
+
+def check(*chain: x509.Certificate, **changes: Any) -> None:
+    """Check a chain, good but for what the caller says."""
+    good: dict[str, Any] = {
+        "device_id": "dev1",
+        "certificate_id": chain[0].fingerprint(hashes.SHA256()).hex(),
+        "moment": NOW,
+    }
+    certificates.check("".join(map(pem, chain)).encode(), factories.key_pem(KEY).encode(), **(good | changes))
+
+
+def test_the_certificate_asked_for_is_taken() -> None:
+    """Key, name, id, issuer and time are right."""
+    check(LEAF, CA.certificate)
+
+
+def test_only_the_service_s_clock_counts() -> None:
+    """A device that believes in 1970, or in 2090, takes a certificate of its day."""
+    leaf = CA.issue("dev1", KEY, not_before=datetime(2001, 1, 1, tzinfo=UTC), days=1)
+    check(leaf, CA.certificate, moment=datetime(2001, 1, 1, 12, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A chain to be refused, and why."""
+
+    why: str
+    chain: list[x509.Certificate]
+    changes: dict[str, Any]
+
+
+IMPOSTOR = factories.authority("Issuing")
+CASES = [
+    Bad("not two certificates", [LEAF], {}),
+    Bad("not two certificates", [LEAF, CA.certificate, CA.certificate], {}),
+    Bad("another key", [CA.issue("dev1", factories.ec_key(), not_before=NOW), CA.certificate], {}),
+    Bad("another device", [CA.issue("dev2", KEY, not_before=NOW), CA.certificate], {}),
+    Bad("another device", [LEAF, CA.certificate], {"device_id": "dev2"}),
+    Bad("not the one announced", [LEAF, CA.certificate], {"certificate_id": "00" * 32}),
+    Bad("not valid now", [LEAF, CA.certificate], {"moment": NOW - timedelta(days=1)}),
+    Bad("not valid now", [LEAF, CA.certificate], {"moment": NOW + timedelta(days=400)}),
+    Bad("not issued by the CA", [LEAF, IMPOSTOR.certificate], {}),
+    Bad("not issued by the CA", [LEAF, factories.authority("Other", factories.rsa_key()).certificate], {}),
+]
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.why)
+def test_another_certificate_is_refused(bad: Bad) -> None:
+    """Each check on its own stops the device."""
+    with pytest.raises(Refused, match=bad.why) as caught:
+        check(*bad.chain, **bad.changes)
+    assert caught.value.action is Action.STOP
+
+
+def test_a_csr_is_signed_by_the_key_and_names_nobody() -> None:
+    """The service decides on the name, so the CSR has none."""
+    request = x509.load_pem_x509_csr(certificates.csr(factories.key_pem(KEY).encode()).encode())
+    assert request.is_signature_valid
+    assert request.public_key() == KEY.public_key()
+    assert list(request.subject) == []
+
+
+def test_keys_are_p256_and_fresh() -> None:
+    """Two keys differ."""
+    first, second = certificates.new_key(), certificates.new_key()
+    assert first != second
+    assert isinstance(certificates._private_key(first).curve, ec.SECP256R1)

@@ -1,0 +1,194 @@
+"""The device's command line: exit codes, what is printed and what never is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.__main__ import main
+from tests.unit.device_service import (
+    COMMIT,
+    CREDENTIALS,
+    DEVICE,
+    ENROLL,
+    Reply,
+    Service,
+    common_name,
+    problem,
+    running,
+)
+
+NOW: dict[str, Any] = {"retryAfter": 0}
+CODES = [("retry", 10), ("wait", 11), ("stop", 12), ("reenroll", 13)]
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that does nothing wrong unless told."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    with running(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The state directory's path."""
+    return tmp_path / "state"
+
+
+def boot(service: Service, state: Path, *more: str) -> int:
+    """`python -m device boot`."""
+    wish = service.wish()
+    where = ["--mtls", service.url, "--ca", str(service.ca), "--state", str(state)]
+    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
+    return main(["boot", *where, *files, *more])
+
+
+def test_boot_status_credentials(service: Service, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After boot, the state directory is all the others need."""
+    assert boot(service, state) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "active"
+    assert main(["status", "--state", str(state)]) == 0
+    assert json.loads(capsys.readouterr().out)["deviceId"] == common_name(service.issued[0])
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "Version": 1,
+        "AccessKeyId": "accessKeyId" * 2,
+        "SecretAccessKey": "secretAccessKey" * 2,
+        "SessionToken": "sessionToken" * 2,
+        "Expiration": "2030-01-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("action", "code"), CODES)
+def test_each_action_has_its_exit_code(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str], action: str, code: int
+) -> None:
+    """On every command; the refusal is one line of JSON on stderr, and stdout stays empty."""
+    refusals = [problem(action, "some-code", 403, **NOW)] * 9
+    service.say(ENROLL, *refusals)
+    assert boot(service, state) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    line = json.loads(printed.err)
+    assert (line["action"], line["code"], line["detail"]) == (action, "some-code", "Some detail")
+    service.forget()
+    assert boot(service, state) == 0
+    service.say(DEVICE, *refusals)
+    service.say(CREDENTIALS, *refusals)
+    assert main(["status", "--state", str(state)]) == code
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, 12), (404, 12), (400, 12), (429, 10), (500, 10), (503, 10)]
+)
+def test_the_credential_provider_s_errors_are_understood(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str], status: int, code: int
+) -> None:
+    """They have AWS IoT's shape: a message, a header, no action."""
+    assert boot(service, state) == 0
+    capsys.readouterr()
+    headers = {"x-amzn-ErrorType": "SomeException", "Retry-After": "0"}
+    service.say(CREDENTIALS, *[Reply(status, {"message": "Access Denied"}, headers)] * 3)
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == code
+    line = json.loads(capsys.readouterr().err)
+    assert (line["code"], line["detail"]) == ("SomeException", "Access Denied")
+
+
+@pytest.mark.parametrize(("action", "code"), [*CODES, (None, 11)])
+def test_denied_credentials_are_explained_by_the_record(
+    service: Service, state: Path, action: str | None, code: int
+) -> None:
+    """`Access Denied` may be a revocation, an old certificate, or rules that grant nothing now."""
+    assert boot(service, state) == 0
+    headers = {"x-amzn-ErrorType": "AccessDeniedException"}
+    service.say(CREDENTIALS, *[Reply(403, {"message": "Access Denied"}, headers)] * 3)
+    if action:
+        service.say(DEVICE, *[problem(action, "some-code", 403, **NOW)] * 3)
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == code
+
+
+@pytest.mark.parametrize("missing", ["accessKeyId", "secretAccessKey", "sessionToken", "expiration"])
+def test_incomplete_credentials_are_no_credentials(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    """Without an expiration an SDK would keep them for ever."""
+    assert boot(service, state) == 0
+    capsys.readouterr()
+    names = {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"} - {missing}
+    service.say(CREDENTIALS, Reply(200, {"credentials": dict.fromkeys(names, "x")}), *[problem("stop")] * 2)
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 12
+    assert capsys.readouterr().out == ""
+
+
+def test_without_an_identity_there_is_nothing_to_log_in_with(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """13, run boot; asking makes no directory."""
+    assert main(["status", "--state", str(state)]) == 13
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 13
+    assert not state.exists()
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_status_finishes_what_a_crash_left(service: Service, state: Path) -> None:
+    """The key went live, the certificate not yet."""
+    assert boot(service, state) == 0
+    (state / "certificate.pem").rename(state / "next.chain")
+    assert main(["status", "--state", str(state)]) == 0
+    assert (state / "certificate.pem").exists()
+
+
+def test_what_can_t_be_read_is_wrong_usage(service: Service, state: Path, tmp_path: Path) -> None:
+    """2, as for a wrong option, and nothing is asked of the service."""
+    assert boot(service, state, "--bootstrap-cert", str(tmp_path / "none.crt")) == 2
+    for name, content in (("none.pem", None), ("empty.pem", b""), ("garbage.pem", b"\xff")):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        assert boot(service, state, "--ca", str(tmp_path / name)) == 2
+    assert boot(service, state, "--mtls", "https://localhost:99999") == 2
+    assert service.requests == []
+
+
+def test_a_damaged_memory_of_the_service_is_renewed_by_boot(service: Service, state: Path) -> None:
+    """Until then, the others say that it can't be read."""
+    assert boot(service, state) == 0
+    (state / "service.json").write_bytes(b"")
+    assert main(["status", "--state", str(state)]) == 13
+    (state / "service.json").write_bytes(b"{")
+    assert main(["status", "--state", str(state)]) == 2
+    assert boot(service, state) == 0
+    assert main(["status", "--state", str(state)]) == 0
+
+
+def test_a_role_alias_can_t_leave_its_place_in_the_path(service: Service, state: Path) -> None:
+    """What is not of an alias is escaped."""
+    assert boot(service, state) == 0
+    service.say("GET /role-aliases/..%2F%3Fa%23=,@-/credentials", problem("stop", "said"))
+    assert main(["credentials", "--state", str(state), "--role-alias", "../?a#=,@-"]) == 12
+
+
+def test_nothing_secret_is_printed(service: Service, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No key and no presigned URL, in success and in failure."""
+    service.say("GET /chain/0", *[Reply(403, b"<Error>Signature</Error>")] * 2)
+    service.say(ENROLL, *[])
+    service.say(COMMIT, problem("retry", **NOW))
+    boot(service, state)
+    printed = capsys.readouterr()
+    assert "PRIVATE" not in printed.out + printed.err
+    assert "/chain/" not in printed.out + printed.err
+
+
+def test_a_service_can_t_forge_a_log_line(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line ends and terminal escapes in what it says come out as JSON's."""
+    service.say(ENROLL, problem("stop", detail="a\nb\x1b[2J"))
+    assert boot(service, state) == 12
+    assert capsys.readouterr().err.count("\n") == 1

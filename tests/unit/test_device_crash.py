@@ -1,0 +1,94 @@
+"""Killed before and after every write and every request, the device carries on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.unit.device_crash import DIED, run
+from tests.unit.device_service import COMMIT, Service, problem, running
+
+IDENTITY = {"certificate.pem", "device.key", "service.json"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all deaths."""
+    with running(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+def boot(service: Service, state: Path) -> list[str]:
+    """The command line of a first boot, to be repeated."""
+    wish = service.wish()
+    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
+    return ["boot", "--mtls", service.url, "--ca", str(service.ca), "--state", str(state), *files]
+
+
+def holds_one_identity(service: Service, state: Path) -> bool:
+    """Whether the state is a whole identity, the service's last one, and nothing else."""
+    leaf = x509.load_pem_x509_certificates((state / "certificate.pem").read_bytes())[0]
+    modes = {path.stat().st_mode & 0o777 for path in state.iterdir()}
+    return (
+        {path.name for path in state.iterdir()} == IDENTITY
+        and (modes, state.stat().st_mode & 0o777) == ({0o600}, 0o700)
+        and leaf == service.issued[-1] == service.committed[-1]
+        and run(["status", "--state", str(state)]) == 0
+    )
+
+
+def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(service: Service, tmp_path: Path) -> None:
+    """Every death, then one more run: one certificate issued, one identity, nothing left over."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        service.forget()
+        command = boot(service, tmp_path / str(point))
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert holds_one_identity(service, tmp_path / str(point)), f"after dying at {point}"
+        assert len(service.issued) == 1, f"after dying at {point}"
+    assert code == 0
+    assert point > 60
+
+
+def test_a_new_enrollment_killed_at_any_point_ends_with_the_new_identity(
+    service: Service, tmp_path: Path
+) -> None:
+    """The service wants a new enrollment; every death, then one more run: one more certificate."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        service.forget()
+        command = boot(service, tmp_path / str(point))
+        assert run(command) == 0
+        service.committed.append(service.web.certificate)  # another took its place
+        service.issued.append(service.web.certificate)
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert holds_one_identity(service, tmp_path / str(point)), f"after dying at {point}"
+        assert len(service.issued) == 3, f"after dying at {point}"
+    assert code == 0
+    assert point > 50
+
+
+def test_an_identity_superseded_before_its_first_log_in_is_given_up(service: Service, tmp_path: Path) -> None:
+    """Its key goes with it, whenever the power fails: the next enrollment is with a new one."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        service.forget()
+        state = tmp_path / str(point)
+        command = boot(service, state)
+        service.say(COMMIT, problem("stop"))
+        assert run(command) == 12
+        service.say(COMMIT, problem("reenroll"))
+        first = (state / "next.private").read_bytes()
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert holds_one_identity(service, state), f"after dying at {point}"
+    assert code == 0
+    assert (state / "device.key").read_bytes() != first

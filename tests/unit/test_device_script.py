@@ -1,0 +1,185 @@
+"""firstboot.sh, run by the system's own shell, curl and openssl."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tests import factories
+from tests.unit.device_service import CHAIN, COMMIT, ENROLL, Reply, Service, problem, running
+
+SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
+KILLED = -9
+
+# Stands before each program the script runs; ends the script and all it started at the chosen one.
+SHIM = """#!/bin/sh
+echo >> "$SHIM_COUNT"
+[ "$(wc -l < "$SHIM_COUNT")" -lt "$SHIM_POINT" ] || kill -9 0
+exec {program} "$@"
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service that does nothing wrong unless told."""
+    with running(tmp_path) as service:
+        yield service
+
+
+class Script:
+    """A device that has only the script."""
+
+    def __init__(self, service: Service, state: Path, shims: Path) -> None:
+        bootstrap = service.bootstrap()
+        self.state = state
+        self.files: list[str | Path] = [service.url, bootstrap.certificate, bootstrap.key, state, service.ca]
+        self._shims = shims
+        self._count = shims / "count"
+        shims.mkdir()
+        # Really to sync all that this machine has unwritten would take longer than all the rest.
+        programs = {name: name for name in ("curl", "mv", "mkdir")} | {"sync": "true"}
+        for name, program in programs.items():
+            (shims / name).write_text(SHIM.format(program=shutil.which(program)))
+            (shims / name).chmod(0o755)
+
+    def run(self, *, point: int = 1_000) -> subprocess.CompletedProcess[str]:
+        """Run the script; killed when it runs its `point`-th program."""
+        self._count.write_text("")
+        environment = {"PATH": f"{self._shims}:{os.environ['PATH']}"}
+        environment |= {"SHIM_COUNT": str(self._count), "SHIM_POINT": str(point)}
+        return subprocess.run(
+            ["sh", SCRIPT, *self.files],
+            env=environment,
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def script(service: Service, tmp_path: Path) -> Script:
+    """A device out of the box."""
+    return Script(service, tmp_path / "state", tmp_path / "shims")
+
+
+def holds_the_identity(state: Path, leaf: x509.Certificate) -> bool:
+    """Whether the state is a key and its certificate, readable by their owner only, and nothing else."""
+    stored = x509.load_pem_x509_certificates((state / "certificate.pem").read_bytes())[0]
+    key = load_pem_private_key((state / "device.key").read_bytes(), password=None)
+    return (
+        {path.name for path in state.iterdir()} == {"certificate.pem", "device.key"}
+        and {path.stat().st_mode & 0o777 for path in (state, *state.iterdir())} == {0o700, 0o600}
+        and stored == leaf
+        and key.public_key() == leaf.public_key()
+    )
+
+
+def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> None:
+    """One certificate, committed; the second run only logs in."""
+    assert script.run().returncode == 0
+    assert service.requests == [ENROLL, f"{CHAIN}/0", COMMIT]
+    assert holds_the_identity(script.state, service.issued[0])
+    service.requests.clear()
+    assert script.run().returncode == 0
+    assert service.requests == [COMMIT]
+
+
+def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -> None:
+    """Every death, then one more run: one certificate, one identity, nothing left over."""
+    point, code = 0, KILLED
+    while code == KILLED:
+        point += 1
+        service.forget()
+        script = Script(service, tmp_path / f"state-{point}", tmp_path / f"shims-{point}")
+        code = script.run(point=point).returncode
+        assert script.run().returncode == 0, f"after dying at {point}"
+        assert len(service.issued) == 1, f"after dying at {point}"
+        assert holds_the_identity(script.state, service.issued[0]), f"after dying at {point}"
+    assert code == 0
+    assert point > 15
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (problem("stop", "device-revoked", 403), 12),
+        (problem("reenroll", status=403), 13),
+        (problem("wait", status=409, retryAfter=0), 11),
+        (problem("retry", status=503, retryAfter=0), 10),
+        (Reply(503, {"message": "Service Unavailable", "retryAfter": 0}), 10),
+        (Reply(202, {"retryAfter": 0}), 11),
+        (Reply(403, {"message": "Forbidden"}), 12),
+        (Reply(413, {"message": "Request Entity Too Large"}), 12),
+        (Reply(307, b"", {"Location": "/elsewhere"}), 12),
+    ],
+)
+@pytest.mark.parametrize("route", [ENROLL, COMMIT])
+def test_each_action_has_its_exit_code(
+    script: Script, service: Service, route: str, reply: Reply, code: int
+) -> None:
+    """The same as the client's, after six tries where a try is worth it; the next run carries on."""
+    tries = 6 if code in (10, 11) else 1
+    service.say(route, *[reply] * tries)
+    assert script.run().returncode == code
+    assert service.requests.count(route) == tries
+    assert script.run().returncode == 0
+    assert len(service.issued) == 1
+
+
+def test_an_expired_url_is_asked_for_anew_by_the_next_run(script: Script, service: Service) -> None:
+    """10, run again; still one certificate, and the URL is not in what it said."""
+    service.say(f"{CHAIN}/0", Reply(403, b"<Error/>"))
+    done = script.run()
+    assert done.returncode == 10
+    assert "/chain" not in done.stdout + done.stderr
+    assert script.run().returncode == 0
+    assert len(service.issued) == 1
+
+
+@pytest.mark.parametrize("spoiled", ["key", "name", "id", "issuer", "empty"])
+def test_a_certificate_that_is_not_ours_is_never_stored(
+    script: Script, service: Service, spoiled: str
+) -> None:
+    """Whatever is wrong with it, the script fails and only the key is there."""
+    service.say(COMMIT, problem("stop"))
+    service.say(f"{CHAIN}/0", Reply(403, b""))
+    script.run()
+    key = load_pem_private_key((script.state / "next.private").read_bytes(), password=None)
+    mine = factories.ec_key() if spoiled == "key" else key
+    leaf = service.issuing.issue("dev2" if spoiled == "name" else "dev1", mine)  # type: ignore[arg-type]
+    service.forget()
+    service.issued.append(leaf)
+    changes = {"certificateId": "00" * 32} if spoiled == "id" else {}
+    service.say(ENROLL, Reply(201, service.announce(0, deviceId="dev1", **changes)))
+    issuer = service.factory if spoiled == "issuer" else service.issuing
+    chain = factories.pem(leaf) + factories.pem(issuer.certificate)
+    service.say(f"{CHAIN}/0", Reply(200, b"" if spoiled == "empty" else chain.encode()))
+    assert script.run().returncode not in (0, KILLED)
+    assert {path.name for path in script.state.iterdir()} == {"next.private"}
+    assert COMMIT not in service.requests
+
+
+def test_an_unknown_server_hears_nothing(service: Service, tmp_path: Path) -> None:
+    """TLS is always verified; plain http is not spoken."""
+    script = Script(service, tmp_path / "state", tmp_path / "shims")
+    script.files[0] = service.url.replace("https", "http")
+    (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
+    assert script.run().returncode == 10
+    script.files[0], script.files[4] = service.url, script.files[1]
+    assert script.run().returncode == 10
+    assert service.requests == []
+
+
+def test_without_arguments_it_says_what_it_wants() -> None:
+    """2, and the usage line."""
+    done = subprocess.run(["sh", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "firstboot.sh URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]" in done.stderr

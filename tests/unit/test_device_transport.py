@@ -1,0 +1,146 @@
+"""Whom the device speaks to, as whom, and how much it listens to."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from device.refusal import Action, CertificateRefused, Refused
+from device.store import Identity
+from device.transport import Answer, Transport
+from tests import factories
+from tests.unit.device_service import DEVICE, Reply, Service, running
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that does nothing wrong unless told."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    with running(tmp_path) as service:
+        yield service
+
+
+def get(service: Service, identity: Identity | None = None, url: str = "", ca: Path | None = None) -> Answer:
+    """A GET of the record, if nothing else is told; at most 10 bytes are listened to."""
+    transport = Transport((ca or service.ca).read_text())
+    return transport.send("GET", url or f"{service.url}/v1/device", limit=10, identity=identity)
+
+
+def refused(
+    service: Service, identity: Identity | None = None, url: str = "", ca: Path | None = None
+) -> Refused:
+    """The refusal that `get` ends with."""
+    with pytest.raises(Refused) as caught:
+        get(service, identity, url, ca)
+    return caught.value
+
+
+def test_an_answer_comes_whole(service: Service) -> None:
+    """Status, headers and body, up to the last byte allowed; a body is never in a repr."""
+    service.say(DEVICE, Reply(404, b"0123456789", {"X-Some": "header"}))
+    answer = get(service)
+    assert (answer.status, answer.headers["x-some"], answer.body) == (404, "header", b"0123456789")
+    assert repr(answer) == "Answer(404)"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"0123456789a"),
+        Reply(200, b"01234", {"Content-Length": "9"}),
+        Reply(200, b"", {"A": "b" * 70_000}),
+    ],
+    ids=["too long", "cut short", "endless header"],
+)
+def test_a_body_is_bounded_and_whole(service: Service, reply: Reply) -> None:
+    """Else there was no answer; and the connection is not left open."""
+    service.say(DEVICE, reply)
+    assert refused(service).action is Action.RETRY
+    gc.collect()  # what was left open is reported now, as an error
+
+
+def test_redirects_are_not_followed(service: Service) -> None:
+    """Nobody sends the device anywhere else."""
+    service.say(DEVICE, Reply(307, b"", {"Location": f"{service.url}/elsewhere"}))
+    assert get(service).status == 307
+    assert service.requests == [DEVICE]
+
+
+@pytest.mark.parametrize("url", ["http://localhost/chain", "file:///etc/passwd", "https:///chain", ""])
+def test_only_https_is_spoken(service: Service, url: str) -> None:
+    """Another scheme is refused before anything is sent."""
+    with pytest.raises(Refused, match="https") as caught:
+        Transport(None).send("GET", url, limit=10)
+    assert caught.value.action is Action.STOP
+
+
+def test_a_server_under_another_root_hears_nothing(service: Service, tmp_path: Path) -> None:
+    """The given root counts, not just any."""
+    other = tmp_path / "other.pem"
+    other.write_text(factories.pem(factories.authority("Web").certificate))
+    assert refused(service, ca=other).action is Action.RETRY
+    assert service.requests == []
+
+
+def test_without_a_root_of_ours_the_system_s_count(service: Service) -> None:
+    """There it is no more trusted than any other server."""
+    with pytest.raises(Refused, match="CERTIFICATE_VERIFY_FAILED"):
+        Transport(None).send("GET", service.url, limit=10)
+    assert service.requests == []
+
+
+def test_a_server_of_another_name_hears_nothing(service: Service) -> None:
+    """The certificate is for localhost, not for its address."""
+    assert refused(service, url=service.url.replace("localhost", "127.0.0.1")).action is Action.RETRY
+    assert service.requests == []
+
+
+def test_nobody_there_is_a_passing_fault(service: Service) -> None:
+    """No server listens, or there is no such host."""
+    for url in ("https://localhost:1/", "https://nowhere.invalid/"):
+        assert refused(service, url=url).action is Action.RETRY
+
+
+def rogue(service: Service) -> Identity:
+    """A certificate of a CA that the service does not know."""
+    key = factories.ec_key()
+    return service.save("rogue", factories.authority("Rogue").issue("dev1", key), key)
+
+
+def old(service: Service) -> Identity:
+    """A bootstrap certificate past its end."""
+    return service.bootstrap("old", not_before=datetime.now(UTC) - timedelta(days=9), days=1)
+
+
+@pytest.mark.parametrize("identity", [rogue, old], ids=["rogue", "expired"])
+@pytest.mark.parametrize("body", [None, b"x" * 100_000], ids=["no body", "long body"])
+def test_a_certificate_refused_in_the_handshake_is_told_from_a_fault(
+    service: Service, identity: object, body: bytes | None
+) -> None:
+    """The peer says so in an alert, which in TLS 1.3 comes after the request went out."""
+    assert callable(identity)
+    with pytest.raises(CertificateRefused):
+        Transport(service.ca.read_text()).send(
+            "POST", service.url, limit=10, identity=identity(service), body=body
+        )
+    assert service.requests == []
+
+
+def test_an_encrypted_key_stops_without_a_question(service: Service) -> None:
+    """No terminal is asked for a password."""
+    bootstrap = service.bootstrap()
+    encryption = BestAvailableEncryption(b"secret")
+    bootstrap.key.write_bytes(factories.ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    assert refused(service, bootstrap).action is Action.STOP
+
+
+def test_a_key_of_another_certificate_stops(service: Service) -> None:
+    """What can't be presented is not worth another try."""
+    mixed = Identity(service.bootstrap("dev1").certificate, service.bootstrap("dev2").key)
+    assert refused(service, mixed).action is Action.STOP
