@@ -1,0 +1,62 @@
+"""What differs between two fleet definitions, for a person to read. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from firstboot.fleet.model import Fleet, Group
+
+Kind = Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One part of the definition that differs; `diff` is a unified diff of its text."""
+
+    part: str
+    kind: Kind
+    diff: tuple[str, ...]
+
+
+def between(before: Fleet, after: Fleet) -> list[Change]:
+    """The parts that differ, in the order a person looks at them. `base` is no part."""
+    old, new = _parts(before), _parts(after)
+    parts = [*new, *(part for part in old if part not in new)]
+    return [_change(part, old.get(part), new.get(part)) for part in parts if old.get(part) != new.get(part)]
+
+
+def _change(part: str, old: str | None, new: str | None) -> Change:
+    kind: Kind = "added" if old is None else "removed" if new is None else "changed"
+    lines = difflib.unified_diff(
+        (old or "").splitlines(), (new or "").splitlines(), "in force", "folder", lineterm=""
+    )
+    return Change(part, kind, tuple(lines))
+
+
+def _parts(fleet: Fleet) -> dict[str, str]:
+    return {
+        **{f"group {name}": _group(group) for name, group in fleet.groups.items()},
+        **{f"role alias {name}": _text(asdict(alias)) for name, alias in fleet.role_aliases.items()},
+        **{f"grant {name}": _text(template) for name, template in fleet.grants.items()},
+        "rules": fleet.rules,
+        "schema": fleet.schema,
+    }
+
+
+def _group(group: Group) -> str:
+    return _text(asdict(group) | {"trust": [_anchor(pem) for pem in group.trust]})
+
+
+def _anchor(pem: str) -> str:
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return f"{certificate.subject.rfc4514_string()} sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True)

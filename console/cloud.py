@@ -1,0 +1,113 @@
+"""The way to the `operate` Lambda: its name from the stack's outputs, then Invoke.
+
+Region, credentials, endpoint and CA bundle come from the usual AWS variables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from firstboot.fleet.model import Fleet
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+OUTPUT = "OperateFunction"
+PAGE = 200
+_CONFIG = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+class Refused(Exception):
+    """`operate` understood the call and said no; `problem` is its answer (RFC 9457 members)."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or "refused")
+        self.problem = problem
+
+
+class Unreachable(Exception):
+    """The call did not get to `operate`, or came to no end there."""
+
+
+@dataclass(frozen=True)
+class Fleets:
+    """The fleet definition that is deployed, and the one in force."""
+
+    deployed: Fleet
+    in_force: Fleet
+
+
+class Operate:
+    """The `operate` Lambda of the stack named `stack`."""
+
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
+
+    def call(self, operation: str, **parameters: object) -> dict[str, Any]:
+        """Have `operation` done and return its result.
+
+        Raises Refused, Unreachable.
+        """
+        event = json.dumps({"operation": operation, "parameters": parameters})
+        try:
+            response = self._lambda.invoke(FunctionName=self._function, Payload=event.encode())
+            answer = json.loads(response["Payload"].read())
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise Unreachable(f"calling {self._stack}'s operate function: {error}") from error
+        if "FunctionError" in response or not isinstance(answer, dict):
+            raise Unreachable(f"{self._stack}'s operate function failed; its log says why")
+        if "problem" in answer:
+            raise Refused(answer["problem"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def devices(self) -> Iterator[dict[str, Any]]:
+        """Every device of the registry. The first page comes with the call, the others as they are
+        needed.
+
+        Raises Refused, Unreachable.
+        """
+        return self._devices(self.call("devices.list", limit=PAGE))
+
+    def _devices(self, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from page["devices"]
+        while page["next"]:
+            page = self.call("devices.list", limit=PAGE, after=page["next"])
+            yield from page["devices"]
+
+    def fleets(self) -> Fleets:
+        """The stack's fleet definitions.
+
+        Raises Refused, Unreachable.
+        """
+        shown = self.call("fleet.show")
+        return Fleets(
+            *(Fleet.from_json(json.dumps(shown[name]["fleet"])) for name in ("deployed", "inForce"))
+        )
+
+    @cached_property
+    def _lambda(self) -> LambdaClient:
+        client: LambdaClient = _client("lambda")
+        return client
+
+    @cached_property
+    def _function(self) -> str:
+        stacks = _client("cloudformation").describe_stacks(StackName=self._stack)
+        for output in stacks["Stacks"][0].get("Outputs", []):
+            if output["OutputKey"] == OUTPUT:
+                return str(output["OutputValue"])
+        raise Unreachable(f"stack {self._stack} has no output {OUTPUT}: is it a Firstboot stack?")
+
+
+def _client(service: Literal["cloudformation", "lambda"]) -> Any:  # noqa: ANN401 - a boto3 client
+    # Like the AWS CLI; boto3 itself reads AWS_DEFAULT_REGION only.
+    return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=_CONFIG)

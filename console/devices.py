@@ -1,0 +1,122 @@
+"""`console devices`: the devices' records, and what they hold."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from console import describe, output, values
+from console.cloud import Operate
+from console.options import Json, Options, Stack
+
+app = typer.Typer(no_args_is_help=True, help="Look at devices, change and revoke them.")
+
+DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
+    """List every device, in no particular order."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        devices = output.counted("devices", Operate(options.stack_name).devices())
+        if options.as_json:
+            output.array("devices", devices)
+            return
+        output.line(describe.HEADER)
+        for device in devices:
+            output.line(describe.row(device))
+
+
+@app.command()
+def show(ctx: typer.Context, device_id: DeviceId, *, stack: Stack = None, as_json: Json = False) -> None:
+    """Show a device's record."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call("devices.show", deviceId=device_id)
+        output.result(device, describe.device, as_json=options.as_json)
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke a device, for good: every call it makes from now on is refused.
+
+    Asks first when standard input is a terminal. Credentials it already has live until they expire.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    if not yes and _someone_can_answer():
+        typer.confirm(f"Revoke {device_id} for good?", abort=True, err=True)
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call("devices.revoke", deviceId=device_id)
+        output.result(device, describe.device, as_json=options.as_json)
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="`KEY=` removes the attribute.")
+    ] = None,
+    *,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this attribute.")] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Set a device's attributes. The fleet's schema says which there are and of what type."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    texts = dict(_pairs(changes or [])) | dict.fromkeys(unset or [], "")
+    if not texts:
+        raise typer.BadParameter("name at least one attribute to set or remove", param_hint="KEY=VALUE")
+    with output.failures(as_json=options.as_json):
+        operate = Operate(options.stack_name)
+        attributes = values.typed(texts, values.fitting(operate.fleets().in_force))
+        device = operate.call("devices.set", deviceId=device_id, attributes=attributes)
+        output.result(device, describe.device, as_json=options.as_json)
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="What if: a circumstance of the call, e.g. roleAlias=telemetry."
+        ),
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Say which rule gives the device which grant, and what its sessions may do.
+
+    Without a roleAlias: for every role alias, and for MQTT, which has none.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    circumstances = dict(_pairs(context or []))
+    with output.failures(as_json=options.as_json):
+        explanation = Operate(options.stack_name).call(
+            "devices.explain", deviceId=device_id, context=circumstances
+        )
+        output.result(explanation, describe.explanation, as_json=options.as_json)
+
+
+def _someone_can_answer() -> bool:
+    return sys.stdin.isatty()
+
+
+def _pairs(texts: list[str]) -> list[tuple[str, str]]:
+    try:
+        return [values.pair(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,0 +1,34 @@
+"""The options every command takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+DEFAULT_STACK = "Firstboot"
+
+Stack = Annotated[
+    str | None, typer.Option(help=f"The CloudFormation stack to look after (default: {DEFAULT_STACK}).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was said before the command (`stack` None: nothing)."""
+
+    stack: str | None
+    as_json: bool
+
+    @classmethod
+    def of(cls, ctx: typer.Context, stack: str | None, *, as_json: bool) -> Options:
+        """What was said before the command and after it, taken together; after wins."""
+        before = ctx.find_object(cls) or cls(stack=None, as_json=False)
+        return cls(stack=stack or before.stack, as_json=as_json or before.as_json)
+
+    @property
+    def stack_name(self) -> str:
+        """The stack to look after."""
+        return self.stack or DEFAULT_STACK

@@ -1,0 +1,89 @@
+"""What the console prints: results to standard output, problems and progress to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn
+from rich.text import Text
+
+from console.cloud import Refused, Unreachable
+
+REFUSED = 1
+UNREACHABLE = 3
+
+Record = dict[str, Any]
+
+# No markup: what is printed may hold a device's own words.
+_out = Console(markup=False, highlight=False, soft_wrap=True)
+_err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+def line(text: str | Text = "") -> None:
+    """Print a line for a person."""
+    _out.print(text)
+
+
+def note(text: str | Text) -> None:
+    """Say something about the result that is not the result."""
+    _err.print(text)
+
+
+def document(value: object) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2))
+
+
+def result(value: Record, describe: Callable[[Record], Sequence[str | Text]], *, as_json: bool) -> None:
+    """Print a result, as JSON or described."""
+    if as_json:
+        document(value)
+        return
+    for text in describe(value):
+        line(text)
+
+
+def array(name: str, values: Iterable[Record]) -> None:
+    """Print `{name: [values]}` as one JSON document, each value as it comes."""
+    print(f'{{"{name}": [', end="")
+    separator = "\n"
+    for value in values:
+        print(separator + json.dumps(value), end="")
+        separator = ",\n"
+    print("\n]}")
+
+
+def counted(what: str, values: Iterable[Record]) -> Iterator[Record]:
+    """The values, counted on a terminal's standard error as they come, unless they scroll by there."""
+    columns = SpinnerColumn(), "{task.description}", "{task.completed:,}"
+    hidden = not _err.is_terminal or _out.is_terminal
+    with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
+        yield from progress.track(values, description=what)
+
+
+@contextmanager
+def failures(*, as_json: bool) -> Iterator[None]:
+    """Turn a refusal or a failure into its message and exit code."""
+    try:
+        yield
+    except Refused as refused:
+        _problem(refused.problem, as_json=as_json)
+        raise typer.Exit(REFUSED) from refused
+    except Unreachable as unreachable:
+        _problem({"code": "unreachable", "detail": str(unreachable)}, as_json=as_json)
+        raise typer.Exit(UNREACHABLE) from unreachable
+
+
+def _problem(problem: Record, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(problem, indent=2), file=sys.stderr)
+        return
+    note(Text(f"{problem.get('code')}: ", style="red") + Text(str(problem.get("detail"))))
+    if "requestId" in problem:
+        note(f"(request {problem['requestId']})")
