@@ -1,0 +1,72 @@
+"""`python -m local up|down|demo`: the whole product on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local import demo as story
+from local.cloud import Cloud, free_ports
+from local.deployment import serve
+from local.processes import Failed
+from local.state import State
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--state", help="The cloud's folder.")]
+Port = Annotated[int | None, typer.Option(help="A port of 127.0.0.1; a free one unless given.")]
+
+
+@app.command()
+def up(
+    state: Folder = Path(".local"),
+    mtls_port: Port = None,
+    public_port: Port = None,
+    mqtt_port: Port = None,
+    aws_port: Port = None,
+) -> None:
+    """Bring the product up, and stay until Ctrl-C or `down`. endpoints.json appears when it is ready."""
+    folder = State(state)
+    try:
+        with folder.begin():
+            ports = free_ports(mtls_port, public_port, mqtt_port, aws_port)
+            asyncio.run(_until_signalled(Cloud(folder, *ports)))
+    except (Failed, OSError) as problem:
+        sys.exit(str(problem))
+
+
+@app.command()
+def down(state: Folder = Path(".local")) -> None:
+    """Stop what `up` started in this folder."""
+    print("stopped" if State(state).stop() else "nothing is up here")
+
+
+@app.command()
+def demo(state: Folder = Path(".local/demo")) -> None:
+    """Tell the product's story, doing all of it; fails unless all of it holds."""
+    try:
+        story.tell(state.resolve())
+    except Failed as failed:
+        sys.exit(f"\nThis did not hold: {failed}")
+
+
+async def _until_signalled(cloud: Cloud) -> None:
+    serving, signalled = asyncio.create_task(serve(cloud, partial(print, flush=True))), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    stop = asyncio.create_task(signalled.wait())
+    await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+    serving.cancel()  # once: a second signal must not cut the cleaning up short
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,79 @@
+"""The certificates of one machine's cloud, fresh for every run: its HTTPS servers' and its factories'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_USES = [
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def save(self, certificate: Path, key: Path) -> None:
+        """Write both as PEM, the key for its owner's eyes only."""
+        certificate.write_bytes(self.pem)
+        key.touch(mode=0o600)
+        key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def authority(common_name: str) -> Identity:
+    """A self-signed CA. It may have intermediates, as factories' CAs do."""
+    return _identity(common_name, None, ["key_cert_sign", "crl_sign"])
+
+
+def server(ca: Identity) -> Identity:
+    """A certificate for all HTTPS servers. S3 with the bucket in the host needs the wildcard."""
+    names = [x509.DNSName("localhost"), x509.DNSName("*.localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    return _identity("localhost", ca, ["digital_signature"], purpose, x509.SubjectAlternativeName(names))
+
+
+def bootstrap(ca: Identity, device_id: str) -> Identity:
+    """A factory's certificate for one device."""
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    return _identity(device_id, ca, ["digital_signature"], purpose)
+
+
+def _identity(name: str, ca: Identity | None, uses: list[str], *extensions: x509.ExtensionType) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer = ca.key if ca else key
+    start = datetime.now(UTC) - timedelta(minutes=5)
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    usage = x509.KeyUsage(**{use: use in uses for use in _USES})
+    builder = (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=ca.certificate.subject if ca else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(by, critical=False)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return Identity(builder.sign(signer, hashes.SHA256()), key)

@@ -1,0 +1,172 @@
+"""An emulated AWS account on loopback: ministack with IAM enforced, behind TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import ssl
+import sys
+import time
+import urllib.request
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from local.processes import child, failure
+from local.state import OURS, State
+
+STACK = "Firstboot"
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+_START_SECONDS = 30
+# What AWS's Python runtime has beside the asset.
+_RUNTIME_PACKAGES = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3"]
+
+
+@dataclass(frozen=True, repr=False)
+class Cloud:
+    """The account, its operator, who may do anything, and our two hosts. Never logged: no repr."""
+
+    state: State
+    mtls_port: int
+    public_port: int
+    mqtt_port: int
+    aws_port: int
+    access_key_id: str = field(default_factory=lambda: f"AKIA{secrets.token_hex(8).upper()}", kw_only=True)
+    secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), kw_only=True)
+
+    def endpoints(self, role_alias: str) -> dict[str, Any]:
+        """endpoints.json: all that a client needs to know. Paths are absolute."""
+        paths = {name: str(self.state.path(name)) for name in OURS}
+        return {
+            "mtls": f"https://localhost:{self.mtls_port}",
+            "public": f"https://localhost:{self.public_port}",
+            "api_ca": paths["api-ca.pem"],
+            "mqtt": {"host": "localhost", "port": self.mqtt_port, "ca": paths["mqtt-ca.pem"]},
+            "aws": {
+                "endpoint": f"https://localhost:{self.aws_port}",
+                # An address, so that clients put the bucket's name into the path.
+                "s3_endpoint": f"https://127.0.0.1:{self.aws_port}",
+                "region": REGION,
+                "account": ACCOUNT,
+                "accessKeyId": self.access_key_id,
+                "secretAccessKey": self.secret_access_key,
+            },
+            "stack": STACK,
+            "operational_ca": paths["operational-ca.pem"],
+            "factory": {"certificate": paths["factory-ca.pem"], "key": paths["factory-ca.key"]},
+            "bootstrap": {"certificate": paths["bootstrap.pem"], "key": paths["bootstrap.key"]},
+            "role_alias": role_alias,
+            "pid": os.getpid(),
+        }
+
+    def get(self, url: str) -> bytes:
+        """What one of the HTTPS servers says.
+
+        Raises OSError, for every answer that is not success too.
+        """
+        context = ssl.create_default_context(cafile=self.state.path("api-ca.pem"))
+        with urllib.request.urlopen(url, context=context, timeout=30) as answer:  # noqa: S310 - https
+            return bytes(answer.read())
+
+
+def free_ports(*wanted: int | None) -> list[int]:
+    """The wanted loopback ports, each None replaced by a free one.
+
+    Raises OSError when one is taken.
+    """
+    with ExitStack() as together:
+        probes = [together.enter_context(socket.create_server(("127.0.0.1", port or 0))) for port in wanted]
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def operator(endpoints: dict[str, Any]) -> dict[str, str]:
+    """The environment that makes a program the operator's: the CDK CLI, boto3, our console. It is
+    our own without anyone's AWS settings, and with this venv's tools.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    aws = endpoints["aws"]
+    return own | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}",
+        "AWS_ENDPOINT_URL": aws["endpoint"],
+        "AWS_ENDPOINT_URL_S3": aws["s3_endpoint"],
+        "AWS_ACCESS_KEY_ID": aws["accessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": aws["secretAccessKey"],
+        "CDK_HOME": str(Path(endpoints["api_ca"]).parent / "run/cdk"),
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        **dict.fromkeys(["AWS_REGION", "AWS_DEFAULT_REGION"], aws["region"]),
+        **dict.fromkeys(["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"], os.devnull),
+        **dict.fromkeys(["AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"], endpoints["api_ca"]),
+    }
+
+
+@asynccontextmanager
+async def running(cloud: Cloud) -> AsyncIterator[Process]:
+    """The cloud, answering.
+
+    Raises Failed.
+    """
+    log, ministack = cloud.state.path("emulator.log"), f"https://localhost:{cloud.aws_port}/_ministack"
+    python = _lambda_python(cloud.state.path("run/lambda"))
+    command = [sys.executable, "-m", "local.emulator", str(python)]
+    async with child(command, log, environment=_settings(cloud)) as process:
+        deadline = time.monotonic() + _START_SECONDS
+        while not await asyncio.to_thread(_listens, cloud, f"{ministack}/ready"):
+            if process.returncode is not None or time.monotonic() > deadline:
+                raise failure("ministack", log)
+            await asyncio.sleep(0.1)
+        ca = await asyncio.to_thread(cloud.get, f"{ministack}/iot/ca.pem")
+        cloud.state.path("mqtt-ca.pem").write_bytes(ca)
+        yield process
+
+
+def _listens(cloud: Cloud, url: str) -> bool:
+    with suppress(OSError):
+        return bool(json.loads(cloud.get(url))["iot_mtls"] == "listening")
+    return False
+
+
+def _settings(cloud: Cloud) -> dict[str, str]:
+    """ministack's environment. Its Lambdas inherit it and find AWS at GATEWAY_PORT."""  # noqa: D403
+    ca = str(cloud.state.path("api-ca.pem"))
+    own = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+    return own | {
+        "AUTH": "true",
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(cloud.aws_port),
+        "IOT_MTLS_PORT": str(cloud.mqtt_port),
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": cloud.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": cloud.secret_access_key,
+        "USE_SSL": "1",
+        "MINISTACK_SSL_CERT": str(cloud.state.path("run/server.pem")),
+        "MINISTACK_SSL_KEY": str(cloud.state.path("run/server.key")),
+        # Without these, custom resources can't call back and a deployment hangs.
+        **dict.fromkeys(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"], ca),
+        "DOCKER_HOST": "unix:///nonexistent",  # or it would remove containers it takes for its own
+        "TMPDIR": str(cloud.state.path("run")),
+    }
+
+
+def _lambda_python(folder: Path) -> Path:
+    """A Python that sees the standard library and boto3, so that a package which
+    functions/requirements.txt lacks is missing here as it would be on AWS.
+    """
+    packages = folder / "site-packages"
+    packages.mkdir(parents=True)
+    for name in _RUNTIME_PACKAGES:
+        (packages / name).symlink_to(Path(boto3.__file__).parents[1] / name)
+    launcher = folder / "python"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" -S "$@"\n')
+    launcher.chmod(0o700)
+    return launcher

@@ -1,0 +1,104 @@
+"""What `up` does: certificates, the cloud, our app in it by the real CDK CLI, the fronts before it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import boto3
+
+from firstboot import names
+from local import certificates, cloud, fronts, processes
+from local.cloud import ACCOUNT, REGION, STACK, Cloud
+from local.state import OURS, State
+
+DEVICE = "gw-0001"
+"""The device whose bootstrap certificate is ready."""
+
+
+async def serve(here: Cloud, report: Callable[[str], None]) -> None:
+    """Have the product up until cancelled. `report` is told of progress.
+
+    From here on this process is the operator's. Raises processes.Failed when a part ends, or never
+    starts.
+    """
+    begun, state = time.monotonic(), here.state
+    async with AsyncExitStack() as stack:
+        stack.callback(state.remove, *OURS)
+        endpoints = here.endpoints(_prepare(state))
+        environment = cloud.operator(endpoints)
+        os.environ.clear()
+        os.environ.update(environment)
+        process = await stack.enter_async_context(cloud.running(here))
+        report("AWS is up; deploying the app")
+        outputs = await _deploy(here)
+        await _open_fronts(here, outputs, stack)
+        await asyncio.to_thread(here.get, f"{endpoints['public']}/healthz")
+        state.publish(endpoints)
+        report(f"ready after {time.monotonic() - begun:.0f} s: {state.path('endpoints.json')}")
+        await process.wait()
+        raise processes.failure("ministack", state.path("emulator.log"))
+
+
+def _prepare(state: State) -> str:
+    """Make the certificates, and copy the fleet folder with a fresh CA in the place of each trust
+    anchor it names; returns its first role alias.
+    """
+    api_ca = certificates.authority("Firstboot local HTTPS CA")
+    state.path("api-ca.pem").write_bytes(api_ca.pem)
+    certificates.server(api_ca).save(state.path("run/server.pem"), state.path("run/server.key"))
+    fleet = state.path("fleet")
+    shutil.copytree(processes.ROOT / "fleet", fleet)
+    definition = tomllib.loads((fleet / "fleet.toml").read_text())
+    anchors = [anchor for group in definition["groups"].values() for anchor in group["trust"]]
+    factories = {anchor: certificates.authority(Path(anchor).stem) for anchor in anchors}
+    for anchor, factory in factories.items():
+        (fleet / anchor).write_bytes(factory.pem)
+    factory = factories[anchors[0]]
+    factory.save(state.path("factory-ca.pem"), state.path("factory-ca.key"))
+    bootstrap = certificates.bootstrap(factory, DEVICE)
+    bootstrap.save(state.path("bootstrap.pem"), state.path("bootstrap.key"))
+    return str(next(iter(definition["role_aliases"])))
+
+
+async def _deploy(here: Cloud) -> dict[str, str]:
+    """Bootstrap the account and deploy the stack; returns its outputs."""
+    assembly = str(here.state.path("run/cdk.out"))
+    context = [f"stack={STACK}", f"fleet={here.state.path('fleet')}", "fleetRefresh=1", "bundle=local"]
+    context += ["mqttHost=localhost", f"mqttPort={here.mqtt_port}"]
+    options = [word for setting in context for word in ("--context", setting)]
+    try:
+        async with asyncio.TaskGroup() as together:
+            # Not from our folder: the CLI would run the app a second time.
+            outside = here.state.path("run")
+            together.create_task(_cdk(here, "bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=outside))
+            together.create_task(_cdk(here, "synth", "--quiet", "--output", assembly, *options))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    await _cdk(here, "deploy", STACK, "--app", assembly, "--require-approval", "never")
+    stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+
+
+async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> None:
+    cdk = str(Path(sys.prefix) / "node_modules/.bin/cdk")
+    await processes.run([cdk, *arguments, "--no-notices", "--ci"], here.state.path("deploy.log"), folder)
+
+
+async def _open_fronts(here: Cloud, outputs: dict[str, str], stack: AsyncExitStack) -> None:
+    """Put both hosts before the API, with the CA and truststore that the deployment made."""
+    s3, bucket = boto3.client("s3"), outputs["CertificatesBucket"]
+    truststore = str(here.state.path("run/truststore.pem"))
+    s3.download_file(bucket, names.AUTHORITY_KEY, str(here.state.path("operational-ca.pem")))
+    s3.download_file(bucket, names.TRUSTSTORE_KEY, truststore)
+    gateway = fronts.Gateway(outputs["ApiId"])
+    for port, trusted in {here.mtls_port: truststore, here.public_port: None}.items():
+        runner = await fronts.listen(gateway, fronts.tls(here.state, trusted), port)
+        stack.push_async_callback(runner.cleanup)

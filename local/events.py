@@ -1,0 +1,108 @@
+"""HTTP API's payload format 2.0: a request as the event a Lambda gets, its answer as a response.
+
+Source: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs".
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import uuid
+from typing import Any
+from urllib.parse import parse_qs
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from multidict import CIMultiDict
+
+from local.cloud import ACCOUNT
+
+_TEXT = re.compile(r"\s*(text/[^;]*|application/(json|xml|javascript))\s*(;.*)?", re.IGNORECASE)
+_ESCAPES = re.compile(r"(?:%(?!25)[0-9A-Fa-f]{2})+")
+_DATE = "%b %e %H:%M:%S %Y GMT"
+
+
+def raw_path(request: web.BaseRequest) -> str:
+    """The event's `rawPath`: every escape decoded but `%25`, as the gateway does."""
+    path = request.raw_path.partition("?")[0]
+    return _ESCAPES.sub(lambda m: bytes.fromhex(m[0].replace("%", "")).decode(errors="replace"), path)
+
+
+def event(
+    request: web.BaseRequest, body: bytes, parameters: dict[str, str], context: dict[str, str]
+) -> dict[str, Any]:
+    """The event of `request`, its path's `parameters` known. Of what a client sends, requestContext
+    takes the method, the path and the user agent, nothing else; the gateway adds `context`.
+    """
+    query = request.raw_path.partition("?")[2]
+    text = bool(_TEXT.fullmatch(request.headers.get("Content-Type", "")))
+    cookies = "; ".join(request.headers.getall("Cookie", []))
+    optional = {
+        "cookies": cookies and re.split(r";\s*", cookies),
+        "queryStringParameters": {k: ",".join(v) for k, v in parse_qs(query, keep_blank_values=True).items()},
+        "pathParameters": parameters,
+        "body": body.decode(errors="replace") if text else base64.b64encode(body).decode(),
+    }
+    return {
+        "version": "2.0",
+        "routeKey": context["routeKey"],
+        "rawPath": raw_path(request),
+        "rawQueryString": query,
+        "headers": _headers(request),
+        "requestContext": _context(request) | context,
+        "isBase64Encoded": bool(body) and not text,
+    } | {key: value for key, value in optional.items() if value}
+
+
+def response(answer: dict[str, Any]) -> web.Response:
+    """A Lambda's answer as the gateway sends it.
+
+    Raises AttributeError, KeyError, TypeError, ValueError for what is not one.
+    """
+    body = answer.get("body") or ""
+    content = base64.b64decode(body, validate=True) if answer.get("isBase64Encoded") else body.encode()
+    headers = CIMultiDict({"Content-Type": "application/json"})
+    headers.update(answer.get("headers") or {})
+    return web.Response(status=int(answer["statusCode"]), headers=headers, body=content)
+
+
+def _headers(request: web.BaseRequest) -> dict[str, str]:
+    names = {name.lower() for name in request.headers} - {"cookie"}
+    forwarded = [*request.headers.getall("X-Forwarded-For", []), str(request.remote)]
+    own = {"x-forwarded-for": ", ".join(forwarded), "x-forwarded-port": "443", "x-forwarded-proto": "https"}
+    return {name: ",".join(request.headers.getall(name)) for name in names} | own
+
+
+def _context(request: web.BaseRequest) -> dict[str, Any]:
+    now = time.time()
+    certificate = request.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    mutual = {"authentication": {"clientCert": _client_certificate(certificate)}} if certificate else {}
+    return mutual | {
+        "accountId": ACCOUNT,
+        "http": {
+            "method": request.method,
+            "path": raw_path(request),
+            "protocol": f"HTTP/{request.version.major}.{request.version.minor}",
+            "sourceIp": request.remote,
+            "userAgent": request.headers.get("User-Agent", ""),
+        },
+        "requestId": str(uuid.uuid4()),
+        "stage": "$default",
+        "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
+        "timeEpoch": int(now * 1000),
+    }
+
+
+def _client_certificate(der: bytes) -> dict[str, Any]:
+    certificate = x509.load_der_x509_certificate(der)
+    serial = certificate.serial_number
+    validity = {"notBefore": certificate.not_valid_before_utc, "notAfter": certificate.not_valid_after_utc}
+    return {
+        "clientCertPem": certificate.public_bytes(Encoding.PEM).decode(),
+        "subjectDN": certificate.subject.rfc4514_string(),
+        "issuerDN": certificate.issuer.rfc4514_string(),
+        "serialNumber": serial.to_bytes(serial.bit_length() // 8 + 1).hex(":"),
+        "validity": {name: f"{moment:{_DATE}}" for name, moment in validity.items()},
+    }

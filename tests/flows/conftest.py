@@ -1,0 +1,107 @@
+"""One cloud for all flows: `python -m local up`, with everything on real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from local import cloud as local_cloud
+from local.processes import ROOT
+from tests import factories
+
+_READY_SECONDS = 90
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all flows to one worker (`--dist loadgroup`): they share a cloud."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("cloud"))
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running cloud: its endpoints.json, and its factory."""
+
+    endpoints: dict[str, Any]
+    factory: factories.Authority
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The environment of an operator's programs."""
+        return local_cloud.operator(self.endpoints)
+
+    def bootstrap(self, device_id: str, folder: Path) -> tuple[Path, Path]:
+        """A bootstrap certificate by the factory and its key, as files in `folder`."""
+        key = factories.ec_key()
+        return save(folder, self.factory.issue(device_id, key), key)
+
+
+def save(folder: Path, certificate: x509.Certificate, key: factories.PrivateKey) -> tuple[Path, Path]:
+    """A certificate and its key as PEM files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "bootstrap.pem", folder / "bootstrap.key"
+    files[0].write_text(factories.pem(certificate))
+    files[1].write_text(factories.key_pem(key))
+    return files
+
+
+def start(state: Path) -> subprocess.Popen[bytes]:
+    """`python -m local up` in `state`."""
+    command = [sys.executable, "-m", "local", "up", "--state", str(state)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait for `condition` while `process` lives."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while not condition():
+        assert process is None or process.poll() is None, "local up has ended"
+        assert time.monotonic() < deadline, "this takes too long"
+        time.sleep(0.1)
+
+
+def processes_of(state: Path) -> set[str]:
+    """The command lines of all processes that were told of the folder `state`."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            told = (process / "environ").read_bytes().decode(errors="replace") + command
+        except OSError:  # it has ended, or is another user's
+            continue
+        if str(state) in told and process.name != str(os.getpid()):
+            found.add(command)
+    return found
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The cloud all flows share."""
+    state = tmp_path_factory.mktemp("cloud")
+    process = start(state)
+    try:
+        until((state / "endpoints.json").exists, process)
+        endpoints = json.loads((state / "endpoints.json").read_text())
+        yield Cloud(endpoints, _factory(endpoints["factory"]))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _factory(files: dict[str, str]) -> factories.Authority:
+    key: Any = load_pem_private_key(Path(files["key"]).read_bytes(), password=None)
+    return factories.Authority(x509.load_pem_x509_certificate(Path(files["certificate"]).read_bytes()), key)

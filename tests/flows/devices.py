@@ -1,0 +1,119 @@
+"""Devices for flows, and what an operator sees of them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from cryptography import x509
+
+from local.processes import ROOT
+from tests.flows.conftest import Cloud
+
+
+def fresh_name() -> str:
+    """A device id that no other test has."""
+    return f"gw-{secrets.token_hex(6)}"
+
+
+def client(cloud: Cloud, service: Any) -> Any:
+    """An operator's boto3 client."""
+    aws = cloud.endpoints["aws"]
+    return boto3.client(
+        service,
+        endpoint_url=aws["s3_endpoint" if service == "s3" else "endpoint"],
+        region_name=aws["region"],
+        aws_access_key_id=aws["accessKeyId"],
+        aws_secret_access_key=aws["secretAccessKey"],
+        verify=cloud.endpoints["api_ca"],
+    )
+
+
+def output(cloud: Cloud, name: str) -> str:
+    """An output of the deployed stack."""
+    stack = client(cloud, "cloudformation").describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"][0]
+    return str(next(o["OutputValue"] for o in stack["Outputs"] if o["OutputKey"] == name))
+
+
+def revoke(cloud: Cloud, device_id: str) -> None:
+    """The operator revokes a device."""
+    event = {"operation": "devices.revoke", "parameters": {"deviceId": device_id}}
+    function = output(cloud, "OperateFunction")
+    answer = client(cloud, "lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    assert "result" in json.load(answer["Payload"])
+
+
+def issued(cloud: Cloud, device_id: str) -> list[str]:
+    """The S3 keys of all certificates ever issued to a device."""
+    prefix = f"certificates/{device_id}/"
+    found = client(cloud, "s3").list_objects_v2(Bucket=output(cloud, "CertificatesBucket"), Prefix=prefix)
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+def recorded(cloud: Cloud, device_id: str) -> bool:
+    """Whether the registry knows a device."""
+    key = {"pk": {"S": f"DEV#{device_id}"}}
+    return "Item" in client(cloud, "dynamodb").get_item(TableName=output(cloud, "Table"), Key=key)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of the factory: its name and where it keeps its things."""
+
+    cloud: Cloud
+    name: str
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """The client's state directory."""
+        return self.folder / "state"
+
+    @property
+    def identity(self) -> tuple[Path, Path]:
+        """The files of the live identity: certificate, key."""
+        return self.state / "certificate.pem", self.state / "device.key"
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The live certificate."""
+        return x509.load_pem_x509_certificates(self.identity[0].read_bytes())[0]
+
+    def boot_arguments(self, state: Path | None = None) -> list[str]:
+        """The command line of a first boot."""
+        certificate, key = self.folder / "bootstrap.pem", self.folder / "bootstrap.key"
+        if not key.exists():
+            self.cloud.bootstrap(self.name, self.folder)
+        where = ["--mtls", self.cloud.endpoints["mtls"], "--ca", self.cloud.endpoints["api_ca"]]
+        files = ["--bootstrap-cert", str(certificate), "--bootstrap-key", str(key)]
+        return ["boot", *where, *files, "--state", str(state or self.state)]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m device`."""
+        whole = [sys.executable, "-m", "device", *arguments]
+        return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    def boot(self, *more: str) -> dict[str, Any]:
+        """A first boot that must work; what it printed."""
+        return printed(self.run(*self.boot_arguments(), *more))
+
+    def status(self) -> dict[str, Any]:
+        """The record as the device sees it."""
+        return printed(self.run("status", "--state", str(self.state)))
+
+    def credentials_arguments(self, role_alias: str) -> list[str]:
+        """The command line that prints credentials."""
+        return ["credentials", "--role-alias", role_alias, "--state", str(self.state)]
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What a command that must have worked printed."""
+    assert done.returncode == 0, done.stderr
+    members: dict[str, Any] = json.loads(done.stdout)
+    return members
