@@ -19,12 +19,14 @@ from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.kms import KmsKey
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
-from firstboot.edge import certificates, web
+from firstboot.edge import callers, certificates, web
 from firstboot.enrollment import enroll
 from firstboot.issuance import Issued
 from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
+from firstboot.possession import fresh_nonce
+from firstboot.renewal import renew
 from firstboot.settings import ExchangeSettings
 
 logger = Logger(service="exchange")
@@ -67,25 +69,26 @@ api = web.Api(logger, metrics, clock)
 
 @api.app.post("/v1/certificates")
 def exchange() -> Response[str]:
-    """Certify the key in the CSR for the device its bootstrap certificate names."""
+    """Certify the key in the CSR: enroll with a bootstrap certificate, renew with one of ours."""
     now, made, event = clock(), parts(), api.event
-    leaf = web.client_certificate(event)
+    presented = callers.present(event, made.registry, now)
     body = certificates.parse(
         event.body,
         event.headers.get("content-type", ""),
         event.query_string_parameters,
         encoded=bool(event.is_base64_encoded),
     )
-    enrolled = enroll(
-        leaf, body.request, made.fleet.current(now), made.issuer, made.registry, made.store, now
+    certify = renew if chain.issued_by(presented.leaf, made.issuer.certificate) else enroll
+    outcome = certify(
+        presented, body.request, made.fleet.current(now), made.issuer, made.registry, made.store, now
     )
-    logger.append_keys(deviceId=enrolled.device_id)
-    if not isinstance(enrolled.outcome, Issued):
+    logger.append_keys(deviceId=outcome.device_id)
+    if not isinstance(outcome, Issued):
         metrics.add_metric("CertificateDelayed", MetricUnit.Count, 1)
-        return web.wait(certificates.claimed(enrolled), now)
-    logger.info("certificate issued", extra={"serial": enrolled.outcome.record.serial})
+        return web.wait(certificates.claimed(outcome), now)
+    logger.info("certificate issued", extra={"serial": outcome.record.serial, "by": certify.__name__})
     metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
-    answer = certificates.issued(enrolled, enrolled.outcome, body.deliver, made.mqtt, made.store, now)
+    answer = certificates.issued(outcome, body.deliver, made.mqtt, made.store, now)
     return web.answer(201, answer, now)
 
 
@@ -93,8 +96,19 @@ def exchange() -> Response[str]:
 def commit() -> Response[str]:
     """Log in with the new certificate; that makes it the active one."""
     now, made = clock(), parts()
-    identity = authenticate(web.client_certificate(api.event), made.issuer.certificate, made.registry, now)
+    presented = callers.present(api.event, made.registry, now)
+    identity = authenticate(presented, made.issuer.certificate, made.registry, now)
     return web.answer(200, certificates.committed(identity), now)
+
+
+@api.app.get("/v1/nonce")
+def nonce() -> Response[str]:
+    """A nonce for signed proofs, for whoever has no clock."""
+    now = clock()
+    fresh = fresh_nonce(parts().registry, int(now.timestamp()))
+    answer = web.answer(200, {"nonce": fresh}, now)
+    answer.headers[web.NONCE_HEADER] = fresh
+    return answer
 
 
 @api.app.get("/healthz")

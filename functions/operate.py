@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import inventory, revocation
+from firstboot import groups, inventory, revocation
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.registry import DynamoRegistry
@@ -102,6 +102,37 @@ def devices_explain(parameters: Json, now: datetime) -> Json:
     return operator.explanation(device, explain(device, moments, rules, made.place))
 
 
+def groups_show(parameters: Json, now: datetime) -> Json:
+    """A group, and what is left of its budget."""
+    made, name = parts(), operator.group(parameters)
+    return operator.group_state(groups.show(name, made.fleet.current(now), made.registry))
+
+
+def groups_freeze(parameters: Json, now: datetime) -> Json:
+    """Take no enrollments of a group."""
+    made, name = parts(), operator.group(parameters)
+    state = groups.freeze(name, made.fleet.current(now), made.registry, int(now.timestamp()))
+    _audit("GroupFrozen", group=name)
+    return operator.group_state(state)
+
+
+def groups_thaw(parameters: Json, now: datetime) -> Json:
+    """Take enrollments of a group again."""
+    made, name = parts(), operator.group(parameters)
+    state = groups.thaw(name, made.fleet.current(now), made.registry)
+    _audit("GroupThawed", group=name)
+    return operator.group_state(state)
+
+
+def groups_expect(parameters: Json, now: datetime) -> Json:
+    """Name devices of a group before they come."""
+    name, rules = operator.group(parameters, "devices"), Rules(parts().fleet.current(now))
+    devices = operator.expected(parameters)
+    foreign = groups.expect(name, devices, rules, parts().registry, int(now.timestamp()))
+    _audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
+    return {"expected": len(devices) - len(foreign), "foreign": foreign}
+
+
 def fleet_show(parameters: Json, now: datetime) -> Json:
     """The fleet definitions, deployed and in force."""
     operator.nothing(parameters)
@@ -122,6 +153,10 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.revoke": devices_revoke,
     "devices.set": devices_set,
     "devices.explain": devices_explain,
+    "groups.show": groups_show,
+    "groups.freeze": groups_freeze,
+    "groups.thaw": groups_thaw,
+    "groups.expect": groups_expect,
     "fleet.show": fleet_show,
     "fleet.apply": fleet_apply,
 }

@@ -19,8 +19,8 @@ from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.sts import StsSessions
-from firstboot.edge import credential_provider, device, web
-from firstboot.errors import FirstbootError
+from firstboot.edge import callers, credential_provider, device, web
+from firstboot.errors import FirstbootError, ProofError
 from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.policy.render import Place
@@ -76,7 +76,8 @@ api = web.Api(logger, metrics, clock)
 
 def identify(now: datetime) -> VerifiedIdentity:
     """The device behind the event's certificate."""
-    identity = authenticate(web.client_certificate(api.event), parts().ca, parts().registry, now)
+    presented = callers.present(api.event, parts().registry, now)
+    identity = authenticate(presented, parts().ca, parts().registry, now)
     logger.append_keys(deviceId=identity.device.device_id)
     return identity
 
@@ -90,6 +91,8 @@ def credentials(alias: str) -> Response[str]:
         identity = identify(now)
         vended = vend(identity, request, made.rules(now), made.place, made.role_arns, made.sts)
         answer = credential_provider.success(vended)
+    except ProofError:
+        raise  # whoever signs proofs speaks our protocol, and needs its codes
     except FirstbootError as error:
         api.count_refusal(error)
         return credential_provider.failure(error, context.request_id)

@@ -51,6 +51,7 @@ THROTTLES = {
     "POST /v1/certificates/commit": Throttle(200, 400),
     "GET /v1/device": Throttle(200, 400),
     "GET /role-aliases/{alias}/credentials": Throttle(400, 800),
+    "GET /v1/nonce": Throttle(200, 400),
     "GET /healthz": Throttle(20, 40),
     "$default": Throttle(50, 100),
 }

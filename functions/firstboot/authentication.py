@@ -1,22 +1,23 @@
 """Who is calling: an operational certificate becomes a verified identity.
 
-1. The certificate chains to our issuing CA and is valid.
+1. The certificate chains to our issuing CA and is valid; a signed proof is spent.
 2. Its device's record says it is the active certificate, or the pending one.
 3. A pending one is committed: this login is the proof that the device has it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
 from firstboot.errors import OperationalCertificateRequired
-from firstboot.lifecycle import Device, login
+from firstboot.lifecycle import Device, committed, login
 from firstboot.names import device_id
 from firstboot.pki import chain
 from firstboot.ports import Registry
+from firstboot.possession import Presented, spend
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,22 @@ class VerifiedIdentity:
 
 
 def authenticate(
-    leaf: x509.Certificate, ca: x509.Certificate, registry: Registry, now: datetime
+    presented: Presented, ca: x509.Certificate, registry: Registry, now: datetime
 ) -> VerifiedIdentity:
     """The identity behind an operational certificate; commits it on first use.
 
     Raises AuthenticationError, OperationalCertificateRequired, CertificateNotCurrent,
     DeviceRevoked, Unavailable.
     """
+    leaf = presented.leaf
     if not chain.issued_by(leaf, ca):
         # Whoever else issued it: it is no identity here.
         raise OperationalCertificateRequired
     chain.verify(leaf, [ca], now)  # 1
-    serial, certificate_id = f"{leaf.serial_number:x}", chain.fingerprint(leaf)
-    found = login(registry.device(device_id(chain.common_name(leaf))), serial)  # 2
+    spend(presented, registry)
+    certificate_id = chain.fingerprint(leaf)
+    found = login(registry.device(device_id(chain.common_name(leaf))), f"{leaf.serial_number:x}")  # 2
     if found.pending is None:
         return VerifiedIdentity(found.device, certificate_id)
-    committed = replace(found.pending, certificate_id=certificate_id, held_until=0)
-    device = registry.commit(found.device.device_id, committed, int(now.timestamp()))  # 3
-    return VerifiedIdentity(device, certificate_id)
+    device = committed(found.device, certificate_id, int(now.timestamp()))
+    return VerifiedIdentity(registry.commit(device, leaf), certificate_id)  # 3

@@ -1,126 +1,129 @@
 """Enrolling: a bootstrap certificate and a CSR become an operational certificate.
 
-1. The bootstrap certificate chains to a group's trust anchor and names the device.
+1. The bootstrap certificate chains to a group's trust anchor, and the device has a name: the
+   certificate's, or, where many share it, the one that the device says and the group expects.
 2. The group still takes enrollments.
-3. The CSR's key is strong and its owner signed it.
-4. Everything decided, the certificate is issued exactly once (issuance.py).
+3. The CSR's key is strong and its owner signed it. It is not a shared certificate's own.
+4. A signed proof is spent.
+5. Everything decided, the certificate is issued exactly once (issuance.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import cast
 
 from cryptography import x509
 
 from firstboot.errors import (
-    BootstrapCertificateRequired,
     BootstrapExpired,
     CertificateExpired,
+    ClaimKeyRefused,
     DeviceIdMismatch,
+    DeviceIdRequired,
     EnrollmentClosed,
 )
 from firstboot.fleet.model import Fleet, Group
-from firstboot.issuance import Claimed, Issued, issue
-from firstboot.lifecycle import HOLD_SECONDS, Attribute, Enrollment
+from firstboot.issuance import Claimed, ExchangeRequest, Issued, issue
+from firstboot.lifecycle import HOLD_SECONDS, Enrollment
 from firstboot.names import DeviceId, device_id
 from firstboot.pki import chain, csr
 from firstboot.pki.profile import Issuer, plan
-from firstboot.ports import CertificateStore, Limits, Registry
-
-
-@dataclass(frozen=True)
-class ExchangeRequest:
-    """What a device sends. `device_id` and `claims` are what it says of itself."""
-
-    csr: csr.UnverifiedCsr
-    device_id: str | None = None
-    claims: dict[str, Attribute] | None = None
+from firstboot.ports import CertificateStore, Registry
+from firstboot.possession import Presented, spend
 
 
 @dataclass(frozen=True)
 class VerifiedBootstrap:
-    """A bootstrap certificate that holds: whose it is and which group's. `fingerprint` is its
-    SHA-256, hex.
-    """
+    """A bootstrap certificate that holds, and its group. `fingerprint` is its SHA-256, hex."""
 
-    device_id: DeviceId
+    leaf: x509.Certificate
     group: Group
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class Enrolled:
-    """The outcome for a device."""
-
-    device_id: DeviceId
-    outcome: Issued | Claimed
-
-
 def enroll(
-    leaf: x509.Certificate,
+    presented: Presented,
     request: ExchangeRequest,
     fleet: Fleet,
     issuer: Issuer,
     registry: Registry,
     store: CertificateStore,
     now: datetime,
-) -> Enrolled:
-    """Certify the key in the request for the device its bootstrap certificate names.
+) -> Issued | Claimed:
+    """Certify the key in the request for the device its bootstrap certificate speaks for.
 
     Raises AuthenticationError, AuthorizationError, RequestError, ConflictError, LimitError and,
     while nothing is recorded, Unavailable.
     """
-    bootstrap = verify_bootstrap(leaf, fleet, issuer.certificate, now)  # 1
-    if request.device_id not in (None, bootstrap.device_id):
-        raise DeviceIdMismatch
+    bootstrap = verify_bootstrap(presented, fleet, now)  # 1
+    name = named(bootstrap, request.device_id)
     budget = bootstrap.group.budget
     if budget and now.timestamp() >= budget.until:  # 2
         raise EnrollmentClosed
     verified = csr.verify(request.csr)  # 3
-    enrollment = _enrollment(bootstrap, request, verified, issuer, int(now.timestamp()))
-    limits = Limits(budget.total, budget.per_minute) if budget else None
-    outcome = issue(enrollment, verified, limits, issuer, registry, store)  # 4
-    return Enrolled(bootstrap.device_id, outcome)
+    if bootstrap.group.is_shared and verified.spki == _own_key(bootstrap.leaf):
+        raise ClaimKeyRefused
+    spend(presented, registry)  # 4
+    asked = _enrollment(name, bootstrap, request, verified, issuer, int(now.timestamp()))
+    return issue(asked, verified, issuer, registry, store, make_known=presented.proof is not None)  # 5
 
 
-def verify_bootstrap(
-    leaf: x509.Certificate, fleet: Fleet, ca: x509.Certificate, now: datetime
-) -> VerifiedBootstrap:
-    """Verify a per-device bootstrap certificate; its common name is the device's id.
+def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:
+    """Verify a bootstrap certificate, and find the group that its anchor belongs to.
 
-    Raises BootstrapCertificateRequired for one of our own, BootstrapExpired, DeviceIdInvalid and
-    what chain.verify raises.
+    Raises BootstrapExpired and what chain.verify raises.
     """
-    if chain.issued_by(leaf, ca):
-        raise BootstrapCertificateRequired
     groups = {chain.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
     try:
-        anchor = chain.verify(leaf, list(groups), now)
+        anchor = chain.verify(presented.leaf, list(groups), now, presented.intermediates)
     except CertificateExpired as error:
         raise BootstrapExpired(log=error.log) from error
-    return VerifiedBootstrap(
-        device_id=device_id(chain.common_name(leaf)),
-        group=groups[anchor],
-        fingerprint=chain.fingerprint(leaf),
-    )
+    return VerifiedBootstrap(presented.leaf, groups[anchor], chain.fingerprint(presented.leaf))
+
+
+def named(bootstrap: VerifiedBootstrap, said: str | None) -> DeviceId:
+    """The device that is enrolling; `said` is what it calls itself.
+
+    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
+    """
+    if bootstrap.group.is_shared:
+        if said is None:
+            raise DeviceIdRequired
+        return device_id(said)
+    name = device_id(chain.common_name(bootstrap.leaf))
+    if said not in (None, name):
+        raise DeviceIdMismatch
+    return name
+
+
+def _own_key(leaf: x509.Certificate) -> str:
+    # chain.verify takes keys of these kinds only.
+    return csr.spki_fingerprint(cast("csr.DevicePublicKey", leaf.public_key()))
 
 
 def _enrollment(
+    name: DeviceId,
     bootstrap: VerifiedBootstrap,
     request: ExchangeRequest,
     verified: csr.VerifiedCsr,
     issuer: Issuer,
     now: int,
 ) -> Enrollment:
-    serial = x509.random_serial_number()
-    certificate = plan(verified.spki, serial, bootstrap.group.certificate, issuer.certificate, now)
+    group = bootstrap.group
+    certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, issuer.certificate, now)
+    replaces = group.reenroll == "replace"
     return Enrollment(
-        device_id=bootstrap.device_id,
-        group=bootstrap.group.name,
-        replaces=bootstrap.group.reenroll == "replace",
+        device_id=name,
+        group=group.name,
+        replaces=replaces,
         certificate=replace(certificate, held_until=now + HOLD_SECONDS),
         enrolled_by=bootstrap.fingerprint,
         claims=request.claims or {},
         now=now,
+        grace=group.certificate.grace_seconds,
+        expected=group.is_shared,
+        limits=group.budget.limits if group.budget else None,
+        per_day=group.reenroll_per_day if replaces else None,
     )

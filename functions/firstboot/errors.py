@@ -7,24 +7,28 @@ docs/protocol.md. Only `edge/` turns them into responses.
     ├── RequestError            what was sent can't be read
     │   ├── MalformedRequest · MalformedJson · BodyTooLarge · UnsupportedMediaType
     │   ├── RouteNotFound · MethodNotAllowed
-    │   └── MalformedCsr · CsrSignatureInvalid · CsrKeyRefused · DeviceIdInvalid
-    ├── AuthenticationError     the certificate proves nothing
+    │   ├── MalformedCsr · CsrSignatureInvalid · CsrKeyRefused · ClaimKeyRefused
+    │   └── DeviceIdInvalid · DeviceIdRequired
+    ├── AuthenticationError     the caller proves nothing
     │   ├── ProofRequired · CertificateMalformed · CertificateUntrusted · CertificateUsageWrong
-    │   └── CertificateKeyWeak · CertificateNotYetValid · CertificateExpired · BootstrapExpired
+    │   ├── CertificateKeyWeak · CertificateNotYetValid · CertificateExpired · BootstrapExpired
+    │   └── ProofError          the signed proof is not one for this call
+    │       └── ProofMalformed · ProofSignatureInvalid · ProofMismatch · ProofStale · ProofReplayed
+    │           · CertificateUnknown
     ├── AuthorizationError      we know who it is; it may not
-    │   ├── BootstrapCertificateRequired · OperationalCertificateRequired · DeviceIdMismatch
-    │   ├── CertificateNotCurrent · DeviceRevoked · EnrollmentClosed
+    │   ├── OperationalCertificateRequired · DeviceIdMismatch · DeviceNotExpected
+    │   ├── CertificateNotCurrent · DeviceRevoked · EnrollmentClosed · EnrollmentFrozen
     │   └── ThingNameMismatch · NoGrant
     ├── ConflictError           the registry says otherwise
     │   └── AlreadyEnrolled · EnrollmentInProgress · GroupMismatch · KeyInUse
     ├── LimitError              too much, for now
-    │   └── EnrollmentBudgetSpent · EnrollmentRateExceeded
+    │   └── EnrollmentBudgetSpent · EnrollmentRateExceeded · ReenrollmentRateExceeded
     ├── VendingError            the session can't be made
     │   ├── RoleAliasNotFound · SessionPolicyTooLarge · AnswerTooLarge
     │   └── RoleNotAssumable · DurationTooLong
     ├── OperatorError           an operator's call can't be done
-    │   └── OperationUnknown · DeviceNotFound · AttributesInvalid · FleetInvalid · FleetOutdated
-    │       · FleetNeedsDeployment
+    │   ├── OperationUnknown · DeviceNotFound · AttributesInvalid · GroupNotFound · BudgetMissing
+    │   └── FleetInvalid · FleetOutdated · FleetNeedsDeployment
     ├── AuthorityError          the CA must not be touched (a deployment fails with it)
     │   └── AuthorityKeyChanged · AnchorConflict
     ├── Unavailable             AWS did not do its part; nothing is lost
@@ -129,13 +133,23 @@ class DeviceIdInvalid(RequestError):
     title = "The device id is not a valid name"
 
 
+class DeviceIdRequired(RequestError):
+    code = "device-id-required"
+    title = "The certificate is shared: name the device in `deviceId`"
+
+
+class ClaimKeyRefused(RequestError):
+    code = "claim-key-refused"
+    title = "The CSR carries the shared claim certificate's own key"
+
+
 class AuthenticationError(FirstbootError):
     status = 401
 
 
 class ProofRequired(AuthenticationError):
     code = "proof-required"
-    title = "Present a client certificate"
+    title = "Present a client certificate, or a signed proof"
 
 
 class CertificateMalformed(AuthenticationError):
@@ -175,13 +189,51 @@ class BootstrapExpired(AuthenticationError):
     title = "The bootstrap certificate has expired"
 
 
+class ProofError(AuthenticationError):
+    status = 401
+
+
+class ProofMalformed(ProofError):
+    code = "proof-malformed"
+    title = "The signed proof is not of the kind that is taken here"
+
+
+class ProofSignatureInvalid(ProofError):
+    code = "proof-signature-invalid"
+    title = "The signed proof is not signed by its certificate's key"
+
+
+class ProofMismatch(ProofError):
+    code = "proof-mismatch"
+    title = "The signed proof is for another call"
+
+
+class CertificateUnknown(ProofError):
+    code = "certificate-unknown"
+    action = Action.RETRY
+    title = "No certificate of ours with that thumbprint has logged in: send it as x5c"
+
+
+class ProofStale(ProofError):
+    """`nonce` is a fresh one, to sign the next proof with (RFC 9449 section 8)."""
+
+    code = "proof-stale"
+    action = Action.RETRY
+    title = "The signed proof is too old, or its nonce is: sign another with the nonce given here"
+
+    def __init__(self, nonce: str, *, log: str = "") -> None:
+        super().__init__(log=log)
+        self.nonce = nonce
+
+
+class ProofReplayed(ProofError):
+    code = "proof-replayed"
+    action = Action.RETRY
+    title = "The signed proof has been used: sign another, with another `jti`"
+
+
 class AuthorizationError(FirstbootError):
     status = 403
-
-
-class BootstrapCertificateRequired(AuthorizationError):
-    code = "bootstrap-certificate-required"
-    title = "This call takes a bootstrap certificate"
 
 
 class OperationalCertificateRequired(AuthorizationError):
@@ -206,9 +258,20 @@ class DeviceRevoked(AuthorizationError):
     title = "The device has been revoked"
 
 
+class DeviceNotExpected(AuthorizationError):
+    code = "device-not-expected"
+    title = "No such device is expected in the group"
+
+
 class EnrollmentClosed(AuthorizationError):
     code = "enrollment-closed"
     title = "The group takes no enrollments any more"
+
+
+class EnrollmentFrozen(AuthorizationError):
+    code = "enrollment-frozen"
+    action = Action.WAIT
+    title = "The group takes no enrollments until an operator has looked"
 
 
 class ThingNameMismatch(AuthorizationError):
@@ -264,6 +327,11 @@ class EnrollmentRateExceeded(LimitError):
     title = "The group enrolls as many devices a minute as it may"
 
 
+class ReenrollmentRateExceeded(LimitError):
+    code = "reenrollment-rate-exceeded"
+    title = "The device enrolls as often a day as it may"
+
+
 class VendingError(FirstbootError):
     status = 400
 
@@ -313,6 +381,18 @@ class DeviceNotFound(OperatorError):
 class AttributesInvalid(OperatorError):
     code = "attributes-invalid"
     title = "The attributes don't fit the fleet's schema"
+
+
+class GroupNotFound(OperatorError):
+    code = "group-not-found"
+    status = 404
+    title = "There is no such group"
+
+
+class BudgetMissing(OperatorError):
+    code = "budget-missing"
+    status = 409
+    title = "The group has no budget, so nothing counts or stops its enrollments"
 
 
 class FleetInvalid(OperatorError):

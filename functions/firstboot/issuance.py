@@ -4,7 +4,7 @@
 2. Sign: the CA key signs the TBS rebuilt from the *recorded* intent.
 3. Store: the chain is put where there is none. This is the commit point.
 
-A repeat of a finished enrollment fails step 1 and finds the chain; of an unfinished one, it
+A repeat of a finished request fails step 1 and finds the chain; of an unfinished one, it
 finds none and goes on with step 2. Of two that race, one puts; the other answers with that.
 """
 
@@ -17,20 +17,36 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.errors import (
     EnrollmentBudgetSpent,
+    EnrollmentFrozen,
     EnrollmentRateExceeded,
     KeyInUse,
+    ReenrollmentRateExceeded,
     Unavailable,
 )
-from firstboot.lifecycle import CertificateRecord, Enrollment, enrolls_anew
-from firstboot.pki.csr import VerifiedCsr
+from firstboot.lifecycle import Attribute, CertificateRecord, Enrollment, Renewal, answer_to
+from firstboot.names import DeviceId
+from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
 from firstboot.pki.profile import Issuer, operational_certificate
-from firstboot.ports import CertificateStore, ClaimRefused, Limits, RefusedBy, Registry
+from firstboot.ports import CertificateStore, ClaimRefused, RefusedBy, Registry
+
+FROZEN_SECONDS = 3_600
+"""When a device of a frozen group asks again: thawing is a person's work."""
+
+
+@dataclass(frozen=True)
+class ExchangeRequest:
+    """What a device sends. `device_id` and `claims` are what it says of itself."""
+
+    csr: UnverifiedCsr
+    device_id: str | None = None
+    claims: dict[str, Attribute] | None = None
 
 
 @dataclass(frozen=True)
 class Issued:
     """A certificate that is stored. `chain` is PEM: the leaf, then the issuing CA."""
 
+    device_id: DeviceId
     record: CertificateRecord
     chain: bytes
 
@@ -44,62 +60,78 @@ class Issued:
 class Claimed:
     """The intent is recorded, but AWS did not sign or store: the same request goes on from here."""
 
+    device_id: DeviceId
     record: CertificateRecord
 
 
 def issue(
-    enrollment: Enrollment,
+    asked: Enrollment | Renewal,
     csr: VerifiedCsr,
-    limits: Limits | None,
     issuer: Issuer,
     registry: Registry,
     store: CertificateStore,
+    *,
+    make_known: bool,
 ) -> Issued | Claimed:
-    """Issue what `enrollment` asks for, or find what was issued before.
+    """Issue what is asked for, or find what was issued before.
 
-    Raises DeviceRevoked, GroupMismatch, EnrollmentInProgress, AlreadyEnrolled, KeyInUse,
-    EnrollmentBudgetSpent, EnrollmentRateExceeded, and Unavailable while nothing is recorded.
+    `make_known`: the caller can't use client TLS, so its new certificate must be known by its
+    thumbprint before its first login.
+
+    Raises what lifecycle.answer_to does, KeyInUse, EnrollmentFrozen, LimitError, and Unavailable
+    while nothing is recorded.
     """
-    refused = registry.claim(enrollment, limits)  # 1
-    record = recorded(refused, enrollment) if refused else enrollment.certificate
+    refused = registry.claim(asked)  # 1
+    record = recorded(refused, asked, registry) if refused else asked.certificate
     try:
-        stored = store.get(enrollment.device_id, record.serial) if refused else None
-        return Issued(record, stored or _sign_and_store(enrollment, record, csr, issuer, store))
+        stored = store.get(asked.device_id, record.serial) if refused else None
+        chain = stored or _sign_and_store(asked.device_id, record, csr, issuer, store)
+        issued = Issued(asked.device_id, record, chain)
+        if make_known:
+            registry.make_known(issued.certificates[0])
     except Unavailable:
-        return Claimed(record)
+        return Claimed(asked.device_id, record)
+    return issued
 
 
-def recorded(refused: ClaimRefused, enrollment: Enrollment) -> CertificateRecord:
+def recorded(refused: ClaimRefused, asked: Enrollment | Renewal, registry: Registry) -> CertificateRecord:
     """The certificate a refused claim's row already holds for this request.
 
     Raises the refusal where there is none.
     """
     match refused.by:
         case RefusedBy.DEVICE:
-            known = enrolls_anew(refused.device, enrollment)
+            known = answer_to(refused.device, asked)
             if known is None:
                 raise Unavailable(log="the row changed between condition and answer")
             return known
         case RefusedBy.KEY:
             raise KeyInUse
+        case RefusedBy.THRESHOLD if isinstance(asked, Enrollment) and asked.limits:
+            registry.freeze(asked.group, asked.limits, asked.now)
+            raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
         case RefusedBy.TOTAL:
             raise EnrollmentBudgetSpent
         case RefusedBy.RATE:
-            raise EnrollmentRateExceeded(retry_after=60 - enrollment.now % 60)
+            raise EnrollmentRateExceeded(retry_after=60 - asked.now % 60)
+        case RefusedBy.DAY:
+            raise ReenrollmentRateExceeded(retry_after=86_400 - asked.now % 86_400)
+        case _:
+            raise EnrollmentFrozen(retry_after=FROZEN_SECONDS)
 
 
 def _sign_and_store(
-    enrollment: Enrollment,
+    device_id: DeviceId,
     record: CertificateRecord,
     csr: VerifiedCsr,
     issuer: Issuer,
     store: CertificateStore,
 ) -> bytes:
-    leaf = operational_certificate(issuer, enrollment.device_id, csr.public_key, record)  # 2
+    leaf = operational_certificate(issuer, device_id, csr.public_key, record)  # 2
     chain = leaf.public_bytes(Encoding.PEM) + issuer.pem
-    if store.put(enrollment.device_id, record.serial, chain):  # 3
+    if store.put(device_id, record.serial, chain):  # 3
         return chain
-    winner = store.get(enrollment.device_id, record.serial)
+    winner = store.get(device_id, record.serial)
     if winner is None:
         raise Unavailable(log="a certificate was stored and is gone")
     return winner

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment
+from cryptography import x509
+
+from firstboot.lifecycle import Attribute, Device, Enrollment, Limits, Renewal
 from firstboot.names import DeviceId
-
-
-@dataclass(frozen=True)
-class Limits:
-    """A group's enrollment budget: devices in all, and devices a minute."""
-
-    total: int
-    per_minute: int
 
 
 class RefusedBy(StrEnum):
@@ -27,8 +21,11 @@ class RefusedBy(StrEnum):
 
     DEVICE = "device"
     KEY = "key"
+    FROZEN = "frozen"
     TOTAL = "total"
+    THRESHOLD = "threshold"
     RATE = "rate"
+    DAY = "day"
 
 
 @dataclass(frozen=True)
@@ -39,27 +36,76 @@ class ClaimRefused:
     device: Device | None = None
 
 
-class Registry(Protocol):
-    """The devices' records."""
+@dataclass(frozen=True)
+class ProofId:
+    """What a signed proof is known by: `digest` (hex) of its certificate and `jti`. From
+    `expires_at` (epoch seconds) on it is stale anyway.
+    """
 
-    def claim(self, enrollment: Enrollment, limits: Limits | None) -> ClaimRefused | None:
+    digest: str
+    expires_at: int
+
+
+class Registry(Protocol):
+    """The devices' records, and what proofs need beside them."""
+
+    def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
         """Record the intent to certify, or say what stands against it; all or nothing."""
+
+    def freeze(self, group: str, limits: Limits, now: int) -> None:
+        """Take no enrollments of the group until someone thaws it; repeating it changes nothing."""
 
     def device(self, device_id: DeviceId) -> Device | None:
         """The record, read consistently."""
 
-    def commit(self, device_id: DeviceId, certificate: CertificateRecord, now: int) -> Device:
-        """Make the pending certificate the active one; repeating it changes nothing.
+    def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
+        """Write what `lifecycle.committed` decided, and make the certificate known by its
+        thumbprint; repeating it changes nothing.
 
         Raises CertificateNotCurrent, DeviceRevoked.
         """
+
+    def spend(self, proof: ProofId) -> bool:
+        """Take note that a proof is used; False if it already was."""
+
+    def make_known(self, leaf: x509.Certificate) -> None:
+        """Make a certificate of ours known by its thumbprint; repeating it changes nothing."""
+
+    def certificate(self, thumbprint: str) -> x509.Certificate | None:
+        """The certificate of ours with that SHA-256 (hex), once it was made known."""
+
+    def nonce_key(self, day: int) -> bytes:
+        """The key of a day's nonces (days since the epoch), the same for every process."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How much of a group's budget is used up. `frozen_at` in epoch seconds; None: not frozen."""
+
+    total: int
+    frozen_at: int | None
 
 
 class OperatorRegistry(Registry, Protocol):
     """The same records, with what only an operator does to them."""
 
-    def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
-        """Some records (about `limit`, in no order) and where the next page starts, if any."""
+    def page(
+        self, limit: int, after: str | None, enrolled_by: str | None = None
+    ) -> tuple[list[Device], str | None]:
+        """Some records (about `limit`, in no order) and where the next page starts, if any; with
+        `enrolled_by`, those that this bootstrap certificate (its SHA-256, hex) enrolled.
+        """
+
+    def expect(self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: int) -> list[DeviceId]:
+        """Name devices of a group, with their attributes, before they come. One that is there
+        already keeps its record. Returns those that belong to another group.
+        """
+
+    def spent(self, group: str, limits: Limits) -> Spent:
+        """How much of a group's budget is used up."""
+
+    def thaw(self, group: str, limits: Limits) -> None:
+        """Let a frozen group take enrollments again."""
 
     def revoke(self, device_id: DeviceId, now: int) -> Device:
         """Take the device's rights for good; repeating it changes nothing.

@@ -16,9 +16,10 @@ import operate
 import vend
 from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.names import PUBLISHED_FLEET_KEY
-from tests import factories
+from tests import factories, proofs
 from tests.factories import Authority
 
+HOST = "devices.example.com"
 RULES = """
 @id("everyone") permit (principal, action == Action::"hold", resource == Grant::"telemetry")
 unless { principal.quarantined };
@@ -58,6 +59,7 @@ def group(name: str, factory: Authority, **changes: Any) -> Group:
         "trust": (factories.pem(factory.certificate),),
         "device_id": "subject.CN",
         "reenroll": "replace",
+        "reenroll_per_day": 10,
         "certificate": CertificatePlan(days=365, renew_at=0.66, grace_days=90),
         "mqtt": "registry",
         "budget": Budget(total=1000, per_minute=1000, until=4_102_444_800),  # a day's end
@@ -135,13 +137,27 @@ class Product:
         query: dict[str, str] | None = None,
         **changes: Any,
     ) -> Answer:
-        """Call the Lambda behind a path with an HTTP API event."""
+        """Call the Lambda behind a path with an HTTP API event; `leaf` is the TLS client's."""
         event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
         handler = vend.http if path.startswith(("/role-aliases", "/v1/device")) else exchange.http
         answer = handler(event | changes, CONTEXT)
         assert len(answer["body"]) <= 4096
         lowered = {name.lower(): value for name, value in answer["headers"].items()}
         return Answer(answer["statusCode"], lowered, json.loads(answer["body"]))
+
+    def prove(
+        self,
+        method: str,
+        path: str,
+        key: factories.PrivateKey,
+        leaf: x509.Certificate,
+        body: str | None = None,
+        **changes: Any,
+    ) -> Answer:
+        """The same call on the public host, by a signed proof; `changes` as proofs.sign takes them."""
+        token = proofs.sign(key, leaf, method, f"https://{HOST}{path}", body or "", **changes)
+        headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+        return self.call(method, path, None, body, headers)
 
     def operate(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Invoke `operate`: its whole answer, through JSON as Lambda sends it."""
@@ -171,7 +187,7 @@ def http_event(
     context: dict[str, Any] = {
         "accountId": "123456789012",
         "apiId": "api",
-        "domainName": "devices.example.com",
+        "domainName": HOST,
         "http": {
             "method": method,
             "path": path,

@@ -150,12 +150,6 @@ def test_a_certificate_in_a_header_proves_nothing(product: Product) -> None:
     assert answer.body["code"] == "proof-required"
 
 
-def test_an_operational_certificate_does_not_enroll(product: Product) -> None:
-    """Enrolling takes a factory's certificate."""
-    answer = product.enroll(product.identity("gw-1"))
-    assert (answer.status, answer.body["code"]) == (403, "bootstrap-certificate-required")
-
-
 def test_a_factory_certificate_does_not_log_in(product: Product) -> None:
     """A bootstrap certificate may do one thing: ask for its own."""
     for method, path in (("POST", "/v1/certificates/commit"), ("GET", "/v1/device")):

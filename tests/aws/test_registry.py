@@ -6,17 +6,30 @@ from dataclasses import replace
 
 import boto3
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.aws import budget, clients, rows
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
-from firstboot.lifecycle import CertificateRecord, Device, Enrollment, Status, enrolls_anew
+from firstboot.lifecycle import (
+    CertificateRecord,
+    Device,
+    Enrollment,
+    Limits,
+    Renewal,
+    Status,
+    answer_to,
+    committed,
+)
 from firstboot.names import DeviceId
-from firstboot.ports import Limits, RefusedBy
+from firstboot.ports import RefusedBy
+from tests import factories
 
 NOW = 1_000
+GRACE = 100
 DEVICE = DeviceId("gw-1")
 
 
@@ -36,6 +49,7 @@ def enrollment(**changes: object) -> Enrollment:
         enrolled_by="f0",
         claims={"model": "x", "rev": 3, "spare": False},
         now=NOW,
+        grace=GRACE,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -44,6 +58,19 @@ def enrollment(**changes: object) -> Enrollment:
 def registry(table: str) -> DynamoRegistry:
     """An empty registry."""
     return DynamoRegistry(clients.dynamodb(), table)
+
+
+def renewal(**changes: object) -> Renewal:
+    """A renewal by the certificate a1, with key k1."""
+    base = Renewal(
+        device_id=DEVICE,
+        caller="a1",
+        certificate=record(serial="b2", held_until=NOW + 900),
+        claims=None,
+        now=NOW,
+        grace=GRACE,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def _put(device: Device) -> None:
@@ -67,54 +94,69 @@ def _put(device: Device) -> None:
 
 
 _moments = st.sampled_from([NOW - 1, NOW, NOW + 1])
-_records = st.builds(record, spki=st.sampled_from(["k1", "k2"]), renew_after=_moments, held_until=_moments)
+_ends = st.sampled_from([NOW - GRACE - 1, NOW - GRACE, NOW - GRACE + 1, NOW - 1, NOW, NOW + 1])
+_records = st.builds(
+    record,
+    serial=st.sampled_from(["a1", "a2"]),
+    spki=st.sampled_from(["k1", "k2"]),
+    renew_after=_moments,
+    held_until=_moments,
+    not_after=_ends,
+)
 _devices = st.none() | st.builds(
     Device,
     device_id=st.just(DEVICE),
     group=st.sampled_from(["gateways", "sensors"]),
     status=st.sampled_from(Status),
     generation=st.just(0),
-    enrolled_by=st.just("f0"),
     created_at=st.just(1),
     updated_at=st.just(1),
+    enrolled_by=st.just("f0"),
     pending=st.none() | _records,
     active=st.none() | _records,
 )
+# An expected device has no certificate yet.
+_possible = _devices.map(
+    lambda d: replace(d, pending=None, active=None) if d and d.status is Status.EXPECTED else d
+)
+_asked = st.one_of(
+    st.builds(enrollment, replaces=st.booleans(), expected=st.booleans()),
+    st.builds(renewal, claims=st.none() | st.just({"model": "y"})),
+)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(device=_devices, replaces=st.booleans())
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(device=_possible, asked=_asked)
 def test_the_condition_is_the_decision(
-    registry: DynamoRegistry,
-    device: Device | None,
-    replaces: bool,  # noqa: FBT001
+    registry: DynamoRegistry, device: Device | None, asked: Enrollment | Renewal
 ) -> None:
     """For any row, DynamoDB's condition holds exactly when the pure decision lets it be claimed."""
-    asked = enrollment(replaces=replaces)
     client = boto3.client("dynamodb")
     for key in (rows.device_key(DEVICE), {"pk": {"S": "KEY#k1"}}):
         client.delete_item(TableName="registry", Key=key)
     if device:
         _put(device)
     try:
-        allowed = enrolls_anew(device, asked) is None
+        allowed = answer_to(device, asked) is None
     except FirstbootError:
         allowed = False
-    refused = registry.claim(asked, None)
+    refused = registry.claim(asked)
     assert (refused is None) == allowed
     if refused:
         assert refused.device == device
     else:
         claimed = registry.device(DEVICE)
         assert claimed
+        assert claimed.status is Status.ENROLLED
         assert claimed.pending == asked.certificate
-        assert claimed.claims == asked.claims
+        assert claimed.claims == (asked.claims or {})
+        assert claimed.active == (device.active if device else None)
 
 
 def test_a_key_belongs_to_one_device(registry: DynamoRegistry) -> None:
     """Another device's claim on the same key is refused, and writes nothing."""
-    assert registry.claim(enrollment(), None) is None
-    refused = registry.claim(enrollment(device_id=DeviceId("gw-2")), None)
+    assert registry.claim(enrollment()) is None
+    refused = registry.claim(enrollment(device_id=DeviceId("gw-2")))
     assert refused
     assert refused.by is RefusedBy.KEY
     assert registry.device(DeviceId("gw-2")) is None
@@ -153,39 +195,63 @@ def test_a_repeat_is_not_counted(registry: DynamoRegistry) -> None:
 
 
 def _claim(registry: DynamoRegistry, number: int, limits: Limits, now: int = NOW) -> RefusedBy | None:
-    asked = enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"key-{number}"), now=now)
-    refused = registry.claim(asked, limits)
+    certificate = record(spki=f"key-{number}")
+    asked = enrollment(device_id=DeviceId(f"dev-{number}"), certificate=certificate, now=now, limits=limits)
+    refused = registry.claim(asked)
     return refused.by if refused else None
+
+
+def _claimed(registry: DynamoRegistry) -> tuple[Device, x509.Certificate]:
+    """A device with a pending certificate, and a certificate to commit it with."""
+    registry.claim(enrollment())
+    device = registry.device(DEVICE)
+    assert device
+    return device, factories.authority().issue(DEVICE, factories.ec_key())
 
 
 def test_a_commit_is_once(registry: DynamoRegistry) -> None:
     """The first commit counts a generation; the second changes nothing and says the same."""
-    registry.claim(enrollment(), None)
-    committed = replace(enrollment().certificate, certificate_id="c0", held_until=0)
-    first = registry.commit(DEVICE, committed, NOW)
-    again = registry.commit(DEVICE, committed, NOW + 5)
-    assert first == again
-    assert (first.active, first.pending, first.generation) == (committed, None, 1)
+    device, leaf = _claimed(registry)
+    first = registry.commit(committed(device, "c0", NOW), leaf)
+    again = registry.commit(committed(device, "c0", NOW + 5), leaf)
+    assert first == again == registry.device(DEVICE)
+    assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=0)
+    assert (first.pending, first.generation, first.superseded) == (None, 1, None)
+    assert registry.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
+
+
+def test_what_a_commit_supersedes_is_kept(registry: DynamoRegistry) -> None:
+    """The certificate before is there, with the time it lost its rights."""
+    device, leaf = _claimed(registry)
+    first = registry.commit(committed(device, "c0", NOW), leaf)
+    registry.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2")))
+    renewed = registry.device(DEVICE)
+    assert renewed
+    second = registry.commit(committed(renewed, "c1", NOW + 7), leaf)
+    assert first.active
+    assert second.superseded == replace(first.active, superseded_at=NOW + 7)
+    assert second == registry.device(DEVICE)
 
 
 def test_a_revocation_beats_a_commit(registry: DynamoRegistry) -> None:
     """Revoked between the read and the commit, the device does not become active."""
-    registry.claim(enrollment(), None)
+    device, leaf = _claimed(registry)
     registry.revoke(DEVICE, NOW)
     with pytest.raises(DeviceRevoked):
-        registry.commit(DEVICE, enrollment().certificate, NOW)
+        registry.commit(committed(device, "c0", NOW), leaf)
+    assert registry.certificate(leaf.fingerprint(SHA256()).hex()) is None
 
 
 def test_a_replaced_pending_certificate_can_not_be_committed(registry: DynamoRegistry) -> None:
     """Only the pending certificate the row names now may become the active one."""
-    registry.claim(enrollment(), None)
+    device, leaf = _claimed(registry)
     with pytest.raises(CertificateNotCurrent):
-        registry.commit(DEVICE, record(serial="other"), NOW)
+        registry.commit(committed(replace(device, pending=record(serial="ff")), "c0", NOW), leaf)
 
 
 def test_attributes_are_set_and_removed(registry: DynamoRegistry) -> None:
     """A change touches what it names and nothing else."""
-    registry.claim(enrollment(), None)
+    registry.claim(enrollment())
     registry.set_attributes(DEVICE, {"site": "berlin", "floor": 3, "spare": True}, NOW)
     device = registry.set_attributes(DEVICE, {"site": "paris", "floor": None}, NOW)
     assert device.attributes == {"site": "paris", "spare": True}
@@ -203,9 +269,7 @@ def test_what_is_not_there_can_not_be_changed(registry: DynamoRegistry) -> None:
 def test_pages_bring_every_device_once(registry: DynamoRegistry) -> None:
     """Page by page, every device comes once, and no other kind of row does."""
     for number in range(7):
-        registry.claim(
-            enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")), None
-        )
+        registry.claim(enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")))
     seen: list[str] = []
     after = None
     while True:

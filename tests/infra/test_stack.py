@@ -38,6 +38,7 @@ ROUTES = {
     "POST /v1/certificates/commit": "Exchange",
     "GET /v1/device": "Vend",
     "GET /role-aliases/{alias}/credentials": "Vend",
+    "GET /v1/nonce": "Exchange",
     "GET /healthz": "Exchange",
     "$default": "Exchange",
 }

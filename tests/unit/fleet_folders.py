@@ -93,5 +93,5 @@ def device(
 ) -> Device:
     """An enrolled device."""
     return Device(
-        DeviceId(device_id), group, Status.ENROLLED, 1, "", 0, 0, None, None, attributes or {}, claims or {}
+        DeviceId(device_id), group, Status.ENROLLED, 1, 0, 0, attributes=attributes or {}, claims=claims or {}
     )

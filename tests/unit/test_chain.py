@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
@@ -115,6 +116,13 @@ def test_what_is_no_certificate_is_malformed(text: str) -> None:
     """Whatever does not parse is one error, not a crash."""
     with pytest.raises(CertificateMalformed):
         chain.parse(text)
+
+
+def test_a_certificate_of_another_version_is_malformed() -> None:
+    """The parser's own error for versions there are not is no ValueError."""
+    der = FACTORY.issue("dev-1", ec_key()).public_bytes(Encoding.DER)
+    with pytest.raises(CertificateMalformed):
+        chain.parse_der(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1))
 
 
 def test_a_subject_has_one_common_name() -> None:

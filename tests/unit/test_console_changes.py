@@ -16,6 +16,7 @@ GROUP = Group(
     trust=(factories.pem(factories.authority("Acme factory").certificate),),
     device_id="subject.CN",
     reenroll="replace",
+    reenroll_per_day=10,
     certificate=CertificatePlan(days=365, renew_at=0.66, grace_days=90),
     mqtt="registry",
     budget=Budget(total=1, per_minute=1, until=1),

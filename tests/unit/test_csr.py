@@ -70,6 +70,13 @@ def test_a_csr_signed_by_another_key_is_refused() -> None:
         csr.verify(csr.parse(base64.b64encode(swapped).decode()))
 
 
+def test_a_csr_of_another_version_is_malformed() -> None:
+    """RFC 2986 knows version 0 alone; the parser's own error for others is no ValueError."""
+    der = _der(factories.csr(factories.ec_key())).replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
+    with pytest.raises(MalformedCsr):
+        csr.parse(base64.b64encode(der).decode())
+
+
 @pytest.mark.parametrize(
     "key", [factories.rsa_key(1024), factories.ec_key(ec.SECP256K1()), factories.ec_key(ec.SECP521R1())]
 )

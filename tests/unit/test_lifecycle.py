@@ -15,16 +15,23 @@ from firstboot.errors import (
     FirstbootError,
     GroupMismatch,
 )
-from firstboot.lifecycle import CertificateRecord, Device, Enrollment, Status, enrolls_anew, login
+from firstboot.lifecycle import CertificateRecord, Device, Enrollment, Status, answer_to, login
 from firstboot.names import DeviceId
 
 NOW = 1_000
 OURS = CertificateRecord("s1", "k1", not_before=0, not_after=9_000, renew_after=5_000, held_until=NOW + 1)
 OTHERS = replace(OURS, serial="s2", spki="k2")
 ASKED = Enrollment(
-    DeviceId("gw-1"), "gateways", replaces=True, certificate=OURS, enrolled_by="b", claims={}, now=NOW
+    DeviceId("gw-1"),
+    "gateways",
+    replaces=True,
+    certificate=OURS,
+    enrolled_by="b",
+    claims={},
+    now=NOW,
+    grace=100,
 )
-BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, "b", 1, 1)
+BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, 1, 1, "b")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, "b", 1, 1)
 )
 def test_enrolling(device: Device | None, answer: CertificateRecord | None) -> None:
     """A claim, or the certificate that answers already."""
-    assert enrolls_anew(device, ASKED) == answer
+    assert answer_to(device, ASKED) == answer
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,7 @@ def test_enrolling(device: Device | None, answer: CertificateRecord | None) -> N
 def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: type[FirstbootError]) -> None:
     """Each reason has its error; a revoked device never gets an old certificate back."""
     with pytest.raises(error) as caught:
-        enrolls_anew(device, replace(ASKED, **changes))  # type: ignore[arg-type]
+        answer_to(device, replace(ASKED, **changes))  # type: ignore[arg-type]
     if error is EnrollmentInProgress:
         assert caught.value.retry_after == 1
     assert issubclass(error, ConflictError | DeviceRevoked)

@@ -5,131 +5,81 @@ What the conditions mean is said in `lifecycle.py`; a test holds the two togethe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from botocore.exceptions import ClientError
+from cryptography import x509
 
-from firstboot.aws import budget, rows
+from firstboot.aws import budget, claims, rows
 from firstboot.aws.clients import answered
+from firstboot.aws.groups import DynamoGroups
+from firstboot.aws.proofs import DynamoProofs, certificate_row
 from firstboot.errors import DeviceNotFound, Unavailable
-from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment, Status, login
+from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
 from firstboot.names import DeviceId
-from firstboot.ports import ClaimRefused, Limits, RefusedBy
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-# lifecycle.enrolls_anew as a condition: no row; or an enrolled one of this group that this key
-# does not answer already, whose pending certificate is no longer held, and whose active one may
-# be replaced.
-_MAY_CLAIM = (
-    "attribute_not_exists(pk) OR (#status = :enrolled AND #group = :group"
-    " AND (attribute_not_exists(pending) OR (pending.heldUntil <= :now"
-    " AND (pending.spki <> :spki OR pending.renewAfter <= :now)))"
-    " AND (attribute_not_exists(active) OR (:replaces = :true"
-    " AND (active.spki <> :spki OR active.renewAfter <= :now))))"
-)
-_CLAIM = (
-    "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
-    " enrolledBy = :by, updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
-    " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
-)
+from firstboot.ports import ClaimRefused, RefusedBy
 
 
-class DynamoRegistry:
+class DynamoRegistry(DynamoProofs, DynamoGroups):
     """The Registry port, and what the operator's calls need."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
-
-    def claim(self, enrollment: Enrollment, limits: Limits | None) -> ClaimRefused | None:
+    def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
         """TransactWriteItems: the device's row, its key, its group's budget; all or nothing.
 
         botocore sends a ClientRequestToken, so its own retry after a lost reply claims once. A
         repeat from the device finds its row and is refused by it.
         """
+        items = [claims.device(asked), claims.key(asked)]
+        counted = budget.counters(asked) if isinstance(asked, Enrollment) else []
         refused = None
-        for counters in budget.counters(self._table, enrollment, limits):
-            refused = self._transact(enrollment, counters)
-            if refused is None or refused.by is not RefusedBy.TOTAL:
+        for step, counters in enumerate(budget.tries(asked.device_id, counted)):
+            refused = self._claim([*items, *counters], counted)
+            if refused is None or not _another_shard(refused, counted, step):
                 return refused
         return refused
 
-    def _transact(self, enrollment: Enrollment, counters: list[dict[str, Any]]) -> ClaimRefused | None:
-        items = [self._claim_device(enrollment), self._claim_key(enrollment), *counters]
+    def _claim(self, items: list[dict[str, Any]], counted: list[budget.Counter]) -> ClaimRefused | None:
         try:
-            with answered("TransactionCanceledException"):
-                self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
+            self._transact(items)
         except ClientError as error:
-            return _refusal(error)
+            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY, *(each.refused_by for each in counted)])
         return None
-
-    def _claim_device(self, enrollment: Enrollment) -> dict[str, Any]:
-        plain = {
-            ":id": enrollment.device_id,
-            ":group": enrollment.group,
-            ":enrolled": Status.ENROLLED.value,
-            ":pending": rows.certificate_row(enrollment.certificate),
-            ":spki": enrollment.certificate.spki,
-            ":claims": enrollment.claims,
-            ":by": enrollment.enrolled_by,
-            ":replaces": enrollment.replaces,
-            ":true": True,
-            ":now": enrollment.now,
-            ":zero": 0,
-            ":empty": {},
-        }
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": rows.device_key(enrollment.device_id),
-                "UpdateExpression": _CLAIM,
-                "ConditionExpression": _MAY_CLAIM,
-                "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
-                "ExpressionAttributeValues": rows.values(plain),
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
-
-    def _claim_key(self, enrollment: Enrollment) -> dict[str, Any]:
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": {"pk": {"S": f"KEY#{enrollment.certificate.spki}"}},
-                "UpdateExpression": "SET deviceId = :id",
-                "ConditionExpression": "attribute_not_exists(pk) OR deviceId = :id",
-                "ExpressionAttributeValues": {":id": {"S": enrollment.device_id}},
-            }
-        }
 
     def device(self, device_id: DeviceId) -> Device | None:
         """GetItem, consistent: a revocation counts from the next call on."""
-        with answered():
-            answer = self._client.get_item(
-                TableName=self._table, Key=rows.device_key(device_id), ConsistentRead=True
-            )
-        return rows.device(answer["Item"]) if "Item" in answer else None
+        row = self._get(rows.device_key(device_id))
+        return rows.device(row) if row else None
 
-    def commit(self, device_id: DeviceId, certificate: CertificateRecord, now: int) -> Device:
-        """UpdateItem: pending becomes active. Repeated, it finds itself done and changes nothing."""
+    def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
+        """TransactWriteItems: pending becomes active, and is known by its thumbprint. Repeated, it
+        finds itself done and changes nothing.
+        """
+        active = cast("CertificateRecord", committed.active)
         plain = {
-            ":certificate": rows.certificate_row(certificate),
-            ":serial": certificate.serial,
+            ":active": rows.certificate_row(active),
+            ":serial": active.serial,
             ":enrolled": Status.ENROLLED.value,
             ":one": 1,
-            ":now": now,
+            ":now": committed.updated_at,
+        }
+        expression = "SET active = :active, updatedAt = :now"
+        if committed.superseded:
+            expression += ", superseded = :superseded"
+            plain[":superseded"] = rows.certificate_row(committed.superseded)
+        device = {
+            "Key": rows.device_key(committed.device_id),
+            "UpdateExpression": f"{expression} ADD generation :one REMOVE pending",
+            "ConditionExpression": "#status = :enrolled AND pending.serial = :serial",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": rows.values(plain),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         try:
-            return self._update(
-                device_id,
-                "SET active = :certificate, updatedAt = :now ADD generation :one REMOVE pending",
-                "#status = :enrolled AND pending.serial = :serial",
-                plain,
-                {"#status": "status"},
-            )
+            self._transact([device, certificate_row(leaf)])
         except ClientError as error:
-            return login(_old(error.response), certificate.serial).device
+            refused = _refusal(error, [RefusedBy.DEVICE])
+            return login(refused.device, active.serial).device
+        return committed
 
     def revoke(self, device_id: DeviceId, now: int) -> Device:
         """UpdateItem: the device is revoked for good; repeating it changes only `updatedAt`.
@@ -185,33 +135,42 @@ class DynamoRegistry:
             )
         return rows.device(answer["Attributes"])
 
-    def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
+    def page(
+        self, limit: int, after: str | None, enrolled_by: str | None = None
+    ) -> tuple[list[Device], str | None]:
         """Scan: the devices among up to `limit` rows behind `after`, and where to go on, if anywhere.
 
         A scan, since an index by group would be one hot partition when a fleet boots at once.
         """
         start = {"ExclusiveStartKey": {"pk": {"S": after}}} if after else {}
+        only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
+        if enrolled_by:
+            only, values[":by"] = f"{only} AND enrolledBy = :by", {"S": enrolled_by}
         with answered():
             answer = self._client.scan(
                 TableName=self._table,
                 Limit=limit,
-                FilterExpression="begins_with(pk, :device)",
-                ExpressionAttributeValues={":device": {"S": "DEV#"}},
+                FilterExpression=only,
+                ExpressionAttributeValues=values,
                 **start,  # type: ignore[arg-type]
             )
         last = answer.get("LastEvaluatedKey")
         return [rows.device(row) for row in answer["Items"]], last["pk"]["S"] if last else None
 
 
-_CONDITIONS = (RefusedBy.DEVICE, RefusedBy.KEY, RefusedBy.TOTAL, RefusedBy.RATE)
+def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
+    """Whether the counter that refused has shards that had no turn yet."""
+    return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
 
 
-def _refusal(error: ClientError) -> ClaimRefused:
+def _refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
     """Which item of the transaction stood against it, in the order in which they matter."""
     reasons = error.response.get("CancellationReasons", [])
-    for condition, reason in zip(_CONDITIONS, reasons, strict=False):
+    for condition, reason in zip(conditions, reasons, strict=False):
         if reason.get("Code") == "ConditionalCheckFailed":
-            return ClaimRefused(condition, _old(reason))
+            if "frozenAt" in (reason.get("Item") or {}):
+                return ClaimRefused(RefusedBy.FROZEN)
+            return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)
     # TransactionConflict, ThrottlingError and the like: nothing was decided.
     raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
 

@@ -35,7 +35,8 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "renewAfter": record.renew_after,
         "heldUntil": record.held_until,
     }
-    return plain | ({"certificateId": record.certificate_id} if record.certificate_id else {})
+    later = {"certificateId": record.certificate_id, "supersededAt": record.superseded_at}
+    return plain | {name: value for name, value in later.items() if value is not None}
 
 
 def device(row: Row) -> Device:
@@ -47,11 +48,12 @@ def device(row: Row) -> Device:
         group=plain["group"],
         status=Status(plain["status"]),
         generation=int(plain["generation"]),
-        enrolled_by=plain["enrolledBy"],
         created_at=int(plain["createdAt"]),
         updated_at=int(plain["updatedAt"]),
+        enrolled_by=plain.get("enrolledBy"),
         pending=_certificate(plain.get("pending")),
         active=_certificate(plain.get("active")),
+        superseded=_certificate(plain.get("superseded")),
         attributes=_attributes(plain["attributes"]),
         claims=_attributes(plain["claims"]),
     )
@@ -68,6 +70,7 @@ def _certificate(plain: dict[str, Any] | None) -> CertificateRecord | None:
         renew_after=int(plain["renewAfter"]),
         held_until=int(plain["heldUntil"]),
         certificate_id=plain.get("certificateId"),
+        superseded_at=int(plain["supersededAt"]) if "supersededAt" in plain else None,
     )
 
 

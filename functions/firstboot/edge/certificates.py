@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.authentication import VerifiedIdentity
 from firstboot.edge.web import RETRY_SECONDS, iso, spread
-from firstboot.enrollment import Enrolled, ExchangeRequest
 from firstboot.errors import BodyTooLarge, MalformedJson, MalformedRequest, UnsupportedMediaType
-from firstboot.issuance import Issued
+from firstboot.issuance import Claimed, ExchangeRequest, Issued
 from firstboot.lifecycle import Attribute
 from firstboot.names import DeviceId
 from firstboot.pki import chain, csr
@@ -98,10 +97,10 @@ def _claims(claims: object) -> dict[str, Attribute]:
 
 
 def issued(
-    enrolled: Enrolled, outcome: Issued, deliver: Deliver, mqtt: Mqtt, store: CertificateStore, now: datetime
+    outcome: Issued, deliver: Deliver, mqtt: Mqtt, store: CertificateStore, now: datetime
 ) -> dict[str, Any]:
     """The 201 body of a stored certificate."""
-    record, device_id, moment = outcome.record, enrolled.device_id, int(now.timestamp())
+    record, device_id, moment = outcome.record, outcome.device_id, int(now.timestamp())
     leaf, *chain_above = outcome.certificates
     return {
         "deviceId": device_id,
@@ -141,9 +140,9 @@ def _base64(certificate: x509.Certificate) -> str:
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
 
 
-def claimed(enrolled: Enrolled) -> dict[str, Any]:
+def claimed(outcome: Claimed) -> dict[str, Any]:
     """The 202 body: the intent is recorded, the certificate not yet issued."""
-    return {"deviceId": enrolled.device_id, "retryAfter": spread(RETRY_SECONDS, enrolled.device_id)}
+    return {"deviceId": outcome.device_id, "retryAfter": spread(RETRY_SECONDS, outcome.device_id)}
 
 
 def committed(identity: VerifiedIdentity) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Event `{"operation": "devices.show", "parameters": {…}}`, answer `{"result": {
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -15,6 +16,7 @@ from firstboot.edge.web import iso
 from firstboot.errors import MalformedRequest
 from firstboot.explanation import Explained
 from firstboot.fleet.model import Fleet
+from firstboot.groups import GroupState
 from firstboot.lifecycle import Attribute, CertificateRecord, Device
 from firstboot.names import DeviceId, device_id
 from firstboot.policy.rules import Moment
@@ -22,7 +24,11 @@ from firstboot.policy.rules import Moment
 MAX_PAGE = 500
 """Devices a page: a record is a few kilobytes, and Lambda answers with 6 MB at most."""
 
+MAX_EXPECTED = 500
+"""Devices a groups.expect call: five transactions, well within its time."""
+
 _CONTEXT = ("roleAlias", "sourceIp")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,22 @@ def call(event: object) -> Call:
             raise MalformedRequest("Send exactly {operation, parameters}")
 
 
-def page(parameters: dict[str, Any]) -> tuple[int, str | None]:
-    """devices.list: how many devices at most, and the token of the page before.
+def page(parameters: dict[str, Any]) -> tuple[int, str | None, str | None]:
+    """devices.list: how many devices at most, the token of the page before, and the SHA-256 (hex)
+    of the bootstrap certificate that enrolled them, if only those are wanted.
 
     Raises MalformedRequest.
     """
-    _only(parameters, "limit", "after")
+    _only(parameters, "limit", "after", "enrolledBy")
     limit, after = parameters.get("limit", MAX_PAGE), parameters.get("after")
     if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
         raise MalformedRequest(f"`limit` must be an integer from 1 to {MAX_PAGE}")
     if after is not None and (not isinstance(after, str) or not after):
         raise MalformedRequest("`after` must be the `next` of another page")
-    return limit, after
+    enrolled_by = parameters.get("enrolledBy")
+    if enrolled_by is not None and not (isinstance(enrolled_by, str) and _SHA256.fullmatch(enrolled_by)):
+        raise MalformedRequest("`enrolledBy` must be a SHA-256 in lower-case hex")
+    return limit, after, enrolled_by
 
 
 def target(parameters: dict[str, Any], *others: str) -> DeviceId:
@@ -85,6 +95,34 @@ def attribute_changes(parameters: dict[str, Any]) -> dict[str, Attribute | None]
     if not all(value is None or isinstance(value, str | bool | int) for value in changes.values()):
         raise MalformedRequest("An attribute is a string, a Boolean, an integer, or null to remove it")
     return changes
+
+
+def group(parameters: dict[str, Any], *others: str) -> str:
+    """The group that a call is about; `others` are the call's further parameters.
+
+    Raises MalformedRequest.
+    """
+    _only(parameters, "group", *others)
+    name = parameters.get("group")
+    if not isinstance(name, str):
+        raise MalformedRequest("`group` must be a string")
+    return name
+
+
+def expected(parameters: dict[str, Any]) -> dict[DeviceId, dict[str, Attribute]]:
+    """groups.expect: the devices, with their attributes.
+
+    Raises MalformedRequest, DeviceIdInvalid.
+    """
+    devices = parameters.get("devices")
+    if not isinstance(devices, dict) or not 1 <= len(devices) <= MAX_EXPECTED:
+        raise MalformedRequest(f"`devices` must be an object of 1 to {MAX_EXPECTED} members")
+    for attributes in devices.values():
+        if not isinstance(attributes, dict) or not all(
+            isinstance(value, str | bool | int) for value in attributes.values()
+        ):
+            raise MalformedRequest("A device has an object of strings, Booleans and integers")
+    return {device_id(name): attributes for name, attributes in devices.items()}
 
 
 def moments(parameters: dict[str, Any], fleet: Fleet) -> list[Moment]:
@@ -152,6 +190,7 @@ def device(record: Device) -> dict[str, Any]:
         "enrolledBy": record.enrolled_by,
         "active": _certificate(record.active),
         "pending": _certificate(record.pending),
+        "superseded": _certificate(record.superseded),
         "attributes": record.attributes,
         "claims": record.claims,
     }
@@ -167,6 +206,28 @@ def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
         "notAfter": iso(record.not_after),
         "renewAfter": iso(record.renew_after),
     }
+
+
+def group_state(state: GroupState) -> dict[str, Any]:
+    """A group, and what is left of its budget."""
+    group, budget, spent = state.group, state.group.budget, state.spent
+    shown: dict[str, Any] = {
+        "group": group.name,
+        "deviceId": group.device_id,
+        "reenroll": group.reenroll,
+        "budget": None,
+        "frozenAt": None,
+    }
+    if budget and spent:
+        shown["budget"] = {
+            "total": budget.total,
+            "spent": spent.total,
+            "perMinute": budget.per_minute,
+            "freezePerHour": budget.freeze_per_hour,
+            "until": iso(budget.until),
+        }
+        shown["frozenAt"] = iso(spent.frozen_at) if spent.frozen_at is not None else None
+    return shown
 
 
 def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:

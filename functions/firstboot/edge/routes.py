@@ -23,6 +23,7 @@ class Route:
 ROUTES = (
     Route("POST", "/v1/certificates", "exchange"),
     Route("POST", "/v1/certificates/commit", "exchange"),
+    Route("GET", "/v1/nonce", "exchange"),
     Route("GET", "/healthz", "exchange"),
     Route("GET", "/v1/device", "vend"),
     Route("GET", "/role-aliases/{alias}/credentials", "vend"),

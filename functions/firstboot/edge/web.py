@@ -17,7 +17,6 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from cryptography import x509
 
 from firstboot.edge.routes import allowed
 from firstboot.errors import (
@@ -25,28 +24,15 @@ from firstboot.errors import (
     FirstbootError,
     InternalError,
     MethodNotAllowed,
-    ProofRequired,
+    ProofStale,
     RouteNotFound,
 )
-from firstboot.pki import chain
+
+NONCE_HEADER = "DPoP-Nonce"
+"""RFC 9449 section 8."""
 
 RETRY_SECONDS = 5
 """The least a device waits before it tries again; as much again is spread over the fleet."""
-
-
-def client_certificate(event: APIGatewayProxyEventV2) -> x509.Certificate:
-    """The certificate the TLS client proved to own. From the gateway's context only: a header of
-    that meaning is the client's own invention. The names and serials the gateway prints vary in
-    form, so only the PEM is read.
-
-    Raises ProofRequired, CertificateMalformed.
-    """
-    context = event.raw_event.get("requestContext") or {}
-    presented = (context.get("authentication") or {}).get("clientCert") or {}
-    pem = presented.get("clientCertPem")
-    if not pem:
-        raise ProofRequired
-    return chain.parse(pem)
 
 
 def iso(epoch: float) -> str:
@@ -84,6 +70,8 @@ def problem_members(error: FirstbootError, request_id: str, now: datetime) -> di
     }
     if error.action in (Action.RETRY, Action.WAIT):
         members["retryAfter"] = spread(error.retry_after or RETRY_SECONDS, request_id)
+    if isinstance(error, ProofStale):
+        members["nonce"] = error.nonce
     return members | {"time": iso(now.timestamp())}
 
 
@@ -93,6 +81,8 @@ def problem(error: FirstbootError, request_id: str, now: datetime) -> Response[s
     headers = {"Allow": error.allow} if isinstance(error, MethodNotAllowed) else {}
     if "retryAfter" in members:
         headers["Retry-After"] = str(members["retryAfter"])
+    if isinstance(error, ProofStale):
+        headers[NONCE_HEADER] = error.nonce
     return _response(error.status, "application/problem+json", members, headers)
 
 

@@ -144,7 +144,8 @@ def _decompiled(fleet: Fleet) -> tuple[Json, Source]:
         if group.budget:
             # The last day is the one that ends at `until`.
             last = datetime.fromtimestamp(group.budget.until, UTC) - timedelta(seconds=1)
-            table["budget"] = asdict(group.budget) | {"until": last.date()}
+            given = {name: value for name, value in asdict(group.budget).items() if value is not None}
+            table["budget"] = given | {"until": last.date()}
         else:
             del table["budget"]
         groups[name] = table

@@ -1,11 +1,14 @@
 """fleet.toml to groups and role aliases.
 
 [groups.NAME]           trust = ["trust/FILE.pem", …]          required
-                        device_id = "subject.CN"               where the device's id stands
-                        reenroll = "replace"                   or "refuse"
+                        device_id = "subject.CN"               or "request.deviceId": shared by many
+                        reenroll = "replace"                   or "refuse" (default if shared)
+                        reenroll_per_day = 10                  enrollments of one device, if "replace"
                         mqtt = "registry"                      or "token"
                         certificate = { days = 365, renew_at = 0.66, grace_days = 90 }
-                        budget = { total, per_minute, until }  none: no limit; given: all three
+                        budget = { total, per_minute, until }  none: no limit; given: all three.
+                                   freeze_per_hour             more in an hour freezes the group;
+                                                               a shared group must have it
 [role_aliases.NAME]     seconds = 3600                         of a session, 900 to 3600
 """
 
@@ -17,7 +20,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from firstboot import names
-from firstboot.fleet.model import Budget, CertificatePlan, Group, RoleAlias
+from firstboot.fleet.model import Budget, CertificatePlan, Group, Naming, RoleAlias
 from firstboot.fleet.source import DEFINITION
 from firstboot.fleet.table import Table
 from firstboot.policy import limits
@@ -57,14 +60,17 @@ def _bad_names(groups: dict[str, Group], aliases: dict[str, RoleAlias]) -> list[
 
 
 def _group(name: str, table: Table) -> Group:
+    device_id: Naming = table.choice("device_id", ("subject.CN", "request.deviceId"), "subject.CN")
+    shared = device_id == "request.deviceId"
     group = Group(
         name=name,
         trust=table.strings("trust"),
-        device_id=table.choice("device_id", ("subject.CN",), "subject.CN"),
-        reenroll=table.choice("reenroll", ("refuse", "replace"), "replace"),
+        device_id=device_id,
+        reenroll=table.choice("reenroll", ("refuse", "replace"), "refuse" if shared else "replace"),
+        reenroll_per_day=table.integer("reenroll_per_day", 1, _MANY, 10),
         certificate=_certificate(table.table("certificate")),
         mqtt=table.choice("mqtt", ("registry", "token"), "registry"),
-        budget=_budget(table.table("budget")) if "budget" in table else None,
+        budget=_budget(table.table("budget"), shared=shared) if shared or "budget" in table else None,
     )
     table.close()
     return group
@@ -80,12 +86,16 @@ def _certificate(table: Table) -> CertificatePlan:
     return plan
 
 
-def _budget(table: Table) -> Budget:
+def _budget(table: Table, *, shared: bool) -> Budget:
     budget = Budget(
         total=table.integer("total", 1, _MANY),
         per_minute=table.integer("per_minute", 1, _MANY),
         # The end of that day: a budget "until 2028-01-01" still holds on it.
         until=int(datetime.combine(table.day("until"), time(23, 59, 59), UTC).timestamp()) + 1,
+        # Who holds a shared certificate can try any name: someone must be woken.
+        freeze_per_hour=(
+            table.integer("freeze_per_hour", 1, _MANY) if shared or "freeze_per_hour" in table else None
+        ),
     )
     table.close()
     return budget

@@ -10,14 +10,26 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from firstboot.lifecycle import Limits
+
+Naming = Literal["subject.CN", "request.deviceId"]
+
 
 @dataclass(frozen=True)
 class Budget:
-    """How many devices a group may enroll: in all, a minute, and until when (epoch seconds)."""
+    """How many devices a group may enroll: in all, a minute, and until when (epoch seconds). More
+    than `freeze_per_hour` in an hour freezes it.
+    """
 
     total: int
     per_minute: int
     until: int
+    freeze_per_hour: int | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What is counted."""
+        return Limits(self.total, self.per_minute, self.freeze_per_hour)
 
 
 @dataclass(frozen=True)
@@ -28,18 +40,32 @@ class CertificatePlan:
     renew_at: float
     grace_days: int
 
+    @property
+    def grace_seconds(self) -> int:
+        """How long a certificate still counts for renewal after it has ended, or was superseded."""
+        return self.grace_days * 86_400
+
 
 @dataclass(frozen=True)
 class Group:
-    """An enrollment group. `trust` are PEM certificates, every one a trust anchor."""
+    """An enrollment group. `trust` are PEM certificates, every one a trust anchor. `device_id` is
+    where a device's name stands: in its own bootstrap certificate, or, where many devices share
+    one, in the request.
+    """
 
     name: str
     trust: tuple[str, ...]
-    device_id: Literal["subject.CN"]
+    device_id: Naming
     reenroll: Literal["refuse", "replace"]
+    reenroll_per_day: int
     certificate: CertificatePlan
     mqtt: Literal["registry", "token"]
     budget: Budget | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many devices hold the same bootstrap certificate (a claim certificate)."""
+        return self.device_id == "request.deviceId"
 
 
 @dataclass(frozen=True)

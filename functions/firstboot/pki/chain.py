@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -44,11 +45,32 @@ def parse(pem: str) -> x509.Certificate:
     """
     if len(pem) > MAX_PEM:
         raise CertificateMalformed(log=f"{len(pem)} characters")
+    return _parsed(lambda: x509.load_pem_x509_certificate(pem.encode()))
+
+
+def parse_der(der: bytes) -> x509.Certificate:
+    """The certificate in `der`, unverified.
+
+    Raises CertificateMalformed.
+    """
+    return _parsed(lambda: x509.load_der_x509_certificate(der))
+
+
+_UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+
+
+def _parsed(load: Callable[[], x509.Certificate]) -> x509.Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(pem.encode())
+        certificate = load()
         # Both are parsed lazily: a certificate whose parts don't parse must fail here.
         _ = certificate.extensions, certificate.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+    ) as error:
         raise CertificateMalformed(log=repr(error)) from error
     return certificate
 
@@ -71,8 +93,15 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def verify(leaf: x509.Certificate, anchors: list[x509.Certificate], now: datetime) -> x509.Certificate:
+def verify(
+    leaf: x509.Certificate,
+    anchors: list[x509.Certificate],
+    now: datetime,
+    intermediates: Sequence[x509.Certificate] = (),
+) -> x509.Certificate:
     """Verify a client certificate (RFC 5280 section 6) and return the anchor it chains to.
+
+    `intermediates` are whatever came with it; nothing in them is trusted.
 
     Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
     CertificateUntrusted.
@@ -88,7 +117,7 @@ def verify(leaf: x509.Certificate, anchors: list[x509.Certificate], now: datetim
         .build_client_verifier()
     )
     try:
-        return verifier.verify(leaf, []).chain[-1]
+        return verifier.verify(leaf, list(intermediates)).chain[-1]
     except VerificationError as error:
         raise _reason(leaf, now)(log=str(error)) from error
 

@@ -53,7 +53,7 @@ def parse(text: str) -> UnverifiedCsr:
             return UnverifiedCsr(x509.load_pem_x509_csr(text.encode()))
         der = base64.b64decode("".join(text.split()), validate=True)
         return UnverifiedCsr(x509.load_der_x509_csr(der))
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, binascii.Error, x509.InvalidVersion) as error:
         raise MalformedCsr(log=repr(error)) from error
 
 

@@ -52,7 +52,7 @@ def _schema(fleet: Fleet, schema: Schema) -> list[str]:
     contexts = [vocabulary.context(None, None), vocabulary.context("alias", "192.0.2.1")]
     problems: dict[str, None] = {}
     for group in fleet.groups:
-        device = Device(_PROBE, group, Status.ENROLLED, 0, "", 0, 0)
+        device = Device(_PROBE, group, Status.ENROLLED, generation=0, created_at=0, updated_at=0)
         requests = [vocabulary.request(_PROBE, *asked) for asked in product(fleet.grants, contexts)]
         for result in is_authorized_batch(
             requests, PolicySet.from_str(""), vocabulary.entities(device), schema

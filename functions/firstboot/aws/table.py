@@ -1,0 +1,30 @@
+"""The registry's table, as every adapter of it holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firstboot.aws.clients import answered
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class DynamoTable:
+    """A table with the one key `pk`; its prefix says what a row is."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """GetItem, consistent: what was written a moment ago counts."""
+        with answered():
+            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return answer.get("Item")
+
+    def _transact(self, items: list[dict[str, Any]]) -> None:
+        """TransactWriteItems of updates; a ClientError means that it was cancelled."""
+        updates: Any = [{"Update": {"TableName": self._table} | item} for item in items]
+        with answered("TransactionCanceledException"):
+            self._client.transact_write_items(TransactItems=updates)

@@ -1,0 +1,171 @@
+"""Signed proofs: possession of a certificate's key, shown without client TLS. Pure.
+
+A proof is a JWS (RFC 7515) bound to one call, like DPoP's (RFC 9449), with the certificate itself
+(`x5c`) or, for one we issued, its SHA-256 (`x5t#S256`) in the header:
+
+    {"typ": "firstboot-proof+jwt", "alg": "ES256", "x5c": […]}
+    {"htm": "POST", "htu": "https://…/v1/certificates", "bsh": …, "jti": …, "nonce": … or "iat": …}
+
+What is verified here is possession and binding. That the certificate is worth anything is for
+whoever takes the result to verify.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from firstboot.errors import (
+    CertificateMalformed,
+    ProofMalformed,
+    ProofMismatch,
+    ProofSignatureInvalid,
+)
+from firstboot.pki import chain
+
+TYPE = "firstboot-proof+jwt"
+MAX_LENGTH = 8_192
+"""Characters. API Gateway takes 10,240 bytes of headers."""
+
+MAX_JTI = 128
+_KEYS: dict[str, type] = {
+    "ES256": ec.EllipticCurvePublicKey,
+    "RS256": rsa.RSAPublicKey,
+    "PS256": rsa.RSAPublicKey,
+}
+_MAX_CHAIN = 1 + chain.MAX_INTERMEDIATES
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a proof must be bound to. `url` has the host the call came to, and the query if any."""
+
+    method: str
+    url: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class UnverifiedProof:
+    """A proof that parses. `certificates` are leaf first; without any, `thumbprint` (hex SHA-256)
+    names the leaf.
+    """
+
+    token: str
+    algorithm: str
+    certificates: tuple[x509.Certificate, ...]
+    thumbprint: str
+
+
+@dataclass(frozen=True)
+class VerifiedProof:
+    """A proof that the leaf's key signed for this call. `nonce` and `issued_at` (epoch seconds) are
+    as the proof has them: one is there, and neither has been looked at.
+    """
+
+    jti: str
+    nonce: str | None
+    issued_at: int | None
+
+
+def parse(token: str) -> UnverifiedProof:
+    """Read a proof's header.
+
+    Raises ProofMalformed, CertificateMalformed.
+    """
+    if len(token) > MAX_LENGTH:
+        raise ProofMalformed(log=f"{len(token)} characters")
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.InvalidTokenError, UnicodeEncodeError) as error:
+        raise ProofMalformed(log=repr(error)) from error
+    # Exactly these: a key or a URL of a key in the header (`jwk`, `jku`, `x5u`, `kid`), or an
+    # extension that must be understood (`crit`), would be the sender's own choice of trust.
+    named = header.keys() - {"typ", "alg"}
+    if header.get("typ") != TYPE or header.get("alg") not in _KEYS or len(named) != 1:
+        raise ProofMalformed("The header has typ, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
+    match header:
+        case {"x5c": list(encoded)} if 1 <= len(encoded) <= _MAX_CHAIN:
+            certificates = tuple(_certificate(each) for each in encoded)
+            return UnverifiedProof(token, header["alg"], certificates, chain.fingerprint(certificates[0]))
+        case {"x5t#S256": str(thumbprint)}:
+            return UnverifiedProof(token, header["alg"], (), _hex(thumbprint))
+        case _:
+            raise ProofMalformed("x5c is a list of at most three, x5t#S256 a string")
+
+
+def _certificate(encoded: object) -> x509.Certificate:
+    if not isinstance(encoded, str):
+        raise CertificateMalformed(log="x5c holds no string")
+    try:
+        der = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise CertificateMalformed(log=repr(error)) from error
+    return chain.parse_der(der)
+
+
+def _hex(thumbprint: str) -> str:
+    try:
+        digest = base64.b64decode(thumbprint + "=", altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise ProofMalformed(log=repr(error)) from error
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ProofMalformed(log=f"thumbprint of {len(digest)} bytes")
+    return digest.hex()
+
+
+def verify(proof: UnverifiedProof, leaf: x509.Certificate, call: Call) -> VerifiedProof:
+    """Check that `leaf`'s key signed `proof`, and signed it for `call`.
+
+    Raises ProofSignatureInvalid, ProofMalformed, ProofMismatch.
+    """
+    claims = _claims(proof, leaf)
+    match claims:
+        case {"htm": str(method), "htu": str(url), "bsh": str(body_hash), "jti": str(jti)}:
+            nonce, issued_at = claims.get("nonce"), claims.get("iat")
+        case _:
+            raise ProofMalformed("The claims htm, htu, bsh and jti are strings")
+    if not 1 <= len(jti) <= MAX_JTI:
+        raise ProofMalformed(f"jti has 1 to {MAX_JTI} characters")
+    if not (isinstance(nonce, str) if issued_at is None else nonce is None and type(issued_at) is int):
+        raise ProofMalformed("Either nonce (a string) or iat (an integer) is there")
+    if (method, _normal(url), body_hash) != (call.method, _normal(call.url), _digest(call.body)):
+        raise ProofMismatch(
+            log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or body"
+        )
+    return VerifiedProof(jti, nonce, issued_at)
+
+
+def _claims(proof: UnverifiedProof, leaf: x509.Certificate) -> dict[str, Any]:
+    key = leaf.public_key()
+    # The algorithm goes by the key: ES256 is P-256's alone (RFC 7518 section 3.4).
+    fits = isinstance(key, _KEYS[proof.algorithm]) and chain.key_is_strong(key)
+    if not fits or (isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1)):
+        raise ProofSignatureInvalid(log=f"{proof.algorithm} with {key!r}")
+    unchecked = {f"verify_{claim}": False for claim in ("aud", "exp", "iat", "iss", "jti", "nbf", "sub")}
+    try:
+        return jwt.decode(proof.token, key, algorithms=[proof.algorithm], options=unchecked)  # type: ignore[arg-type]
+    except jwt.InvalidSignatureError as error:
+        raise ProofSignatureInvalid from error
+    except (jwt.InvalidTokenError, RecursionError) as error:
+        raise ProofMalformed(log=repr(error)) from error
+
+
+def _normal(url: str) -> tuple[str, str, str, str]:
+    """RFC 3986 section 6.2.2: scheme and host in any case; the path percent-encoded or not."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ("", "", "", "")
+    return parts.scheme.lower(), parts.netloc.lower(), unquote(parts.path), parts.query
+
+
+def _digest(body: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode().rstrip("=")

@@ -1,0 +1,99 @@
+"""Whose key is calling: a certificate and the evidence that its key's holder sent this call.
+
+Over mTLS the handshake is the evidence. Else it is a signed proof:
+
+1. The proof parses, and is of a kind we take.
+2. Its certificate is in it, or is one of ours that its thumbprint names.
+3. The certificate's key signed it, for this call.
+4. It is fresh: by a nonce of ours, or by its time.
+
+A proof may be used once. It is *spent* by who has verified the certificate, not here: else anyone
+with a key could fill the registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from firstboot.errors import CertificateUnknown, ProofReplayed, ProofStale
+from firstboot.pki import nonce, proof
+from firstboot.ports import ProofId, Registry
+
+CLOCK_SECONDS = 300
+"""How far the clock of a device that proves without a nonce may be off, either way."""
+
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Presented:
+    """A certificate whose key's holder is the caller: that, and nothing else, has been verified.
+
+    `intermediates` came with it. `proof` is what must be spent before anything is done; None over
+    mTLS.
+    """
+
+    leaf: x509.Certificate
+    intermediates: tuple[x509.Certificate, ...] = ()
+    proof: ProofId | None = None
+
+
+def prove(token: str, call: proof.Call, registry: Registry, now: int) -> Presented:
+    """The certificate behind a signed proof for `call`. `now` is in epoch seconds.
+
+    Raises ProofError, CertificateMalformed, Unavailable.
+    """
+    unverified = proof.parse(token)  # 1
+    leaf = _leaf(unverified, registry)  # 2
+    verified = proof.verify(unverified, leaf, call)  # 3
+    expires_at = _end(verified, registry, now)  # 4
+    used = hashlib.sha256(f"{unverified.thumbprint}:{verified.jti}".encode()).hexdigest()
+    return Presented(leaf, unverified.certificates[1:], ProofId(used, expires_at))
+
+
+def _leaf(unverified: proof.UnverifiedProof, registry: Registry) -> x509.Certificate:
+    if unverified.certificates:
+        return unverified.certificates[0]
+    known = registry.certificate(unverified.thumbprint)
+    if known is None:
+        raise CertificateUnknown
+    return known
+
+
+def _end(verified: proof.VerifiedProof, registry: Registry, now: int) -> int:
+    """When the proof is stale (epoch seconds).
+
+    Raises ProofStale if it already is.
+    """
+    if verified.issued_at is not None:
+        if abs(now - verified.issued_at) > CLOCK_SECONDS:
+            raise ProofStale(fresh_nonce(registry, now), log=f"iat is {now - verified.issued_at} s ago")
+        return verified.issued_at + CLOCK_SECONDS + 1
+    given = verified.nonce or ""
+    made_at = nonce.made_at(given)
+    # Only recent days' keys are looked for: a nonce's own word must not make us write rows.
+    if made_at is None or not 0 <= now - made_at <= nonce.SECONDS:
+        raise ProofStale(fresh_nonce(registry, now), log="nonce is too old, or none of ours")
+    if not nonce.is_good(given, registry.nonce_key(made_at // _DAY), now):
+        raise ProofStale(fresh_nonce(registry, now), log="nonce is not ours")
+    return made_at + nonce.SECONDS + 1
+
+
+def fresh_nonce(registry: Registry, now: int) -> str:
+    """A nonce for the next proof.
+
+    Raises Unavailable.
+    """
+    return nonce.make(registry.nonce_key(now // _DAY), now)
+
+
+def spend(presented: Presented, registry: Registry) -> None:
+    """Use up the proof, if there is one.
+
+    Raises ProofReplayed, Unavailable.
+    """
+    if presented.proof and not registry.spend(presented.proof):
+        raise ProofReplayed

@@ -1,0 +1,281 @@
+"""Signed proofs on the public host: what they open, and everything they are refused for."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import exchange
+import vend
+from firstboot.pki import nonce
+from tests import factories, proofs
+from tests.aws.product import HOST, Answer, Product
+
+PATH = "/v1/certificates"
+
+
+def _csr(key: factories.PrivateKey | None = None, **members: Any) -> str:
+    return json.dumps({"csr": factories.pem(factories.csr(key or factories.ec_key()))} | members)
+
+
+def _identity(product: Product) -> tuple[factories.PrivateKey, x509.Certificate]:
+    """A device that enrolled by proof, and has not logged in yet."""
+    factory_key, key = factories.ec_key(), factories.ec_key()
+    answer = product.prove("POST", PATH, factory_key, product.factory.issue("gw-1", factory_key), _csr(key))
+    assert answer.status == 201, answer.body
+    return key, product.certificate(answer)
+
+
+@pytest.mark.parametrize("kind", [factories.ec_key, factories.rsa_key], ids=["ES256", "RS256"])
+def test_a_device_goes_the_whole_way_without_client_tls(
+    product: Product, kind: Callable[[], factories.PrivateKey]
+) -> None:
+    """Enrolled, logged in, served with record and credentials: by proofs alone."""
+    factory_key, key = kind(), kind()
+    answer = product.prove("POST", PATH, factory_key, product.factory.issue("gw-1", factory_key), _csr(key))
+    assert answer.status == 201
+    leaf = product.certificate(answer)
+    commit = product.prove("POST", f"{PATH}/commit", key, leaf)
+    assert (commit.status, commit.body["status"]) == (200, "active")
+    record = product.prove("GET", "/v1/device", key, leaf)
+    assert record.body["certificateId"] == answer.body["certificateId"]
+    assert product.prove("GET", "/role-aliases/telemetry/credentials", key, leaf).status == 200
+
+
+def test_ps256_is_taken(product: Product) -> None:
+    """RSA keys may sign with PSS."""
+    key = factories.rsa_key()
+    leaf = product.factory.issue("gw-1", key)
+    assert product.prove("POST", PATH, key, leaf, _csr(), header={"alg": "PS256"}).status == 201
+
+
+def test_a_thumbprint_is_enough_for_a_certificate_of_ours(product: Product) -> None:
+    """From the answer on, even before the first login: a device by proof can have no other."""
+    key, leaf = _identity(product)
+    assert product.prove("POST", f"{PATH}/commit", key, leaf, by_thumbprint=True).status == 200
+    assert product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True).status == 200
+
+
+def test_after_mtls_the_first_login_makes_the_thumbprint_known(product: Product) -> None:
+    """Enrolled over mTLS: unknown by thumbprint before the first login, known after it."""
+    key = factories.ec_key()
+    leaf = product.certificate(product.enroll(product.bootstrap("gw-1"), key))
+    before = product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True)
+    assert (before.status, before.body["code"], before.body["action"]) == (
+        401,
+        "certificate-unknown",
+        "retry",
+    )
+    assert product.call("GET", "/v1/device", leaf).status == 200
+    assert product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True).status == 200
+
+
+def test_a_nonce_does_without_a_clock(product: Product) -> None:
+    """The server's nonce instead of a time, and for more than one proof."""
+    given = product.call("GET", "/v1/nonce")
+    assert given.status == 200
+    assert given.headers["dpop-nonce"] == given.body["nonce"]
+    key, leaf = _identity(product)
+    for _ in range(2):
+        claims = {"iat": None, "nonce": given.body["nonce"]}
+        assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
+def test_a_stale_proof_brings_a_nonce(product: Product, path: str) -> None:
+    """Whoever is late is told with what to sign the next, in AWS IoT's corner too."""
+    key, leaf = _identity(product)
+    late = product.prove("GET", path, key, leaf, claims={"iat": 400})
+    assert (late.status, late.body["code"], late.body["action"]) == (401, "proof-stale", "retry")
+    assert late.headers["dpop-nonce"] == late.body["nonce"]
+    again = product.prove("GET", path, key, leaf, claims={"iat": None, "nonce": late.body["nonce"]})
+    assert again.status == 200
+
+
+def test_a_clock_may_be_five_minutes_off(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either way, and not a second more."""
+    key, leaf = _identity(product)
+    now = datetime.now(UTC)
+    _at(monkeypatch, now)
+    for off, status in ((-301, 401), (-300, 200), (300, 200), (301, 401)):
+        claims = {"iat": int(now.timestamp()) + off}
+        assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == status
+
+
+def test_a_nonce_ends(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five minutes after it was made, and across midnight, when the key changes."""
+    key, leaf = _identity(product)
+    made = datetime.now(UTC).replace(hour=23, minute=58, second=0) + timedelta(days=1)
+    _at(monkeypatch, made)
+    claims = {"iat": None, "nonce": product.call("GET", "/v1/nonce").body["nonce"]}
+    _at(monkeypatch, made + timedelta(seconds=300))
+    assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
+    _at(monkeypatch, made + timedelta(seconds=301))
+    assert product.prove("GET", "/v1/device", key, leaf, claims=claims).body["code"] == "proof-stale"
+
+
+def _at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    for module in (exchange, vend):
+        monkeypatch.setattr(module, "clock", lambda: moment)
+
+
+def test_a_proof_is_used_once(product: Product) -> None:
+    """A replay is refused, and told so; another proof of the same device is not."""
+    key, leaf = _identity(product)
+    claims = {"jti": "once"}
+    assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
+    answer = product.prove("GET", "/v1/device", key, leaf, claims=claims)
+    assert (answer.status, answer.body["code"], answer.body["action"]) == (401, "proof-replayed", "retry")
+    assert product.prove("GET", "/v1/device", key, leaf).status == 200
+
+
+def test_another_devices_jti_is_no_replay(product: Product) -> None:
+    """Nobody can use up another's proofs."""
+    for name in ("gw-1", "gw-2"):
+        key = factories.ec_key()
+        answer = product.prove(
+            "POST", PATH, key, product.factory.issue(name, key), _csr(), claims={"jti": "same"}
+        )
+        assert answer.status == 201
+
+
+def test_a_strangers_proof_writes_nothing(product: Product) -> None:
+    """A proof is spent only after its certificate was verified: no one can fill the registry."""
+    key = factories.ec_key()
+    answer = product.prove("POST", PATH, key, factories.authority().issue("gw-1", key), _csr())
+    assert (answer.status, answer.body["code"]) == (401, "certificate-untrusted")
+    assert product.rows() == []
+
+
+def test_issuers_that_the_trust_lacks_come_with_the_proof(product: Product) -> None:
+    """A factory's intermediate CA stands in x5c; without it the chain doesn't hold."""
+    key, between = factories.ec_key(), product.factory.intermediate("line 1")
+    leaf = between.issue("gw-1", key)
+    alone = product.prove("POST", PATH, key, leaf, _csr())
+    assert (alone.status, alone.body["code"]) == (401, "certificate-untrusted")
+    assert product.prove("POST", PATH, key, leaf, _csr(), above=(between.certificate,)).status == 201
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    return changes
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "another typ": ("proof-malformed", _with(header={"typ": "JWT"})),
+    "no typ": ("proof-malformed", _with(header={"typ": None})),
+    "dpop's typ": ("proof-malformed", _with(header={"typ": "dpop+jwt"})),
+    "a jwk": ("proof-malformed", _with(header={"jwk": {"kty": "EC"}})),
+    "a jku": ("proof-malformed", _with(header={"jku": "https://evil.example"})),
+    "an x5u": ("proof-malformed", _with(header={"x5u": "https://evil.example"})),
+    "a kid": ("proof-malformed", _with(header={"kid": "1"})),
+    "a crit": ("proof-malformed", _with(header={"crit": ["exp"]})),
+    "x5c and a thumbprint": ("proof-malformed", _with(header={"x5t#S256": "A" * 43})),
+    "no certificate": ("proof-malformed", _with(header={"x5c": None})),
+    "an empty x5c": ("proof-malformed", _with(header={"x5c": []})),
+    "x5c too long": ("proof-malformed", _with(header={"x5c": ["AA=="] * 4})),
+    "x5c no list": ("proof-malformed", _with(header={"x5c": "AA=="})),
+    "x5c no certificate": ("certificate-malformed", _with(header={"x5c": ["AA=="]})),
+    "x5c no base64": ("certificate-malformed", _with(header={"x5c": ["?"]})),
+    "x5c no string": ("certificate-malformed", _with(header={"x5c": [1]})),
+    "a short thumbprint": ("proof-malformed", _with(header={"x5c": None, "x5t#S256": "AAAA"})),
+    "an unknown thumbprint": ("certificate-unknown", _with(header={"x5c": None, "x5t#S256": "A" * 43})),
+    "another method": ("proof-mismatch", _with(claims={"htm": "GET"})),
+    "another host": ("proof-mismatch", _with(claims={"htu": f"https://evil.example{PATH}"})),
+    "another scheme": ("proof-mismatch", _with(claims={"htu": f"http://{HOST}{PATH}"})),
+    "another path": ("proof-mismatch", _with(claims={"htu": f"https://{HOST}{PATH}/commit"})),
+    "a query": ("proof-mismatch", _with(claims={"htu": f"https://{HOST}{PATH}?deviceId=gw-2"})),
+    "no url": ("proof-mismatch", _with(claims={"htu": "https://[::"})),
+    "another body": ("proof-mismatch", _with(claims={"bsh": proofs.base64url(b"\0" * 32)})),
+    "no method": ("proof-malformed", _with(claims={"htm": None})),
+    "no jti": ("proof-malformed", _with(claims={"jti": None})),
+    "an empty jti": ("proof-malformed", _with(claims={"jti": ""})),
+    "a long jti": ("proof-malformed", _with(claims={"jti": "x" * 129})),
+    "no freshness": ("proof-malformed", _with(claims={"iat": None})),
+    "both freshnesses": ("proof-malformed", _with(claims={"nonce": "x"})),
+    "an iat that is no integer": ("proof-malformed", _with(claims={"iat": "now"})),
+    "an iat that is a Boolean": ("proof-malformed", _with(claims={"iat": True})),
+    "an old iat": ("proof-stale", _with(claims={"iat": 400})),
+    "an iat to come": ("proof-stale", _with(claims={"iat": 9_999_999_999})),
+    "a nonce that is none": ("proof-stale", _with(claims={"iat": None, "nonce": "x"})),
+    "a forged nonce": ("proof-stale", _with(claims={"iat": None, "nonce": nonce.make(b"x" * 32, 1)})),
+}
+
+
+@pytest.mark.parametrize(("code", "changes"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_proof_is_refused_for(
+    product: Product, logs: io.StringIO, code: str, changes: dict[str, Any]
+) -> None:
+    """Each flaw has its code, is a 401, and no certificate is issued for it."""
+    key = factories.ec_key()
+    answer = product.prove("POST", PATH, key, product.factory.issue("gw-1", key), _csr(), **changes)
+    assert (answer.status, answer.body["code"]) == (401, code)
+    assert ("nonce" in answer.body) == (code == "proof-stale")
+    assert product.objects() == []
+    assert not [row for row in product.rows() if row["pk"]["S"].startswith(("DEV#", "PROOF#"))]
+    assert "eyJ" not in logs.getvalue()
+
+
+def _ask(product: Product, token: str, scheme: str = "Bearer") -> Answer:
+    return product.call("GET", "/v1/device", headers={"authorization": f"{scheme} {token}"})
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30.", "." * 9_000, "[" * 3_000, "\udcff.e30.e30"])
+def test_what_is_no_proof_at_all_is_refused(product: Product, token: str) -> None:
+    """Rubbish in the header is a 401 like any other."""
+    assert _ask(product, token).body["code"] == "proof-malformed"
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "DPoP", ""])
+def test_only_bearer_carries_a_proof(product: Product, scheme: str) -> None:
+    """Another scheme is no proof."""
+    assert _ask(product, "x", scheme).body["code"] == "proof-required"
+
+
+def test_another_keys_signature_is_refused(product: Product) -> None:
+    """A certificate that anyone can read does not make its reader the device."""
+    _, leaf = _identity(product)
+    answer = product.prove("GET", "/v1/device", factories.ec_key(), leaf)
+    assert (answer.status, answer.body["code"]) == (401, "proof-signature-invalid")
+    assert product.prove("GET", "/v1/device", factories.ec_key(), leaf, by_thumbprint=True).status == 401
+
+
+def test_an_algorithm_goes_by_the_key(product: Product) -> None:
+    """No HMAC with a public key, nothing unsigned, no curve but P-256 for ES256, no key of the other kind."""
+    key = factories.ec_key()
+    leaf = product.factory.issue("gw-1", key)
+    url, head = f"https://{HOST}/v1/device", {"typ": "firstboot-proof+jwt"}
+    good = jwt.decode(proofs.sign(key, leaf, "GET", url), options={"verify_signature": False})
+    x5c = {"x5c": [factories.base64_text(leaf.public_bytes(Encoding.DER))]}
+    for algorithm, secret in (("HS256", "s" * 64), ("none", "")):
+        token = jwt.encode(good, secret, algorithm=algorithm, headers=head | x5c)
+        assert _ask(product, token).body["code"] == "proof-malformed"
+    rsa = product.factory.issue("gw-1", factories.rsa_key())
+    assert _ask(product, proofs.sign(key, rsa, "GET", url)).body["code"] == "proof-signature-invalid"
+    large = factories.ec_key(ec.SECP384R1())
+    token = jwt.encode(good, large, algorithm="ES384", headers=head | x5c)
+    assert _ask(product, token).body["code"] == "proof-malformed"
+
+
+def test_a_certificate_of_the_handshake_beats_a_header(product: Product) -> None:
+    """On the mTLS host a proof counts for nothing: there is one identity, the connection's."""
+    key, leaf = _identity(product)
+    other = product.identity("gw-2")
+    token = proofs.sign(key, leaf, "GET", f"https://{HOST}/v1/device")
+    answer = product.call("GET", "/v1/device", other, headers={"authorization": f"Bearer {token}"})
+    assert answer.body["deviceId"] == "gw-2"
+
+
+def test_a_factory_certificate_still_does_not_log_in(product: Product) -> None:
+    """Proof of a bootstrap certificate opens enrolling, and nothing else."""
+    key = factories.ec_key()
+    answer = product.prove("GET", "/v1/device", key, product.factory.issue("gw-1", key))
+    assert (answer.status, answer.body["code"]) == (403, "operational-certificate-required")
