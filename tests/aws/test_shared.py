@@ -1,0 +1,275 @@
+"""Shared claim certificates: one for many devices, and what bounds whoever holds it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+
+import exchange
+from firstboot.aws import budget
+from firstboot.fleet.model import Budget
+from tests import factories
+from tests.aws.product import Answer, Product, group
+
+AGES = 4_000_000_000
+
+
+@pytest.fixture
+def claim() -> factories.PrivateKey:
+    """The claim certificate's key, which every device of the batch holds."""
+    return factories.ec_key()
+
+
+class Batch:
+    """Devices that share a claim certificate."""
+
+    def __init__(self, product: Product, claim: factories.PrivateKey, **changes: Any) -> None:
+        self.product = product
+        self.claim = claim
+        self.leaf = product.factory.issue("batch 7", claim)
+        self.budget(**changes)
+
+    def budget(self, reenroll: str = "refuse", **changes: int) -> None:
+        """Publish the group with this budget."""
+        limits = {"total": 100, "per_minute": 100, "until": AGES, "freeze_per_hour": 100} | changes
+        shared = group(
+            "sensors",
+            self.product.factory,
+            device_id="request.deviceId",
+            reenroll=reenroll,
+            budget=Budget(**limits),
+        )
+        self.product.publish(groups={"sensors": shared})
+
+    def expect(self, *names: str) -> dict[str, Any]:
+        """Name devices beforehand."""
+        return self.product.operate("groups.expect", group="sensors", devices={name: {} for name in names})
+
+    def enroll(self, name: str | None, key: factories.PrivateKey | None = None) -> Answer:
+        """Ask with the claim certificate."""
+        members = {"deviceId": name} if name is not None else {}
+        return self.product.enroll(self.leaf, key, **members)
+
+
+@pytest.fixture
+def batch(product: Product, claim: factories.PrivateKey, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    """A batch, at a moment that stands still: counts of a minute must not span two."""
+    moment = datetime.now(UTC)
+    monkeypatch.setattr(exchange, "clock", lambda: moment)
+    return Batch(product, claim)
+
+
+def _code(answer: Answer) -> tuple[int, str]:
+    return answer.status, answer.body["code"]
+
+
+def test_a_device_names_itself(batch: Batch) -> None:
+    """With the shared certificate the name in the request counts, and becomes the certificate's."""
+    batch.expect("sn-1", "sn-2")
+    for name in ("sn-1", "sn-2"):
+        answer = batch.enroll(name)
+        assert (answer.status, answer.body["deviceId"]) == (201, name)
+        assert batch.product.call("GET", "/v1/device", batch.product.certificate(answer)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "refusal"),
+    [
+        (None, (400, "device-id-required")),
+        ("sn-9", (403, "device-not-expected")),
+        ("sn/1", (400, "device-id-invalid")),
+        ("boot-1", (400, "device-id-invalid")),
+    ],
+)
+def test_only_an_expected_name_enrolls(batch: Batch, name: str | None, refusal: tuple[int, str]) -> None:
+    """No name, one that nobody named beforehand, and one that is no name: each has its code."""
+    batch.expect("sn-1")
+    before = batch.product.rows()
+    assert _code(batch.enroll(name)) == refusal
+    assert batch.product.rows() == before
+
+
+def test_the_claims_own_key_is_never_certified(batch: Batch, claim: factories.PrivateKey) -> None:
+    """Else whoever else holds it would be the device."""
+    batch.expect("sn-1")
+    assert _code(batch.enroll("sn-1", claim)) == (400, "claim-key-refused")
+    assert batch.product.objects() == []
+
+
+def test_a_device_of_its_own_certificate_may_keep_its_key(product: Product) -> None:
+    """A secure element can't make another; there the certificate is the device's alone."""
+    key = factories.ec_key()
+    assert product.enroll(product.factory.issue("gw-1", key), key).status == 201
+
+
+def test_an_enrolled_name_is_taken(batch: Batch) -> None:
+    """By default a shared group refuses: whoever comes second under a name is not let in."""
+    batch.expect("sn-1")
+    first = batch.product.certificate(batch.enroll("sn-1"))
+    assert batch.product.call("POST", "/v1/certificates/commit", first).status == 200
+    assert _code(batch.enroll("sn-1")) == (409, "already-enrolled")
+
+
+def test_an_expected_device_may_be_revoked_before_it_comes(batch: Batch) -> None:
+    """A stolen box of the batch never gets in."""
+    batch.expect("sn-1")
+    assert batch.product.operate("devices.revoke", deviceId="sn-1")["result"]["status"] == "revoked"
+    assert _code(batch.enroll("sn-1")) == (403, "device-revoked")
+    assert batch.expect("sn-1")["result"]["expected"] == 1  # and naming it again changes nothing
+    assert _code(batch.enroll("sn-1")) == (403, "device-revoked")
+
+
+def test_attributes_of_the_manifest_are_the_devices(batch: Batch) -> None:
+    """What was said of a device beforehand is there when it comes."""
+    batch.product.operate("groups.expect", group="sensors", devices={"sn-1": {"site": "berlin"}})
+    leaf = batch.product.certificate(batch.enroll("sn-1"))
+    assert batch.product.call("GET", "/v1/device", leaf).body["attributes"] == {"site": "berlin"}
+
+
+def test_crossing_the_threshold_freezes_the_group(batch: Batch) -> None:
+    """Who comes too many in an hour is refused, and so is everyone after; a thaw lets them in."""
+    batch.budget(freeze_per_hour=2)
+    batch.expect("sn-1", "sn-2", "sn-3", "sn-4")
+    assert [batch.enroll(f"sn-{n}").status for n in (1, 2)] == [201, 201]
+    crossed = batch.enroll("sn-3")
+    assert (*_code(crossed), crossed.body["action"]) == (403, "enrollment-frozen", "wait")
+    batch.budget(freeze_per_hour=99)  # the threshold alone does not thaw
+    assert _code(batch.enroll("sn-4")) == (403, "enrollment-frozen")
+    shown = batch.product.operate("groups.show", group="sensors")["result"]
+    assert shown["frozenAt"]
+    assert shown["budget"]["spent"] == 2
+    assert batch.product.operate("groups.thaw", group="sensors")["result"]["frozenAt"] is None
+    assert batch.enroll("sn-4").status == 201
+
+
+def test_a_frozen_group_is_frozen_in_every_shard(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever shard a device's name points at; and no enrolled device feels it."""
+    monkeypatch.setattr(budget, "_PER_SHARD", 10)
+    names = [f"sn-{n}" for n in range(12)]
+    batch.expect("sn-a", *names)
+    leaf = batch.product.certificate(batch.enroll("sn-a"))
+    assert batch.product.operate("groups.freeze", group="sensors")["result"]["frozenAt"]
+    assert {_code(batch.enroll(name)) for name in names} == {(403, "enrollment-frozen")}
+    assert batch.product.call("GET", "/v1/device", leaf).status == 200
+    assert batch.product.enroll(leaf).status == 201  # renewing is not enrolling
+
+
+def test_a_repeat_in_a_frozen_group_is_answered(batch: Batch) -> None:
+    """What was issued before stays the device's to fetch."""
+    batch.expect("sn-1")
+    key = factories.ec_key()
+    first = batch.enroll("sn-1", key)
+    batch.product.operate("groups.freeze", group="sensors")
+    again = batch.enroll("sn-1", key)
+    assert (again.status, again.body["serial"]) == (201, first.body["serial"])
+
+
+def test_a_device_re_enrolls_so_often_a_day(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that hold one certificate can't push each other out for ever."""
+    moment = datetime(2026, 11, 22, 1, tzinfo=UTC)
+    bootstrap = product.factory.issue("gw-1", factories.ec_key(), days=3_000)
+    product.publish(groups={"gateways": group("gateways", product.factory, reenroll_per_day=2)})
+    codes = []
+    for hour in range(1, 4):
+        moment = datetime.now(UTC).replace(hour=hour, minute=0) + timedelta(days=1)
+        monkeypatch.setattr(exchange, "clock", lambda moment=moment: moment)
+        answer = product.enroll(bootstrap)
+        codes.append(answer.status)
+        if answer.status == 201:
+            product.call("POST", "/v1/certificates/commit", product.certificate(answer))
+    assert codes == [201, 201, 429]
+    assert (answer.body["code"], answer.body["action"]) == ("reenrollment-rate-exceeded", "wait")
+    next_day = moment + timedelta(days=1)
+    monkeypatch.setattr(exchange, "clock", lambda: next_day)
+    assert product.enroll(bootstrap).status == 201
+
+
+def test_a_full_rate_is_no_reason_to_try_other_shards(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal in a storm costs one transaction, not one a shard."""
+    monkeypatch.setattr(budget, "_PER_SHARD", 10)
+    batch.budget(per_minute=1)
+    batch.expect("sn-1", "sn-2")
+    assert batch.enroll("sn-1").status == 201
+    calls: list[object] = []
+    client = exchange.parts().registry._client
+    transact = client.transact_write_items
+
+    def counted(**asked: Any) -> Any:
+        calls.append(asked)
+        return transact(**asked)
+
+    monkeypatch.setattr(client, "transact_write_items", counted)
+    assert _code(batch.enroll("sn-2")) == (429, "enrollment-rate-exceeded")
+    assert len(calls) == 1
+
+
+def test_the_blast_radius_of_a_claim_can_be_listed(batch: Batch) -> None:
+    """Which devices a bootstrap certificate enrolled, and no others."""
+    batch.expect("sn-1", "sn-2", "sn-3")
+    other = Batch(batch.product, factories.ec_key())
+    for who, name in ((batch, "sn-1"), (batch, "sn-2"), (other, "sn-3")):
+        assert who.enroll(name).status == 201
+    fingerprint = batch.leaf.fingerprint(SHA256()).hex()
+    listed = batch.product.operate("devices.list", enrolledBy=fingerprint)["result"]["devices"]
+    assert sorted(device["deviceId"] for device in listed) == ["sn-1", "sn-2"]
+
+
+def test_devices_are_expected_in_bulk_and_again(batch: Batch) -> None:
+    """More than a transaction holds; sent again, nothing changes."""
+    names = [f"sn-{n}" for n in range(230)]
+    for _ in range(2):
+        assert batch.expect(*names)["result"] == {"expected": 230, "foreign": []}
+    assert len([row for row in batch.product.rows() if row["pk"]["S"].startswith("DEV#")]) == 230
+
+
+def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
+    """A first binding holds: an import can't move a device, and says so."""
+    batch.expect("sn-1")
+    product = batch.product
+    both = {"sensors": group("sensors", product.factory), "others": group("others", product.factory)}
+    product.publish(groups=both)
+    answer = product.operate("groups.expect", group="others", devices={"sn-1": {}, "sn-2": {}})
+    assert answer["result"] == {"expected": 1, "foreign": ["sn-1"]}
+    assert product.operate("devices.show", deviceId="sn-1")["result"]["group"] == "sensors"
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters", "code"),
+    [
+        ("groups.show", {"group": "nobody"}, "group-not-found"),
+        ("groups.expect", {"group": "nobody", "devices": {"sn-1": {}}}, "group-not-found"),
+        ("groups.freeze", {"group": "free"}, "budget-missing"),
+        ("groups.thaw", {"group": "free"}, "budget-missing"),
+        ("groups.show", {"group": 1}, "malformed-request"),
+        ("groups.show", {"group": "sensors", "x": 1}, "malformed-request"),
+        ("groups.expect", {"group": "sensors", "devices": {}}, "malformed-request"),
+        ("groups.expect", {"group": "sensors", "devices": {"sn-1": 1}}, "malformed-request"),
+        ("groups.expect", {"group": "sensors", "devices": {"sn-1": {"site": 1.5}}}, "malformed-request"),
+        ("groups.expect", {"group": "sensors", "devices": {"sn/1": {}}}, "device-id-invalid"),
+        ("groups.expect", {"group": "sensors", "devices": {"sn-1": {"sight": "x"}}}, "attributes-invalid"),
+        (
+            "groups.expect",
+            {"group": "sensors", "devices": {f"sn-{n}": {} for n in range(501)}},
+            "malformed-request",
+        ),
+        ("devices.list", {"enrolledBy": "AB"}, "malformed-request"),
+    ],
+)
+def test_a_wrong_call_about_a_group_is_refused(
+    product: Product, operation: str, parameters: dict[str, Any], code: str
+) -> None:
+    """Each with its code, and nothing is written."""
+    free = group("free", product.factory, budget=None)
+    product.publish(groups={"sensors": group("sensors", product.factory), "free": free})
+    assert product.operate(operation, **parameters)["problem"]["code"] == code
+    assert product.rows() == []
+
+
+def test_a_group_without_a_budget_is_shown(product: Product) -> None:
+    """There is nothing to count."""
+    product.publish(groups={"free": group("free", product.factory, budget=None)})
+    shown = product.operate("groups.show", group="free")["result"]
+    assert (shown["budget"], shown["frozenAt"]) == (None, None)
