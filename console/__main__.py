@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from console import devices, fleet
+from console import devices, factory, fleet
 from console.options import Json, Options, Stack
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer from the stack, 130 interrupted.",
 )
 app.add_typer(devices.app, name="devices")
+app.add_typer(factory.app, name="factory")
 app.add_typer(fleet.app, name="fleet")
 
 

@@ -48,7 +48,7 @@ def diff(
     """Say what applying a fleet folder would change of what is in force."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
-        comparison = _compare(_load(folder), Operate(options.stack_name).fleets())
+        comparison = _compare(load(folder), Operate(options.stack_name).fleets())
         output.result(comparison, _describe, as_json=options.as_json)
 
 
@@ -59,7 +59,7 @@ def apply(
     """Publish a fleet folder; devices feel it within a minute, until the next deployment."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
-        operate, fleet = Operate(options.stack_name), _load(folder)
+        operate, fleet = Operate(options.stack_name), load(folder)
         fleets = operate.fleets()
         comparison = _compare(fleet, fleets)
         if comparison["changes"]:
@@ -68,7 +68,11 @@ def apply(
         output.result(comparison, _describe_applied, as_json=options.as_json)
 
 
-def _load(folder: Path) -> Fleet:
+def load(folder: Path) -> Fleet:
+    """The fleet definition in `folder`.
+
+    Raises Refused.
+    """
     try:
         return compiler.load(folder)
     except FleetInvalid as error:

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 from rich.text import Text
 
 from console.cloud import Refused, Unreachable
@@ -19,6 +19,7 @@ REFUSED = 1
 UNREACHABLE = 3
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 # No markup: what is printed may hold a device's own words.
 _out = Console(markup=False, highlight=False, soft_wrap=True)
@@ -65,6 +66,14 @@ def counted(what: str, values: Iterable[Record]) -> Iterator[Record]:
     hidden = not _err.is_terminal or _out.is_terminal
     with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
         yield from progress.track(values, description=what)
+
+
+def bar(what: str, values: Iterable[T], total: int) -> Iterator[T]:
+    """The values, all `total` of them, with a bar on a terminal's standard error."""
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    hidden = not _err.is_terminal
+    with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
+        yield from progress.track(values, total=total, description=what)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from firstboot.pki.profile import Issuer, bootstrap_certificate
+
 _USES = [
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -51,9 +53,10 @@ def server(ca: Identity) -> Identity:
 
 
 def bootstrap(ca: Identity, device_id: str) -> Identity:
-    """A factory's certificate for one device."""
-    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    return _identity(device_id, ca, ["digital_signature"], purpose)
+    """A factory's certificate for one device, as `console factory issue` makes them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer, until = Issuer(ca.certificate, ca.key), ca.certificate.not_valid_after_utc - timedelta(seconds=1)
+    return Identity(bootstrap_certificate(issuer, device_id, key.public_key(), datetime.now(UTC), until), key)
 
 
 def _identity(name: str, ca: Identity | None, uses: list[str], *extensions: x509.ExtensionType) -> Identity:

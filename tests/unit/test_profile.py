@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.errors import Unavailable
 from firstboot.fleet.model import CertificatePlan
 from firstboot.names import DeviceId
-from firstboot.pki import profile
+from firstboot.pki import chain, profile
 from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
 from tests import factories
 
@@ -41,9 +42,45 @@ LEAVES = {
 }
 
 
-@pytest.mark.parametrize("certificate", [CA, *LEAVES.values()], ids=["ca", *LEAVES])
+def _factory(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> profile.Issuer:
+    return profile.Issuer(factories.authority(key=key, days=10_950).certificate, key)
+
+
+def _odd_factory() -> profile.Issuer:
+    """A CA whose key identifier is not the hash that most tools take."""
+    key, name = factories.ec_key(), factories.name("Odd CA")
+    builder = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=10_950))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(factories.key_usage(ca=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier(b"line 7"), critical=False)
+    )
+    return profile.Issuer(builder.sign(key, hashes.SHA256()), key)
+
+
+FACTORIES = {
+    "p256": _factory(factories.ec_key()),
+    "p384": _factory(factories.ec_key(ec.SECP384R1())),
+    "rsa": _factory(factories.rsa_key()),
+    "odd-identifier": _odd_factory(),
+}
+
+
+def _bootstrap(issuer: profile.Issuer) -> x509.Certificate:
+    key = factories.ec_key().public_key()
+    return profile.bootstrap_certificate(issuer, DEVICE, key, NOW, NOW + timedelta(days=7_300))
+
+
+BOOTSTRAP = {f"bootstrap-{name}": (issuer, _bootstrap(issuer)) for name, issuer in FACTORIES.items()}
+LINTED = {"ca": CA, **LEAVES, **{name: leaf for name, (_, leaf) in BOOTSTRAP.items()}}
+CHAINS = {**{name: (ISSUER, leaf) for name, leaf in LEAVES.items()}, **BOOTSTRAP}
+
+
+@pytest.mark.parametrize("certificate", LINTED.values(), ids=LINTED)
 def test_pkilint_finds_nothing(certificate: x509.Certificate, tmp_path: Path) -> None:
-    """Leaf and CA pass RFC 5280's linter at WARNING."""
+    """Leaves and CA pass RFC 5280's linter at WARNING."""
     file = tmp_path / "certificate.pem"
     file.write_text(factories.pem(certificate))
     linter = Path(sys.executable).with_name("lint_pkix_cert")
@@ -51,14 +88,23 @@ def test_pkilint_finds_nothing(certificate: x509.Certificate, tmp_path: Path) ->
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("leaf", LEAVES.values(), ids=LEAVES)
-def test_openssl_verifies_strictly(leaf: x509.Certificate, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("issuer", "leaf"), CHAINS.values(), ids=CHAINS)
+def test_openssl_verifies_strictly(issuer: profile.Issuer, leaf: x509.Certificate, tmp_path: Path) -> None:
     """OpenSSL takes the chain for client authentication under its strictest reading."""
-    (tmp_path / "ca.pem").write_text(factories.pem(CA))
+    (tmp_path / "ca.pem").write_bytes(issuer.pem)
     (tmp_path / "leaf.pem").write_text(factories.pem(leaf))
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "ca.pem", "leaf.pem"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", BOOTSTRAP)
+def test_a_bootstrap_certificate_is_what_a_group_takes(name: str) -> None:
+    """Whatever the factory's CA, our own verifier takes its device, and from the first moment on."""
+    issuer, leaf = BOOTSTRAP[name]
+    assert chain.verify(leaf, [issuer.certificate], NOW) == issuer.certificate
+    assert chain.common_name(leaf) == DEVICE
+    assert leaf.not_valid_before_utc < NOW
 
 
 def test_the_same_record_gives_the_same_tbs() -> None:

@@ -1,4 +1,6 @@
-"""What our certificates look like (RFC 5280): the issuing CA's and the operational ones. Pure."""
+"""What our certificates look like (RFC 5280): the issuing CA's, the operational ones, and the bootstrap
+ones that a factory makes with us. Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -27,10 +29,10 @@ RENEWAL_SPREAD = 0.25
 
 @dataclass(frozen=True)
 class Issuer:
-    """The issuing CA: its certificate and its key, in production one that only KMS holds."""
+    """A CA: its certificate and its key. The issuing CA's is in production one that only KMS holds."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     @property
     def pem(self) -> bytes:
@@ -68,26 +70,24 @@ def operational_certificate(
 
     The same record gives the same TBS, byte for byte, whoever asks again and when.
     """
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_name(device_id))
-        .issuer_name(issuer.certificate.subject)
-        .public_key(key)
-        .serial_number(int(record.serial, 16))
-        .not_valid_before(datetime.fromtimestamp(record.not_before, UTC))
-        .not_valid_after(datetime.fromtimestamp(record.not_after, UTC))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                cast("ec.EllipticCurvePublicKey", issuer.certificate.public_key())
-            ),
-            critical=False,
-        )
-        .sign(issuer.key, hashes.SHA256())
+    return _client_certificate(
+        issuer,
+        device_id,
+        key,
+        int(record.serial, 16),
+        (datetime.fromtimestamp(record.not_before, UTC), datetime.fromtimestamp(record.not_after, UTC)),
     )
+
+
+def bootstrap_certificate(
+    issuer: Issuer, common_name: str, key: DevicePublicKey, now: datetime, not_after: datetime
+) -> x509.Certificate:
+    """Sign a bootstrap certificate with a factory's CA; it starts a little before `now`.
+
+    `common_name` is the device's id, or any name for a claim certificate that devices share.
+    """
+    period = now - timedelta(seconds=BACKDATE_SECONDS), not_after
+    return _client_certificate(issuer, common_name, key, x509.random_serial_number(), period)
 
 
 def authority_certificate(
@@ -108,6 +108,40 @@ def authority_certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
+
+
+def _client_certificate(
+    issuer: Issuer,
+    common_name: str,
+    key: DevicePublicKey,
+    serial: int,
+    period: tuple[datetime, datetime],
+) -> x509.Certificate:
+    not_before, not_after = period
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(common_name))
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(_authority_key_identifier(issuer.certificate), critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+
+
+def _authority_key_identifier(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """The CA's own key identifier, however it was made (RFC 5280 section 4.2.1.1)."""
+    try:
+        own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(cast("DevicePublicKey", ca.public_key()))
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _name(common_name: str) -> x509.Name:

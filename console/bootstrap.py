@@ -1,0 +1,106 @@
+"""Bootstrap certificates, made one by one into a production run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from console.production import Folder
+from firstboot.fleet.model import Group
+from firstboot.names import DeviceId, device_id
+from firstboot.pki import chain
+from firstboot.pki.csr import DevicePublicKey
+from firstboot.pki.profile import Issuer, bootstrap_certificate
+
+COLUMNS = ("deviceId", "certificateId", "serial", "notAfter")
+DIGITS = 6
+CLAIM = "claim-"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A certificate to be made: its common name, and the key in a secure element (None: one is to be
+    made here).
+    """
+
+    name: str
+    key: DevicePublicKey | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all certificates of a run have in common. `above` is PEM that goes with each."""
+
+    issuer: Issuer
+    above: bytes
+    now: datetime
+    not_after: datetime
+
+
+def is_shared(group: Group) -> bool:
+    """Whether the group's devices share a claim certificate, instead of having one each."""
+    return group.device_id != "subject.CN"
+
+
+def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
+    """`count` device ids, numbered from `start`.
+
+    Raises DeviceIdInvalid before the first if the last is none: all between are like these two.
+    """
+    numbered = (device_id(f"{prefix}{number:0{DIGITS}d}") for number in range(start, start + count))
+    device_id(f"{prefix}{start + count - 1:0{DIGITS}d}")
+    return numbered
+
+
+def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bool]:
+    """Give each of `wanted` its certificate and its row; says of each whether it had both before."""
+    recorded = folder.recorded()
+    with folder.working(COLUMNS) as manifest:
+        for each in wanted:
+            if each.name not in recorded:
+                manifest.add(_row(each.name, _certificate(folder, terms, each)))
+                manifest.sync()
+            yield each.name in recorded
+
+
+def issue_claim(folder: Folder, terms: Terms, group: Group, ids: Iterable[DeviceId]) -> Iterator[bool]:
+    """Make the claim certificate that the devices share, and give each its row; says of each whether
+    it had that before.
+    """
+    recorded = folder.recorded()
+    with folder.working(COLUMNS[:1]) as manifest:
+        _certificate(folder, terms, Wanted(_claim(folder, group, terms.now)))
+        for name in ids:
+            if name not in recorded:
+                manifest.add([name])
+            yield name in recorded
+
+
+def _claim(folder: Folder, group: Group, now: datetime) -> str:
+    """The claim certificate's name: that of an earlier attempt, which may have been yesterday's."""
+    keys = sorted(folder.path.glob(f"{CLAIM}*.key"))
+    # A common name has 64 characters at most (RFC 5280 appendix A.1), a group's name has too.
+    return keys[0].stem if keys else f"{CLAIM}{group.name[:48]}-{now:%Y%m%d}"
+
+
+def _certificate(folder: Folder, terms: Terms, wanted: Wanted) -> x509.Certificate:
+    found = folder.certificate(wanted.name)
+    if found and found.public_key() == (wanted.key or folder.key(wanted.name)):
+        return found
+    key = wanted.key or folder.make_key(wanted.name)
+    leaf = bootstrap_certificate(terms.issuer, wanted.name, key, terms.now, terms.not_after)
+    folder.put(f"{wanted.name}.pem", leaf.public_bytes(Encoding.PEM) + terms.above)
+    return leaf
+
+
+def _row(name: str, leaf: x509.Certificate) -> list[str]:
+    return [name, chain.fingerprint(leaf), f"{leaf.serial_number:x}", moment(leaf.not_valid_after_utc)]
+
+
+def moment(value: datetime) -> str:
+    """A time (UTC), as our answers tell times."""
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,102 @@
+"""The factory's CA, judged before it signs anything: would the group take what it makes?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from console.cloud import Refused
+from firstboot.errors import AuthenticationError, CertificateMalformed
+from firstboot.fleet.model import Group
+from firstboot.pki import chain
+from firstboot.pki.profile import Issuer, bootstrap_certificate
+
+CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def load(certificate: Path, key: Path, password: Callable[[], bytes]) -> Issuer:
+    """The CA in two PEM files; `password` is asked for only if the key is encrypted.
+
+    Raises Refused.
+    """
+    try:
+        ca = chain.parse(certificate.read_text("ascii"))
+    except (UnicodeDecodeError, CertificateMalformed) as error:
+        raise unfit(f"{certificate} is no PEM certificate") from error
+    private = _key(key, password)
+    if private.public_key() != ca.public_key():
+        raise unfit(f"{key} is not the key of {certificate}")
+    return Issuer(ca, private)
+
+
+def _key(file: Path, password: Callable[[], bytes]) -> CaKey:
+    pem = file.read_bytes()
+    try:
+        try:
+            key = load_pem_private_key(pem, None)
+        except TypeError:  # it is encrypted
+            key = load_pem_private_key(pem, password())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        # Not the library's words: they may quote what was in the file.
+        raise unfit(f"{file} is no PEM private key, or the password is wrong") from error
+    if not isinstance(key, CaKey):
+        raise unfit(f"{file} is neither an EC nor an RSA key")
+    return key
+
+
+def check(issuer: Issuer, group: Group, now: datetime, not_after: datetime) -> bytes:
+    """Make sure that `group` will take bootstrap certificates of `issuer` that end at `not_after`.
+
+    Returns the PEM that goes with each: the CA's own where it only hangs under an anchor, else none.
+    Raises Refused.
+    """
+    ca, anchors = issuer.certificate, [chain.anchor(pem) for pem in group.trust]
+    above = next((anchor for anchor in anchors if _same(anchor, ca)), None)
+    direct = above is not None
+    above = above or next((anchor for anchor in anchors if _allows(anchor, ca)), None)
+    if above is None:
+        raise unfit(
+            f"{_name(ca)} is no trust anchor of group {group.name}, nor may it stand under one of them"
+        )
+    last = min(ca.not_valid_after_utc, above.not_valid_after_utc) - timedelta(seconds=1)
+    if not_after > last:
+        raise unfit(f"certificates must end before their CA: --days {max(0, (last - now).days)} at most")
+    _try(issuer, anchors if direct else [ca], now, not_after)
+    return b"" if direct else issuer.pem
+
+
+def _same(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """The same CA, be it in a renewed certificate."""
+    return one.subject == other.subject and one.public_key() == other.public_key()
+
+
+def _allows(anchor: x509.Certificate, ca: x509.Certificate) -> bool:
+    """True if `anchor` issued `ca`, and allows CAs under itself (RFC 5280 section 4.2.1.9)."""
+    constraints = anchor.extensions.get_extension_for_class(x509.BasicConstraints).value
+    return chain.issued_by(ca, anchor) and constraints.path_length != 0
+
+
+def _try(issuer: Issuer, anchors: list[x509.Certificate], now: datetime, not_after: datetime) -> None:
+    """Have the verifier that devices will meet judge a certificate that nobody gets."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    try:
+        chain.verify(bootstrap_certificate(issuer, "trial", key, now, not_after), anchors, now)
+    except AuthenticationError as error:
+        raise unfit(
+            f"a certificate of {_name(issuer.certificate)} would be refused, {error.code}: {error}"
+        ) from error
+
+
+def unfit(detail: str) -> Refused:
+    """The refusal of a CA."""
+    return Refused({"code": "factory-ca-unfit", "detail": detail})
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()

@@ -1,0 +1,116 @@
+"""A manifest of public keys that were made in secure elements: CSV with `deviceId,publicKey`.
+
+It is read twice, a row at a time: once to find all that is wrong with it, once to issue.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+
+from console.bootstrap import Wanted
+from console.cloud import Refused
+from firstboot.errors import DeviceIdInvalid
+from firstboot.names import device_id
+from firstboot.pki.chain import key_is_strong
+from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
+
+DEVICE_ID, PUBLIC_KEY = "deviceId", "publicKey"
+
+Made = Callable[[str], x509.Certificate | None]
+
+
+def checked(file: Path, made: Made) -> int:
+    """How many devices the manifest has. `made` finds the certificate an earlier attempt made.
+
+    Raises Refused with every problem found.
+    """
+    problems: list[str] = []
+    lines: dict[str, int] = {}  # ids and fingerprints, not rows: those may be many
+    devices = 0
+    for line, row in _rows(file):
+        problems += [f"line {line}: {text}" for text in _problems(row, line, lines, made)]
+        devices += 1
+    if not devices:
+        problems.append("there is no row in it")
+    if problems:
+        raise _invalid(file, problems)
+    return devices
+
+
+def wanted(file: Path) -> Iterator[Wanted]:
+    """What to issue for a manifest that was checked.
+
+    Raises Refused if it is another by now.
+    """
+    for line, row in _rows(file):
+        try:
+            yield Wanted(device_id(row[DEVICE_ID]), _key(row[PUBLIC_KEY]))
+        except (ValueError, DeviceIdInvalid) as error:
+            raise _invalid(file, [f"line {line}: {error}"]) from error
+
+
+def _problems(row: dict[str, str], line: int, lines: dict[str, int], made: Made) -> list[str]:
+    name, problems = row[DEVICE_ID], []
+    try:
+        device_id(name)
+    except DeviceIdInvalid:
+        return [f"{name[:80]!a} is no device id"]
+    if (first := lines.setdefault(name, line)) != line:
+        problems.append(f"device {name} is on line {first} already")
+    try:
+        key = _key(row[PUBLIC_KEY])
+    except ValueError as error:
+        return [*problems, f"device {name}: {error}"]
+    if (first := lines.setdefault(f"spki {spki_fingerprint(key)}", line)) != line:
+        problems.append(f"device {name} has the key of line {first}")
+    certificate = made(name)
+    if certificate and certificate.public_key() != key:
+        problems.append(f"device {name} has a certificate for another key")
+    return problems
+
+
+def _key(text: str) -> DevicePublicKey:
+    """A SubjectPublicKeyInfo (RFC 5280 section 4.1), as base64 of its DER or as PEM.
+
+    Raises ValueError.
+    """
+    try:
+        if text.lstrip().startswith("-----BEGIN"):
+            key = load_pem_public_key(text.encode())
+        else:
+            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("the public key can't be parsed") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not key_is_strong(key):
+        raise ValueError("the public key must be P-256, P-384 or RSA of 2048 to 4096 bits")
+    return key
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row and the line it begins on.
+
+    Raises Refused where the file stops being a manifest.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, restkey="", restval="", strict=True)
+        try:
+            if not {DEVICE_ID, PUBLIC_KEY} <= set(reader.fieldnames or ()):
+                raise _invalid(file, [f"line 1: the columns {DEVICE_ID} and {PUBLIC_KEY} must be there"])
+            for row in reader:
+                within = sum(value.count("\n") for value in row.values() if isinstance(value, str))
+                yield reader.line_num - within, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise _invalid(file, [f"line {reader.line_num + 1}: {error}"]) from error
+
+
+def _invalid(file: Path, problems: list[str]) -> Refused:
+    detail = "\n".join([f"{file}: nothing was issued", *problems])
+    return Refused({"code": "manifest-invalid", "detail": detail, "problems": problems})

@@ -1,0 +1,440 @@
+"""`console factory issue`: what it makes, and all it refuses before it makes anything."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from rich.console import Console
+
+from console import bootstrap, factory, output
+from firstboot.pki import chain
+from tests import factories
+from tests.production import Factory, base64_key, pem_key, public_key
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Factory:
+    """A factory whose CA is the group's trust anchor."""
+    return Factory.build(tmp_path)
+
+
+def refused(line: Factory, *more: str, **options: Any) -> dict[str, Any]:
+    """The problem of a refusal, which leaves nothing behind."""
+    before = contents(line.out)
+    result = line.issue(*more, "--json", **options)
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert contents(line.out) == before
+    found: dict[str, Any] = json.loads(result.stderr)
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes] | None:
+    """A folder's files; None: there is no folder."""
+    return {file.name: file.read_bytes() for file in folder.iterdir()} if folder.exists() else None
+
+
+def test_every_device_gets_a_key_and_a_certificate(line: Factory) -> None:
+    """A chain of one, the key to it, a row that tells of it; and the group's verifier takes it."""
+    result = line.issue("--count", "3", "--json")
+    assert result.exit_code == 0, result.output
+    names = ["gateways-000001", "gateways-000002", "gateways-000003"]
+    assert [row["deviceId"] for row in line.manifest()] == names
+    for row in line.manifest():
+        (leaf,) = line.chain(row["deviceId"])
+        key = load_pem_private_key((line.out / f"{row['deviceId']}.key").read_bytes(), None)
+        assert leaf.public_key() == key.public_key()
+        assert chain.common_name(leaf) == row["deviceId"]
+        assert chain.verify(leaf, [line.ca.certificate], datetime.now(UTC)) == line.ca.certificate
+        assert row == {
+            "deviceId": row["deviceId"],
+            "certificateId": chain.fingerprint(leaf),
+            "serial": f"{leaf.serial_number:x}",
+            "notAfter": f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        }
+    assert len({row["serial"] for row in line.manifest()}) == 3
+    assert json.loads(result.stdout) == {
+        "group": "gateways",
+        "shared": False,
+        "devices": 3,
+        "doneBefore": 0,
+        "manifest": str(line.out / "manifest.csv"),
+    }
+
+
+def test_keys_are_their_owners_from_the_first_byte_on(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask: 0600 when the file is opened, still empty, and 0700 for the folder."""
+    modes, opened = [], os.open
+
+    def watched(path: Any, flags: int, *more: int) -> int:
+        descriptor = opened(path, flags, *more)
+        if flags & os.O_CREAT and str(path).startswith(str(line.out)):
+            modes.append(os.fstat(descriptor).st_mode & 0o777)
+        return descriptor
+
+    line.out.mkdir(mode=0o755)
+    monkeypatch.setattr(os, "open", watched)
+    before = os.umask(0)
+    try:
+        assert line.issue("--count", "2").exit_code == 0
+    finally:
+        os.umask(before)
+    assert set(modes) == {0o600}
+    assert {file.stat().st_mode & 0o777 for file in line.out.iterdir()} == {0o600}
+    assert line.out.stat().st_mode & 0o777 == 0o700
+
+
+def test_names_and_lifetime_are_the_makers(line: Factory) -> None:
+    """`--prefix`, `--start` and `--days` say what ids look like and when certificates end."""
+    assert line.issue("--count", "2", "--prefix", "gw-", "--start", "0", "--days", "30").exit_code == 0
+    assert [row["deviceId"] for row in line.manifest()] == ["gw-000000", "gw-000001"]
+    (leaf,) = line.chain("gw-000000")
+    assert (leaf.not_valid_after_utc - datetime.now(UTC)).days in {29, 30}
+
+
+def test_a_run_may_be_made_longer(line: Factory) -> None:
+    """Run again with a larger count, it makes what is missing and touches nothing else."""
+    line.issue("--count", "2")
+    before = contents(line.out) or {}
+    result = line.issue("--count", "3", "--json")
+    summary = json.loads(result.stdout)
+    assert (summary["devices"], summary["doneBefore"]) == (3, 2)
+    after = contents(line.out) or {}
+    rows = after.pop("manifest.csv")
+    assert rows.startswith(before.pop("manifest.csv"))
+    assert before.items() <= after.items()
+    assert len(rows.splitlines()) == 4
+
+
+def test_what_is_half_there_is_made_again(line: Factory) -> None:
+    """A row that was cut off is recorded anew; a broken certificate, or one without its key, too."""
+    line.issue("--count", "3")
+    kept = line.chain("gateways-000001")
+    rows = (line.out / "manifest.csv").read_bytes().splitlines(keepends=True)
+    (line.out / "manifest.csv").write_bytes(rows[0] + rows[1][:-20])
+    (line.out / "gateways-000002.pem").write_text("-----BEGIN CERT")
+    (line.out / "gateways-000003.key").unlink()
+    assert line.issue("--count", "3").exit_code == 0
+    assert line.chain("gateways-000001") == kept
+    for row in line.manifest():
+        (leaf,) = line.chain(row["deviceId"])
+        key = load_pem_private_key((line.out / f"{row['deviceId']}.key").read_bytes(), None)
+        assert leaf.public_key() == key.public_key()
+        assert row["certificateId"] == chain.fingerprint(leaf)
+    assert len(line.manifest()) == 3
+    whole = (line.out / "manifest.csv").read_bytes()
+    (line.out / "manifest.csv").write_bytes(whole + b"gateways-0000")
+    assert line.issue("--count", "3").exit_code == 0
+    assert (line.out / "manifest.csv").read_bytes() == whole
+
+
+def test_progress_does_not_disturb_the_summary(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal devices are counted on standard error; standard output is one JSON document."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(output, "_err", Console(file=terminal, force_terminal=True))
+    assert json.loads(line.issue("--count", "2", "--json").stdout)["devices"] == 2
+    assert "2/2" in terminal.getvalue()
+    assert "2 devices have their certificates (2 from before)" in line.issue("--count", "2").stdout
+
+
+def test_an_intermediate_goes_with_its_certificates(tmp_path: Path) -> None:
+    """Where the trust has only the CA above, each file holds the issuer too, and the chain holds."""
+    root = factories.authority(days=10_950)
+    line = Factory.build(tmp_path, root.intermediate("Line 7", days=9_000), root)
+    assert line.issue("--count", "1").exit_code == 0
+    leaf, issuer = line.chain("gateways-000001")
+    assert issuer == line.ca.certificate
+    assert chain.issued_by(leaf, issuer)
+    assert chain.issued_by(issuer, root.certificate)
+
+
+def test_a_renewed_ca_is_the_same_ca(tmp_path: Path) -> None:
+    """The trust has the CA's earlier certificate, of the same name and key: nothing goes with a leaf."""
+    key = factories.ec_key()
+    old, new = (factories.authority(key=key, days=days) for days in (9_000, 10_950))
+    line = Factory.build(tmp_path, new, old)
+    assert line.issue("--count", "1").exit_code == 0
+    assert len(line.chain("gateways-000001")) == 1
+
+
+def _stranger(folder: Path) -> Factory:
+    return Factory.build(folder, anchor=factories.authority("Other", days=10_950))
+
+
+def _namesake(folder: Path) -> Factory:
+    return Factory.build(folder, anchor=factories.authority(days=10_950))
+
+
+def _under_a_bottom(folder: Path) -> Factory:
+    key = factories.ec_key()
+    top = factories.authority("Top", days=10_950)
+    bottom = factories.Authority(top.issue("Bottom", key, ca=True, path_length=0, days=10_900), key)
+    return Factory.build(folder, bottom.intermediate("Line 7", days=10_800), bottom)
+
+
+def _no_ca(folder: Path) -> Factory:
+    root, key = factories.authority(days=10_950), factories.ec_key()
+    return Factory.build(folder, factories.Authority(root.issue("Leaf", key, days=9_000), key), root)
+
+
+def _no_signer(folder: Path) -> Factory:
+    root, key = factories.authority(days=10_950), factories.ec_key()
+    usage = factories.key_usage(ca=True, key_cert_sign=False)
+    name, above = factories.name("Line 7"), root.certificate
+    builder = (
+        x509.CertificateBuilder(above.subject, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(above.not_valid_before_utc)
+        .not_valid_after(above.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    return Factory.build(folder, factories.Authority(builder.sign(root.key, SHA256()), key), root)
+
+
+def _not_yet(folder: Path) -> Factory:
+    root = factories.authority(days=10_950)
+    later = datetime.now(UTC) + timedelta(days=30)
+    return Factory.build(folder, root.intermediate("Line 7", not_before=later, days=9_000), root)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (_stranger, "no trust anchor of group gateways"),
+        (_namesake, "no trust anchor of group gateways"),
+        (_under_a_bottom, "no trust anchor of group gateways"),
+        (_no_ca, "would be refused"),
+        (_no_signer, "would be refused"),
+        (_not_yet, "would be refused"),
+    ],
+)
+def test_a_ca_the_group_would_not_take_signs_nothing(
+    tmp_path: Path, build: Callable[[Path], Factory], words: str
+) -> None:
+    """Not an anchor, only named like one, under one that allows no CAs, no CA, without keyCertSign,
+    not valid yet.
+    """
+    problem = refused(build(tmp_path), "--count", "1")
+    assert problem["code"] == "factory-ca-unfit"
+    assert words in problem["detail"]
+
+
+def test_certificates_end_before_their_ca(tmp_path: Path) -> None:
+    """Neither the CA nor the anchor above it may end first; the refusal says how long it may be."""
+    root = factories.authority(days=400)
+    line = Factory.build(tmp_path, root.intermediate("Line 7", days=9_000), root)
+    problem = refused(line, "--count", "1", "--days", "399")
+    assert problem["detail"].endswith("--days 398 at most")
+    assert line.issue("--count", "1", "--days", "398").exit_code == 0
+
+
+def test_another_groups_ca_signs_nothing(line: Factory) -> None:
+    """The CA must be the group's own, not just one of the fleet's."""
+    assert refused(line, "--count", "1", group="sensors")["code"] == "factory-ca-unfit"
+    problem = refused(line, "--count", "1", group="toasters")
+    assert problem["code"] == "group-unknown"
+    assert "gateways, sensors" in problem["detail"]
+
+
+def test_a_fleet_that_does_not_compile_issues_nothing(line: Factory) -> None:
+    """What can't be deployed says nothing about who may enroll."""
+    (line.folder / "fleet/rules.cedar").write_text("permit")
+    assert refused(line, "--count", "1")["code"] == "fleet-invalid"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("ca.pem", b"nonsense", "no PEM certificate"),
+        ("ca.pem", b"\xff", "no PEM certificate"),
+        ("ca.key", b"nonsense", "no PEM private key"),
+        ("ca.key", factories.key_pem(factories.ec_key()).encode(), "not the key of"),
+        ("ca.key", factories.key_pem(ed25519.Ed25519PrivateKey.generate()).encode(), "neither an EC"),
+    ],
+    ids=["certificate", "certificate-bytes", "key", "other-key", "ed25519"],
+)
+def test_the_cas_files_must_be_what_they_are_called(
+    line: Factory, file: str, content: bytes, words: str
+) -> None:
+    """No certificate, no key, another CA's key, a key that can't sign these: all told apart."""
+    (line.folder / file).write_bytes(content)
+    problem = refused(line, "--count", "1")
+    assert problem["code"] == "factory-ca-unfit"
+    assert words in problem["detail"]
+
+
+def encrypt(line: Factory) -> None:
+    """Put the password `secret` on the CA's key."""
+    how = BestAvailableEncryption(b"secret")
+    pem = line.ca.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
+    (line.folder / "ca.key").write_bytes(pem)
+
+
+def test_an_encrypted_key_takes_its_password_from_a_file(line: Factory) -> None:
+    """A trailing newline is the editor's. A wrong password is refused, and so is none."""
+    encrypt(line)
+    file = line.folder / "password"
+    file.write_text("wrong\n")
+    assert "password is wrong" in refused(line, "--count", "1", f"--ca-key-password-file={file}")["detail"]
+    assert "--ca-key-password-file" in refused(line, "--count", "1")["detail"]
+    file.write_text("secret\n")
+    assert line.issue("--count", "1", f"--ca-key-password-file={file}").exit_code == 0
+
+
+def test_a_person_is_asked_for_the_password(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal; what is typed shows nowhere, and standard output stays the summary's."""
+    encrypt(line)
+    monkeypatch.setattr(factory, "_someone_can_answer", lambda: True)
+    result = line.issue("--count", "1", "--json", typed="secret\n")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["devices"] == 1
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("prefix", ["", "boot-", "gw/", "gw-*", "-", "x" * 59])
+def test_ids_that_are_none_are_refused(line: Factory, prefix: str) -> None:
+    """A prefix that makes no device ids makes no certificates; an empty one makes numbers."""
+    if prefix:
+        assert refused(line, "--count", "1", "--prefix", prefix)["code"] == "device-id-invalid"
+    else:
+        assert line.issue("--count", "1", "--prefix", prefix).exit_code == 0
+
+
+def test_the_last_id_is_checked_before_the_first_is_used(line: Factory) -> None:
+    """Ids grow by a digit on the way: the run that would end in one too long does not begin."""
+    ends = ["--count", "2", "--start", "999999", "--prefix", "x" * 58]
+    assert refused(line, *ends)["code"] == "device-id-invalid"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--count", "0"],
+        ["--count", "1", "--manifest", "keys.csv"],
+        ["--manifest", "keys.csv", "--prefix", "gw-"],
+        ["--manifest", "keys.csv", "--start", "7"],
+        ["--manifest", "no-such.csv"],
+        ["--count", "1", "--days", "0"],
+        ["--count", "1", "--ca-key", "no-such.key"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(line: Factory, arguments: list[str]) -> None:
+    """What contradicts itself, or names no file, does nothing."""
+    manifest = line.keys([("gw-1", base64_key(public_key()))])
+    result = line.issue(*(str(manifest) if word == "keys.csv" else word for word in arguments))
+    assert (result.exit_code, line.out.exists()) == (2, False)
+
+
+def test_a_folder_of_something_else_is_left_alone(line: Factory) -> None:
+    """Nothing is written into a folder with other files, nor into another run's."""
+    line.out.mkdir()
+    (line.out / "thesis.tex").write_text("precious")
+    assert refused(line, "--count", "1")["code"] == "folder-in-use"
+    (line.out / "thesis.tex").unlink()
+    line.issue("--count", "1")
+    manifest = line.keys([("gw-1", base64_key(public_key()))])
+    assert refused(line, "--manifest", str(manifest))["code"] == "folder-in-use"
+
+
+def test_a_run_is_one_groups_and_one_cas(line: Factory) -> None:
+    """Another CA of the group may not go on with the run."""
+    line.issue("--count", "1")
+    other = factories.authority("Second", days=10_950)
+    anchors = [factories.pem(each.certificate) for each in (line.ca, other)]
+    (line.folder / "fleet/trust/acme-factory.pem").write_text("".join(anchors))
+    (line.folder / "ca.pem").write_text(anchors[1])
+    (line.folder / "ca.key").write_text(factories.key_pem(other.key))
+    assert refused(line, "--count", "2")["code"] == "folder-in-use"
+
+
+def test_two_processes_do_not_share_a_run(line: Factory) -> None:
+    """While one is at work, another is turned away."""
+    line.issue("--count", "1")
+    descriptor = os.open(line.out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert "another process" in refused(line, "--count", "2")["detail"]
+    finally:
+        os.close(descriptor)
+    assert line.issue("--count", "2").exit_code == 0
+
+
+def test_another_devices_certificate_is_not_taken_for_ones_own(line: Factory) -> None:
+    """A file system that takes `GW` for `gw` would give two devices one file."""
+    line.issue("--count", "1", "--prefix", "GW-")
+    for suffix in (".pem", ".key"):
+        (line.out / f"GW-000001{suffix}").rename(line.out / f"gw-000001{suffix}")
+    result = line.issue("--count", "1", "--prefix", "gw-", "--json")
+    assert (result.exit_code, json.loads(result.stderr)["code"]) == (1, "folder-in-use")
+
+
+def test_keys_in_secure_elements_get_certificates_only(line: Factory) -> None:
+    """The certificate is for the manifest's key, in DER or PEM, and there is no key file."""
+    keys = {
+        "p256": (public_key(), base64_key),
+        "p384": (factories.ec_key(ec.SECP384R1()).public_key(), pem_key),
+        "rsa": (factories.rsa_key().public_key(), pem_key),
+    }
+    manifest = line.keys((name, text(key)) for name, (key, text) in keys.items())
+    assert json.loads(line.issue("--manifest", str(manifest), "--json").stdout)["devices"] == 3
+    assert [row["deviceId"] for row in line.manifest()] == list(keys)
+    for name, (key, _) in keys.items():
+        (leaf,) = line.chain(name)
+        assert leaf.public_key() == key
+        chain.verify(leaf, [line.ca.certificate], datetime.now(UTC))
+    assert not list(line.out.glob("*.key"))
+
+
+def test_a_manifest_may_grow_but_not_change(line: Factory) -> None:
+    """With rows added it goes on; a device that got another key is refused, and nothing is issued."""
+    first, second = ((name, base64_key(public_key())) for name in ("gw-1", "gw-2"))
+    line.issue("--manifest", str(line.keys([first])))
+    result = line.issue("--manifest", str(line.keys([first, second])), "--json")
+    assert json.loads(result.stdout)["doneBefore"] == 1
+    changed = line.keys([("gw-1", base64_key(public_key())), ("gw-3", base64_key(public_key()))])
+    problem = refused(line, "--manifest", str(changed))
+    assert problem["problems"] == ["line 2: device gw-1 has a certificate for another key"]
+
+
+def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
+    line: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One claim certificate and key, whatever the count and the day; the manifest has device ids only."""
+    monkeypatch.setattr(bootstrap, "is_shared", lambda _: True)
+    assert json.loads(line.issue("--count", "2", "--json").stdout)["shared"]
+    (file,) = line.out.glob("claim-*.pem")
+    (leaf,) = line.chain(file.stem)
+    assert chain.common_name(leaf) == file.stem
+    chain.verify(leaf, [line.ca.certificate], datetime.now(UTC))
+    monkeypatch.setattr(factory, "_now", lambda: datetime.now(UTC) + timedelta(days=2))
+    assert json.loads(line.issue("--count", "3", "--json").stdout)["doneBefore"] == 2
+    assert line.chain(file.stem) == [leaf]
+    assert line.manifest() == [{"deviceId": f"gateways-00000{n}"} for n in (1, 2, 3)]
+    assert {each.suffix for each in line.out.iterdir()} == {".pem", ".key", ".csv", ".json"}
+    assert len(list(line.out.iterdir())) == 4
+
+
+def test_devices_that_share_a_certificate_have_no_keys_to_certify(
+    line: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest of keys is not for such a group."""
+    monkeypatch.setattr(bootstrap, "is_shared", lambda _: True)
+    manifest = line.keys([("gw-1", base64_key(public_key()))])
+    assert refused(line, "--manifest", str(manifest))["code"] == "group-shared"
