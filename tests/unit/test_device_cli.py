@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from device.__main__ import main
+from tests.unit.device_server import running
 from tests.unit.device_service import (
     COMMIT,
     CREDENTIALS,
@@ -20,7 +21,6 @@ from tests.unit.device_service import (
     Service,
     common_name,
     problem,
-    running,
 )
 
 NOW: dict[str, Any] = {"retryAfter": 0}
@@ -43,9 +43,9 @@ def state(tmp_path: Path) -> Path:
 
 def boot(service: Service, state: Path, *more: str) -> int:
     """`python -m device boot`."""
-    wish = service.wish()
+    bootstrap = service.bootstrap()
     where = ["--mtls", service.url, "--ca", str(service.ca), "--state", str(state)]
-    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
+    files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
     return main(["boot", *where, *files, *more])
 
 

@@ -9,7 +9,8 @@ import pytest
 from cryptography import x509
 
 from tests.unit.device_crash import DIED, run
-from tests.unit.device_service import COMMIT, Service, problem, running
+from tests.unit.device_server import running
+from tests.unit.device_service import COMMIT, Service, problem
 
 IDENTITY = {"certificate.pem", "device.key", "service.json"}
 
@@ -23,8 +24,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def boot(service: Service, state: Path) -> list[str]:
     """The command line of a first boot, to be repeated."""
-    wish = service.wish()
-    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
+    bootstrap = service.bootstrap()
+    files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
     return ["boot", "--mtls", service.url, "--ca", str(service.ca), "--state", str(state), *files]
 
 

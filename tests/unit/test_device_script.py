@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests import factories
-from tests.unit.device_service import CHAIN, COMMIT, ENROLL, Reply, Service, problem, running
+from tests.unit.device_server import running
+from tests.unit.device_service import CHAIN, COMMIT, ENROLL, Reply, Service, problem
 
 SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
 KILLED = -9
