@@ -17,7 +17,7 @@ from device.store import Identity, Store
 from device.transport import Transport
 from tests.unit.device_service import Service
 
-HOSTS = {"mtls": MutualTls, "public": SignedProofs}
+HOSTS: dict[str, type[MutualTls | SignedProofs]] = {"mtls": MutualTls, "public": SignedProofs}
 
 
 class Bench:

@@ -208,13 +208,14 @@ def test_a_certificate_lost_after_its_log_in_is_asked_for_again(device: Bench, s
 
 
 def test_a_renewed_certificate_that_lapsed_is_given_up(device: Bench, service: Service) -> None:
-    """It was never logged in with: the live identity is still good, and renews again."""
+    """It was never logged in with: the live identity is still good, and renews again, for a new key."""
     service.say(COMMIT, problem("stop"))
     refused(device.renew)
     service.issued.pop()
     due(service)
-    assert device.store.next()
+    lapsed = device.store.next_key()
     device.boot()
+    assert device.live.key.read_bytes() != lapsed
     assert service.committed == service.issued
     assert len(service.issued) == 2
     assert not device.store.next_key()
