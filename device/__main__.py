@@ -10,7 +10,13 @@ exit codes, one per action the service asks for:
 A refusal is one line of JSON on stderr: action, code, detail, retryAfter (seconds).
 
 DIR is made for its owner only. It holds the live identity in certificate.pem (leaf, then issuing
-CA) and device.key; boot may be killed at any point and run again.
+CA) and device.key; boot and renew may be killed at any point and run again. boot does what the
+state asks for: logs in, renews when the service says that it is time, enrolls. A device that never
+reboots runs boot, or renew, from a timer. With a live identity that works boot ends with 0, and
+what a due renewal was refused with stands in the answer's `renewal`.
+
+--public is for a service without an mTLS host, and takes back an expired identity, within its
+group's grace. Its keys are P-256 or RSA.
 """
 
 from __future__ import annotations
@@ -21,7 +27,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from device.boot import Wish, boot
+from device.boot import Device
+from device.hosts import MutualTls, SignedProofs
 from device.patience import Patience
 from device.refusal import EXIT_CODES, Action, Refused
 from device.service import Service
@@ -52,17 +59,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     state = argparse.ArgumentParser(add_help=False)
     state.add_argument("--state", metavar="DIR", type=Path, required=True)
+    delivery = argparse.ArgumentParser(add_help=False)
+    delivery.add_argument("--inline", action="store_true", help="the certificate in the answer, not from S3")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    text = "get an identity, or log in with the one there is"
-    command = commands.add_parser("boot", parents=[state], help=text)
-    command.add_argument("--mtls", metavar="URL", required=True, help="the service's mTLS host")
+    text = "log in, getting or renewing the identity if need be"
+    command = commands.add_parser("boot", parents=[state, delivery], help=text)
+    host = command.add_mutually_exclusive_group(required=True)
+    host.add_argument("--mtls", metavar="URL", help="the service's mTLS host")
+    host.add_argument("--public", metavar="URL", help="its public host, called with signed proofs")
     command.add_argument("--bootstrap-cert", metavar="FILE", type=Path, required=True)
     command.add_argument("--bootstrap-key", metavar="FILE", type=Path, required=True)
     command.add_argument("--ca", metavar="FILE", type=Path, help="PEM, trusted beside the system's roots")
     command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
-    command.add_argument("--inline", action="store_true", help="the certificate in the answer, not from S3")
     command.set_defaults(run=_boot)
+
+    text = "get the next certificate now, due or not"
+    command = commands.add_parser("renew", parents=[state, delivery], help=text)
+    command.add_argument("--same-key", action="store_true", help="for the live identity's own key")
+    command.set_defaults(run=_renew)
 
     text = "print the device's record and grants"
     commands.add_parser("status", parents=[state], help=text).set_defaults(run=_status)
@@ -76,11 +91,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
-    ca = chosen.ca.read_text() if chosen.ca else None
-    wish = Wish(Identity(chosen.bootstrap_cert, chosen.bootstrap_key), chosen.device_id, chosen.inline)
+    host = {"mtls": chosen.mtls} if chosen.mtls else {"public": chosen.public}
+    known = host | {"ca": chosen.ca.read_text() if chosen.ca else None}
+    bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
     with store.locked():
-        store.keep_service(json.dumps({"mtls": chosen.mtls, "ca": ca}).encode())
-        return boot(store, Service(chosen.mtls, Transport(ca)), wish, Patience())
+        store.keep_service(json.dumps(known).encode())
+        device = Device(store, _service(known, inline=chosen.inline), Patience())
+        return device.boot(bootstrap, chosen.device_id)
+
+
+def _renew(chosen: argparse.Namespace) -> dict[str, Any]:
+    store = Store(chosen.state)
+    service = _known_service(store, inline=chosen.inline)
+    with store.locked():
+        return Device(store, service, Patience()).renew(same_key=chosen.same_key)
 
 
 def _status(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -95,12 +119,25 @@ def _credentials(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(folder: Path) -> tuple[Service, Identity]:
     store = Store(folder)
-    known = store.service()
-    identity = store.live() or (store.settled() if known else None)
-    if not known or not identity:
+    service = _known_service(store)
+    identity = store.live() or store.settled()
+    if not identity:
         raise Refused(Action.REENROLL, f"There is no identity in {folder}")
-    members = json.loads(known)
-    return Service(members["mtls"], Transport(members["ca"])), identity
+    return service, identity
+
+
+def _known_service(store: Store, *, inline: bool = False) -> Service:
+    known = store.service()
+    if not known:
+        raise Refused(Action.REENROLL, "No service is known here")
+    return _service(json.loads(known), inline=inline)
+
+
+def _service(known: dict[str, Any], *, inline: bool = False) -> Service:
+    transport = Transport(known["ca"])
+    mtls = known.get("mtls")
+    host = MutualTls(mtls, transport) if mtls else SignedProofs(known["public"], transport)
+    return Service(host, transport, inline=inline)
 
 
 if __name__ == "__main__":

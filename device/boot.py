@@ -1,79 +1,157 @@
-"""First boot: from a bootstrap certificate to an identity of one's own, exactly once."""
+"""An identity of one's own: from first boot on, renewed in time, and exactly one certificate each time.
+
+What `boot` finds, and what it does:
+
+    an identity in the making, complete  logs in with it, which makes it the live one
+    a live one that may log in           logs in; renews if the service says so, or if that was begun
+    a live one that may not              asks with it for what it may still have: the certificate of a
+                                         key that was begun (power failed after the log-in that
+                                         replaced the live one); if it has expired, one for its own
+                                         key (the public host grants that, within the group's grace)
+    nothing, or nothing that helps       enrolls with the bootstrap certificate
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from device import certificates
 from device.patience import Patience
 from device.refusal import Action, Refused
-from device.service import Service
+from device.service import Issued, Service
 from device.store import Identity, Store
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to enroll with, and as. `inline` asks for the certificate in the answer, for a device
-    that can't reach S3.
+class Asker:
+    """Who asks for a certificate: `ask` takes a CSR (PEM); the certificate must name `device_id`, if
+    that is known beforehand.
     """
 
-    bootstrap: Identity
-    device_id: str | None = None
-    inline: bool = False
+    ask: Callable[[str], Issued]
+    device_id: str | None
 
 
-def boot(store: Store, service: Service, wish: Wish, patience: Patience) -> dict[str, Any]:
-    """Log in, with a certificate enrolled for if need be; carries on where an earlier run ended.
+@dataclass(frozen=True)
+class Device:
+    """A device: its state, its service, its patience.
 
-    Each step leaves what the next run needs, so this may be killed between any two instructions.
-    Returns the service's answer to the log-in. Raises Refused.
+    Each step leaves what the next run needs, so it may be killed between any two instructions.
     """
-    store.settle()
-    if begun := store.next():
-        if answer := _log_in(service, begun, patience):
-            store.promote()
+
+    store: Store
+    service: Service
+    patience: Patience
+
+    def boot(self, bootstrap: Identity, device_id: str | None = None) -> dict[str, Any]:
+        """Log in, getting an identity first if there is none that works; `device_id` is the name to
+        enroll under.
+
+        Returns the service's answer to the log-in. If the live identity works but its renewal was
+        refused, that is no failure: the answer's `renewal` says why. Raises Refused.
+        """
+        if answer := self._carried_on():
             return answer
-        store.forget_next()
-    if (live := store.live()) and (answer := _log_in(service, live, patience)):
+        if live := self.store.live():
+            try:
+                answer = self.patience(lambda: self.service.commit(live))
+            except Refused as refusal:
+                _only_reenroll(refusal)
+                if new := self._still_granted(live, refusal):
+                    return self._take_over(new)
+            else:
+                return self._kept_fresh(live, answer)
+        factory = Asker(lambda csr: self.service.enroll(bootstrap, csr, device_id), device_id)
+        return self._take_over(self._obtain(factory))
+
+    def renew(self, *, same_key: bool = False) -> dict[str, Any]:
+        """Get the next certificate now, due or not, and log in with it; or with the one that an
+        earlier run got and did not log in with.
+
+        Returns the service's answer to the log-in. Raises Refused.
+        """
+        if answer := self._carried_on():
+            return answer
+        live = self.store.live()
+        if live is None:
+            raise Refused(Action.REENROLL, "There is no identity to renew")
+        key = live.key.read_bytes() if same_key else None
+        return self._take_over(self._obtain(self._owner(live), key))
+
+    def _obtain(self, asker: Asker, key: bytes | None = None, patience: Patience | None = None) -> Identity:
+        """Steps 1 to 3: a certificate for `key`, or for a new one."""
+        # 1. The key, on disk before anyone hears of it: the service certifies one key, not two.
+        certified = key or self.store.next_key() or self._begin()
+        # 2. Ask, fetch, check: repeated as one, since a new URL comes only with a new answer.
+        chain = (patience or self.patience)(lambda: _obtained(asker, certified))
+        # 3. On disk before the log-in.
+        return self.store.keep_next(certified, chain)
+
+    def _take_over(self, new: Identity) -> dict[str, Any]:
+        """Steps 4 and 5: the identity in the making becomes the live one."""
+        # 4. Log back in: only this makes the certificate the device's own.
+        answer = self.patience(lambda: self.service.commit(new))
+        # 5. Only now may an older identity go.
+        self.store.promote()
         return answer
-    # 1. The key, on disk before anyone hears of it: the service certifies one key, not two.
-    key = store.next_key() or _begin(store)
-    # 2. Ask, fetch, check: repeated as one, since a new URL comes only with a new answer.
-    chain = patience(lambda: _obtain(service, wish, key))
-    # 3. On disk before the log-in.
-    new = store.keep_next_chain(chain)
-    # 4. Log back in: only this makes the certificate the device's own.
-    answer = patience(lambda: service.commit(new))
-    # 5. Only now may an older identity go.
-    store.promote()
-    return answer
 
-
-def _log_in(service: Service, identity: Identity, patience: Patience) -> dict[str, Any] | None:
-    """The service's answer, or None if it wants a new enrollment."""
-    try:
-        return patience(lambda: service.commit(identity))
-    except Refused as refusal:
-        if refusal.action is Action.REENROLL:
+    def _carried_on(self) -> dict[str, Any] | None:
+        """Finish what an earlier run got as far as step 3, if the service still takes it."""
+        self.store.settle()
+        new = self.store.next()
+        if new is None:
             return None
-        raise
+        try:
+            return self._take_over(new)
+        except Refused as refusal:
+            _only_reenroll(refusal)
+            self.store.forget_next()
+            return None
+
+    def _kept_fresh(self, live: Identity, answer: dict[str, Any]) -> dict[str, Any]:
+        # A device that works must not wait for a renewal that can be had later: one try.
+        try:
+            if not self.store.next_key() and self.service.device(live).get("renew") is not True:
+                return answer
+            new = self._obtain(self._owner(live), patience=replace(self.patience, tries=1))
+        except Refused as refusal:
+            return answer | {"renewal": refusal.members()}
+        # From here on the service may have taken the live identity's rights: this must not fail quietly.
+        return self._take_over(new)
+
+    def _still_granted(self, live: Identity, refusal: Refused) -> Identity | None:
+        """What `live`, whose log-in got `refusal`, could get nevertheless."""
+        own = live.key.read_bytes() if refusal.code == "certificate-expired" else None
+        for key in filter(None, (self.store.next_key(), own)):
+            try:
+                return self._obtain(self._owner(live), key)
+            except Refused as again:
+                _only_reenroll(again)
+        return None
+
+    def _owner(self, live: Identity) -> Asker:
+        name = certificates.common_name(live.certificate.read_bytes())
+        return Asker(lambda csr: self.service.renew(live, csr), name)
+
+    def _begin(self) -> bytes:
+        key = certificates.new_key()
+        self.store.keep_next_key(key)
+        return key
 
 
-def _begin(store: Store) -> bytes:
-    key = certificates.new_key()
-    store.keep_next_key(key)
-    return key
+def _only_reenroll(refusal: Refused) -> None:
+    if refusal.action is not Action.REENROLL:
+        raise refusal
 
 
-def _obtain(service: Service, wish: Wish, key: bytes) -> bytes:
-    issued = service.enroll(
-        wish.bootstrap, certificates.csr(key), device_id=wish.device_id, inline=wish.inline
-    )
+def _obtained(asker: Asker, key: bytes) -> bytes:
+    issued = asker.ask(certificates.csr(key))
     certificates.check(
         issued.chain,
         key,
-        device_id=wish.device_id or issued.device_id,
+        device_id=asker.device_id or issued.device_id,
         certificate_id=issued.certificate_id,
         moment=issued.moment,
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from device.refusal import Action, Refused
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def new_key() -> bytes:
@@ -49,6 +51,32 @@ def belong_together(key: bytes, chain: bytes) -> bool:
         return _spki(leaf.public_key()) == _spki(_private_key(key).public_key())
     except ValueError:
         return False
+
+
+def common_name(chain: bytes) -> str:
+    """The device that the first certificate of `chain` (PEM) names."""
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    return str(leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
+    """The private key of PEM `key`, and the certificates of PEM `chain` as DER, leaf first, to show
+    with what it signs. A root is left out: who trusts it has it, and to others it proves nothing.
+    So an operational chain is its leaf alone, since Firstboot's own CA is a root.
+
+    Raises Refused (stop) if they can't be read or don't belong together.
+    """
+    try:
+        private = load_pem_private_key(key, password=None)
+        leaf, *issuers = x509.load_pem_x509_certificates(chain)
+    except (ValueError, TypeError) as error:  # TypeError: it wants a password
+        raise Refused(Action.STOP, "The certificate and its key can't be loaded") from error
+    if not isinstance(private, PrivateKey):
+        raise Refused(Action.STOP, "The key is neither EC nor RSA")
+    if _spki(leaf.public_key()) != _spki(private.public_key()):
+        raise Refused(Action.STOP, "The certificate is for another key")
+    shown = [leaf, *(issuer for issuer in issuers if issuer.issuer != issuer.subject)]
+    return private, [certificate.public_bytes(Encoding.DER) for certificate in shown]
 
 
 def expired(chain: bytes, moment: datetime) -> bool:

@@ -1,14 +1,18 @@
 #!/bin/sh
-# First boot with curl and openssl: the whole exchange over mutual TLS, to read and to copy.
+# First boot and renewal with curl and openssl: the whole exchange, to read and to copy.
 #
-#   firstboot.sh URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]
+#   firstboot.sh [--public] URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]
 #
-# URL is the service's mTLS host. CA (PEM) replaces the system's roots, for S3 too. In the end DIR
-# holds the device's identity: certificate.pem (leaf, then issuing CA) and device.key. Killed at
-# any point and run again, it carries on; run again after that, it logs in.
-# Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (begin with an empty DIR).
+# URL is the service's mTLS host; with --public its public host, called with signed proofs, for P-256
+# keys. CA (PEM) replaces the system's roots, for S3 too. In the end DIR holds the device's identity:
+# certificate.pem (leaf, then issuing CA) and device.key. Killed at any point and run again, it
+# carries on; run again after that, it logs in, and renews if it is time.
+# Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (run again; if that
+# says 13 too, begin with an empty DIR).
 set -eu
 umask 077 # the key is its owner's from its first byte on
+public=
+[ "${1-}" != --public ] || { public=yes; shift; }
 [ $# -ge 4 ] || { sed -n '4s/# *//p' "$0" >&2; exit 2; }
 url=${1%/} bootstrap_cert=$2 bootstrap_key=$3 dir=$4
 [ $# -eq 4 ] || export CURL_CA_BUNDLE="$5"
@@ -24,14 +28,41 @@ text() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$answer"; }
 number() { sed -n "s/.*\"$1\": *\([0-9][0-9]*\).*/\1/p" "$answer"; }
 keep() { sync; mv "$1" "$2"; sync; } # under its name only whole and on disk
 https() { curl --silent --show-error --proto =https --max-time 60 "$@"; }
+base64url() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
 
-call() { # CERT KEY PATH [CURL OPTION...]: POST, until the answer is in $answer; give up if it never is
-    cert=$1 key=$2 path=$3
-    shift 3
+proof() { # a JWT, good once: $cert's owner calls $method $path with $body (docs/protocol.md, "Signed proof")
+    x5c=$(openssl x509 -in "$cert" | sed '/-----/d' | tr -d '\n') # the leaf: PEM is base64 of DER
+    header=$(printf '{"typ":"firstboot-proof+jwt","alg":"ES256","x5c":["%s"]}' "$x5c" | base64url)
+    bsh=$(openssl dgst -sha256 -binary "$body" | base64url)
+    claims=$(printf '{"htm":"%s","htu":"%s","bsh":"%s","jti":"%s","nonce":"%s"}' \
+        "$method" "$url$path" "$bsh" "$(openssl rand -hex 16)" "$(text nonce)" | base64url)
+    # openssl's signature is two ASN.1 INTEGERs; a JWT's is both side by side, in 32 bytes each.
+    hex=$(printf %s "$header.$claims" | openssl dgst -sha256 -sign "$key" | openssl asn1parse -inform DER |
+        sed -n 's/.*INTEGER *://p' | while read -r part; do printf '%64s' "$part" | tr ' ' 0; done)
+    openssl asn1parse -genstr "FORMAT:HEX,OCT:$hex" -noout -out "$work/signature"
+    printf %s "$header.$claims.$(tail -c 64 "$work/signature" | base64url)"
+}
+
+send() { # [CURL OPTION...]: make the call once, and print the answer's status
+    if [ "$public" ]; then
+        https --max-filesize 4096 --output "$answer" "$url/v1/nonce" && [ "$(text nonce)" ] || return 1
+        # In a file, not on a command line, where others see it.
+        printf 'Authorization: Bearer %s\n' "$(proof)" > "$work/proof"
+        set -- --header "@$work/proof" "$@"
+    else
+        set -- --cert "$cert" --key "$key" "$@"
+    fi
+    : > "$answer"
+    https --max-filesize 4096 --request "$method" --output "$answer" --write-out '%{http_code}' "$@" "$url$path"
+}
+
+call() { # CERT KEY METHOD PATH [CSR]: until the answer is in $answer; give up if it never is
+    cert=$1 key=$2 method=$3 path=$4 body=${5-/dev/null}
+    shift 4
+    [ $# -eq 0 ] || set -- --header 'Content-Type: application/pkcs10' --data-binary "@$body"
     for pause in 1 2 4 8 16 0; do
         : > "$answer"
-        status=$(https --cert "$cert" --key "$key" --max-filesize 4096 --request POST \
-            --output "$answer" --write-out '%{http_code}' "$@" "$url$path") || status=000
+        status=$(send "$@") || status=000
         action=$(text action)
         case $status in
             200 | 201) return ;;
@@ -49,9 +80,16 @@ call() { # CERT KEY PATH [CURL OPTION...]: POST, until the answer is in $answer;
 
 # A power failure between the two renames of step 6 left the second to do.
 [ -e "$dir/next.private" ] || [ ! -e "$dir/next.chain" ] || keep "$dir/next.chain" "$dir/certificate.pem"
+
+# Who asks: the factory's certificate, or the live one if it is time for the next, or if that was begun.
+asker_cert=$bootstrap_cert asker_key=$bootstrap_key
 if [ -e "$dir/certificate.pem" ]; then
-    call "$dir/certificate.pem" "$dir/device.key" /v1/certificates/commit
-    exit 0
+    asker_cert=$dir/certificate.pem asker_key=$dir/device.key
+    if [ ! -e "$dir/next.private" ]; then
+        call "$asker_cert" "$asker_key" POST /v1/certificates/commit
+        call "$asker_cert" "$asker_key" GET /v1/device
+        grep -q '"renew": *true' "$answer" || exit 0
+    fi
 fi
 
 # 1. A key, on disk before anyone hears of it: the service certifies one key, not two.
@@ -63,8 +101,7 @@ fi
 if [ ! -e "$dir/next.chain" ]; then
     # 2. Its CSR, without a name: the service names the device. The key stays.
     openssl req -new -key "$dir/next.private" -subj / -out "$work/csr"
-    call "$bootstrap_cert" "$bootstrap_key" /v1/certificates \
-        --header 'Content-Type: application/pkcs10' --data-binary "@$work/csr"
+    call "$asker_cert" "$asker_key" POST /v1/certificates "$work/csr"
 
     # 3. The certificate. Its URL is a secret: no place on a command line, where others see it.
     printf 'url = "%s"\n' "$(text certificateUrl)" |
@@ -85,8 +122,12 @@ if [ ! -e "$dir/next.chain" ]; then
     keep "$work/chain" "$dir/next.chain"
 fi
 
-# 5. Log back in: only this makes the certificate the device's own.
-call "$dir/next.chain" "$dir/next.private" /v1/certificates/commit
+# 5. Log back in: only this makes the certificate the device's own. One that lapsed before is given up.
+(call "$dir/next.chain" "$dir/next.private" POST /v1/certificates/commit) || {
+    code=$?
+    [ $code -ne 13 ] || { rm "$dir/next.chain"; sync; rm "$dir/next.private"; }
+    exit $code
+}
 
 # 6. Make it the live identity, key first.
 keep "$dir/next.private" "$dir/device.key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -30,19 +31,26 @@ class Refused(Exception):
         self.code = code
         self.retry_after = retry_after
 
-    def to_json(self) -> str:
-        """One line for a log: JSON, so that nothing the service says can forge another."""
+    def members(self) -> dict[str, str | float]:
+        """What there is to say of it, in the service's words."""
         members = {
             "action": self.action,
             "code": self.code,
             "detail": self.detail,
             "retryAfter": self.retry_after,
         }
-        return json.dumps({name: value for name, value in members.items() if value is not None})
+        return {name: value for name, value in members.items() if value is not None}
+
+    def to_json(self) -> str:
+        """One line for a log: JSON, so that nothing the service says can forge another."""
+        return json.dumps(self.members())
 
 
 class CertificateRefused(Refused):
-    """The gateway refused our certificate itself; no service code saw the call."""
+    """The gateway refused our certificate itself; no service code saw the call. `moment` is the
+    gateway's time, if it told.
+    """
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, moment: datetime | None = None) -> None:
         super().__init__(Action.STOP, detail)
+        self.moment = moment

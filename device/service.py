@@ -1,4 +1,4 @@
-"""The service's calls, and its refusals in all the shapes they come in."""
+"""The service's calls."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
-from device import certificates
+from device import answers, certificates
+from device.hosts import Host
 from device.refusal import Action, CertificateRefused, Refused
 from device.store import Identity
-from device.transport import Answer, Transport
+from device.transport import Transport
 
-ANSWER_LIMIT = 4_096
 CHAIN_LIMIT = 65_536
 
 
@@ -30,42 +29,31 @@ class Issued:
 
 
 class Service:
-    """The mTLS host at `url`. Every call raises Refused."""
+    """The service behind `host`; certificates come over `transport`, or with `inline` in the answer
+    that announces them. Every call raises Refused.
+    """
 
-    def __init__(self, url: str, transport: Transport) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, host: Host, transport: Transport, *, inline: bool = False) -> None:
+        self._host = host
         self._transport = transport
+        self._inline = inline
 
-    def enroll(self, bootstrap: Identity, csr: str, *, device_id: str | None, inline: bool) -> Issued:
-        """A certificate for the key of `csr` (PEM): the same one as often as this is repeated.
+    def enroll(self, bootstrap: Identity, csr: str, device_id: str | None) -> Issued:
+        """A certificate for the key of `csr` (PEM): the same one as often as this is repeated."""
+        named = {"deviceId": device_id} if device_id else {}
+        return self._issued(self._call(bootstrap, "POST", "/v1/certificates", self._request(csr) | named))
 
-        `inline` asks for it in the answer; else it is downloaded.
-        """
-        request = {"csr": csr, "deliver": "inline" if inline else "url"}
-        if device_id:
-            request["deviceId"] = device_id
-        answer = self._send(bootstrap, "POST", "/v1/certificates", request)
-        if answer.status == 202:
-            seconds = _retry_after(answer, _members(answer))
-            raise Refused(Action.WAIT, "The certificate is not issued yet", retry_after=seconds)
-        members = _success(answer)
-        try:
-            return Issued(
-                device_id=members["deviceId"],
-                certificate_id=members["certificateId"],
-                moment=datetime.strptime(members["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
-                chain=_chain(members) if inline else self._download(members["certificateUrl"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Refused(Action.RETRY, "The answer is not a certificate") from error
+    def renew(self, identity: Identity, csr: str) -> Issued:
+        """The same for a device that has an identity already."""
+        return self._issued(self._as_device(identity, "POST", "/v1/certificates", self._request(csr)))
 
     def commit(self, identity: Identity) -> dict[str, Any]:
         """Log in with a certificate, which makes it the device's own."""
-        return self._log_in(identity, "POST", "/v1/certificates/commit")
+        return self._as_device(identity, "POST", "/v1/certificates/commit")
 
     def device(self, identity: Identity) -> dict[str, Any]:
         """The device's record and its grants."""
-        return self._log_in(identity, "GET", "/v1/device")
+        return self._as_device(identity, "GET", "/v1/device")
 
     def credentials(self, identity: Identity, role_alias: str) -> dict[str, Any]:
         """AWS credentials, as a `credential_process` prints them (AWS SDKs and Tools Reference
@@ -73,7 +61,7 @@ class Service:
         """
         alias = quote(role_alias, safe="=,@")
         try:
-            answer = self._log_in(identity, "GET", f"/role-aliases/{alias}/credentials")
+            answer = self._as_device(identity, "GET", f"/role-aliases/{alias}/credentials")
         except Refused as refusal:
             if not (refusal.code or "").startswith("AccessDenied"):
                 raise
@@ -90,6 +78,20 @@ class Service:
         except (KeyError, TypeError) as error:
             raise Refused(Action.RETRY, "The answer is not credentials") from error
 
+    def _request(self, csr: str) -> dict[str, str]:
+        return {"csr": csr, "deliver": "inline" if self._inline else "url"}
+
+    def _issued(self, members: dict[str, Any]) -> Issued:
+        try:
+            return Issued(
+                device_id=members["deviceId"],
+                certificate_id=members["certificateId"],
+                moment=datetime.strptime(members["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+                chain=_chain(members) if self._inline else self._download(members["certificateUrl"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refused(Action.RETRY, "The answer is not a certificate") from error
+
     def _download(self, url: str) -> bytes:
         answer = self._transport.send("GET", url, limit=CHAIN_LIMIT)
         if answer.status != 200:
@@ -97,75 +99,24 @@ class Service:
             raise Refused(Action.RETRY, f"The certificate's URL answered {answer.status}")
         return answer.body
 
-    def _log_in(self, identity: Identity, method: str, path: str) -> dict[str, Any]:
-        moment = datetime.now(UTC)
+    def _as_device(
+        self, identity: Identity, method: str, path: str, members: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         try:
-            answer = self._send(identity, method, path)
-            moment = max(moment, _date(answer) or moment)
-            return _success(answer)
+            return self._call(identity, method, path, members)
         except CertificateRefused as refusal:
-            if certificates.expired(identity.certificate.read_bytes(), moment):
+            clocks = [datetime.now(UTC), *filter(None, [refusal.moment])]
+            if certificates.expired(identity.certificate.read_bytes(), max(clocks)):
                 raise Refused(Action.REENROLL, "The certificate has expired") from refusal
             raise
 
-    def _send(
+    def _call(
         self, identity: Identity, method: str, path: str, members: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> dict[str, Any]:
         body = None if members is None else json.dumps(members).encode()
-        return self._transport.send(
-            method, self._url + path, limit=ANSWER_LIMIT, identity=identity, body=body
-        )
+        return answers.success(self._host.send(identity, method, path, body))
 
 
 def _chain(members: dict[str, Any]) -> bytes:
     ders = (members["certificate"], *members["chain"])
     return certificates.pem([base64.b64decode(der, validate=True) for der in ders])
-
-
-def _success(answer: Answer) -> dict[str, Any]:
-    members = _members(answer)
-    if answer.status in (200, 201) and members:
-        return members
-    raise _refusal(answer, members)
-
-
-def _members(answer: Answer) -> dict[str, Any]:
-    try:
-        members = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return members if isinstance(members, dict) else {}
-
-
-def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
-    detail = str(members.get("detail") or members.get("message") or f"HTTP status {answer.status}")
-    code = members.get("code") or answer.headers.get("x-amzn-ErrorType")
-    if answer.status == 403 and detail == "Forbidden":
-        # API Gateway's own words for a certificate it does not take (HTTP API guide, "mutual TLS").
-        return CertificateRefused("The gateway refused the certificate")
-    return Refused(
-        _action(answer, members), detail, code=code and str(code), retry_after=_retry_after(answer, members)
-    )
-
-
-def _action(answer: Answer, members: dict[str, Any]) -> Action:
-    try:
-        return Action(str(members.get("action")))
-    except ValueError:
-        # API Gateway and the credential provider name no action.
-        transient = answer.status < 400 or answer.status in (408, 429) or answer.status >= 500
-        return Action.RETRY if transient else Action.STOP
-
-
-def _retry_after(answer: Answer, members: dict[str, Any]) -> float | None:
-    try:
-        return max(0.0, float(str(members.get("retryAfter", answer.headers.get("Retry-After")))))
-    except ValueError:
-        return None
-
-
-def _date(answer: Answer) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers["Date"])
-    except (TypeError, ValueError):
-        return None

@@ -1,6 +1,6 @@
 """The state directory: written so that power may fail at any instruction.
 
-    service.json                   the service's address and, if not a public one, its CA
+    service.json                   the service's host, mTLS or public, and its CA if that is no known one
     next.private, next.chain       an identity in the making: key first, certificate when it came
     device.key, certificate.pem    the live identity
 
@@ -66,8 +66,10 @@ class Store:
         """Begin an identity."""
         self._write(self._next.key, key)
 
-    def keep_next_chain(self, chain: bytes) -> Identity:
-        """Complete the identity in the making."""
+    def keep_next(self, key: bytes, chain: bytes) -> Identity:
+        """Complete the identity in the making: `key` may be the live one's, certified again."""
+        if self.next_key() != key:
+            self.keep_next_key(key)
         self._write(self._next.certificate, chain)
         return self._next
 
@@ -81,11 +83,14 @@ class Store:
 
     def forget_next(self) -> None:
         """Give up the identity in the making, and its key: a new enrollment needs a new one."""
-        self._next.key.unlink()
-        # Out of order on disk, the key alone would be taken for one that was never certified.
-        _sync(self._folder)
-        self._next.certificate.unlink()
-        _sync(self._folder)
+        files = [self._next.key, self._next.certificate]
+        # Between the two, the key alone would be taken for one that was never certified; but beside
+        # the live identity's own key, the certificate alone would be taken for a promoted one.
+        if self.next_key() == _read(self._live.key):
+            files.reverse()
+        for file in files:
+            file.unlink()
+            _sync(self._folder)
 
     def settle(self) -> None:
         """Finish a promotion, or a giving up, that was interrupted."""

@@ -41,9 +41,11 @@ class Transport:
         *,
         limit: int,
         identity: Identity | None = None,
+        authorization: str | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """The answer to one request, its body at most `limit` bytes; `identity` is the TLS client's.
+        """The answer to one request, its body at most `limit` bytes; `identity` is the TLS client's,
+        `authorization` the header of that name.
 
         Raises CertificateRefused, or Refused if there is no answer or none that can be trusted.
         """
@@ -55,6 +57,7 @@ class Transport:
             address.hostname, address.port, timeout=TIMEOUT_SECONDS, context=self._context(identity)
         )
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Authorization": authorization} if authorization else {}
         try:
             connection.connect()
             # Who refuses us may hang up before all is sent, and has said why: read on.

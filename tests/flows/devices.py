@@ -64,11 +64,12 @@ def recorded(cloud: Cloud, device_id: str) -> bool:
 
 @dataclass(frozen=True)
 class Device:
-    """A device of the factory: its name and where it keeps its things."""
+    """A device of the factory: its name, where it keeps its things, and the host it calls."""
 
     cloud: Cloud
     name: str
     folder: Path
+    host: str = "mtls"
 
     @property
     def state(self) -> Path:
@@ -90,7 +91,7 @@ class Device:
         certificate, key = self.folder / "bootstrap.pem", self.folder / "bootstrap.key"
         if not key.exists():
             self.cloud.bootstrap(self.name, self.folder)
-        where = ["--mtls", self.cloud.endpoints["mtls"], "--ca", self.cloud.endpoints["api_ca"]]
+        where = [f"--{self.host}", self.cloud.endpoints[self.host], "--ca", self.cloud.endpoints["api_ca"]]
         files = ["--bootstrap-cert", str(certificate), "--bootstrap-key", str(key)]
         return ["boot", *where, *files, "--state", str(state or self.state)]
 

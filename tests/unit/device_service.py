@@ -1,31 +1,28 @@
-"""A service for device tests: real TLS on loopback, one process, and made to misbehave."""
+"""A service for device tests, made to misbehave. `device_server` puts it on a socket."""
 
 from __future__ import annotations
 
 import base64
 import json
-import ssl
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
-from device.boot import Wish
 from device.store import Identity
 from tests import factories
+from tests.unit.device_proofs import Proofs, Replayed, Stale
 
 ENROLL, COMMIT = "POST /v1/certificates", "POST /v1/certificates/commit"
-DEVICE, CHAIN = "GET /v1/device", "GET /chain"
+DEVICE, CHAIN, NONCE = "GET /v1/device", "GET /chain", "GET /v1/nonce"
 CREDENTIALS = "GET /role-aliases/telemetry/credentials"
 
 
@@ -48,8 +45,29 @@ def problem(action: str, code: str = "some-code", status: int = 400, **members: 
     return Reply(status, {"code": code, "detail": "Some detail", "action": action, **members})
 
 
+@dataclass(frozen=True)
+class Call:
+    """A request. `peer` is the TLS client's certificate."""
+
+    method: str
+    path: str
+    url: str
+    headers: Any
+    body: bytes
+    peer: x509.Certificate | None
+
+    @property
+    def route(self) -> str:
+        """Method and path."""
+        return f"{self.method} {self.path}"
+
+
 class Service:
-    """What docs/protocol.md says of one device's calls. `say` puts an answer before the true one."""
+    """What docs/protocol.md says of one device's calls. `say` puts an answer before the true one.
+
+    `requests` holds the routes of all calls, but for those that get a nonce. Once issued,
+    certificates of serials in `due` are to be renewed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.web, self.factory, self.issuing = (factories.authority(n) for n in ("Web", "Factory", "Issuing"))
@@ -58,6 +76,9 @@ class Service:
         self.issued: list[x509.Certificate] = []
         self.committed: list[x509.Certificate] = []
         self.requests: list[str] = []
+        self.nonces_given = 0
+        self.due: set[int] = set()
+        self.proofs = Proofs(self.factory, self.issuing)
         self.enrollments: list[dict[str, Any]] = []
         self._said: defaultdict[str, deque[Reply]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -72,6 +93,7 @@ class Service:
         """Know no device."""
         self.issued.clear()
         self.committed.clear()
+        self.due.clear()
         self._said.clear()
 
     def bootstrap(self, name: str = "dev1", **options: Any) -> Identity:
@@ -86,54 +108,84 @@ class Service:
         identity.key.write_text(factories.key_pem(key))
         return identity
 
-    def wish(self, **options: Any) -> Wish:
-        """To be enrolled with a bootstrap certificate of our factory."""
-        return Wish(self.bootstrap(), **options)
-
-    def answer(self, route: str, peer: x509.Certificate | None, body: bytes) -> Reply:
+    def answer(self, call: Call) -> Reply:
         """What a request gets. One at a time, as the registry's conditions have it."""
         with self._lock:
-            self.requests.append(route)
-            if self._said[route]:
-                return self._said[route].popleft()
-            return self._truth(route, peer, body)
+            if call.route != NONCE:
+                self.requests.append(call.route)
+            if self._said[call.route]:
+                return self._said[call.route].popleft()
+            return self._truth(call)
 
-    def _truth(self, route: str, peer: x509.Certificate | None, body: bytes) -> Reply:
-        if route.startswith(CHAIN):
-            assert peer is None, "a storage service must not be shown the device's certificate"
-            return Reply(200, self.chain(self.issued[int(route.removeprefix(CHAIN + "/"))]))
-        assert peer
-        if route == ENROLL:
-            assert peer.issuer == self.factory.certificate.subject
-            plain = {"csr": body.decode(), "deliver": "url"}  # application/pkcs10
-            return self._enroll(plain if body.startswith(b"-----") else json.loads(body), peer)
-        if peer not in self.issued or (self.committed and peer not in self.issued[-1:]):
-            return problem("reenroll", "certificate-not-current", 403)
+    def _truth(self, call: Call) -> Reply:
+        if call.route.startswith(CHAIN):
+            shown = call.peer or call.headers["Authorization"]
+            assert not shown, "a storage service must not be shown who the device is"
+            return Reply(200, self.chain(self.issued[int(call.path.removeprefix("/chain/"))]))
+        if call.route == NONCE:
+            self.nonces_given += 1
+            return Reply(200, {"nonce": self.proofs.nonce}, {"DPoP-Nonce": self.proofs.nonce})
+        if call.peer:
+            assert "Authorization" not in call.headers, "one identity a request"
+            return self._for(call, call.peer)
+        return self._proven(call)
+
+    def _proven(self, call: Call) -> Reply:
+        kind, _, token = call.headers["Authorization"].partition(" ")
+        assert kind == "Bearer"
+        try:
+            return self._for(call, self.proofs.signer(token, call.method, call.url, call.body))
+        except Stale:
+            reply = problem("retry", "proof-stale", 401, nonce=self.proofs.nonce)
+            return replace(reply, headers={"DPoP-Nonce": self.proofs.nonce})
+        except Replayed:
+            return problem("retry", "proof-replayed", 401)
+        except (ValueError, jwt.PyJWTError) as error:
+            return problem("stop", "proof-invalid", 401, detail=str(error))
+
+    def _for(self, call: Call, peer: x509.Certificate) -> Reply:
+        if peer.issuer == self.factory.certificate.subject:
+            assert call.route == ENROLL
+            return self._enroll(call.body, peer)
+        refusal = self._refusal(call, peer)
+        if refusal or call.route == ENROLL:
+            return refusal or self._enroll(call.body, peer)
         if peer not in self.committed:
             self.committed.append(peer)
-        if route == CREDENTIALS:
+        if call.route == CREDENTIALS:
             names = ("accessKeyId", "secretAccessKey", "sessionToken")
             return Reply(
                 200, {"credentials": {n: n * 2 for n in names} | {"expiration": "2030-01-01T00:00:00Z"}}
             )
-        return Reply(
-            200, {"deviceId": common_name(peer), "certificateId": identifier(peer), "status": "active"}
-        )
+        answer = {"deviceId": common_name(peer), "certificateId": identifier(peer), "status": "active"}
+        renew = {"renew": peer.serial_number in self.due} if call.route == DEVICE else {}
+        return Reply(200, answer | renew)
 
-    def _enroll(self, request: dict[str, Any], peer: x509.Certificate) -> Reply:
+    def _refusal(self, call: Call, peer: x509.Certificate) -> Reply | None:
+        """Why an operational certificate gets nothing, if so."""
+        asked = _key(call.body) if call.route == ENROLL else None
+        if peer.not_valid_after_utc < datetime.now(UTC) and asked != peer.public_key():
+            return problem("reenroll", "certificate-expired", 401)
+        current = {*self.issued[-1:], *self.committed[-1:]}
+        successor = self.committed[-1].public_key() if peer in self.committed[:-1] else None
+        if peer in current or (asked and asked == successor):
+            return None
+        return problem("reenroll", "certificate-not-current", 403)
+
+    def _enroll(self, body: bytes, peer: x509.Certificate) -> Reply:
+        request = _request(body)
         self.enrollments.append(request)
         csr = x509.load_pem_x509_csr(request["csr"].encode())
-        known = [
-            n for n, certificate in enumerate(self.issued) if certificate.public_key() == csr.public_key()
-        ]
-        if not known:
-            self.issued.append(self.issue(common_name(peer), csr))
-        return Reply(201, self.announce(known[0] if known else -1, request["deliver"]))
+        for number, certificate in enumerate(self.issued):
+            # The same key may be certified again once its certificate's time has come.
+            if certificate.public_key() == csr.public_key() and certificate.serial_number not in self.due:
+                return Reply(201, self.announce(number, request["deliver"]))
+        self.issued.append(self.issue(common_name(peer), csr))
+        return Reply(201, self.announce(-1, request["deliver"]))
 
     def issue(self, name: str, csr: x509.CertificateSigningRequest) -> x509.Certificate:
         """An operational certificate for a CSR's key."""
-        key = csr.public_key()
-        return self.issuing.issue(name, Public(key))  # type: ignore[arg-type]
+        return self.issuing.issue(name, Public(csr.public_key()))  # type: ignore[arg-type]
 
     def announce(self, number: int, deliver: str = "url", **changes: Any) -> dict[str, Any]:
         """The body that says where certificate `number` is."""
@@ -167,6 +219,16 @@ class Public:
         return self.key
 
 
+def _request(body: bytes) -> dict[str, Any]:
+    plain = body.startswith(b"-----")  # application/pkcs10
+    return {"csr": body.decode(), "deliver": "url"} if plain else dict(json.loads(body))
+
+
+def _key(body: bytes) -> Any:
+    """The key of the CSR in a request."""
+    return x509.load_pem_x509_csr(_request(body)["csr"].encode()).public_key()
+
+
 def common_name(certificate: x509.Certificate) -> str:
     """The subject's CN."""
     return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
@@ -175,71 +237,3 @@ def common_name(certificate: x509.Certificate) -> str:
 def identifier(certificate: x509.Certificate) -> str:
     """The certificate id."""
     return certificate.fingerprint(hashes.SHA256()).hex()
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Service]:
-    """A service on a free port."""
-    service = Service(folder)
-    server = _Server(("127.0.0.1", 0), _handler(service))
-    server.socket = _context(service).wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    service.url = f"https://localhost:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients are killed and refused on purpose."""
-
-
-def _context(service: Service) -> ssl.SSLContext:
-    key = factories.ec_key()
-    certificate = service.web.issue(
-        "localhost",
-        key,
-        eku=ExtendedKeyUsageOID.SERVER_AUTH,
-        extra=[(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)],
-    )
-    server = service.save("server", certificate, key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(server.certificate, server.key)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    for authority in (service.factory, service.issuing):
-        context.load_verify_locations(cadata=factories.pem(authority.certificate))
-    return context
-
-
-def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        connection: ssl.SSLSocket
-
-        def do_GET(self) -> None:
-            self._respond()
-
-        def do_POST(self) -> None:
-            self._respond()
-
-        def _respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            der = self.connection.getpeercert(binary_form=True)
-            peer = x509.load_der_x509_certificate(der) if der else None
-            reply = service.answer(f"{self.command} {self.path}", peer, body)
-            self.send_response_only(reply.status)
-            for name, value in ({"Content-Length": str(len(reply.content))} | reply.headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(reply.content)
-
-        def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
-
-    return Handler

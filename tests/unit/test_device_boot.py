@@ -11,13 +11,10 @@ from typing import Any
 
 import pytest
 
-from device.boot import Wish, boot
-from device.patience import Patience
 from device.refusal import Action, Refused
-from device.service import Service as Client
-from device.store import Identity, Store
-from device.transport import Transport
 from tests import factories
+from tests.unit.device_bench import Bench, refused
+from tests.unit.device_server import running
 from tests.unit.device_service import (
     CHAIN,
     COMMIT,
@@ -28,7 +25,6 @@ from tests.unit.device_service import (
     Reply,
     Service,
     problem,
-    running,
 )
 
 FORBIDDEN = Reply(403, {"message": "Forbidden"})
@@ -42,35 +38,19 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
         yield service
 
 
-class Device:
-    """A device with its state, its connection and the pauses it made, in seconds."""
-
-    def __init__(self, folder: Path, service: Service) -> None:
-        self.service = service
-        self.store = Store(folder)
-        self.pauses: list[float] = []
-        self.client = Client(service.url, Transport(service.ca.read_text()))
-
-    def boot(self, wish: Wish | None = None, **options: Any) -> dict[str, Any]:
-        """A first boot."""
-        patience = Patience(sleep=self.pauses.append, jitter=lambda: 0)
-        with self.store.locked():
-            return boot(self.store, self.client, wish or self.service.wish(**options), patience)
-
-    def refused(self, wish: Wish | None = None, **options: Any) -> Refused:
-        """The refusal a first boot ends with."""
-        with pytest.raises(Refused) as caught:
-            self.boot(wish, **options)
-        return caught.value
+@pytest.fixture(params=["mtls", "public"])
+def device(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> Bench:
+    """A device out of the box, for either host."""
+    return Bench(tmp_path / "state", service, request.param)
 
 
 @pytest.fixture
-def device(tmp_path: Path, service: Service) -> Device:
-    """A device out of the box."""
-    return Device(tmp_path / "state", service)
+def tls_device(tmp_path: Path, service: Service) -> Bench:
+    """A device out of the box, for the mTLS host."""
+    return Bench(tmp_path / "state", service, "mtls")
 
 
-def test_a_first_boot_ends_logged_in(device: Device, service: Service) -> None:
+def test_a_first_boot_ends_logged_in(device: Bench, service: Service) -> None:
     """One key, one certificate, committed before it is live."""
     assert device.boot()["status"] == "active"
     assert service.requests == [ENROLL, f"{CHAIN}/0", COMMIT]
@@ -78,15 +58,15 @@ def test_a_first_boot_ends_logged_in(device: Device, service: Service) -> None:
     assert device.store.live()
 
 
-def test_a_repeated_boot_only_logs_in(device: Device, service: Service) -> None:
+def test_a_repeated_boot_only_logs_in(device: Bench, service: Service) -> None:
     """The same certificate, and no enrollment."""
     first = device.boot()
     service.requests.clear()
     assert device.boot() == first
-    assert service.requests == [COMMIT]
+    assert service.requests == [COMMIT, DEVICE]
 
 
-def test_the_key_never_leaves(device: Device, service: Service, tmp_path: Path) -> None:
+def test_the_key_never_leaves(device: Bench, service: Service, tmp_path: Path) -> None:
     """What is sent is a CSR, and the key on disk is the certificate's."""
     device.boot()
     assert [set(request) for request in service.enrollments] == [{"csr", "deliver"}]
@@ -94,22 +74,23 @@ def test_the_key_never_leaves(device: Device, service: Service, tmp_path: Path) 
     assert "PRIVATE KEY" in (tmp_path / "state" / "device.key").read_text()
 
 
-def test_inline_needs_no_url(device: Device, service: Service) -> None:
+def test_inline_needs_no_url(device: Bench, service: Service) -> None:
     """A device that can't reach S3 gets its chain in the answer."""
-    device.boot(inline=True)
+    device.client = device.connect(inline=True)
+    device.boot()
     assert service.requests == [ENROLL, COMMIT]
     assert service.enrollments[0]["deliver"] == "inline"
 
 
-def test_the_device_id_is_sent_and_held_to(device: Device, service: Service) -> None:
+def test_the_device_id_is_sent_and_held_to(device: Bench, service: Service) -> None:
     """A certificate for another name than the one asked for is not stored."""
-    refusal = device.refused(device_id="dev2")
+    refusal = refused(device.boot, "dev2")
     assert service.enrollments[0]["deviceId"] == "dev2"
     assert refusal.action is Action.STOP
     assert device.store.next() is None
 
 
-def test_an_expired_url_is_asked_for_anew(device: Device, service: Service) -> None:
+def test_an_expired_url_is_asked_for_anew(device: Bench, service: Service) -> None:
     """Still one certificate."""
     service.say(f"{CHAIN}/0", Reply(403, b"<Error><Code>AccessDenied</Code></Error>"))
     device.boot()
@@ -118,7 +99,7 @@ def test_an_expired_url_is_asked_for_anew(device: Device, service: Service) -> N
 
 
 @pytest.mark.parametrize("hint", [{"headers": {"Retry-After": "7"}, "body": {}}, {"body": {"retryAfter": 7}}])
-def test_not_issued_yet_is_waited_for(device: Device, service: Service, hint: dict[str, Any]) -> None:
+def test_not_issued_yet_is_waited_for(device: Bench, service: Service, hint: dict[str, Any]) -> None:
     """202: the same request again after Retry-After, wherever it is said."""
     service.say(ENROLL, Reply(202, **hint))
     device.boot()
@@ -143,7 +124,7 @@ FAULTS = [
     ("route", "reply"),
     [*((route, reply) for route in (ENROLL, COMMIT) for reply in FAULTS), (ENROLL, Reply(201, {"time": ""}))],
 )
-def test_a_passing_fault_passes(device: Device, service: Service, route: str, reply: Reply) -> None:
+def test_a_passing_fault_passes(device: Bench, service: Service, route: str, reply: Reply) -> None:
     """The service's own refusals, its gateway's, and plain nonsense: asked again, and nothing else asked."""
     service.say(route, reply)
     assert device.boot()["status"] == "active"
@@ -151,10 +132,10 @@ def test_a_passing_fault_passes(device: Device, service: Service, route: str, re
     assert set(service.requests) == {ENROLL, f"{CHAIN}/0", COMMIT}
 
 
-def test_tries_are_bounded(device: Device, service: Service) -> None:
+def test_tries_are_bounded(device: Bench, service: Service) -> None:
     """A service that is down for good is left alone after six tries."""
     service.say(ENROLL, *[problem("retry", status=503)] * 6)
-    assert device.refused().action is Action.RETRY
+    assert refused(device.boot).action is Action.RETRY
     assert service.requests == [ENROLL] * 6
 
 
@@ -169,11 +150,11 @@ def test_tries_are_bounded(device: Device, service: Service) -> None:
     ],
 )
 def test_a_lasting_refusal_stops_at_once(
-    device: Device, service: Service, reply: Reply, code: str | None
+    device: Bench, service: Service, reply: Reply, code: str | None
 ) -> None:
     """One request, no pause, nothing stored but the key."""
     service.say(ENROLL, reply)
-    refusal = device.refused()
+    refusal = refused(device.boot)
     assert (refusal.action, refusal.code) == (Action.STOP, code)
     assert (service.requests, device.pauses) == ([ENROLL], [])
     assert device.store.next() is device.store.live() is None
@@ -181,7 +162,7 @@ def test_a_lasting_refusal_stops_at_once(
 
 @pytest.mark.parametrize("spoiled", ["key", "name", "id", "time", "issuer"])
 def test_a_certificate_that_is_not_ours_is_never_stored(
-    device: Device, service: Service, spoiled: str
+    device: Bench, service: Service, spoiled: str
 ) -> None:
     """Whatever is wrong with it, a person must look, and the state stays as it was."""
     key = begun(device)
@@ -193,12 +174,12 @@ def test_a_certificate_that_is_not_ours_is_never_stored(
     service.say(ENROLL, Reply(201, service.announce(0, deviceId="dev1", **announced.get(spoiled, {}))))
     issuer = service.factory if spoiled == "issuer" else service.issuing
     service.say(f"{CHAIN}/0", Reply(200, (factories.pem(leaf) + factories.pem(issuer.certificate)).encode()))
-    assert device.refused().action is Action.STOP
+    assert refused(device.boot).action is Action.STOP
     assert device.store.next() is None
     assert service.requests == [ENROLL, f"{CHAIN}/0"]
 
 
-def begun(device: Device) -> factories.PrivateKey:
+def begun(device: Bench) -> factories.PrivateKey:
     """The key of a first boot that got no further."""
     key = factories.ec_key()
     with device.store.locked():
@@ -207,14 +188,14 @@ def begun(device: Device) -> factories.PrivateKey:
 
 
 @pytest.mark.parametrize("reply", [Reply(200, b" " * 65_537), Reply(200, b"half", {"Content-Length": "8"})])
-def test_a_download_that_failed_is_repeated(device: Device, service: Service, reply: Reply) -> None:
+def test_a_download_that_failed_is_repeated(device: Bench, service: Service, reply: Reply) -> None:
     """A chain that is too long or cut short is a passing fault, not a wrong certificate."""
     service.say(f"{CHAIN}/0", reply)
     assert device.boot()["status"] == "active"
     assert len(device.pauses) == 1
 
 
-def test_a_refused_log_in_enrolls_anew(device: Device, service: Service) -> None:
+def test_a_refused_log_in_enrolls_anew(device: Bench, service: Service) -> None:
     """`reenroll` for the live identity: a new key, a new certificate, in the old one's place."""
     device.boot()
     service.say(COMMIT, problem("reenroll", "certificate-not-current", 403))
@@ -223,47 +204,43 @@ def test_a_refused_log_in_enrolls_anew(device: Device, service: Service) -> None
     assert service.issued[0].public_key() != service.issued[1].public_key()
 
 
-def test_reenroll_twice_is_left_to_a_person(device: Device, service: Service) -> None:
+def test_reenroll_twice_is_left_to_a_person(device: Bench, service: Service) -> None:
     """A service that never takes its own certificates does not make the device spin."""
     service.say(COMMIT, *[problem("reenroll")] * 9)
-    assert device.refused().action is Action.REENROLL
+    assert refused(device.boot).action is Action.REENROLL
     assert service.requests.count(COMMIT) == 1
 
 
 @pytest.mark.parametrize("route", [COMMIT, DEVICE, CREDENTIALS])
-def test_a_revoked_device_stops(device: Device, service: Service, route: str) -> None:
+def test_a_revoked_device_stops(device: Bench, service: Service, route: str) -> None:
     """On every call, and it keeps what it has."""
     device.boot()
-    live = live_identity(device)
-    calls = {COMMIT: device.client.commit, DEVICE: device.client.device}
+    live = device.live
+    calls = {
+        COMMIT: device.client.commit,
+        DEVICE: device.client.device,
+        CREDENTIALS: lambda live: device.client.credentials(live, "telemetry"),
+    }
     service.say(route, problem("stop", "device-revoked", 403))
-    with pytest.raises(Refused) as caught:
-        calls[route](live) if route in calls else device.client.credentials(live, "telemetry")
-    assert (caught.value.action, caught.value.code) == (Action.STOP, "device-revoked")
+    refusal = refused(
+        *((calls[route], live) if route in calls else (device.client.credentials, live, "telemetry"))
+    )
+    assert (refusal.action, refusal.code) == (Action.STOP, "device-revoked")
     assert device.store.live() == live
 
 
-def live_identity(device: Device) -> Identity:
-    """The identity there must be."""
-    live = device.store.live()
-    assert live
-    return live
-
-
 def test_the_gateway_s_refusal_of_an_expired_certificate_means_reenroll(
-    device: Device, service: Service
+    tls_device: Bench, service: Service
 ) -> None:
     """It says `Forbidden` and no action; the device knows its certificate's end."""
-    device.boot()
+    tls_device.boot()
     late = (datetime.now(UTC) + timedelta(days=400)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     service.say(DEVICE, replace(FORBIDDEN, headers={"Date": late}), FORBIDDEN)
     for action in (Action.REENROLL, Action.STOP):
-        with pytest.raises(Refused) as caught:
-            device.client.device(live_identity(device))
-        assert caught.value.action is action
+        assert refused(tls_device.client.device, tls_device.live).action is action
 
 
-def test_an_expired_identity_enrolls_anew(device: Device, service: Service) -> None:
+def test_an_expired_identity_enrolls_anew(tls_device: Bench, service: Service) -> None:
     """Refused in the handshake, the device goes back to its bootstrap certificate."""
     start = datetime.now(UTC) - timedelta(days=2)
     truth = service.issue
@@ -277,7 +254,7 @@ def test_an_expired_identity_enrolls_anew(device: Device, service: Service) -> N
     announce = service.announce
     service.announce = lambda *a, **k: announce(*a, **k) | {"time": in_time}  # type: ignore[method-assign]
     with pytest.raises(Refused, match="expired"):
-        device.boot()
+        tls_device.boot()
     service.issue, service.announce = truth, announce  # type: ignore[method-assign]
-    assert device.boot()["status"] == "active"
+    assert tls_device.boot()["status"] == "active"
     assert len(service.issued) == 2

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from device.__main__ import main
+from tests.unit.device_server import running
 from tests.unit.device_service import (
     COMMIT,
     CREDENTIALS,
@@ -19,8 +20,8 @@ from tests.unit.device_service import (
     Reply,
     Service,
     common_name,
+    identifier,
     problem,
-    running,
 )
 
 NOW: dict[str, Any] = {"retryAfter": 0}
@@ -41,18 +42,26 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def boot(service: Service, state: Path, *more: str) -> int:
+def boot(service: Service, state: Path, *more: str, host: str = "mtls") -> int:
     """`python -m device boot`."""
-    wish = service.wish()
-    where = ["--mtls", service.url, "--ca", str(service.ca), "--state", str(state)]
-    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
+    bootstrap = service.bootstrap()
+    where = [f"--{host}", service.url, "--ca", str(service.ca), "--state", str(state)]
+    files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
     return main(["boot", *where, *files, *more])
 
 
-def test_boot_status_credentials(service: Service, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After boot, the state directory is all the others need."""
-    assert boot(service, state) == 0
+@pytest.mark.parametrize("host", ["mtls", "public"])
+def test_boot_status_renew_credentials(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """After boot, the state directory is all the others need, on either host."""
+    assert boot(service, state, host=host) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "active"
+    assert main(["renew", "--state", str(state), "--inline"]) == 0
+    assert json.loads(capsys.readouterr().out)["certificateId"] == identifier(service.issued[1])
+    assert main(["renew", "--state", str(state), "--same-key"]) == 0
+    assert len(service.issued) == 2
+    capsys.readouterr()
     assert main(["status", "--state", str(state)]) == 0
     assert json.loads(capsys.readouterr().out)["deviceId"] == common_name(service.issued[0])
     assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
@@ -63,6 +72,27 @@ def test_boot_status_credentials(service: Service, state: Path, capsys: pytest.C
         "SessionToken": "sessionToken" * 2,
         "Expiration": "2030-01-01T00:00:00Z",
     }
+    assert [request["deliver"] for request in service.enrollments] == ["url", "inline", "url"]
+    assert bool(service.nonces_given) is (host == "public")
+
+
+@pytest.mark.parametrize("hosts", [(), ("--mtls", "https://a.test", "--public", "https://b.test")])
+def test_a_device_boots_on_one_host(tmp_path: Path, hosts: tuple[str, ...]) -> None:
+    """2 without one, and with two."""
+    files = ["--bootstrap-cert", "some.crt", "--bootstrap-key", "some.key", "--state", str(tmp_path / "none")]
+    with pytest.raises(SystemExit) as caught:
+        main(["boot", *files, *hosts])
+    assert caught.value.code == 2
+
+
+def test_a_device_moves_to_another_host(service: Service, state: Path) -> None:
+    """The host it booted on last is where it goes, with the identity it has."""
+    assert boot(service, state) == 0
+    assert boot(service, state, host="public") == 0
+    given = service.nonces_given
+    assert main(["status", "--state", str(state)]) == 0
+    assert service.nonces_given == given + 1
+    assert len(service.issued) == 1
 
 
 @pytest.mark.parametrize(("action", "code"), CODES)
@@ -82,6 +112,8 @@ def test_each_action_has_its_exit_code(
     service.say(DEVICE, *refusals)
     service.say(CREDENTIALS, *refusals)
     assert main(["status", "--state", str(state)]) == code
+    service.say(ENROLL, *refusals)
+    assert main(["renew", "--state", str(state)]) == code
     assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == code
 
 
@@ -132,9 +164,10 @@ def test_without_an_identity_there_is_nothing_to_log_in_with(
 ) -> None:
     """13, run boot; asking makes no directory."""
     assert main(["status", "--state", str(state)]) == 13
+    assert main(["renew", "--state", str(state)]) == 13
     assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 13
     assert not state.exists()
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
 
 
 def test_status_finishes_what_a_crash_left(service: Service, state: Path) -> None:

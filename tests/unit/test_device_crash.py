@@ -9,7 +9,8 @@ import pytest
 from cryptography import x509
 
 from tests.unit.device_crash import DIED, run
-from tests.unit.device_service import COMMIT, Service, problem, running
+from tests.unit.device_server import running
+from tests.unit.device_service import COMMIT, Service, problem
 
 IDENTITY = {"certificate.pem", "device.key", "service.json"}
 
@@ -21,11 +22,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def boot(service: Service, state: Path) -> list[str]:
-    """The command line of a first boot, to be repeated."""
-    wish = service.wish()
-    files = ["--bootstrap-cert", str(wish.bootstrap.certificate), "--bootstrap-key", str(wish.bootstrap.key)]
-    return ["boot", "--mtls", service.url, "--ca", str(service.ca), "--state", str(state), *files]
+HOSTS = ["mtls", "public"]
+
+
+def boot(service: Service, state: Path, host: str = "mtls") -> list[str]:
+    """The command line of a boot, to be repeated."""
+    bootstrap = service.bootstrap()
+    files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
+    return ["boot", f"--{host}", service.url, "--ca", str(service.ca), "--state", str(state), *files]
 
 
 def holds_one_identity(service: Service, state: Path) -> bool:
@@ -40,13 +44,16 @@ def holds_one_identity(service: Service, state: Path) -> bool:
     )
 
 
-def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(service: Service, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(
+    service: Service, tmp_path: Path, host: str
+) -> None:
     """Every death, then one more run: one certificate issued, one identity, nothing left over."""
     point, code = 0, DIED
     while code == DIED:
         point += 1
         service.forget()
-        command = boot(service, tmp_path / str(point))
+        command = boot(service, tmp_path / str(point), host)
         code = run(command, point=point)
         assert run(command) == 0, f"after dying at {point}"
         assert holds_one_identity(service, tmp_path / str(point)), f"after dying at {point}"
@@ -92,3 +99,46 @@ def test_an_identity_superseded_before_its_first_log_in_is_given_up(service: Ser
         assert holds_one_identity(service, state), f"after dying at {point}"
     assert code == 0
     assert (state / "device.key").read_bytes() != first
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_renewal_killed_at_any_point_ends_with_one_more_certificate(
+    service: Service, tmp_path: Path, host: str
+) -> None:
+    """It is time for the next certificate; every death, then one more run: that one, and no third."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        service.forget()
+        command = boot(service, tmp_path / str(point), host)
+        assert run(command) == 0
+        service.due.add(service.issued[0].serial_number)
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert holds_one_identity(service, tmp_path / str(point)), f"after dying at {point}"
+        assert len(service.issued) == 2, f"after dying at {point}"
+    assert code == 0
+    assert point > 60
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_renewal_of_the_same_key_killed_at_any_point_ends_with_that_key(
+    service: Service, tmp_path: Path, host: str
+) -> None:
+    """Every death, then the same again: one more certificate, and no other key."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        service.forget()
+        state = tmp_path / str(point)
+        assert run(boot(service, state, host)) == 0
+        key = (state / "device.key").read_bytes()
+        service.due.add(service.issued[0].serial_number)
+        command = ["renew", "--same-key", "--state", str(state)]
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert (state / "device.key").read_bytes() == key, f"after dying at {point}"
+        assert holds_one_identity(service, state), f"after dying at {point}"
+        assert len(service.issued) == 2, f"after dying at {point}"
+    assert code == 0
+    assert point > 40

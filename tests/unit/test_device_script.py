@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests import factories
-from tests.unit.device_service import CHAIN, COMMIT, ENROLL, Reply, Service, problem, running
+from tests.unit.device_server import running
+from tests.unit.device_service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Service, problem
 
 SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
 KILLED = -9
@@ -36,8 +39,9 @@ def service(tmp_path: Path) -> Iterator[Service]:
 class Script:
     """A device that has only the script."""
 
-    def __init__(self, service: Service, state: Path, shims: Path) -> None:
+    def __init__(self, service: Service, state: Path, shims: Path, host: str = "mtls") -> None:
         bootstrap = service.bootstrap()
+        self.options = ["--public"] if host == "public" else []
         self.state = state
         self.files: list[str | Path] = [service.url, bootstrap.certificate, bootstrap.key, state, service.ca]
         self._shims = shims
@@ -55,7 +59,7 @@ class Script:
         environment = {"PATH": f"{self._shims}:{os.environ['PATH']}"}
         environment |= {"SHIM_COUNT": str(self._count), "SHIM_POINT": str(point)}
         return subprocess.run(
-            ["sh", SCRIPT, *self.files],
+            ["sh", SCRIPT, *self.options, *self.files],
             env=environment,
             start_new_session=True,
             capture_output=True,
@@ -64,10 +68,10 @@ class Script:
         )
 
 
-@pytest.fixture
-def script(service: Service, tmp_path: Path) -> Script:
-    """A device out of the box."""
-    return Script(service, tmp_path / "state", tmp_path / "shims")
+@pytest.fixture(params=["mtls", "public"])
+def script(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> Script:
+    """A device out of the box, for either host."""
+    return Script(service, tmp_path / "state", tmp_path / "shims", request.param)
 
 
 def holds_the_identity(state: Path, leaf: x509.Certificate) -> bool:
@@ -89,7 +93,87 @@ def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> No
     assert holds_the_identity(script.state, service.issued[0])
     service.requests.clear()
     assert script.run().returncode == 0
-    assert service.requests == [COMMIT]
+    assert service.requests == [COMMIT, DEVICE]
+
+
+def test_a_renewal_when_it_is_time(script: Script, service: Service) -> None:
+    """The live identity asks, for a new key; after the log-in it is gone."""
+    assert script.run().returncode == 0
+    service.due.add(service.issued[0].serial_number)
+    service.requests.clear()
+    assert script.run().returncode == 0
+    assert service.requests == [COMMIT, DEVICE, ENROLL, f"{CHAIN}/1", COMMIT]
+    assert holds_the_identity(script.state, service.issued[1])
+    assert service.issued[0].public_key() != service.issued[1].public_key()
+
+
+def test_a_renewal_killed_at_any_program_is_carried_on(service: Service, tmp_path: Path) -> None:
+    """Every death, then one more run: one more certificate, one identity, nothing left over."""
+    point, code = 0, KILLED
+    while code == KILLED:
+        point += 1
+        service.forget()
+        script = Script(service, tmp_path / f"state-{point}", tmp_path / f"shims-{point}", "public")
+        assert script.run().returncode == 0
+        service.due.add(service.issued[0].serial_number)
+        code = script.run(point=point).returncode
+        assert script.run().returncode == 0, f"after dying at {point}"
+        assert len(service.issued) == 2, f"after dying at {point}"
+        assert holds_the_identity(script.state, service.issued[1]), f"after dying at {point}"
+    assert code == 0
+    assert point > 15
+
+
+def test_a_lost_certificate_is_asked_for_again(script: Script, service: Service) -> None:
+    """Its log-in took the live identity's rights, but for this."""
+    assert script.run().returncode == 0
+    service.due.add(service.issued[0].serial_number)
+    service.say(COMMIT, Reply(200, {"status": "active"}), problem("stop"))
+    assert script.run().returncode == 12
+    service.committed.append(service.issued[1])
+    (script.state / "next.chain").unlink()
+    assert script.run().returncode == 0
+    assert len(service.issued) == 2
+    assert holds_the_identity(script.state, service.issued[1])
+
+
+def test_a_proof_s_numbers_have_their_full_length(service: Service, tmp_path: Path) -> None:
+    """ASN.1 cuts the zeros that a JWT's signature needs; one proof in 128 would be refused."""
+    bootstrap = service.bootstrap()
+    (tmp_path / "der").write_bytes(encode_dss_signature(1, 2**248 + 1))
+    functions = SCRIPT.read_text().partition("text() {")[2].partition("send() {")[0]
+    script = f"""
+        openssl() {{ case "$*" in *-sign*) cat {tmp_path}/der ;; *) command openssl "$@" ;; esac; }}
+        url=https://a.test path=/b method=POST body=/dev/null answer=/dev/null work={tmp_path}
+        cert={bootstrap.certificate} key={bootstrap.key}
+        text() {{ {functions}
+        proof"""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    signature = base64.urlsafe_b64decode(done.stdout.split(".")[2] + "==")
+    assert signature == (1).to_bytes(32, "big") + (2**248 + 1).to_bytes(32, "big")
+
+
+def test_a_certificate_that_lapsed_is_given_up(script: Script, service: Service) -> None:
+    """13; the next run has the live identity, and renews again."""
+    assert script.run().returncode == 0
+    service.due.add(service.issued[0].serial_number)
+    service.say(COMMIT, Reply(200, {"status": "active"}), problem("reenroll"))
+    assert script.run().returncode == 13
+    assert holds_the_identity(script.state, service.issued.pop(0))
+    service.issued.insert(0, service.committed[0])
+    assert script.run().returncode == 0
+    assert holds_the_identity(script.state, service.issued[-1])
+
+
+@pytest.mark.parametrize("reply", [Reply(503, b""), problem("retry", retryAfter=0), Reply(200, {"nonce": 7})])
+def test_a_nonce_is_waited_for(service: Service, tmp_path: Path, reply: Reply) -> None:
+    """Nothing is signed without one."""
+    script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
+    (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
+    service.say(NONCE, *[reply] * 6)
+    assert script.run().returncode == 10
+    assert service.requests == []
+    assert script.run().returncode == 0
 
 
 def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -> None:
@@ -131,7 +215,8 @@ def test_each_action_has_its_exit_code(
     assert script.run().returncode == code
     assert service.requests.count(route) == tries
     assert script.run().returncode == 0
-    assert len(service.issued) == 1
+    given_up = (route, code) == (COMMIT, 13)
+    assert len(service.issued) == (2 if given_up else 1)
 
 
 def test_an_expired_url_is_asked_for_anew_by_the_next_run(script: Script, service: Service) -> None:
@@ -182,4 +267,4 @@ def test_without_arguments_it_says_what_it_wants() -> None:
     """2, and the usage line."""
     done = subprocess.run(["sh", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "firstboot.sh URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]" in done.stderr
+    assert "firstboot.sh [--public] URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]" in done.stderr

@@ -58,7 +58,7 @@ def test_it_is_for_its_owner_only(store: Store, state: Path, key: bytes) -> None
 def test_an_unfinished_identity_has_neither_live_suffix(store: Store, state: Path, key: bytes) -> None:
     """What looks for *.pem and *.key finds only the live identity."""
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     assert {path.name for path in state.iterdir()} == {"next.private", "next.chain"}
     store.promote()
     assert {path.name for path in state.iterdir()} == {"device.key", "certificate.pem"}
@@ -92,10 +92,10 @@ def test_every_change_is_on_disk_before_the_next(
         record(name)
     store.keep_service(b"{}")
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     store.promote()
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     store.forget_next()
     write, change = ["sync", "change", "sync"], ["change", "sync"]
     assert calls == write * 3 + change * 2 + write * 2 + change * 2
@@ -104,7 +104,7 @@ def test_every_change_is_on_disk_before_the_next(
 def test_an_interrupted_promotion_is_finished(store: Store, state: Path, key: bytes) -> None:
     """The new key is live, its certificate not yet: the next run brings it."""
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     (state / "next.private").rename(state / "device.key")
     assert store.live() is None
     assert store.settled() == store.live() is not None
@@ -116,7 +116,7 @@ def test_an_interrupted_giving_up_is_finished_and_the_live_identity_kept(
 ) -> None:
     """A chain whose key is gone never goes live."""
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     store.promote()
     live = store.live()
     (state / "next.chain").write_bytes(chain(certificates.new_key()))
@@ -129,7 +129,7 @@ def test_an_interrupted_giving_up_is_finished_and_the_live_identity_kept(
 def test_a_damaged_identity_is_none(store: Store, state: Path, key: bytes, name: str, damage: bytes) -> None:
     """Flash fails: the device enrolls again instead of stumbling over it."""
     store.keep_next_key(key)
-    store.keep_next_chain(chain(key))
+    store.keep_next(key, chain(key))
     store.promote()
     (state / name).write_bytes(damage)
     assert store.live() is None

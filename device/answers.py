@@ -1,0 +1,63 @@
+"""Answers, and refusals in all the shapes they come in."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from device.refusal import Action, CertificateRefused, Refused
+from device.transport import Answer
+
+
+def success(answer: Answer) -> dict[str, Any]:
+    """The members of an answer that grants what was asked. Raises Refused for any other."""
+    members = _members(answer)
+    if answer.status in (200, 201) and members:
+        return members
+    raise _refusal(answer, members)
+
+
+def _members(answer: Answer) -> dict[str, Any]:
+    try:
+        members = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
+    detail = str(members.get("detail") or members.get("message") or f"HTTP status {answer.status}")
+    code = members.get("code") or answer.headers.get("x-amzn-ErrorType")
+    if answer.status == 403 and detail == "Forbidden":
+        # API Gateway's own words for a certificate it does not take (HTTP API guide, "mutual TLS").
+        return CertificateRefused("The gateway refused the certificate", _date(answer))
+    return Refused(
+        _action(answer, members), detail, code=code and str(code), retry_after=_retry_after(answer, members)
+    )
+
+
+def _action(answer: Answer, members: dict[str, Any]) -> Action:
+    if answer.status == 202:
+        return Action.WAIT  # recorded, not done yet
+    try:
+        return Action(str(members.get("action")))
+    except ValueError:
+        # API Gateway and the credential provider name no action.
+        transient = answer.status < 400 or answer.status in (408, 429) or answer.status >= 500
+        return Action.RETRY if transient else Action.STOP
+
+
+def _retry_after(answer: Answer, members: dict[str, Any]) -> float | None:
+    try:
+        return max(0.0, float(str(members.get("retryAfter", answer.headers.get("Retry-After")))))
+    except ValueError:
+        return None
+
+
+def _date(answer: Answer) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers["Date"])
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,65 @@
+"""The service's two hosts. They answer alike; how a request shows who sends it is the difference."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from device import answers
+from device.proof import proof
+from device.refusal import Action, Refused
+from device.store import Identity
+from device.transport import Answer, Transport
+
+ANSWER_LIMIT = 4_096
+
+
+class Host(Protocol):
+    """Where the service's calls go."""
+
+    def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
+        """The answer to a request of `identity`. Raises Refused if there is none."""
+
+
+class MutualTls:
+    """The mTLS host at `url`: the identity is the TLS client's."""
+
+    def __init__(self, url: str, transport: Transport) -> None:
+        self._url = url.rstrip("/")
+        self._transport = transport
+
+    def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
+        """See Host."""
+        url = self._url + path
+        return self._transport.send(method, url, limit=ANSWER_LIMIT, identity=identity, body=body)
+
+
+class SignedProofs:
+    """The public host at `url`: the identity signs a proof for each request."""
+
+    def __init__(self, url: str, transport: Transport) -> None:
+        self._url = url.rstrip("/")
+        self._transport = transport
+        self._nonce: str | None = None
+
+    def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
+        """See Host. A refusal that brings a nonce is about the one before: signed again, once."""
+        answer = self._signed(identity, method, path, body, self._nonce or self._asked_for_nonce())
+        if answer.status >= 400 and (nonce := answer.headers.get("DPoP-Nonce")):
+            self._nonce = nonce
+            answer = self._signed(identity, method, path, body, nonce)
+        return answer
+
+    def _asked_for_nonce(self) -> str:
+        answer = self._transport.send("GET", f"{self._url}/v1/nonce", limit=ANSWER_LIMIT)
+        nonce = answers.success(answer).get("nonce")
+        if not isinstance(nonce, str):
+            raise Refused(Action.RETRY, "The answer is not a nonce")
+        self._nonce = nonce
+        return nonce
+
+    def _signed(self, identity: Identity, method: str, path: str, body: bytes | None, nonce: str) -> Answer:
+        url = self._url + path
+        token = proof(identity, method, url, body or b"", nonce)
+        return self._transport.send(
+            method, url, limit=ANSWER_LIMIT, body=body, authorization=f"Bearer {token}"
+        )

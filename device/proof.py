@@ -1,0 +1,74 @@
+"""Signed proofs: who is calling, where no TLS shows it (docs/protocol.md, "Signed proof").
+
+A proof is a JWT (RFC 7519) for one request, signed with the certificate's key; it is what DPoP
+(RFC 9449) is for tokens. It holds the service's nonce, not a time: a device may have no clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from device import certificates
+from device.refusal import Action, Refused
+from device.store import Identity
+
+_COORDINATE_BYTES = 32
+
+
+def proof(identity: Identity, method: str, url: str, body: bytes, nonce: str) -> str:
+    """A proof, never to be sent twice, that `identity` calls `url` with `method` and `body`.
+
+    Its chain is always in it, since that is right in every state of an identity; the service
+    takes a mere thumbprint only once it knows the certificate. Raises Refused (stop) if the
+    identity can't sign one.
+    """
+    key, chain = certificates.signer(identity.key.read_bytes(), identity.certificate.read_bytes())
+    algorithm = _algorithm(key)
+    header = {
+        "typ": "firstboot-proof+jwt",
+        "alg": algorithm,
+        "x5c": [base64.b64encode(der).decode() for der in chain],
+    }
+    claims = {
+        "htm": method,
+        "htu": url,
+        "bsh": base64url(hashlib.sha256(body).digest()),
+        "jti": secrets.token_urlsafe(16),
+        "nonce": nonce,
+    }
+    signed = f"{_part(header)}.{_part(claims)}"
+    return f"{signed}.{base64url(_signature(key, signed.encode()))}"
+
+
+def base64url(raw: bytes) -> str:
+    """Base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _part(members: dict[str, Any]) -> str:
+    return base64url(json.dumps(members, separators=(",", ":")).encode())
+
+
+def _algorithm(key: certificates.PrivateKey) -> str:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "PS256"
+    if isinstance(key.curve, ec.SECP256R1):
+        return "ES256"
+    raise Refused(Action.STOP, f"A key on {key.curve.name} can't sign proofs; the mTLS host takes it")
+
+
+def _signature(key: certificates.PrivateKey, signed: bytes) -> bytes:
+    """RFC 7518 sections 3.4 (r and s side by side) and 3.5."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+        return key.sign(signed, pss, hashes.SHA256())
+    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")

@@ -1,0 +1,65 @@
+"""A device on the bench: in this process, with its state, its connection and its pauses in view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.boot import Device
+from device.hosts import MutualTls, SignedProofs
+from device.patience import Patience
+from device.refusal import Refused
+from device.service import Service as Client
+from device.store import Identity, Store
+from device.transport import Transport
+from tests.unit.device_service import Service
+
+HOSTS: dict[str, type[MutualTls | SignedProofs]] = {"mtls": MutualTls, "public": SignedProofs}
+
+
+class Bench:
+    """A device that speaks to one host of `service`. `pauses` are in seconds, and take none."""
+
+    def __init__(self, folder: Path, service: Service, host: str) -> None:
+        self.service = service
+        self.host = host
+        self.store = Store(folder)
+        self.pauses: list[float] = []
+        self.client = self.connect()
+
+    def connect(self, *, inline: bool = False) -> Client:
+        """A new connection."""
+        transport = Transport(self.service.ca.read_text())
+        return Client(HOSTS[self.host](self.service.url, transport), transport, inline=inline)
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+        return Device(self.store, self.client, Patience(sleep=self.pauses.append, jitter=lambda: 0))
+
+    def boot(self, device_id: str | None = None) -> dict[str, Any]:
+        """`boot`, with a bootstrap certificate of the factory."""
+        with self.store.locked():
+            return self.device.boot(self.service.bootstrap(), device_id)
+
+    def renew(self, *, same_key: bool = False) -> dict[str, Any]:
+        """`renew`."""
+        with self.store.locked():
+            return self.device.renew(same_key=same_key)
+
+    @property
+    def live(self) -> Identity:
+        """The live identity there must be."""
+        live = self.store.live()
+        assert live
+        return live
+
+
+def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> Refused:
+    """The refusal a call must end with."""
+    with pytest.raises(Refused) as caught:
+        call(*arguments, **options)
+    return caught.value

@@ -1,0 +1,310 @@
+"""Renewal, and the way back from every state in which power may have left a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from device import certificates
+from device.refusal import Action
+from tests.unit.device_bench import Bench, refused
+from tests.unit.device_server import running
+from tests.unit.device_service import (
+    CHAIN,
+    COMMIT,
+    DEVICE,
+    ENROLL,
+    Public,
+    Reply,
+    Service,
+    identifier,
+    problem,
+)
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that does nothing wrong unless told."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    with running(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture(params=["mtls", "public"])
+def device(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> Bench:
+    """A device that has booted, for either host."""
+    device = Bench(tmp_path / "state", service, request.param)
+    device.boot()
+    service.requests.clear()
+    return device
+
+
+@pytest.fixture
+def public_device(tmp_path: Path, service: Service) -> Bench:
+    """A device that has booted on the public host."""
+    device = Bench(tmp_path / "state", service, "public")
+    device.boot()
+    service.requests.clear()
+    return device
+
+
+def due(service: Service) -> None:
+    """Make it time for the next certificate."""
+    service.due.add(service.issued[-1].serial_number)
+
+
+def end(device: Bench, state: Path) -> None:
+    """Let the live certificate's time run out."""
+    old, service = device.service.issued[-1], device.service
+    start = datetime.now(UTC) - timedelta(days=9)
+    key = Public(old.public_key())
+    expired = service.issuing.issue("dev1", key, not_before=start, days=1)  # type: ignore[arg-type]
+    service.due.add(expired.serial_number)
+    service.issued[-1] = service.committed[-1] = expired
+    (state / "certificate.pem").write_bytes(service.chain(expired))
+
+
+def keys(service: Service) -> int:
+    """How many keys the service has certified."""
+    return len({identifier_of_key(c.public_key()) for c in service.issued})
+
+
+def identifier_of_key(key: object) -> bytes:
+    """A key's bytes."""
+    return certificates._spki(key)  # type: ignore[arg-type]
+
+
+def test_boot_renews_when_it_is_time(device: Bench, service: Service) -> None:
+    """Asked with the live identity, for a new key; the next log-in is with the new certificate."""
+    due(service)
+    answer = device.boot()
+    assert service.requests == [COMMIT, DEVICE, ENROLL, f"{CHAIN}/1", COMMIT]
+    assert answer["certificateId"] == identifier(service.issued[1]) != identifier(service.issued[0])
+    assert service.committed == service.issued
+    assert keys(service) == 2
+    service.requests.clear()
+    assert device.boot() == answer
+    assert service.requests == [COMMIT, DEVICE]
+
+
+def test_renew_renews_now(device: Bench, service: Service) -> None:
+    """Due or not, for a new key, without a bootstrap certificate."""
+    before = device.live.key.read_bytes()
+    device.renew()
+    assert service.requests == [ENROLL, f"{CHAIN}/1", COMMIT]
+    assert device.live.key.read_bytes() != before
+    assert device.boot()["certificateId"] == identifier(service.issued[1])
+
+
+def test_a_key_that_can_t_change_is_certified_again(device: Bench, service: Service) -> None:
+    """As one in a secure element; when it is time, it gets another certificate."""
+    due(service)
+    before = device.live.key.read_bytes()
+    device.renew(same_key=True)
+    assert (len(service.issued), keys(service)) == (2, 1)
+    assert device.live.key.read_bytes() == before
+    assert device.boot()["certificateId"] == identifier(service.issued[1])
+
+
+def test_the_same_key_before_its_time_gets_the_same_certificate(device: Bench, service: Service) -> None:
+    """Which is what the service answers; nothing is lost by asking."""
+    before = device.live.certificate.read_bytes()
+    device.renew(same_key=True)
+    assert len(service.issued) == 1
+    assert device.live.certificate.read_bytes() == before
+
+
+@pytest.mark.parametrize("route", [DEVICE, ENROLL, f"{CHAIN}/1"])
+@pytest.mark.parametrize("action", ["retry", "wait", "stop", "reenroll"])
+def test_a_boot_does_not_fail_because_a_renewal_does(
+    device: Bench, service: Service, route: str, action: str
+) -> None:
+    """The live identity works: one try, no pause, the refusal in the answer; the next boot goes on."""
+    due(service)
+    service.say(route, problem(action, "some-code", 403, retryAfter=99))
+    answer = device.boot()
+    assert answer["status"] == "active"
+    assert answer["renewal"]["action"] == ("retry" if route.startswith(CHAIN) else action)
+    assert device.pauses == []
+    assert "renewal" not in device.boot()
+    assert len(service.issued) == 2
+    assert service.committed == service.issued
+
+
+def test_a_log_in_that_may_have_happened_does_not_fail_quietly(device: Bench, service: Service) -> None:
+    """After it the old certificate may have no rights: the device must not go on with that one."""
+    due(service)
+    service.say(COMMIT, Reply(200, {"status": "active"}), *[problem("retry", status=503)] * 6)
+    assert refused(device.boot).action is Action.RETRY
+    assert device.boot()["certificateId"] == identifier(service.issued[1])
+
+
+def test_renew_fails_when_renewal_does(device: Bench, service: Service) -> None:
+    """Here it was asked for; the key is kept for the next time."""
+    service.say(ENROLL, problem("stop", "device-revoked", 403))
+    assert refused(device.renew).code == "device-revoked"
+    assert device.store.next_key()
+
+
+def test_without_an_identity_nothing_is_renewed(tmp_path: Path, service: Service) -> None:
+    """13, run boot; nobody is asked."""
+    assert refused(Bench(tmp_path / "new", service, "public").renew).action is Action.REENROLL
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("renew", [Bench.boot, Bench.renew])
+def test_a_renewal_begun_is_carried_on(
+    device: Bench, service: Service, renew: Callable[[Bench], object]
+) -> None:
+    """With its key, due or not; and by either command."""
+    service.say(f"{CHAIN}/1", *[Reply(403, b"")] * 6)
+    assert refused(device.renew).action is Action.RETRY
+    renew(device)
+    assert (len(service.issued), service.committed) == (2, service.issued)
+
+
+def test_an_enrollment_begun_is_carried_on_as_a_renewal(device: Bench, service: Service) -> None:
+    """The live identity was refused, and then it was not: the key is good for both."""
+    service.say(COMMIT, problem("reenroll"))
+    service.say(ENROLL, problem("stop"))
+    assert refused(device.boot).action is Action.STOP
+    key = device.store.next_key()
+    device.boot()
+    assert device.live.key.read_bytes() == key
+    assert len(service.issued) == 2
+
+
+def test_a_renewal_begun_is_carried_on_as_an_enrollment(device: Bench, service: Service) -> None:
+    """The live identity is nobody's any more: one certificate, for the key that was begun."""
+    service.say(ENROLL, problem("stop"))
+    refused(device.renew)
+    key = device.store.next_key()
+    service.issued.append(service.web.certificate)  # another took its place
+    service.committed.append(service.web.certificate)
+    device.boot()
+    assert device.live.key.read_bytes() == key
+    assert len(service.issued) == 3
+
+
+def test_a_certificate_lost_after_its_log_in_is_asked_for_again(device: Bench, service: Service) -> None:
+    """With the identity that it replaced; the factory's certificate is not needed."""
+    key = certificates.new_key()
+    with device.store.locked():
+        device.store.keep_next_key(key)
+    issued = device.client.renew(device.live, certificates.csr(key))
+    with device.store.locked():
+        new = device.store.keep_next(key, issued.chain)
+    device.client.commit(new)
+    new.certificate.write_bytes(b"")
+    service.requests.clear()
+    device.boot()
+    assert service.requests == [COMMIT, ENROLL, f"{CHAIN}/1", COMMIT]
+    assert device.live.key.read_bytes() == key
+    assert len(service.issued) == 2
+
+
+def test_a_renewed_certificate_that_lapsed_is_given_up(device: Bench, service: Service) -> None:
+    """It was never logged in with: the live identity is still good, and renews again, for a new key."""
+    service.say(COMMIT, problem("stop"))
+    refused(device.renew)
+    service.issued.pop()
+    due(service)
+    lapsed = device.store.next_key()
+    device.boot()
+    assert device.live.key.read_bytes() != lapsed
+    assert service.committed == service.issued
+    assert len(service.issued) == 2
+    assert not device.store.next_key()
+
+
+def test_an_expired_identity_comes_back_by_its_own_key(
+    public_device: Bench, service: Service, tmp_path: Path
+) -> None:
+    """The public host takes its proof once more: the same key, the next certificate."""
+    end(public_device, tmp_path / "state")
+    key = public_device.live.key.read_bytes()
+    assert public_device.boot()["status"] == "active"
+    assert service.requests == [COMMIT, ENROLL, f"{CHAIN}/1", COMMIT]
+    assert public_device.live.key.read_bytes() == key
+    assert keys(service) == 1
+
+
+def test_a_key_begun_does_not_keep_an_expired_identity_out(
+    public_device: Bench, service: Service, tmp_path: Path
+) -> None:
+    """Another key is refused, its own is not."""
+    service.say(ENROLL, problem("stop"))
+    refused(public_device.renew)
+    end(public_device, tmp_path / "state")
+    service.requests.clear()
+    public_device.boot()
+    assert service.requests == [COMMIT, ENROLL, ENROLL, f"{CHAIN}/1", COMMIT]
+    assert keys(service) == 1
+
+
+def test_past_its_grace_an_expired_identity_enrolls_with_one_new_key(
+    public_device: Bench, service: Service, tmp_path: Path
+) -> None:
+    """However often it is begun, the factory's certificate asks for the same key."""
+    end(public_device, tmp_path / "state")
+    late = problem("reenroll", "certificate-expired", 401)
+    service.say(ENROLL, late, problem("stop"), late, late)
+    assert refused(public_device.boot).action is Action.STOP
+    key = public_device.store.next_key()
+    assert key != public_device.live.key.read_bytes()
+    public_device.boot()
+    assert public_device.live.key.read_bytes() == key
+
+
+def test_an_expired_identity_of_the_mtls_host_enrolls(tmp_path: Path, service: Service) -> None:
+    """The handshake refuses it, also for a key that was begun."""
+    device = Bench(tmp_path / "state", service, "mtls")
+    device.boot()
+    end(device, tmp_path / "state")
+    with device.store.locked():
+        device.store.keep_next_key(certificates.new_key())
+    device.boot()
+    assert keys(service) == 2
+
+
+def test_a_renewed_certificate_of_another_device_is_never_stored(
+    device: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is the live certificate's, whatever the service says."""
+    truth = service.issue
+    monkeypatch.setattr(service, "issue", lambda _, csr: truth("dev2", csr))
+    assert refused(device.renew).action is Action.STOP
+    assert device.store.next() is None
+
+
+def test_a_certificate_of_the_live_key_that_lapsed_takes_nothing_along(
+    device: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it is given up, the live certificate is still the old one."""
+    due(service)
+    service.say(COMMIT, problem("stop"))
+    refused(device.renew, same_key=True)
+    good = device.live.certificate.read_bytes()
+    killed_at_second_unlink(monkeypatch)
+    with device.store.locked(), pytest.raises(KeyboardInterrupt):
+        device.store.forget_next()
+    monkeypatch.undo()
+    with device.store.locked():
+        device.store.settle()
+    assert device.live.certificate.read_bytes() == good
+
+
+def killed_at_second_unlink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if power failed there."""
+    left = [os.unlink]
+
+    def unlink(path: Path, **options: object) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()(path)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
