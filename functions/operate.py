@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -21,7 +20,7 @@ from firstboot import groups, inventory, revocation
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.registry import DynamoRegistry
-from firstboot.edge import operator, web
+from firstboot.edge import operator, refusals, web
 from firstboot.errors import FirstbootError, InternalError, OperationUnknown
 from firstboot.explanation import explain
 from firstboot.fleet.model import Fleet
@@ -171,9 +170,7 @@ def invoke(event: object, context: LambdaContext) -> Json:
     try:
         return {"result": _do(event, now)}
     except FirstbootError as error:
-        level = "error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "info"
-        getattr(logger, level)("refused", extra={"code": error.code, "reason": error.log})
-        metrics.add_metric(type(error).__name__, MetricUnit.Count, 1)
+        refusals.count(error, logger, metrics)
         return {"problem": web.problem_members(error, context.aws_request_id, now)}
     except Exception:
         logger.exception("unhandled")

@@ -24,7 +24,7 @@ from firstboot.errors import FirstbootError, ProofError
 from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.policy.render import Place
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.rules import Moment, RulesInForce
 from firstboot.settings import VendSettings
 from firstboot.vending import VendingRequest, vend
 
@@ -32,32 +32,25 @@ logger = Logger(service="vend")
 metrics = Metrics(namespace=METRICS, service="vend")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parts:
     """What the handlers work with, made once a process."""
 
-    fleet: FleetSource
+    rules: RulesInForce
     ca: x509.Certificate
     registry: DynamoRegistry
     sts: StsSessions
     place: Place
     role_arns: dict[str, str]
-    _rules: Rules | None = None
-
-    def rules(self, now: datetime) -> Rules:
-        """The rules in force; parsed once a fleet definition."""
-        fleet = self.fleet.current(now)
-        if self._rules is None or self._rules.fleet is not fleet:
-            self._rules = Rules(fleet)
-        return self._rules
 
 
 @cache
 def parts() -> Parts:
     """The parts, wired as the environment says."""
     settings = VendSettings.read()
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     return Parts(
-        fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
+        rules=RulesInForce(fleet.current),
         ca=chain.parse(settings.ca_certificate),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
         sts=StsSessions(clients.sts()),
@@ -89,7 +82,7 @@ def credentials(alias: str) -> Response[str]:
     request = VendingRequest(alias, api.event.headers.get("x-amzn-iot-thingname"), context.http.source_ip)
     try:
         identity = identify(now)
-        vended = vend(identity, request, made.rules(now), made.place, made.role_arns, made.sts)
+        vended = vend(identity, request, made.rules.at(now), made.place, made.role_arns, made.sts)
         answer = credential_provider.success(vended)
     except ProofError:
         raise  # whoever signs proofs speaks our protocol, and needs its codes
@@ -106,7 +99,7 @@ def record() -> Response[str]:
     """The device's own record, and the grants it holds now."""
     now = clock()
     identity = identify(now)
-    rules = parts().rules(now)
+    rules = parts().rules.at(now)
     source_ip = api.event.request_context.http.source_ip
     aliases = [None, *rules.fleet.role_aliases]
     moments = [Moment(role_alias=alias, source_ip=source_ip) for alias in aliases]

@@ -44,6 +44,8 @@ class Alarms(Construct):
             self._count(
                 metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
             )
+        if fleet.issuers:
+            self._authorizer()
         self._expiry(fleet)
 
     def _publishing(self) -> iam.PolicyStatement:
@@ -79,6 +81,19 @@ class Alarms(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+    def _authorizer(self) -> None:
+        """`assign` answers with a refusal whatever happens, so its failures are no errors to Lambda."""
+        self._count("AssignFailures", _ours("assign", "InternalError"), "assign failed, and refused a device")
+        for metric in ("Unavailable", "IssuerUnavailable"):
+            self._count(
+                f"Assign{metric}", _ours("assign", metric), "Devices with tokens can't connect", threshold=10
+            )
+        self._count(
+            "PoliciesTooLarge",
+            _ours("assign", "PoliciesTooLarge"),
+            "Devices hold more grants than an authorizer's answer takes",
+        )
 
     def _expiry(self, fleet: Fleet) -> None:
         """Alarm when the CA can't certify a device for as long as its group says any more, and

@@ -8,11 +8,13 @@ from constructs import Construct
 from firstboot.fleet.model import Fleet
 from infra.alarms import Alarms
 from infra.api import Api
+from infra.assign import Assign
 from infra.authority import Authority
 from infra.bundling import code
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
+from infra.function import Function
 from infra.mtls import MtlsHost
 from infra.operate import Operate
 from infra.storage import Registry, Store
@@ -50,13 +52,17 @@ class FirstbootStack(Stack):
         )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
         api = Api(self, "Api", exchange=exchange, vend=vend)
-        functions = {
+        functions: dict[str, Function] = {
             "Exchange": exchange,
             "Vend": vend,
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,
         }
+        assign = None
+        if fleet.issuers:
+            assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
+            functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
         outputs = {
             "PublicUrl": api.api_endpoint,
@@ -68,6 +74,9 @@ class FirstbootStack(Stack):
             "Table": registry.table_name,
             "AlarmTopic": alarms.topic.topic_arn,
         }
+        if assign:
+            outputs["AuthorizerName"] = assign.authorizer.ref
+            outputs["TokenAudience"] = assign.audience
         if configuration.domain:
             host = MtlsHost(
                 self,

@@ -26,6 +26,10 @@ docs/protocol.md. Only `edge/` turns them into responses.
     ├── VendingError            the session can't be made
     │   ├── RoleAliasNotFound · SessionPolicyTooLarge · AnswerTooLarge
     │   └── RoleNotAssumable · DurationTooLong
+    ├── TokenError              no connection with this token; the log has why, the device does not
+    │   ├── TokenMissing · TokenMalformed · TokenUntrusted · TokenAudienceWrong · TokenExpired
+    │   ├── TokenNotYetValid · TokenEndsTooSoon · TokenSubjectMismatch · TokenDeviceUnknown
+    │   └── TokenGroupRefused · IssuerUnavailable · PoliciesTooLarge
     ├── OperatorError           an operator's call can't be done
     │   ├── OperationUnknown · DeviceNotFound · AttributesInvalid · GroupNotFound · BudgetMissing
     │   └── FleetInvalid · FleetOutdated · FleetNeedsDeployment
@@ -361,6 +365,74 @@ class RoleNotAssumable(VendingError):
 class DurationTooLong(VendingError):
     code = "duration-too-long"
     title = "The role alias's duration exceeds the role's maximum"
+
+
+class TokenError(FirstbootError):
+    status = 401
+
+
+class TokenMissing(TokenError):
+    code = "token-missing"
+    title = "The connection brings no token"
+
+
+class TokenMalformed(TokenError):
+    code = "token-malformed"
+    title = "The token is not of the kind that is taken here"
+
+
+class TokenUntrusted(TokenError):
+    code = "token-untrusted"
+    title = "The token is not signed by an issuer of the fleet"
+
+
+class TokenAudienceWrong(TokenError):
+    code = "token-audience-wrong"
+    title = "The token is for another audience"
+
+
+class TokenExpired(TokenError):
+    code = "token-expired"
+    title = "The token has expired"
+
+
+class TokenNotYetValid(TokenError):
+    code = "token-not-yet-valid"
+    title = "The token is not valid yet"
+
+
+class TokenEndsTooSoon(TokenError):
+    code = "token-ends-too-soon"
+    title = "The token ends before the shortest connection AWS IoT makes"
+
+
+class TokenSubjectMismatch(TokenError):
+    code = "token-subject-mismatch"
+    title = "The token is another device's"
+
+
+class TokenDeviceUnknown(TokenError):
+    code = "token-device-unknown"
+    status = 403
+    title = "The token names no device of the fleet"
+
+
+class TokenGroupRefused(TokenError):
+    code = "token-group-refused"
+    status = 403
+    title = "The token's issuer does not speak for the device's group"
+
+
+class IssuerUnavailable(TokenError):
+    code = "issuer-unavailable"
+    status = 503
+    title = "The issuer's keys can't be had"
+
+
+class PoliciesTooLarge(TokenError):
+    code = "policies-too-large"
+    status = 500
+    title = "The device's grants don't fit an authorizer's answer"
 
 
 class OperatorError(FirstbootError):

@@ -36,13 +36,16 @@ def publish(fleet: Fleet, deployed: Fleet, put: Callable[[Fleet], None]) -> None
 def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     """What of `fleet` only a deployment can bring, a line each.
 
-    Role aliases have IAM roles behind them, and trust anchors stand in API Gateway's truststore.
+    Role aliases have IAM roles behind them, and trust anchors stand in API Gateway's truststore. Who
+    may make tokens is a matter of trust too, and the first issuer brings an authorizer.
     """
     reasons = []
     if fleet.role_aliases != deployed.role_aliases:
         reasons.append("role aliases differ from the deployed ones")
     if _anchors(fleet) != _anchors(deployed):
         reasons.append("trust anchors differ from the deployed ones")
+    if fleet.issuers != deployed.issuers:
+        reasons.append("token issuers differ from the deployed ones")
     return reasons
 
 

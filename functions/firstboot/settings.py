@@ -64,6 +64,19 @@ class VendSettings(Settings):
 
 
 @dataclass(frozen=True)
+class AssignSettings(Settings):
+    """`audience` is what tokens for this deployment have as `aud`."""
+
+    table: str
+    bucket: str
+    partition: str
+    region: str
+    account: str
+    audience: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
 class OperateSettings(Settings):
     """What the operator's calls need: the registry, the fleet, and where policies apply."""
 

@@ -19,6 +19,7 @@ from moto import mock_aws
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
 
+import assign
 import exchange
 import operate
 import vend
@@ -150,6 +151,7 @@ def product(
 
 
 def _forget_parts() -> None:
+    assign.parts.cache_clear()
     exchange.parts.cache_clear()
     operate.parts.cache_clear()
     vend.parts.cache_clear()
@@ -161,7 +163,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (exchange, operate, vend)
+        for module in (assign, exchange, operate, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer

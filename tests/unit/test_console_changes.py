@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from console import changes
-from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
+from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias, TokenIssuer
 from tests import factories
 
 GROUP = Group(
@@ -21,12 +21,14 @@ GROUP = Group(
     mqtt="registry",
     budget=Budget(total=1, per_minute=1, until=1),
 )
+ACME = TokenIssuer("acme", "https://id.example", "https://id.example/jwks", ("ES256",), ("gateways",))
 FLEET = Fleet(
     groups={"gateways": GROUP},
     role_aliases={"telemetry": RoleAlias("telemetry", 3600)},
     grants={"telemetry": {"Statement": []}},
     rules="permit (principal, action, resource);\n",
     schema="entity Group;\n",
+    issuers={"acme": ACME},
 )
 
 
@@ -47,6 +49,11 @@ def test_the_same_fleet_has_no_changes() -> None:
             {"role_aliases": {"telemetry": RoleAlias("telemetry", 900)}},
             "role alias telemetry",
             '+  "seconds": 900',
+        ),
+        (
+            {"issuers": {"acme": replace(ACME, algorithms=("RS256",))}},
+            "issuer acme",
+            '+    "RS256"',
         ),
         ({"grants": {"telemetry": {"Statement": [1]}}}, "grant telemetry", "+    1"),
         (

@@ -115,7 +115,6 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ("[role_aliases.telemetry]", "[role_aliases.'a/b']", "role_aliases.a/b is no name AWS IoT takes"),
         ("[role_aliases.telemetry]", f"[role_aliases.{'a' * 129}]", "is no name AWS IoT takes"),
         ("[groups.gateways]", "title = 'x'\n[groups.gateways]", "title is not a key"),
-        ("[groups.gateways]", "[issuers.acme]\n[groups.gateways]", "issuers is not a key"),
         ("[groups.gateways]", "groups = 3", "groups must be a table"),
     ],
 )

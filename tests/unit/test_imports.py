@@ -12,7 +12,7 @@ import pytest
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 
 
-@pytest.mark.parametrize(("function", "loads_cedar"), [("exchange", False), ("vend", True)])
+@pytest.mark.parametrize(("function", "loads_cedar"), [("exchange", False), ("vend", True), ("assign", True)])
 def test_only_who_decides_loads_cedar(function: str, *, loads_cedar: bool) -> None:
     """A first-boot storm's cold starts don't pay for a rule engine that exchange never asks."""
     program = f"import sys, {function}; print('cedarpy' in sys.modules)"

@@ -18,6 +18,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from firstboot.edge import refusals
 from firstboot.edge.routes import allowed
 from firstboot.errors import (
     Action,
@@ -123,9 +124,7 @@ class Api:
 
     def count_refusal(self, error: FirstbootError) -> None:
         """Log and count a refusal."""
-        level = "error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "info"
-        getattr(self._logger, level)("refused", extra={"code": error.code, "reason": error.log})
-        self._metrics.add_metric(type(error).__name__, MetricUnit.Count, 1)
+        refusals.count(error, self._logger, self._metrics)
 
     def _refuse(self, error: FirstbootError) -> Response[str]:
         self.count_refusal(error)

@@ -16,7 +16,7 @@ from typing import Any
 
 from firstboot.errors import FleetInvalid
 from firstboot.fleet import definition, source, trust
-from firstboot.fleet.model import Fleet
+from firstboot.fleet.model import Fleet, TokenIssuer
 from firstboot.fleet.source import Source
 from firstboot.policy import rulebook, templates
 
@@ -60,10 +60,12 @@ def check(fleet: Fleet) -> None:
 
 
 def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
-    defined = definition.read(values, problems) if values is not None else definition.Definition({}, {})
+    defined = definition.read(values, problems) if values is not None else definition.Definition({}, {}, {})
     rules, schema = (_text(files, name, problems) for name in (source.RULES, source.SCHEMA))
     grants = _grants(files, problems)
-    fleet = Fleet(defined.groups, defined.role_aliases, grants, rules or "", schema or "")
+    fleet = Fleet(
+        defined.groups, defined.role_aliases, grants, rules or "", schema or "", issuers=defined.issuers
+    )
     anchors = trust.anchors(files, fleet.groups, problems)
     problems += templates.check(fleet)
     if values is not None and rules is not None and schema is not None:
@@ -150,4 +152,11 @@ def _decompiled(fleet: Fleet) -> tuple[Json, Source]:
             del table["budget"]
         groups[name] = table
     aliases = {name: {"seconds": alias.seconds} for name, alias in fleet.role_aliases.items()}
-    return {"groups": groups, "role_aliases": aliases}, Source(files)
+    issuers = {name: _issuer_table(issuer) for name, issuer in fleet.issuers.items()}
+    return {"groups": groups, "role_aliases": aliases, "issuers": issuers}, Source(files)
+
+
+def _issuer_table(issuer: TokenIssuer) -> Json:
+    table = asdict(issuer) | {"algorithms": list(issuer.algorithms), "groups": list(issuer.groups)}
+    del table["name"]
+    return table

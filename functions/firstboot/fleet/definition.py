@@ -1,4 +1,4 @@
-"""fleet.toml to groups and role aliases.
+"""fleet.toml to groups, role aliases and token issuers.
 
 [groups.NAME]           trust = ["trust/FILE.pem", …]          required
                         device_id = "subject.CN"               or "request.deviceId": shared by many
@@ -10,6 +10,7 @@
                                    freeze_per_hour             more in an hour freezes the group;
                                                                a shared group must have it
 [role_aliases.NAME]     seconds = 3600                         of a session, 900 to 3600
+[issuers.NAME]          who makes tokens: see issuers.py
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from firstboot import names
-from firstboot.fleet.model import Budget, CertificatePlan, Group, Naming, RoleAlias
+from firstboot.fleet import issuers
+from firstboot.fleet.model import Budget, CertificatePlan, Group, Naming, RoleAlias, TokenIssuer
 from firstboot.fleet.source import DEFINITION
 from firstboot.fleet.table import Table
 from firstboot.policy import limits
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
-"""Names of groups and grants: they go into Cedar, session tags, policy names and table keys."""
+"""Names of groups, grants and issuers: they go into Cedar, session tags, policy names and table keys."""
 
 _MANY = 1_000_000_000
 
@@ -37,6 +39,7 @@ class Definition:
 
     groups: dict[str, Group]
     role_aliases: dict[str, RoleAlias]
+    issuers: dict[str, TokenIssuer]
 
 
 def read(values: dict[str, Any], problems: list[str]) -> Definition:
@@ -44,9 +47,16 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     root = Table(f"{DEFINITION}: ", values, problems)
     groups = {name: _group(name, table) for name, table in root.table("groups").tables()}
     aliases = {name: _role_alias(name, table) for name, table in root.table("role_aliases").tables()}
+    token_issuers = {name: issuers.read(name, table) for name, table in root.table("issuers").tables()}
     root.close()
     problems += _bad_names(groups, aliases)
-    return Definition(groups, aliases)
+    problems += [
+        f"{DEFINITION}: issuers.{name} is no name: {NAME.pattern}"
+        for name in token_issuers
+        if not NAME.fullmatch(name)
+    ]
+    problems += issuers.conflicts(token_issuers, groups)
+    return Definition(groups, aliases, token_issuers)
 
 
 def _bad_names(groups: dict[str, Group], aliases: dict[str, RoleAlias]) -> list[str]:

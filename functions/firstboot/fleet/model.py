@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from firstboot.lifecycle import Limits
@@ -76,6 +76,23 @@ class RoleAlias:
     seconds: int
 
 
+Algorithm = Literal["RS256", "PS256", "ES256"]
+"""Signature algorithms of tokens. No HMAC: its key would be both ends' secret."""
+
+
+@dataclass(frozen=True)
+class TokenIssuer:
+    """Who makes tokens for the devices of `groups`. `issuer` is their exact `iss`, `jwks` the URL of
+    the keys that sign them, with one of `algorithms`.
+    """
+
+    name: str
+    issuer: str
+    jwks: str
+    algorithms: tuple[Algorithm, ...]
+    groups: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Fleet:
     """A whole fleet definition. `grants` are policy templates, by name; `rules` and `schema`
@@ -89,6 +106,7 @@ class Fleet:
     rules: str
     schema: str
     base: str | None = None
+    issuers: dict[str, TokenIssuer] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The fleet as canonical JSON."""
@@ -105,6 +123,7 @@ class Fleet:
             rules=raw["rules"],
             schema=raw["schema"],
             base=raw["base"],
+            issuers={name: _issuer(value) for name, value in raw["issuers"].items()},
         )
 
     @property
@@ -121,4 +140,10 @@ def _group(raw: dict[str, Any]) -> Group:
             "certificate": CertificatePlan(**raw["certificate"]),
             "budget": Budget(**raw["budget"]) if raw["budget"] else None,
         }
+    )
+
+
+def _issuer(raw: dict[str, Any]) -> TokenIssuer:
+    return TokenIssuer(
+        **raw | {"algorithms": tuple(raw["algorithms"]), "groups": tuple(raw["groups"])},
     )

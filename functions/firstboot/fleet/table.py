@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 Choice = TypeVar("Choice", bound=str)
 _MISSING = object()
+_LONGEST_URL = 512
 
 
 class Table:
@@ -58,6 +60,24 @@ class Table:
         self._wrong(key, value, "must be a list of one or more strings")
         return ()
 
+    def choices(self, key: str, options: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        """A list of one or more of `options`, each once."""
+        value = self._take(key)
+        if isinstance(value, list) and value:
+            chosen = tuple(option for item in value for option in options if item == option)
+            if len(set(chosen)) == len(value):
+                return chosen
+        self._wrong(key, value, f"must be a list of one or more of {', '.join(options)}, each once")
+        return ()
+
+    def url(self, key: str) -> str:
+        """An https URL with a host, and neither user, fragment nor white space."""
+        value = self._take(key)
+        if isinstance(value, str) and _is_https(value):
+            return value
+        self._wrong(key, value, "must be an https URL, without user or fragment")
+        return ""
+
     def day(self, key: str) -> date:
         """A date without a time."""
         value = self._take(key)
@@ -92,3 +112,13 @@ class Table:
 
     def _path(self, key: str) -> str:
         return f"{self._where}.{key}" if key and not self._where.endswith(" ") else f"{self._where}{key}"
+
+
+def _is_https(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises for one that is no port
+    except ValueError:
+        return False
+    plain = len(text) <= _LONGEST_URL and text.isascii() and text.isprintable() and " " not in text
+    return plain and parts.scheme == "https" and bool(parts.hostname) and not set(text) & set("@#")

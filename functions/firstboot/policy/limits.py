@@ -1,7 +1,8 @@
 """AWS's limits on what we send and answer. Checked here because no emulator checks them, and
 because a refusal of ours is counted and explained where AWS's would be a puzzle.
 
-Sources: STS API reference, AssumeRole and Tag; IAM and STS quotas; AWS IoT Core quotas.
+Sources: STS API reference, AssumeRole and Tag; IAM and STS quotas; AWS IoT Core quotas, and its
+developer guide, "Defining your Lambda function" (of a custom authorizer).
 """
 
 from __future__ import annotations
@@ -9,12 +10,24 @@ from __future__ import annotations
 import re
 
 from firstboot import names
-from firstboot.errors import AnswerTooLarge, DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
+from firstboot.errors import (
+    AnswerTooLarge,
+    DurationTooLong,
+    PoliciesTooLarge,
+    RoleNotAssumable,
+    SessionPolicyTooLarge,
+)
 from firstboot.ports import SessionRequest
 
 SESSION_POLICY = 2_048
-"""Characters of an inline session policy, and as many of an AWS IoT policy. STS also packs policy
-and tags into a size it does not tell beforehand; that limit can only be met, not checked."""
+"""Characters of an inline session policy. STS also packs policy and tags into a size it does not
+tell beforehand; that limit can only be met, not checked."""
+
+IOT_POLICY = 2_048
+"""Characters of an AWS IoT policy, white space not counted."""
+
+IOT_POLICIES = 10
+"""Policy documents in a custom authorizer's answer."""
 
 ROLE_POLICY = 10_240
 """Characters of all inline policies of a role, white space not counted."""
@@ -56,6 +69,15 @@ def _check_tags(tags: dict[str, str]) -> None:
     for key, value in tags.items():
         if not (_TAG_KEY.fullmatch(key) and _TAG_VALUE.fullmatch(value)):
             raise RoleNotAssumable(log=f"session tag {key[:128]!r} or its value")
+
+
+def check_documents(sizes: list[int]) -> None:
+    """Check the documents of a custom authorizer's answer, by their characters.
+
+    Raises PoliciesTooLarge.
+    """
+    if len(sizes) > IOT_POLICIES or max(sizes, default=0) > IOT_POLICY:
+        raise PoliciesTooLarge(log=f"{len(sizes)} documents, the longest of {max(sizes)} characters")
 
 
 def check_answer(body: str) -> None:

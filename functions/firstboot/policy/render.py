@@ -1,7 +1,8 @@
-"""Grants to policy documents: for an STS session, for AWS IoT, and for the role behind a session.
+"""Grants to policy documents: for an STS session, for AWS IoT by certificate and by token, and for
+the role behind a session.
 
 Values are put into the parsed template, never into its text, and a device id has no character
-that acts in a policy: no value can break out of its place. Checks nothing; the compiler did.
+that acts in a policy: no value can break out of its place. Checks no template; the compiler did.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from firstboot.errors import NoGrant
 from firstboot.fleet.model import Fleet
 from firstboot.names import DeviceId
+from firstboot.policy import limits
 
 VERSION = "2012-10-17"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
@@ -52,9 +54,53 @@ def iot_policy(fleet: Fleet, grant: str, place: Place) -> str | None:
     """The AWS IoT policy (compact JSON) of a grant, the same for every device; None if the grant
     says nothing about AWS IoT.
     """
-    values = _values(place, THING_NAME)
-    statements = [_filled(statement, values) for statement in _statements(fleet, grant) if _is_iot(statement)]
+    statements = _iot_statements(fleet, [grant], THING_NAME, place)
     return compact(_document(statements)) if statements else None
+
+
+def connection_policies(
+    fleet: Fleet, grants: Iterable[str], device_id: DeviceId, place: Place
+) -> list[dict[str, Any]]:
+    """The documents of a custom authorizer's answer for a device that holds `grants`; ids are
+    literal, since a token's connection need not have a thing, and its variable would stay empty.
+
+    Raises NoGrant if no grant says anything about AWS IoT, PoliciesTooLarge.
+    """
+    statements = _iot_statements(fleet, grants, device_id, place)
+    if not statements:
+        raise NoGrant
+    return _packed(statements)
+
+
+def _iot_statements(fleet: Fleet, grants: Iterable[str], device: str, place: Place) -> list[Statement]:
+    values = _values(place, device)
+    return [
+        _filled(statement, values)
+        for grant in grants
+        for statement in _statements(fleet, grant)
+        if _is_iot(statement)
+    ]
+
+
+def _packed(statements: list[Statement]) -> list[dict[str, Any]]:
+    """Few documents of AWS's size: the longest statements first, each into the first document that
+    has room. Which document a statement is in means nothing: a Deny counts over all of them.
+    """
+    documents: list[list[Statement]] = []
+    for statement in sorted(_document(statements)["Statement"], key=_size, reverse=True):
+        room = (each for each in documents if _size(_document([*each, statement])) <= limits.IOT_POLICY)
+        found = next(room, None)
+        if found is None:
+            documents.append([statement])
+        else:
+            found.append(statement)
+    packed = [_document(each) for each in documents]
+    limits.check_documents([_size(document) for document in packed])
+    return packed
+
+
+def _size(document: dict[str, Any]) -> int:
+    return len(compact(document))
 
 
 def ceiling(fleet: Fleet, place: Place) -> dict[str, Any]:

@@ -7,7 +7,9 @@ whose evaluation errs; a skipped `forbid` would be a permission.)
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from cedarpy import AuthzResult, Entities, PolicySet, Schema, is_authorized_batch
@@ -114,6 +116,21 @@ class Rules:
             return Entities.from_json_str(json.dumps(vocabulary.entities(device)), self._schema)
         except ValueError:
             return None
+
+
+class RulesInForce:
+    """The rules of the fleet in force; parsed once a fleet definition."""
+
+    def __init__(self, current: Callable[[datetime], Fleet]) -> None:
+        self._current = current
+        self._rules: Rules | None = None
+
+    def at(self, now: datetime) -> Rules:
+        """The rules in force at `now`; raises what reading the fleet raises."""
+        fleet = self._current(now)
+        if self._rules is None or self._rules.fleet is not fleet:
+            self._rules = Rules(fleet)
+        return self._rules
 
 
 def _context(moment: Moment) -> dict[str, Any]:

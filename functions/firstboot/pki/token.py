@@ -1,0 +1,184 @@
+"""Tokens: JWTs (RFC 7519) that an issuer of the fleet makes for a device. Pure.
+
+    {"typ": "at+jwt" or "JWT", "alg": …, "kid": …}
+    {"iss": …, "aud": …, "sub": the device id, "exp": …, "nbf"?: …, "iat"?: …}
+
+The rules are those of RFC 8725 (JWT best current practices): algorithms are pinned and go by the
+key, the type keeps other JWTs out (a signed proof above all), and the header chooses no key but by
+name among those of an issuer that the fleet knows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from firstboot.errors import (
+    TokenAudienceWrong,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotYetValid,
+    TokenUntrusted,
+)
+from firstboot.fleet.model import TokenIssuer
+from firstboot.pki import chain
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+TYPES = ("at+jwt", "jwt")
+"""RFC 9068 section 2.1 and RFC 7519 section 5.1; in any case, as media types are."""
+
+MAX_LENGTH = 6_144
+"""Characters of a token: AWS IoT's own limit."""
+
+LEEWAY = 60
+"""Seconds an issuer's clock may be ahead of ours (RFC 7519 section 4.1.5). `exp` gets none."""
+
+_YEAR_10000 = 253_402_300_800
+# A key, a URL of one, or an extension that must be understood: the sender's own choice of trust.
+_REFUSED = frozenset({"jwk", "jku", "x5c", "x5u", "crit"})
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """An issuer's public key. `algorithm` is the only one it is for, if the issuer said so."""
+
+    public: PublicKey
+    algorithm: str | None
+
+
+@dataclass(frozen=True, repr=False)
+class UnverifiedToken:
+    """A token that parses, and what chooses the key to verify it with. Never logged: no repr."""
+
+    text: str
+    issuer: str
+    algorithm: str
+    key_id: str
+
+
+@dataclass(frozen=True)
+class VerifiedToken:
+    """What a token's issuer says. `expires_at` is in epoch seconds."""
+
+    subject: str
+    expires_at: int
+
+
+def parse(text: str) -> UnverifiedToken:
+    """Read a token's header, and its issuer's name.
+
+    Raises TokenMalformed.
+    """
+    if len(text) > MAX_LENGTH:
+        raise TokenMalformed(log=f"{len(text)} characters")
+    try:
+        unverified = jwt.decode_complete(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        raise TokenMalformed(log=repr(error)[:200]) from error
+    header, claims = unverified["header"], unverified["payload"]
+    if _REFUSED & header.keys():
+        raise TokenMalformed(log=f"the header has {sorted(_REFUSED & header.keys())}")
+    if str(header.get("typ")).lower() not in TYPES:
+        raise TokenMalformed(log=f"typ {str(header.get('typ'))[:80]!r}")
+    match header.get("alg"), header.get("kid"), claims.get("iss"):
+        case str(algorithm), str(key_id), str(issuer) if key_id:
+            return UnverifiedToken(text, issuer, algorithm, key_id)
+        case _:
+            raise TokenMalformed(log="alg, kid and iss must be strings")
+
+
+def verify(
+    token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey, audience: str, now: datetime
+) -> VerifiedToken:
+    """Check that `issuer` made the token with `key`, for `audience` and for now.
+
+    Raises TokenUntrusted, TokenMalformed, TokenAudienceWrong, TokenExpired, TokenNotYetValid.
+    """
+    _check_algorithm(token, issuer, key)
+    claims = _claims(token, issuer, key, audience)
+    expires_at = _time(claims, "exp")
+    if expires_at <= now.timestamp():
+        raise TokenExpired
+    if max(_time(claims, "nbf"), _time(claims, "iat")) > now.timestamp() + LEEWAY:
+        raise TokenNotYetValid
+    return VerifiedToken(claims["sub"], int(expires_at))
+
+
+def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey) -> None:
+    """The fleet names the algorithms and the key decides among them; the token only agrees."""
+    fits = (
+        isinstance(key.public, ec.EllipticCurvePublicKey) and isinstance(key.public.curve, ec.SECP256R1)
+        if token.algorithm == "ES256"
+        else isinstance(key.public, rsa.RSAPublicKey) and chain.key_is_strong(key.public)
+    )
+    if token.algorithm not in issuer.algorithms or not fits or key.algorithm not in (None, token.algorithm):
+        raise TokenUntrusted(log=f"algorithm {token.algorithm[:80]!r} with key {token.key_id[:80]!r}")
+
+
+def _claims(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey, audience: str) -> dict[str, Any]:
+    # PyJWT would take the time from the clock; `now` is an argument here.
+    times: Any = {f"verify_{name}": False for name in ("exp", "nbf", "iat")}
+    try:
+        return jwt.decode(
+            token.text,
+            key.public,
+            algorithms=[token.algorithm],
+            audience=audience,
+            issuer=issuer.issuer,
+            options={"require": ["iss", "aud", "exp", "sub"]} | times,
+        )
+    except (jwt.InvalidSignatureError, jwt.InvalidIssuerError) as error:
+        raise TokenUntrusted(log=repr(error)) from error
+    except jwt.InvalidAudienceError as error:
+        raise TokenAudienceWrong from error
+    except jwt.PyJWTError as error:
+        raise TokenMalformed(log=repr(error)[:200]) from error
+
+
+def _time(claims: dict[str, Any], name: str) -> float:
+    """A NumericDate (RFC 7519 section 2); 0 if it is not there.
+
+    Raises TokenMalformed.
+    """
+    value = claims.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _YEAR_10000:
+        raise TokenMalformed(log=f"{name} is no time")
+    return value
+
+
+def signing_keys(document: bytes) -> dict[str, SigningKey]:
+    """The keys of a JWK set (RFC 7517 section 5), by `kid`. Keys of another kind or for another use
+    are left out, as the RFC has it.
+
+    Raises ValueError if it is no JWK set.
+    """
+    try:
+        parsed = json.loads(document)
+    except RecursionError as error:
+        raise ValueError("nested beyond reason") from error
+    match parsed:
+        case {"keys": list(members)}:
+            found = (_signing_key(member) for member in members if isinstance(member, dict))
+            return dict(pair for pair in found if pair)
+        case _:
+            raise ValueError("no JWK set")
+
+
+def _signing_key(jwk: dict[str, Any]) -> tuple[str, SigningKey] | None:
+    match jwk:
+        case {"kid": str(key_id), "kty": "RSA" | "EC" as kind} if jwk.get("use", "sig") == "sig":
+            reader = RSAAlgorithm if kind == "RSA" else ECAlgorithm
+        case _:
+            return None
+    try:
+        key = reader.from_jwk(jwk)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    return (key_id, SigningKey(key, jwk.get("alg"))) if isinstance(key, PublicKey) else None

@@ -1,0 +1,62 @@
+"""`assign`: AWS IoT's custom authorizer. Only a fleet with token issuers has it."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_iot as iot
+from constructs import Construct
+
+from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.settings import AssignSettings
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.storage import Registry, Store
+
+
+class Assign(Function):
+    """Reads the device's record and answers with policies. AWS IoT waits five seconds for it."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
+    ) -> None:
+        super().__init__(
+            scope, construct_id, code=deployment.code, handler="assign.authorize", seconds=4, memory=1024
+        )
+        # Who makes tokens must name one deployment: a test stack's tokens open no other's broker.
+        self.audience = f"urn:firstboot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{Stack.of(self).stack_name}"
+        self.configure(
+            AssignSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+                audience=self.audience,
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
+            )
+        )
+        self.permit(["dynamodb:GetItem"], registry.table_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self.authorizer = self._authorizer()
+
+    def _authorizer(self) -> iot.CfnAuthorizer:
+        """AWS's token signing would be one RSA key, pinned in the authorizer, over a token that is
+        signed already: it knows neither an issuer's other algorithms nor its change of keys.
+        """
+        authorizer = iot.CfnAuthorizer(
+            self,
+            "Authorizer",
+            authorizer_function_arn=self.function_arn,
+            authorizer_name=Stack.of(self).stack_name,
+            enable_caching_for_http=False,
+            signing_disabled=True,
+            status="ACTIVE",
+        )
+        self.add_permission(
+            "Broker",
+            principal=iam.ServicePrincipal("iot.amazonaws.com"),
+            source_arn=authorizer.attr_arn,
+            source_account=Aws.ACCOUNT_ID,
+        )
+        return authorizer

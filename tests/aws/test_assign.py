@@ -1,0 +1,346 @@
+"""`assign` as a Lambda over moto, asked as AWS IoT asks it; its issuer is a real server on loopback."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+import assign
+import exchange
+from firstboot.aws import fleet as aws_fleet
+from firstboot.connection import REFRESH
+from firstboot.lifecycle import Attribute
+from firstboot.names import PUBLISHED_FLEET_KEY, DeviceId
+from tests.aws.product import CONTEXT, TELEMETRY, Product, group
+from tests.issuers import AUDIENCE, Issuer, Web, serving
+
+REFUSED = {"isAuthenticated": False}
+PREFIX = "arn:{partition}:iot:{region}:{account}"
+MQTT = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"{PREFIX}:client/{{deviceId}}"},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"{PREFIX}:topic/{{deviceId}}/*"},
+    ],
+}
+RULES = """
+@id("mqtt") permit (principal, action == Action::"hold", resource == Grant::"mqtt")
+when { context.roleAlias == "" && !(context has sourceIp) } unless { principal.quarantined };
+@id("telemetry") permit (principal, action == Action::"hold", resource == Grant::"telemetry");
+"""
+
+
+@dataclass
+class Broker:
+    """AWS IoT before the Lambda, the issuer beside it, and one enrolled device, gw-1."""
+
+    product: Product
+    issuer: Issuer
+    web: Web
+    logs: io.StringIO
+
+    def token(self, algorithm: str = "ES256", **changes: Any) -> str:
+        """A good token for gw-1, made a moment ago, with changes."""
+        return self.issuer.token(algorithm, now=datetime.now(UTC), **changes)
+
+    def ask(self, token: str, client_id: str = "gw-1") -> dict[str, Any]:
+        """The Lambda's answer to a connection with the token for its password."""
+        password = base64.b64encode(token.encode()).decode()
+        return self.invoke(
+            {
+                "signatureVerified": False,
+                "protocols": ["tls", "mqtt"],
+                "protocolData": {
+                    "tls": {"serverName": "broker"},
+                    "mqtt": {"username": "u", "password": password, "clientId": client_id},
+                },
+                "connectionMetadata": {"id": "connection-1"},
+            }
+        )
+
+    def invoke(self, event: Any) -> dict[str, Any]:
+        """The Lambda's answer, through JSON as Lambda sends it."""
+        answer: dict[str, Any] = json.loads(json.dumps(assign.authorize(event, CONTEXT)))
+        return answer
+
+    def code(self) -> str:
+        """The code of the last refusal in the log."""
+        lines = [json.loads(line) for line in self.logs.getvalue().splitlines()]
+        return str([line["code"] for line in lines if line["message"] == "refused"][-1])
+
+    def set(self, **attributes: Attribute | None) -> None:
+        """An operator sets the device's attributes."""
+        assign.parts().registry.set_attributes(DeviceId("gw-1"), dict(attributes), 1)
+
+    def publish(self, **changes: Any) -> None:
+        """Publish a fleet that differs from the deployed one; seen at once."""
+        newer = replace(self.product.fleet, **{"base": self.product.fleet.hash} | changes)
+        boto3.client("s3").put_object(
+            Bucket=self.product.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json()
+        )
+        assign.parts.cache_clear()
+
+
+@pytest.fixture
+def broker(
+    product: Product, tmp_path: Path, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Broker]:
+    """The product with a fleet whose gateways connect with tokens."""
+    issuer = Issuer()
+    with serving(tmp_path, issuer.document()) as web:
+        issuer.jwks = web.url
+        gateways = group("gateways", product.factory, mqtt="token")
+        product.fleet = replace(
+            product.fleet,
+            groups={"gateways": gateways},
+            grants={"mqtt": MQTT, "telemetry": TELEMETRY},
+            rules=RULES,
+            issuers={"acme": issuer.entry()},
+        )
+        (tmp_path / "deployed.json").write_text(product.fleet.to_json())
+        monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "deployed.json")
+        monkeypatch.setenv("FIRSTBOOT_AUDIENCE", AUDIENCE)
+        monkeypatch.setenv("SSL_CERT_FILE", str(web.ca))
+        exchange.parts.cache_clear()
+        assert product.enroll(product.bootstrap("gw-1")).status == 201
+        yield Broker(product, issuer, web, logs)
+
+
+def metrics_of(capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """The metrics that the Lambda has written."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+    return {metric["Name"] for line in lines for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
+def test_a_token_connects_its_device(broker: Broker, algorithm: str) -> None:
+    """Its own rights, under its literal id, for as long as the token lives; nothing of S3."""
+    answer = broker.ask(broker.token(algorithm))
+    assert 3590 <= answer.pop("disconnectAfterInSeconds") <= 3600
+    arn = "arn:aws:iot:us-east-1:123456789012"
+    assert answer == {
+        "isAuthenticated": True,
+        "principalId": "TM53S2MI",
+        "refreshAfterInSeconds": REFRESH,
+        "policyDocuments": [
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"{arn}:topic/gw-1/*"},
+                    {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"{arn}:client/gw-1"},
+                ],
+            }
+        ],
+    }
+
+
+def test_aws_iots_own_token_counts_before_the_password(broker: Broker) -> None:
+    """What the broker took for the token is the token."""
+    mqtt = {"clientId": "gw-1", "password": "bm90aGluZw=="}
+    event = {"token": broker.token(), "signatureVerified": False, "protocolData": {"mqtt": mqtt}}
+    assert broker.invoke(event)["isAuthenticated"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "disconnect", "refresh"),
+    [(330, 300, 300), (1400, 1390, 1390), (1530, 1500, REFRESH), (90_000, 86_400, REFRESH)],
+)
+def test_a_connection_ends_with_its_token(
+    broker: Broker, seconds: int, disconnect: int, refresh: int
+) -> None:
+    """Never later than the token, nor than a day; and no refresh finds a token too short to live."""
+    answer = broker.ask(broker.token(exp=int(datetime.now(UTC).timestamp()) + seconds))
+    assert disconnect <= answer["disconnectAfterInSeconds"] <= min(seconds, 86_400)
+    assert min(refresh, REFRESH) <= answer["refreshAfterInSeconds"] <= answer["disconnectAfterInSeconds"]
+    left = answer["disconnectAfterInSeconds"] - answer["refreshAfterInSeconds"]
+    assert left == 0 or left >= 300
+
+
+def test_a_key_is_fetched_once(broker: Broker) -> None:
+    """A process asks the issuer once, whatever devices come."""
+    for _ in range(3):
+        assert broker.ask(broker.token())["isAuthenticated"]
+    assert broker.web.asked == ["/jwks"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"exp": 1_000_000_000}, "token-expired"),
+        ({"nbf": 4_000_000_000, "exp": 4_100_000_000}, "token-not-yet-valid"),
+        ({"aud": "urn:firstboot:us-east-1:123456789012:Other"}, "token-audience-wrong"),
+        ({"iss": "https://evil.example.com"}, "token-untrusted"),
+        ({"header": {"kid": "other"}}, "token-untrusted"),
+        ({"header": {"kid": None}}, "token-malformed"),
+        ({"header": {"typ": "firstboot-proof+jwt"}}, "token-malformed"),
+        ({"header": {"jku": "https://evil.example.com"}}, "token-malformed"),
+        ({"sub": "gw-2"}, "token-subject-mismatch"),
+        ({"sub": "gw-1 "}, "token-subject-mismatch"),
+        ({"sub": "GW-1"}, "token-subject-mismatch"),
+    ],
+)
+def test_a_token_that_proves_nothing_is_refused(
+    broker: Broker, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], code: str
+) -> None:
+    """AWS IoT hears no, the log why, and a metric counts it under its class's name."""
+    assert broker.ask(broker.token(**changes)) == REFUSED
+    assert broker.code() == code
+    name = "".join(word.capitalize() for word in code.split("-"))
+    assert metrics_of(capsys) == {"Request", name}
+
+
+def test_a_forged_token_is_refused(broker: Broker) -> None:
+    """Not signed at all, or with the issuer's public key for a secret."""
+    for text in (
+        broker.issuer.forged("none"),
+        broker.issuer.forged("HS256", broker.issuer.public_pem("ec")),
+        broker.issuer.forged("HS256", broker.issuer.public_pem("rsa"), kid="rsa"),
+    ):
+        assert broker.ask(text) == REFUSED
+        assert broker.code() == "token-untrusted"
+
+
+def test_a_token_too_short_is_refused(broker: Broker) -> None:
+    """AWS IoT connects no one for less than 300 seconds, and longer than the token is too long."""
+    assert broker.ask(broker.token(exp=int(datetime.now(UTC).timestamp()) + 299)) == REFUSED
+    assert broker.code() == "token-ends-too-soon"
+
+
+def test_a_device_connects_as_itself(broker: Broker) -> None:
+    """Another's client id is another's, and what is no device id is nobody's."""
+    assert broker.ask(broker.token(), client_id="gw-2") == REFUSED
+    assert broker.code() == "token-subject-mismatch"
+    assert broker.ask(broker.token(sub="boot-gw-1"), client_id="boot-gw-1") == REFUSED
+    assert broker.code() == "device-id-invalid"
+    assert broker.ask(broker.token(sub="*"), client_id="*") == REFUSED
+    assert broker.code() == "device-id-invalid"
+
+
+def test_an_unknown_device_is_refused(broker: Broker) -> None:
+    """An issuer vouches for devices, and makes none."""
+    assert broker.ask(broker.token(sub="gw-2"), client_id="gw-2") == REFUSED
+    assert broker.code() == "token-device-unknown"
+
+
+def test_a_revoked_device_is_refused(broker: Broker) -> None:
+    """From the next connection or refresh on, good as its token is."""
+    token = broker.token()
+    assert broker.ask(token)["isAuthenticated"]
+    assert "result" in broker.product.operate("devices.revoke", deviceId="gw-1")
+    assert broker.ask(token) == REFUSED
+    assert broker.code() == "device-revoked"
+
+
+def test_an_issuer_speaks_for_its_groups(broker: Broker) -> None:
+    """For no other group's devices, known and trusted as it is."""
+    fleet = broker.product.fleet
+    broker.publish(
+        groups=fleet.groups | {"other": replace(fleet.groups["gateways"], name="other")},
+        issuers={"acme": broker.issuer.entry("other")},
+    )
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "token-group-refused"
+
+
+def test_without_a_grant_there_is_no_connection(broker: Broker) -> None:
+    """A grant that says nothing about AWS IoT is none there."""
+    broker.set(quarantined=True)
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "no-grant"
+
+
+def test_more_policies_than_fit_are_refused(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    """And counted: nothing is cut."""
+    long = {
+        "Effect": "Allow",
+        "Action": "iot:Publish",
+        "Resource": [f"{PREFIX}:topic/{{deviceId}}/{number}/{'x' * 200}" for number in range(6)],
+    }
+    grants = {
+        f"g{n}": {
+            "Version": "2012-10-17",
+            "Statement": [long | {"Resource": [*long["Resource"], f"{PREFIX}:topic/{n}"]}],
+        }
+        for n in range(11)
+    }
+    every = '@id("every") permit (principal, action, resource);'
+    broker.publish(grants=grants, rules=every)
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "policies-too-large"
+    assert "PoliciesTooLarge" in metrics_of(capsys)
+    broker.publish(grants=dict(list(grants.items())[:10]), rules=every)
+    assert len(broker.ask(broker.token())["policyDocuments"]) == 10
+
+
+def test_an_issuer_that_is_away_lets_nobody_in(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whom nobody can vouch for is refused; the reason is a metric of its own."""
+    broker.web.status = 500
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "issuer-unavailable"
+    assert metrics_of(capsys) == {"Request", "IssuerUnavailable", "KeysNotFetched"}
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({}, "malformed-request"),
+        (None, "malformed-request"),
+        ({"protocolData": {"http": {"headers": {}}}}, "malformed-request"),
+        ({"protocolData": {"mqtt": {"clientId": "gw-1"}}}, "token-missing"),
+    ],
+)
+def test_an_event_without_a_token_is_refused(broker: Broker, event: Any, code: str) -> None:
+    """HTTP publishing has no client id; a client may come with nothing."""
+    assert broker.invoke(event) == REFUSED
+    assert broker.code() == code
+
+
+def test_a_registry_that_is_away_lets_nobody_in(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device whose record can't be read may be revoked."""
+    monkeypatch.setattr(assign.parts().registry, "_table", "gone")
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "unavailable"
+
+
+def test_what_was_not_foreseen_is_a_refusal(
+    broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a loud log and a metric that rings."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("not foreseen")
+
+    monkeypatch.setattr(assign, "connect", fail)
+    assert broker.ask(broker.token()) == REFUSED
+    assert "not foreseen" in broker.logs.getvalue()
+    assert metrics_of(capsys) == {"Request", "InternalError"}
+
+
+def test_the_log_has_no_token(broker: Broker) -> None:
+    """Neither a good one nor a bad one, nor a part that could be used."""
+    good, bad = broker.token(), broker.token(aud="other")
+    broker.ask(good)
+    broker.ask(bad)
+    broker.ask(good + "x")
+    written = broker.logs.getvalue()
+    assert '"deviceId":"gw-1"' in written
+    assert '"connectionId":"connection-1"' in written
+    for part in (*good.split(".")[1:], *bad.split(".")[1:]):
+        assert part not in written
+
+
+def test_a_new_rule_is_felt(broker: Broker) -> None:
+    """The rules in force decide, not the deployed ones."""
+    assert broker.ask(broker.token())["isAuthenticated"]
+    broker.publish(rules="")
+    assert broker.ask(broker.token()) == REFUSED
+    assert broker.code() == "no-grant"

@@ -1,0 +1,157 @@
+"""Token issuers in a fleet definition: what may be said of them, and what only a deployment changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from firstboot.errors import FleetInvalid, FleetNeedsDeployment
+from firstboot.fleet import compiler
+from firstboot.fleet.model import Fleet, TokenIssuer
+from firstboot.publication import publish
+from tests.unit.fleet_folders import TOML, fleet, problems
+
+TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')
+FULL = (
+    TOKENS
+    + """
+[issuers.acme]
+issuer = "https://id.example.com/tenant"
+jwks = "https://id.example.com:8443/jwks?tenant=1"
+algorithms = ["ES256", "PS256"]
+groups = ["gateways"]
+"""
+)
+ACME = TokenIssuer(
+    name="acme",
+    issuer="https://id.example.com/tenant",
+    jwks="https://id.example.com:8443/jwks?tenant=1",
+    algorithms=("ES256", "PS256"),
+    groups=("gateways",),
+)
+OTHER = """
+[issuers.other]
+issuer = "https://id.example.com/other"
+jwks = "https://id.example.com/jwks"
+algorithms = ["RS256"]
+groups = ["gateways"]
+"""
+
+
+def test_every_key_arrives() -> None:
+    """What fleet.toml says is what the compiled fleet holds; two issuers may speak for one group."""
+    assert fleet(toml=FULL).issuers == {"acme": ACME}
+    assert list(fleet(toml=FULL + OTHER).issuers) == ["acme", "other"]
+    assert fleet().issuers == {}
+
+
+def test_json_and_back() -> None:
+    """The fleet is the same after JSON, and its hash has the issuers in it."""
+    compiled = fleet(toml=FULL)
+    assert Fleet.from_json(compiled.to_json()) == compiled
+    assert replace(compiled, issuers={}).hash != compiled.hash
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none", "ES384", "EdDSA", "es256"])
+def test_algorithms_are_pinned(algorithm: str) -> None:
+    """No HMAC, never none, nothing beyond the list; not even beside a good one."""
+    for listed in (f'["{algorithm}"]', f'["ES256", "{algorithm}"]'):
+        found = problems(toml=FULL.replace('["ES256", "PS256"]', listed))
+        assert "issuers.acme.algorithms must be a list of one or more of RS256, PS256, ES256" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ('["ES256", "PS256"]', "[]", "issuers.acme.algorithms must be a list"),
+        ('["ES256", "PS256"]', '"ES256"', "issuers.acme.algorithms must be a list"),
+        ('["ES256", "PS256"]', '["ES256", "ES256"]', "each once"),
+        ('["ES256", "PS256"]', "[1]", "issuers.acme.algorithms must be a list"),
+        ('algorithms = ["ES256", "PS256"]\n', "", "issuers.acme.algorithms is missing"),
+        (
+            "https://id.example.com/tenant",
+            "http://id.example.com",
+            "issuers.acme.issuer must be an https URL",
+        ),
+        ("https://id.example.com/tenant", "id.example.com", "issuers.acme.issuer must be an https URL"),
+        ("https://id.example.com/tenant", "https://", "issuers.acme.issuer must be an https URL"),
+        (
+            "https://id.example.com:8443/jwks",
+            "http://id.example.com/jwks",
+            "issuers.acme.jwks must be an https",
+        ),
+        ("https://id.example.com:8443/jwks", "file:///etc/jwks", "issuers.acme.jwks must be an https URL"),
+        ("https://id.example.com:8443/jwks", "https://u:p@id.example.com/", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://id.example.com/#x", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://id.example.com/a b", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://id.example.com/\\n", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://ïd.example.com/", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://id.example.com:x/", "issuers.acme.jwks must be"),
+        ("https://id.example.com:8443/jwks", "https://[::1/", "issuers.acme.jwks must be"),
+        (
+            "https://id.example.com:8443/jwks",
+            "https://id.example.com/" + "a" * 512,
+            "issuers.acme.jwks must be",
+        ),
+        ('jwks = "https://id.example.com:8443/jwks?tenant=1"', "jwks = 3", "issuers.acme.jwks must be"),
+        ('jwks = "https://id.example.com:8443/jwks?tenant=1"', "", "issuers.acme.jwks is missing"),
+        ('groups = ["gateways"]', "groups = []", "issuers.acme.groups must be a list of one or more"),
+        ('groups = ["gateways"]', 'groups = ["nobody"]', "names 'nobody': there is no such group"),
+        ('mqtt = "token"', 'mqtt = "registry"', "names 'gateways', whose devices connect with certificates"),
+        ("[issuers.acme]", "[issuers.'a b']", "issuers.a b is no name"),
+        ("[issuers.acme]", "[issuers.acme]\naudience = 'x'", "issuers.acme.audience is not a key"),
+        ("[issuers.acme]", "[issuers]\nacme = 3\n[x]", "issuers.acme must be a table"),
+    ],
+)
+def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
+    """Each wrong or unknown value is a problem that names the file and the key."""
+    assert before in FULL
+    found = problems(toml=FULL.replace(before, after))
+    assert any(problem in line for line in found), found
+    assert all(line.startswith("fleet.toml: ") for line in found), found
+
+
+def test_two_names_for_one_issuer_are_refused() -> None:
+    """A token names its issuer, and must not be able to mean two of them."""
+    twin = OTHER.replace("https://id.example.com/other", "https://id.example.com/tenant")
+    assert problems(toml=FULL + twin) == [
+        "fleet.toml: issuers.acme and issuers.other are the same issuer: a token names one"
+    ]
+
+
+GOOD = fleet(toml=FULL)
+WRONG: Any = ("HS256",)
+
+
+@pytest.mark.parametrize(
+    "issuers",
+    [
+        {"other": ACME},
+        {"acme": replace(ACME, jwks="http://id.example.com")},
+        {"acme": replace(ACME, algorithms=WRONG)},
+        {"acme": replace(ACME, algorithms=())},
+        {"acme": replace(ACME, groups=("nobody",))},
+        {"acme": replace(ACME, groups=WRONG[:0])},
+        {"acme": ACME, "twin": replace(ACME, name="twin")},
+    ],
+)
+def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> None:
+    """A compiled fleet that the compiler would not have made is refused; its own passes."""
+    compiler.check(replace(GOOD, base="0" * 64))
+    with pytest.raises(FleetInvalid):
+        compiler.check(replace(GOOD, issuers=issuers))
+
+
+@pytest.mark.parametrize(
+    "issuers",
+    [{}, {"acme": replace(ACME, jwks="https://evil.example.com")}, {"new": replace(ACME, name="new")}],
+)
+def test_who_is_trusted_is_not_published(issuers: dict[str, TokenIssuer]) -> None:
+    """Whoever may publish rules may not thereby name an issuer: that needs a deployment."""
+    published: list[Fleet] = []
+    publish(replace(GOOD, base=GOOD.hash), GOOD, published.append)
+    with pytest.raises(FleetNeedsDeployment, match="token issuers differ"):
+        publish(replace(GOOD, base=GOOD.hash, issuers=issuers), GOOD, published.append)
+    assert len(published) == 1

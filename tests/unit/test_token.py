@@ -1,0 +1,273 @@
+"""Tokens: which ones are an issuer's word for a device, and that every doubt is a refusal."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
+
+from firstboot.errors import (
+    FirstbootError,
+    TokenAudienceWrong,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotYetValid,
+    TokenUntrusted,
+)
+from firstboot.pki import token
+from firstboot.pki.token import SigningKey, VerifiedToken
+from tests import factories
+from tests.issuers import AUDIENCE, NOW, Issuer, jwk
+
+ISSUER = Issuer()
+HOUR = int(NOW.timestamp()) + 3600
+
+
+def verified(text: str, **changes: Any) -> VerifiedToken:
+    """The token, verified with the key it names, by an issuer with `changes`."""
+    unverified = token.parse(text)
+    keys = token.signing_keys(ISSUER.document())
+    return token.verify(unverified, ISSUER.entry(**changes), keys[unverified.key_id], AUDIENCE, NOW)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
+@pytest.mark.parametrize("kind", ["at+jwt", "JWT", "AT+JWT", "jwt"])
+def test_a_good_token_is_its_issuers_word(algorithm: str, kind: str) -> None:
+    """Subject and end are what the issuer signed, with any algorithm and either type."""
+    assert verified(ISSUER.token(algorithm, header={"typ": kind})) == VerifiedToken("gw-1", HOUR)
+
+
+def test_what_is_not_asked_for_may_be_there() -> None:
+    """Other claims, other header members, several audiences; and `nbf` and `iat` may be missing."""
+    many = ISSUER.token(aud=["other", AUDIENCE], scope="x", header={"x5t": "abc"}, iat=None, nbf=None)
+    assert verified(many).subject == "gw-1"
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none", "HS512", "ES384", "EdDSA"])
+def test_another_algorithm_is_refused(algorithm: str) -> None:
+    """An HMAC with the public key for its secret, none at all, and whatever is not pinned."""
+    for secret in (ISSUER.public_pem("ec"), ISSUER.public_pem("rsa"), b""):
+        for name in ("ec", "rsa"):
+            with pytest.raises(TokenUntrusted):
+                verified(ISSUER.forged(algorithm, secret, kid=name))
+
+
+def test_an_algorithm_the_fleet_does_not_name_is_refused() -> None:
+    """Good as the signature is."""
+    with pytest.raises(TokenUntrusted, match="algorithm 'RS256'"):
+        verified(ISSUER.token("RS256"), algorithms=("PS256",))
+
+
+def test_an_algorithm_goes_by_its_key() -> None:
+    """A key that its issuer made for one algorithm verifies no other; a P-384 key no ES256."""
+    public = ISSUER.keys["rsa"].public_key()
+    for key in (
+        SigningKey(public, "PS256"),
+        SigningKey(ec.generate_private_key(ec.SECP384R1()).public_key(), None),
+    ):
+        with pytest.raises(TokenUntrusted, match="with key"):
+            token.verify(token.parse(ISSUER.token("RS256")), ISSUER.entry(), key, AUDIENCE, NOW)
+    p384 = SigningKey(factories.ec_key(ec.SECP384R1()).public_key(), None)
+    with pytest.raises(TokenUntrusted, match="with key"):
+        token.verify(token.parse(ISSUER.token()), ISSUER.entry(), p384, AUDIENCE, NOW)
+
+
+def test_a_short_rsa_key_is_refused() -> None:
+    """An issuer's key is no weaker than a device's may be."""
+    weak = factories.rsa_key(1024)
+    with pytest.warns(UserWarning, match="1024"):
+        text = ISSUER.token("RS256", key=weak)
+    with pytest.raises(TokenUntrusted, match="with key"):
+        token.verify(token.parse(text), ISSUER.entry(), SigningKey(weak.public_key(), None), AUDIENCE, NOW)
+
+
+def test_another_key_is_refused() -> None:
+    """Whoever signed it, it is not the key that the header names."""
+    with pytest.raises(TokenUntrusted, match="Signature"):
+        verified(ISSUER.token(key=factories.ec_key()))
+
+
+def test_another_issuers_name_is_refused() -> None:
+    """The name must be the very one, to the letter."""
+    for name in ("https://id.example.com/", "https://ID.example.com", "https://evil.example.com"):
+        with pytest.raises(TokenUntrusted):
+            verified(ISSUER.token(iss=name))
+
+
+@pytest.mark.parametrize(
+    "audience", ["urn:firstboot:us-east-1:123456789012:Other", AUDIENCE + "2", ["other"], 7]
+)
+def test_another_audience_is_refused(audience: Any) -> None:
+    """A token for another deployment opens nothing here."""
+    with pytest.raises(TokenAudienceWrong):
+        verified(ISSUER.token(aud=audience))
+
+
+def test_the_end_is_the_end() -> None:
+    """No leeway at `exp`: at that second it is over."""
+    assert verified(ISSUER.token(exp=int(NOW.timestamp()) + 1)).expires_at == int(NOW.timestamp()) + 1
+    for seconds in (0, 1, 3600):
+        with pytest.raises(TokenExpired):
+            verified(ISSUER.token(exp=int(NOW.timestamp()) - seconds))
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+def test_a_token_of_the_future_is_refused(claim: str) -> None:
+    """A clock may be a minute ahead, and no more."""
+    at = int((NOW + timedelta(seconds=token.LEEWAY)).timestamp())
+    just: Any = {claim: at}
+    beyond: Any = {claim: at + 1}
+    assert verified(ISSUER.token(**just)).subject == "gw-1"
+    with pytest.raises(TokenNotYetValid):
+        verified(ISSUER.token(**beyond))
+
+
+@pytest.mark.parametrize("kind", ["firstboot-proof+jwt", "dpop+jwt", "id_token", "at+jwt2", None, "JWT "])
+def test_another_type_is_refused(kind: str | None) -> None:
+    """A signed proof above all: a device signs those itself."""
+    with pytest.raises(TokenMalformed, match="typ"):
+        token.parse(ISSUER.token(header={"typ": kind}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jwk": jwk(factories.ec_key())},
+        {"jku": "https://id.example.com/jwks"},
+        {"x5c": ["MII="]},
+        {"x5u": "https://id.example.com/x"},
+        {"crit": ["exp"]},
+        {"crit": ["b64"], "b64": True},
+    ],
+    ids="-".join,
+)
+def test_a_header_that_brings_its_own_trust_is_refused(header: dict[str, Any]) -> None:
+    """The key is chosen among the issuer's, by name, and by nothing else."""
+    with pytest.raises(TokenMalformed):
+        token.parse(ISSUER.token(header=header))
+
+
+@pytest.mark.parametrize("key_id", [None, ""])
+def test_a_key_id_is_needed(key_id: str | None) -> None:
+    """No key is guessed."""
+    with pytest.raises(TokenMalformed, match="kid"):
+        token.parse(ISSUER.token(header={"kid": key_id}))
+
+
+@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "exp"])
+def test_a_missing_claim_is_refused(claim: str) -> None:
+    """Without any of these a token says too little."""
+    missing: Any = {claim: None}
+    with pytest.raises(TokenMalformed):
+        verified(ISSUER.token(**missing))
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", [True, "2030-01-01", [], -1, 10**400, 1e300, float("nan"), float("inf")])
+def test_a_time_is_a_time(claim: str, value: Any) -> None:
+    """Neither text nor a number beyond the calendar."""
+    with pytest.raises(TokenMalformed, match="time"):
+        verified(ISSUER.token(**{claim: value}))
+
+
+def test_a_subject_is_text() -> None:
+    """A number is no device."""
+    with pytest.raises(TokenMalformed):
+        verified(ISSUER.token(sub=7))
+
+
+@given(st.text() | st.text("abcXYZ019-_.=", max_size=60) | st.binary().map(lambda b: b.decode("latin-1")))
+def test_any_text_is_judged(text: str) -> None:
+    """Nothing that a stranger sends is more than a refusal."""
+    with pytest.raises(TokenMalformed):
+        token.parse(text)
+
+
+def test_nesting_and_length_are_no_crash() -> None:
+    """A token within AWS's size may be nested beyond the parser; beyond that size it is not parsed."""
+    head, payload, _ = ISSUER.token().split(".")
+    deep = "W1tb" * 1_000  # base64 of [[[…
+    for text in (f"{deep}.{payload}.", f"{head}.{deep}."):
+        with pytest.raises(TokenMalformed, match="recursion"):
+            token.parse(text)
+    longest = ISSUER.token(x="y" * (token.MAX_LENGTH * 3 // 4 - 300))
+    assert len(longest) < token.MAX_LENGTH
+    assert token.parse(longest).issuer == ISSUER.url
+    with pytest.raises(TokenMalformed, match="characters"):
+        token.parse(longest + "A" * (token.MAX_LENGTH + 1 - len(longest)))
+
+
+@given(st.integers(0, 10_000), st.characters(codec="ascii"))
+def test_a_changed_token_is_refused(at: int, character: str) -> None:
+    """Whatever character is changed, nothing is believed."""
+    text = ISSUER.token()
+    place = at % len(text)
+    if text[place] == character:
+        return
+    changed = text[:place] + character + text[place + 1 :]
+    with pytest.raises((FirstbootError, KeyError)):
+        verified(changed)
+
+
+def test_a_set_has_the_keys_that_can_sign() -> None:
+    """By their ids; those for another use, without an id or of another kind are left out."""
+    ec_key, rsa_key = ISSUER.keys["ec"], ISSUER.keys["rsa"]
+    members = [
+        jwk(ec_key, kid="a", use="sig", alg="ES256"),
+        jwk(rsa_key, kid="b"),
+        jwk(ec_key, kid="c", use="enc"),
+        jwk(ec_key),
+        {"kty": "oct", "kid": "d", "k": "c2VjcmV0"},
+        {"kty": "OKP", "crv": "Ed25519", "kid": "e", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        {**jwk(ec_key, kid="f"), "x": "!"},
+        {"kty": "RSA", "kid": "g"},
+        {"kty": "RSA", "kid": "h", "n": 1, "e": []},
+        "x",
+    ]
+    keys = token.signing_keys(json.dumps({"keys": members}).encode())
+    assert {name: key.algorithm for name, key in keys.items()} == {"a": "ES256", "b": None}
+    assert keys["a"].public == ec_key.public_key()
+
+
+def test_a_private_key_in_a_set_is_no_public_one() -> None:
+    """An issuer that publishes a private key has lost it."""
+    private = {**ECAlgorithm.to_jwk(factories.ec_key(), as_dict=True), "kid": "a"}
+    assert token.signing_keys(json.dumps({"keys": [private]}).encode()) == {}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=6)
+    | st.sampled_from(["RSA", "EC", "AQAB", "P-256"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["kty", "kid", "n", "e", "x", "y", "crv", "d", "alg", "use", "keys"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_set_is_judged(value: Any) -> None:
+    """Whatever JSON an issuer answers with, it is a set of keys or none."""
+    for document in (value, {"keys": value}, {"keys": [value]}):
+        try:
+            token.signing_keys(json.dumps(document).encode())
+        except ValueError:
+            continue
+
+
+def test_a_deep_set_is_none() -> None:
+    """Nor does nesting end the process."""
+    with pytest.raises(ValueError, match="nested"):
+        token.signing_keys(b"[" * 60_000)
