@@ -70,18 +70,19 @@ class Operate:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def devices(self) -> Iterator[dict[str, Any]]:
-        """Every device of the registry. The first page comes with the call, the others as they are
-        needed.
+    def devices(self, enrolled_by: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every device of the registry, or those that the bootstrap certificate with that SHA-256
+        (hex) enrolled. The first page comes with the call, the others as they are needed.
 
         Raises Refused, Unreachable.
         """
-        return self._devices(self.call("devices.list", limit=PAGE))
+        wanted: dict[str, Any] = {"limit": PAGE} | ({"enrolledBy": enrolled_by} if enrolled_by else {})
+        return self._devices(self.call("devices.list", **wanted), wanted)
 
-    def _devices(self, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _devices(self, page: dict[str, Any], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from page["devices"]
         while page["next"]:
-            page = self.call("devices.list", limit=PAGE, after=page["next"])
+            page = self.call("devices.list", **wanted, after=page["next"])
             yield from page["devices"]
 
     def fleets(self) -> Fleets:

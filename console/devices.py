@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,18 +12,34 @@ import typer
 from console import describe, output, values
 from console.cloud import Operate
 from console.options import Json, Options, Stack
+from firstboot.errors import CertificateMalformed
+from firstboot.pki import chain
 
 app = typer.Typer(no_args_is_help=True, help="Look at devices, change and revoke them.")
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
 
 
 @app.command("list")
-def list_(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
+def list_(
+    ctx: typer.Context,
+    *,
+    enrolled_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CERT", help="Only what this bootstrap certificate enrolled: a PEM file, or its SHA-256."
+        ),
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
     """List every device, in no particular order."""
     options = Options.of(ctx, stack, as_json=as_json)
+    certificate = _fingerprint(enrolled_by) if enrolled_by else None
     with output.failures(as_json=options.as_json):
-        devices = output.counted("devices", Operate(options.stack_name).devices())
+        devices = output.counted("devices", Operate(options.stack_name).devices(certificate))
         if options.as_json:
             output.array("devices", devices)
             return
@@ -109,6 +127,17 @@ def explain(
             "devices.explain", deviceId=device_id, context=circumstances
         )
         output.result(explanation, describe.explanation, as_json=options.as_json)
+
+
+def _fingerprint(certificate: str) -> str:
+    """The SHA-256 (hex) of a certificate, given as that or as a file."""
+    plain = certificate.replace(":", "").lower()
+    if _SHA256.fullmatch(plain):
+        return plain
+    try:
+        return chain.fingerprint(chain.parse(Path(certificate).read_text()))
+    except (OSError, ValueError, CertificateMalformed) as error:
+        raise typer.BadParameter(f"{certificate} is neither a SHA-256 nor a PEM certificate") from error
 
 
 def _someone_can_answer() -> bool:

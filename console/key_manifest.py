@@ -6,7 +6,6 @@ It is read twice, a row at a time: once to find all that is wrong with it, once 
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,14 +14,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
+from console import manifest
 from console.bootstrap import Wanted
-from console.cloud import Refused
+from console.manifest import DEVICE_ID
 from firstboot.errors import DeviceIdInvalid
 from firstboot.names import device_id
 from firstboot.pki.chain import key_is_strong
 from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
 
-DEVICE_ID, PUBLIC_KEY = "deviceId", "publicKey"
+PUBLIC_KEY = "publicKey"
 
 Made = Callable[[str], x509.Certificate | None]
 
@@ -35,13 +35,13 @@ def checked(file: Path, made: Made) -> int:
     problems: list[str] = []
     lines: dict[str, int] = {}  # ids and fingerprints, not rows: those may be many
     devices = 0
-    for line, row in _rows(file):
+    for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
         problems += [f"line {line}: {text}" for text in _problems(row, line, lines, made)]
         devices += 1
     if not devices:
         problems.append("there is no row in it")
     if problems:
-        raise _invalid(file, problems)
+        raise manifest.invalid(file, problems)
     return devices
 
 
@@ -50,11 +50,11 @@ def wanted(file: Path) -> Iterator[Wanted]:
 
     Raises Refused if it is another by now.
     """
-    for line, row in _rows(file):
+    for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
         try:
             yield Wanted(device_id(row[DEVICE_ID]), _key(row[PUBLIC_KEY]))
         except (ValueError, DeviceIdInvalid) as error:
-            raise _invalid(file, [f"line {line}: {error}"]) from error
+            raise manifest.invalid(file, [f"line {line}: {error}"]) from error
 
 
 def _problems(row: dict[str, str], line: int, lines: dict[str, int], made: Made) -> list[str]:
@@ -92,25 +92,3 @@ def _key(text: str) -> DevicePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not key_is_strong(key):
         raise ValueError("the public key must be P-256, P-384 or RSA of 2048 to 4096 bits")
     return key
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row and the line it begins on.
-
-    Raises Refused where the file stops being a manifest.
-    """
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, restkey="", restval="", strict=True)
-        try:
-            if not {DEVICE_ID, PUBLIC_KEY} <= set(reader.fieldnames or ()):
-                raise _invalid(file, [f"line 1: the columns {DEVICE_ID} and {PUBLIC_KEY} must be there"])
-            for row in reader:
-                within = sum(value.count("\n") for value in row.values() if isinstance(value, str))
-                yield reader.line_num - within, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise _invalid(file, [f"line {reader.line_num + 1}: {error}"]) from error
-
-
-def _invalid(file: Path, problems: list[str]) -> Refused:
-    detail = "\n".join([f"{file}: nothing was issued", *problems])
-    return Refused({"code": "manifest-invalid", "detail": detail, "problems": problems})

@@ -18,17 +18,21 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from moto import mock_aws
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
+from typer.testing import CliRunner
 
 import assign
 import exchange
 import operate
 import vend
+from console import cloud
+from console.__main__ import app
 from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
 from firstboot.settings import ExchangeSettings, VendSettings
 from tests import factories
+from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
 
 REGION = "us-east-1"
@@ -169,3 +173,10 @@ def logs() -> Iterator[io.StringIO]:
     yield buffer
     for handler, stream in zip(handlers, streams, strict=True):
         handler.setStream(stream)
+
+
+@pytest.fixture
+def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the console; standard input is no terminal."""
+    monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
+    return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -20,40 +17,8 @@ from console import cloud, devices, output
 from console.__main__ import app
 from firstboot.aws import fleet as aws_fleet
 from firstboot.fleet import compiler
-from tests.aws.product import CONTEXT, Product
-
-Run = Callable[..., Result]
-
-
-class InProcess:
-    """boto3's clients of CloudFormation and Lambda as far as the console uses them, with two stacks
-    and their function in this process.
-    """
-
-    failure: dict[str, Any] | None = None
-
-    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
-        """DescribeStacks."""
-        if StackName not in {"Firstboot", "Other"}:
-            message = f"Stack with id {StackName} does not exist"
-            raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
-        return {"Stacks": [{"Outputs": [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]}]}
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
-        """Invoke."""
-        assert FunctionName == "operate"
-        if self.failure:
-            return self.failure
-        with contextlib.redirect_stdout(io.StringIO()):  # metrics
-            answer = operate.invoke(json.loads(Payload), CONTEXT)
-        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
-
-
-@pytest.fixture
-def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the console; standard input is no terminal."""
-    monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
-    return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
+from tests.aws.invoked import InProcess, Run
+from tests.aws.product import Product
 
 
 @pytest.fixture
