@@ -46,6 +46,11 @@ class Alarms(Construct):
             )
         if fleet.issuers:
             self._authorizer()
+        self._count(
+            "EnrollmentFrozen",
+            _ours("exchange", "EnrollmentFrozen"),
+            "A group enrolled more devices in an hour than it may: a claim certificate may have leaked",
+        )
         self._expiry(fleet)
 
     def _publishing(self) -> iam.PolicyStatement:

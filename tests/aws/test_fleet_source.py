@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,6 +64,13 @@ def test_a_withdrawn_fleet_leaves_the_deployed_one(source: FleetSource, bucket: 
 def test_another_deployments_fleet_is_ignored(source: FleetSource) -> None:
     """A deployment wins over what was published before it."""
     source.publish(replace(NEWER, base="another"))
+    assert source.current(NOW) == DEPLOYED
+
+
+def test_another_versions_fleet_is_ignored(source: FleetSource, bucket: str) -> None:
+    """What an older version published may lack what this one reads: the upgrade must not fail on it."""
+    body = json.dumps({"base": "another", "groups": {}}).encode()
+    boto3.client("s3").put_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY, Body=body)
     assert source.current(NOW) == DEPLOYED
 
 

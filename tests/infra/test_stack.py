@@ -178,18 +178,21 @@ def test_the_alarms(stack: Synthesised) -> None:
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ("Exchange", "Vend", "Operate", "Authority", "Watch")
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
-    other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "CaExpiry"}
+    other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
 
 
-@pytest.mark.parametrize("metric", ["SessionPolicyTooLarge", "AnswerTooLarge"])
-def test_an_oversized_answer_alarms(stack: Synthesised, metric: str) -> None:
-    """The alarm looks where vend counts: namespace, name and dimension."""
+@pytest.mark.parametrize(
+    ("metric", "service"),
+    [("SessionPolicyTooLarge", "vend"), ("AnswerTooLarge", "vend"), ("EnrollmentFrozen", "exchange")],
+)
+def test_a_refusal_that_someone_must_see_alarms(stack: Synthesised, metric: str, service: str) -> None:
+    """The alarm looks where the Lambda counts: namespace, name and dimension."""
     alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{metric}"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", metric)
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": "vend"}]
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
 
 
 def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None:
