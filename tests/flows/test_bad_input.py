@@ -243,15 +243,11 @@ def device(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
     return device
 
 
-def test_each_kind_of_certificate_has_its_calls(device: Device) -> None:
-    """A factory's certificate does not log in, an operational one does not enroll."""
+def test_a_factory_certificate_does_not_log_in(device: Device) -> None:
+    """It may ask for an operational one, and nothing else."""
     bootstrap = device.folder / "bootstrap.pem", device.folder / "bootstrap.key"
     for method, path in (("POST", COMMIT), ("GET", DEVICE)):
         assert code(device.cloud, bootstrap, method, path) == "operational-certificate-required"
-    assert (
-        code(device.cloud, device.identity, "POST", ENROLL, enrollment()) == "bootstrap-certificate-required"
-    )
-    assert len(issued(device.cloud, device.name)) == 1
 
 
 def test_a_factory_certificate_gets_no_credentials(device: Device) -> None:

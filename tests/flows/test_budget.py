@@ -1,0 +1,60 @@
+"""A group's budget against a crowd: DynamoDB's transactions over sockets, from many threads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from firstboot.aws import budget
+from firstboot.aws.registry import DynamoRegistry
+from firstboot.errors import Unavailable
+from firstboot.lifecycle import CertificateRecord, Enrollment, Limits
+from firstboot.names import DeviceId
+from firstboot.ports import RefusedBy
+from tests.flows.conftest import Cloud
+from tests.flows.devices import client, output
+
+DEVICES = 1_000
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def registry(cloud: Cloud) -> DynamoRegistry:
+    """The deployed registry, with an operator's credentials."""
+    return DynamoRegistry(client(cloud, "dynamodb"), output(cloud, "Table"))
+
+
+def _outcome(registry: DynamoRegistry, number: int, limits: Limits) -> str:
+    """What a device's claim came to, when it has come to something."""
+    certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, NOW + 900, NOW + 600, NOW + 900)
+    asked = Enrollment(
+        device_id=DeviceId(f"crowd-{number:04}"),
+        group="crowd",
+        replaces=False,
+        certificate=certificate,
+        enrolled_by="f0",
+        claims={},
+        now=NOW,
+        grace=0,
+        limits=limits,
+    )
+    while True:
+        try:
+            refused = registry.claim(asked)
+        except Unavailable:  # a conflict: a device would come again, too
+            continue
+        return refused.by.value if refused else "claimed"
+
+
+def test_a_thousand_at_once_never_exceed_a_budget(
+    registry: DynamoRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spread over shards, exactly as many get in as may; not one more, and no place is lost."""
+    monkeypatch.setattr(budget, "_PER_SHARD", 150)
+    limits = Limits(total=300, per_minute=DEVICES, freeze_per_hour=DEVICES)
+    with ThreadPoolExecutor(10) as crowd:
+        outcomes = Counter(crowd.map(lambda number: _outcome(registry, number, limits), range(DEVICES)))
+    assert outcomes == {"claimed": 300, RefusedBy.TOTAL.value: DEVICES - 300}
+    assert registry.spent("crowd", limits).total == 300
