@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import boto3
 import pytest
@@ -23,11 +24,11 @@ from tests.aws import product as world
 from tests.aws.product import Answer, Product
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/devices.md").read_text()
-SLACK = 32
+SLACK = 40
 """How far a budget may lie above what was measured: signatures and serials vary by a few bytes."""
 
 # Names as long as a deployment's are.
-REGION = "eu-central-1"
+REGION: Final = "eu-central-1"
 BUCKET = "firstboot-storagestore4c9e7a21-k3v9x0q2m5td"
 HOST = f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
 MQTT_HOST = f"a1b2c3d4e5f6g7-ats.iot.{REGION}.amazonaws.com"
@@ -62,10 +63,11 @@ def test_the_budgets_hold(product: Product, monkeypatch: pytest.MonkeyPatch, col
     exchange.parts.cache_clear()
     measured = _measured(product, COLUMNS[column])
     stated = {name: sizes[column] for name, sizes in _stated().items()}
-    print({k: (v, stated.get(k)) for k, v in measured.items()})
     assert stated.keys() == measured.keys()
-    off = {name: (size, stated[name]) for name, size in measured.items() if not 0 <= stated[name] - size <= SLACK}
-    assert off == {}
+    assert {name: (size, stated[name]) for name, size in measured.items() if size > stated[name]} == {}
+    assert {
+        name: (size, stated[name]) for name, size in measured.items() if size < stated[name] - SLACK
+    } == {}
 
 
 def _stated() -> dict[str, tuple[int, ...]]:
@@ -76,7 +78,7 @@ def _stated() -> dict[str, tuple[int, ...]]:
 def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> dict[str, int]:
     factory_key, key = new_key(), new_key()
     line = product.factory.intermediate("Acme line 1")
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     csr_der = csr.public_bytes(Encoding.DER)
     body = _json({"csr": factories.base64_text(csr_der), "deliver": "inline"})
     bootstrap = product.factory.issue(DEVICE, factory_key)
@@ -89,7 +91,9 @@ def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> 
     by_url = product.prove("POST", PATH, factory_key, bootstrap, body.replace("inline", "url"), claims=fresh)
     inline = product.prove("POST", PATH, factory_key, bootstrap, body, claims=fresh)
     leaf = product.certificate(by_url)
-    by_thumbprint = proofs.sign(key, leaf, "POST", f"https://{HOST}{PATH}", body, by_thumbprint=True, claims=fresh)
+    by_thumbprint = proofs.sign(
+        key, leaf, "POST", f"https://{HOST}{PATH}", body, by_thumbprint=True, claims=fresh
+    )
     return {
         "CSR, DER": len(csr_der),
         "CSR, base64 of the DER": len(factories.base64_text(csr_der)),
