@@ -1,0 +1,170 @@
+"""Between a device and its service, in one process: the real Lambdas, a clock that jumps, requests and
+answers that are lost, AWS calls that fail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from email.utils import format_datetime
+from typing import cast
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from cryptography import x509
+
+import exchange
+import operate
+import vend
+from device.refusal import Action, Refused
+from device.store import Identity
+from device.transport import Answer, Transport
+from firstboot.pki import chain, csr
+from tests.aws.lifecycle_watch import Call, Watch
+from tests.aws.product import Product
+from tests.aws.test_issuance import Recorder
+
+
+class PowerLost(BaseException):
+    """The device is off. Nothing it does may catch this: hence no Exception."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The `number`-th request (from 1) is not sent; or, if `answered`, its answer not heard. With
+    `power` the device goes off at that moment.
+    """
+
+    number: int
+    answered: bool
+    power: bool
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An AWS operation fails; or, if `done`, has succeeded unheard."""
+
+    operation: str
+    done: bool
+
+
+class Clock:
+    """The service's time, in whole seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        for module in (exchange, vend, operate):
+            monkeypatch.setattr(module, "clock", lambda: self.now)
+
+    @property
+    def epoch(self) -> int:
+        """Seconds."""
+        return int(self.now.timestamp())
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=int(seconds))
+
+
+class Wire(Transport):
+    """The transport of every device that the machine plays; `watch` sees every call of them."""
+
+    def __init__(self, product: Product, recorder: Recorder, clock: Clock, watch: Watch) -> None:
+        super().__init__(None)
+        self._product = product
+        self._recorder = recorder
+        self._clock = clock
+        self._watch = watch
+        self._loss: Loss | None = None
+        self._fault: Fault | None = None
+        self._sent = 0
+
+    def fail(self, loss: Loss | None = None, fault: Fault | None = None) -> None:
+        """From now on, fail like this; without arguments, no more."""
+        self._loss, self._fault, self._sent = loss, fault, 0
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        limit: int,  # noqa: ARG002 - nothing here is that long
+        identity: Identity | None = None,
+        authorization: str | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """See Transport."""
+        self._sent += 1
+        self._lose(answered=False)
+        answer = self._answer(
+            method, urlsplit(url).path, _caller(identity, authorization), authorization, body
+        )
+        self._lose(answered=True)
+        return answer
+
+    def _lose(self, *, answered: bool) -> None:
+        loss = self._loss
+        if loss and (loss.number, loss.answered) == (self._sent, answered):
+            raise PowerLost if loss.power else Refused(Action.RETRY, "lost")
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        leaf: x509.Certificate | None,
+        authorization: str | None,
+        body: bytes | None,
+    ) -> Answer:
+        if leaf and not authorization and leaf.not_valid_after_utc < self._clock.now:
+            return self._forbidden()
+        text = body.decode() if body else None
+        headers = {"content-type": "application/json"} | (
+            {"authorization": authorization} if authorization else {}
+        )
+        with self._faulty():
+            answer = self._product.call(method, path, None if authorization else leaf, text, headers)
+        if leaf and answer.body.get("code") not in ("proof-stale", "proof-replayed"):
+            self._watch.called(self._call(leaf, text), answer.status, answer.body)
+        message = Message()
+        for name, value in answer.headers.items():
+            message[name] = value
+        return Answer(answer.status, message, json.dumps(answer.body).encode())
+
+    @contextmanager
+    def _faulty(self) -> Iterator[None]:
+        failing = self._recorder.after if self._fault and self._fault.done else self._recorder.before
+        failing.update({self._fault.operation} if self._fault else ())
+        yield
+        failing.clear()
+
+    def _forbidden(self) -> Answer:
+        """As the gateway refuses an expired certificate."""
+        message = Message()
+        message["Date"] = format_datetime(self._clock.now)
+        return Answer(403, message, b'{"message": "Forbidden"}')
+
+    def _call(self, leaf: x509.Certificate, body: str | None) -> Call:
+        ours = chain.issued_by(leaf, self._product.ca)
+        return Call(
+            caller=f"{leaf.serial_number:x}" if ours else None,
+            key=_key(json.loads(body)["csr"]) if body else None,
+            now=self._clock.epoch,
+            faulty=self._fault is not None,
+        )
+
+
+def _caller(identity: Identity | None, authorization: str | None) -> x509.Certificate | None:
+    if authorization:
+        shown = jwt.get_unverified_header(authorization.removeprefix("Bearer "))["x5c"]
+        return chain.parse(f"-----BEGIN CERTIFICATE-----\n{shown[0]}\n-----END CERTIFICATE-----\n")
+    return x509.load_pem_x509_certificates(identity.certificate.read_bytes())[0] if identity else None
+
+
+def _key(request: str) -> str:
+    parsed = x509.load_pem_x509_csr(request.encode())
+    return csr.spki_fingerprint(cast("csr.DevicePublicKey", parsed.public_key()))

@@ -1,0 +1,276 @@
+"""A device, copies of it, and a thief with its bootstrap certificate, through orders, repeats, losses,
+crashes and clock jumps: never two identities, and always a way back in.
+
+The device is `device/boot.py` itself, the service the real Lambdas; lifecycle_watch.py judges every
+call, and each run ends with the device getting in, or revoked and getting nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+import exchange
+import vend
+from device import certificates
+from device.boot import Device
+from device.hosts import MutualTls, SignedProofs
+from device.patience import Patience
+from device.refusal import Action, Refused
+from device.service import Service
+from device.store import Identity, Store
+from firstboot.aws import clients
+from tests import factories
+from tests.aws.lifecycle_watch import Watch
+from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
+from tests.aws.product import HOST, Product, group
+from tests.aws.test_issuance import Recorder
+
+DAY = 86_400
+GRACE = 90 * DAY
+# Certificates last 365 days, and are due after 240 to 273: no sum of these falls between.
+JUMPS = [120, 901, 95 * DAY, 275 * DAY]
+YEARS = 6 * 365 * DAY
+OPERATIONS = ["TransactWriteItems", "Sign", "PutObject", "GetObject", "GetItem", "UpdateItem"]
+BOOTS = 6
+EXAMPLES = 25
+STEPS = 12
+_numbers = itertools.count()
+
+losses = st.none() | st.builds(Loss, st.integers(1, 5), st.booleans(), st.booleans())
+faults = st.none() | st.builds(Fault, st.sampled_from(OPERATIONS), st.booleans())
+hosts = st.sampled_from([MutualTls, SignedProofs])
+picks = st.integers(0, 7)
+
+
+class Devices(RuleBasedStateMachine):
+    """One device id, and everyone who may speak for it."""
+
+    def __init__(
+        self, product: Product, recorder: Recorder, clock: Clock, folder: Path, reenroll: str
+    ) -> None:
+        super().__init__()
+        self.name = f"gw-{next(_numbers)}"
+        self.product = product
+        self.clock = clock
+        self.began = clock.now
+        self.folder = folder / self.name
+        self.replaces = reenroll == "replace"
+        self.watch = Watch(exchange.parts().registry, self.name, replaces=self.replaces, grace=GRACE)
+        self.wire = Wire(product, recorder, clock, self.watch)
+        self.store = Store(self.folder / "state")
+        self.folder.mkdir()
+        key = factories.ec_key()
+        leaf = product.factory.issue(self.name, key, days=3_650)
+        self.bootstrap = self.saved(
+            "bootstrap", factories.key_pem(key).encode(), factories.pem(leaf).encode()
+        )
+        self.keys: list[bytes] = []
+        self.issued: dict[str, Identity] = {}
+
+    @initialize(host=hosts, revoked=st.sampled_from([False, False, False, True]))
+    def start(self, host: type[MutualTls | SignedProofs], *, revoked: bool) -> None:
+        """The device's host, and how this is to end."""
+        self.service = self.connected(host)
+        self.ends_revoked = revoked
+
+    @rule(loss=losses, fault=faults)
+    def boots(self, loss: Loss | None, fault: Fault | None) -> None:
+        """The device boots, and may be cut off."""
+        self.acts(lambda: self.boot(2), loss, fault)
+
+    @rule(same_key=st.booleans(), loss=losses, fault=faults)
+    def renews(self, *, same_key: bool, loss: Loss | None, fault: Fault | None) -> None:
+        """The device renews before its time."""
+        self.acts(lambda: self.renew(same_key=same_key), loss, fault)
+
+    @rule()
+    def loses_its_disk(self) -> None:
+        """All that the device has is its bootstrap certificate again."""
+        shutil.rmtree(self.folder / "state", ignore_errors=True)
+
+    @rule(seconds=st.sampled_from(JUMPS))
+    def time_passes(self, seconds: int) -> None:
+        """It does, while the CAs last."""
+        if (self.clock.now - self.began).total_seconds() < YEARS:
+            self.clock.wait(seconds)
+
+    @rule(new=st.booleans(), key=picks, host=hosts, fault=faults)
+    def someone_enrolls(self, *, new: bool, key: int, host: type[MutualTls], fault: Fault | None) -> None:
+        """A thief with the bootstrap certificate, or the device's own request repeated."""
+        used = self.some_key(key, new=new)
+        service = self.connected(host)
+        self.tried(
+            lambda: self.got(used, service.enroll(self.bootstrap, certificates.csr(used), None).chain), fault
+        )
+
+    @rule(new=st.booleans(), key=picks, identity=picks, host=hosts, fault=faults)
+    def someone_renews(
+        self, *, new: bool, key: int, identity: int, host: type[MutualTls], fault: Fault | None
+    ) -> None:
+        """With any certificate there ever was, for any key."""
+        used, service = self.some_key(key, new=new), self.connected(host)
+        caller = self.some_identity(identity)
+        self.tried(lambda: self.got(used, service.renew(caller, certificates.csr(used)).chain), fault)
+
+    @rule(identity=picks, host=hosts, fault=faults)
+    def someone_logs_in(self, identity: int, host: type[MutualTls], fault: Fault | None) -> None:
+        """With any certificate there ever was."""
+        caller, service = self.some_identity(identity), self.connected(host)
+        self.tried(lambda: service.commit(caller), fault)
+
+    def teardown(self) -> None:
+        """The device gets in, and no other certificate does; or it is revoked, and none does."""
+        self.wire.fail()
+        if self.ends_revoked and self.watch.device:
+            self.product.operate("devices.revoke", deviceId=self.name)
+            with pytest.raises(Refused):
+                self.boot(BOOTS)
+        else:
+            self.recovers()
+        for identity in self.issued.values():
+            self.tried(lambda identity=identity: self.service.commit(identity), None)  # type: ignore[misc]
+        listed = clients.s3().list_objects_v2(Bucket=self.product.bucket, Prefix=f"certificates/{self.name}/")
+        assert {Path(each["Key"]).stem for each in listed.get("Contents", [])} <= set(self.watch.recorded)
+        _empty(self.product.table)
+
+    def recovers(self) -> None:
+        """The device boots until it is in, and waits as long as it is told to."""
+        for _ in range(BOOTS):
+            try:
+                answer = self.boot(BOOTS)
+            except Refused as refusal:
+                self.clock.wait(self.patience_for(refusal))
+            else:
+                assert answer["status"] == "active"
+                self.remember()
+                return
+        raise AssertionError("the device is shut out")
+
+    def patience_for(self, refusal: Refused) -> float:
+        """How long, in seconds, until the device tries again."""
+        if refusal.action is not Action.STOP:
+            return refusal.retry_after or 10
+        assert (refusal.code, self.replaces) == ("already-enrolled", False), refusal.to_json()
+        active = self.watch.active
+        assert active
+        return active.not_after + GRACE - self.clock.epoch
+
+    def boot(self, tries: int) -> dict[str, Any]:
+        """`python -m device boot`."""
+        with self.store.locked():
+            return self.device(tries).boot(self.bootstrap)
+
+    def renew(self, *, same_key: bool) -> dict[str, Any]:
+        """`python -m device renew`."""
+        with self.store.locked():
+            return self.device(2).renew(same_key=same_key)
+
+    def device(self, tries: int) -> Device:
+        """The device itself, freshly started."""
+        patience = Patience(tries=tries, sleep=self.clock.wait, jitter=lambda: 0)
+        return Device(self.store, self.service, patience)
+
+    def connected(self, host: type[MutualTls | SignedProofs]) -> Service:
+        """A connection to the service's host of that kind."""
+        return Service(host(f"https://{HOST}", self.wire), self.wire, inline=True)
+
+    def acts(self, act: Callable[[], object], loss: Loss | None, fault: Fault | None) -> None:
+        """The device does it, as far as it gets."""
+        with suppress(PowerLost):
+            self.tried(act, fault, loss)
+        self.remember()
+
+    def tried(self, act: Callable[[], object], fault: Fault | None, loss: Loss | None = None) -> None:
+        """Whatever comes of it: the watch judges."""
+        self.wire.fail(loss, fault)
+        try:
+            with suppress(Refused):
+                act()
+        finally:
+            self.wire.fail()
+
+    def remember(self) -> None:
+        """Copy what is on the device's disk: whoever has a copy may use it later."""
+        if key := self.store.next_key():
+            self.keys.append(key)
+        for identity in filter(None, (self.store.next(), self.store.live())):
+            self.got(identity.key.read_bytes(), identity.certificate.read_bytes())
+
+    def got(self, key: bytes, chain: bytes) -> None:
+        """Someone has a certificate."""
+        serial = f"{x509.load_pem_x509_certificates(chain)[0].serial_number:x}"
+        self.keys.append(key)
+        self.issued.setdefault(serial, self.saved(serial, key, chain))
+
+    def saved(self, name: str, key: bytes, chain: bytes) -> Identity:
+        """An identity on someone else's disk."""
+        identity = Identity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        identity.certificate.write_bytes(chain)
+        identity.key.write_bytes(key)
+        return identity
+
+    def some_key(self, pick: int, *, new: bool) -> bytes:
+        """A new key, or one that was ever used here: the latest first."""
+        if new or not self.keys:
+            self.keys.append(certificates.new_key())
+            return self.keys[-1]
+        return self.keys[-1 - pick % len(self.keys)]
+
+    def some_identity(self, pick: int) -> Identity:
+        """One of all that were ever issued: the latest first."""
+        known = list(self.issued.values()) or [self.bootstrap]
+        return known[-1 - pick % len(known)]
+
+
+def _empty(table: str) -> None:
+    """No row is left for the next run: moto copies its tables with each transaction."""
+    client = clients.dynamodb()
+    keys = [{"pk": row["pk"]} for row in client.scan(TableName=table)["Items"]]
+    for some in (keys[at : at + 25] for at in range(0, len(keys), 25)):
+        client.batch_write_item(RequestItems={table: [{"DeleteRequest": {"Key": key}} for key in some]})
+
+
+@pytest.mark.parametrize("reenroll", ["replace", "refuse"])
+def test_no_two_identities_and_always_a_way_in(
+    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reenroll: str
+) -> None:
+    """Whatever happens in whatever order; where a group refuses, once what bars the way is over."""
+    product.publish(groups={"gateways": group("gateways", product.factory, reenroll=reenroll, budget=None)})
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here but the machine's
+    clock = Clock(monkeypatch)
+    exchange.parts().fleet.current(clock.now.replace(year=2100))  # read once
+    recorder = Recorder(monkeypatch)
+    start = clock.now
+
+    def devices() -> Devices:
+        clock.now = start
+        for module in (exchange, vend):
+            module.parts().registry._nonce_keys.clear()  # or a run would depend on the one before
+        return Devices(product, recorder, clock, tmp_path, reenroll)
+
+    run_state_machine_as_test(
+        devices,  # type: ignore[arg-type] # any factory will do
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
