@@ -10,6 +10,7 @@ from firstboot.errors import AttributesInvalid, BudgetMissing, GroupNotFound
 from firstboot.fleet.model import Budget, Fleet, Group
 from firstboot.lifecycle import Attribute, Device, Status
 from firstboot.names import DeviceId
+from firstboot.policy.limits import check_attributes
 from firstboot.policy.rules import Rules
 from firstboot.ports import OperatorRegistry, Spent
 
@@ -77,6 +78,7 @@ def expect(
 def _check(device: Device, rules: Rules) -> None:
     try:
         rules.check_attributes(device)
+        check_attributes(device.attributes)
     except AttributesInvalid as error:
         raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
 

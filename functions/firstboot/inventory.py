@@ -7,6 +7,7 @@ from dataclasses import replace
 from firstboot.errors import DeviceNotFound
 from firstboot.lifecycle import Attribute, Device
 from firstboot.names import DeviceId
+from firstboot.policy.limits import check_attributes
 from firstboot.policy.rules import Rules
 from firstboot.ports import OperatorRegistry
 
@@ -31,7 +32,8 @@ def set_attributes(
 ) -> Device:
     """The record with `changes` made (None removes an attribute). `now` is in epoch seconds.
 
-    1. What is set fits the fleet's schema: else the rules could not read it.
+    1. What is set fits the fleet's schema: else the rules could not read it. All of them fit an
+       answer.
     2. Only then it is written.
 
     Raises DeviceNotFound, AttributesInvalid, Unavailable.
@@ -39,4 +41,6 @@ def set_attributes(
     device = show(device_id, registry)
     values = {name: value for name, value in changes.items() if value is not None}
     rules.check_attributes(replace(device, attributes=values))  # 1
+    kept = {name: value for name, value in device.attributes.items() if name not in changes}
+    check_attributes(kept | values)
     return registry.set_attributes(device_id, changes, now)  # 2

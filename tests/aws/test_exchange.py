@@ -14,7 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
+from firstboot.aws import clients
+from firstboot.aws.store import S3CertificateStore
 from firstboot.fleet.model import Budget
+from firstboot.names import DeviceId
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.product import Product, group
@@ -47,6 +50,19 @@ def test_the_url_is_sigv4_and_short_lived(product: Product) -> None:
     assert query["X-Amz-Expires"] == ["300"]
     assert url.path.endswith(f"/certificates/gw-1/{answer.body['serial']}.pem")
     assert len(answer.body["certificateUrl"]) < 2048
+
+
+def test_the_url_names_the_regions_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The global one answers for a new bucket with a redirect, which devices don't follow."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(secret, "testing")
+    clients.s3.cache_clear()
+    try:
+        url = S3CertificateStore(clients.s3(), "bucket").url(DeviceId("gw-1"), "ab", 300)
+    finally:
+        clients.s3.cache_clear()
+    assert urlsplit(url).netloc == "bucket.s3.eu-central-1.amazonaws.com"
 
 
 def test_subject_and_extensions_of_a_csr_are_ignored(product: Product) -> None:

@@ -114,7 +114,14 @@ def test_attributes_are_set_and_removed(product: Product) -> None:
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"sight": "berlin"}, {"site": 7}, {"quarantined": "true"}, {"deviceId": "gw-2"}, {"claims": "x"}],
+    [
+        {"sight": "berlin"},
+        {"site": 7},
+        {"quarantined": "true"},
+        {"deviceId": "gw-2"},
+        {"claims": "x"},
+        {"site": "x" * 2_048},
+    ],
 )
 def test_attributes_that_do_not_fit_the_schema_are_not_written(
     product: Product, attributes: dict[str, Any]

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
 import vend
@@ -170,6 +171,25 @@ def test_a_lapsed_identity_stands_in_nobodys_way(
     assert _code(product.enroll(long)) == (409, "already-enrolled")
     _at(monkeypatch, device.leaf.not_valid_after_utc + 90 * DAY)
     assert product.enroll(long).status == 201
+
+
+def test_a_renewal_needs_possession_of_the_new_key(device: Device) -> None:
+    """A CSR with another's key, signed by no one who has it, is refused here too."""
+    good = factories.csr(factories.ec_key())
+    der = good.public_bytes(Encoding.DER)
+    forged = factories.base64_text(der[:-1] + bytes([der[-1] ^ 1]))
+    answer = device.renew(factories.ec_key(), csr=forged)
+    assert _code(answer) == (400, "csr-signature-invalid")
+    assert len(device.product.objects()) == 1
+
+
+def test_a_revoked_device_commits_nothing_by_renewing(product: Product, device: Device) -> None:
+    """Not even a pending certificate's first use."""
+    pending = product.certificate(device.renew(factories.ec_key()))
+    product.operate("devices.revoke", deviceId="gw-1")
+    assert _code(device.renew(factories.ec_key(), pending)) == (403, "device-revoked")
+    shown = product.operate("devices.show", deviceId="gw-1")["result"]
+    assert shown["pending"]["serial"] == f"{pending.serial_number:x}"
 
 
 def test_claims_are_renewed_when_they_are_sent(product: Product, device: Device) -> None:

@@ -252,6 +252,11 @@ def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
         ("groups.expect", {"group": "sensors", "devices": {"sn-1": {"sight": "x"}}}, "attributes-invalid"),
         (
             "groups.expect",
+            {"group": "sensors", "devices": {"sn-1": {"site": "x" * 2_048}}},
+            "attributes-invalid",
+        ),
+        (
+            "groups.expect",
             {"group": "sensors", "devices": {f"sn-{n}": {} for n in range(501)}},
             "malformed-request",
         ),

@@ -27,9 +27,10 @@ _CONFIG = Config(
     connect_timeout=1,
     read_timeout=3,
     retries={"mode": "standard", "total_max_attempts": 2},
-    # Presigned URLs must be SigV4 and name the region's own host; boto3 may choose otherwise.
+    # Presigned URLs must be SigV4 and name the region's own host. boto3 may choose the global one,
+    # which answers for a new bucket with a redirect, and devices follow none.
     signature_version="v4",
-    s3={"us_east_1_regional_endpoint": "regional"},
+    s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
 )
 
 

@@ -54,8 +54,10 @@ def wait(body: dict[str, Any], now: datetime) -> Response[str]:
 
 
 def spread(seconds: int, seed: str) -> int:
-    """`seconds` and up to as much again, by `seed`: a fleet that waits must not come back at once."""
-    return seconds + zlib.crc32(seed.encode()) % (seconds + 1)
+    """`seconds` and up to as much again, a minute at most, by `seed`: a fleet that waits must not
+    come back at once.
+    """
+    return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
 
 
 def problem_members(error: FirstbootError, request_id: str, now: datetime) -> dict[str, Any]:

@@ -7,16 +7,19 @@ developer guide, "Defining your Lambda function" (of a custom authorizer).
 
 from __future__ import annotations
 
+import json
 import re
 
 from firstboot import names
 from firstboot.errors import (
     AnswerTooLarge,
+    AttributesInvalid,
     DurationTooLong,
     PoliciesTooLarge,
     RoleNotAssumable,
     SessionPolicyTooLarge,
 )
+from firstboot.lifecycle import Attribute
 from firstboot.ports import SessionRequest
 
 SESSION_POLICY = 2_048
@@ -34,6 +37,9 @@ ROLE_POLICY = 10_240
 
 ANSWER = 2_048
 """Bytes of a credential provider's answer: AWS's own device client (awscrt) aborts above it."""
+
+ATTRIBUTES = 2_048
+"""Characters of a device's attributes as JSON: `GET /v1/device` has them all, in 4,096 bytes."""
 
 SECONDS = range(900, 3_601)
 """A session's duration. vend holds a role itself, and role chaining ends after one hour."""
@@ -78,6 +84,16 @@ def check_documents(sizes: list[int]) -> None:
     """
     if len(sizes) > IOT_POLICIES or max(sizes, default=0) > IOT_POLICY:
         raise PoliciesTooLarge(log=f"{len(sizes)} documents, the longest of {max(sizes)} characters")
+
+
+def check_attributes(attributes: dict[str, Attribute]) -> None:
+    """Check the size of all attributes of a device.
+
+    Raises AttributesInvalid.
+    """
+    size = len(json.dumps(attributes))
+    if size > ATTRIBUTES:
+        raise AttributesInvalid(f"A device's attributes have {ATTRIBUTES} characters at most, these {size}")
 
 
 def check_answer(body: str) -> None:
