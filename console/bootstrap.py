@@ -41,11 +41,6 @@ class Terms:
     not_after: datetime
 
 
-def is_shared(group: Group) -> bool:
-    """Whether the group's devices share a claim certificate, instead of having one each."""
-    return group.device_id != "subject.CN"
-
-
 def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
     """`count` device ids, numbered from `start`.
 

@@ -131,13 +131,13 @@ def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[D
 
 
 def _numbered(run: Folder, terms: Terms, group: Group, ids: Iterator[DeviceId]) -> Iterator[bool]:
-    if bootstrap.is_shared(group):
+    if group.is_shared:
         return bootstrap.issue_claim(run, terms, group, ids)
     return bootstrap.issue(run, terms, (Wanted(each) for each in ids))
 
 
 def _listed(run: Folder, terms: Terms, group: Group, manifest: Path) -> tuple[int, Iterator[bool]]:
-    if bootstrap.is_shared(group):
+    if group.is_shared:
         detail = f"devices of group {group.name} share a claim certificate: they have no keys of their own"
         raise Refused({"code": "group-shared", "detail": detail})
     total = key_manifest.checked(manifest, run.certificate)
@@ -147,7 +147,7 @@ def _listed(run: Folder, terms: Terms, group: Group, manifest: Path) -> tuple[in
 def _summary(run: Folder, group: Group, before: Counter[bool]) -> output.Record:
     return {
         "group": group.name,
-        "shared": bootstrap.is_shared(group),
+        "shared": group.is_shared,
         "devices": before.total(),
         "doneBefore": before[True],
         "manifest": str(run.path / MANIFEST),

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from rich.console import Console
 
-from console import bootstrap, factory, output
+from console import factory, output
 from firstboot.pki import chain
 from tests import factories
 from tests.production import Factory, base64_key, pem_key, public_key
@@ -413,11 +413,18 @@ def test_a_manifest_may_grow_but_not_change(line: Factory) -> None:
     assert problem["problems"] == ["line 2: device gw-1 has a certificate for another key"]
 
 
+def share(line: Factory) -> None:
+    """Let the group's devices share a claim certificate."""
+    file = line.folder / "fleet/fleet.toml"
+    text = file.read_text().replace('"subject.CN"', '"request.deviceId"')
+    file.write_text(text.replace("per_minute = 200,", "per_minute = 200, freeze_per_hour = 900,"))
+
+
 def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
     line: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One claim certificate and key, whatever the count and the day; the manifest has device ids only."""
-    monkeypatch.setattr(bootstrap, "is_shared", lambda _: True)
+    share(line)
     assert json.loads(line.issue("--count", "2", "--json").stdout)["shared"]
     (file,) = line.out.glob("claim-*.pem")
     (leaf,) = line.chain(file.stem)
@@ -431,10 +438,8 @@ def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
     assert len(list(line.out.iterdir())) == 4
 
 
-def test_devices_that_share_a_certificate_have_no_keys_to_certify(
-    line: Factory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_devices_that_share_a_certificate_have_no_keys_to_certify(line: Factory) -> None:
     """A manifest of keys is not for such a group."""
-    monkeypatch.setattr(bootstrap, "is_shared", lambda _: True)
+    share(line)
     manifest = line.keys([("gw-1", base64_key(public_key()))])
     assert refused(line, "--manifest", str(manifest))["code"] == "group-shared"
