@@ -95,7 +95,7 @@ def test_only_our_nonces_are_taken(product: Product) -> None:
     key, leaf = _identity(product)
     now = int(datetime.now(UTC).timestamp())
     ours = exchange.parts().registry.nonce_key(now // 86_400)
-    for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, now + 200), nonce.make(ours, now - 301)):
+    for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, now + 200), nonce.make(ours, now - 864_000)):
         answer = product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": forged})
         assert (answer.status, answer.body["code"]) == (401, "proof-stale")
     days = [row for row in product.rows() if row["pk"]["S"].startswith("NONCE#")]
