@@ -20,7 +20,7 @@ from cryptography import x509
 from firstboot.errors import CertificateNotCurrent, DeviceIdMismatch, EnrollmentClosed
 from firstboot.fleet.model import Fleet, Group
 from firstboot.issuance import Claimed, ExchangeRequest, Issued, issue
-from firstboot.lifecycle import HOLD_SECONDS, Device, Renewal, check_not_revoked, committed
+from firstboot.lifecycle import HOLD_SECONDS, Device, Renewal, committed
 from firstboot.names import device_id
 from firstboot.pki import chain, csr
 from firstboot.pki.profile import Issuer, plan
@@ -62,7 +62,6 @@ def _moment(presented: Presented, now: datetime) -> datetime:
 def _logged_in(device: Device | None, leaf: x509.Certificate, registry: Registry, now: datetime) -> Device:
     if device is None:
         raise CertificateNotCurrent(log="no such device")
-    check_not_revoked(device)
     pending = device.pending
     if pending is None or int(pending.serial, 16) != leaf.serial_number or now > leaf.not_valid_after_utc:
         return device
