@@ -5,6 +5,7 @@
                                                     ▲                                     │
                                                     └── first login: the old is superseded┘
     any ──revoke──▶ revoked (for good)
+    any ──delete──▶ deleted ──AWS IoT cleared──▶ (none)
 
 An *expected* device was named by the operator before it came. A *pending* certificate is held for
 a while: until then no other key may take its place. It may log in for as long as it is the pending
@@ -39,11 +40,14 @@ Attribute = str | bool | int
 
 
 class Status(StrEnum):
-    """Whether the device may be anyone here. Revocation is for good."""
+    """Whether the device may be anyone here. Revocation is for good. A deleted device's record is
+    there until nothing is left of it in AWS IoT.
+    """
 
     EXPECTED = "expected"
     ENROLLED = "enrolled"
     REVOKED = "revoked"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class CertificateRecord:
 class Device:
     """A device's record. `attributes` are the operator's, `claims` what the device says of
     itself, `enrolled_by` the SHA-256 of the bootstrap certificate (hex; None while expected).
+
+    What AWS IoT was brought to, as `register` last wrote it down: `registered` are the ids of this
+    device's certificates that are ACTIVE there, `attached` the grants whose policies the current
+    ones have.
     """
 
     device_id: DeviceId
@@ -81,6 +89,8 @@ class Device:
     superseded: CertificateRecord | None = None
     attributes: dict[str, Attribute] = field(default_factory=dict)
     claims: dict[str, Attribute] = field(default_factory=dict)
+    registered: frozenset[str] = frozenset()
+    attached: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
 RESERVED_PREFIX = "boot-"
 """MQTT client ids of devices that hold a shared claim certificate; no thing may have it."""
 
+_THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}", re.ASCII)
+"""AWS IoT CreateThing, parameter thingName: a dot, which a device id may have, is none of these."""
+
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 """AWS IoT CreateRoleAlias, parameter roleAlias."""
 
@@ -36,6 +39,11 @@ def device_id(text: str) -> DeviceId:
     if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX):
         raise DeviceIdInvalid(log=f"device id {text[:80]!r}")
     return DeviceId(text)
+
+
+def is_thing_name(device: DeviceId) -> bool:
+    """Whether AWS IoT takes the device id for a thing's name."""
+    return _THING_NAME.fullmatch(device) is not None
 
 
 def certificate_key(device: DeviceId, serial: str) -> str:

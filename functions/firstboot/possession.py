@@ -33,12 +33,13 @@ class Presented:
     """A certificate whose key's holder is the caller: that, and nothing else, has been verified.
 
     `intermediates` came with it. `proof` is what must be spent before anything is done; None over
-    mTLS.
+    mTLS. `client_id` is the MQTT connection's, which must be the device's own; None over HTTPS.
     """
 
     leaf: x509.Certificate
     intermediates: tuple[x509.Certificate, ...] = ()
     proof: ProofId | None = None
+    client_id: str | None = None
 
 
 def prove(token: str, call: proof.Call, registry: Registry, now: int) -> Presented:

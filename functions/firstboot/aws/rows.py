@@ -56,6 +56,9 @@ def device(row: Row) -> Device:
         superseded=_certificate(plain.get("superseded")),
         attributes=_attributes(plain["attributes"]),
         claims=_attributes(plain["claims"]),
+        # DynamoDB has no empty set: an attribute that is not there is one.
+        registered=frozenset(plain.get("registered", ())),
+        attached=frozenset(plain.get("attached", ())),
     )
 
 

@@ -1,0 +1,67 @@
+"""The AWS IoT policies of Firstboot itself: what lets a client ask, whatever the rules give it.
+
+One each for a device's own certificates, for a bootstrap certificate of its own, and for one that
+many share. Variables stand for the client, so that each serves every client of its kind.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from firstboot import topics
+from firstboot.names import RESERVED_PREFIX
+from firstboot.policy.render import THING_NAME, VERSION, Place
+
+CLIENT_ID = "${iot:ClientId}"
+COMMON_NAME = "${iot:Certificate.Subject.CommonName}"
+
+
+class ServicePolicy(StrEnum):
+    """A policy's name, behind the stack's and a dash."""
+
+    DEVICE = "device"
+    BOOTSTRAP = "bootstrap"
+    CLAIM = "claim"
+
+    def policy_name(self, stack: str) -> str:
+        """The name it has in AWS IoT."""
+        return f"{stack}-{self}"
+
+    def document(self, place: Place) -> dict[str, Any]:
+        """The policy document. A bootstrap certificate can ask for a certificate, and nothing else:
+        whoever has it may be anyone who was near the factory.
+        """
+        if self is ServicePolicy.DEVICE:
+            # Six topics to hear would not fit into the policy's size: those of any call, then.
+            answers = [f"{topics.ROOT}/{THING_NAME}/*/{answer}" for answer in ("accepted", "rejected")]
+            return _document(THING_NAME, THING_NAME, topics.CALLS, answers, place)
+        segment = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else CLIENT_ID
+        client = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else f"{RESERVED_PREFIX}*"
+        answers = topics.CERTIFICATES.answer_topics(segment)
+        return _document(client, segment, (topics.CERTIFICATES,), answers, place)
+
+
+def grant_policy_name(stack: str, grant: str) -> str:
+    """The name that a grant's policy has in AWS IoT."""
+    return f"{stack}-grant-{grant}"
+
+
+def _document(
+    client: str, segment: str, calls: tuple[topics.Call, ...], answers: list[str], place: Place
+) -> dict[str, Any]:
+    requests = [call.request_topic(segment) for call in calls]
+    return {
+        "Version": VERSION,
+        "Statement": [
+            _allow("iot:Connect", [f"client/{client}"], place),
+            _allow("iot:Publish", [f"topic/{topic}" for topic in requests], place),
+            _allow("iot:Receive", [f"topic/{topic}" for topic in answers], place),
+            _allow("iot:Subscribe", [f"topicfilter/{topic}" for topic in answers], place),
+        ],
+    }
+
+
+def _allow(action: str, resources: list[str], place: Place) -> dict[str, Any]:
+    arn = f"arn:{place.partition}:iot:{place.region}:{place.account}"
+    return {"Effect": "Allow", "Action": action, "Resource": [f"{arn}:{each}" for each in resources]}
