@@ -19,8 +19,11 @@ from firstboot.errors import Unavailable
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_iot_data import IoTDataPlaneClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
 _CONFIG = Config(
@@ -62,6 +65,24 @@ def sts() -> STSClient:
 def iot() -> IoTClient:
     """AWS IoT's control plane."""
     return boto3.client("iot", config=_CONFIG)
+
+
+@cache
+def iot_data() -> IoTDataPlaneClient:
+    """AWS IoT's data plane: messages, shadows, connections."""
+    return boto3.client("iot-data", config=_CONFIG)
+
+
+@cache
+def sqs() -> SQSClient:
+    """SQS."""
+    return boto3.client("sqs", config=_CONFIG)
+
+
+@cache
+def lambda_() -> LambdaClient:
+    """Lambda."""
+    return boto3.client("lambda", config=_CONFIG)
 
 
 def error_code(error: ClientError) -> str:

@@ -50,7 +50,7 @@ class CertificatePlan:
 class Group:
     """An enrollment group. `trust` are PEM certificates, every one a trust anchor. `device_id` is
     where a device's name stands: in its own bootstrap certificate, or, where many devices share
-    one, in the request.
+    one, in the request. `configuration` is what a new device starts with: its shadow's desired state.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Group:
     certificate: CertificatePlan
     mqtt: Literal["registry", "token"]
     budget: Budget | None = None
+    configuration: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_shared(self) -> bool:

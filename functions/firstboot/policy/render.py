@@ -135,6 +135,11 @@ def _statements(fleet: Fleet, grant: str) -> Iterator[Statement]:
         yield {key: value for key, value in statement.items() if key != "Sid"}
 
 
+def is_about_iot(fleet: Fleet, grant: str) -> bool:
+    """Whether a grant says anything about AWS IoT."""
+    return any(map(_is_iot, _statements(fleet, grant)))
+
+
 def _is_iot(statement: Statement) -> bool:
     return all(action.startswith("iot:") for action in listed(statement["Action"]))
 

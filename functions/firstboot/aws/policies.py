@@ -1,0 +1,42 @@
+"""AWS IoT policies by name. A changed grant is a new version: one call, felt by every device."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+
+class IotPolicies:
+    """The policies of one account and region."""
+
+    def __init__(self, client: IoTClient) -> None:
+        self._client = client
+
+    def ensure(self, name: str, document: str) -> None:
+        """Have a policy `name` that says `document` (JSON); repeating it changes nothing."""
+        try:
+            with answered("ResourceAlreadyExistsException"):
+                self._client.create_policy(policyName=name, policyDocument=document)
+        except ClientError:
+            self._replace(name, document)
+
+    def _replace(self, name: str, document: str) -> None:
+        with answered():
+            known = self._client.get_policy(policyName=name)["policyDocument"]
+            if json.loads(known) == json.loads(document):
+                return
+            self._make_room(name)
+            self._client.create_policy_version(policyName=name, policyDocument=document, setAsDefault=True)
+
+    def _make_room(self, name: str) -> None:
+        """Keep only the version in force: AWS IoT takes five (CreatePolicyVersion)."""
+        for version in self._client.list_policy_versions(policyName=name)["policyVersions"]:
+            if not version["isDefaultVersion"]:
+                self._client.delete_policy_version(policyName=name, policyVersionId=version["versionId"])
