@@ -15,6 +15,7 @@ from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
+from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.operate import Operate
 from infra.storage import Registry, Store
@@ -50,11 +51,23 @@ class FirstbootStack(Stack):
             store=store,
             authority=authority,
         )
+        mqtt = Mqtt(
+            self,
+            "Mqtt",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            exchange=exchange,
+            vend=vend,
+        )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
+            "ExchangeMqtt": exchange.mqtt,
+            "Presence": mqtt.presence,
             "Vend": vend,
+            "VendMqtt": vend.mqtt,
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,

@@ -73,6 +73,14 @@ def _json(text: str) -> Body:
         members = json.loads(text)
     except (ValueError, RecursionError) as error:  # a nested bomb exhausts the stack, not us
         raise MalformedJson(log=repr(error)[:200]) from error
+    return from_members(members)
+
+
+def from_members(members: object) -> Body:
+    """Read a request's JSON value.
+
+    Raises MalformedRequest, MalformedCsr.
+    """
     if not isinstance(members, dict) or not isinstance(members.get("csr"), str):
         raise MalformedRequest("An object with a string member `csr` is expected")
     if unknown := set(members) - _MEMBERS:
