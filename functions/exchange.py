@@ -175,6 +175,7 @@ def mqtt(event: object, context: LambdaContext) -> None:
 @logger.inject_lambda_context(clear_state=True)
 def presence(event: object, context: LambdaContext) -> None:
     """Lambda entry for the topic rule of connections."""
+    metrics.add_metric("Connected", MetricUnit.Count, 1)
     now, made = clock(), parts()
     try:
         identity = log_in(

@@ -74,9 +74,11 @@ class Mqtt(Construct):
         }.items():
             name = "".join(word.title() for word in call.request.split("/"))
             self._rule(name, _REQUEST.format(topic=call.request_topic("+")), function)
-            self._permit_answers(function, call)
+            for answer in ("accepted", "rejected"):
+                permit_answers(function, answer, call)
         self._rule("Connected", _PRESENCE, self.presence)
-        for function in (exchange.mqtt, vend.mqtt, self.presence):
+        self.functions = (exchange.mqtt, vend.mqtt, self.presence)
+        for function in self.functions:
             function.configure_async_invoke(
                 on_failure=destinations.SqsDestination(self.undelivered), retry_attempts=_RETRY_ATTEMPTS
             )
@@ -116,20 +118,20 @@ class Mqtt(Construct):
         )
         return role
 
-    def _permit_answers(self, function: Function, call: topics.Call) -> None:
-        answers = [
-            Stack.of(self).format_arn(service="iot", resource="topic", resource_name=topic)
-            for topic in call.answer_topics("*")
-        ]
-        function.permit(["iot:Publish"], *answers)
-        place = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:topic"
-        acknowledge(
-            function.own_role,
-            {
-                f"IAM5[Resource::{place}/{topic}]": "Answers, each to the client that asked."
-                for topic in call.answer_topics("*")
-            },
-        )
+
+def permit_answers(function: Function, answer: str, *calls: topics.Call) -> None:
+    """Let `function` publish answers (`accepted` or `rejected`) to any client's calls."""
+    found = [topic for call in calls for topic in call.answer_topics("*") if topic.endswith(f"/{answer}")]
+    stack = Stack.of(function)
+    function.permit(
+        ["iot:Publish"],
+        *(stack.format_arn(service="iot", resource="topic", resource_name=topic) for topic in found),
+    )
+    place = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:topic"
+    acknowledge(
+        function.own_role,
+        {f"IAM5[Resource::{place}/{topic}]": "Answers, each to the client that asked." for topic in found},
+    )
 
 
 class Presence(Function):

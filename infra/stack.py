@@ -60,7 +60,7 @@ class FirstbootStack(Stack):
             exchange=exchange,
             vend=vend,
         )
-        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store, mqtt=mqtt)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -77,6 +77,7 @@ class FirstbootStack(Stack):
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
+        alarms.letters("Undelivered", mqtt.undelivered, "Requests over MQTT could not be handled")
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,

@@ -78,13 +78,17 @@ class AssignSettings(Settings):
 
 @dataclass(frozen=True)
 class OperateSettings(Settings):
-    """What the operator's calls need: the registry, the fleet, and where policies apply."""
+    """What the operator's calls need: the registry, the fleet, and where policies apply.
+    `dead_letters` is JSON: what a dead-letter queue holds, to its URL as `dead`, and that of the
+    queue which its letters go back to as `source`, or null.
+    """
 
     table: str
     bucket: str
     partition: str
     region: str
     account: str
+    dead_letters: str
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import ExchangeSettings, VendSettings
+from firstboot.settings import ExchangeSettings, OperateSettings, VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
@@ -73,7 +73,10 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget_clients() -> None:
-    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot):
+    for client in (
+        *(clients.dynamodb, clients.kms, clients.s3, clients.sts),
+        *(clients.iot, clients.iot_data, clients.sqs, clients.lambda_),
+    ):
         client.cache_clear()
 
 
@@ -145,13 +148,31 @@ def product(
         role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
         fleet_refresh="60",
     )
-    for name, value in (exchange_settings.environment() | vend_settings.environment()).items():
-        monkeypatch.setenv(name, value)
+    operate_settings = OperateSettings(
+        table=table,
+        bucket=bucket,
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        dead_letters=json.dumps(_dead_letters()),
+    )
+    for settings in (exchange_settings, vend_settings, operate_settings):
+        for name, value in settings.environment().items():
+            monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
     _forget_parts()
     yield Product(factory, small, issuing_ca, table, bucket)
     _forget_parts()
+
+
+def _dead_letters() -> dict[str, dict[str, str | None]]:
+    sqs = boto3.client("sqs")
+    made = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("requests", "dead", "work")}
+    return {
+        "requests": {"dead": made["requests"], "source": None},
+        "registrations": {"dead": made["dead"], "source": made["work"]},
+    }
 
 
 def _forget_parts() -> None:
