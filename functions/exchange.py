@@ -88,7 +88,7 @@ def exchange() -> Response[str]:
         return web.wait(certificates.claimed(outcome), now)
     logger.info("certificate issued", extra={"serial": outcome.record.serial, "by": certify.__name__})
     metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
-    answer = certificates.issued(outcome, body.deliver, made.mqtt, made.store, now)
+    answer = certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS)
     return web.answer(201, answer, now)
 
 
