@@ -88,9 +88,8 @@ def exchange() -> Response[str]:
         encoded=bool(event.is_base64_encoded),
     )
     outcome = _certify(presented, body, now)
-    if not isinstance(outcome, Issued):
-        return web.wait(certificates.claimed(outcome), now)
-    return web.answer(201, certificates.issued(outcome, body.deliver, made.mqtt, made.store, now), now)
+    answer = _answer(outcome, body, now)
+    return web.answer(201, answer, now) if isinstance(outcome, Issued) else web.wait(answer, now)
 
 
 def _certify(presented: Presented, body: certificates.Body, now: datetime) -> Issued | Claimed:
@@ -106,6 +105,13 @@ def _certify(presented: Presented, body: certificates.Body, now: datetime) -> Is
     else:
         metrics.add_metric("CertificateDelayed", MetricUnit.Count, 1)
     return outcome
+
+
+def _answer(outcome: Issued | Claimed, body: certificates.Body, now: datetime) -> dict[str, Any]:
+    made = parts()
+    if isinstance(outcome, Claimed):
+        return certificates.claimed(outcome)
+    return certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS)
 
 
 @api.app.post("/v1/certificates/commit")
@@ -140,10 +146,7 @@ def exchange_message(connection: Connection, members: dict[str, Any]) -> dict[st
     now, made = clock(), parts()
     presented = connected(connection, mqtt_edge.take_bootstrap(members), made.registry, made.store)
     body = certificates.from_members(members)
-    outcome = _certify(presented, body, now)
-    if not isinstance(outcome, Issued):
-        return certificates.claimed(outcome)
-    return certificates.issued(outcome, body.deliver, made.mqtt, made.store, now)
+    return _answer(_certify(presented, body, now), body, now)
 
 
 def commit_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:

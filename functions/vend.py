@@ -114,7 +114,9 @@ def record() -> Response[str]:
     aliases = [None, *rules.fleet.role_aliases]
     moments = [Moment(role_alias=alias, source_ip=source_ip) for alias in aliases]
     grants = {grant for moment in moments for grant in rules.decide(identity.device, moment).grants}
-    return web.answer(200, device.record(identity, sorted(grants), now), now)
+    group = rules.fleet.groups.get(identity.device.group)
+    ready = group is not None and group.is_connectable(identity.certificate_id, identity.device.registered)
+    return web.answer(200, device.record(identity, sorted(grants), now, web.RETRY_SECONDS, ready=ready), now)
 
 
 def credentials_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:

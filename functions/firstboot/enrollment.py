@@ -69,7 +69,8 @@ def enroll(
         raise ClaimKeyRefused
     spend(presented, registry)  # 4
     asked = _enrollment(name, bootstrap, request, verified, issuer, int(now.timestamp()))
-    return issue(asked, verified, issuer, registry, store, make_known=presented.proof is not None)  # 5
+    by_proof = presented.proof is not None
+    return issue(asked, verified, issuer, registry, store, bootstrap.group, make_known=by_proof)  # 5
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:

@@ -53,7 +53,7 @@ def renew(
     device = _logged_in(registry.device(name), leaf, registry, now)  # 5
     group = _group(device, fleet)
     asked = _renewal(device, group, leaf, request, verified, issuer, int(now.timestamp()))
-    return issue(asked, verified, issuer, registry, store, make_known=presented.proof is not None)  # 6
+    return issue(asked, verified, issuer, registry, store, group, make_known=presented.proof is not None)  # 6
 
 
 def is_renewal(presented: Presented, ca: x509.Certificate) -> bool:
