@@ -156,7 +156,8 @@ class Broker:
 @contextmanager
 def brokered(folder: Path) -> Iterator[Broker]:
     """A broker on a free port, and a service that answers there."""
-    with running(folder, Numbered) as service:
+    service = Numbered(folder)
+    with running(folder, service):
         ports = {"tls": _free_port(), "plain": _free_port()}
         broker = Broker(service, ports["tls"])
         with _mosquitto(broker, ports), _answering(broker, ports["plain"]):

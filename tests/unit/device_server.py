@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -20,13 +20,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests import factories
 from tests.unit.device_service import Call, Service
 
-Some = TypeVar("Some", bound=Service)
-
 
 @contextmanager
-def running(folder: Path, kind: type[Some] = Service) -> Iterator[Some]:  # type: ignore[assignment]
-    """A service on a free port."""
-    service = kind(folder)
+def running(folder: Path, service: Service | None = None) -> Iterator[Service]:
+    """A service on a free port; `service`, unless it is an ordinary one."""
+    service = service or Service(folder)
     server = _Server(("127.0.0.1", 0), _handler(service))
     server.socket = _context(service).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
