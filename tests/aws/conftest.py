@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import assign
 import exchange
 import operate
+import register
 import vend
 from console import cloud
 from console.__main__ import app
@@ -30,7 +31,7 @@ from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import ExchangeSettings, VendSettings
+from firstboot.settings import ChangesSettings, ExchangeSettings, RegisterSettings, VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
@@ -66,14 +67,18 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(KmsResponse, "sign", sign)
     monkeypatch.setattr(ECDSAPrivateKey, "sign", _sign_digest)
-    with mock_aws():
+    # As with AWS IoT, a certificate's id is its DER's hash.
+    with mock_aws(config={"iot": {"use_valid_cert": True}}):
         _forget_clients()
         yield
     _forget_clients()
 
 
 def _forget_clients() -> None:
-    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot):
+    for client in (
+        *(clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot),
+        *(clients.iot_data, clients.sqs),
+    ):
         client.cache_clear()
 
 
@@ -145,8 +150,23 @@ def product(
         role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
         fleet_refresh="60",
     )
-    for name, value in (exchange_settings.environment() | vend_settings.environment()).items():
-        monkeypatch.setenv(name, value)
+    sqs = boto3.client("sqs")
+    registrations, urgent = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("paced", "urgent"))
+    register_settings = RegisterSettings(
+        table=table,
+        bucket=bucket,
+        stack="Firstboot",
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        queue=registrations,
+        iot_rate="1000",
+        fleet_refresh="60",
+    )
+    changes_settings = ChangesSettings(queue=registrations, urgent_queue=urgent)
+    for settings in (exchange_settings, vend_settings, register_settings, changes_settings):
+        for name, value in settings.environment().items():
+            monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
     _forget_parts()
@@ -158,6 +178,8 @@ def _forget_parts() -> None:
     assign.parts.cache_clear()
     exchange.parts.cache_clear()
     operate.parts.cache_clear()
+    register.parts.cache_clear()
+    register.queues.cache_clear()
     vend.parts.cache_clear()
 
 
@@ -167,7 +189,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (assign, exchange, operate, vend)
+        for module in (assign, exchange, operate, register, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer
