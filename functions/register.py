@@ -85,6 +85,7 @@ def clock() -> datetime:
 @logger.inject_lambda_context(clear_state=True)
 def work(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Lambda entry for both queues. What fails comes again, and what always does ends in the third."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
     failed = [record["messageId"] for record in event["Records"] if not _worked(record)]
     return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
@@ -139,6 +140,7 @@ def changes(event: dict[str, Any], context: LambdaContext) -> None:
     """Lambda entry for the table's stream: what AWS IoT must follow becomes a message. If one can't be
     sent, the stream brings the batch again.
     """
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
     for record in event["Records"]:
         images = record["dynamodb"]
         device = rows.device(images["NewImage"])

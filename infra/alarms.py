@@ -11,12 +11,16 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.fleet.model import Fleet
 from firstboot.names import METRICS
 from infra.api import Api
 from infra.function import Function
+
+_REGISTRATION_HOURS = 6
+"""How long a device may wait for its place in AWS IoT before someone should know."""
 
 _NOTICE_DAYS = 90
 """How long a new CA may take to arrange."""
@@ -99,6 +103,40 @@ class Alarms(Construct):
             _ours("assign", "PoliciesTooLarge"),
             "Devices hold more grants than an authorizer's answer takes",
         )
+
+    def watch_registration(self, dead: sqs.Queue) -> None:
+        """`register` fails message by message, so its failures are no errors to Lambda; and devices wait
+        in silence.
+        """
+        self._above(
+            "RegistrationsDead",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "AWS IoT could not be brought to a device's record, however often it was tried",
+        )
+        self._above(
+            "RegistrationAge",
+            _ours("register", "RegistrationAge"),
+            _REGISTRATION_HOURS * 3_600,
+            "Devices wait for hours until they may connect to AWS IoT",
+        )
+        self._count(
+            "RegisterFailures", _ours("register", "InternalError"), "register met what nobody foresaw"
+        )
+
+    def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
+        """Alarm when a metric's maximum in five minutes is above a threshold."""
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric.with_(statistic="Maximum", period=Duration.minutes(5)),
+            alarm_description=description,
+            threshold=threshold,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _expiry(self, fleet: Fleet) -> None:
         """Alarm when the CA can't certify a device for as long as its group says any more, and

@@ -17,6 +17,7 @@ from infra.exchange import Exchange
 from infra.function import Function
 from infra.mtls import MtlsHost
 from infra.operate import Operate
+from infra.register import Register
 from infra.storage import Registry, Store
 from infra.vend import Vend
 
@@ -51,6 +52,7 @@ class FirstbootStack(Stack):
             authority=authority,
         )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        register = Register(self, "Register", deployment=deployment, registry=registry, store=store)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -58,12 +60,15 @@ class FirstbootStack(Stack):
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,
+            "RegisterWork": register.work,
+            "RegisterChanges": register.changes,
         }
         assign = None
         if fleet.issuers:
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
+        alarms.watch_registration(register.queues.dead)
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,
@@ -72,6 +77,8 @@ class FirstbootStack(Stack):
             "VendFunction": vend.function_name,
             "CertificatesBucket": store.bucket_name,
             "Table": registry.table_name,
+            "RegistrationQueue": register.queues.paced.queue_url,
+            "DeadQueue": register.queues.dead.queue_url,
             "AlarmTopic": alarms.topic.topic_arn,
         }
         if assign:
