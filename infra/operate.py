@@ -11,6 +11,7 @@ from firstboot.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.mqtt import Mqtt, permit_answers
+from infra.register import Queues, Register
 from infra.storage import Registry, Store
 
 
@@ -26,6 +27,7 @@ class Operate(Function):
         registry: Registry,
         store: Store,
         mqtt: Mqtt,
+        register: Register,
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
@@ -36,18 +38,25 @@ class Operate(Function):
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
                 dead_letters=Stack.of(self).to_json_string(
-                    {"requests": {"dead": mqtt.undelivered.queue_url, "source": None}}
+                    {
+                        "requests": {"dead": mqtt.undelivered.queue_url, "source": None},
+                        "registrations": {
+                            "dead": register.queues.dead.queue_url,
+                            "source": register.queues.paced.queue_url,
+                        },
+                    }
                 ),
             )
         )
         self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], registry.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
-        self._permit_redriving(mqtt)
+        self._permit_redriving(mqtt, register.queues)
 
-    def _permit_redriving(self, mqtt: Mqtt) -> None:
+    def _permit_redriving(self, mqtt: Mqtt, queues: Queues) -> None:
         """Take letters out, and hand requests back to who failed on them, or to their clients."""
         taking = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
-        self.permit(taking, mqtt.undelivered.queue_arn)
+        self.permit(taking, mqtt.undelivered.queue_arn, queues.dead.queue_arn)
+        self.permit(["sqs:SendMessage"], queues.paced.queue_arn)
         self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in mqtt.functions))
         permit_answers(self, "rejected", *topics.CALLS)

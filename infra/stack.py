@@ -18,6 +18,7 @@ from infra.function import Function
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.operate import Operate
+from infra.register import Register
 from infra.storage import Registry, Store
 from infra.vend import Vend
 
@@ -60,7 +61,16 @@ class FirstbootStack(Stack):
             exchange=exchange,
             vend=vend,
         )
-        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store, mqtt=mqtt)
+        register = Register(self, "Register", deployment=deployment, registry=registry, store=store)
+        operate = Operate(
+            self,
+            "Operate",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            mqtt=mqtt,
+            register=register,
+        )
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -71,13 +81,16 @@ class FirstbootStack(Stack):
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,
+            "RegisterWork": register.work,
+            "RegisterChanges": register.changes,
         }
         assign = None
         if fleet.issuers:
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
-        alarms.letters("Undelivered", mqtt.undelivered, "Requests over MQTT could not be handled")
+        alarms.watch_requests(mqtt.undelivered)
+        alarms.watch_registration(register.queues.dead)
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,
@@ -86,6 +99,8 @@ class FirstbootStack(Stack):
             "VendFunction": vend.function_name,
             "CertificatesBucket": store.bucket_name,
             "Table": registry.table_name,
+            "RegistrationQueue": register.queues.paced.queue_url,
+            "DeadQueue": register.queues.dead.queue_url,
             "AlarmTopic": alarms.topic.topic_arn,
         }
         if assign:

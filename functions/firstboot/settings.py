@@ -92,6 +92,31 @@ class OperateSettings(Settings):
 
 
 @dataclass(frozen=True)
+class RegisterSettings(Settings):
+    """`stack` is what our names in AWS IoT begin with, `queue` the URL of the paced queue, `iot_rate`
+    how many registrations a second AWS IoT is asked for.
+    """
+
+    table: str
+    bucket: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+    queue: str
+    iot_rate: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
+class ChangesSettings(Settings):
+    """The URLs of the paced queue and of the urgent one."""
+
+    queue: str
+    urgent_queue: str
+
+
+@dataclass(frozen=True)
 class AuthoritySettings(Settings):
     """`subject` is the CA certificate's common name, `years` its lifetime."""
 
