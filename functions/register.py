@@ -116,7 +116,8 @@ def _turn(order: Order, now: datetime) -> None:
         return
     outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, int(now.timestamp()))
     _tell(outcome)
-    metrics.add_metric("RegistrationAge", MetricUnit.Seconds, max(0, int(now.timestamp()) - order.since))
+    age = int(clock().timestamp()) - order.since
+    metrics.add_metric("RegistrationAge", MetricUnit.Seconds, max(0, age))
 
 
 def _tell(outcome: Outcome) -> None:

@@ -41,6 +41,7 @@ from firstboot.settings import (
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
+from tests.aws.registering import CONFIGURATION, Calls, Registering
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -226,3 +227,19 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the console; standard input is no terminal."""
     monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Every call of `register`."""
+    return Calls().patch(monkeypatch)
+
+
+@pytest.fixture
+def registering(product: Product, calls: Calls) -> Registering:
+    """The product with `register`, its fleet read, and one device registered before."""
+    made = Registering(product, calls)
+    made.publish(configuration=CONFIGURATION)
+    made.enroll("gw-0")
+    assert made.work("gw-0") == {"batchItemFailures": []}
+    return made

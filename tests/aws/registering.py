@@ -31,6 +31,7 @@ unless { principal.quarantined };
 @id("site") permit (principal, action == Action::"hold", resource == Grant::"site")
 when { principal has site };
 """
+CONFIGURATION = {"interval": 60}
 SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-grant-site"
 
 
@@ -58,18 +59,26 @@ class Calls:
             due = len(self.made) - 1 == self.fail
             if due and not self.lost:
                 raise _failure(operation)
-            answer = self._make(make, client, operation, parameters)
-            meanwhile = self.meanwhile.pop(operation, None)
-            if meanwhile:
-                self.watching = False
-                meanwhile()
-                self.watching = True
-            if due:
-                raise _failure(operation)
+            try:
+                answer = self._make(make, client, operation, parameters)
+            except ClientError:
+                self._after(operation, due=due)
+                raise
+            self._after(operation, due=due)
             return answer
 
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
         return self
+
+    def _after(self, operation: str, *, due: bool) -> None:
+        """What happens before the answer arrives, if it does."""
+        meanwhile = self.meanwhile.pop(operation, None)
+        if meanwhile:
+            self.watching = False
+            meanwhile()
+            self.watching = True
+        if due:
+            raise _failure(operation)
 
     def _make(self, make: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
         if operation != "DeleteConnection":
@@ -154,6 +163,16 @@ class Registering:
         """The names of the policies a certificate has."""
         listed = boto3.client("iot").list_attached_policies(target=arn(leaf))
         return {policy["policyName"] for policy in listed["policies"]}
+
+    def desired(self, device_id: str) -> dict[str, Any] | None:
+        """The desired state of the device's shadow; None if it has none."""
+        data = boto3.client("iot-data")
+        try:
+            payload = data.get_thing_shadow(thingName=device_id)["payload"].read()
+        except data.exceptions.ResourceNotFoundException:
+            return None
+        desired: dict[str, Any] = json.loads(payload)["state"]["desired"]
+        return desired
 
     def world(self, device_id: str, *leaves: x509.Certificate) -> dict[str, Any]:
         """All that AWS IoT and the row say of a device."""
