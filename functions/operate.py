@@ -16,10 +16,11 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import groups, inventory, revocation
+from firstboot import groups, inventory, revocation, sweep
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.sweeps import DynamoSweeps
 from firstboot.edge import operator, refusals, web
 from firstboot.errors import FirstbootError, InternalError, OperationUnknown
 from firstboot.explanation import explain
@@ -43,6 +44,7 @@ class Parts:
     deployed: Fleet
     fleet: FleetSource
     registry: DynamoRegistry
+    sweeps: DynamoSweeps
     place: Place
 
 
@@ -56,6 +58,7 @@ def parts() -> Parts:
         deployed=in_asset,
         fleet=FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
         place=Place(settings.partition, settings.region, settings.account),
     )
 
@@ -146,6 +149,20 @@ def fleet_apply(parameters: Json, _: datetime) -> Json:
     return {"hash": fleet.hash}
 
 
+def fleet_plan(parameters: Json, now: datetime) -> Json:
+    """How many devices of a page of the registry a fleet definition would touch in AWS IoT."""
+    fleet, after = operator.planned(parameters)
+    return operator.found(sweep.plan(fleet, parts().registry, after, int(now.timestamp())))
+
+
+def fleet_progress(parameters: Json, now: datetime) -> Json:
+    """How far AWS IoT has been brought to the fleet definition in force."""
+    operator.nothing(parameters)
+    made = parts()
+    backlog = made.sweeps.backlog(now.timestamp())
+    return operator.progress(made.sweeps.read(), made.fleet.current(now), backlog)
+
+
 OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.list": devices_list,
     "devices.show": devices_show,
@@ -158,6 +175,8 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "groups.expect": groups_expect,
     "fleet.show": fleet_show,
     "fleet.apply": fleet_apply,
+    "fleet.plan": fleet_plan,
+    "fleet.progress": fleet_progress,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.fleet.model import Fleet
@@ -19,6 +20,7 @@ from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.operate import Operate
 from infra.storage import Registry, Store
+from infra.sweep import Sweep
 from infra.vend import Vend
 
 
@@ -61,6 +63,8 @@ class FirstbootStack(Stack):
             vend=vend,
         )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        queue = sqs.Queue(self, "Registrations", enforce_ssl=True)
+        sweep = Sweep(self, "Sweep", deployment=deployment, registry=registry, store=store, queue=queue)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -69,6 +73,7 @@ class FirstbootStack(Stack):
             "Vend": vend,
             "VendMqtt": vend.mqtt,
             "Operate": operate,
+            "Sweep": sweep,
             "Authority": authority.function,
             "Watch": authority.watch,
         }
