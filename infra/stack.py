@@ -63,7 +63,10 @@ class FirstbootStack(Stack):
             vend=vend,
         )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
-        queue = sqs.Queue(self, "Registrations", enforce_ssl=True)
+        dead = sqs.DeadLetterQueue(
+            max_receive_count=5, queue=sqs.Queue(self, "RegistrationsDead", enforce_ssl=True)
+        )
+        queue = sqs.Queue(self, "Registrations", enforce_ssl=True, dead_letter_queue=dead)
         sweep = Sweep(self, "Sweep", deployment=deployment, registry=registry, store=store, queue=queue)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {

@@ -122,13 +122,14 @@ def run(parts: Parts, now: int, in_time: Callable[[], bool]) -> Sweep | None:
     if known and (known.held_until > now or _is_done(known, rules.fleet, now)):  # 2
         return None
     begun = known if known and _is_under_way(known, rules.fleet) else Sweep(rules.fleet.hash, now)
-    sweep = replace(begun, held_until=now + _HELD_SECONDS)
+    until = now + _HELD_SECONDS
+    sweep = replace(begun, held_until=until)
     held = parts.sweeps.write(sweep, known.held_until if known else None)  # 3
     while held and in_time() and sweep.finished_at is None:
         sweep = _page(parts, sweep, now)
-        held = parts.sweeps.write(sweep, sweep.held_until)
-    if held:
-        parts.sweeps.write(replace(sweep, held_until=0), sweep.held_until)
+        held = parts.sweeps.write(sweep, until)
+    if held and sweep.finished_at is None:
+        parts.sweeps.write(replace(sweep, held_until=0), until)
     return sweep if held else None
 
 
@@ -153,13 +154,13 @@ def _page(parts: Parts, sweep: Sweep, now: int) -> Sweep:
     if found.following is None:
         for name in set(parts.policies.names(grant_policy_name(parts.stack, ""))) - documents.keys():  # 6
             parts.policies.remove_unused(name)
-    return replace(
+    counted = replace(
         sweep,
         after=found.following,
         scanned=sweep.scanned + found.scanned,
         touched=sweep.touched + len(found.needing),
-        finished_at=now if found.following is None else None,
     )
+    return counted if found.following else replace(counted, finished_at=now, held_until=0)
 
 
 def _documents(parts: Parts, fleet: Fleet) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import assign
 import exchange
 import operate
+import register
 import vend
 from console import cloud
 from console.__main__ import app
@@ -30,7 +31,7 @@ from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import ExchangeSettings, VendSettings
+from firstboot.settings import ExchangeSettings, SweepSettings, VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
@@ -73,7 +74,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget_clients() -> None:
-    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot):
+    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot, clients.sqs):
         client.cache_clear()
 
 
@@ -145,8 +146,18 @@ def product(
         role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
         fleet_refresh="60",
     )
-    for name, value in (exchange_settings.environment() | vend_settings.environment()).items():
-        monkeypatch.setenv(name, value)
+    sweep_settings = SweepSettings(
+        table=table,
+        bucket=bucket,
+        queue=boto3.client("sqs").create_queue(QueueName="registrations")["QueueUrl"],
+        stack="Firstboot",
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+    )
+    for settings in (exchange_settings, vend_settings, sweep_settings):
+        for name, value in settings.environment().items():
+            monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
     _forget_parts()
@@ -158,6 +169,7 @@ def _forget_parts() -> None:
     assign.parts.cache_clear()
     exchange.parts.cache_clear()
     operate.parts.cache_clear()
+    register.sweep_parts.cache_clear()
     vend.parts.cache_clear()
 
 
@@ -167,7 +179,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (assign, exchange, operate, vend)
+        for module in (assign, exchange, operate, register, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer
