@@ -394,7 +394,7 @@ def whole_plan(product: Product, **changes: Any) -> tuple[int, int]:
     scanned = touched = 0
     after: str | None = None
     while True:
-        page = product.operate("fleet.plan", fleet=fleet, after=after); print(page); page=page["result"]
+        page = product.operate("fleet.plan", fleet=fleet, after=after)["result"]
         scanned, touched, after = scanned + page["scanned"], touched + page["touched"], page["next"]
         if after is None:
             return scanned, touched
