@@ -55,7 +55,8 @@ class Sweeper:
         """One run, with time for so many pages."""
         left = iter(range(pages))
         context: Any = SimpleNamespace(
-            **vars(CONTEXT), get_remaining_time_in_millis=lambda: 50_000 if next(left, None) is not None else 0
+            **vars(CONTEXT),
+            get_remaining_time_in_millis=lambda: 50_000 if next(left, None) is not None else 0,
         )
         register.sweep({}, context)
 
@@ -81,7 +82,11 @@ class Sweeper:
             "attributes": {},
             "claims": {},
             "pending": {
-                **{"serial": "1", "spki": "2", "notBefore": 0, "notAfter": 1, "renewAfter": 1},
+                "serial": "1",
+                "spki": "2",
+                "notBefore": 0,
+                "notAfter": 1,
+                "renewAfter": 1,
                 "heldUntil": 0,
             },
             "registered": {"certificate"},
@@ -428,7 +433,8 @@ def test_a_plans_page_has_a_token(product: Product, after: object) -> None:
 def test_progress_tells_of_the_fleet_in_force(sweeper: Sweeper) -> None:
     """Nothing yet, under way, finished, and another fleet's again."""
     states = []
-    for step in (lambda: None, lambda: sweeper.run(pages=1), lambda: sweeper.next_minute()):
+    steps: list[Callable[[], None]] = [lambda: None, lambda: sweeper.run(pages=1), sweeper.next_minute]
+    for step in steps:
         step()
         states.append(sweeper.product.operate("fleet.progress")["result"])
     sweeper.product.publish(grants=GRANTS, rules="")
@@ -445,9 +451,7 @@ def test_progress_tells_of_the_fleet_in_force(sweeper: Sweeper) -> None:
     assert states[0]["startedAt"] is None
 
 
-def test_progress_tells_when_aws_iot_has_caught_up(
-    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_tells_when_aws_iot_has_caught_up(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """The seconds until the last call that `register` has put off; none when that time is over."""
     sweeps = DynamoSweeps(clients.dynamodb(), sweeper.product.table)
     assert sweeps.backlog(100.0) == 0
