@@ -63,6 +63,7 @@ def sweep(event: object, context: LambdaContext) -> None:
         )
     except FirstbootError as error:
         refusals.count(error, logger, metrics)
+        metrics.add_metric("SweepFailed", MetricUnit.Count, 1)
         return
     if done:
         logger.info(
