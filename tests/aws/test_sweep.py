@@ -213,18 +213,19 @@ def test_a_newer_fleet_is_noticed_by_the_run_at_work(sweeper: Sweeper) -> None:
 
     sweeper.on_call = publish
     sweeper.run()
-    row = sweeper.row()
-    assert (row.scanned, row.touched) == (5, 2)
-    assert sweeper.told()[-2:] != NEEDING
+    row, in_force = sweeper.row(), sweeper.product.operate("fleet.show")["result"]["inForce"]
+    assert (row.fleet_hash, row.scanned, row.touched) == (in_force["hash"], 5, 2)
+    assert {"gw-0", "gw-1"} <= set(sweeper.told())
     assert sweeper.policies() == {}
 
 
-def test_a_run_with_an_older_fleet_does_not_go_back(sweeper: Sweeper) -> None:
-    """One that read the fleet, slept, and was overtaken by a newer fleet's run begins nothing."""
+@pytest.mark.parametrize("at", ["GetItem", "GetObject", "PutItem"])
+def test_a_run_with_an_older_fleet_does_not_go_back(sweeper: Sweeper, at: str) -> None:
+    """One that slept, wherever, and was overtaken by a newer fleet's run begins no older sweep."""
     slept: list[str] = []
 
     def sleep(operation: str) -> None:
-        if operation == "PutItem" and not slept:
+        if operation == at and not slept:
             slept.append(operation)
             sweeper.product.publish(grants=GRANTS, rules=f"{RULES} // newer")
             sweeper.beside()
