@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from console import describe, output, values
 from console.cloud import Operate
-from console.options import Json, Options, Stack
+from console.options import Json, Options, Stack, Yes
 from firstboot.errors import CertificateMalformed
 from firstboot.pki import chain
 
@@ -62,7 +61,7 @@ def revoke(
     ctx: typer.Context,
     device_id: DeviceId,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -71,7 +70,7 @@ def revoke(
     Asks first when standard input is a terminal. Credentials it already has live until they expire.
     """
     options = Options.of(ctx, stack, as_json=as_json)
-    if not yes and _someone_can_answer():
+    if not yes and output.someone_can_answer():
         typer.confirm(f"Revoke {device_id} for good?", abort=True, err=True)
     with output.failures(as_json=options.as_json):
         device = Operate(options.stack_name).call("devices.revoke", deviceId=device_id)
@@ -138,10 +137,6 @@ def _fingerprint(certificate: str) -> str:
         return chain.fingerprint(chain.parse(Path(certificate).read_text()))
     except (OSError, ValueError, CertificateMalformed) as error:
         raise typer.BadParameter(f"{certificate} is neither a SHA-256 nor a PEM certificate") from error
-
-
-def _someone_can_answer() -> bool:
-    return sys.stdin.isatty()
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -12,22 +13,25 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from firstboot import pace
+from firstboot import sweep as sweeping
 from firstboot.aws import clients, rows
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.pace import Pace
+from firstboot.aws.policies import IotPolicies
 from firstboot.aws.queue import Queue
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
+from firstboot.aws.sweeps import DynamoSweeps
 from firstboot.aws.things import IotThings
 from firstboot.changes import Reaction, reaction
 from firstboot.edge import refusals, registrations
 from firstboot.edge.registrations import Order
 from firstboot.errors import FirstbootError
-from firstboot.names import METRICS
+from firstboot.names import METRICS, DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.registration import Account, register
-from firstboot.settings import ChangesSettings, RegisterSettings
+from firstboot.settings import ChangesSettings, RegisterSettings, SweepSettings
 from firstboot.withdrawal import Outcome, Ports
 
 logger = Logger(service="register")
@@ -74,6 +78,29 @@ def queues() -> dict[Reaction, Queue]:
         Reaction.PACED: Queue(clients.sqs(), settings.queue),
         Reaction.URGENT: Queue(clients.sqs(), settings.urgent_queue),
     }
+
+
+@cache
+def sweep_parts() -> sweeping.Parts:
+    """The sweep's parts, wired as the environment says. The fleet is read anew every time: what was
+    published a moment ago is what it is about.
+    """
+    settings = SweepSettings.read()
+    rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
+    return sweeping.Parts(
+        rules=lambda: rules.at(clock()),
+        sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        policies=IotPolicies(clients.iot()),
+        send=_order,
+        stack=settings.stack,
+        place=Place(settings.partition, settings.region, settings.account),
+    )
+
+
+def _order(devices: Iterable[DeviceId]) -> None:
+    since, queue = int(clock().timestamp()), Queue(clients.sqs(), SweepSettings.read().queue)
+    queue.send_all(registrations.render(Order(device, since)) for device in devices)
 
 
 def clock() -> datetime:
@@ -151,3 +178,26 @@ def changes(event: dict[str, Any], context: LambdaContext) -> None:
             order = Order(device.device_id, int(clock().timestamp()), slot)
             queues()[reacting].send(registrations.render(order))
             metrics.add_metric("RegistrationOrdered", MetricUnit.Count, 1)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def sweep(event: object, context: LambdaContext) -> None:
+    """Lambda entry for the schedule and for a published fleet; nothing in the event matters. What
+    AWS did not do now is done by the next minute's run.
+    """
+    metrics.add_metric("SweepRun", MetricUnit.Count, 1)
+    stop = 1000 * (sweeping.RUN_SECONDS - sweeping.WORK_SECONDS)
+    try:
+        done = sweeping.run(
+            sweep_parts(), int(clock().timestamp()), lambda: context.get_remaining_time_in_millis() > stop
+        )
+    except FirstbootError as error:
+        refusals.count(error, logger, metrics)
+        metrics.add_metric("SweepFailed", MetricUnit.Count, 1)
+        return
+    if done:
+        logger.info(
+            "swept",
+            extra={"fleetHash": done.fleet_hash, "scanned": done.scanned, "touched": done.touched},
+        )

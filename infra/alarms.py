@@ -48,6 +48,13 @@ class Alarms(Construct):
             self._count(
                 metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
             )
+        # The odd run that fails is repeated a minute later.
+        self._count(
+            "SweepUnavailable",
+            _ours("register", "SweepFailed"),
+            "A changed fleet does not reach AWS IoT",
+            threshold=5,
+        )
         if fleet.issuers:
             self._authorizer()
         self._count(

@@ -20,6 +20,7 @@ from infra.mtls import MtlsHost
 from infra.operate import Operate
 from infra.register import Register
 from infra.storage import Registry, Store
+from infra.sweep import Sweep
 from infra.vend import Vend
 
 
@@ -71,6 +72,14 @@ class FirstbootStack(Stack):
             mqtt=mqtt,
             register=register,
         )
+        sweep = Sweep(
+            self,
+            "Sweep",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            queue=register.queues.paced,
+        )
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -79,6 +88,7 @@ class FirstbootStack(Stack):
             "Vend": vend,
             "VendMqtt": vend.mqtt,
             "Operate": operate,
+            "Sweep": sweep,
             "Authority": authority.function,
             "Watch": authority.watch,
             "RegisterWork": register.work,

@@ -28,6 +28,9 @@ PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
 
+SWEEP_KEY = "SWEEP"
+"""The registry's row that says how far the last sweep got."""
+
 METRICS = "Firstboot"
 """The CloudWatch namespace of our metrics; their one dimension, `service`, is the Lambda's file."""
 

@@ -117,6 +117,19 @@ class ChangesSettings(Settings):
 
 
 @dataclass(frozen=True)
+class SweepSettings(Settings):
+    """`queue` is the URL of the queue that `register` works off; `stack` begins its policies' names."""
+
+    table: str
+    bucket: str
+    queue: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+
+
+@dataclass(frozen=True)
 class AuthoritySettings(Settings):
     """`subject` is the CA certificate's common name, `years` its lifetime."""
 

@@ -205,6 +205,7 @@ def _forget_parts() -> None:
     operate.parts.cache_clear()
     register.parts.cache_clear()
     register.queues.cache_clear()
+    register.sweep_parts.cache_clear()
     vend.parts.cache_clear()
 
 

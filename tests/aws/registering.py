@@ -138,13 +138,14 @@ class Registering:
             for index, body in enumerate(bodies)
         ]
         with self.calls.watch():
-            return register.work({"Records": records}, CONTEXT)
+            answer: dict[str, Any] = register.work({"Records": records}, CONTEXT)
+        return answer
 
     def row(self, device_id: str) -> dict[str, Any]:
         """The device's row."""
         key = {"pk": {"S": f"DEV#{device_id}"}}
-        row: dict[str, Any] = boto3.client("dynamodb").get_item(TableName=self.product.table, Key=key)
-        return row.get("Item", {})
+        row: Any = boto3.client("dynamodb").get_item(TableName=self.product.table, Key=key)
+        return dict(row.get("Item", {}))
 
     def noted(self, device_id: str, name: str) -> set[str]:
         """A set in the device's row."""

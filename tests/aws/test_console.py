@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import operate
-from console import cloud, devices, output
+from console import cloud, output
 from console.__main__ import app
 from firstboot.aws import fleet as aws_fleet
 from firstboot.fleet import compiler
@@ -169,7 +169,7 @@ def test_revoke_asks_a_person(
 ) -> None:
     """At a terminal, only a yes revokes, unless it was said before."""
     product.identity("gw-1")
-    monkeypatch.setattr(devices, "_someone_can_answer", lambda: True)
+    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
     run("devices", "revoke", "gw-1", *arguments, input=answer)
     assert product.operate("devices.show", deviceId="gw-1")["result"]["status"] == status
 

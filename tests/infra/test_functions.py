@@ -25,6 +25,7 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "Vend": settings.VendSettings,
     "VendMqtt": settings.VendSettings,
     "Operate": settings.OperateSettings,
+    "Sweep": settings.SweepSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
 }
@@ -33,6 +34,7 @@ ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 FLEET = "${Store.Arn}/fleet/published.json"
 CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/truststore.pem"
 FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
+GRANTS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:policy/Firstboot-grant-*"
 CERTIFICATES = "${Store.Arn}/certificates/*"
 
 UNDELIVERED = "${MqttUndelivered.Arn}"
@@ -109,6 +111,19 @@ PERMISSIONS = {
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
         ("s3:PutObject", FLEET),
+    },
+    "Sweep": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:PutItem", "${Registry.Arn}"),
+        ("dynamodb:Scan", "${Registry.Arn}"),
+        *((f"iot:{action}", GRANTS) for action in ("CreatePolicy", "DeletePolicy", "GetPolicy")),
+        *((f"iot:{action}PolicyVersion", GRANTS) for action in ("Create", "Delete")),
+        ("iot:ListPolicyVersions", GRANTS),
+        ("iot:ListTargetsForPolicy", GRANTS),
+        ("iot:ListPolicies", "*"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("sqs:SendMessage", "${Registrations.Arn}"),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),
@@ -301,6 +316,7 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "Vend": "vend.http",
         "VendMqtt": "vend.mqtt",
         "Operate": "operate.invoke",
+        "Sweep": "register.sweep",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
     }.items(),
