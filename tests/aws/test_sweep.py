@@ -18,7 +18,7 @@ import register
 from firstboot import sweep
 from firstboot.aws import clients, rows
 from firstboot.aws.policies import IotPolicies
-from firstboot.aws.sweeps import RegistrationQueue
+from firstboot.aws.queue import Queue
 from firstboot.errors import FleetInvalid, Unavailable
 from firstboot.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
@@ -153,8 +153,9 @@ def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: 
 
 def test_messages_go_out_by_tens(sweeper: Sweeper) -> None:
     """A page of any size fits SQS's batches."""
-    devices = [DeviceId(f"gw-{number:03}") for number in range(25)]
-    RegistrationQueue(clients.sqs(), SweepSettings.read().queue).send(devices)
+    devices = [f"gw-{number:03}" for number in range(25)]
+    queue = Queue(clients.sqs(), SweepSettings.read().queue)
+    queue.send_all(json.dumps({"deviceId": device}) for device in devices)
     assert sweeper.calls == ["SendMessageBatch"] * 3
     assert sweeper.told() == sorted(devices)
 
