@@ -197,8 +197,8 @@ def test_the_watch_is_daily(stack: Synthesised) -> None:
 def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
-    lambdas = ("Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch")
-    lambdas += ("RegisterWork", "RegisterChanges")
+    lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
+    lambdas += ["RegisterWork", "RegisterChanges"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
     other |= {"Undelivered", "RegistrationsDead", "RegistrationAge", "RegisterFailures"}
