@@ -26,6 +26,8 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "VendMqtt": settings.VendSettings,
     "Operate": settings.OperateSettings,
     "Sweep": settings.SweepSettings,
+    "RegisterWork": settings.RegisterSettings,
+    "RegisterChanges": settings.ChangesSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
 }
@@ -68,6 +70,20 @@ VEND = {
     ("s3:ListBucket", "${Store.Arn}"),
     *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
 }
+IOT = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:"
+PACED, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
+DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
+RECEIVE = ("ReceiveMessage", "ChangeMessageVisibility", "GetQueueUrl", "DeleteMessage", "GetQueueAttributes")
+
+
+def on(resource: str, *actions: str) -> set[tuple[str, str]]:
+    """AWS IoT's actions on a resource of this account."""
+    return {(f"iot:{action}", f"{IOT}{resource}") for action in actions}
+
+
+MEMBERSHIP = ("AddThingToThingGroup", "RemoveThingFromThingGroup")
+PRINCIPALS = ("AttachThingPrincipal", "DetachThingPrincipal")
+
 # Beyond its own log, and traces.
 PERMISSIONS = {
     "Exchange": EXCHANGE,
@@ -123,7 +139,36 @@ PERMISSIONS = {
         ("iot:ListPolicies", "*"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
-        ("sqs:SendMessage", "${Registrations.Arn}"),
+        ("sqs:SendMessage", PACED),
+    },
+    "RegisterWork": {
+        ("dynamodb:DeleteItem", "${Registry.Arn}"),
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("s3:GetObject", CERTIFICATES),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("sqs:SendMessage", PACED),
+        *((f"sqs:{action}", queue) for action in RECEIVE for queue in (PACED, URGENT)),
+        ("iot:ListAttachedPolicies", "*"),
+        ("iot:RegisterCertificateWithoutCA", "*"),
+        *on(
+            "thing/*", "CreateThing", "DeleteThing", "DescribeThing", "UpdateThing", *PRINCIPALS, *MEMBERSHIP
+        ),
+        *on("thing/*", "DeleteThingShadow", "GetThingShadow", "UpdateThingShadow"),
+        *on("thing/*", "ListThingGroupsForThing", "ListThingPrincipals"),
+        *on("cert/*", "AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate", *PRINCIPALS),
+        *on("client/*", "DeleteConnection"),
+        *on("thinggroup/Firstboot-*", "CreateThingGroup", *MEMBERSHIP),
+        *on("thingtype/Firstboot", "CreateThingType"),
+        *on("policy/Firstboot-*", "CreatePolicy", "GetPolicy"),
+        *on("policy/Firstboot-*", "CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"),
+    },
+    "RegisterChanges": {
+        *((f"dynamodb:{action}", STREAM) for action in ("DescribeStream", "GetRecords")),
+        *((f"dynamodb:{action}", STREAM) for action in ("GetShardIterator", "ListStreams")),
+        *(("sqs:SendMessage", queue) for queue in (PACED, URGENT, DEAD)),
+        *((f"sqs:{action}", DEAD) for action in ("GetQueueAttributes", "GetQueueUrl")),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),
@@ -317,6 +362,8 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "VendMqtt": "vend.mqtt",
         "Operate": "operate.invoke",
         "Sweep": "register.sweep",
+        "RegisterWork": "register.work",
+        "RegisterChanges": "register.changes",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
     }.items(),

@@ -28,6 +28,7 @@ STATELESS = {
     "AWS::IAM::Role",
     "AWS::IoT::TopicRule",
     "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
@@ -196,10 +197,11 @@ def test_the_watch_is_daily(stack: Synthesised) -> None:
 def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
-    lambdas = ("Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch")
+    lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
+    lambdas += ["RegisterWork", "RegisterChanges"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
-    other |= {"Undelivered"}
+    other |= {"Undelivered", "RegistrationsDead", "RegistrationAge", "RegisterFailures"}
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
@@ -249,6 +251,8 @@ def test_the_outputs(stack: Synthesised) -> None:
         "VendFunction": "${Vend}",
         "CertificatesBucket": "${Store}",
         "Table": "${Registry}",
+        "RegistrationQueue": "${RegisterQueuesPaced}",
+        "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }
 
