@@ -11,6 +11,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.fleet.model import Fleet
@@ -53,6 +54,15 @@ class Alarms(Construct):
         )
         self._expiry(fleet)
 
+    def dead_letters(self, name: str, queue: sqs.Queue) -> None:
+        """Ring while there is something in a dead-letter queue."""
+        self._count(
+            f"{name}DeadLetters",
+            queue.metric_approximate_number_of_messages_visible(),
+            f"{name} could not be done, and waits for a person",
+            statistic="Maximum",
+        )
+
     def _publishing(self) -> iam.PolicyStatement:
         """Amazon SNS developer guide, "Example cases for Amazon SNS access control"."""
         stack = Stack.of(self)
@@ -73,12 +83,19 @@ class Alarms(Construct):
             },
         )
 
-    def _count(self, name: str, metric: cloudwatch.Metric, description: str, threshold: int = 1) -> None:
-        """Alarm at so many occurrences in five minutes."""
+    def _count(
+        self,
+        name: str,
+        metric: cloudwatch.Metric,
+        description: str,
+        threshold: int = 1,
+        statistic: str = "Sum",
+    ) -> None:
+        """Alarm at so many in five minutes."""
         alarm = cloudwatch.Alarm(
             self,
             name,
-            metric=metric.with_(statistic="Sum", period=Duration.minutes(5)),
+            metric=metric.with_(statistic=statistic, period=Duration.minutes(5)),
             alarm_description=description,
             threshold=threshold,
             evaluation_periods=1,

@@ -16,6 +16,7 @@ from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
 from infra.mtls import MtlsHost
+from infra.newcomers import Newcomers
 from infra.operate import Operate
 from infra.storage import Registry, Store
 from infra.vend import Vend
@@ -51,6 +52,7 @@ class FirstbootStack(Stack):
             authority=authority,
         )
         operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        newcomers = Newcomers(self, "Newcomers", deployment=deployment, registry=registry, store=store)
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -58,12 +60,14 @@ class FirstbootStack(Stack):
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,
+            "Newcomers": newcomers,
         }
         assign = None
         if fleet.issuers:
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
+        alarms.dead_letters("Newcomers", newcomers.dead_letters)
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,

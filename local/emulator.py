@@ -5,6 +5,7 @@ Most of that is in its environment (`cloud.py`); here is what an environment can
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -13,14 +14,26 @@ from asyncio import BaseEventLoop
 from typing import Any
 
 from ministack import app
+from ministack.core import iam_actions, iam_evaluator
 
 _create_server: Any = BaseEventLoop.create_server
+_iot_resources: Any = iam_actions.iot_resource_arns
 
 
 async def _on_loopback(
     loop: BaseEventLoop, protocol: object, host: str | None = None, *rest: object, **options: object
 ) -> object:
     return await _create_server(loop, protocol, host and "127.0.0.1", *rest, **options)
+
+
+def _with_targets(method: str, path: str, body: bytes, *where: str) -> list[str]:
+    """AttachPolicy and DetachPolicy are authorised on their target (Service Authorization Reference).
+    ministack would want a role to have them on `*`.
+    """
+    if path.startswith("/target-policies/"):
+        return [json.loads(body)["target"]]
+    found: list[str] = _iot_resources(method, path, body, *where)
+    return found
 
 
 def _end_with_parent() -> None:
@@ -33,6 +46,9 @@ def main(lambda_python: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.executable = lambda_python  # what it starts a Python Lambda with
     BaseEventLoop.create_server = _on_loopback  # type: ignore[assignment,method-assign]
+    iam_actions.iot_resource_arns = _with_targets
+    # What the broker's rules send is no one's request, and would count as sent without TLS.
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     app._port_is_bindable = lambda *_: False  # noqa: SLF001 - or it would take port 443 as well
     app.main()
 

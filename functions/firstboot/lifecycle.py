@@ -147,6 +147,15 @@ def check_not_revoked(device: Device) -> None:
         raise DeviceRevoked
 
 
+def check_group(device: Device, group: str) -> None:
+    """Refuse to enroll a device of another group: a first binding is for good.
+
+    Raises GroupMismatch.
+    """
+    if device.group != group:
+        raise GroupMismatch(log=f"is in {device.group}, asked in {group}")
+
+
 def answer_to(device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord | None:
     """Decide what is asked: None if it may claim the record, or the certificate that already
     answers it (a repeat).
@@ -165,8 +174,7 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
             raise DeviceNotExpected
         return None
     check_not_revoked(device)
-    if device.group != asked.group:
-        raise GroupMismatch(log=f"is in {device.group}, asked in {asked.group}")
+    check_group(device, asked.group)
     known = _known(device, asked)
     # An identity whose time and grace are over stands in nobody's way.
     if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):

@@ -1,4 +1,4 @@
-"""The three ports of the use cases. A method is one domain step and one AWS call.
+"""The ports of the use cases. A method is one domain step and one AWS call.
 
 Signing needs no port: `cryptography`'s `EllipticCurvePrivateKey` is one, with KMS behind it.
 Every method raises Unavailable when AWS does not do its part.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cryptography import x509
 
@@ -162,3 +162,26 @@ class Sts(Protocol):
 
         Raises RoleNotAssumable, DurationTooLong, SessionPolicyTooLarge.
         """
+
+
+@dataclass(frozen=True)
+class BrokerCertificate:
+    """A certificate as AWS IoT knows it. `status` is AWS IoT's own word, `pem` without its issuers."""
+
+    certificate_id: str
+    arn: str
+    status: str
+    pem: str
+
+
+class BrokerCertificates(Protocol):
+    """The certificates that AWS IoT knows, and so what may connect to the broker."""
+
+    def find(self, certificate_id: str) -> BrokerCertificate | None:
+        """The certificate with that id, if there is one."""
+
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """Give the certificate the policy of that name; repeating it changes nothing."""
+
+    def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
+        """Change the certificate's status; repeating it changes nothing."""

@@ -24,6 +24,7 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "Operate": settings.OperateSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
+    "Newcomers": settings.NewcomersSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
@@ -31,6 +32,14 @@ FLEET = "${Store.Arn}/fleet/published.json"
 CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/truststore.pem"
 FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
 CERTIFICATES = "${Store.Arn}/certificates/*"
+IOT_CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
+CONSUMING = (
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ReceiveMessage",
+)
 
 # Beyond its own log, and traces.
 PERMISSIONS = {
@@ -73,6 +82,15 @@ PERMISSIONS = {
         ("s3:PutObject", TRUSTSTORE),
     },
     "AuthorityWatch": set(),
+    "Newcomers": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("iot:AttachPolicy", IOT_CERTIFICATES),
+        ("iot:DescribeCertificate", IOT_CERTIFICATES),
+        ("iot:UpdateCertificate", IOT_CERTIFICATES),
+        *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
+    },
 }
 
 
@@ -139,12 +157,14 @@ def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     """No role has a policy that these tests don't see."""
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
     roles = stack.resources("AWS::IAM::Role")
-    assert set(roles) == lambdas | {f"VendSessions{alias}" for alias in FLEET_ROLES}
-    assert set(stack.resources("AWS::IAM::Policy")) == {f"{role}DefaultPolicy" for role in lambdas}
+    rules = {"NewcomersRuleRole", "NewcomersRuleErrorRole"}
+    assert set(roles) == lambdas | rules | {f"VendSessions{alias}" for alias in FLEET_ROLES}
+    policies = {f"{role}DefaultPolicy" for role in lambdas | rules}
+    assert set(stack.resources("AWS::IAM::Policy")) == policies
     assert not stack.resources("AWS::IAM::ManagedPolicy")
     for name, role in roles.items():
         assert "ManagedPolicyArns" not in role["Properties"], name
-        assert ("Policies" in role["Properties"]) == (name not in lambdas), name
+        assert ("Policies" in role["Properties"]) == (name not in lambdas | rules), name
 
 
 @pytest.mark.parametrize("name", [*PERMISSIONS, "AuthorityProvider"])
@@ -249,6 +269,7 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "Operate": "operate.invoke",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
+        "Newcomers": "register.newcomers",
     }.items(),
 )
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:

@@ -26,11 +26,17 @@ STATELESS = {
     "AWS::Events::Rule",
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
+    "AWS::IoT::CACertificate",
+    "AWS::IoT::Policy",
+    "AWS::IoT::TopicRule",
+    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Topic",
     "AWS::SNS::TopicPolicy",
+    "AWS::SQS::Queue",
+    "AWS::SQS::QueuePolicy",
     "Custom::FirstbootAuthority",
 }
 ROUTES = {
@@ -176,10 +182,10 @@ def test_the_watch_is_daily(stack: Synthesised) -> None:
 def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
-    lambdas = ("Exchange", "Vend", "Operate", "Authority", "Watch")
+    lambdas = ("Exchange", "Vend", "Operate", "Authority", "Watch", "Newcomers")
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
-    assert set(alarms) == expected | {f"Alarms{name}" for name in other}
+    assert set(alarms) == expected | {f"Alarms{name}" for name in (*other, "NewcomersDeadLetters")}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
 
