@@ -108,8 +108,7 @@ def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap,
 def _check_record(name: DeviceId | None, group: Group, registry: Registry) -> None:
     device = registry.device(name) if name else None
     if device:
-        lifecycle.check_not_revoked(device)
-        lifecycle.check_group(device, group.name)
+        lifecycle.check_admissible(device, group.name)
 
 
 def _is_final(refusal: FirstbootError) -> bool:

@@ -113,6 +113,13 @@ class OperatorRegistry(Registry, Protocol):
         Raises DeviceNotFound.
         """
 
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """Take the device's rights, and have its record go once AWS IoT knows nothing of it any
+        more; repeating it changes nothing.
+
+        Raises DeviceNotFound.
+        """
+
     def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
         """Set attributes; None removes one.
 

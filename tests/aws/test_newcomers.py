@@ -256,6 +256,15 @@ def test_a_device_that_is_enrolled_is_admitted(product: Product) -> None:
     assert status(certificate) == "ACTIVE"
 
 
+def test_a_deleted_device_is_admitted(product: Product) -> None:
+    """It may start over as soon as its record is gone; `exchange` has it wait until then."""
+    product.identity("gw-1")
+    product.operate("devices.delete", deviceId="gw-1")
+    certificate = arrive(product.bootstrap("gw-1"))
+    assert tell(certificate) == []
+    assert status(certificate) == "ACTIVE"
+
+
 def test_a_revocation_meanwhile_is_noticed(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the first look at the record and the activation, an operator revoked the device."""
     product.identity("gw-1")
