@@ -1,4 +1,5 @@
-# Everything lives in .venv; Python 3.11 with venv, curl and openssl are all a machine must have.
+# Everything lives in .venv; Python 3.11 with venv, curl and openssl are all a machine must have, and
+# for the tests mosquitto, or Debian's apt to get it with.
 SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
@@ -10,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
 
-test: .venv/ready            ## run the whole suite
+test: .venv/mosquitto/ready  ## run the whole suite
 	$(BIN)/coverage erase
 	$(BIN)/pytest tests --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
@@ -46,4 +47,25 @@ clean:                       ## forget everything that can be made again
 	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements.txt
 	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
+	touch $@
+
+# Mosquitto's broker and clients: Debian's packages, unpacked here, not installed. With lists and a
+# cache of its own apt needs no root; as root it must not become a user who can't write here.
+MOSQUITTO := .venv/mosquitto
+APT := apt-get -qq -o Dir::State::lists=$(CURDIR)/$(MOSQUITTO)/lists -o Dir::Cache=$(CURDIR)/$(MOSQUITTO)/cache \
+  -o APT::Sandbox::User=root -o Debug::NoLocking=1
+
+$(MOSQUITTO)/ready: | .venv/ready
+	rm -rf $(MOSQUITTO) $(BIN)/mosquitto*
+	mkdir -p $(MOSQUITTO)/lists/partial $(MOSQUITTO)/cache/archives/partial $(MOSQUITTO)/root
+	PATH=$$PATH:/usr/sbin; if ! command -v mosquitto || ! command -v mosquitto_pub; then \
+	  set -e; $(APT) update; $(APT) install --yes --download-only --no-install-recommends mosquitto mosquitto-clients; \
+	  for package in $(MOSQUITTO)/cache/archives/*.deb; do dpkg-deb --extract $$package $(MOSQUITTO)/root; done; \
+	  for program in sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub; do \
+	    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' $(CURDIR)/$(MOSQUITTO)/root/usr/lib/*-linux-gnu \
+	      $(CURDIR)/$(MOSQUITTO)/root/usr/$$program > $(BIN)/$${program#*/}; \
+	    chmod +x $(BIN)/$${program#*/}; \
+	  done; \
+	fi
+	rm -rf $(MOSQUITTO)/lists $(MOSQUITTO)/cache
 	touch $@

@@ -70,10 +70,20 @@ def counted(what: str, values: Iterable[Record]) -> Iterator[Record]:
 
 def bar(what: str, values: Iterable[T], total: int) -> Iterator[T]:
     """The values, all `total` of them, with a bar on a terminal's standard error."""
+    with progress(what, total) as advance:
+        for value in values:
+            yield value
+            advance(1)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's standard error, for work that comes in lots: call it with a lot's size."""
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = not _err.is_terminal
-    with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
-        yield from progress.track(values, total=total, description=what)
+    with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda lot: shown.advance(task, lot)
 
 
 @contextmanager

@@ -17,6 +17,11 @@ what a due renewal was refused with stands in the answer's `renewal`.
 
 --public is for a service without an mTLS host, and takes back an expired identity, within its
 group's grace. Its keys are P-256 or RSA.
+
+--mqtt needs paho-mqtt. Only the certificate is downloaded by HTTPS, or not even that with --inline. A
+new certificate's log-in waits until AWS IoT knows it: as long as the service says if that is 5 minutes
+at most, 10 times at most; then boot ends with 10 or 11, and the next run carries on. status is what a
+log-in says. Every call connects as the device, which ends a connection that it has already.
 """
 
 from __future__ import annotations
@@ -28,15 +33,20 @@ from pathlib import Path
 from typing import Any
 
 from device.boot import Device
-from device.hosts import MutualTls, SignedProofs
+from device.hosts import Host, MutualTls, SignedProofs
 from device.patience import Patience
 from device.refusal import EXIT_CODES, Action, Refused
 from device.service import Service
 from device.store import Identity, Store
 from device.transport import Transport
 
+HOSTS = ("mtls", "public", "mqtt")
+
 # What waits for these two has time-outs of its own.
 IMPATIENCE = Patience(tries=3, longest=10)
+
+# AWS IoT registers certificates after they are issued, and at its own pace.
+MQTT_TRIES = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     host = command.add_mutually_exclusive_group(required=True)
     host.add_argument("--mtls", metavar="URL", help="the service's mTLS host")
     host.add_argument("--public", metavar="URL", help="its public host, called with signed proofs")
+    host.add_argument("--mqtt", metavar="HOST:PORT", help="AWS IoT's broker; pip install 'firstboot[mqtt]'")
     command.add_argument("--bootstrap-cert", metavar="FILE", type=Path, required=True)
     command.add_argument("--bootstrap-key", metavar="FILE", type=Path, required=True)
     command.add_argument("--ca", metavar="FILE", type=Path, help="PEM, trusted beside the system's roots")
@@ -91,20 +102,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
-    host = {"mtls": chosen.mtls} if chosen.mtls else {"public": chosen.public}
+    host = {kind: url for kind in HOSTS if (url := getattr(chosen, kind))}
     known = host | {"ca": chosen.ca.read_text() if chosen.ca else None}
     bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
+    service = _service(known, inline=chosen.inline, bootstrap=bootstrap)
     with store.locked():
         store.keep_service(json.dumps(known).encode())
-        device = Device(store, _service(known, inline=chosen.inline), Patience())
-        return device.boot(bootstrap, chosen.device_id)
+        return Device(store, service, _patience(known)).boot(bootstrap, chosen.device_id)
 
 
 def _renew(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
-    service = _known_service(store, inline=chosen.inline)
+    known = _known(store)
+    service = _service(known, inline=chosen.inline)
     with store.locked():
-        return Device(store, service, Patience()).renew(same_key=chosen.same_key)
+        return Device(store, service, _patience(known)).renew(same_key=chosen.same_key)
 
 
 def _status(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -119,25 +131,40 @@ def _credentials(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(folder: Path) -> tuple[Service, Identity]:
     store = Store(folder)
-    service = _known_service(store)
+    service = _service(_known(store))
     identity = store.live() or store.settled()
     if not identity:
         raise Refused(Action.REENROLL, f"There is no identity in {folder}")
     return service, identity
 
 
-def _known_service(store: Store, *, inline: bool = False) -> Service:
-    known = store.service()
-    if not known:
+def _known(store: Store) -> dict[str, Any]:
+    text = store.service()
+    if not text:
         raise Refused(Action.REENROLL, "No service is known here")
-    return _service(json.loads(known), inline=inline)
+    known: dict[str, Any] = json.loads(text)
+    return known
 
 
-def _service(known: dict[str, Any], *, inline: bool = False) -> Service:
+def _service(known: dict[str, Any], *, inline: bool = False, bootstrap: Identity | None = None) -> Service:
     transport = Transport(known["ca"])
-    mtls = known.get("mtls")
-    host = MutualTls(mtls, transport) if mtls else SignedProofs(known["public"], transport)
-    return Service(host, transport, inline=inline)
+    return Service(_host(known, transport, bootstrap), transport, inline=inline)
+
+
+def _host(known: dict[str, Any], transport: Transport, bootstrap: Identity | None) -> Host:
+    if url := known.get("mtls"):
+        return MutualTls(url, transport)
+    if url := known.get("public"):
+        return SignedProofs(url, transport)
+    try:
+        from device.mqtt import Broker  # noqa: PLC0415 - paho-mqtt is an extra
+    except ImportError as error:
+        raise ValueError("MQTT needs paho-mqtt: pip install 'firstboot[mqtt]'") from error
+    return Broker(known["mqtt"], transport, bootstrap)
+
+
+def _patience(known: dict[str, Any]) -> Patience:
+    return Patience(tries=MQTT_TRIES) if known.get("mqtt") else Patience()
 
 
 if __name__ == "__main__":

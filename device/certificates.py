@@ -79,6 +79,18 @@ def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
     return private, [certificate.public_bytes(Encoding.DER) for certificate in shown]
 
 
+def leaf(chain: bytes) -> str:
+    """The first certificate of `chain` (PEM), alone."""
+    return x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.PEM).decode()
+
+
+def due(chain: bytes, moment: datetime) -> bool:
+    """Whether two thirds of the life of the first certificate of `chain` (PEM) are over at `moment`."""
+    certificate = x509.load_pem_x509_certificates(chain)[0]
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return moment >= start + (end - start) * 2 / 3
+
+
 def expired(chain: bytes, moment: datetime) -> bool:
     """Whether the first certificate of `chain` (PEM) has ended by `moment`."""
     return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc < moment

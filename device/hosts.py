@@ -1,4 +1,4 @@
-"""The service's two hosts. They answer alike; how a request shows who sends it is the difference."""
+"""The service's HTTPS hosts. They answer alike; how a request shows who sends it is the difference."""
 
 from __future__ import annotations
 

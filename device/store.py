@@ -1,6 +1,6 @@
 """The state directory: written so that power may fail at any instruction.
 
-    service.json                   the service's host, mTLS or public, and its CA if that is no known one
+    service.json                   the service's host or broker, and its CA if that is no known one
     next.private, next.chain       an identity in the making: key first, certificate when it came
     device.key, certificate.pem    the live identity
 

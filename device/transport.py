@@ -54,7 +54,7 @@ class Transport:
             raise Refused(Action.STOP, "The address is not an https URL")
         target = (address.path or "/") + (f"?{address.query}" if address.query else "")
         connection = http.client.HTTPSConnection(
-            address.hostname, address.port, timeout=TIMEOUT_SECONDS, context=self._context(identity)
+            address.hostname, address.port, timeout=TIMEOUT_SECONDS, context=self.context(identity)
         )
         headers = {"Content-Type": "application/json"} if body is not None else {}
         headers |= {"Authorization": authorization} if authorization else {}
@@ -71,7 +71,11 @@ class Transport:
             connection.close()
         return Answer(response.status, response.headers, content)
 
-    def _context(self, identity: Identity | None) -> ssl.SSLContext:
+    def context(self, identity: Identity | None) -> ssl.SSLContext:
+        """TLS that verifies the server by its name, with `identity` for the client's.
+
+        Raises Refused (stop) if that can't be loaded.
+        """
         context = ssl.create_default_context()
         if self._ca is not None:
             context.load_verify_locations(cadata=self._ca)

@@ -1,4 +1,8 @@
-"""CSR in, presigned URL out: the bootstrap certificate exchange, and whatever no route takes."""
+"""CSR in, presigned URL out: the bootstrap certificate exchange, and whatever no route takes.
+
+Three handlers, a Lambda each: `http` behind API Gateway, `mqtt` behind topic rules, and `presence`
+behind the rule on connections. None takes another's events.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +17,25 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from firstboot import topics
 from firstboot.authentication import authenticate
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.kms import KmsKey
+from firstboot.aws.messages import IotMessages
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
-from firstboot.edge import callers, certificates, web
+from firstboot.edge import callers, certificates, refusals, web
+from firstboot.edge import mqtt as mqtt_edge
 from firstboot.enrollment import enroll
-from firstboot.issuance import Issued
+from firstboot.errors import FirstbootError, Unavailable
+from firstboot.issuance import Claimed, Issued
 from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
-from firstboot.possession import fresh_nonce
-from firstboot.renewal import renew
+from firstboot.possession import Connection, Presented, connected, fresh_nonce
+from firstboot.presence import log_in
+from firstboot.renewal import is_renewal, renew
 from firstboot.settings import ExchangeSettings
 
 logger = Logger(service="exchange")
@@ -78,18 +87,31 @@ def exchange() -> Response[str]:
         event.query_string_parameters,
         encoded=bool(event.is_base64_encoded),
     )
-    certify = renew if chain.issued_by(presented.leaf, made.issuer.certificate) else enroll
+    outcome = _certify(presented, body, now)
+    answer = _answer(outcome, body, now)
+    return web.answer(201, answer, now) if isinstance(outcome, Issued) else web.wait(answer, now)
+
+
+def _certify(presented: Presented, body: certificates.Body, now: datetime) -> Issued | Claimed:
+    made = parts()
+    certify = renew if is_renewal(presented, made.issuer.certificate) else enroll
     outcome = certify(
         presented, body.request, made.fleet.current(now), made.issuer, made.registry, made.store, now
     )
     logger.append_keys(deviceId=outcome.device_id)
-    if not isinstance(outcome, Issued):
+    if isinstance(outcome, Issued):
+        logger.info("certificate issued", extra={"serial": outcome.record.serial, "by": certify.__name__})
+        metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
+    else:
         metrics.add_metric("CertificateDelayed", MetricUnit.Count, 1)
-        return web.wait(certificates.claimed(outcome), now)
-    logger.info("certificate issued", extra={"serial": outcome.record.serial, "by": certify.__name__})
-    metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
-    answer = certificates.issued(outcome, body.deliver, made.mqtt, made.store, now)
-    return web.answer(201, answer, now)
+    return outcome
+
+
+def _answer(outcome: Issued | Claimed, body: certificates.Body, now: datetime) -> dict[str, Any]:
+    made = parts()
+    if isinstance(outcome, Claimed):
+        return certificates.claimed(outcome)
+    return certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS)
 
 
 @api.app.post("/v1/certificates/commit")
@@ -115,6 +137,61 @@ def nonce() -> Response[str]:
 def healthz() -> Response[str]:
     """The gateway reaches a Lambda; no proof needed, nothing else said."""
     return web.answer(200, {"status": "ok"}, clock())
+
+
+def exchange_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:
+    """The same over MQTT. `bootstrap` is the bootstrap certificate itself; without it, the
+    certificate is the one that the device's record knows.
+    """
+    now, made = clock(), parts()
+    presented = connected(connection, mqtt_edge.take_bootstrap(members), made.registry, made.store)
+    body = certificates.from_members(members)
+    return _answer(_certify(presented, body, now), body, now)
+
+
+def commit_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:
+    """Log in with the new certificate, over MQTT."""
+    now, made = clock(), parts()
+    mqtt_edge.take_nothing(members)
+    presented = connected(connection, None, made.registry, made.store)
+    identity = authenticate(presented, made.issuer.certificate, made.registry, now)
+    return certificates.committed(identity)
+
+
+requests = mqtt_edge.Requests(
+    logger,
+    metrics,
+    clock,
+    lambda topic, members: IotMessages(clients.iot_data()).publish(topic, members),
+    {topics.CERTIFICATES: exchange_message, topics.COMMIT: commit_message},
+)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def mqtt(event: object, context: LambdaContext) -> None:
+    """Lambda entry for the topic rules of requests."""
+    requests.handle(event, context)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def presence(event: object, context: LambdaContext) -> None:
+    """Lambda entry for the topic rule of connections."""
+    metrics.add_metric("Connected", MetricUnit.Count, 1)
+    now, made = clock(), parts()
+    try:
+        identity = log_in(
+            mqtt_edge.connection(event), made.issuer.certificate, made.registry, made.store, now
+        )
+    except Unavailable:
+        raise  # Lambda tries again, and then keeps the event
+    except FirstbootError as error:
+        refusals.count(error, logger, metrics)
+        return
+    if identity:
+        logger.info("committed by connecting", extra={"deviceId": identity.device.device_id})
+        metrics.add_metric("CommittedByConnecting", MetricUnit.Count, 1)
 
 
 @metrics.log_metrics

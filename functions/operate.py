@@ -6,6 +6,7 @@ passes no caller on. CloudTrail's data event of that Invoke does, under the same
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,16 +19,19 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from firstboot import deletion, groups, inventory, revocation
 from firstboot.aws import clients
+from firstboot.aws.dead_letters import Queues, SqsDeadLetters
 from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.messages import IotMessages
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.edge import operator, refusals, web
-from firstboot.errors import FirstbootError, InternalError, OperationUnknown
+from firstboot.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
 from firstboot.explanation import explain
 from firstboot.fleet.model import Fleet
 from firstboot.names import METRICS
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
 from firstboot.publication import publish
+from firstboot.redrive import redrive
 from firstboot.settings import OperateSettings
 
 logger = Logger(service="operate")
@@ -44,6 +48,7 @@ class Parts:
     fleet: FleetSource
     registry: DynamoRegistry
     place: Place
+    dead_letters: dict[str, Queues]
 
 
 @cache
@@ -57,6 +62,7 @@ def parts() -> Parts:
         fleet=FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
         place=Place(settings.partition, settings.region, settings.account),
+        dead_letters={name: Queues(**urls) for name, urls in json.loads(settings.dead_letters).items()},
     )
 
 
@@ -154,6 +160,31 @@ def fleet_apply(parameters: Json, _: datetime) -> Json:
     return {"hash": fleet.hash}
 
 
+def failures_show(parameters: Json, now: datetime) -> Json:
+    """How many letters each dead-letter queue holds."""
+    operator.nothing(parameters)
+    return {"failures": {name: _letters(name, now).waiting() for name in parts().dead_letters}}
+
+
+def failures_redrive(parameters: Json, now: datetime) -> Json:
+    """Take up some letters of a dead-letter queue; none are left when it says 0."""
+    name = operator.failures(parameters, parts().dead_letters)
+    redriven = redrive(_letters(name, now), to_source=parts().dead_letters[name].source is not None)
+    if redriven:
+        _audit("FailuresRedriven", failures=name, letters=redriven)
+    return {"redriven": redriven}
+
+
+def _letters(name: str, now: datetime) -> SqsDeadLetters:
+    problem = web.problem_members(Unavailable(), "redrive", now)
+    return SqsDeadLetters(
+        clients.sqs(),
+        clients.lambda_(),
+        parts().dead_letters[name],
+        lambda topic: IotMessages(clients.iot_data()).publish(topic, problem),
+    )
+
+
 OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.list": devices_list,
     "devices.show": devices_show,
@@ -167,6 +198,8 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "groups.expect": groups_expect,
     "fleet.show": fleet_show,
     "fleet.apply": fleet_apply,
+    "failures.show": failures_show,
+    "failures.redrive": failures_redrive,
 }
 
 

@@ -1,8 +1,9 @@
-"""Brings AWS IoT to what the registry says. Nothing else writes to its control plane."""
+"""AWS IoT's registry follows the devices' records. The only writer to AWS IoT's control plane."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -11,18 +12,71 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot.aws import clients
+from firstboot import pace
+from firstboot.aws import clients, rows
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.iot_certificates import IotCertificates
+from firstboot.aws.pace import Pace
+from firstboot.aws.queue import Queue
 from firstboot.aws.registry import DynamoRegistry
-from firstboot.edge import refusals, registered
+from firstboot.aws.store import S3CertificateStore
+from firstboot.aws.things import IotThings
+from firstboot.changes import Reaction, reaction
+from firstboot.edge import refusals, registered, registrations
+from firstboot.edge.registrations import Order
 from firstboot.errors import FirstbootError
 from firstboot.names import METRICS
 from firstboot.newcomer import judge
-from firstboot.settings import NewcomersSettings
+from firstboot.policy.render import Place
+from firstboot.policy.rules import RulesInForce
+from firstboot.registration import Account, register
+from firstboot.settings import ChangesSettings, NewcomersSettings, RegisterSettings
+from firstboot.withdrawal import Outcome, Ports
 
 logger = Logger(service="register")
 metrics = Metrics(namespace=METRICS, service="register")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `work` works with, made once a process."""
+
+    rules: RulesInForce
+    account: Account
+    ports: Ports
+    pace: Pace
+    rate: float
+    queue: Queue
+
+
+@cache
+def parts() -> Parts:
+    """The parts, wired as the environment says."""
+    settings = RegisterSettings.read()
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    place = Place(settings.partition, settings.region, settings.account)
+    return Parts(
+        rules=RulesInForce(fleet.current),
+        account=Account(settings.stack, place),
+        ports=Ports(
+            registry=DynamoRegistry(clients.dynamodb(), settings.table),
+            store=S3CertificateStore(clients.s3(), settings.bucket),
+            things=IotThings(clients.iot(), clients.iot_data(), settings.stack, place),
+        ),
+        pace=Pace(clients.dynamodb(), settings.table),
+        rate=float(settings.iot_rate),
+        queue=Queue(clients.sqs(), settings.queue),
+    )
+
+
+@cache
+def queues() -> dict[Reaction, Queue]:
+    """Where `changes` sends what it decides, wired as the environment says."""
+    settings = ChangesSettings.read()
+    return {
+        Reaction.PACED: Queue(clients.sqs(), settings.queue),
+        Reaction.URGENT: Queue(clients.sqs(), settings.urgent_queue),
+    }
 
 
 @dataclass(frozen=True)
@@ -54,29 +108,98 @@ def clock() -> datetime:
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
-def newcomers(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Lambda entry for the queue of certificates that AWS IoT registered by itself. The answer
-    names the messages to bring again (Lambda developer guide, "Reporting batch item failures").
+def work(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for both queues. What fails comes again, and what always does ends in the third."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    return _answer(event, _worked)
+
+
+def _worked(record: dict[str, Any]) -> None:
+    for order in registrations.parse(record):
+        _turn(order, clock())
+
+
+def _answer(event: dict[str, Any], work_on: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Work on each message; the answer names those to bring again (Lambda developer guide, "Reporting
+    batch item failures").
     """
-    failed = [record["messageId"] for record in event["Records"] if not _is_done(record["body"])]
-    return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
+    failed = [record["messageId"] for record in event["Records"] if not _is_done(work_on, record)]
+    return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
 
-def _is_done(body: str) -> bool:
+def _is_done(work_on: Callable[[dict[str, Any]], None], record: dict[str, Any]) -> bool:
     try:
-        _judge(registered.certificate_id(body), clock())
+        work_on(record)
     except FirstbootError as error:
         refusals.count(error, logger, metrics)
+        return False
     except Exception:
         logger.exception("unhandled")
         metrics.add_metric("InternalError", MetricUnit.Count, 1)
-    else:
-        return True
-    return False
+        return False
+    return True
 
 
-def _judge(certificate_id: str, now: datetime) -> None:
-    made = door()
+def _turn(order: Order, now: datetime) -> None:
+    """Do it if it is its turn; else send it away until then."""
+    logger.append_keys(deviceId=order.device_id)
+    made, milliseconds = parts(), int(now.timestamp() * 1_000)
+    slot = made.pace.reserve(milliseconds, made.rate) if order.slot is None else order.slot
+    metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog(slot, milliseconds))
+    delay = pace.delay(slot, milliseconds)
+    if delay:
+        made.queue.send(registrations.render(replace(order, slot=slot)), delay)
+        return
+    outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, int(now.timestamp()))
+    _tell(outcome)
+    age = int(clock().timestamp()) - order.since
+    metrics.add_metric("RegistrationAge", MetricUnit.Seconds, max(0, age))
+
+
+def _tell(outcome: Outcome) -> None:
+    """Log and count what was done."""
+    logger.info("registered", extra={"activated": sorted(outcome.activated), "deleted": outcome.deleted})
+    counts = {
+        "CertificateActivated": len(outcome.activated),
+        "CertificateRetired": len(outcome.retired),
+        "CertificateRevoked": len(outcome.revoked),
+        "DeviceDeleted": int(outcome.deleted),
+        "ThingNameRefused": int(outcome.unnamed),
+    }
+    for name, count in counts.items():
+        if count:
+            metrics.add_metric(name, MetricUnit.Count, count)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def changes(event: dict[str, Any], context: LambdaContext) -> None:
+    """Lambda entry for the table's stream: what AWS IoT must follow becomes a message. If one can't be
+    sent, the stream brings the batch again.
+    """
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    for record in event["Records"]:
+        images = record["dynamodb"]
+        device = rows.device(images["NewImage"])
+        reacting = reaction(rows.device(images["OldImage"]), device)
+        if reacting:
+            slot = registrations.URGENT_SLOT if reacting is Reaction.URGENT else None
+            order = Order(device.device_id, int(clock().timestamp()), slot)
+            queues()[reacting].send(registrations.render(order))
+            metrics.add_metric("RegistrationOrdered", MetricUnit.Count, 1)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def newcomers(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for the queue of certificates that AWS IoT registered by itself."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    return _answer(event, _judged)
+
+
+def _judged(record: dict[str, Any]) -> None:
+    made, now = door(), clock()
+    certificate_id = registered.certificate_id(record["body"])
     judged = judge(certificate_id, made.stack, made.fleet.current(now), made.certificates, made.registry, now)
     about = {"certificateId": certificate_id, "outcome": judged.outcome.value}
     if judged.refusal:

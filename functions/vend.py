@@ -1,4 +1,7 @@
-"""Identity in, credentials out; and what a device may know of its own record."""
+"""Identity in, credentials out; and what a device may know of its own record.
+
+Two handlers, a Lambda each: `http` behind API Gateway, `mqtt` behind a topic rule.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,23 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from cryptography import x509
 
+from firstboot import topics
 from firstboot.authentication import VerifiedIdentity, authenticate
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.messages import IotMessages
 from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.store import S3CertificateStore
 from firstboot.aws.sts import StsSessions
 from firstboot.edge import callers, credential_provider, device, web
+from firstboot.edge import mqtt as mqtt_edge
 from firstboot.errors import FirstbootError, ProofError
 from firstboot.names import METRICS
 from firstboot.pki import chain
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, RulesInForce
+from firstboot.ports import Credentials
+from firstboot.possession import Connection, connected
 from firstboot.settings import VendSettings
 from firstboot.vending import VendingRequest, vend
 
@@ -39,6 +48,7 @@ class Parts:
     rules: RulesInForce
     ca: x509.Certificate
     registry: DynamoRegistry
+    store: S3CertificateStore
     sts: StsSessions
     place: Place
     role_arns: dict[str, str]
@@ -53,6 +63,7 @@ def parts() -> Parts:
         rules=RulesInForce(fleet.current),
         ca=chain.parse(settings.ca_certificate),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        store=S3CertificateStore(clients.s3(), settings.bucket),
         sts=StsSessions(clients.sts()),
         place=Place(settings.partition, settings.region, settings.account),
         role_arns=json.loads(settings.role_arns),
@@ -89,8 +100,7 @@ def credentials(alias: str) -> Response[str]:
     except FirstbootError as error:
         api.count_refusal(error)
         return credential_provider.failure(error, context.request_id)
-    logger.info("credentials vended", extra={"roleAlias": alias, "expiration": vended.expiration})
-    metrics.add_metric("CredentialsVended", MetricUnit.Count, 1)
+    _note(alias, vended)
     return answer
 
 
@@ -104,7 +114,42 @@ def record() -> Response[str]:
     aliases = [None, *rules.fleet.role_aliases]
     moments = [Moment(role_alias=alias, source_ip=source_ip) for alias in aliases]
     grants = {grant for moment in moments for grant in rules.decide(identity.device, moment).grants}
-    return web.answer(200, device.record(identity, sorted(grants), now), now)
+    group = rules.fleet.groups.get(identity.device.group)
+    ready = group is not None and group.is_connectable(identity.certificate_id, identity.device.registered)
+    return web.answer(200, device.record(identity, sorted(grants), now, web.RETRY_SECONDS, ready=ready), now)
+
+
+def credentials_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:
+    """Credentials over MQTT: for the same decision, a moment without a source address."""
+    now, made = clock(), parts()
+    request = VendingRequest(mqtt_edge.role_alias(members))
+    presented = connected(connection, None, made.registry, made.store)
+    identity = authenticate(presented, made.ca, made.registry, now)
+    logger.append_keys(deviceId=identity.device.device_id)
+    vended = vend(identity, request, made.rules.at(now), made.place, made.role_arns, made.sts)
+    _note(request.role_alias, vended)
+    return {"credentials": credential_provider.members(vended)}
+
+
+def _note(alias: str, vended: Credentials) -> None:
+    logger.info("credentials vended", extra={"roleAlias": alias, "expiration": vended.expiration})
+    metrics.add_metric("CredentialsVended", MetricUnit.Count, 1)
+
+
+requests = mqtt_edge.Requests(
+    logger,
+    metrics,
+    clock,
+    lambda topic, members: IotMessages(clients.iot_data()).publish(topic, members),
+    {topics.CREDENTIALS: credentials_message},
+)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def mqtt(event: object, context: LambdaContext) -> None:
+    """Lambda entry for the topic rule of requests."""
+    requests.handle(event, context)
 
 
 @metrics.log_metrics

@@ -29,6 +29,9 @@ class Domain:
 class Configuration:
     """`fleet` is the fleet folder; `fleet_refresh` seconds; `mqtt_host` takes the place of AWS
     IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` are read
+    once, when the CA is made. `iot_rate` is how many registrations a second AWS IoT is asked for: below
+    its quotas, of which the tightest are 10 a second for RegisterCertificate… and UpdateCertificate, and
+    15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core quotas).
     once, when the CA is made. `register_factory_cas` is off where AWS IoT knows the factories' CAs
     already: it takes a CA once an account and region.
     """
@@ -42,6 +45,7 @@ class Configuration:
     fleet_refresh: int
     mqtt_host: str | None
     mqtt_port: int
+    iot_rate: float
     register_factory_cas: bool
 
     @classmethod
@@ -61,6 +65,7 @@ class Configuration:
             fleet_refresh=int(_required(node, "fleetRefresh")),
             mqtt_host=node.try_get_context("mqttHost"),
             mqtt_port=int(_required(node, "mqttPort")),
+            iot_rate=float(_required(node, "iotRate")),
             register_factory_cas=_flag(_required(node, "registerFactoryCas")),
         )
 

@@ -1,4 +1,4 @@
-"""`exchange`: CSR in, certificate out."""
+"""`exchange`: CSR in, certificate out, over HTTPS and MQTT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from infra.storage import Registry, Store
 
 
 class Exchange(Function):
-    """Claims in the table, signs with the CA's key, writes the certificate to the bucket."""
+    """Claims in the table, signs with the CA's key, writes the certificate to the bucket. It answers
+    the API; `mqtt` is its twin behind topic rules, which takes no event of an API.
+    """
 
     def __init__(
         self,
@@ -29,23 +31,31 @@ class Exchange(Function):
         super().__init__(
             scope, construct_id, code=deployment.code, handler="exchange.http", seconds=9, memory=1024
         )
-        self.configure(
-            ExchangeSettings(
-                table=registry.table_name,
-                bucket=store.bucket_name,
-                ca_certificate=authority.certificate,
-                ca_key=authority.key.key_arn,
-                mqtt_host=authority.mqtt_host,
-                mqtt_port=str(deployment.configuration.mqtt_port),
-                fleet_refresh=str(deployment.configuration.fleet_refresh),
+        self.mqtt = Function(
+            scope,
+            f"{construct_id}Mqtt",
+            code=deployment.code,
+            handler="exchange.mqtt",
+            seconds=9,
+            memory=1024,
+        )
+        self.settings = ExchangeSettings(
+            table=registry.table_name,
+            bucket=store.bucket_name,
+            ca_certificate=authority.certificate,
+            ca_key=authority.key.key_arn,
+            mqtt_host=authority.mqtt_host,
+            mqtt_port=str(deployment.configuration.mqtt_port),
+            fleet_refresh=str(deployment.configuration.fleet_refresh),
+        )
+        for function in (self, self.mqtt):
+            function.configure(self.settings)
+            # A claim is a TransactWriteItems of updates, a commit one update.
+            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+            function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
+            store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
+            authority.key.permit_signing(function)
+            acknowledge(
+                function.own_role,
+                {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
             )
-        )
-        # A claim is a TransactWriteItems of updates, a commit one update.
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
-        self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
-        store.permit_reading(self, PUBLISHED_FLEET_KEY, "certificates/*")
-        authority.key.permit_signing(self)
-        acknowledge(
-            self.own_role,
-            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
-        )

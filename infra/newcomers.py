@@ -58,10 +58,9 @@ class Newcomers(Function):
         self._permit_certificates()
         for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM):
             self._policy(policy, stack)
-        self.dead_letters = sqs.Queue(
-            self, "DeadLetters", enforce_ssl=True, retention_period=Duration.days(14)
-        )
-        self._rule(self._queue())
+        self.dead = sqs.Queue(self, "DeadLetters", enforce_ssl=True, retention_period=Duration.days(14))
+        self.queue = self._queue()
+        self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
             # A certificate that came before there was someone to judge it, by this very fleet, would
             # be lost, or judged by the fleet before.
@@ -92,7 +91,7 @@ class Newcomers(Function):
             retention_period=Duration.days(14),
             # Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
             visibility_timeout=Duration.seconds(6 * _SECONDS),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=_ATTEMPTS),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_ATTEMPTS),
         )
         self.add_event_source(
             sources.SqsEventSource(
@@ -109,7 +108,7 @@ class Newcomers(Function):
                 sql=f"SELECT certificateId, caCertificateId, certificateStatus FROM '{REGISTERED}+'",  # noqa: S608 - ours
                 aws_iot_sql_version="2016-03-23",
                 actions=[_into(queue, self._sender("Rule", queue))],
-                error_action=_into(self.dead_letters, self._sender("RuleError", self.dead_letters)),
+                error_action=_into(self.dead, self._sender("RuleError", self.dead)),
             ),
         )
 

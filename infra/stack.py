@@ -15,9 +15,11 @@ from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
+from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.newcomers import Newcomers
 from infra.operate import Operate
+from infra.register import Register
 from infra.storage import Registry, Store
 from infra.vend import Vend
 
@@ -51,23 +53,49 @@ class FirstbootStack(Stack):
             store=store,
             authority=authority,
         )
-        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store)
+        mqtt = Mqtt(
+            self,
+            "Mqtt",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            exchange=exchange,
+            vend=vend,
+        )
         newcomers = Newcomers(self, "Newcomers", deployment=deployment, registry=registry, store=store)
+        register = Register(self, "Register", deployment=deployment, registry=registry, store=store)
+        operate = Operate(
+            self,
+            "Operate",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            mqtt=mqtt,
+            register=register,
+            newcomers=newcomers,
+        )
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
+            "ExchangeMqtt": exchange.mqtt,
+            "Presence": mqtt.presence,
             "Vend": vend,
+            "VendMqtt": vend.mqtt,
             "Operate": operate,
             "Authority": authority.function,
             "Watch": authority.watch,
             "Newcomers": newcomers,
+            "RegisterWork": register.work,
+            "RegisterChanges": register.changes,
         }
         assign = None
         if fleet.issuers:
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
-        alarms.dead_letters("Newcomers", newcomers.dead_letters)
+        alarms.watch_newcomers(newcomers.dead)
+        alarms.watch_requests(mqtt.undelivered)
+        alarms.watch_registration(register.queues.dead)
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,
@@ -76,6 +104,8 @@ class FirstbootStack(Stack):
             "VendFunction": vend.function_name,
             "CertificatesBucket": store.bucket_name,
             "Table": registry.table_name,
+            "RegistrationQueue": register.queues.paced.queue_url,
+            "DeadQueue": register.queues.dead.queue_url,
             "AlarmTopic": alarms.topic.topic_arn,
         }
         if assign:

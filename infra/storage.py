@@ -32,6 +32,8 @@ class Registry(dynamodb.TableV2):
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute="expiresAt",
+            # `register` follows what changes.
+            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )

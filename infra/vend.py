@@ -1,6 +1,8 @@
-"""`vend`: identity in, credentials out; and the roles it assumes."""
+"""`vend`: identity in, credentials out, over HTTPS and MQTT; and the roles it assumes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
@@ -13,7 +15,7 @@ from firstboot.settings import VendSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.nag import acknowledge
+from infra.nag import acknowledge, arn_of
 from infra.storage import Registry, Store
 
 _SHORTEST_MAXIMUM = 3600
@@ -23,7 +25,9 @@ _SESSION = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
 
 
 class Vend(Function):
-    """Reads the device's record and assumes a fleet role for it."""
+    """Reads the device's record and assumes a fleet role for it. It answers the API; `mqtt` is its
+    twin behind a topic rule.
+    """
 
     def __init__(
         self,
@@ -38,29 +42,37 @@ class Vend(Function):
         super().__init__(
             scope, construct_id, code=deployment.code, handler="vend.http", seconds=9, memory=1024
         )
+        self.mqtt = Function(
+            scope, f"{construct_id}Mqtt", code=deployment.code, handler="vend.mqtt", seconds=9, memory=1024
+        )
+        functions = (self, self.mqtt)
         roles = {
-            name: FleetRole(self, f"Sessions {name}", alias=alias, fleet=deployment.fleet, vend=self)
+            name: FleetRole(self, f"Sessions {name}", alias=alias, fleet=deployment.fleet, vend=functions)
             for name, alias in deployment.fleet.role_aliases.items()
         }
-        self.configure(
-            VendSettings(
-                table=registry.table_name,
-                bucket=store.bucket_name,
-                ca_certificate=authority.certificate,
-                partition=Aws.PARTITION,
-                region=Aws.REGION,
-                account=Aws.ACCOUNT_ID,
-                role_arns=Stack.of(self).to_json_string(
-                    {name: role.attr_arn for name, role in roles.items()}
-                ),
-                fleet_refresh=str(deployment.configuration.fleet_refresh),
-            )
+        settings = VendSettings(
+            table=registry.table_name,
+            bucket=store.bucket_name,
+            ca_certificate=authority.certificate,
+            partition=Aws.PARTITION,
+            region=Aws.REGION,
+            account=Aws.ACCOUNT_ID,
+            role_arns=Stack.of(self).to_json_string({name: role.attr_arn for name, role in roles.items()}),
+            fleet_refresh=str(deployment.configuration.fleet_refresh),
         )
-        # The update is the commit: a device's first login may be for credentials.
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
-        if roles:  # a statement must name a resource
-            self.permit(_SESSION, *(role.attr_arn for role in roles.values()))
+        for function in functions:
+            function.configure(settings)
+            # The update is the commit: a device's first login may be for credentials.
+            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+            if roles:  # a statement must name a resource
+                function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        # Over MQTT the certificate itself is not at hand: AWS IoT says only its id.
+        store.permit_reading(self.mqtt, PUBLISHED_FLEET_KEY, "certificates/*")
+        acknowledge(
+            self.mqtt.own_role,
+            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
+        )
 
 
 class FleetRole(iam.CfnRole):
@@ -71,10 +83,17 @@ class FleetRole(iam.CfnRole):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, alias: RoleAlias, fleet: Fleet, vend: Function
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        alias: RoleAlias,
+        fleet: Fleet,
+        vend: Sequence[Function],
     ) -> None:
         place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)
-        trust = {"Effect": "Allow", "Principal": {"AWS": vend.own_role.role_arn}, "Action": _SESSION}
+        principals = [function.own_role.role_arn for function in vend]
+        trust = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": _SESSION}
         super().__init__(
             scope,
             construct_id,

@@ -1,6 +1,7 @@
 """Who is calling: an operational certificate becomes a verified identity.
 
-1. The certificate chains to our issuing CA and is valid; a signed proof is spent.
+1. The certificate chains to our issuing CA and is valid; a signed proof is spent. An MQTT
+   connection has the device's id for its client id.
 2. Its device's record says it is the active certificate, or the pending one.
 3. A pending one is committed: this login is the proof that the device has it.
 """
@@ -17,7 +18,7 @@ from firstboot.lifecycle import Device, committed, login
 from firstboot.names import device_id
 from firstboot.pki import chain
 from firstboot.ports import Registry
-from firstboot.possession import Presented, spend
+from firstboot.possession import Presented, check_client_id, spend
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ def authenticate(
 ) -> VerifiedIdentity:
     """The identity behind an operational certificate; commits it on first use.
 
-    Raises AuthenticationError, OperationalCertificateRequired, CertificateNotCurrent,
-    DeviceRevoked, Unavailable.
+    Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
+    CertificateNotCurrent, DeviceRevoked, Unavailable.
     """
     leaf = presented.leaf
     if not chain.issued_by(leaf, ca):
@@ -43,7 +44,9 @@ def authenticate(
     chain.verify(leaf, [ca], now)  # 1
     spend(presented, registry)
     certificate_id = chain.fingerprint(leaf)
-    found = login(registry.device(device_id(chain.common_name(leaf))), f"{leaf.serial_number:x}")  # 2
+    name = device_id(chain.common_name(leaf))
+    check_client_id(presented, name)
+    found = login(registry.device(name), f"{leaf.serial_number:x}")  # 2
     if found.pending is None:
         return VerifiedIdentity(found.device, certificate_id)
     device = committed(found.device, certificate_id, int(now.timestamp()))

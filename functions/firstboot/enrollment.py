@@ -1,7 +1,8 @@
 """Enrolling: a bootstrap certificate and a CSR become an operational certificate.
 
 1. The bootstrap certificate chains to a group's trust anchor, and the device has a name: the
-   certificate's, or, where many share it, the one that the device says and the group expects.
+   certificate's, or, where many share it, the one that the device says and the group expects. An
+   MQTT connection has that name too, a shared certificate's behind a prefix.
 2. The group still takes enrollments.
 3. The CSR's key is strong and its owner signed it. It is not a shared certificate's own.
 4. A signed proof is spent.
@@ -27,11 +28,11 @@ from firstboot.errors import (
 from firstboot.fleet.model import Fleet, Group
 from firstboot.issuance import Claimed, ExchangeRequest, Issued, issue
 from firstboot.lifecycle import HOLD_SECONDS, Enrollment
-from firstboot.names import DeviceId, device_id
+from firstboot.names import RESERVED_PREFIX, DeviceId, device_id
 from firstboot.pki import chain, csr
 from firstboot.pki.profile import Issuer, plan
 from firstboot.ports import CertificateStore, Registry
-from firstboot.possession import Presented, spend
+from firstboot.possession import Presented, check_client_id, spend
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,15 @@ def enroll(
     """
     bootstrap = verify_bootstrap(presented, fleet, now)  # 1
     name = named(bootstrap, request.device_id)
+    check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
     check_open(bootstrap.group, now)  # 2
     verified = csr.verify(request.csr)  # 3
     if bootstrap.group.is_shared and verified.spki == _own_key(bootstrap.leaf):
         raise ClaimKeyRefused
     spend(presented, registry)  # 4
     asked = _enrollment(name, bootstrap, request, verified, issuer, int(now.timestamp()))
-    return issue(asked, verified, issuer, registry, store, make_known=presented.proof is not None)  # 5
+    by_proof = presented.proof is not None
+    return issue(asked, verified, issuer, registry, store, bootstrap.group, make_known=by_proof)  # 5
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:

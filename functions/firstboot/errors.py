@@ -10,8 +10,9 @@ docs/protocol.md. Only `edge/` turns them into responses.
     │   ├── MalformedCsr · CsrSignatureInvalid · CsrKeyRefused · ClaimKeyRefused
     │   └── DeviceIdInvalid · DeviceIdRequired
     ├── AuthenticationError     the caller proves nothing
-    │   ├── ProofRequired · CertificateMalformed · CertificateUntrusted · CertificateUsageWrong
-    │   ├── CertificateKeyWeak · CertificateNotYetValid · CertificateExpired · BootstrapExpired
+    │   ├── ProofRequired · PrincipalMismatch · CertificateMalformed · CertificateUntrusted
+    │   ├── CertificateUsageWrong · CertificateKeyWeak · CertificateNotYetValid · CertificateExpired
+    │   ├── BootstrapExpired
     │   └── ProofError          the signed proof is not one for this call
     │       └── ProofMalformed · ProofSignatureInvalid · ProofMismatch · ProofStale · ProofReplayed
     │           · CertificateUnknown
@@ -154,6 +155,11 @@ class AuthenticationError(FirstbootError):
 class ProofRequired(AuthenticationError):
     code = "proof-required"
     title = "Present a client certificate, or a signed proof"
+
+
+class PrincipalMismatch(AuthenticationError):
+    code = "principal-mismatch"
+    title = "The certificate in `bootstrap` is not the connection's"
 
 
 class CertificateMalformed(AuthenticationError):
@@ -432,7 +438,7 @@ class IssuerUnavailable(TokenError):
 class PoliciesTooLarge(TokenError):
     code = "policies-too-large"
     status = 500
-    title = "The device's grants don't fit an authorizer's answer"
+    title = "The device's grants don't fit AWS IoT's limits"
 
 
 class OperatorError(FirstbootError):

@@ -23,8 +23,10 @@ from firstboot.errors import (
     ReenrollmentRateExceeded,
     Unavailable,
 )
+from firstboot.fleet.model import Group
 from firstboot.lifecycle import Attribute, CertificateRecord, Enrollment, Renewal, answer_to
 from firstboot.names import DeviceId
+from firstboot.pki import chain
 from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
 from firstboot.pki.profile import Issuer, operational_certificate
 from firstboot.ports import CertificateStore, ClaimRefused, RefusedBy, Registry
@@ -44,16 +46,25 @@ class ExchangeRequest:
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate that is stored. `chain` is PEM: the leaf, then the issuing CA."""
+    """A certificate that is stored, of a device of `group`. `chain` is PEM: the leaf, then the issuing
+    CA. `registered` are the ids of the device's certificates that are ACTIVE in AWS IoT.
+    """
 
     device_id: DeviceId
     record: CertificateRecord
     chain: bytes
+    group: Group
+    registered: frozenset[str]
 
     @property
     def certificates(self) -> list[x509.Certificate]:
         """The chain, parsed."""
         return x509.load_pem_x509_certificates(self.chain)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the device may connect to AWS IoT's broker now."""
+        return self.group.is_connectable(chain.fingerprint(self.certificates[0]), self.registered)
 
 
 @dataclass(frozen=True)
@@ -70,10 +81,11 @@ def issue(
     issuer: Issuer,
     registry: Registry,
     store: CertificateStore,
+    group: Group,
     *,
     make_known: bool,
 ) -> Issued | Claimed:
-    """Issue what is asked for, or find what was issued before.
+    """Issue what is asked for a device of `group`, or find what was issued before.
 
     `make_known`: the caller can't use client TLS, so its new certificate must be known by its
     thumbprint before its first login.
@@ -85,8 +97,9 @@ def issue(
     record = recorded(refused, asked, registry) if refused else asked.certificate
     try:
         stored = store.get(asked.device_id, record.serial) if refused else None
-        chain = stored or _sign_and_store(asked.device_id, record, csr, issuer, store)
-        issued = Issued(asked.device_id, record, chain)
+        pem = stored or _sign_and_store(asked.device_id, record, csr, issuer, store)
+        known = refused.device.registered if refused and refused.device else frozenset()
+        issued = Issued(asked.device_id, record, pem, group, known)
         if make_known:
             registry.make_known(issued.certificates[0])
     except Unavailable:
@@ -128,9 +141,9 @@ def _sign_and_store(
     store: CertificateStore,
 ) -> bytes:
     leaf = operational_certificate(issuer, device_id, csr.public_key, record)  # 2
-    chain = leaf.public_bytes(Encoding.PEM) + issuer.pem
-    if store.put(device_id, record.serial, chain):  # 3
-        return chain
+    pem = leaf.public_bytes(Encoding.PEM) + issuer.pem
+    if store.put(device_id, record.serial, pem):  # 3
+        return pem
     winner = store.get(device_id, record.serial)
     if winner is None:
         raise Unavailable(log="a certificate was stored and is gone")

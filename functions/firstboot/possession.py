@@ -9,23 +9,38 @@ Over mTLS the handshake is the evidence. Else it is a signed proof:
 
 A proof may be used once. It is *spent* by who has verified the certificate, not here: else anyone
 with a key could fill the registry.
+
+Over MQTT AWS IoT's handshake is the evidence, and its certificate id (`principal()` in a topic rule)
+says whose. The certificate itself is sent by who has a bootstrap certificate, and must have that id;
+else it is one that the record of the device with that client id names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from cryptography import x509
 
-from firstboot.errors import CertificateUnknown, ProofReplayed, ProofStale
-from firstboot.pki import nonce, proof
-from firstboot.ports import ProofId, Registry
+from firstboot.errors import (
+    CertificateNotCurrent,
+    CertificateUnknown,
+    DeviceIdMismatch,
+    PrincipalMismatch,
+    ProofReplayed,
+    ProofRequired,
+    ProofStale,
+)
+from firstboot.names import DeviceId, device_id
+from firstboot.pki import chain, nonce, proof
+from firstboot.ports import CertificateStore, ProofId, Registry
 
 CLOCK_SECONDS = 300
 """How far the clock of a device that proves without a nonce may be off, either way."""
 
 _DAY = 86_400
+_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -34,12 +49,25 @@ class Presented:
 
     `intermediates` came with it. `proof` is what must be spent before anything is done; None over
     mTLS. `client_id` is the MQTT connection's, which must be the device's own; None over HTTPS.
+    `recorded_as` is the device whose record names this very certificate, where that is how it was
+    found.
     """
 
     leaf: x509.Certificate
     intermediates: tuple[x509.Certificate, ...] = ()
     proof: ProofId | None = None
     client_id: str | None = None
+    recorded_as: DeviceId | None = None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An MQTT connection as AWS IoT knows it. `principal` is a certificate's id (SHA-256, hex), or
+    something else for who came without one.
+    """
+
+    client_id: str
+    principal: str
 
 
 def prove(token: str, call: proof.Call, registry: Registry, now: int) -> Presented:
@@ -53,6 +81,52 @@ def prove(token: str, call: proof.Call, registry: Registry, now: int) -> Present
     expires_at = _end(verified, registry, now)  # 4
     used = hashlib.sha256(f"{unverified.thumbprint}:{verified.jti}".encode()).hexdigest()
     return Presented(leaf, unverified.certificates[1:], ProofId(used, expires_at))
+
+
+def connected(
+    connection: Connection, shown: str | None, registry: Registry, store: CertificateStore
+) -> Presented:
+    """The certificate of an MQTT connection; `shown` is that certificate as its client sends it, in
+    PEM or base64 DER, None where the client leaves it to the device's record.
+
+    Raises ProofRequired, PrincipalMismatch, CertificateMalformed, DeviceIdInvalid,
+    CertificateNotCurrent, Unavailable.
+    """
+    if not _CERTIFICATE_ID.fullmatch(connection.principal):
+        raise ProofRequired(log=f"principal {connection.principal[:80]!r}")
+    if shown is None:
+        return _recorded(connection, registry, store)
+    leaf = chain.parse_text(shown)
+    if chain.fingerprint(leaf) != connection.principal:
+        raise PrincipalMismatch(log=f"{chain.fingerprint(leaf)} shown by {connection.principal}")
+    return Presented(leaf, client_id=connection.client_id)
+
+
+def _recorded(connection: Connection, registry: Registry, store: CertificateStore) -> Presented:
+    name = device_id(connection.client_id)
+    device = registry.device(name)
+    certificates = (device.active, device.pending, device.superseded) if device else ()
+    for each in certificates:
+        # A pending one's id is not written down before its first login: look at the certificate.
+        if each and each.certificate_id in (None, connection.principal):
+            leaf = _stored(name, each.serial, store)
+            if leaf and chain.fingerprint(leaf) == connection.principal:
+                return Presented(leaf, client_id=connection.client_id, recorded_as=name)
+    raise CertificateNotCurrent(log=f"{name}'s record has no certificate {connection.principal}")
+
+
+def _stored(name: DeviceId, serial: str, store: CertificateStore) -> x509.Certificate | None:
+    stored = store.get(name, serial)
+    return x509.load_pem_x509_certificates(stored)[0] if stored else None
+
+
+def check_client_id(presented: Presented, own: str) -> None:
+    """Refuse an MQTT connection that has another client id than its `own`.
+
+    Raises DeviceIdMismatch.
+    """
+    if presented.client_id not in (None, own):
+        raise DeviceIdMismatch(log=f"{own} connected as {str(presented.client_id)[:128]!r}")
 
 
 def _leaf(unverified: proof.UnverifiedProof, registry: Registry) -> x509.Certificate:

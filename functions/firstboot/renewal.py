@@ -1,7 +1,8 @@
 """Renewing: an operational certificate and a CSR become the next one.
 
 1. The certificate chains to our issuing CA and is valid. An expired one counts as it did on its
-   last day, if it comes with a signed proof: the gateway lets none through a handshake.
+   last day, if it comes with a signed proof: the gateway lets none through a handshake. One that
+   AWS IoT issued before the device came to us is good if the device's record names it.
 2. The device is not called anything else.
 3. The CSR's key is strong and its owner signed it.
 4. A signed proof is spent.
@@ -21,11 +22,11 @@ from firstboot.errors import CertificateNotCurrent, DeviceIdMismatch, Enrollment
 from firstboot.fleet.model import Fleet, Group
 from firstboot.issuance import Claimed, ExchangeRequest, Issued, issue
 from firstboot.lifecycle import HOLD_SECONDS, Device, Renewal, committed
-from firstboot.names import device_id
+from firstboot.names import DeviceId, device_id
 from firstboot.pki import chain, csr
 from firstboot.pki.profile import Issuer, plan
 from firstboot.ports import CertificateStore, Registry
-from firstboot.possession import Presented, spend
+from firstboot.possession import Presented, check_client_id, spend
 
 
 def renew(
@@ -43,16 +44,29 @@ def renew(
     is recorded, Unavailable.
     """
     leaf = presented.leaf
-    chain.verify(leaf, [issuer.certificate], _moment(presented, now))  # 1
-    name = device_id(chain.common_name(leaf))
+    name = _verified(presented, issuer.certificate, now)  # 1
     if request.device_id not in (None, name):  # 2
         raise DeviceIdMismatch
+    check_client_id(presented, name)
     verified = csr.verify(request.csr)  # 3
     spend(presented, registry)  # 4
     device = _logged_in(registry.device(name), leaf, registry, now)  # 5
     group = _group(device, fleet)
     asked = _renewal(device, group, leaf, request, verified, issuer, int(now.timestamp()))
-    return issue(asked, verified, issuer, registry, store, make_known=presented.proof is not None)  # 6
+    return issue(asked, verified, issuer, registry, store, group, make_known=presented.proof is not None)  # 6
+
+
+def is_renewal(presented: Presented, ca: x509.Certificate) -> bool:
+    """Whether a certificate is one to renew: ours, or an imported one that a record names."""
+    return presented.recorded_as is not None or chain.issued_by(presented.leaf, ca)
+
+
+def _verified(presented: Presented, ca: x509.Certificate, now: datetime) -> DeviceId:
+    leaf = presented.leaf
+    if presented.recorded_as and not chain.issued_by(leaf, ca):
+        return presented.recorded_as
+    chain.verify(leaf, [ca], _moment(presented, now))
+    return device_id(chain.common_name(leaf))
 
 
 def _moment(presented: Presented, now: datetime) -> datetime:

@@ -78,13 +78,42 @@ class AssignSettings(Settings):
 
 @dataclass(frozen=True)
 class OperateSettings(Settings):
-    """What the operator's calls need: the registry, the fleet, and where policies apply."""
+    """What the operator's calls need: the registry, the fleet, and where policies apply.
+    `dead_letters` is JSON: what a dead-letter queue holds, to its URL as `dead`, and that of the
+    queue which its letters go back to as `source`, or null.
+    """
 
     table: str
     bucket: str
     partition: str
     region: str
     account: str
+    dead_letters: str
+
+
+@dataclass(frozen=True)
+class RegisterSettings(Settings):
+    """`stack` is what our names in AWS IoT begin with, `queue` the URL of the paced queue, `iot_rate`
+    how many registrations a second AWS IoT is asked for.
+    """
+
+    table: str
+    bucket: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+    queue: str
+    iot_rate: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
+class ChangesSettings(Settings):
+    """The URLs of the paced queue and of the urgent one."""
+
+    queue: str
+    urgent_queue: str
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ from firstboot.ports import Credentials, SessionRequest, Sts
 
 @dataclass(frozen=True)
 class VendingRequest:
-    """What a device asks for. `thing_name` is what it says of itself, and must be true."""
+    """What a device asks for. `thing_name` is what it says of itself, and must be true. `source_ip`
+    is None over MQTT: AWS IoT does not say.
+    """
 
     role_alias: str
-    thing_name: str | None
-    source_ip: str
+    thing_name: str | None = None
+    source_ip: str | None = None
 
 
 def vend(

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import assign
 import exchange
 import operate
+import register
 import vend
 from console import cloud
 from console.__main__ import app
@@ -30,10 +31,17 @@ from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import ExchangeSettings, VendSettings
+from firstboot.settings import (
+    ChangesSettings,
+    ExchangeSettings,
+    OperateSettings,
+    RegisterSettings,
+    VendSettings,
+)
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
+from tests.aws.registering import CONFIGURATION, Calls, Registering
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -66,14 +74,18 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(KmsResponse, "sign", sign)
     monkeypatch.setattr(ECDSAPrivateKey, "sign", _sign_digest)
-    with mock_aws():
+    # As with AWS IoT, a certificate's id is its DER's hash.
+    with mock_aws(config={"iot": {"use_valid_cert": True}}):
         _forget_clients()
         yield
     _forget_clients()
 
 
 def _forget_clients() -> None:
-    for client in (clients.dynamodb, clients.kms, clients.s3, clients.sts, clients.iot):
+    for client in (
+        *(clients.dynamodb, clients.kms, clients.s3, clients.sts),
+        *(clients.iot, clients.iot_data, clients.sqs, clients.lambda_),
+    ):
         client.cache_clear()
 
 
@@ -145,8 +157,32 @@ def product(
         role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
         fleet_refresh="60",
     )
-    for name, value in (exchange_settings.environment() | vend_settings.environment()).items():
-        monkeypatch.setenv(name, value)
+    operate_settings = OperateSettings(
+        table=table,
+        bucket=bucket,
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        dead_letters=json.dumps(_dead_letters()),
+    )
+    sqs = boto3.client("sqs")
+    registrations, urgent = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("paced", "urgent"))
+    register_settings = RegisterSettings(
+        table=table,
+        bucket=bucket,
+        stack="Firstboot",
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        queue=registrations,
+        iot_rate="1000",
+        fleet_refresh="60",
+    )
+    changes_settings = ChangesSettings(queue=registrations, urgent_queue=urgent)
+    everyone = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
+    for settings in everyone:
+        for name, value in settings.environment().items():
+            monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
     _forget_parts()
@@ -154,10 +190,21 @@ def product(
     _forget_parts()
 
 
+def _dead_letters() -> dict[str, dict[str, str | None]]:
+    sqs = boto3.client("sqs")
+    made = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("requests", "dead", "work")}
+    return {
+        "requests": {"dead": made["requests"], "source": None},
+        "registrations": {"dead": made["dead"], "source": made["work"]},
+    }
+
+
 def _forget_parts() -> None:
     assign.parts.cache_clear()
     exchange.parts.cache_clear()
     operate.parts.cache_clear()
+    register.parts.cache_clear()
+    register.queues.cache_clear()
     vend.parts.cache_clear()
 
 
@@ -167,7 +214,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (assign, exchange, operate, vend)
+        for module in (assign, exchange, operate, register, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer
@@ -180,3 +227,19 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the console; standard input is no terminal."""
     monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Every call of `register`."""
+    return Calls().patch(monkeypatch)
+
+
+@pytest.fixture
+def registering(product: Product, calls: Calls) -> Registering:
+    """The product with `register`, its fleet read, and one device registered before."""
+    made = Registering(product, calls)
+    made.publish(configuration=CONFIGURATION)
+    made.enroll("gw-0")
+    assert made.work("gw-0") == {"batchItemFailures": []}
+    return made

@@ -109,6 +109,7 @@ CASES = {
     "csr-not-text": Case(400, "malformed-request", body='{"csr": 7}'),
     "unknown-member": Case(400, "malformed-request", body=lambda: _good() | {"role": "admin"}),
     "unknown-delivery": Case(400, "malformed-request", body=lambda: _good() | {"deliver": "fax"}),
+    "configuration-not-boolean": Case(400, "malformed-request", body=lambda: _good() | {"configuration": 1}),
     "device-id-not-text": Case(400, "malformed-request", body=lambda: _good() | {"deviceId": 7}),
     "claims-not-object": Case(400, "malformed-request", body=lambda: _good() | {"claims": []}),
     "too-many-claims": Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
 from firstboot.aws import clients
+from firstboot.aws.rows import device_key
 from firstboot.aws.store import S3CertificateStore
+from firstboot.edge.web import RETRY_SECONDS
 from firstboot.fleet.model import Budget
 from firstboot.names import DeviceId
 from firstboot.pki import chain
@@ -244,3 +247,64 @@ def test_a_group_that_refuses_keeps_its_devices(product: Product) -> None:
     answer = product.enroll(product.bootstrap("gw-1"))
     assert (answer.status, answer.body["code"], answer.body["action"]) == (409, "already-enrolled", "stop")
     assert product.call("POST", "/v1/certificates/commit", leaf).status == 200
+
+
+@pytest.mark.parametrize("deliver", ["url", "inline"])
+def test_the_configuration_comes_when_asked_for(product: Product, deliver: str) -> None:
+    """The group's, at enrollment and renewal; an empty one where it has none; none unasked."""
+    assert product.enroll(product.bootstrap("gw-0"), configuration=True).body["configuration"] == {}
+    start = {"interval": 60, "log": {"level": "info"}}
+    gateways = replace(product.fleet.groups["gateways"], configuration=start)
+    product.publish(groups={"gateways": gateways})
+    bootstrap, key = product.bootstrap("gw-1"), factories.ec_key()
+    answer = product.enroll(bootstrap, key, configuration=True, deliver=deliver)
+    assert answer.body["configuration"] == start
+    assert "configuration" not in product.enroll(bootstrap, key, deliver=deliver).body
+    assert "configuration" not in product.enroll(bootstrap, key, configuration=False).body
+    again = product.enroll(product.certificate(answer), configuration=True, deliver=deliver)
+    assert again.body["configuration"] == start
+
+
+def test_the_answer_says_when_aws_iot_knows_the_certificate(product: Product) -> None:
+    """Not before it is registered, this certificate and no other; then there is nothing to wait for."""
+    bootstrap, key = product.bootstrap("gw-1"), factories.ec_key()
+    first = product.enroll(bootstrap, key)
+    assert first.body["mqtt"]["ready"] is False
+    assert first.body["mqtt"]["retryAfter"] >= RETRY_SECONDS
+    _registered(product, "gw-1", "0" * 64)
+    assert product.enroll(bootstrap, key).body["mqtt"]["ready"] is False
+    _registered(product, "gw-1", first.body["certificateId"])
+    for asked in ({}, {"deliver": "inline"}):
+        state = product.enroll(bootstrap, key, **asked).body["mqtt"]
+        assert (state["ready"], state["retryAfter"]) == (True, 0)
+    renewed = product.enroll(product.certificate(first), factories.ec_key())
+    assert renewed.body["mqtt"]["ready"] is False
+
+
+def test_the_record_says_when_aws_iot_knows_the_certificate(product: Product) -> None:
+    """GET /v1/device says it too, for devices that only wait."""
+    leaf = product.identity("gw-1")
+    state = product.call("GET", "/v1/device", leaf).body["mqtt"]
+    assert state["ready"] is False
+    assert state["retryAfter"] >= RETRY_SECONDS
+    _registered(product, "gw-1", chain.fingerprint(leaf))
+    assert product.call("GET", "/v1/device", leaf).body["mqtt"] == {"ready": True, "retryAfter": 0}
+
+
+def test_a_device_with_tokens_is_ready_at_once(product: Product) -> None:
+    """Its certificate is never registered: waiting for that would never end."""
+    product.publish(groups={"gateways": replace(product.fleet.groups["gateways"], mqtt="token")})
+    answer = product.enroll(product.bootstrap("gw-1"))
+    assert (answer.body["mqtt"]["ready"], answer.body["mqtt"]["retryAfter"]) == (True, 0)
+    leaf = product.certificate(answer)
+    assert product.call("GET", "/v1/device", leaf).body["mqtt"]["ready"] is True
+
+
+def _registered(product: Product, device_id: str, certificate_id: str) -> None:
+    """What `register` writes down."""
+    boto3.client("dynamodb").update_item(
+        TableName=product.table,
+        Key=device_key(device_id),
+        UpdateExpression="SET registered = :ids",
+        ExpressionAttributeValues={":ids": {"SS": [certificate_id]}},
+    )

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,15 +14,18 @@ import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import exchange
 from firstboot.edge import credential_provider
+from firstboot.errors import FleetInvalid
 from firstboot.ports import Credentials
 from tests import factories, proofs
 from tests.aws import conftest
 from tests.aws import product as world
 from tests.aws.product import Answer, Product
+from tests.unit.fleet_folders import TOML, fleet
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/devices.md").read_text()
 SLACK = 40
@@ -108,6 +112,7 @@ def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> 
         "the URL in it": len(by_url.body["certificateUrl"]),
         "the file behind the URL": len(factories.pem(leaf) + factories.pem(product.ca)),
         "201, `inline`": _size(inline),
+        "`configuration` in either, at most": _longest_configuration(product, bootstrap, body),
         "commit": _size(product.prove("POST", f"{PATH}/commit", key, leaf, claims=fresh)),
         "record": _size(product.prove("GET", "/v1/device", key, leaf, claims=fresh)),
         "credentials": len(credential_provider.success(Credentials("A" * 20, "s" * 40, TOKEN, 0)).body or ""),
@@ -116,6 +121,34 @@ def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> 
         "certificate, DER": len(leaf.public_bytes(Encoding.DER)),
         "issuing CA, DER": len(product.ca.public_bytes(Encoding.DER)),
     }
+
+
+def _configure(product: Product) -> None:
+    """Give the group the longest configuration the compiler takes."""
+    longest = fleet(toml=TOML + "[groups.gateways.configuration]\na = '" + "x" * 1_016 + "'")
+    with pytest.raises(FleetInvalid):
+        fleet(toml=TOML + "[groups.gateways.configuration]\na = '" + "x" * 1_017 + "'")
+    configuration = longest.groups["gateways"].configuration
+    product.publish(
+        groups={"gateways": replace(product.fleet.groups["gateways"], configuration=configuration)}
+    )
+
+
+def _longest_configuration(product: Product, bootstrap: x509.Certificate, body: str) -> int:
+    _configure(product)
+    bare = product.call("POST", PATH, bootstrap, body)
+    return _size(product.call("POST", PATH, bootstrap, body[:-1] + ',"configuration":true}')) - _size(bare)
+
+
+@pytest.mark.parametrize("deliver", ["inline", "url"])
+def test_the_longest_answer_fits(product: Product, monkeypatch: pytest.MonkeyPatch, deliver: str) -> None:
+    """The largest key, the longest name, a URL of 2,048 and the longest configuration: 4,096 bytes."""
+    monkeypatch.setenv("FIRSTBOOT_MQTT_HOST", MQTT_HOST)
+    _configure(product)
+    key = rsa.generate_private_key(65_537, 4_096)
+    answer = product.enroll(product.bootstrap("d" * 64), key, deliver=deliver, configuration=True)
+    short = 2_048 - len(answer.body.get("certificateUrl", " " * 2_048))
+    assert _size(answer) + short <= 4_096
 
 
 def _size(answer: Answer) -> int:

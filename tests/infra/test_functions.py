@@ -20,7 +20,10 @@ pytestmark = pytest.mark.xdist_group("infra")
 
 SETTINGS: dict[str, type[settings.Settings]] = {
     "Exchange": settings.ExchangeSettings,
+    "ExchangeMqtt": settings.ExchangeSettings,
+    "Presence": settings.ExchangeSettings,
     "Vend": settings.VendSettings,
+    "VendMqtt": settings.VendSettings,
     "Operate": settings.OperateSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
@@ -41,29 +44,79 @@ CONSUMING = (
     "ReceiveMessage",
 )
 
+UNDELIVERED = "${MqttUndelivered.Arn}"
+
+
+# What CDK gives a function for its on-failure destination.
+ON_FAILURE = {
+    (f"sqs:{action}", UNDELIVERED) for action in ("SendMessage", "GetQueueAttributes", "GetQueueUrl")
+}
+
+
+def topic(name: str) -> tuple[str, str]:
+    """The right to publish to a topic of every client."""
+    place = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}"
+    return "iot:Publish", f"{place}:topic/firstboot/*/{name}"
+
+
+EXCHANGE = {
+    ("dynamodb:GetItem", "${Registry.Arn}"),
+    ("dynamodb:UpdateItem", "${Registry.Arn}"),
+    ("kms:Sign", "${AuthorityKey.Arn}"),
+    ("s3:GetObject", CERTIFICATES),
+    ("s3:GetObject", FLEET),
+    ("s3:ListBucket", "${Store.Arn}"),
+    ("s3:PutObject", CERTIFICATES),
+}
+VEND = {
+    ("dynamodb:GetItem", "${Registry.Arn}"),
+    ("dynamodb:UpdateItem", "${Registry.Arn}"),
+    ("s3:GetObject", FLEET),
+    ("s3:ListBucket", "${Store.Arn}"),
+    *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
+}
 # Beyond its own log, and traces.
 PERMISSIONS = {
-    "Exchange": {
-        ("dynamodb:GetItem", "${Registry.Arn}"),
-        ("dynamodb:UpdateItem", "${Registry.Arn}"),
-        ("kms:Sign", "${AuthorityKey.Arn}"),
-        ("s3:GetObject", CERTIFICATES),
-        ("s3:GetObject", FLEET),
-        ("s3:ListBucket", "${Store.Arn}"),
-        ("s3:PutObject", CERTIFICATES),
+    "Exchange": EXCHANGE,
+    "ExchangeMqtt": EXCHANGE
+    | {
+        topic("certificates/accepted"),
+        topic("certificates/rejected"),
+        topic("certificates/commit/accepted"),
+        topic("certificates/commit/rejected"),
+        *ON_FAILURE,
     },
-    "Vend": {
+    "Presence": {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),
-        ("s3:GetObject", FLEET),
+        ("s3:GetObject", CERTIFICATES),
         ("s3:ListBucket", "${Store.Arn}"),
-        *(
-            (action, f"${{VendSessions{alias}.Arn}}")
-            for action in SESSION
-            for alias in ("telemetry", "updates")
-        ),
+        *ON_FAILURE,
+    },
+    "Vend": VEND,
+    "VendMqtt": VEND
+    | {
+        ("s3:GetObject", CERTIFICATES),
+        topic("credentials/accepted"),
+        topic("credentials/rejected"),
+        *ON_FAILURE,
     },
     "Operate": {
+        *(
+            (f"sqs:{action}", "${NewcomersDeadLetters.Arn}")
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ),
+        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
+        topic("certificates/rejected"),
+        topic("certificates/commit/rejected"),
+        topic("credentials/rejected"),
+        ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"),
+        ("lambda:InvokeFunction", "${Presence.Arn}"),
+        ("lambda:InvokeFunction", "${VendMqtt.Arn}"),
+        *(
+            (f"sqs:{action}", UNDELIVERED)
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ),
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:Scan", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),
@@ -156,6 +209,7 @@ def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
 def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     """No role has a policy that these tests don't see."""
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
+    lambdas |= {"MqttErrorRole"}
     roles = stack.resources("AWS::IAM::Role")
     rules = {"NewcomersRuleRole", "NewcomersRuleErrorRole"}
     assert set(roles) == lambdas | rules | {f"VendSessions{alias}" for alias in FLEET_ROLES}
@@ -203,7 +257,8 @@ def test_a_fleet_role_trusts_vend_alone(stack: Synthesised, alias: str) -> None:
     role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Effect"] == "Allow"
-    assert {name: spell(arn) for name, arn in trust["Principal"].items()} == {"AWS": "${VendRole.Arn}"}
+    assert [*trust["Principal"]] == ["AWS"]
+    assert {spell(arn) for arn in trust["Principal"]["AWS"]} == {"${VendRole.Arn}", "${VendMqttRole.Arn}"}
     assert tuple(trust["Action"]) == SESSION
     assert role["Path"] == "/firstboot/"
     assert role["MaxSessionDuration"] == 3600
@@ -231,10 +286,11 @@ def test_only_exchange_and_authority_sign(stack: Synthesised) -> None:
     assert [spell(statement["Principal"]["AWS"]) for statement in signing] == [
         "${AuthorityFunctionRole.Arn}",
         "${ExchangeRole.Arn}",
+        "${ExchangeMqttRole.Arn}",
     ]
 
 
-@pytest.mark.parametrize("name", ["Exchange", "AuthorityFunction"])
+@pytest.mark.parametrize("name", ["Exchange", "ExchangeMqtt", "AuthorityFunction"])
 def test_a_role_signs_with_one_algorithm(stack: Synthesised, name: str) -> None:
     """The role's own policy holds the signature to ECDSA with SHA-256 too."""
     (signing,) = [statement for statement in statements(stack, name) if statement["Action"] == "kms:Sign"]
@@ -265,7 +321,10 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
     ("name", "handler"),
     {
         "Exchange": "exchange.http",
+        "ExchangeMqtt": "exchange.mqtt",
+        "Presence": "exchange.presence",
         "Vend": "vend.http",
+        "VendMqtt": "vend.mqtt",
         "Operate": "operate.invoke",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",

@@ -82,7 +82,13 @@ def test_a_switch_is_on_or_off(tmp_path: Path) -> None:
     class Node:
         def try_get_context(self, name: str) -> Any:
             values = {"fleet": "fleet", "bundle": "local", "stack": "S", "caSubject": "CA", "caYears": 1}
-            return {"fleetRefresh": 1, "mqttPort": 1, "registerFactoryCas": "off", **values}.get(name)
+            return {
+                "fleetRefresh": 1,
+                "mqttPort": 1,
+                "iotRate": 1,
+                "registerFactoryCas": "off",
+                **values,
+            }.get(name)
 
     with pytest.raises(ValueError, match="off"):
         Configuration.read(Node(), tmp_path)  # type: ignore[arg-type]
@@ -118,8 +124,8 @@ def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue:
 
 def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
     """Not while the Lambda may be at it, not for ever; and few at once, for AWS IoT's quota."""
-    (mapping,) = stack.resources("AWS::Lambda::EventSourceMapping").values()
-    made = mapping["Properties"]
+    mappings = [each["Properties"] for each in stack.resources("AWS::Lambda::EventSourceMapping").values()]
+    (made,) = [each for each in mappings if spell(each["FunctionName"]) == "${Newcomers}"]
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert made["ScalingConfig"] == {"MaximumConcurrency": 2}
     assert made["BatchSize"] == 5
@@ -134,10 +140,10 @@ def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
 
 def test_dead_letters_ring(stack: Synthesised) -> None:
     """A message that nobody could handle waits for 14 days, and an alarm says so at once."""
-    alarm = spelled(properties(stack, "AWS::CloudWatch::Alarm", "AlarmsNewcomersDeadLetters"))
+    alarm = spelled(properties(stack, "AWS::CloudWatch::Alarm", "AlarmsNewcomersDead"))
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "${NewcomersDeadLetters.QueueName}"}]
-    assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 1)
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 0)
     assert (
         properties(stack, "AWS::SQS::Queue", "NewcomersDeadLetters")["MessageRetentionPeriod"] == 14 * 86400
     )

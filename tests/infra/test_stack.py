@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from firstboot.fleet.model import Fleet
-from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell
+from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
 
 # One worker, one synthesis.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -29,6 +29,7 @@ STATELESS = {
     "AWS::IoT::CACertificate",
     "AWS::IoT::Policy",
     "AWS::IoT::TopicRule",
+    "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
@@ -47,6 +48,21 @@ ROUTES = {
     "GET /v1/nonce": "Exchange",
     "GET /healthz": "Exchange",
     "$default": "Exchange",
+}
+
+
+SELECT = (
+    "SELECT encode(*, 'base64') AS payload, clientid() AS clientId, principal() AS principal, "
+    "topic() AS topic FROM '{}' WHERE clientid() = topic(2)"
+)
+RULES = {
+    "CertificatesRequest": ("ExchangeMqtt", SELECT.format("firstboot/+/certificates/request")),
+    "CertificatesCommit": ("ExchangeMqtt", SELECT.format("firstboot/+/certificates/commit")),
+    "CredentialsRequest": ("VendMqtt", SELECT.format("firstboot/+/credentials/request")),
+    "Connected": (
+        "Presence",
+        "SELECT clientId, principalIdentifier FROM '$aws/events/presence/connected/+'",
+    ),
 }
 
 
@@ -171,7 +187,8 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
         allowed.add((made["Principal"].partition(".")[0], source, spell(made["FunctionName"])))
     paths = {key: f"/*/*{key.partition(' ')[2]}" for key in ROUTES}
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
-    assert allowed == gateway | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
+    rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
+    assert allowed == gateway | rules | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
 
 
 def test_the_watch_is_daily(stack: Synthesised) -> None:
@@ -182,10 +199,12 @@ def test_the_watch_is_daily(stack: Synthesised) -> None:
 def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
-    lambdas = ("Exchange", "Vend", "Operate", "Authority", "Watch", "Newcomers")
+    lambdas = ("Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch")
+    lambdas += ("Newcomers",)
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
-    assert set(alarms) == expected | {f"Alarms{name}" for name in (*other, "NewcomersDeadLetters")}
+    other |= {"Undelivered", "NewcomersDead"}
+    assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
 
@@ -290,3 +309,35 @@ def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "fleet.toml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_topic_rule(stack: Synthesised, name: str) -> None:
+    """A payload is handed over as text, a client has its own topics, and no failure is lost."""
+    function, sql = RULES[name]
+    (rule,) = [
+        spelled(found["Properties"]["TopicRulePayload"])
+        for logical, found in stack.resources("AWS::IoT::TopicRule").items()
+        if logical == f"Mqtt{name}"
+    ]
+    assert (rule["Sql"], rule["AwsIotSqlVersion"]) == (sql, "2016-03-23")
+    assert rule["Actions"] == [{"Lambda": {"FunctionArn": f"${{{function}.Arn}}"}}]
+    assert rule["ErrorAction"]["Sqs"]["QueueUrl"] == "${MqttUndelivered}"
+    invoking = {
+        spell(each["Properties"]["FunctionName"]): spelled(each["Properties"])
+        for each in stack.resources("AWS::Lambda::EventInvokeConfig").values()
+    }[f"${{{function}}}"]
+    assert invoking["DestinationConfig"] == {"OnFailure": {"Destination": "${MqttUndelivered.Arn}"}}
+
+
+def test_what_is_undelivered_waits_for_a_person(stack: Synthesised) -> None:
+    """For as long as SQS keeps anything, encrypted, by TLS alone."""
+    queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
+    assert queue["MessageRetentionPeriod"] == 1_209_600
+    assert queue["SqsManagedSseEnabled"] is True
+    (policy,) = stack.resources("AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == (
+        "Deny",
+        {"Bool": {"aws:SecureTransport": "false"}},
+    )

@@ -22,9 +22,9 @@ from tests.unit.device_service import Call, Service
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Service]:
-    """A service on a free port."""
-    service = Service(folder)
+def running(folder: Path, service: Service | None = None) -> Iterator[Service]:
+    """A service on a free port; `service`, unless it is an ordinary one."""
+    service = service or Service(folder)
     server = _Server(("127.0.0.1", 0), _handler(service))
     server.socket = _context(service).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def test_any_definition_is_no_crash(values: dict[str, Any]) -> None:
 def test_a_compiled_fleet_checks() -> None:
     """What the compiler made passes, after JSON and with a base too."""
     full = fleet(toml=TOML.replace("[role", "budget = {total=1, per_minute=1, until=2028-01-01}\n[role"))
-    for good in (full, compiler.compile_fleet(EXAMPLE)):
+    configured = fleet(toml=TOML + "[groups.gateways.configuration]\nz = 1\na = { b = [1.5, true, 'x'] }\n")
+    for good in (full, configured, compiler.compile_fleet(EXAMPLE)):
         compiler.check(good)
         compiler.check(replace(Fleet.from_json(good.to_json()), base="0" * 64))
 
@@ -138,6 +140,7 @@ def test_a_compiled_fleet_checks() -> None:
 GOOD = fleet()
 WRONG: Any = (3,)
 GATEWAYS: Group = GOOD.groups["gateways"]
+DEEP: dict[str, Any] = reduce(lambda inner, _: {"a": inner}, range(10_000), {})
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,11 @@ GATEWAYS: Group = GOOD.groups["gateways"]
         {"groups": {"gateways": replace(GATEWAYS, trust=WRONG)}},
         {"groups": {"gateways": replace(GATEWAYS, trust=(GATEWAYS.trust[0] + "# more\n",))}},
         {"groups": {"gateways": replace(GATEWAYS, mqtt=WRONG)}},
+        {"groups": {"gateways": replace(GATEWAYS, configuration=WRONG)}},
+        {"groups": {"gateways": replace(GATEWAYS, configuration={"a": None})}},
+        {"groups": {"gateways": replace(GATEWAYS, configuration={"a": "\ud800"})}},
+        {"groups": {"gateways": replace(GATEWAYS, configuration={"a": float("inf")})}},
+        {"groups": {"gateways": replace(GATEWAYS, configuration=DEEP)}},
         {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 86_399))}},
         {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 10**30))}},
         {"groups": {"gateways": replace(GATEWAYS, budget=Budget(0, 1, 86_400))}},

@@ -126,6 +126,61 @@ def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
     assert all(line.startswith(("fleet.toml: ", "rules.cedar")) for line in found), found
 
 
+CONFIGURED = TOML + "[groups.gateways.configuration]\n"
+
+
+def test_a_configuration_arrives_as_json() -> None:
+    """Whatever JSON can say, five levels deep, is what the group's devices start with."""
+    text = """a = { b = { c = { d = { e = {} } } } }
+l = [[[["x", true, 1]]], -2.5, {}]
+"é €" = "ünï"
+i = 9007199254740991"""
+    assert fleet(toml=CONFIGURED + text).groups["gateways"].configuration == {
+        "a": {"b": {"c": {"d": {"e": {}}}}},
+        "l": [[[["x", True, 1]]], -2.5, {}],
+        "é €": "ünï",
+        "i": 2**53 - 1,
+    }
+
+
+def test_a_configuration_is_bounded_as_the_json_it_becomes() -> None:
+    """1,024 bytes of ASCII JSON are the most; a character that JSON escapes counts as its escape."""
+    longest = "x" * (1_024 - len('{"a":""}'))
+    assert fleet(toml=f"{CONFIGURED}a = '{longest}'").groups["gateways"].configuration == {"a": longest}
+    for text in (longest + "x", longest[:-5] + "é"):
+        assert problems(toml=f"{CONFIGURED}a = '{text}'") == [
+            "fleet.toml: groups.gateways.configuration must have at most 1024 bytes as JSON, has 1025"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a = 2028-01-01", ".a must be a string, a number, a boolean, a list or a table, is datetime"),
+        ("a = 07:32:00", ".a must be a string"),
+        ("a = [1, [nan]]", ".a.1.0 must be a finite number"),
+        ("a = -inf", ".a must be a finite number"),
+        ("a = 9007199254740992", ".a is a whole number that few JSON readers can hold"),
+        ('a = "x\\u0000"', ".a must be printable text"),
+        ('a = "x\\n"', ".a must be printable text"),
+        ('"" = 1', " has a name that is empty or not printable: ''"),
+        ('"a\\u0007" = 1', " has a name that is empty or not printable: 'a\\x07'"),
+        ("a = { b = { c = { d = { e = { f = 1 } } } } }", ".a.b.c.d.e is nested too deep"),
+        ("a = [[[[[1]]]]]", ".a.0.0.0.0 is nested too deep"),
+    ],
+)
+def test_what_no_shadow_or_device_takes_is_told(text: str, problem: str) -> None:
+    """Each value that is no JSON, or that a device's reader chokes on, is told by its path."""
+    (found,) = problems(toml=CONFIGURED + text)
+    assert found.startswith("fleet.toml: groups.gateways.configuration" + problem)
+
+
+def test_a_configuration_is_a_table() -> None:
+    """A text in its place is told."""
+    (found,) = problems(toml=TOML.replace("[role", "configuration = 'x'\n[role", 1))
+    assert found == "fleet.toml: groups.gateways.configuration must be a table"
+
+
 def test_all_problems_are_told_at_once() -> None:
     """One compilation finds what is wrong in every file."""
     found = problems(

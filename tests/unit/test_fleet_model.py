@@ -18,6 +18,14 @@ def test_json_and_back() -> None:
         assert Fleet.from_json(compiled.to_json().encode()) == compiled
 
 
+def test_a_broker_knows_what_is_registered_and_who_brings_a_token() -> None:
+    """A certificate counts from its registration on; a token's authorizer asks our own record."""
+    group = fleet().groups["gateways"]
+    assert not group.is_connectable("a", frozenset("b"))
+    assert group.is_connectable("a", frozenset("ab"))
+    assert replace(group, mqtt="token").is_connectable("a", frozenset())
+
+
 def test_the_hash_is_the_contents() -> None:
     """Equal fleets have equal hashes, in whatever order they were written; others another."""
     compiled = fleet()

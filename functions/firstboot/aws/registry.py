@@ -14,13 +14,14 @@ from firstboot.aws import budget, claims, rows
 from firstboot.aws.clients import answered
 from firstboot.aws.groups import DynamoGroups
 from firstboot.aws.proofs import DynamoProofs, certificate_row
+from firstboot.aws.registration import DynamoRegistrations
 from firstboot.errors import DeviceNotFound, Unavailable
 from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
 from firstboot.names import DeviceId
 from firstboot.ports import ClaimRefused, RefusedBy
 
 
-class DynamoRegistry(DynamoProofs, DynamoGroups):
+class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
     """The Registry port, and what the operator's calls need."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.authentication import VerifiedIdentity
-from firstboot.edge.web import RETRY_SECONDS, iso, spread
+from firstboot.edge.web import RETRY_SECONDS, iso, readiness, spread
 from firstboot.errors import BodyTooLarge, MalformedJson, MalformedRequest, UnsupportedMediaType
 from firstboot.issuance import Claimed, ExchangeRequest, Issued
 from firstboot.lifecycle import Attribute
@@ -26,15 +26,18 @@ MAX_CLAIM = 256
 URL_SECONDS = 300
 
 Deliver = Literal["url", "inline"]
-_MEMBERS = {"csr", "deviceId", "claims", "deliver"}
+_MEMBERS = {"csr", "deviceId", "claims", "deliver", "configuration"}
 
 
 @dataclass(frozen=True)
 class Body:
-    """A request as sent: what the use case takes, and how the answer is to come."""
+    """A request as sent: what the use case takes, and how the answer is to come; `configuration`:
+    with the group's.
+    """
 
     request: ExchangeRequest
     deliver: Deliver
+    configuration: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ def _json(text: str) -> Body:
         members = json.loads(text)
     except (ValueError, RecursionError) as error:  # a nested bomb exhausts the stack, not us
         raise MalformedJson(log=repr(error)[:200]) from error
+    return from_members(members)
+
+
+def from_members(members: object) -> Body:
+    """Read a request's JSON value.
+
+    Raises MalformedRequest, MalformedCsr.
+    """
     if not isinstance(members, dict) or not isinstance(members.get("csr"), str):
         raise MalformedRequest("An object with a string member `csr` is expected")
     if unknown := set(members) - _MEMBERS:
@@ -82,8 +93,11 @@ def _json(text: str) -> Body:
         raise MalformedRequest("`deliver` is `url` or `inline`")
     if named is not None and not isinstance(named, str):
         raise MalformedRequest("`deviceId` is a string")
+    configuration = members.get("configuration", False)
+    if not isinstance(configuration, bool):
+        raise MalformedRequest("`configuration` is a boolean")
     claims = _claims(members.get("claims", {}))
-    return Body(ExchangeRequest(csr.parse(members["csr"]), named, claims), deliver)
+    return Body(ExchangeRequest(csr.parse(members["csr"]), named, claims), deliver, configuration)
 
 
 def _claims(claims: object) -> dict[str, Attribute]:
@@ -97,9 +111,11 @@ def _claims(claims: object) -> dict[str, Attribute]:
 
 
 def issued(
-    outcome: Issued, deliver: Deliver, mqtt: Mqtt, store: CertificateStore, now: datetime
+    outcome: Issued, body: Body, mqtt: Mqtt, store: CertificateStore, now: datetime, seconds: int
 ) -> dict[str, Any]:
-    """The 201 body of a stored certificate."""
+    """The 201 body of a stored certificate, as `body` asks for it; AWS IoT may know the certificate in
+    `seconds`.
+    """
     record, device_id, moment = outcome.record, outcome.device_id, int(now.timestamp())
     leaf, *chain_above = outcome.certificates
     return {
@@ -108,7 +124,7 @@ def issued(
         "serial": record.serial,
         **(
             _inline(leaf, chain_above)
-            if deliver == "inline"
+            if body.deliver == "inline"
             else _url(device_id, record.serial, store, moment)
         ),
         "notAfter": iso(record.not_after),
@@ -118,9 +134,9 @@ def issued(
             "host": mqtt.host,
             "port": mqtt.port,
             "clientId": device_id,
-            "ready": False,
-            "retryAfter": spread(RETRY_SECONDS, device_id),
+            **readiness(device_id, seconds, ready=outcome.ready),
         },
+        **({"configuration": outcome.group.configuration} if body.configuration else {}),
     }
 
 

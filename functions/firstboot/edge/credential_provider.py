@@ -47,19 +47,19 @@ def success(credentials: Credentials) -> Response[str]:
 
     Raises AnswerTooLarge: awscrt aborts above 2,048 bytes.
     """
-    body = json.dumps(
-        {
-            "credentials": {
-                "accessKeyId": credentials.access_key_id,
-                "secretAccessKey": credentials.secret_access_key,
-                "sessionToken": credentials.session_token,
-                "expiration": iso(credentials.expiration),
-            }
-        },
-        separators=(",", ":"),
-    )
+    body = json.dumps({"credentials": members(credentials)}, separators=(",", ":"))
     check_answer(body)
     return Response(200, "application/json", body, {"Cache-Control": "no-store"})
+
+
+def members(credentials: Credentials) -> dict[str, str]:
+    """Credentials as AWS IoT names them."""
+    return {
+        "accessKeyId": credentials.access_key_id,
+        "secretAccessKey": credentials.secret_access_key,
+        "sessionToken": credentials.session_token,
+        "expiration": iso(credentials.expiration),
+    }
 
 
 def failure(error: errors.FirstbootError, request_id: str) -> Response[str]:

@@ -6,11 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from firstboot.authentication import VerifiedIdentity
-from firstboot.edge.web import iso
+from firstboot.edge.web import iso, readiness
 
 
-def record(identity: VerifiedIdentity, grants: list[str], now: datetime) -> dict[str, Any]:
-    """The 200 body; `renew` says that it is time to ask for the next certificate."""
+def record(
+    identity: VerifiedIdentity, grants: list[str], now: datetime, seconds: int, *, ready: bool
+) -> dict[str, Any]:
+    """The 200 body; `renew` says that it is time to ask for the next certificate, `ready` that AWS
+    IoT knows this one. If not, it may in `seconds`.
+    """
     device = identity.device
     body: dict[str, Any] = {
         "deviceId": device.device_id,
@@ -20,6 +24,7 @@ def record(identity: VerifiedIdentity, grants: list[str], now: datetime) -> dict
         "certificateId": identity.certificate_id,
         "attributes": device.attributes,
         "grants": grants,
+        "mqtt": readiness(device.device_id, seconds, ready=ready),
     }
     if device.active:
         body |= {

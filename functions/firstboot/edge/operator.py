@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -123,6 +124,18 @@ def expected(parameters: dict[str, Any]) -> dict[DeviceId, dict[str, Attribute]]
         ):
             raise MalformedRequest("A device has an object of strings, Booleans and integers")
     return {device_id(name): attributes for name, attributes in devices.items()}
+
+
+def failures(parameters: dict[str, Any], known: Collection[str]) -> str:
+    """failures.redrive: which of the `known` dead-letter queues.
+
+    Raises MalformedRequest.
+    """
+    _only(parameters, "failures")
+    name = parameters.get("failures")
+    if name not in known:
+        raise MalformedRequest(f"`failures` must be one of {', '.join(sorted(known))}")
+    return str(name)
 
 
 def moments(parameters: dict[str, Any], fleet: Fleet) -> list[Moment]:

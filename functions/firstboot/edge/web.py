@@ -60,6 +60,11 @@ def spread(seconds: int, seed: str) -> int:
     return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
 
 
+def readiness(device_id: str, seconds: int, *, ready: bool) -> dict[str, Any]:
+    """Whether AWS IoT knows the device's certificate; if not, when to look again: in `seconds`, spread."""
+    return {"ready": ready, "retryAfter": 0 if ready else spread(seconds, device_id)}
+
+
 def problem_members(error: FirstbootError, request_id: str, now: datetime) -> dict[str, Any]:
     """The problem of a domain error, with the code that docs/protocol.md explains."""
     members: dict[str, Any] = {

@@ -9,6 +9,8 @@
                         budget = { total, per_minute, until }  none: no limit; given: all three.
                                    freeze_per_hour             more in an hour freezes the group;
                                                                a shared group must have it
+[groups.NAME.configuration]                                    what a new device starts with: JSON values,
+                                                               5 levels, 1,024 bytes of JSON at most
 [role_aliases.NAME]     seconds = 3600                         of a session, 900 to 3600
 [issuers.NAME]          who makes tokens: see issuers.py
 """
@@ -31,6 +33,14 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers: they go into Cedar, session tags, policy names and table keys."""
 
 _MANY = 1_000_000_000
+
+_LEVELS = 5
+"""Of names below `desired`. AWS IoT takes six of nesting in a shadow update (developer guide, "Device
+Shadow error messages"); `state` may count as one."""
+
+_CONFIGURATION = 1_024
+"""Bytes: beside the longest certificate it must fit an answer of 4,096. A shadow holds 8,192 (same
+guide, "Diagnosing problems with shadows")."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,7 @@ def _group(name: str, table: Table) -> Group:
         certificate=_certificate(table.table("certificate")),
         mqtt=table.choice("mqtt", ("registry", "token"), "registry"),
         budget=_budget(table.table("budget"), shared=shared) if shared or "budget" in table else None,
+        configuration=table.document("configuration", _LEVELS, _CONFIGURATION),
     )
     table.close()
     return group

@@ -68,6 +68,13 @@ class Group:
         """Whether many devices hold the same bootstrap certificate (a claim certificate)."""
         return self.device_id == "request.deviceId"
 
+    def is_connectable(self, certificate_id: str, registered: frozenset[str]) -> bool:
+        """Whether AWS IoT's broker knows a device of this group that has the certificate; `registered`
+        are those of its certificates that are ACTIVE there. One that comes with tokens is known at
+        once: the authorizer asks our own record.
+        """
+        return self.mqtt == "token" or certificate_id in registered
+
 
 @dataclass(frozen=True)
 class RoleAlias:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -10,6 +12,8 @@ from urllib.parse import urlsplit
 Choice = TypeVar("Choice", bound=str)
 _MISSING = object()
 _LONGEST_URL = 512
+_EXACT = 2**53
+"""Whole numbers below this are the same in every JSON reader (RFC 8259 section 6)."""
 
 
 class Table:
@@ -86,6 +90,35 @@ class Table:
         self._wrong(key, value, "must be a date, as in 2028-01-01")
         return date.max
 
+    def document(self, key: str, levels: int, size: int) -> dict[str, Any]:
+        """A table that is JSON as it stands, with names at most `levels` deep (an item of a list is
+        one deeper than its list); as compact ASCII JSON it has at most `size` bytes. An empty one if
+        there is none.
+        """
+        value = self._rest.pop(key, {})
+        if not isinstance(value, dict):
+            self._problem(key, "must be a table")
+            return {}
+        before = len(self._problems)
+        self._check_members(self._path(key), value, levels)
+        if len(self._problems) == before and (bytes_ := len(compact(value))) > size:
+            self._problem(key, f"must have at most {size} bytes as JSON, has {bytes_}")
+        return value
+
+    def _check_members(self, path: str, value: dict[str, Any] | list[Any], levels: int) -> None:
+        if value and not levels:
+            self._problems.append(f"{path} is nested too deep")
+            return
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, member in members:
+            below = f"{path}.{name}"
+            if isinstance(name, str) and not (name and name.isprintable()):
+                self._problems.append(f"{path} has a name that is empty or not printable: {name!r}")
+            if isinstance(member, dict | list):
+                self._check_members(below, member, levels - 1)
+            elif problem := _not_json(member):
+                self._problems.append(f"{below} {problem}")
+
     def table(self, key: str) -> Table:
         """The table under `key`; an empty one if there is none."""
         return Table(self._path(key), self._rest.pop(key, {}), self._problems)
@@ -112,6 +145,25 @@ class Table:
 
     def _path(self, key: str) -> str:
         return f"{self._where}.{key}" if key and not self._where.endswith(" ") else f"{self._where}{key}"
+
+
+def compact(value: dict[str, Any]) -> str:
+    """`value` as the shortest ASCII JSON."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _not_json(value: object) -> str | None:
+    match value:
+        case bool():
+            return None
+        case str():
+            return None if value.isprintable() else "must be printable text"
+        case int():
+            return None if abs(value) < _EXACT else "is a whole number that few JSON readers can hold"
+        case float():
+            return None if math.isfinite(value) else "must be a finite number"
+        case _:
+            return f"must be a string, a number, a boolean, a list or a table, is {value!r}"
 
 
 def _is_https(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -56,6 +57,21 @@ def parse_der(der: bytes) -> x509.Certificate:
     return _parsed(lambda: x509.load_der_x509_certificate(der))
 
 
+def parse_text(text: str) -> x509.Certificate:
+    """The certificate in `text`, PEM or base64 of the DER, unverified.
+
+    Raises CertificateMalformed.
+    """
+    if text.lstrip().startswith("-----"):
+        return parse(text)
+    if len(text) > MAX_PEM:
+        raise CertificateMalformed(log=f"{len(text)} characters")
+    try:
+        return parse_der(base64.b64decode("".join(text.split()), validate=True))
+    except ValueError as error:
+        raise CertificateMalformed(log=repr(error)) from error
+
+
 _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 
 
@@ -64,13 +80,7 @@ def _parsed(load: Callable[[], x509.Certificate]) -> x509.Certificate:
         certificate = load()
         # Both are parsed lazily: a certificate whose parts don't parse must fail here.
         _ = certificate.extensions, certificate.public_key()
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.InvalidVersion,
-    ) as error:
+    except _UNPARSABLE as error:
         raise CertificateMalformed(log=repr(error)) from error
     return certificate
 

@@ -1,0 +1,438 @@
+"""Requests over MQTT: first boot, commit and credentials, as Lambdas over moto."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import exchange
+import vend
+from firstboot import topics
+from firstboot.aws import clients, rows
+from firstboot.aws.messages import IotMessages
+from firstboot.aws.store import S3CertificateStore
+from firstboot.errors import Unavailable
+from firstboot.lifecycle import CertificateRecord, Device, Status
+from firstboot.names import DeviceId
+from firstboot.pki import chain, csr
+from tests import factories
+from tests.aws.mqtt import Client, event, published
+from tests.aws.product import CONTEXT, Product, group
+
+CERTIFICATES, COMMIT, CREDENTIALS = topics.CALLS
+
+
+@pytest.fixture
+def newcomer(product: Product) -> Client:
+    """A device connected with its bootstrap certificate."""
+    return Client("gw-1", product.bootstrap("gw-1"))
+
+
+def boot(client: Client, **members: Any) -> dict[str, Any]:
+    """A request for its own certificate."""
+    request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)} | members
+    return client.ask(CERTIFICATES, **request)
+
+
+def own(product: Product, client: Client) -> Client:
+    """The device, connected with the certificate it has just got."""
+    answer = boot(client)
+    key = f"certificates/{answer['deviceId']}/{answer['serial']}.pem"
+    stored = boto3.client("s3").get_object(Bucket=product.bucket, Key=key)["Body"].read()
+    return Client(answer["deviceId"], x509.load_pem_x509_certificates(stored)[0], client.key)
+
+
+def test_first_boot(product: Product, newcomer: Client) -> None:
+    """The answer is HTTPS's own, with the client's token, to that client alone."""
+    answer = boot(newcomer, clientToken="t-1")
+    assert set(answer) == {
+        "deviceId", "certificateId", "serial", "certificateUrl", "urlExpiresAt", "urlExpiresIn",
+        "notAfter", "renewAfter", "renewIn", "mqtt", "time", "clientToken",
+    }  # fmt: skip
+    assert (answer["deviceId"], answer["clientToken"]) == ("gw-1", "t-1")
+    assert len(published()) == 1
+    assert len(product.objects()) == 1
+
+
+def test_base64_der_will_do(newcomer: Client) -> None:
+    """The bootstrap certificate may come as base64 of its DER: PEM's newlines bite in JSON."""
+    answer = boot(
+        newcomer, bootstrap=factories.base64_text(newcomer.leaf.public_bytes(Encoding.DER)), deliver="inline"
+    )
+    assert "certificate" in answer
+
+
+def test_a_message_that_comes_twice(product: Product, newcomer: Client) -> None:
+    """QoS 1 and the rules engine both repeat: one certificate, the same answer."""
+    first, again = boot(newcomer), boot(newcomer)
+    assert first["certificateId"] == again["certificateId"]
+    assert len(product.objects()) == 1
+
+
+def test_both_hosts_are_one_service(product: Product, newcomer: Client) -> None:
+    """What was asked over MQTT is answered over HTTPS, and the other way round."""
+    answer = boot(newcomer)
+    assert product.enroll(newcomer.leaf, newcomer.key).body["certificateId"] == answer["certificateId"]
+
+
+def test_committing(product: Product, newcomer: Client) -> None:
+    """The first login is a message; repeated, it is still accepted."""
+    device = own(product, newcomer)
+    for _ in range(2):
+        answer = device.ask(COMMIT, clientToken="c")
+        assert answer["status"] == "active"
+        assert (answer["certificateId"], answer["clientToken"]) == (device.principal, "c")
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["generation"] == 1
+
+
+def test_renewing(product: Product, newcomer: Client) -> None:
+    """Without `bootstrap` the certificate is the one that the record knows: this is a renewal."""
+    device = own(product, newcomer)
+    fresh = replace(device, key=factories.ec_key())
+    answer = fresh.ask(CERTIFICATES, csr=fresh.csr())
+    assert answer["certificateId"] != device.principal
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["pending"]["serial"] == answer["serial"]
+
+
+def test_credentials(product: Product, newcomer: Client) -> None:
+    """The members are AWS IoT's own, and the call logs in like any other."""
+    device = own(product, newcomer)
+    answer = device.ask(CREDENTIALS, roleAlias="telemetry")
+    assert set(answer) == {"credentials", "time"}
+    assert set(answer["credentials"]) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is not None
+
+
+def test_connecting_commits(product: Product, newcomer: Client) -> None:
+    """AWS IoT tells who connected; with a pending certificate that is its first login."""
+    device = own(product, newcomer)
+    exchange.presence({"clientId": "gw-1", "principalIdentifier": newcomer.principal}, CONTEXT)
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is None
+    for _ in range(2):
+        exchange.presence({"clientId": "gw-1", "principalIdentifier": device.principal}, CONTEXT)
+    shown = product.operate("devices.show", deviceId="gw-1")["result"]
+    assert (shown["active"]["certificateId"], shown["generation"]) == (device.principal, 1)
+    assert len(published()) == 1
+
+
+def test_what_no_device_connected_as_commits_nothing(product: Product, newcomer: Client) -> None:
+    """A token's client, a device nobody knows, and what is no event of ours."""
+    own(product, newcomer)
+    events: list[Any] = [
+        {"clientId": "gw-1", "principalIdentifier": "TGJXA"},
+        {"clientId": "gw-2", "principalIdentifier": "a" * 64},
+        {"clientId": "gw/1", "principalIdentifier": "a" * 64},
+        {"clientId": "gw-1"},
+        {"clientId": "gw-1", "principalIdentifier": "a" * 64, "version": "2.0"},
+        [],
+    ]
+    for forged in events:
+        exchange.presence(forged, CONTEXT)
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is None
+
+
+def test_a_presence_that_can_not_be_written_is_kept(
+    product: Product, newcomer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda tries again, and then the queue has it."""
+    device = own(product, newcomer)
+    clients.dynamodb.cache_clear()
+    monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
+    exchange.parts.cache_clear()
+    with pytest.raises(Unavailable):
+        exchange.presence({"clientId": "gw-1", "principalIdentifier": device.principal}, CONTEXT)
+
+
+@pytest.fixture
+def batch(product: Product) -> x509.Certificate:
+    """A claim certificate that many share; one device of the batch is expected."""
+    factory = factories.authority()
+    budget = group("x", factory).budget
+    shared = group(
+        "batch",
+        factory,
+        device_id="request.deviceId",
+        reenroll="refuse",
+        budget=replace(budget, freeze_per_hour=100),  # type: ignore[type-var]
+    )
+    product.publish(groups=product.fleet.groups | {"batch": shared})
+    product.operate("groups.expect", group="batch", devices={"gw-7": {}})
+    return factory.issue("anyone", factories.ec_key())
+
+
+def test_a_shared_certificate_connects_under_the_prefix(batch: x509.Certificate) -> None:
+    """Behind `boot-` stands the id the device asks for, and no other."""
+    answer = boot(Client("boot-gw-7", batch), deviceId="gw-7")
+    assert answer["deviceId"] == "gw-7"
+    for client_id in ("gw-7", "boot-gw-8"):
+        client = Client(client_id, batch)
+        request = {"csr": client.csr(), "bootstrap": factories.pem(batch), "deviceId": "gw-7"}
+        assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
+
+
+def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, newcomer: Client) -> None:
+    """A certificate that names the device connects as that device."""
+    for client_id in ("boot-gw-1", "gw-2"):
+        client = replace(newcomer, client_id=client_id)
+        request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)}
+        assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
+    assert not product.objects()
+
+
+def test_another_ones_bootstrap_certificate(product: Product, newcomer: Client) -> None:
+    """It is public: only AWS IoT's word that the connection is its owner's counts."""
+    stolen = factories.pem(product.bootstrap("gw-1"))
+    assert (
+        newcomer.refused(CERTIFICATES, {"csr": newcomer.csr(), "bootstrap": stolen}) == "principal-mismatch"
+    )
+    assert not product.objects()
+
+
+def test_an_operational_certificate_under_another_client_id(product: Product, newcomer: Client) -> None:
+    """Neither another device's record nor one's own is reached under a foreign name."""
+    device = own(product, newcomer)
+    own(product, Client("gw-2", product.bootstrap("gw-2")))
+    for call, request in ((COMMIT, {}), (CREDENTIALS, {"roleAlias": "telemetry"})):
+        foreign = replace(device, client_id="gw-2")
+        assert foreign.refused(call, request) == "certificate-not-current"
+    shown = {"csr": device.csr(), "bootstrap": factories.pem(device.leaf)}
+    assert replace(device, client_id="gw-2").refused(CERTIFICATES, shown) == "device-id-mismatch"
+
+
+def test_a_bootstrap_certificate_may_only_enroll(newcomer: Client) -> None:
+    """It is in no record, so it neither commits nor vends; nor before it enrolled."""
+    for _ in range(2):
+        assert newcomer.refused(COMMIT, {}) == "certificate-not-current"
+        assert newcomer.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "certificate-not-current"
+        boot(newcomer)
+
+
+def test_a_connection_without_a_certificate(newcomer: Client) -> None:
+    """Whoever came with a token or a signature has shown no certificate."""
+    principal = "TGJXA"
+    topic = CERTIFICATES.request_topic("gw-1")
+    body = json.dumps({"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf)}).encode()
+    exchange.mqtt(event("gw-1", principal, topic, body), CONTEXT)
+    assert published()[-1][1]["code"] == "proof-required"
+
+
+def test_a_revoked_device_is_told_so(product: Product, newcomer: Client) -> None:
+    """A stolen certificate gets nothing, by any call."""
+    device = own(product, newcomer)
+    device.ask(COMMIT)
+    product.operate("devices.revoke", deviceId="gw-1")
+    assert device.refused(COMMIT, {}) == "device-revoked"
+    assert device.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "device-revoked"
+    assert device.refused(CERTIFICATES, {"csr": device.csr()}) == "device-revoked"
+    bootstrap = {"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf)}
+    assert newcomer.refused(CERTIFICATES, bootstrap) == "device-revoked"
+
+
+def test_a_superseded_certificate_has_no_rights(product: Product, newcomer: Client) -> None:
+    """After the next one's first login the old one may only ask for its successor."""
+    old = own(product, newcomer)
+    old.ask(COMMIT)
+    fresh = replace(old, key=factories.ec_key())
+    answer = fresh.ask(CERTIFICATES, csr=fresh.csr())
+    key = f"certificates/gw-1/{answer['serial']}.pem"
+    stored = boto3.client("s3").get_object(Bucket=product.bucket, Key=key)["Body"].read()
+    new = Client("gw-1", x509.load_pem_x509_certificates(stored)[0], fresh.key)
+    new.ask(COMMIT)
+    assert old.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "certificate-not-current"
+    assert fresh.ask(CERTIFICATES, csr=fresh.csr())["certificateId"] == new.principal
+
+
+def test_no_grant(product: Product, newcomer: Client) -> None:
+    """The rules decide over MQTT as over HTTPS."""
+    device = own(product, newcomer)
+    product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": True})
+    assert device.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "no-grant"
+    assert device.refused(CREDENTIALS, {"roleAlias": "nothing"}) == "role-alias-not-found"
+
+
+@pytest.mark.parametrize(
+    ("call", "payload", "code"),
+    [
+        (CERTIFICATES, b"\xff\x00", "malformed-json"),
+        (CERTIFICATES, b"", "malformed-json"),
+        (CERTIFICATES, b"[" * 10_000, "malformed-json"),
+        (CERTIFICATES, b"[]", "malformed-request"),
+        (CERTIFICATES, {"csr": "x" * 20_000}, "body-too-large"),
+        (CERTIFICATES, {"csr": 1, "bootstrap": "x"}, "certificate-malformed"),
+        (CERTIFICATES, {"csr": "", "bootstrap": 1}, "malformed-request"),
+        (CERTIFICATES, {"csr": "", "bootstrap": "-----BEGIN CERTIFICATE-----"}, "certificate-malformed"),
+        (CERTIFICATES, {"csr": "", "bootstrap": "A" * 16_000}, "certificate-malformed"),
+        (CERTIFICATES, {"csr": "", "clientToken": "t" * 65}, "malformed-request"),
+        (CERTIFICATES, {"csr": "", "clientToken": 7}, "malformed-request"),
+        (COMMIT, {"status": "active"}, "malformed-request"),
+        (CREDENTIALS, {}, "malformed-request"),
+        (CREDENTIALS, {"roleAlias": ["telemetry"]}, "malformed-request"),
+        (CREDENTIALS, {"roleAlias": "telemetry", "deviceId": "gw-2"}, "malformed-request"),
+    ],
+)
+def test_bad_requests(newcomer: Client, call: topics.Call, payload: Any, code: str) -> None:
+    """Each gets its code on the client's own topic."""
+    assert newcomer.refused(call, payload) == code
+
+
+def test_an_unknown_member_is_refused(newcomer: Client) -> None:
+    """As over HTTPS: a misspelled one must not be silently ignored."""
+    request = {"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf), "delivr": "inline"}
+    assert newcomer.refused(CERTIFICATES, request) == "malformed-request"
+
+
+def _events(client: Client) -> dict[str, Any]:
+    body = json.dumps({"csr": client.csr(), "bootstrap": factories.pem(client.leaf)}).encode()
+    own_topic = CERTIFICATES.request_topic("gw-1")
+    good = event("gw-1", client.principal, own_topic, body)
+    return {
+        "another's topic": good | {"topic": CERTIFICATES.request_topic("gw-2")},
+        "another's id": good | {"clientId": "gw-2"},
+        "an answer's topic": good | {"topic": CERTIFICATES.accepted_topic("gw-1")},
+        "a wildcard": event("+", client.principal, CERTIFICATES.request_topic("+"), body),
+        "two levels": event("gw-1/x", client.principal, CERTIFICATES.request_topic("gw-1/x"), body),
+        "no principal": {name: value for name, value in good.items() if name != "principal"},
+        "no text": good | {"principal": 7},
+        "an API event": good | {"requestContext": {"http": {"method": "POST"}}, "version": "2.0"},
+        "an operator's call": {"operation": "devices.revoke", "parameters": {"deviceId": "gw-1"}},
+        "nothing": None,
+    }
+
+
+@pytest.mark.parametrize("forged", _events(Client("gw-1", factories.authority().certificate)))
+def test_silence_for_what_no_rule_of_ours_hands_over(
+    product: Product, newcomer: Client, forged: str, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is told; there is a line in the log and a metric."""
+    for handler in (exchange.mqtt, vend.mqtt):
+        handler(_events(newcomer)[forged], CONTEXT)
+    assert not published()
+    assert not product.objects()
+    assert logs.getvalue().count('"code":"malformed-request"') == 2
+    assert capsys.readouterr().out.count('"MalformedRequest"') >= 2
+
+
+def test_http_handlers_take_no_event_of_a_rule(product: Product, newcomer: Client) -> None:
+    """And the other way round: a payload that imitates an API event is text in `payload`, no more."""
+    body = json.dumps({"csr": newcomer.csr()})
+    imitation = {
+        "version": "2.0",
+        "requestContext": {
+            "http": {"method": "POST", "path": "/v1/certificates"},
+            "authentication": {"clientCert": {"clientCertPem": factories.pem(product.bootstrap("gw-2"))}},
+        },
+        "body": body,
+    }
+    assert newcomer.refused(CERTIFICATES, imitation) == "certificate-not-current"
+    topic = CERTIFICATES.request_topic("gw-1")
+    answer = exchange.http(event("gw-1", newcomer.principal, topic, json.dumps(imitation).encode()), CONTEXT)
+    assert answer["statusCode"] in (404, 500)
+    assert not product.objects()
+
+
+def test_an_answer_that_can_not_be_published_is_kept(
+    product: Product, newcomer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler fails, so that Lambda repeats it; then it finds what was issued."""
+
+    def lost(*_: object) -> None:
+        raise Unavailable(log="Publish: Throttled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(IotMessages, "publish", lost)
+        with pytest.raises(Unavailable):
+            boot(newcomer)
+    answer = boot(newcomer)
+    assert [f"certificates/gw-1/{answer['serial']}.pem"] == product.objects()
+
+
+def test_what_nobody_foresaw_is_told_and_kept(newcomer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device hears that it should come again; the operator finds the request in the queue."""
+    monkeypatch.setattr(exchange, "connected", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        boot(newcomer, clientToken="t")
+    topic, problem = published()[-1]
+    assert topic == CERTIFICATES.rejected_topic("gw-1")
+    assert (problem["code"], problem["action"], problem["clientToken"]) == ("internal-error", "retry", "t")
+
+
+def test_a_delayed_certificate_has_no_url(newcomer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTPS's 202 is an accepted answer without a certificate: the same again, later."""
+
+    def lost(*_: object) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3CertificateStore, "put", lost)
+        assert set(boot(newcomer)) == {"deviceId", "retryAfter", "time"}
+    assert "certificateUrl" in boot(newcomer)
+
+
+def test_no_secret_in_a_log(product: Product, newcomer: Client, logs: io.StringIO) -> None:
+    """Neither URL nor credentials."""
+    answer = boot(newcomer)
+    device = own(product, newcomer)
+    credentials = device.ask(CREDENTIALS, roleAlias="telemetry")["credentials"]
+    text = logs.getvalue()
+    assert "gw-1" in text
+    for secret in (answer["certificateUrl"], "X-Amz-Signature", *credentials.values()):
+        assert secret == credentials["expiration"] or secret not in text
+
+
+@pytest.fixture
+def imported(product: Product) -> Client:
+    """A device that was in AWS IoT before: its certificate is under a CA we know nothing of."""
+    key, now = factories.ec_key(), int(datetime.now(UTC).timestamp())
+    leaf = factories.authority("AWS IoT").issue("AWS IoT Certificate", key)
+    record = CertificateRecord(
+        f"{leaf.serial_number:x}", csr.spki_fingerprint(key.public_key()), now, now + 900, now,
+        certificate_id=chain.fingerprint(leaf),
+    )  # fmt: skip
+    device = Device(DeviceId("gw-9"), "gateways", Status.ENROLLED, 0, now, now, active=record)
+    row = {
+        "deviceId": device.device_id, "group": device.group, "status": device.status.value,
+        "generation": 0, "createdAt": now, "updatedAt": now, "active": rows.certificate_row(record),
+        "attributes": {}, "claims": {},
+    }  # fmt: skip
+    item = rows.device_key("gw-9") | rows.values(row)
+    boto3.client("dynamodb").put_item(TableName=product.table, Item=item)
+    boto3.client("s3").put_object(
+        Bucket=product.bucket, Key=f"certificates/gw-9/{record.serial}.pem", Body=factories.pem(leaf)
+    )
+    return Client("gw-9", leaf, key)
+
+
+def test_an_imported_device_renews(product: Product, imported: Client) -> None:
+    """Its record names the old certificate, and AWS IoT says that this is the connection's."""
+    answer = imported.ask(CERTIFICATES, csr=imported.csr())
+    stored = (
+        boto3.client("s3")
+        .get_object(Bucket=product.bucket, Key=f"certificates/gw-9/{answer['serial']}.pem")["Body"]
+        .read()
+    )
+    new = Client("gw-9", x509.load_pem_x509_certificates(stored)[0], imported.key)
+    assert chain.issued_by(new.leaf, product.ca)
+    new.ask(COMMIT)
+    shown = product.operate("devices.show", deviceId="gw-9")["result"]
+    assert shown["active"]["certificateId"] == new.principal
+    assert shown["superseded"]["certificateId"] == imported.principal
+
+
+def test_an_imported_certificate_may_only_renew(product: Product, imported: Client) -> None:
+    """It is none of ours: no credentials with it, over no protocol; nor another device's renewal."""
+    assert imported.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "operational-certificate-required"
+    assert imported.refused(COMMIT, {}) == "operational-certificate-required"
+    own(product, Client("gw-1", product.bootstrap("gw-1")))
+    foreign = replace(imported, client_id="gw-1")
+    assert foreign.refused(CERTIFICATES, {"csr": foreign.csr()}) == "certificate-not-current"
+    shown = {"csr": imported.csr(), "bootstrap": factories.pem(imported.leaf)}
+    assert imported.refused(CERTIFICATES, shown) == "certificate-untrusted"
+    assert product.enroll(imported.leaf, imported.key).body["code"] == "certificate-untrusted"

@@ -1,0 +1,140 @@
+"""What could not be handled, taken up again: `failures.show`, `failures.redrive` and the console."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from firstboot import topics
+from firstboot.aws import dead_letters
+from firstboot.redrive import Failed, Lost, understood
+from tests.aws.invoked import Run
+from tests.aws.mqtt import event, published
+from tests.aws.product import Product
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:ExchangeMqtt"
+EVENT = event("gw-1", "a" * 64, "firstboot/gw-1/certificates/commit", b"{}")
+
+
+def failed() -> dict[str, Any]:
+    """What Lambda keeps of an asynchronous invocation that failed."""
+    return {
+        "version": "1.0",
+        "timestamp": "2026-11-22T10:39:39.000Z",
+        "requestContext": {
+            "requestId": "r",
+            "functionArn": f"{ARN}:$LATEST",
+            "condition": "RetriesExhausted",
+            "approximateInvokeCount": 2,
+        },
+        "requestPayload": EVENT,
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "responsePayload": {"errorMessage": "division by zero"},
+    }
+
+
+def lost(topic: str = "firstboot/gw-1/certificates/request", client_id: str = "gw-1") -> dict[str, Any]:
+    """What AWS IoT keeps of a request that it could not hand over."""
+    return {
+        "ruleName": "CertificatesRequest",
+        "topic": topic,
+        "cloudwatchTraceId": "7e146a2c-95b5-6caf-98b9-50e3969734c7",
+        "clientId": client_id,
+        "base64OriginalPayload": base64.b64encode(b"{}").decode(),
+        "failures": [{"failedAction": "LambdaAction", "failedResource": ARN, "errorMessage": "throttled"}],
+    }
+
+
+def put(queue: str, *bodies: object) -> None:
+    """Put letters into a queue."""
+    client = boto3.client("sqs")
+    url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+    for body in bodies:
+        client.send_message(QueueUrl=url, MessageBody=body if isinstance(body, str) else json.dumps(body))
+
+
+def test_letters_are_understood() -> None:
+    """Each of the two kinds, and that anything else says nothing."""
+    assert understood(json.dumps(failed())) == Failed(ARN, EVENT)
+    assert understood(json.dumps(lost())) == Lost(topics.CERTIFICATES, "gw-1")
+    for odd in ("", "{", "[" * 100_000, "[]", "{}", json.dumps(lost(client_id="gw-2"))):
+        assert understood(odd) is None
+
+
+def test_a_client_whose_request_was_lost_asks_again(product: Product) -> None:
+    """The letter does not say whose certificate it came with: only the client can ask again."""
+    put("requests", lost(), lost("firstboot/gw-2/credentials/request", "gw-2"))
+    assert product.operate("failures.show")["result"]["failures"]["requests"] == 2
+    assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 2}
+    assert {(topic, problem["action"]) for topic, problem in published()} == {
+        ("firstboot/gw-1/certificates/rejected", "retry"),
+        ("firstboot/gw-2/credentials/rejected", "retry"),
+    }
+    assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 0}
+
+
+def test_a_failed_request_goes_to_its_function_again(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AWS IoT had handed it over, and without waiting."""
+    invoked: list[dict[str, Any]] = []
+
+    class Functions:
+        def invoke(self, **arguments: Any) -> None:
+            invoked.append(arguments)
+
+    put("requests", failed())
+    with monkeypatch.context() as patched:
+        patched.setattr("firstboot.aws.clients.lambda_", Functions)
+        assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 1}
+    (call,) = invoked
+    assert (call["FunctionName"], call["InvocationType"]) == (ARN, "Event")
+    assert json.loads(call["Payload"]) == EVENT
+    assert not published()
+
+
+def test_work_of_ours_goes_back_to_its_queue(product: Product) -> None:
+    """As it was."""
+    put("dead", {"deviceId": "gw-1"})
+    assert product.operate("failures.redrive", failures="registrations")["result"] == {"redriven": 1}
+    url = boto3.client("sqs").get_queue_url(QueueName="work")["QueueUrl"]
+    (message,) = boto3.client("sqs").receive_message(QueueUrl=url)["Messages"]
+    assert json.loads(message["Body"]) == {"deviceId": "gw-1"}
+
+
+def test_a_letter_is_kept_until_its_part_is_done(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the client can't be told, the letter comes again."""
+    monkeypatch.setattr(dead_letters, "_HELD_SECONDS", 0)
+    put("requests", lost())
+    with monkeypatch.context() as patched:
+        patched.setattr("firstboot.aws.messages.IotMessages.publish", lambda *_: 1 / 0)
+        assert "problem" in product.operate("failures.redrive", failures="requests")
+    assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 1}
+
+
+@pytest.mark.parametrize("name", [None, "", "dead", 7, "https://example.com/queue"])
+def test_only_our_own_queues(product: Product, name: object) -> None:
+    """A call names a kind of failure, never a queue."""
+    problem = product.operate("failures.redrive", failures=name)["problem"]
+    assert problem["code"] == "malformed-request"
+
+
+def test_the_console_takes_up_all_that_waited(product: Product, run: Run) -> None:
+    """However many batches that is; what comes meanwhile is for the next time."""
+    put("dead", *({"deviceId": f"gw-{n}"} for n in range(23)))
+    shown = json.loads(run("failures", "show", "--json").stdout)
+    assert shown == {"failures": {"requests": 0, "registrations": 23}}
+    done = run("failures", "redrive", "registrations", "--json")
+    assert json.loads(done.stdout) == {"failures": "registrations", "redriven": 23}
+    assert "registrations    0" in run("failures", "show").stdout
+    assert "23 taken up" not in run("failures", "redrive", "registrations").stdout
+
+
+def test_the_console_says_what_it_does_not_know(product: Product, run: Run) -> None:
+    """A misspelled kind is refused."""
+    done = run("failures", "redrive", "requsts")
+    assert (done.exit_code, "malformed-request" in done.stderr) == (1, True)

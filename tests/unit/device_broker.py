@@ -1,0 +1,281 @@
+"""The service of device tests behind a real broker: mosquitto on loopback, with client certificates.
+
+Clients may use the topics of their own client id alone, as AWS IoT's policies have it. AWS IoT's
+rules tell the service whose certificate a message came over; here the broker's log does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests import factories
+from tests.unit.device_server import running
+from tests.unit.device_service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
+
+SECONDS = 10
+"""For whatever must happen soon; a test that waits so long has failed."""
+
+CALLS = {
+    "certificates/request": (ENROLL, "certificates"),
+    "certificates/commit": (COMMIT, "certificates/commit"),
+    "credentials/request": (CREDENTIALS, "credentials"),
+}
+_CONFIGURATION = """
+user root
+per_listener_settings true
+connection_messages true
+log_type information
+log_type notice
+log_type debug
+log_dest stderr
+listener {tls} 127.0.0.1
+cafile {folder}/clients.crt
+certfile {folder}/broker.crt
+keyfile {folder}/broker.private
+require_certificate true
+use_subject_as_username true
+acl_file {folder}/acl
+listener {plain} 127.0.0.1
+allow_anonymous true
+"""
+_CONNECTED = re.compile(r"New client connected from \S+ as (\S+) \(.*u'(.*)'\)")
+_PUBLISHED = re.compile(r"Received PUBLISH from (\S+) \(.*'firstboot/")
+
+
+class Numbered(Service):
+    """A service whose certificates say their serial in the subject, which is what the broker's log
+    shows. They are `age` old when they are issued.
+    """
+
+    age = timedelta(minutes=5)
+
+    def issue(self, name: str, csr: x509.CertificateSigningRequest) -> x509.Certificate:
+        """See Service."""
+        serial = x509.random_serial_number()
+        attributes = [(NameOID.COMMON_NAME, name), (NameOID.SERIAL_NUMBER, str(serial))]
+        subject = x509.Name([x509.NameAttribute(*attribute) for attribute in attributes])
+        return self.issuing.issue(
+            name,
+            Public(csr.public_key()),  # type: ignore[arg-type]
+            subject=subject,
+            serial=serial,
+            not_before=datetime.now(UTC) - self.age,
+        )
+
+
+@dataclass
+class Broker:
+    """A broker, and what `service` does behind it. `asked` are client ids and topics, in order;
+    `noise` is published, by topic, before the next answer; `silent` answers stay away.
+    `extra` is in each answer that has a certificate. `stop` is called in an answer's place.
+    Without a `clock` a log-in's answer has no time.
+    """
+
+    service: Numbered
+    port: int
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    noise: list[tuple[str, bytes]] = field(default_factory=list)
+    silent: int = 0
+    senders: queue.Queue[str] = field(default_factory=queue.Queue)
+    extra: dict[str, Any] = field(default_factory=dict)
+    stop: Callable[[], None] | None = None
+    process: subprocess.Popen[str] | None = None
+    clock: bool = True
+    failures: list[Exception] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """For `--mqtt`."""
+        return f"localhost:{self.port}"
+
+    def hear(self, client: Client, _: object, message: MQTTMessage) -> None:
+        """Answer a request, as the product's Lambda does. What fails here fails the test."""
+        try:
+            self._answer(client, message)
+        except Exception as error:  # noqa: BLE001 - it would end the thread, and nothing else
+            self.failures.append(error)
+
+    def _answer(self, client: Client, message: MQTTMessage) -> None:
+        _, client_id, topic = message.topic.split("/", 2)
+        self.asked.append((client_id, topic))
+        sender = self.senders.get(timeout=SECONDS)
+        if self.stop:
+            self.stop()
+            return
+        if self.silent:
+            self.silent -= 1
+            return
+        members = json.loads(message.payload)
+        token = members.pop("clientToken")
+        route, answer = CALLS[topic]
+        reply = self._reply(client_id, sender, route, members)
+        while self.noise:
+            client.publish(f"firstboot/{client_id}/{answer}/{self.noise[0][0]}", self.noise.pop(0)[1], qos=1)
+        accepted = reply.status < 300
+        said = reply.body | {"clientToken": token} | ({} if accepted else {"status": reply.status})
+        said |= {"time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if self.clock else {}
+        if route == ENROLL and accepted:
+            said |= self.extra
+        kind = "accepted" if accepted else "rejected"
+        client.publish(f"firstboot/{client_id}/{answer}/{kind}", json.dumps(said), qos=1)
+
+    def _reply(self, client_id: str, sender: str, route: str, members: dict[str, Any]) -> Reply:
+        method, path = route.split()
+        if shown := members.pop("bootstrap", None):
+            peer = x509.load_pem_x509_certificate(shown.encode())
+            named = members.get("deviceId", common_name(peer))
+            assert client_id == (named if named == common_name(peer) else f"boot-{named}")
+        else:
+            peer = next(leaf for leaf in self.service.issued if str(leaf.serial_number) in sender)
+            assert client_id == common_name(peer)
+        if route == CREDENTIALS:
+            assert members == {"roleAlias": "telemetry"}
+        return self.service.answer(Call(method, path, "", {}, json.dumps(members).encode(), peer))
+
+    def follow(self, log: Any) -> None:
+        """Read from the broker's log who sends what."""
+        subjects: dict[str, str] = {}
+        for line in log:
+            if found := _CONNECTED.search(line):
+                subjects[found[1]] = found[2]
+            elif (found := _PUBLISHED.search(line)) and found[1] in subjects:
+                self.senders.put(subjects[found[1]])
+
+
+@contextmanager
+def brokered(folder: Path) -> Iterator[Broker]:
+    """A broker on a free port, and a service that answers there."""
+    service = Numbered(folder)
+    with running(folder, service):
+        ports = {"tls": _free_port(), "plain": _free_port()}
+        broker = Broker(service, ports["tls"])
+        (folder / "acl").write_text("pattern readwrite firstboot/%c/#\n")
+        with _mosquitto(broker, ports) as broker.process, _answering(broker, ports["plain"]):
+            yield broker
+        assert broker.failures == []
+
+
+@contextmanager
+def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[subprocess.Popen[str]]:
+    folder, service = broker.service.folder, broker.service
+    key = factories.ec_key()
+    localhost = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    certificate = service.web.issue(
+        "localhost", key, eku=ExtendedKeyUsageOID.SERVER_AUTH, extra=[(localhost, False)]
+    )
+    service.save("broker", certificate, key)
+    authorities = (service.factory, service.issuing)
+    (folder / "clients.crt").write_text("".join(factories.pem(a.certificate) for a in authorities))
+    (folder / "mosquitto.conf").write_text(_CONFIGURATION.format(folder=folder, **ports))
+    program = mosquitto("mosquitto")
+    with subprocess.Popen(
+        [program, "-c", folder / "mosquitto.conf"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if re.search(r"mosquitto version \S+ running", line):
+                break
+        reader = threading.Thread(target=broker.follow, args=(process.stderr,))
+        reader.start()
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
+            reader.join()
+
+
+@contextmanager
+def _answering(broker: Broker, port: int) -> Iterator[None]:
+    client = Client(CallbackAPIVersion.VERSION2, "the-service")
+    ready = threading.Event()
+    client.on_subscribe = lambda *_: ready.set()
+    client.on_message = broker.hear
+    client.connect("127.0.0.1", port)
+    client.subscribe([(f"firstboot/+/{topic}", 1) for topic in CALLS])
+    client.loop_start()
+    try:
+        assert ready.wait(SECONDS)
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def mosquitto(program: str) -> str:
+    """Where one of mosquitto's programs is."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+    found = shutil.which(program, path=path)
+    assert found, "make .venv/mosquitto/ready"
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def hanging_up(port: int, calls: str) -> Iterator[int]:
+    """A way to `port`: of the first `calls` it lets through each `+` and hangs up on each `-`. Yields
+    its own port.
+    """
+    lets_through = deque(calls)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_relay, args=(listener, port, lets_through))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def _relay(listener: socket.socket, port: int, lets_through: deque[str]) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        if lets_through and lets_through.popleft() == "-":
+            client.close()
+            continue
+        target = socket.create_connection(("127.0.0.1", port))
+        for source, sink in ((client, target), (target, client)):
+            threading.Thread(target=_pump, args=(source, sink)).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65_536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    finally:
+        for end in (source, sink):
+            end.close()
