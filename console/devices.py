@@ -14,10 +14,11 @@ from console.options import Json, Options, Stack, Yes
 from firstboot.errors import CertificateMalformed
 from firstboot.pki import chain
 
-app = typer.Typer(no_args_is_help=True, help="Look at devices, change and revoke them.")
+app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
 
 
@@ -69,12 +70,27 @@ def revoke(
 
     Asks first when standard input is a terminal. Credentials it already has live until they expire.
     """
-    options = Options.of(ctx, stack, as_json=as_json)
-    if not yes and output.someone_can_answer():
-        typer.confirm(f"Revoke {device_id} for good?", abort=True, err=True)
-    with output.failures(as_json=options.as_json):
-        device = Operate(options.stack_name).call("devices.revoke", deviceId=device_id)
-        output.result(device, describe.device, as_json=options.as_json)
+    _confirm(f"Revoke {device_id} for good?", yes=yes)
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.revoke", device_id)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    yes: Yes = False,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a device: it loses its rights at once, and whoever holds its bootstrap certificate can
+    enroll it anew. Revoke what must not come back.
+
+    Asks first when standard input is a terminal. The record goes when AWS IoT knows nothing of the
+    device any more.
+    """
+    _confirm(f"Delete {device_id}? It may enroll again.", yes=yes)
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.delete", device_id)
 
 
 @app.command("set")
@@ -137,6 +153,17 @@ def _fingerprint(certificate: str) -> str:
         return chain.fingerprint(chain.parse(Path(certificate).read_text()))
     except (OSError, ValueError, CertificateMalformed) as error:
         raise typer.BadParameter(f"{certificate} is neither a SHA-256 nor a PEM certificate") from error
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes and output.someone_can_answer():
+        typer.confirm(question, abort=True, err=True)
+
+
+def _change(options: Options, operation: str, device_id: str) -> None:
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call(operation, deviceId=device_id)
+        output.result(device, describe.device, as_json=options.as_json)
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:

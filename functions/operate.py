@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import groups, inventory, revocation, sweep
+from firstboot import deletion, groups, inventory, revocation, sweep
 from firstboot.aws import clients
 from firstboot.aws.dead_letters import Queues, SqsDeadLetters
 from firstboot.aws.fleet import FleetSource, deployed
@@ -93,6 +93,14 @@ def devices_revoke(parameters: Json, now: datetime) -> Json:
     device_id = operator.target(parameters)
     device = revocation.revoke(device_id, parts().registry, int(now.timestamp()))
     _audit("DeviceRevoked", deviceId=device_id)
+    return operator.device(device)
+
+
+def devices_delete(parameters: Json, now: datetime) -> Json:
+    """Delete a device: its name is free once AWS IoT knows nothing of it any more."""
+    device_id = operator.target(parameters)
+    device = deletion.delete(device_id, parts().registry, int(now.timestamp()))
+    _audit("DeviceDeleted", deviceId=device_id)
     return operator.device(device)
 
 
@@ -201,6 +209,7 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.list": devices_list,
     "devices.show": devices_show,
     "devices.revoke": devices_revoke,
+    "devices.delete": devices_delete,
     "devices.set": devices_set,
     "devices.explain": devices_explain,
     "groups.show": groups_show,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +16,7 @@ from firstboot import pace
 from firstboot import sweep as sweeping
 from firstboot.aws import clients, rows
 from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.iot_certificates import IotCertificates
 from firstboot.aws.pace import Pace
 from firstboot.aws.policies import IotPolicies
 from firstboot.aws.queue import Queue
@@ -24,14 +25,15 @@ from firstboot.aws.store import S3CertificateStore
 from firstboot.aws.sweeps import DynamoSweeps
 from firstboot.aws.things import IotThings
 from firstboot.changes import Reaction, reaction
-from firstboot.edge import refusals, registrations
+from firstboot.edge import refusals, registered, registrations
 from firstboot.edge.registrations import Order
 from firstboot.errors import FirstbootError
 from firstboot.names import METRICS, DeviceId
+from firstboot.newcomer import judge
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.registration import Account, register
-from firstboot.settings import ChangesSettings, RegisterSettings, SweepSettings
+from firstboot.settings import ChangesSettings, NewcomersSettings, RegisterSettings, SweepSettings
 from firstboot.withdrawal import Outcome, Ports
 
 logger = Logger(service="register")
@@ -103,6 +105,28 @@ def _order(devices: Iterable[DeviceId]) -> None:
     queue.send_all(registrations.render(Order(device, since)) for device in devices)
 
 
+@dataclass(frozen=True)
+class Door:
+    """What `newcomers` works with, made once a process."""
+
+    stack: str
+    fleet: FleetSource
+    certificates: IotCertificates
+    registry: DynamoRegistry
+
+
+@cache
+def door() -> Door:
+    """The parts, wired as the environment says."""
+    settings = NewcomersSettings.read()
+    return Door(
+        stack=settings.stack,
+        fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
+        certificates=IotCertificates(clients.iot()),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+    )
+
+
 def clock() -> datetime:
     """The time, for whoever must be told it."""
     return datetime.now(UTC)
@@ -113,14 +137,25 @@ def clock() -> datetime:
 def work(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Lambda entry for both queues. What fails comes again, and what always does ends in the third."""
     metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
-    failed = [record["messageId"] for record in event["Records"] if not _worked(record)]
+    return _answer(event, _worked)
+
+
+def _worked(record: dict[str, Any]) -> None:
+    for order in registrations.parse(record):
+        _turn(order, clock())
+
+
+def _answer(event: dict[str, Any], work_on: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Work on each message; the answer names those to bring again (Lambda developer guide, "Reporting
+    batch item failures").
+    """
+    failed = [record["messageId"] for record in event["Records"] if not _is_done(work_on, record)]
     return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
 
-def _worked(record: dict[str, Any]) -> bool:
+def _is_done(work_on: Callable[[dict[str, Any]], None], record: dict[str, Any]) -> bool:
     try:
-        for order in registrations.parse(record):
-            _turn(order, clock())
+        work_on(record)
     except FirstbootError as error:
         refusals.count(error, logger, metrics)
         return False
@@ -201,3 +236,22 @@ def sweep(event: object, context: LambdaContext) -> None:
             "swept",
             extra={"fleetHash": done.fleet_hash, "scanned": done.scanned, "touched": done.touched},
         )
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def newcomers(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for the queue of certificates that AWS IoT registered by itself."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    return _answer(event, _judged)
+
+
+def _judged(record: dict[str, Any]) -> None:
+    made, now = door(), clock()
+    certificate_id = registered.certificate_id(record["body"])
+    judged = judge(certificate_id, made.stack, made.fleet.current(now), made.certificates, made.registry, now)
+    about = {"certificateId": certificate_id, "outcome": judged.outcome.value}
+    if judged.refusal:
+        about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
+    logger.info("newcomer", extra=about)
+    metrics.add_metric(f"Newcomer{judged.outcome.capitalize()}", MetricUnit.Count, 1)

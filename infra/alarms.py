@@ -73,6 +73,15 @@ class Alarms(Construct):
             "Requests over MQTT could not be handled",
         )
 
+    def watch_newcomers(self, dead: sqs.Queue) -> None:
+        """`register` fails message by message, so its failures are no errors to Lambda."""
+        self._above(
+            "NewcomersDead",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "Bootstrap certificates could not be looked at, however often it was tried",
+        )
+
     def _publishing(self) -> iam.PolicyStatement:
         """Amazon SNS developer guide, "Example cases for Amazon SNS access control"."""
         stack = Stack.of(self)

@@ -17,6 +17,7 @@ from infra.exchange import Exchange
 from infra.function import Function
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
+from infra.newcomers import Newcomers
 from infra.operate import Operate
 from infra.register import Register
 from infra.storage import Registry, Store
@@ -62,6 +63,7 @@ class FirstbootStack(Stack):
             exchange=exchange,
             vend=vend,
         )
+        newcomers = Newcomers(self, "Newcomers", deployment=deployment, registry=registry, store=store)
         register = Register(self, "Register", deployment=deployment, registry=registry, store=store)
         operate = Operate(
             self,
@@ -71,6 +73,7 @@ class FirstbootStack(Stack):
             store=store,
             mqtt=mqtt,
             register=register,
+            newcomers=newcomers,
         )
         sweep = Sweep(
             self,
@@ -91,6 +94,7 @@ class FirstbootStack(Stack):
             "Sweep": sweep,
             "Authority": authority.function,
             "Watch": authority.watch,
+            "Newcomers": newcomers,
             "RegisterWork": register.work,
             "RegisterChanges": register.changes,
         }
@@ -99,6 +103,7 @@ class FirstbootStack(Stack):
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
+        alarms.watch_newcomers(newcomers.dead)
         alarms.watch_requests(mqtt.undelivered)
         alarms.watch_registration(register.queues.dead)
         outputs = {

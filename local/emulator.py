@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_actions
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import iot, iot_data
 
@@ -67,6 +67,8 @@ def main(lambda_python: str) -> None:
     BaseEventLoop.create_server = _on_loopback  # type: ignore[assignment,method-assign]
     iam_actions.extract_resource_arn = _resource
     iot_data.handle_request = _data_plane
+    # What the broker's rules send is no one's request, and would count as sent without TLS.
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     app._port_is_bindable = lambda *_: False  # noqa: SLF001 - or it would take port 443 as well
     app.main()
 

@@ -1,4 +1,4 @@
-"""The four ports of the use cases. A method is one domain step, and one AWS call where AWS lets it.
+"""The five ports of the use cases. A method is one domain step, and one AWS call where AWS lets it.
 
 Signing needs no port: `cryptography`'s `EllipticCurvePrivateKey` is one, with KMS behind it.
 Every method raises Unavailable when AWS does not do its part.
@@ -116,6 +116,13 @@ class OperatorRegistry(Registry, Protocol):
         Raises DeviceNotFound.
         """
 
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """Take the device's rights, and have its record go once AWS IoT knows nothing of it any
+        more; repeating it changes nothing.
+
+        Raises DeviceNotFound.
+        """
+
     def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
         """Set attributes; None removes one.
 
@@ -221,3 +228,26 @@ class Things(Protocol):
 
     def delete(self, device_id: DeviceId) -> None:
         """Delete the thing, which no certificate is attached to any more, and its shadow."""
+
+
+@dataclass(frozen=True)
+class BrokerCertificate:
+    """A certificate as AWS IoT knows it. `status` is AWS IoT's own word, `pem` without its issuers."""
+
+    certificate_id: str
+    arn: str
+    status: str
+    pem: str
+
+
+class BrokerCertificates(Protocol):
+    """The certificates that AWS IoT knows, and so what may connect to the broker."""
+
+    def find(self, certificate_id: str) -> BrokerCertificate | None:
+        """The certificate with that id, if there is one."""
+
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """Give the certificate the policy of that name; repeating it changes nothing."""
+
+    def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
+        """Change the certificate's status; repeating it changes nothing."""

@@ -130,6 +130,16 @@ class SweepSettings(Settings):
 
 
 @dataclass(frozen=True)
+class NewcomersSettings(Settings):
+    """`stack` is what the AWS IoT policies' names begin with; `fleet_refresh` is in seconds."""
+
+    table: str
+    bucket: str
+    stack: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
 class AuthoritySettings(Settings):
     """`subject` is the CA certificate's common name, `years` its lifetime."""
 

@@ -30,6 +30,7 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "RegisterChanges": settings.ChangesSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
+    "Newcomers": settings.NewcomersSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
@@ -38,6 +39,14 @@ CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/trust
 FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
 GRANTS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:policy/Firstboot-grant-*"
 CERTIFICATES = "${Store.Arn}/certificates/*"
+IOT_CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
+CONSUMING = (
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ReceiveMessage",
+)
 
 UNDELIVERED = "${MqttUndelivered.Arn}"
 
@@ -111,6 +120,11 @@ PERMISSIONS = {
         *ON_FAILURE,
     },
     "Operate": {
+        *(
+            (f"sqs:{action}", "${NewcomersDeadLetters.Arn}")
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ),
+        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
         topic("certificates/rejected"),
         topic("certificates/commit/rejected"),
         topic("credentials/rejected"),
@@ -181,6 +195,15 @@ PERMISSIONS = {
         ("s3:PutObject", TRUSTSTORE),
     },
     "AuthorityWatch": set(),
+    "Newcomers": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("iot:AttachPolicy", IOT_CERTIFICATES),
+        ("iot:DescribeCertificate", IOT_CERTIFICATES),
+        ("iot:UpdateCertificate", IOT_CERTIFICATES),
+        *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
+    },
 }
 
 
@@ -248,12 +271,14 @@ def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
     lambdas |= {"MqttErrorRole"}
     roles = stack.resources("AWS::IAM::Role")
-    assert set(roles) == lambdas | {f"VendSessions{alias}" for alias in FLEET_ROLES}
-    assert set(stack.resources("AWS::IAM::Policy")) == {f"{role}DefaultPolicy" for role in lambdas}
+    rules = {"NewcomersRuleRole", "NewcomersRuleErrorRole"}
+    assert set(roles) == lambdas | rules | {f"VendSessions{alias}" for alias in FLEET_ROLES}
+    policies = {f"{role}DefaultPolicy" for role in lambdas | rules}
+    assert set(stack.resources("AWS::IAM::Policy")) == policies
     assert not stack.resources("AWS::IAM::ManagedPolicy")
     for name, role in roles.items():
         assert "ManagedPolicyArns" not in role["Properties"], name
-        assert ("Policies" in role["Properties"]) == (name not in lambdas), name
+        assert ("Policies" in role["Properties"]) == (name not in lambdas | rules), name
 
 
 @pytest.mark.parametrize("name", [*PERMISSIONS, "AuthorityProvider"])
@@ -366,6 +391,7 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "RegisterChanges": "register.changes",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
+        "Newcomers": "register.newcomers",
     }.items(),
 )
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:

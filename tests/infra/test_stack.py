@@ -26,6 +26,8 @@ STATELESS = {
     "AWS::Events::Rule",
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
+    "AWS::IoT::CACertificate",
+    "AWS::IoT::Policy",
     "AWS::IoT::TopicRule",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping",
@@ -198,10 +200,17 @@ def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
-    lambdas += ["RegisterWork", "RegisterChanges"]
+    lambdas += ["RegisterWork", "RegisterChanges", "Newcomers", "Sweep"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
-    other |= {"Undelivered", "RegistrationsDead", "RegistrationAge", "RegisterFailures"}
+    other |= {
+        "Undelivered",
+        "RegistrationsDead",
+        "RegistrationAge",
+        "RegisterFailures",
+        "NewcomersDead",
+        "SweepUnavailable",
+    }
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]

@@ -87,9 +87,19 @@ class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
 
         Raises DeviceNotFound.
         """
-        plain = {":revoked": Status.REVOKED.value, ":now": now}
+        return self._set_status(device_id, Status.REVOKED, now)
+
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """UpdateItem: the device is to go; repeating it changes only `updatedAt`.
+
+        Raises DeviceNotFound.
+        """
+        return self._set_status(device_id, Status.DELETED, now)
+
+    def _set_status(self, device_id: DeviceId, status: Status, now: int) -> Device:
+        plain = {":status": status.value, ":now": now}
         return self._change(
-            device_id, "SET #status = :revoked, updatedAt = :now", plain, {"#status": "status"}
+            device_id, "SET #status = :status, updatedAt = :now", plain, {"#status": "status"}
         )
 
     def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
