@@ -18,7 +18,6 @@ app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke an
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
 
 

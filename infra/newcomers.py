@@ -24,6 +24,7 @@ from firstboot.topics import REGISTERED
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge
+from infra.queue import DeadLetters, Queue
 from infra.storage import Registry, Store
 
 _SECONDS = 30
@@ -58,7 +59,7 @@ class Newcomers(Function):
         self._permit_certificates()
         for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM):
             self._policy(policy, stack)
-        self.dead = sqs.Queue(self, "DeadLetters", enforce_ssl=True, retention_period=Duration.days(14))
+        self.dead = DeadLetters(self, "DeadLetters")
         self.queue = self._queue()
         self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
@@ -83,11 +84,10 @@ class Newcomers(Function):
             policy_document=policy.document(place),
         )
 
-    def _queue(self) -> sqs.Queue:
-        queue = sqs.Queue(
+    def _queue(self) -> Queue:
+        queue = Queue(
             self,
             "Queue",
-            enforce_ssl=True,
             retention_period=Duration.days(14),
             # Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
             visibility_timeout=Duration.seconds(6 * _SECONDS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_iam as iam
@@ -17,6 +17,7 @@ from firstboot.settings import ChangesSettings, RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
+from infra.queue import DeadLetters, Queue
 from infra.storage import Registry, Store
 
 _SECONDS = 60
@@ -61,18 +62,13 @@ class Queues(Construct):
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
-        self.dead = _queue(self, "Dead", retention_period=Duration.days(14))
+        self.dead = DeadLetters(self, "Dead")
         dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
         hidden = Duration.seconds(6 * _SECONDS)
         self.paced, self.urgent = (
-            _queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
+            Queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
             for name in ("Paced", "Urgent")
         )
-        acknowledge(self.dead, {"SQS3": "This is the dead-letter queue."})
-
-
-def _queue(scope: Construct, name: str, **properties: Any) -> sqs.Queue:  # noqa: ANN401 - CDK's own
-    return sqs.Queue(scope, name, encryption=sqs.QueueEncryption.SQS_MANAGED, enforce_ssl=True, **properties)
 
 
 class Register(Construct):

@@ -18,7 +18,7 @@ from infra.function import Function
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.newcomers import Newcomers
-from infra.operate import Operate
+from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
 from infra.storage import Registry, Store
 from infra.sweep import Sweep
@@ -71,9 +71,12 @@ class FirstbootStack(Stack):
             deployment=deployment,
             registry=registry,
             store=store,
-            mqtt=mqtt,
-            register=register,
-            newcomers=newcomers,
+            functions=mqtt.functions,
+            dead_letters={
+                "requests": DeadLettersOf(mqtt.undelivered),
+                "registrations": DeadLettersOf(register.queues.dead, register.queues.paced),
+                "newcomers": DeadLettersOf(newcomers.dead, newcomers.queue),
+            },
         )
         sweep = Sweep(
             self,

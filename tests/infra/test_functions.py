@@ -121,20 +121,18 @@ PERMISSIONS = {
     },
     "Operate": {
         *(
-            (f"sqs:{action}", "${NewcomersDeadLetters.Arn}")
+            (f"sqs:{action}", queue)
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+            for queue in (UNDELIVERED, DEAD, "${NewcomersDeadLetters.Arn}")
         ),
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
+        ("sqs:SendMessage", PACED),
         topic("certificates/rejected"),
         topic("certificates/commit/rejected"),
         topic("credentials/rejected"),
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"),
         ("lambda:InvokeFunction", "${Presence.Arn}"),
         ("lambda:InvokeFunction", "${VendMqtt.Arn}"),
-        *(
-            (f"sqs:{action}", UNDELIVERED)
-            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-        ),
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:Scan", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),

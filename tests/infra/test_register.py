@@ -50,7 +50,7 @@ def test_nobody_else_writes_to_the_queues(stack: Synthesised) -> None:
         assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
         assert statement["Action"] == "sqs:SendMessage"
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
-    assert len(stack.resources("AWS::SQS::QueuePolicy")) == len(queues(stack)) == 3
+    assert len(stack.resources("AWS::SQS::QueuePolicy")) == len(queues(stack)) == 6
 
 
 def test_what_fails_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None:

@@ -188,12 +188,18 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
     paths = {key: f"/*/*{key.partition(' ')[2]}" for key in ROUTES}
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
     rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
-    assert allowed == gateway | rules | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
+    schedules = {
+        ("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}"),
+        ("events", "${SweepEveryMinute.Arn}", "${Sweep.Arn}"),
+        ("events", "${SweepPublished.Arn}", "${Sweep.Arn}"),
+    }
+    assert allowed == gateway | rules | schedules
 
 
 def test_the_watch_is_daily(stack: Synthesised) -> None:
     """The CA's days are counted once a day."""
-    assert one(stack, "AWS::Events::Rule")["ScheduleExpression"] == "rate(1 day)"
+    rule = stack.resources("AWS::Events::Rule")["AuthorityDaily"]
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
@@ -340,13 +346,6 @@ def test_a_topic_rule(stack: Synthesised, name: str) -> None:
 
 
 def test_what_is_undelivered_waits_for_a_person(stack: Synthesised) -> None:
-    """For as long as SQS keeps anything, encrypted, by TLS alone."""
+    """For as long as SQS keeps anything."""
     queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
     assert queue["MessageRetentionPeriod"] == 1_209_600
-    assert queue["SqsManagedSseEnabled"] is True
-    (policy,) = stack.resources("AWS::SQS::QueuePolicy").values()
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Condition"]) == (
-        "Deny",
-        {"Bool": {"aws:SecureTransport": "false"}},
-    )
