@@ -125,6 +125,8 @@ PERMISSIONS = {
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ),
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
+        ("sqs:SendMessage", PACED),
+        *((f"sqs:{action}", DEAD) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
         topic("certificates/rejected"),
         topic("certificates/commit/rejected"),
         topic("credentials/rejected"),

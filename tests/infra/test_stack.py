@@ -188,12 +188,18 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
     paths = {key: f"/*/*{key.partition(' ')[2]}" for key in ROUTES}
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
     rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
-    assert allowed == gateway | rules | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
+    scheduled = {
+        ("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}"),
+        ("events", "${SweepEveryMinute.Arn}", "${Sweep.Arn}"),
+        ("events", "${SweepPublished.Arn}", "${Sweep.Arn}"),
+    }
+    assert allowed == gateway | rules | scheduled
 
 
 def test_the_watch_is_daily(stack: Synthesised) -> None:
     """The CA's days are counted once a day."""
-    assert one(stack, "AWS::Events::Rule")["ScheduleExpression"] == "rate(1 day)"
+    daily = stack.resources("AWS::Events::Rule")["AuthorityDaily"]["Properties"]
+    assert daily["ScheduleExpression"] == "rate(1 day)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
@@ -344,7 +350,7 @@ def test_what_is_undelivered_waits_for_a_person(stack: Synthesised) -> None:
     queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
     assert queue["MessageRetentionPeriod"] == 1_209_600
     assert queue["SqsManagedSseEnabled"] is True
-    (policy,) = stack.resources("AWS::SQS::QueuePolicy").values()
+    policy = stack.resources("AWS::SQS::QueuePolicy")["MqttUndeliveredPolicy"]
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == (
         "Deny",
