@@ -167,3 +167,19 @@ def test_a_dotted_device_id_can_have_no_thing(
     assert registering.calls.made == []
     assert registering.status(device.leaf) is None
     assert '"ThingNameRefused":[1.0]' in capsys.readouterr().out
+
+
+def test_of_two_changes_the_later_one_counts(registering: Registering) -> None:
+    """A registered device's record is not read twice: the note's condition finds out, and all starts
+    again by the newer one.
+    """
+    device = registering.enroll("gw-1")
+    registering.work("gw-1")
+    product = registering.product
+    product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"})
+    registering.calls.meanwhile["AttachPolicy"] = lambda: product.operate(
+        "devices.set", deviceId="gw-1", attributes={"site": None}
+    )
+    registering.work("gw-1")
+    assert registering.policies(device.leaf) == {SERVICE, GRANT}
+    assert registering.noted("gw-1", "attached") == {"mqtt"}
