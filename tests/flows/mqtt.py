@@ -1,4 +1,4 @@
-"""MQTT for flows: what an operator registers beforehand, and clients that no one here wrote."""
+"""MQTT for flows: clients that no one here wrote, and who they are for the broker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import queue
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,32 +18,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firstboot.pki import chain
-from firstboot.policy.render import Place
-from firstboot.policy.service import ServicePolicy
 from firstboot.topics import Call
 from tests.flows.conftest import Cloud
-from tests.flows.devices import client
 from tests.unit.device_broker import mosquitto
 
 SECONDS = 30
 
 Members = dict[str, Any]
-
-
-def register(cloud: Cloud, certificate: Path, policy: ServicePolicy = ServicePolicy.BOOTSTRAP) -> str:
-    """Make a bootstrap certificate known to AWS IoT, as an operator may; returns its id."""
-    iot, aws, name = (
-        client(cloud, "iot"),
-        cloud.endpoints["aws"],
-        policy.policy_name(cloud.endpoints["stack"]),
-    )
-    document = json.dumps(policy.document(Place("aws", aws["region"], aws["account"])))
-    with suppress(iot.exceptions.ResourceAlreadyExistsException):
-        iot.create_policy(policyName=name, policyDocument=document)
-    pem = certificate.read_text()
-    made = iot.register_certificate_without_ca(certificatePem=pem, status="ACTIVE")
-    iot.attach_policy(policyName=name, target=made["certificateArn"])
-    return str(made["certificateId"])
 
 
 @dataclass(frozen=True)

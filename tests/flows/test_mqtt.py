@@ -17,24 +17,21 @@ from firstboot import topics
 from tests import factories
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import Device, fresh_name, issued, printed, revoke
-from tests.flows.mqtt import CLIENTS, SECONDS, Ask, Identity, mosquitto_run, register
+from tests.flows.mqtt import CLIENTS, SECONDS, Ask, Identity, mosquitto_run
 
 
 def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
-    """A device with a bootstrap certificate that AWS IoT knows."""
+    """A device whose bootstrap certificate AWS IoT has come to know by its first connections."""
     name = fresh_name()
-    certificate, key = cloud.bootstrap(name, folder)
-    register(cloud, certificate)
-    return Identity(cloud, certificate, key, name)
+    who = Identity(cloud, *cloud.bootstrap(name, folder), name)
+    until(lambda: _survives(who, lambda _: None))
+    return who
 
 
 @pytest.fixture(scope="module")
 def booted(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that has booted over MQTT."""
-    folder = tmp_path_factory.mktemp("device")
-    name = fresh_name()
-    register(cloud, cloud.bootstrap(name, folder)[0])
-    device = Device(cloud, name, folder, "mqtt")
+    """A device that has booted over MQTT, with a bootstrap certificate that AWS IoT never saw."""
+    device = Device(cloud, fresh_name(), tmp_path_factory.mktemp("device"), "mqtt")
     assert device.boot()["status"] == "active"
     return device
 
