@@ -118,7 +118,9 @@ class ChangesSettings(Settings):
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """`queue` is the URL of the queue that `register` works off; `stack` begins its policies' names."""
+    """`queue` is the URL of the queue that `register` works off, `fleet_refresh` how old its fleet may
+    be, in seconds; `stack` begins the policies' names.
+    """
 
     table: str
     bucket: str
@@ -127,6 +129,7 @@ class SweepSettings(Settings):
     partition: str
     region: str
     account: str
+    fleet_refresh: str
 
 
 @dataclass(frozen=True)
