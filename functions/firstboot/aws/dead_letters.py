@@ -26,7 +26,7 @@ class Queues:
     """
 
     dead: str
-    source: str | None
+    source: str | None = None  # not there rather than null: CDK leaves a null out of its JSON
 
 
 class SqsDeadLetters:
