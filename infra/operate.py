@@ -28,9 +28,10 @@ class DeadLettersOf:
     source: Queue | None = None
 
     @property
-    def urls(self) -> dict[str, str | None]:
-        """As `operate` is told."""
-        return {"dead": self.dead.queue_url, "source": self.source.queue_url if self.source else None}
+    def urls(self) -> dict[str, str]:
+        """As `operate` is told; CDK leaves a null out of its JSON."""
+        source = {"source": self.source.queue_url} if self.source else {}
+        return {"dead": self.dead.queue_url} | source
 
 
 class Operate(Function):
