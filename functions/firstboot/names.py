@@ -28,6 +28,7 @@ PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
 
+PACE_KEY = "PACE#iot"
 SWEEP_KEY = "SWEEP"
 """The registry's row that says how far the last sweep got."""
 

@@ -123,11 +123,11 @@ def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue:
 
 
 def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
-    """Not while the Lambda may be at it, not for ever; and few at once, for AWS IoT's quota."""
+    """Not while the Lambda may be at it, not for ever."""
     mappings = [each["Properties"] for each in stack.resources("AWS::Lambda::EventSourceMapping").values()]
     (made,) = [each for each in mappings if spell(each["FunctionName"]) == "${Newcomers}"]
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert made["ScalingConfig"] == {"MaximumConcurrency": 2}
+    assert made["ScalingConfig"] == {"MaximumConcurrency": 5}
     assert made["BatchSize"] == 5
     queue = spelled(properties(stack, "AWS::SQS::Queue", "NewcomersQueue"))
     timeout = properties(stack, "AWS::Lambda::Function", "Newcomers")["Timeout"]
