@@ -73,7 +73,7 @@ _FORMS = [
     "boot-dev1",
     "firstboot",
 ]
-HOSTILE = st.sampled_from(_WILD + _PATHS + _UNICODE + _FORMS)
+HOSTILE_NAMES = _WILD + _PATHS + _UNICODE + _FORMS
 """Texts that would act in a policy, a path or a topic, or be taken for another; none is an id."""
 
 

@@ -218,11 +218,14 @@ _EXACT = {
 
 @st.composite
 def _named(draw: Any) -> Grant:
-    """A resource that has the id in its name."""
-    action = draw(st.sampled_from(sorted(_EXACT)))
-    arn, tail, end = _EXACT[action]
-    touches = _touches(action, arn, [f"{{deviceId}}{end}"]) + _touches(action, arn, [f"?{end}"], OTHERS)
-    return Grant((allow(action, f"{arn}{{deviceId}}{tail}"),), touches)
+    """Resources that have the id in their names."""
+    grant = Grant(())
+    for action in sorted(draw(st.sets(st.sampled_from(sorted(_EXACT)), min_size=2))):
+        arn, tail, end = _EXACT[action]
+        touches = _touches(action, arn, [f"{{deviceId}}{end}"]) + _touches(action, arn, [f"?{end}"], OTHERS)
+        statement = allow(action, f"{arn}{{deviceId}}{tail}")
+        grant = Grant((*grant.statements, statement), grant.touches + touches)
+    return grant
 
 
 @st.composite

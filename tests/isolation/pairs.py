@@ -19,6 +19,7 @@ from tests.isolation.fleets import ARN, OTHERS, OWNED, Grant, Touch, bare
 
 THING = "iot:Connection.Thing.ThingName"
 CLIENT = "iot:ClientId"
+COMMON_NAME = "iot:Certificate.Subject.CommonName"
 
 SERVICE = tuple(
     Touch(action, f"{ARN % 'iot'}{kind}/firstboot/{{deviceId}}/{rest}")
@@ -76,8 +77,10 @@ def _of_device(
 
 
 def _touches(grants: Mapping[str, Grant]) -> Iterable[tuple[str | None, Touch]]:
-    yield from ((None, touch) for touch in SERVICE)
-    yield from ((name, touch) for name, grant in grants.items() for touch in grant.touches)
+    touches = [(name, touch) for name, grant in grants.items() for touch in grant.touches]
+    yield from touches
+    if any(touch.action.startswith("iot:") for _, touch in touches):  # else they are no grant's matter
+        yield from ((None, touch) for touch in SERVICE)
 
 
 def _is_elsewhere(way: str, touch: Touch) -> bool:
