@@ -268,6 +268,7 @@ _SHARED = st.sampled_from(
     [
         Grant((allow("s3:GetObject", "arn:{partition}:s3:::shared-{account}/*"),)),
         Grant((allow("iot:Receive", ARN % "iot" + "topic/announcements/*"),)),
+        Grant((allow("iot:Receive", ARN % "iot" + "topic/*"),)),
         Grant(
             (
                 {

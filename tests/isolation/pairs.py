@@ -77,9 +77,8 @@ def _of_device(
 
 
 def _touches(grants: Mapping[str, Grant]) -> Iterable[tuple[str | None, Touch]]:
-    touches = [(name, touch) for name, grant in grants.items() for touch in grant.touches]
-    yield from touches
-    if any(touch.action.startswith("iot:") for _, touch in touches):  # else they are no grant's matter
+    yield from ((name, touch) for name, grant in grants.items() for touch in grant.touches)
+    if "iot:" in json.dumps([grant.template for grant in grants.values()]):  # else they are no grant's matter
         yield from ((None, touch) for touch in SERVICE)
 
 

@@ -84,6 +84,8 @@ LOOSE = {
     "client ids that begin alike": messages("iot:Connect", CLIENT, "{deviceId}*", "{deviceId}"),
     "topics that begin alike": messages("iot:Publish", TOPIC, "{deviceId}*"),
     "any topic": messages("iot:Receive", TOPIC, "*/{deviceId}/x", "{deviceId}/{asker}/x"),
+    "our topics": messages("iot:Receive", TOPIC, "*"),
+    "our topics by a filter": messages("iot:Subscribe", FILTER, "firstboot/+/credentials/accepted"),
     "filters that begin alike": messages("iot:Subscribe", FILTER, "{deviceId}*"),
 }
 

@@ -59,6 +59,11 @@ def test_good_resources(resource: Any) -> None:
             Resource=[f"{IOT}:topic/{{deviceId}}/*", f"{IOT}:topicfilter/{{deviceId}}/*"],
         ),
         statement(Action="iot:Receive", Resource=f"{IOT}:topic/announcements"),
+        statement(
+            Action="iot:Receive",
+            Resource=[f"{IOT}:topic/{each}" for each in ("fleet/*", "{region}/*", "firstboot/{deviceId}/*")],
+        ),
+        statement(Effect="Deny", Action="iot:Receive", Resource=f"{IOT}:topic/*"),
         statement(Effect="Deny", Action="iot:Connect", Resource=f"{IOT}:client/boot-*"),
     ],
 )
@@ -145,6 +150,14 @@ def test_bad_statements(bad: Any, problem: str) -> None:
         (
             statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/#/{{deviceId}}"),
             "a wildcard before",
+        ),
+        *(
+            (statement(Action="iot:Receive", Resource=f"{IOT}:topic/{topic}"), "takes in firstboot/…")
+            for topic in ("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted")
+        ),
+        *(
+            (statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"), "takes in firstboot/…")
+            for topic in ("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted")
         ),
     ],
 )

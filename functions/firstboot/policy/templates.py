@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstboot.fleet.model import Fleet
-from firstboot.names import DeviceId
+from firstboot.names import TOPIC_ROOT, DeviceId
 from firstboot.policy import limits, overlaps, render
 
 # No device id contains one of these, and none is a wildcard. `#` and `=` are common in DynamoDB
@@ -33,7 +33,7 @@ a request that is partly others'; by number, 10 is 1e1."""
 
 _CONDITION_KEY = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9:/_.@+=-]+", re.ASCII)
 _ARN = re.compile(r"arn:[^:*?]+:[^:*?]+:[^:]*:[^:]*:.*[^:/*?].*")
-_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/.+", re.ASCII)
+_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/(.+)", re.ASCII)
 _IOT_ACTIONS = {
     "iot:Connect": "client",
     "iot:Publish": "topic",
@@ -181,6 +181,17 @@ def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterato
         yield f"Resource {resource!r} must be an AWS IoT ARN ending in {wanted}…, as its actions need"
     elif match[1] == "client" and effect == "Allow" and not resource.endswith(f":client/{render.DEVICE}"):
         yield f"Resource {resource!r} lets a device connect as another: it must be …:client/{render.DEVICE}"
+    elif effect == "Allow" and _is_over_ours(match[2]):
+        yield f"Resource {resource!r} takes in {TOPIC_ROOT}/…, where every device gets its credentials"
+
+
+def _is_over_ours(topic: str) -> bool:
+    """Whether a topic or filter is one of Firstboot's, or has a wildcard that may stand for them."""
+    literal = re.split(r"[*?+#{]", topic, maxsplit=1)[0]
+    ours = f"{TOPIC_ROOT}/"
+    if topic[len(literal) :].startswith("{"):  # no device has the root's name, nor has a place
+        return False
+    return literal.startswith(ours) or (literal != topic and ours.startswith(literal))
 
 
 def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[str]:
