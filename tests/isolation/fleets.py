@@ -83,10 +83,9 @@ def allow(action: str | list[str], resource: str | list[str], condition: Any = N
 
 
 # Where an id stands. What comes before it, and after: a pattern, and texts that it matches.
-_LEADS = st.sampled_from(
-    ["", "fleet/", "fleet/data/", "device=", "a:b#", "{region}/", "{account}:", "fl-eet/é/"]
-)
-_TOPIC_LEADS = st.sampled_from(["", "fleet/", "fleet/data/", "$aws/things/", "device=", "{region}/"])
+_OFTEN = ["", "", "fleet/"]
+_LEADS = st.sampled_from([*_OFTEN, "fleet/data/", "device=", "a:b#", "{region}/", "{account}:", "fl-eet/é/"])
+_TOPIC_LEADS = st.sampled_from([*_OFTEN, "fleet/data/", "$aws/things/", "device=", "{region}/"])
 _TAILS: dict[str, list[str]] = {
     "": [""],
     "/*": ["/", "/x", "/{asker}/x", "/../{asker}", "/../../x", "/{deviceId}", "/${aws:username}", "/ü"],
@@ -98,36 +97,48 @@ _TAILS: dict[str, list[str]] = {
     "/{deviceId}/*": ["/{deviceId}/x"],
 }
 _FILLERS = st.text("ab0/-.:#=+é$ ", max_size=6)
+Path = tuple[str, list[str], list[str], bool]
 # Not the id, but what a careless matcher takes for it.
 _INSTEAD = ("?", "+", "#", "**", "${iot:Connection.Thing.ThingName}", "*")
 
 
 @st.composite
-def _path(draw: Any, leads: st.SearchStrategy[str] = _LEADS) -> tuple[str, list[str], list[str]]:
-    """A pattern with the id in it, texts of the owner's that it matches, and texts of nobody's."""
-    lead, tail = draw(leads), draw(st.sampled_from(sorted(_TAILS)))
+def _path(draw: Any, leads: st.SearchStrategy[str] = _LEADS) -> Path:
+    """A pattern with the id in it, texts of the owner's that it matches, texts of nobody's, and
+    whether a part of it is to be denied.
+    """
+    lead, tail = draw(leads), draw(st.just("/*") | st.sampled_from(sorted(_TAILS)))
     ends = [draw(st.sampled_from(_TAILS[tail]))]
     ends += [f"/{draw(_FILLERS)}"] if tail == "/*" else []
     odd = [lead + each + ends[0] for each in draw(st.sets(st.sampled_from(_INSTEAD), max_size=2))]
-    return f"{lead}{{deviceId}}{tail}", [f"{lead}{{deviceId}}{end}" for end in ends], odd
+    own = [f"{lead}{{deviceId}}{end}" for end in ends]
+    return f"{lead}{{deviceId}}{tail}", own, odd, draw(st.booleans())
 
 
 def _touches(action: str, arn: str, texts: list[str], whose: str = OWNED) -> tuple[Touch, ...]:
     return tuple(Touch(action, arn + text, whose=whose) for text in texts)
 
 
+def _below(arn: str, touched: str, actions: list[str], denied: list[str], paths: list[Path]) -> Grant:
+    """What is below paths of each device's own; some of it may be denied to all."""
+    grant = Grant(())
+    for pattern, own, odd, locked in paths:
+        statements = [allow(actions, arn + pattern)]
+        touches = _touches(touched, arn, own) + _touches(touched, arn, odd, OTHERS)
+        if locked and pattern.endswith("{deviceId}/*"):
+            # No device has a name like this.
+            shut = pattern.removesuffix("*") + "_locked"
+            statements.append({"Effect": "Deny", "Action": denied, "Resource": f"{arn}{shut}*"})
+            touches += _touches(touched, arn, [f"{shut}/x"], LOCKED)
+        grant = Grant((*grant.statements, *statements), grant.touches + touches)
+    return grant
+
+
 @st.composite
 def _objects(draw: Any) -> Grant:
-    arn = "arn:{partition}:s3:::own-{account}-{region}/"
-    pattern, own, odd = draw(_path())
     actions = draw(st.sampled_from([["s3:GetObject"], ["s3:PutObject", "s3:GetObject"], ["s3:Get*"]]))
-    statements = [allow(actions, arn + pattern)]
-    touches = _touches("s3:GetObject", arn, own) + _touches("s3:GetObject", arn, odd, OTHERS)
-    if pattern.endswith("{deviceId}/*") and draw(st.booleans()):
-        locked = pattern.removesuffix("*") + "_locked/"
-        statements.append({"Effect": "Deny", "Action": "s3:*", "Resource": f"{arn}{locked}*"})
-        touches += _touches("s3:GetObject", arn, [f"{locked}x"], LOCKED)
-    return Grant(tuple(statements), touches)
+    paths = draw(st.lists(_path(), min_size=1, max_size=2))
+    return _below("arn:{partition}:s3:::own-{account}-{region}/", "s3:GetObject", actions, ["s3:*"], paths)
 
 
 @st.composite
@@ -230,23 +241,17 @@ def _named(draw: Any) -> Grant:
 
 @st.composite
 def _topics(draw: Any) -> Grant:
-    pattern, own, odd = draw(_path(_TOPIC_LEADS))
-    actions = draw(st.sets(st.sampled_from(["iot:Publish", "iot:Receive", "iot:RetainPublish"]), min_size=1))
-    arn = ARN % "iot" + "topic/"
-    statements = [allow(sorted(actions), arn + pattern)]
-    action = min(actions)
-    touches = _touches(action, arn, own) + _touches(action, arn, odd, OTHERS)
-    if pattern.endswith("{deviceId}/*") and draw(st.booleans()):
-        locked = arn + pattern.removesuffix("*") + "_locked"
-        statements.append({"Effect": "Deny", "Action": sorted(actions), "Resource": locked})
-        touches += (Touch(action, locked, whose=LOCKED),)
-    return Grant(tuple(statements), touches)
+    actions = sorted(
+        draw(st.sets(st.sampled_from(["iot:Publish", "iot:Receive", "iot:RetainPublish"]), min_size=1))
+    )
+    paths = draw(st.lists(_path(_TOPIC_LEADS), min_size=1, max_size=2))
+    return _below(ARN % "iot" + "topic/", actions[0], actions, actions, paths)
 
 
 @st.composite
 def _filters(draw: Any) -> Grant:
     """Topic filters. A wildcard of MQTT's in the id's place, or before it, hears every owner."""
-    pattern, own, odd = draw(_path(_TOPIC_LEADS))
+    pattern, own, odd, _ = draw(_path(_TOPIC_LEADS))
     arn = ARN % "iot" + "topicfilter/"
     lead = pattern.partition("{deviceId}")[0]
     over = {own[0].replace("{deviceId}", "+"), f"{lead}#", "#", "+/#", f"$share/{{asker}}/{own[0]}"}
@@ -266,9 +271,9 @@ _CLIENTS = Grant(
 
 _SHARED = st.sampled_from(
     [
+        Grant((allow("iot:Receive", ARN % "iot" + "topic/*"),)),
         Grant((allow("s3:GetObject", "arn:{partition}:s3:::shared-{account}/*"),)),
         Grant((allow("iot:Receive", ARN % "iot" + "topic/announcements/*"),)),
-        Grant((allow("iot:Receive", ARN % "iot" + "topic/*"),)),
         Grant(
             (
                 {

@@ -72,7 +72,10 @@ def _of_device(
                     continue
                 if request := touch.request(owner, device, place):
                     expected = owner == device and touch.whose == OWNED
-                    asked.setdefault(repr(request), Pair(device, owner, way, rights, request, expected))
+                    # What is both its own and another's is asked for twice: one answer is wrong.
+                    asked.setdefault(
+                        f"{request}{expected}", Pair(device, owner, way, rights, request, expected)
+                    )
         yield from asked.values()
 
 
