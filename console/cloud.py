@@ -95,6 +95,20 @@ class Operate:
             *(Fleet.from_json(json.dumps(shown[name]["fleet"])) for name in ("deployed", "inForce"))
         )
 
+    def plan(self, fleet: Fleet) -> Iterator[dict[str, Any]]:
+        """What `fleet` would touch in AWS IoT, a page of the registry at a time.
+
+        Raises Refused, Unreachable.
+        """
+        compiled = json.loads(fleet.to_json())
+        after: dict[str, str] = {}
+        while True:
+            page = self.call("fleet.plan", fleet=compiled, **after)
+            yield page
+            if not page["next"]:
+                return
+            after = {"after": page["next"]}
+
     @cached_property
     def _lambda(self) -> LambdaClient:
         client: LambdaClient = _client("lambda")

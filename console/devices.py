@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,11 @@ import typer
 
 from console import describe, output, values
 from console.cloud import Operate
-from console.options import Json, Options, Stack
+from console.options import Json, Options, Stack, Yes
 from firstboot.errors import CertificateMalformed
 from firstboot.pki import chain
 
-app = typer.Typer(no_args_is_help=True, help="Look at devices, change and revoke them.")
+app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -62,7 +61,7 @@ def revoke(
     ctx: typer.Context,
     device_id: DeviceId,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -70,12 +69,27 @@ def revoke(
 
     Asks first when standard input is a terminal. Credentials it already has live until they expire.
     """
-    options = Options.of(ctx, stack, as_json=as_json)
-    if not yes and _someone_can_answer():
-        typer.confirm(f"Revoke {device_id} for good?", abort=True, err=True)
-    with output.failures(as_json=options.as_json):
-        device = Operate(options.stack_name).call("devices.revoke", deviceId=device_id)
-        output.result(device, describe.device, as_json=options.as_json)
+    _confirm(f"Revoke {device_id} for good?", yes=yes)
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.revoke", device_id)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    yes: Yes = False,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a device: it loses its rights at once, and whoever holds its bootstrap certificate can
+    enroll it anew. Revoke what must not come back.
+
+    Asks first when standard input is a terminal. The record goes when AWS IoT knows nothing of the
+    device any more.
+    """
+    _confirm(f"Delete {device_id}? It may enroll again.", yes=yes)
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.delete", device_id)
 
 
 @app.command("set")
@@ -140,8 +154,15 @@ def _fingerprint(certificate: str) -> str:
         raise typer.BadParameter(f"{certificate} is neither a SHA-256 nor a PEM certificate") from error
 
 
-def _someone_can_answer() -> bool:
-    return sys.stdin.isatty()
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes and output.someone_can_answer():
+        typer.confirm(question, abort=True, err=True)
+
+
+def _change(options: Options, operation: str, device_id: str) -> None:
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call(operation, deviceId=device_id)
+        output.result(device, describe.device, as_json=options.as_json)
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:

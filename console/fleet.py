@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, output
+from console import changes, output, rollout
 from console.cloud import Fleets, Operate, Refused
-from console.options import Json, Options, Stack
+from console.options import Json, Options, Stack, Yes
 from firstboot.errors import FleetInvalid
 from firstboot.fleet import compiler
 from firstboot.fleet.model import Fleet
@@ -45,27 +45,63 @@ def check(
 def diff(
     ctx: typer.Context, folder: Folder = Path("fleet"), *, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Say what applying a fleet folder would change of what is in force."""
+    """Say what applying a fleet folder would change of what is in force, and for how many devices."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
-        comparison = _compare(load(folder), Operate(options.stack_name).fleets())
+        operate, fleet = Operate(options.stack_name), load(folder)
+        comparison = _compare(fleet, operate.fleets())
+        if comparison["changes"]:
+            comparison["devices"] = rollout.plan(operate, fleet)
         output.result(comparison, _describe, as_json=options.as_json)
 
 
 @app.command()
 def apply(
-    ctx: typer.Context, folder: Folder = Path("fleet"), *, stack: Stack = None, as_json: Json = False
+    ctx: typer.Context,
+    folder: Folder = Path("fleet"),
+    *,
+    yes: Yes = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Stay until every device has been looked at.")
+    ] = True,
+    stack: Stack = None,
+    as_json: Json = False,
 ) -> None:
-    """Publish a fleet folder; devices feel it within a minute, until the next deployment."""
+    """Publish a fleet folder; devices feel it within a minute, until the next deployment.
+
+    Asks first when standard input is a terminal and devices' policies in AWS IoT will change.
+    Interrupted while it waits, it has published all the same.
+    """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate, fleet = Operate(options.stack_name), load(folder)
         fleets = operate.fleets()
         comparison = _compare(fleet, fleets)
-        if comparison["changes"]:
-            based = replace(fleet, base=fleets.deployed.hash)
-            operate.call("fleet.apply", fleet=json.loads(based.to_json()))
-        output.result(comparison, _describe_applied, as_json=options.as_json)
+        if not comparison["changes"]:
+            output.result(comparison, _describe_nothing, as_json=options.as_json)
+            return
+        based = replace(fleet, base=fleets.deployed.hash)
+        # What is refused anyway need not be counted, or asked about.
+        if not comparison["needsDeployment"]:
+            comparison["devices"] = rollout.plan(operate, based)
+        if not options.as_json:
+            output.lines(_describe(comparison))
+        touched = comparison.get("devices", {"touched": 0})["touched"]
+        if touched and not yes and output.someone_can_answer():
+            typer.confirm(f"Change the policies of {touched:,} devices in AWS IoT?", abort=True, err=True)
+        operate.call("fleet.apply", fleet=json.loads(based.to_json()))
+        if wait and touched:
+            comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
+        output.result(comparison, _describe_published, as_json=options.as_json)
+
+
+@app.command()
+def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
+    """Say how far AWS IoT has been brought to what is in force."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        state = Operate(options.stack_name).call("fleet.progress")
+        output.result(state, rollout.describe, as_json=options.as_json)
 
 
 def load(folder: Path) -> Fleet:
@@ -104,10 +140,16 @@ def _describe(comparison: output.Record) -> list[str | Text]:
         f"grant {name}: what it allows more than the deployed grants has no effect before a deployment"
         for name in comparison["beyondRoles"]
     ]
+    if "devices" in comparison:
+        lines.append(rollout.planned(comparison["devices"]))
     return lines or ["nothing differs from what is in force"]
 
 
-def _describe_applied(comparison: output.Record) -> list[str | Text]:
-    if not comparison["changes"]:
-        return ["nothing differs from what is in force; nothing was published"]
-    return [*_describe(comparison), "published; devices feel it within a minute"]
+def _describe_nothing(_: output.Record) -> list[str | Text]:
+    return ["nothing differs from what is in force; nothing was published"]
+
+
+def _describe_published(comparison: output.Record) -> list[str | Text]:
+    """What is left to say after what `_describe` has said."""
+    told = rollout.describe(comparison["progress"]) if "progress" in comparison else []
+    return ["published; devices feel it within a minute", *told]

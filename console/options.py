@@ -14,6 +14,8 @@ Stack = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
 
 @dataclass(frozen=True)
 class Options:

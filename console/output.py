@@ -31,6 +31,12 @@ def line(text: str | Text = "") -> None:
     _out.print(text)
 
 
+def lines(texts: Iterable[str | Text]) -> None:
+    """Print lines for a person."""
+    for text in texts:
+        line(text)
+
+
 def note(text: str | Text) -> None:
     """Say something about the result that is not the result."""
     _err.print(text)
@@ -46,8 +52,7 @@ def result(value: Record, describe: Callable[[Record], Sequence[str | Text]], *,
     if as_json:
         document(value)
         return
-    for text in describe(value):
-        line(text)
+    lines(describe(value))
 
 
 def array(name: str, values: Iterable[Record]) -> None:
@@ -84,6 +89,21 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as shown:
         task = shown.add_task(what, total=total)
         yield lambda lot: shown.advance(task, lot)
+
+
+def gauge(states: Iterable[tuple[int, str]], total: int | None = None) -> None:
+    """Go through states, each so many of `total` and words for it, shown on a terminal's standard error."""
+    columns = SpinnerColumn(), BarColumn(), MofNCompleteColumn(), "{task.description}"
+    hidden = not _err.is_terminal
+    with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
+        task = progress.add_task("", total=total)
+        for done, words in states:
+            progress.update(task, completed=done, description=words)
+
+
+def someone_can_answer() -> bool:
+    """Whether a person is there to be asked."""
+    return sys.stdin.isatty()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,16 +100,17 @@ class Broker:
             protocol=MQTTv311,
             reconnect_on_failure=False,
         )
-        client.tls_set_context(self._transport.context(identity))
+        context = self._transport.context(identity)
+        context.sslsocket_class = _Socket
+        client.tls_set_context(context)
         client.connect_timeout = CONNECT_SECONDS
         conversation = _Conversation(client)
         try:
             conversation.connect(self._host, self._port)
-        except OSError as error:
-            raise self._unconnected(identity, error) from error
-        try:
             yield conversation
         except OSError as error:
+            if not conversation.connected:
+                raise self._unconnected(identity, error) from error
             raise Refused(Action.RETRY, f"No answer from {self._host}: {_reason(error)}") from error
         finally:
             client.disconnect()
@@ -123,13 +125,27 @@ class Broker:
         return Refused(Action.WAIT, detail, retry_after=self._registered_in)
 
 
+class _Socket(ssl.SSLSocket):
+    """paho-mqtt leaves a socket whose handshake failed to the garbage collector; this one is closed."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
+        """See ssl.SSLSocket."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class _Conversation:
-    """One connection, for one question. Every method raises OSError if the broker hangs up or is silent."""
+    """One connection, for one question; `connected` once the broker has said yes. Every method raises
+    OSError if the broker hangs up or is silent.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._token = secrets.token_urlsafe(16)
-        self._connected: ReasonCode | None = None
+        self.connected: ReasonCode | None = None
         self._subscribed: list[ReasonCode] | None = None
         self._answer: tuple[str, dict[str, Any]] | None = None
         client.on_connect = self._on_connect
@@ -139,18 +155,17 @@ class _Conversation:
     def connect(self, host: str, port: int) -> None:
         """Connect, until the broker has said yes."""
         self._client.connect(host, port, keepalive=CONNECT_SECONDS)
-        self._wait(lambda: self._connected, CONNECT_SECONDS)
+        self._wait(lambda: self.connected, CONNECT_SECONDS)
 
     def ask(
         self, root: str, topic: str, answer_topic: str, members: dict[str, Any]
     ) -> tuple[bool, dict[str, Any]]:
         """Whether the service accepted what is asked, and what it says. The answers are subscribed to
-        before the question is put. Raises Refused too.
+        before the question is put.
         """
         accepted, rejected = (f"{root}/{answer_topic}/{kind}" for kind in ("accepted", "rejected"))
         self._client.subscribe([(accepted, 1), (rejected, 1)])
-        if any(code.is_failure for code in self._wait(lambda: self._subscribed, CONNECT_SECONDS)):
-            raise Refused(Action.RETRY, "The broker does not let the answers be heard")
+        self._wait(lambda: self._subscribed, CONNECT_SECONDS)
         question = json.dumps(members | {"clientToken": self._token})
         self._client.publish(f"{root}/{topic}", question, qos=1)
         where, said = self._wait(lambda: self._answer, TIMEOUT_SECONDS)
@@ -171,7 +186,7 @@ class _Conversation:
         self, _client: Client, _data: object, _flags: object, code: ReasonCode, _: object
     ) -> None:
         if not code.is_failure:
-            self._connected = code
+            self.connected = code
 
     def _on_subscribe(
         self, _client: Client, _data: object, _id: int, codes: list[ReasonCode], _: object

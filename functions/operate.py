@@ -17,12 +17,14 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import groups, inventory, revocation
+from firstboot import deletion, groups, inventory, revocation, sweep
 from firstboot.aws import clients
 from firstboot.aws.dead_letters import Queues, SqsDeadLetters
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.messages import IotMessages
+from firstboot.aws.pace import Pace
 from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.sweeps import DynamoSweeps
 from firstboot.edge import operator, refusals, web
 from firstboot.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
 from firstboot.explanation import explain
@@ -47,6 +49,8 @@ class Parts:
     deployed: Fleet
     fleet: FleetSource
     registry: DynamoRegistry
+    sweeps: DynamoSweeps
+    pace: Pace
     place: Place
     dead_letters: dict[str, Queues]
 
@@ -61,6 +65,8 @@ def parts() -> Parts:
         deployed=in_asset,
         fleet=FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
+        pace=Pace(clients.dynamodb(), settings.table),
         place=Place(settings.partition, settings.region, settings.account),
         dead_letters={name: Queues(**urls) for name, urls in json.loads(settings.dead_letters).items()},
     )
@@ -87,6 +93,14 @@ def devices_revoke(parameters: Json, now: datetime) -> Json:
     device_id = operator.target(parameters)
     device = revocation.revoke(device_id, parts().registry, int(now.timestamp()))
     _audit("DeviceRevoked", deviceId=device_id)
+    return operator.device(device)
+
+
+def devices_delete(parameters: Json, now: datetime) -> Json:
+    """Delete a device: its name is free once AWS IoT knows nothing of it any more."""
+    device_id = operator.target(parameters)
+    device = deletion.delete(device_id, parts().registry, int(now.timestamp()))
+    _audit("DeviceDeleted", deviceId=device_id)
     return operator.device(device)
 
 
@@ -177,10 +191,25 @@ def _letters(name: str, now: datetime) -> SqsDeadLetters:
     )
 
 
+def fleet_plan(parameters: Json, now: datetime) -> Json:
+    """How many devices of a page of the registry a fleet definition would touch in AWS IoT."""
+    fleet, after = operator.planned(parameters)
+    return operator.found(sweep.plan(fleet, parts().registry, after, int(now.timestamp())))
+
+
+def fleet_progress(parameters: Json, now: datetime) -> Json:
+    """How far AWS IoT has been brought to the fleet definition in force."""
+    operator.nothing(parameters)
+    made = parts()
+    backlog = made.pace.backlog(int(now.timestamp() * 1_000))
+    return operator.progress(made.sweeps.read(), made.fleet.current(now), backlog)
+
+
 OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.list": devices_list,
     "devices.show": devices_show,
     "devices.revoke": devices_revoke,
+    "devices.delete": devices_delete,
     "devices.set": devices_set,
     "devices.explain": devices_explain,
     "groups.show": groups_show,
@@ -191,6 +220,8 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "fleet.apply": fleet_apply,
     "failures.show": failures_show,
     "failures.redrive": failures_redrive,
+    "fleet.plan": fleet_plan,
+    "fleet.progress": fleet_progress,
 }
 
 

@@ -19,6 +19,9 @@ from firstboot.names import METRICS
 from infra.api import Api
 from infra.function import Function
 
+_REGISTRATION_HOURS = 6
+"""How long a device may wait for its place in AWS IoT before someone should know."""
+
 _NOTICE_DAYS = 90
 """How long a new CA may take to arrange."""
 
@@ -45,6 +48,13 @@ class Alarms(Construct):
             self._count(
                 metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
             )
+        # The odd run that fails is repeated a minute later.
+        self._count(
+            "SweepUnavailable",
+            _ours("register", "SweepFailed"),
+            "A changed fleet does not reach AWS IoT",
+            threshold=5,
+        )
         if fleet.issuers:
             self._authorizer()
         self._count(
@@ -54,10 +64,23 @@ class Alarms(Construct):
         )
         self._expiry(fleet)
 
-    def letters(self, name: str, queue: sqs.Queue, description: str) -> None:
-        """Alarm when a dead-letter queue holds anything."""
-        metric = queue.metric_approximate_number_of_messages_visible()
-        self._count(name, metric, description, statistic="Maximum")
+    def watch_requests(self, dead: sqs.Queue) -> None:
+        """What comes by a topic rule is invoked without waiting: its failures are told to nobody."""
+        self._above(
+            "Undelivered",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "Requests over MQTT could not be handled",
+        )
+
+    def watch_newcomers(self, dead: sqs.Queue) -> None:
+        """`register` fails message by message, so its failures are no errors to Lambda."""
+        self._above(
+            "NewcomersDead",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "Bootstrap certificates could not be looked at, however often it was tried",
+        )
 
     def _publishing(self) -> iam.PolicyStatement:
         """Amazon SNS developer guide, "Example cases for Amazon SNS access control"."""
@@ -79,19 +102,12 @@ class Alarms(Construct):
             },
         )
 
-    def _count(
-        self,
-        name: str,
-        metric: cloudwatch.Metric,
-        description: str,
-        threshold: int = 1,
-        statistic: str = "Sum",
-    ) -> None:
+    def _count(self, name: str, metric: cloudwatch.Metric, description: str, threshold: int = 1) -> None:
         """Alarm at so many occurrences in five minutes."""
         alarm = cloudwatch.Alarm(
             self,
             name,
-            metric=metric.with_(statistic=statistic, period=Duration.minutes(5)),
+            metric=metric.with_(statistic="Sum", period=Duration.minutes(5)),
             alarm_description=description,
             threshold=threshold,
             evaluation_periods=1,
@@ -112,6 +128,40 @@ class Alarms(Construct):
             _ours("assign", "PoliciesTooLarge"),
             "Devices hold more grants than an authorizer's answer takes",
         )
+
+    def watch_registration(self, dead: sqs.Queue) -> None:
+        """`register` fails message by message, so its failures are no errors to Lambda; and devices wait
+        in silence.
+        """
+        self._above(
+            "RegistrationsDead",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "AWS IoT could not be brought to a device's record, however often it was tried",
+        )
+        self._above(
+            "RegistrationAge",
+            _ours("register", "RegistrationAge"),
+            _REGISTRATION_HOURS * 3_600,
+            "Devices wait for hours until they may connect to AWS IoT",
+        )
+        self._count(
+            "RegisterFailures", _ours("register", "InternalError"), "register met what nobody foresaw"
+        )
+
+    def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
+        """Alarm when a metric's maximum in five minutes is above a threshold."""
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric.with_(statistic="Maximum", period=Duration.minutes(5)),
+            alarm_description=description,
+            threshold=threshold,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _expiry(self, fleet: Fleet) -> None:
         """Alarm when the CA can't certify a device for as long as its group says any more, and

@@ -29,7 +29,11 @@ class Domain:
 class Configuration:
     """`fleet` is the fleet folder; `fleet_refresh` seconds; `mqtt_host` takes the place of AWS
     IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` are read
-    once, when the CA is made.
+    once, when the CA is made. `iot_rate` is how many registrations a second AWS IoT is asked for: below
+    its quotas, of which the tightest are 10 a second for RegisterCertificate… and UpdateCertificate, and
+    15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core quotas).
+    once, when the CA is made. `register_factory_cas` is off where AWS IoT knows the factories' CAs
+    already: it takes a CA once an account and region.
     """
 
     fleet: Path
@@ -41,6 +45,8 @@ class Configuration:
     fleet_refresh: int
     mqtt_host: str | None
     mqtt_port: int
+    iot_rate: float
+    register_factory_cas: bool
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
@@ -59,6 +65,8 @@ class Configuration:
             fleet_refresh=int(_required(node, "fleetRefresh")),
             mqtt_host=node.try_get_context("mqttHost"),
             mqtt_port=int(_required(node, "mqttPort")),
+            iot_rate=float(_required(node, "iotRate")),
+            register_factory_cas=_flag(_required(node, "registerFactoryCas")),
         )
 
 
@@ -67,3 +75,11 @@ def _required(node: Node, name: str) -> Any:  # noqa: ANN401 - any JSON value
     if value is None:
         raise KeyError(name)
     return value
+
+
+def _flag(value: object) -> bool:
+    # JSON has Booleans, `--context` only text.
+    found = {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return found

@@ -7,11 +7,10 @@ function failed. Both end in one queue.
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, Stack
+from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot import topics
@@ -20,6 +19,7 @@ from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
+from infra.queue import DeadLetters
 from infra.storage import Registry, Store
 from infra.vend import Vend
 
@@ -50,14 +50,7 @@ class Mqtt(Construct):
         vend: Vend,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.undelivered = sqs.Queue(
-            self,
-            "Undelivered",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-        )
-        acknowledge(self.undelivered, {"SQS3": "It is a dead-letter queue: of topic rules and functions."})
+        self.undelivered = DeadLetters(self, "Undelivered")
         self._failing = self._error_role()
         self.presence = Presence(
             scope,

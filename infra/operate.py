@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from aws_cdk import Aws, Stack
 from constructs import Construct
 
@@ -10,12 +13,30 @@ from firstboot.names import PUBLISHED_FLEET_KEY
 from firstboot.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.mqtt import Mqtt, permit_answers
+from infra.mqtt import permit_answers
+from infra.queue import Queue
 from infra.storage import Registry, Store
+
+_TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+
+
+@dataclass(frozen=True)
+class DeadLettersOf:
+    """A dead-letter queue, and the queue whose letters it holds; None: requests to `functions`."""
+
+    dead: Queue
+    source: Queue | None = None
+
+    @property
+    def urls(self) -> dict[str, str | None]:
+        """As `operate` is told."""
+        return {"dead": self.dead.queue_url, "source": self.source.queue_url if self.source else None}
 
 
 class Operate(Function):
-    """Reads and changes records, publishes fleets. Who may do so is who may invoke it."""
+    """Reads and changes records, publishes fleets. Who may do so is who may invoke it. Failed requests
+    are handed to `functions` again.
+    """
 
     def __init__(
         self,
@@ -25,7 +46,8 @@ class Operate(Function):
         deployment: Deployment,
         registry: Registry,
         store: Store,
-        mqtt: Mqtt,
+        functions: Sequence[Function],
+        dead_letters: dict[str, DeadLettersOf],
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
@@ -36,18 +58,17 @@ class Operate(Function):
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
                 dead_letters=Stack.of(self).to_json_string(
-                    {"requests": {"dead": mqtt.undelivered.queue_url, "source": None}}
+                    {name: each.urls for name, each in dead_letters.items()}
                 ),
             )
         )
         self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], registry.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
-        self._permit_redriving(mqtt)
-
-    def _permit_redriving(self, mqtt: Mqtt) -> None:
-        """Take letters out, and hand requests back to who failed on them, or to their clients."""
-        taking = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
-        self.permit(taking, mqtt.undelivered.queue_arn)
-        self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in mqtt.functions))
+        self.permit(_TAKE, *(each.dead.queue_arn for each in dead_letters.values()))
+        self.permit(
+            ["sqs:SendMessage"], *(each.source.queue_arn for each in dead_letters.values() if each.source)
+        )
+        # Requests go back to who failed on them, or to their clients.
+        self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in functions))
         permit_answers(self, "rejected", *topics.CALLS)

@@ -17,8 +17,11 @@ from infra.exchange import Exchange
 from infra.function import Function
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
-from infra.operate import Operate
+from infra.newcomers import Newcomers
+from infra.operate import DeadLettersOf, Operate
+from infra.register import Register
 from infra.storage import Registry, Store
+from infra.sweep import Sweep
 from infra.vend import Vend
 
 
@@ -60,7 +63,29 @@ class FirstbootStack(Stack):
             exchange=exchange,
             vend=vend,
         )
-        operate = Operate(self, "Operate", deployment=deployment, registry=registry, store=store, mqtt=mqtt)
+        newcomers = Newcomers(self, "Newcomers", deployment=deployment, registry=registry, store=store)
+        register = Register(self, "Register", deployment=deployment, registry=registry, store=store)
+        operate = Operate(
+            self,
+            "Operate",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            functions=mqtt.functions,
+            dead_letters={
+                "requests": DeadLettersOf(mqtt.undelivered),
+                "registrations": DeadLettersOf(register.queues.dead, register.queues.paced),
+                "newcomers": DeadLettersOf(newcomers.dead, newcomers.queue),
+            },
+        )
+        sweep = Sweep(
+            self,
+            "Sweep",
+            deployment=deployment,
+            registry=registry,
+            store=store,
+            queue=register.queues.paced,
+        )
         api = Api(self, "Api", exchange=exchange, vend=vend)
         functions: dict[str, Function] = {
             "Exchange": exchange,
@@ -69,15 +94,21 @@ class FirstbootStack(Stack):
             "Vend": vend,
             "VendMqtt": vend.mqtt,
             "Operate": operate,
+            "Sweep": sweep,
             "Authority": authority.function,
             "Watch": authority.watch,
+            "Newcomers": newcomers,
+            "RegisterWork": register.work,
+            "RegisterChanges": register.changes,
         }
         assign = None
         if fleet.issuers:
             assign = Assign(self, "Assign", deployment=deployment, registry=registry, store=store)
             functions["Assign"] = assign
         alarms = Alarms(self, "Alarms", functions=functions, api=api, fleet=fleet)
-        alarms.letters("Undelivered", mqtt.undelivered, "Requests over MQTT could not be handled")
+        alarms.watch_newcomers(newcomers.dead)
+        alarms.watch_requests(mqtt.undelivered)
+        alarms.watch_registration(register.queues.dead)
         outputs = {
             "PublicUrl": api.api_endpoint,
             "ApiId": api.api_id,
@@ -86,6 +117,8 @@ class FirstbootStack(Stack):
             "VendFunction": vend.function_name,
             "CertificatesBucket": store.bucket_name,
             "Table": registry.table_name,
+            "RegistrationQueue": register.queues.paced.queue_url,
+            "DeadQueue": register.queues.dead.queue_url,
             "AlarmTopic": alarms.topic.topic_arn,
         }
         if assign:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
@@ -32,6 +34,8 @@ class Registry(dynamodb.TableV2):
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute="expiresAt",
+            # `register` follows what changes.
+            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )
@@ -66,6 +70,17 @@ class Store(s3.Bucket):
         function.permit(["s3:GetObject"], *map(self.arn_for_objects, keys))
         # Without it S3 answers 403 for a missing object, not 404.
         function.permit(["s3:ListBucket"], self.bucket_arn)
+
+    def tell_event_bridge(self) -> None:
+        """Send the bucket's events to EventBridge, where rules look for theirs.
+
+        Not CDK's `event_bridge_enabled`, which sets this by a Lambda of its own, nor a notification
+        to a Lambda: that needs the Lambda first, and the Lambda the bucket.
+        """
+        bucket = cast("s3.CfnBucket", self.node.default_child)
+        bucket.add_property_override(
+            "NotificationConfiguration.EventBridgeConfiguration", {"EventBridgeEnabled": True}
+        )
 
     def _refuse_old_urls(self) -> iam.PolicyStatement:
         """Amazon S3 API reference, "Amazon S3 Signature Version 4 Authentication Specific Policy

@@ -72,7 +72,7 @@ async def _deploy(here: Cloud) -> dict[str, str]:
     """Bootstrap the account and deploy the stack; returns its outputs."""
     assembly = str(here.state.path("run/cdk.out"))
     context = [f"stack={STACK}", f"fleet={here.state.path('fleet')}", "fleetRefresh=1", "bundle=local"]
-    context += ["mqttHost=localhost", f"mqttPort={here.mqtt_port}"]
+    context += ["mqttHost=localhost", f"mqttPort={here.mqtt_port}", "iotRate=100"]
     options = [word for setting in context for word in ("--context", setting)]
     try:
         async with asyncio.TaskGroup() as together:

@@ -5,22 +5,54 @@ Most of that is in its environment (`cloud.py`); here is what an environment can
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
 from asyncio import BaseEventLoop
+from contextlib import suppress
 from typing import Any
 
 from ministack import app
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
+from ministack.services import iot, iot_data
 
 _create_server: Any = BaseEventLoop.create_server
+_resource_arn: Any = iam_actions.extract_resource_arn
+_handle_data_plane: Any = iot_data.handle_request
+_CONNECTIONS = "/connections/"
 
 
 async def _on_loopback(
     loop: BaseEventLoop, protocol: object, host: str | None = None, *rest: object, **options: object
 ) -> object:
     return await _create_server(loop, protocol, host and "127.0.0.1", *rest, **options)
+
+
+def _resource(service: str, method: str, path: str, headers: object, body: bytes, *rest: object) -> str:
+    """AWS checks AttachPolicy and DetachPolicy on their target, DeleteConnection on its client (service
+    authorization reference, "AWS IoT"). ministack would check them on `*`, for which a role would have
+    to be wider than AWS's.
+    """
+    found = str(_resource_arn(service, method, path, headers, body, *rest))
+    if service == "iot" and path.startswith("/target-policies/"):
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(body)["target"])
+    if service == "iot-data" and path.startswith(_CONNECTIONS):
+        return f"arn:aws:iot:{get_region()}:{get_account_id()}:client/{path.removeprefix(_CONNECTIONS)}"
+    return found
+
+
+async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN401 - ministack's own
+    """The data plane with DeleteConnection: ministack lacks it, but its broker can drop a client."""
+    if method != "DELETE" or not path.startswith(_CONNECTIONS):
+        return await _handle_data_plane(method, path, *rest)
+    client_id = path.removeprefix(_CONNECTIONS)
+    if await iot._force_disconnect_duplicate(get_account_id(), get_region(), client_id):  # noqa: SLF001
+        return json_response({})
+    return error_response_json("ResourceNotFoundException", f"{client_id} is not connected", 404)
 
 
 def _end_with_parent() -> None:
@@ -33,6 +65,10 @@ def main(lambda_python: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.executable = lambda_python  # what it starts a Python Lambda with
     BaseEventLoop.create_server = _on_loopback  # type: ignore[assignment,method-assign]
+    iam_actions.extract_resource_arn = _resource
+    iot_data.handle_request = _data_plane
+    # What the broker's rules send is no one's request, and would count as sent without TLS.
+    iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     app._port_is_bindable = lambda *_: False  # noqa: SLF001 - or it would take port 443 as well
     app.main()
 

@@ -83,7 +83,8 @@ def connect(
 ) -> Connection:
     """What the device behind a token may do at the broker right now.
 
-    Raises TokenError, DeviceIdInvalid, DeviceRevoked, NoGrant, Unavailable.
+    Raises TokenError, DeviceIdInvalid, DeviceRevoked, CertificateNotCurrent (deleted), NoGrant,
+    Unavailable.
     """
     unverified = token.parse(request.token)
     issuer = _issuer(unverified.issuer, rules.fleet)  # 1

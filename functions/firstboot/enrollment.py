@@ -61,9 +61,7 @@ def enroll(
     bootstrap = verify_bootstrap(presented, fleet, now)  # 1
     name = named(bootstrap, request.device_id)
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
-    budget = bootstrap.group.budget
-    if budget and now.timestamp() >= budget.until:  # 2
-        raise EnrollmentClosed
+    check_open(bootstrap.group, now)  # 2
     verified = csr.verify(request.csr)  # 3
     if bootstrap.group.is_shared and verified.spki == _own_key(bootstrap.leaf):
         raise ClaimKeyRefused
@@ -99,6 +97,15 @@ def named(bootstrap: VerifiedBootstrap, said: str | None) -> DeviceId:
     if said not in (None, name):
         raise DeviceIdMismatch
     return name
+
+
+def check_open(group: Group, now: datetime) -> None:
+    """Refuse whoever comes after the last day of the group's budget.
+
+    Raises EnrollmentClosed.
+    """
+    if group.budget and now.timestamp() >= group.budget.until:
+        raise EnrollmentClosed
 
 
 def _own_key(leaf: x509.Certificate) -> str:

@@ -438,7 +438,7 @@ class IssuerUnavailable(TokenError):
 class PoliciesTooLarge(TokenError):
     code = "policies-too-large"
     status = 500
-    title = "The device's grants don't fit an authorizer's answer"
+    title = "The device's grants don't fit AWS IoT's limits"
 
 
 class OperatorError(FirstbootError):

@@ -36,6 +36,9 @@ from firstboot.names import DeviceId
 HOLD_SECONDS = 900
 """How long a pending certificate keeps another key of the same device out."""
 
+DELETION_SECONDS = 60
+"""When a deleted device may ask again: AWS IoT is cleared in seconds, unless there is a queue."""
+
 Attribute = str | bool | int
 
 
@@ -139,12 +142,27 @@ class Renewal:
 
 
 def check_not_revoked(device: Device) -> None:
-    """Refuse a device that has lost its rights.
+    """Refuse a device that has lost its rights, by revocation or deletion.
 
-    Raises DeviceRevoked.
+    Raises DeviceRevoked, CertificateNotCurrent.
     """
     if device.status is Status.REVOKED:
         raise DeviceRevoked
+    if device.status is Status.DELETED:
+        raise CertificateNotCurrent(log="the device has been deleted")
+
+
+def check_admissible(device: Device, group: str) -> None:
+    """Refuse a device that could never enroll in `group`: a first binding is for good. A deleted one
+    is nobody's as soon as its record is gone.
+
+    Raises DeviceRevoked, GroupMismatch.
+    """
+    if device.status is Status.DELETED:
+        return
+    check_not_revoked(device)
+    if device.group != group:
+        raise GroupMismatch(log=f"is in {device.group}, asked in {group}")
 
 
 def answer_to(device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord | None:
@@ -164,9 +182,9 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
         if asked.expected:
             raise DeviceNotExpected
         return None
-    check_not_revoked(device)
-    if device.group != asked.group:
-        raise GroupMismatch(log=f"is in {device.group}, asked in {asked.group}")
+    if device.status is Status.DELETED:
+        raise EnrollmentInProgress("The device is being deleted", retry_after=DELETION_SECONDS)
+    check_admissible(device, asked.group)
     known = _known(device, asked)
     # An identity whose time and grace are over stands in nobody's way.
     if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):

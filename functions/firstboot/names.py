@@ -27,9 +27,13 @@ _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}", re.ASCII)
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 """AWS IoT CreateRoleAlias, parameter roleAlias."""
 
+CERTIFICATES_PREFIX = "certificates/"
 PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
+
+SWEEP_KEY = "SWEEP"
+"""The registry's row that says how far the last sweep got."""
 
 METRICS = "Firstboot"
 """The CloudWatch namespace of our metrics; their one dimension, `service`, is the Lambda's file."""
@@ -52,4 +56,17 @@ def is_thing_name(device: DeviceId) -> bool:
 
 def certificate_key(device: DeviceId, serial: str) -> str:
     """The S3 key of a certificate; `serial` is lower-case hex."""
-    return f"certificates/{device}/{serial}.pem"
+    return f"{certificates_prefix(device)}{serial}.pem"
+
+
+def certificates_prefix(device: DeviceId) -> str:
+    """What the S3 keys of all the device's certificates begin with."""
+    return f"{CERTIFICATES_PREFIX}{device}/"
+
+
+def certificate_owner(key: str) -> DeviceId:
+    """The device whose certificate is under an S3 key.
+
+    Raises DeviceIdInvalid.
+    """
+    return device_id(key.removeprefix(CERTIFICATES_PREFIX).partition("/")[0])

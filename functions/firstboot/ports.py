@@ -1,4 +1,4 @@
-"""The three ports of the use cases. A method is one domain step and one AWS call.
+"""The five ports of the use cases. A method is one domain step, and one AWS call where AWS lets it.
 
 Signing needs no port: `cryptography`'s `EllipticCurvePrivateKey` is one, with KMS behind it.
 Every method raises Unavailable when AWS does not do its part.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from cryptography import x509
 
 from firstboot.lifecycle import Attribute, Device, Enrollment, Limits, Renewal
 from firstboot.names import DeviceId
+
+CertificateStatus = Literal["ACTIVE", "INACTIVE", "REVOKED"]
+"""A certificate's status in AWS IoT, as far as we set it."""
 
 
 class RefusedBy(StrEnum):
@@ -113,11 +116,28 @@ class OperatorRegistry(Registry, Protocol):
         Raises DeviceNotFound.
         """
 
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """Take the device's rights, and have its record go once AWS IoT knows nothing of it any
+        more; repeating it changes nothing.
+
+        Raises DeviceNotFound.
+        """
+
     def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
         """Set attributes; None removes one.
 
         Raises DeviceNotFound.
         """
+
+
+class RegisteringRegistry(Registry, Protocol):
+    """The same records, with what is noted of AWS IoT."""
+
+    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
+        """Write down what AWS IoT was brought to, if the record still is as it was `read`; else False."""
+
+    def forget(self, device_id: DeviceId) -> None:
+        """Remove the record of a deleted device; repeating it changes nothing."""
 
 
 class CertificateStore(Protocol):
@@ -131,6 +151,9 @@ class CertificateStore(Protocol):
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
         """A presigned URL of the chain, good for `seconds`. Local; calls nothing."""
+
+    def issued(self, device_id: DeviceId) -> list[bytes]:
+        """Every chain (PEM) that was ever issued to the device."""
 
 
 @dataclass(frozen=True)
@@ -162,3 +185,69 @@ class Sts(Protocol):
 
         Raises RoleNotAssumable, DurationTooLong, SessionPolicyTooLarge.
         """
+
+
+class Things(Protocol):
+    """AWS IoT's registry: a device's thing, its certificates (by id) and their policies. Every method
+    may be repeated, and takes what is not there for what is gone already.
+    """
+
+    def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str]) -> None:
+        """Have the device's thing, in its group and no other of ours, with exactly these attributes."""
+
+    def begin_shadow(self, device_id: DeviceId, desired: dict[str, Any]) -> None:
+        """Give the thing its first shadow; one that is there is left alone."""
+
+    def certificates(self, device_id: DeviceId) -> frozenset[str]:
+        """The certificates attached to the thing, ours or not; none if there is no thing."""
+
+    def register(self, leaf: x509.Certificate) -> None:
+        """Make a certificate known, INACTIVE."""
+
+    def attach(self, device_id: DeviceId, certificate_id: str) -> None:
+        """Make a certificate the thing's."""
+
+    def detach(self, device_id: DeviceId, certificate_id: str) -> None:
+        """Make a certificate the thing's no more."""
+
+    def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
+        """Have exactly these of our policies (name to JSON) on a certificate, whatever others it has.
+        What is too much goes before what is missing comes; a policy that AWS IoT lacks is made.
+
+        Raises PoliciesTooLarge.
+        """
+
+    def set_status(self, certificate_id: str, status: CertificateStatus) -> None:
+        """Have a certificate in this status."""
+
+    def disconnect(self, device_id: DeviceId) -> None:
+        """End the device's open connection, and its session with it."""
+
+    def delete_certificate(self, certificate_id: str) -> None:
+        """Delete a certificate that is not ACTIVE, and is no thing's."""
+
+    def delete(self, device_id: DeviceId) -> None:
+        """Delete the thing, which no certificate is attached to any more, and its shadow."""
+
+
+@dataclass(frozen=True)
+class BrokerCertificate:
+    """A certificate as AWS IoT knows it. `status` is AWS IoT's own word, `pem` without its issuers."""
+
+    certificate_id: str
+    arn: str
+    status: str
+    pem: str
+
+
+class BrokerCertificates(Protocol):
+    """The certificates that AWS IoT knows, and so what may connect to the broker."""
+
+    def find(self, certificate_id: str) -> BrokerCertificate | None:
+        """The certificate with that id, if there is one."""
+
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """Give the certificate the policy of that name; repeating it changes nothing."""
+
+    def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
+        """Change the certificate's status; repeating it changes nothing."""

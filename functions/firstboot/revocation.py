@@ -2,6 +2,9 @@
 
 1. The registry: exchange and vend read it consistently, so both refuse from the next call on.
 
+AWS IoT follows through the table's stream, within seconds (withdrawal.py): certificates REVOKED, the
+open connection dropped.
+
 Sessions vended before live until they expire.
 """
 

@@ -92,6 +92,54 @@ class OperateSettings(Settings):
 
 
 @dataclass(frozen=True)
+class RegisterSettings(Settings):
+    """`stack` is what our names in AWS IoT begin with, `queue` the URL of the paced queue, `iot_rate`
+    how many registrations a second AWS IoT is asked for.
+    """
+
+    table: str
+    bucket: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+    queue: str
+    iot_rate: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
+class ChangesSettings(Settings):
+    """The URLs of the paced queue and of the urgent one."""
+
+    queue: str
+    urgent_queue: str
+
+
+@dataclass(frozen=True)
+class SweepSettings(Settings):
+    """`queue` is the URL of the queue that `register` works off; `stack` begins its policies' names."""
+
+    table: str
+    bucket: str
+    queue: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+
+
+@dataclass(frozen=True)
+class NewcomersSettings(Settings):
+    """`stack` is what the AWS IoT policies' names begin with; `fleet_refresh` is in seconds."""
+
+    table: str
+    bucket: str
+    stack: str
+    fleet_refresh: str
+
+
+@dataclass(frozen=True)
 class AuthoritySettings(Settings):
     """`subject` is the CA certificate's common name, `years` its lifetime."""
 

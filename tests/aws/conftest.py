@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import assign
 import exchange
 import operate
+import register
 import vend
 from console import cloud
 from console.__main__ import app
@@ -30,10 +31,17 @@ from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import ExchangeSettings, OperateSettings, VendSettings
+from firstboot.settings import (
+    ChangesSettings,
+    ExchangeSettings,
+    OperateSettings,
+    RegisterSettings,
+    VendSettings,
+)
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
+from tests.aws.registering import CONFIGURATION, Calls, Registering
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -66,7 +74,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(KmsResponse, "sign", sign)
     monkeypatch.setattr(ECDSAPrivateKey, "sign", _sign_digest)
-    with mock_aws():
+    # As with AWS IoT, a certificate's id is its DER's hash.
+    with mock_aws(config={"iot": {"use_valid_cert": True}}):
         _forget_clients()
         yield
     _forget_clients()
@@ -156,7 +165,22 @@ def product(
         account=ACCOUNT,
         dead_letters=json.dumps(_dead_letters()),
     )
-    for settings in (exchange_settings, vend_settings, operate_settings):
+    sqs = boto3.client("sqs")
+    registrations, urgent = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("paced", "urgent"))
+    register_settings = RegisterSettings(
+        table=table,
+        bucket=bucket,
+        stack="Firstboot",
+        partition="aws",
+        region=REGION,
+        account=ACCOUNT,
+        queue=registrations,
+        iot_rate="1000",
+        fleet_refresh="60",
+    )
+    changes_settings = ChangesSettings(queue=registrations, urgent_queue=urgent)
+    everyone = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
+    for settings in everyone:
         for name, value in settings.environment().items():
             monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
@@ -179,6 +203,9 @@ def _forget_parts() -> None:
     assign.parts.cache_clear()
     exchange.parts.cache_clear()
     operate.parts.cache_clear()
+    register.parts.cache_clear()
+    register.queues.cache_clear()
+    register.sweep_parts.cache_clear()
     vend.parts.cache_clear()
 
 
@@ -188,7 +215,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (assign, exchange, operate, vend)
+        for module in (assign, exchange, operate, register, vend)
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer
@@ -201,3 +228,19 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the console; standard input is no terminal."""
     monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Every call of `register`."""
+    return Calls().patch(monkeypatch)
+
+
+@pytest.fixture
+def registering(product: Product, calls: Calls) -> Registering:
+    """The product with `register`, its fleet read, and one device registered before."""
+    made = Registering(product, calls)
+    made.publish(configuration=CONFIGURATION)
+    made.enroll("gw-0")
+    assert made.work("gw-0") == {"batchItemFailures": []}
+    return made

@@ -13,6 +13,7 @@ from cryptography import x509
 
 import exchange
 import operate
+import register
 import vend
 from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.names import PUBLISHED_FLEET_KEY
@@ -124,7 +125,7 @@ class Product:
         """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
         newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
         boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
-        for module in (exchange, vend):
+        for module in (exchange, register, vend):
             module.parts.cache_clear()
 
     def call(

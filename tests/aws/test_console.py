@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import operate
-from console import cloud, devices, output
+from console import cloud, output
 from console.__main__ import app
 from firstboot.aws import fleet as aws_fleet
 from firstboot.fleet import compiler
@@ -95,7 +95,7 @@ def test_a_refusal_is_exit_code_1(run: Run) -> None:
         ["devices", "set", "gw-1", "site"],
         ["devices", "explain", "gw-1", "--context", "roleAlias"],
         ["devices", "revoke"],
-        ["devices", "delete", "gw-1"],
+        ["devices", "delete"],
         ["fleet", "check", "no-such-folder"],
     ],
 )
@@ -155,23 +155,28 @@ def test_revoke_does_not_ask_a_script(product: Product, run: Run) -> None:
     assert json.loads(run("devices", "revoke", "gw-1", "--json").stdout)["status"] == "revoked"
 
 
+@pytest.mark.parametrize(("command", "done"), [("revoke", "revoked"), ("delete", "deleted")])
 @pytest.mark.parametrize(
-    ("arguments", "answer", "status"),
-    [([], "n\n", "enrolled"), ([], "y\n", "revoked"), (["--yes"], "", "revoked"), (["-y"], "", "revoked")],
+    ("arguments", "answer", "happens"),
+    [([], "n\n", False), ([], "y\n", True), (["--yes"], "", True), (["-y"], "", True)],
 )
-def test_revoke_asks_a_person(
+def test_what_can_not_be_undone_asks_a_person(
     product: Product,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    done: str,
     arguments: list[str],
     answer: str,
-    status: str,
+    *,
+    happens: bool,
 ) -> None:
-    """At a terminal, only a yes revokes, unless it was said before."""
+    """At a terminal, only a yes revokes or deletes, unless it was said before."""
     product.identity("gw-1")
-    monkeypatch.setattr(devices, "_someone_can_answer", lambda: True)
-    run("devices", "revoke", "gw-1", *arguments, input=answer)
-    assert product.operate("devices.show", deviceId="gw-1")["result"]["status"] == status
+    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
+    run("devices", command, "gw-1", *arguments, input=answer)
+    status = product.operate("devices.show", deviceId="gw-1")["result"]["status"]
+    assert status == (done if happens else "enrolled")
 
 
 def test_explain_names_rules_and_policy(product: Product, run: Run) -> None:

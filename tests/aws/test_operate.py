@@ -96,7 +96,42 @@ def test_revoking_again_changes_nothing(product: Product) -> None:
     assert product.operate("devices.revoke", deviceId="gw-1")["result"]["status"] == "revoked"
 
 
-@pytest.mark.parametrize("operation", ["devices.revoke", "devices.set", "devices.explain"])
+@pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
+def test_a_deleted_device_starts_over_when_its_record_is_gone(product: Product, path: str) -> None:
+    """Refused from the next call on; it waits while the record is there, and then enrolls anew, even
+    with the key that it had.
+    """
+    key = factories.ec_key()
+    leaf = product.certificate(product.enroll(product.bootstrap("gw-1"), key))
+    assert product.call("GET", path, leaf).status == 200
+    for _ in range(2):
+        assert product.operate("devices.delete", deviceId="gw-1")["result"]["status"] == "deleted"
+    assert product.call("GET", path, leaf).status == 403
+    renewed = product.enroll(leaf, key)
+    assert (renewed.body["code"], renewed.body["action"]) == ("certificate-not-current", "reenroll")
+    waiting = product.enroll(product.bootstrap("gw-1"), key)
+    assert (waiting.status, waiting.body["code"], waiting.body["action"]) == (
+        409,
+        "enrollment-in-progress",
+        "wait",
+    )
+    assert waiting.body["detail"] == "The device is being deleted"
+    boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-1"}})
+    again = product.certificate(product.enroll(product.bootstrap("gw-1"), key))
+    assert product.call("GET", path, again).status == 200
+    assert product.call("GET", path, leaf).status == 403
+
+
+def test_a_deleted_device_holds_nothing(product: Product) -> None:
+    """The explanation says so, as vending does."""
+    product.identity("gw-1")
+    product.operate("devices.delete", deviceId="gw-1")
+    explained = product.operate("devices.explain", deviceId="gw-1")["result"]
+    for moment in explained["moments"]:
+        assert (moment["refusal"]["code"], moment["grants"]) == ("certificate-not-current", [])
+
+
+@pytest.mark.parametrize("operation", ["devices.revoke", "devices.delete", "devices.set", "devices.explain"])
 def test_an_unknown_device_is_not_made_by_asking(product: Product, operation: str) -> None:
     """No operation writes a row for a device that never enrolled."""
     more = {"attributes": {"site": "berlin"}} if operation == "devices.set" else {}
@@ -299,7 +334,7 @@ def test_malformed_parameters_are_refused(
 
 def test_an_unknown_operation_is_refused(product: Product) -> None:
     """The refusal says which operations there are."""
-    found = problem(product.operate("devices.delete", deviceId="gw-1"))
+    found = problem(product.operate("devices.forget", deviceId="gw-1"))
     assert found["code"] == "operation-unknown"
     assert "devices.revoke" in found["detail"]
 

@@ -242,6 +242,15 @@ def test_a_revocation_beats_a_commit(registry: DynamoRegistry) -> None:
     assert registry.certificate(leaf.fingerprint(SHA256()).hex()) is None
 
 
+def test_a_deletion_beats_a_commit(registry: DynamoRegistry) -> None:
+    """Deleted between the read and the commit, the device does not become active."""
+    device, leaf = _claimed(registry)
+    assert registry.delete(DEVICE, NOW).status is Status.DELETED
+    with pytest.raises(CertificateNotCurrent):
+        registry.commit(committed(device, "c0", NOW), leaf)
+    assert registry.delete(DEVICE, NOW) == replace(device, status=Status.DELETED, updated_at=NOW)
+
+
 def test_a_replaced_pending_certificate_can_not_be_committed(registry: DynamoRegistry) -> None:
     """Only the pending certificate the row names now may become the active one."""
     device, leaf = _claimed(registry)
@@ -261,6 +270,8 @@ def test_what_is_not_there_can_not_be_changed(registry: DynamoRegistry) -> None:
     """No operator's typing error makes a row."""
     with pytest.raises(DeviceNotFound):
         registry.revoke(DEVICE, NOW)
+    with pytest.raises(DeviceNotFound):
+        registry.delete(DEVICE, NOW)
     with pytest.raises(DeviceNotFound):
         registry.set_attributes(DEVICE, {"site": "berlin"}, NOW)
     assert registry.device(DEVICE) is None

@@ -41,12 +41,17 @@ def output(cloud: Cloud, name: str) -> str:
     return str(next(o["OutputValue"] for o in stack["Outputs"] if o["OutputKey"] == name))
 
 
-def revoke(cloud: Cloud, device_id: str) -> None:
-    """The operator revokes a device."""
-    event = {"operation": "devices.revoke", "parameters": {"deviceId": device_id}}
+def operate(cloud: Cloud, operation: str, **parameters: Any) -> Any:
+    """The result of an operator's call."""
+    event = {"operation": operation, "parameters": parameters}
     function = output(cloud, "OperateFunction")
     answer = client(cloud, "lambda").invoke(FunctionName=function, Payload=json.dumps(event))
-    assert "result" in json.load(answer["Payload"])
+    return json.load(answer["Payload"])["result"]
+
+
+def revoke(cloud: Cloud, device_id: str) -> None:
+    """The operator revokes a device."""
+    operate(cloud, "devices.revoke", deviceId=device_id)
 
 
 def issued(cloud: Cloud, device_id: str) -> list[str]:

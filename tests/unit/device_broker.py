@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,8 @@ class Numbered(Service):
 class Broker:
     """A broker, and what `service` does behind it. `asked` are client ids and topics, in order;
     `noise` is published, by topic, before the next answer; `silent` answers stay away.
+    `extra` is in each answer that has a certificate. `stop` is called in an answer's place.
+    Without a `clock` a log-in's answer has no time.
     """
 
     service: Numbered
@@ -96,6 +98,9 @@ class Broker:
     silent: int = 0
     senders: queue.Queue[str] = field(default_factory=queue.Queue)
     extra: dict[str, Any] = field(default_factory=dict)
+    stop: Callable[[], None] | None = None
+    process: subprocess.Popen[str] | None = None
+    clock: bool = True
     failures: list[Exception] = field(default_factory=list)
 
     @property
@@ -114,6 +119,9 @@ class Broker:
         _, client_id, topic = message.topic.split("/", 2)
         self.asked.append((client_id, topic))
         sender = self.senders.get(timeout=SECONDS)
+        if self.stop:
+            self.stop()
+            return
         if self.silent:
             self.silent -= 1
             return
@@ -125,6 +133,7 @@ class Broker:
             client.publish(f"firstboot/{client_id}/{answer}/{self.noise[0][0]}", self.noise.pop(0)[1], qos=1)
         accepted = reply.status < 300
         said = reply.body | {"clientToken": token} | ({} if accepted else {"status": reply.status})
+        said |= {"time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if self.clock else {}
         if route == ENROLL and accepted:
             said |= self.extra
         kind = "accepted" if accepted else "rejected"
@@ -160,13 +169,14 @@ def brokered(folder: Path) -> Iterator[Broker]:
     with running(folder, service):
         ports = {"tls": _free_port(), "plain": _free_port()}
         broker = Broker(service, ports["tls"])
-        with _mosquitto(broker, ports), _answering(broker, ports["plain"]):
+        (folder / "acl").write_text("pattern readwrite firstboot/%c/#\n")
+        with _mosquitto(broker, ports) as broker.process, _answering(broker, ports["plain"]):
             yield broker
         assert broker.failures == []
 
 
 @contextmanager
-def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[None]:
+def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[subprocess.Popen[str]]:
     folder, service = broker.service.folder, broker.service
     key = factories.ec_key()
     localhost = x509.SubjectAlternativeName([x509.DNSName("localhost")])
@@ -176,8 +186,6 @@ def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[None]:
     service.save("broker", certificate, key)
     authorities = (service.factory, service.issuing)
     (folder / "clients.crt").write_text("".join(factories.pem(a.certificate) for a in authorities))
-    (folder / "acl").write_text("pattern readwrite firstboot/%c/#\n")
-    (folder / "acl").chmod(0o600)
     (folder / "mosquitto.conf").write_text(_CONFIGURATION.format(folder=folder, **ports))
     program = mosquitto("mosquitto")
     with subprocess.Popen(
@@ -193,7 +201,7 @@ def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[None]:
         reader = threading.Thread(target=broker.follow, args=(process.stderr,))
         reader.start()
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(SECONDS)
@@ -204,10 +212,10 @@ def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[None]:
 def _answering(broker: Broker, port: int) -> Iterator[None]:
     client = Client(CallbackAPIVersion.VERSION2, "the-service")
     ready = threading.Event()
-    client.on_connect = lambda *_: client.subscribe([(f"firstboot/+/{topic}", 1) for topic in CALLS])
     client.on_subscribe = lambda *_: ready.set()
     client.on_message = broker.hear
     client.connect("127.0.0.1", port)
+    client.subscribe([(f"firstboot/+/{topic}", 1) for topic in CALLS])
     client.loop_start()
     try:
         assert ready.wait(SECONDS)
@@ -233,8 +241,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def hanging_up(port: int, *calls: bool) -> Iterator[int]:
-    """A way to `port` that hangs up on those of the first calls that are False; yields its own port."""
+def hanging_up(port: int, calls: str) -> Iterator[int]:
+    """A way to `port`: of the first `calls` it lets through each `+` and hangs up on each `-`. Yields
+    its own port.
+    """
     lets_through = deque(calls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_relay, args=(listener, port, lets_through))
@@ -246,13 +256,13 @@ def hanging_up(port: int, *calls: bool) -> Iterator[int]:
             thread.join()
 
 
-def _relay(listener: socket.socket, port: int, lets_through: deque[bool]) -> None:
+def _relay(listener: socket.socket, port: int, lets_through: deque[str]) -> None:
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
             return
-        if lets_through and not lets_through.popleft():
+        if lets_through and lets_through.popleft() == "-":
             client.close()
             continue
         target = socket.create_connection(("127.0.0.1", port))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from paho.mqtt.client import Client
+
 from device.__main__ import main
 
 DIED = 137
@@ -21,6 +23,7 @@ _OPERATIONS: list[tuple[Any, str]] = [
     (http.client.HTTPConnection, "request"),
     (http.client.HTTPConnection, "getresponse"),
     (http.client.HTTPResponse, "read"),
+    *((Client, name) for name in ("connect", "subscribe", "publish", "disconnect")),
 ]
 
 

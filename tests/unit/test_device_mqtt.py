@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
+from device import mqtt
 from device.__main__ import main
-from tests.unit.device_broker import Broker, brokered
-from tests.unit.device_service import identifier
+from device.boot import Device
+from device.patience import Patience
+from device.refusal import Action
+from device.service import Service as Client
+from device.store import Store
+from device.transport import Transport
+from tests import factories
+from tests.unit.device_bench import refused
+from tests.unit.device_broker import Broker, brokered, hanging_up
+from tests.unit.device_crash import DIED, run
+from tests.unit.device_service import COMMIT, CREDENTIALS, ENROLL, Reply, identifier, problem
+from tests.unit.test_device_crash import holds_one_identity
+
+# What is on disk in between, every host has in common: test_device_crash.
+SPEAKING = ("connect", "subscribe", "publish", "disconnect", "request", "read", "replace")
+UNKNOWN = {"mqtt": {"ready": False, "retryAfter": 7}}
+
+
+@pytest.fixture(autouse=True)
+def no_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's roots cost more than all the rest."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
 
 
 @pytest.fixture
-def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+def broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker and a service that do nothing wrong unless told."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
     with brokered(tmp_path) as broker:
         yield broker
 
@@ -28,19 +54,303 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def boot(broker: Broker, state: Path, *more: str, address: str | None = None, name: str = "dev1") -> int:
-    """`python -m device boot`."""
+def command(broker: Broker, state: Path, *more: str, name: str = "dev1") -> list[str]:
+    """The command line of a boot, to be repeated."""
     bootstrap = broker.service.bootstrap(name)
-    where = ["--mqtt", address or broker.address, "--ca", str(broker.service.ca), "--state", str(state)]
+    where = ["--mqtt", broker.address, "--ca", str(broker.service.ca), "--state", str(state)]
     files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
-    return main(["boot", *where, *files, *more])
+    return ["boot", *where, *files, *more]
+
+
+class Bench:
+    """A device on the bench: its pauses are in view, and take no time."""
+
+    def __init__(self, broker: Broker, state: Path, address: str | None = None, ca: str | None = "") -> None:
+        self.pauses: list[float] = []
+        self.bootstrap = broker.service.bootstrap()
+        transport = Transport(broker.service.ca.read_text() if ca == "" else ca)
+        host = mqtt.Broker(address or broker.address, transport, self.bootstrap)
+        patience = Patience(tries=4, sleep=self.pauses.append, jitter=lambda: 0)
+        self.device = Device(Store(state), Client(host, transport), patience)
+
+    def boot(self) -> dict[str, Any]:
+        """`boot`."""
+        with self.device.store.locked():
+            return self.device.boot(self.bootstrap)
 
 
 def test_boot_status_renew_credentials(
     broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After boot, the state directory is all the others need."""
-    assert boot(broker, state) == 0
-    assert json.loads(capsys.readouterr().out)["status"] == "active"
+    """After boot, the state directory is all the others need; the bootstrap certificate asks once."""
+    assert main(command(broker, state)) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["status"], "clientToken" in said) == ("active", False)
     assert main(["renew", "--state", str(state), "--inline"]) == 0
     assert json.loads(capsys.readouterr().out)["certificateId"] == identifier(broker.service.issued[1])
+    assert main(["status", "--state", str(state)]) == 0
+    assert json.loads(capsys.readouterr().out)["renew"] is False
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
+    assert json.loads(capsys.readouterr().out)["AccessKeyId"] == "accessKeyId" * 2
+    assert broker.asked == [
+        ("dev1", topic)
+        for topic in (
+            "certificates/request",
+            "certificates/commit",
+            "certificates/request",
+            "certificates/commit",
+            "certificates/commit",
+            "credentials/request",
+        )
+    ]
+    assert [request["deliver"] for request in broker.service.enrollments] == ["url", "inline"]
+
+
+def test_inline_needs_no_https(broker: Broker, state: Path) -> None:
+    """With --inline the broker is all that is spoken to."""
+    assert main(command(broker, state, "--inline")) == 0
+    assert broker.service.requests == [ENROLL, COMMIT]
+
+
+def test_a_shared_certificate_connects_for_the_device_it_asks_for(broker: Broker, state: Path) -> None:
+    """Under `boot-` and the name it asks for, and says that name; its own name is nobody's."""
+    broker.service.say(ENROLL, problem("stop"))
+    assert main(command(broker, state, "--device-id", "dev9", name="claim")) == 12
+    assert broker.asked == [("boot-dev9", "certificates/request")]
+    assert main(command(broker, state / "other", "--device-id", "dev1")) == 0
+    assert broker.asked[1] == ("dev1", "certificates/request")
+    assert broker.service.enrollments[0]["deviceId"] == "dev1"
+
+
+def test_other_answers_are_not_ours(broker: Broker, state: Path) -> None:
+    """An answer to another question, one that is none, one too large: none counts."""
+    another = json.dumps({"clientToken": "x" * 22, "status": 403, "action": "stop"}).encode()
+    broker.noise = [
+        ("rejected", another),
+        ("rejected", json.dumps({"action": "stop"}).encode()),
+        ("accepted", b"{"),
+        ("accepted", b"[" * 4_000),
+        ("accepted", b'"text"'),
+        ("accepted", b" " * 10_000 + b"{}"),
+    ]
+    assert main(command(broker, state)) == 0
+    assert broker.noise == []
+
+
+def test_an_answer_above_the_protocols_size_is_none(
+    broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4,096 bytes and the token are the most a device keeps."""
+    monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
+    broker.extra = {"more": "x" * 4_096}
+    refusal = refused(Bench(broker, state).boot)
+    assert (refusal.action, refusal.detail) == (Action.RETRY, "No answer from localhost: TimeoutError")
+
+
+@pytest.mark.parametrize(("action", "code"), [("retry", 10), ("wait", 11), ("stop", 12), ("reenroll", 13)])
+def test_a_problem_is_what_it_is_over_https(
+    broker: Broker, state: Path, action: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code is the action's, after as many tries as it allows."""
+    broker.service.say(ENROLL, *[problem(action, "some-code", retryAfter=0)] * 10)
+    assert main(command(broker, state)) == code
+    assert len(broker.asked) == (10 if code < 12 else 1)
+    assert json.loads(capsys.readouterr().err) == {
+        "action": action,
+        "code": "some-code",
+        "detail": "Some detail",
+        "retryAfter": 0.0,
+    }
+
+
+def test_a_certificate_not_issued_yet_is_waited_for(broker: Broker, state: Path) -> None:
+    """Accepted without a certificate: the same request again, when it says."""
+    broker.service.say(ENROLL, Reply(202, {"deviceId": "dev1", "retryAfter": 3}))
+    bench = Bench(broker, state)
+    assert bench.boot()["status"] == "active"
+    assert bench.pauses == [3]
+
+
+def test_no_credentials_now_is_the_problems_own_action(broker: Broker, state: Path) -> None:
+    """Over MQTT that refusal has an action: nothing else is asked."""
+    assert main(command(broker, state)) == 0
+    broker.service.say(CREDENTIALS, problem("wait", "no-grant", 403))
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 11
+    assert broker.asked[-1] == ("dev1", "credentials/request")
+
+
+def test_a_bootstrap_certificate_met_for_the_first_time_tries_again(broker: Broker, state: Path) -> None:
+    """AWS IoT hangs up on a certificate that it registers just in time."""
+    with hanging_up(broker.port, "--") as port:
+        bench = Bench(broker, state, f"localhost:{port}")
+        assert bench.boot()["status"] == "active"
+    assert len(bench.pauses) == 2
+    assert len(broker.service.issued) == 1
+
+
+def test_a_new_certificate_waits_until_aws_iot_knows_it(broker: Broker, state: Path) -> None:
+    """As long as the answer said, each time the connection is refused."""
+    broker.extra = UNKNOWN
+    with hanging_up(broker.port, "+--") as port:
+        bench = Bench(broker, state, f"localhost:{port}")
+        assert bench.boot()["status"] == "active"
+    assert bench.pauses == [7, 7]
+    assert len(broker.service.issued) == 1
+
+
+def test_a_certificate_that_is_known_is_not_waited_for(broker: Broker, state: Path) -> None:
+    """A broker that hangs up all the same is a passing fault: back-off, not the service's time."""
+    broker.extra = {"mqtt": {"ready": True, "retryAfter": 0}}
+    with hanging_up(broker.port, "+----") as port:
+        refusal = refused(Bench(broker, state, f"localhost:{port}").boot)
+    assert (refusal.action, refusal.retry_after) == (Action.RETRY, None)
+
+
+def test_a_long_wait_ends_the_run_and_the_next_carries_on(
+    broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """11 and the time; the next run logs in with what there is."""
+    broker.extra = {"mqtt": {"ready": False, "retryAfter": 900}}
+    boot = command(broker, state)
+    with hanging_up(broker.port, "+-") as port:
+        assert main([part.replace(str(broker.port), str(port)) for part in boot]) == 11
+    assert json.loads(capsys.readouterr().err)["retryAfter"] == 900
+    assert (state / "next.chain").exists()
+    assert main(boot) == 0
+    assert len(broker.service.issued) == 1
+
+
+def test_a_silent_service_is_asked_again(
+    broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the same key: one certificate, however many answers are lost."""
+    monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
+    broker.silent = 2
+    bench = Bench(broker, state)
+    assert bench.boot()["status"] == "active"
+    assert len(bench.pauses) == 2
+    assert len(broker.service.issued) == 1
+
+
+def test_a_broker_that_dies_is_no_answer(broker: Broker, state: Path) -> None:
+    """Whether it dies on the question or is not there: retry."""
+    assert broker.process
+    broker.stop = broker.process.kill
+    refusal = refused(Bench(broker, state).boot)
+    assert refusal.action is Action.RETRY
+    assert refusal.detail == "No connection to localhost: ConnectionRefusedError"
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+def test_a_broker_must_prove_its_name(broker: Broker, state: Path, wrong: str) -> None:
+    """By a known authority, for the name it was called by: nothing is said to another."""
+    address = f"127.0.0.1:{broker.port}" if wrong == "name" else None
+    refusal = refused(Bench(broker, state, address, None if wrong == "authority" else "").boot)
+    assert (refusal.action, broker.asked) == (Action.RETRY, [])
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal.detail
+
+
+def test_an_identity_that_has_ended_enrolls_anew(broker: Broker, state: Path) -> None:
+    """No broker takes it, and by its own dates it is over."""
+    key = factories.ec_key()
+    ended = broker.service.issuing.issue("dev1", key, not_before=datetime.now(UTC) - timedelta(days=400))
+    state.mkdir()
+    (state / "certificate.pem").write_bytes(broker.service.chain(ended))
+    (state / "device.key").write_text(factories.key_pem(key))
+    bench = Bench(broker, state)
+    assert bench.boot()["status"] == "active"
+    assert bench.pauses == []
+    assert len(broker.service.issued) == 1
+
+
+def test_a_bootstrap_certificate_that_has_ended_is_for_a_person(broker: Broker, state: Path) -> None:
+    """Trying again changes nothing."""
+    bench = Bench(broker, state)
+    broker.service.bootstrap(not_before=datetime.now(UTC) - timedelta(days=400))
+    refusal = refused(bench.boot)
+    assert (refusal.action, bench.pauses) == (Action.STOP, [])
+
+
+def test_boot_renews_by_the_certificates_own_dates(broker: Broker, state: Path) -> None:
+    """No MQTT call says that it is time: two thirds of its life, by the service's clock, do."""
+    broker.service.age = timedelta(days=244)
+    boot = command(broker, state)
+    assert main(boot) == 0
+    broker.service.age = timedelta(days=243)
+    assert main(boot) == 0
+    assert main(boot) == 0
+    assert len(broker.service.issued) == 2
+
+
+def test_a_log_in_without_a_time_is_a_fault(broker: Broker, state: Path) -> None:
+    """Without the service's clock nothing is due; boot has done its work all the same."""
+    bench = Bench(broker, state)
+    bench.boot()
+    broker.clock = False
+    assert bench.boot()["renewal"]["action"] == "retry"
+
+
+def test_a_refused_log_in_is_the_status(broker: Broker, state: Path) -> None:
+    """What a log-in is refused with is what status says."""
+    assert main(command(broker, state)) == 0
+    broker.service.say(COMMIT, problem("reenroll", "certificate-not-current", 403))
+    assert main(["status", "--state", str(state)]) == 13
+
+
+@pytest.mark.parametrize("address", ["localhost", ":8883", "h:", "h:0", "h:65536", "h:x", "h:٣"])
+def test_an_address_is_a_host_and_a_port(
+    broker: Broker, state: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anything else is wrong usage, and changes nothing."""
+    boot = [address if part == broker.address else part for part in command(broker, state)]
+    assert main(boot) == 2
+    assert "is not HOST:PORT" in capsys.readouterr().err
+    assert not state.exists()
+
+
+def test_an_ipv6_address_is_one() -> None:
+    """In brackets, as in a URL."""
+    assert mqtt.parse("[::1]:8883") == ("::1", 8883)
+
+
+def test_a_certificate_that_names_nobody_is_for_a_person(broker: Broker, state: Path) -> None:
+    """It has no client id to connect under."""
+    bench = Bench(broker, state)
+    broker.service.bootstrap(subject=x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")]))
+    refusal = refused(bench.boot)
+    assert (refusal.action, refusal.detail) == (Action.STOP, "The certificate names nobody")
+
+
+def test_without_paho_the_device_says_what_is_missing(
+    broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2, the command that helps, and nothing changed."""
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    monkeypatch.delitem(sys.modules, "device.mqtt")
+    assert main(command(broker, state)) == 2
+    assert "pip install 'firstboot[mqtt]'" in capsys.readouterr().err
+    assert not state.exists()
+
+
+def test_over_https_paho_is_not_needed() -> None:
+    """Nothing of it is loaded before --mqtt asks for it."""
+    script = "import device.__main__, sys; sys.exit('paho' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )
+
+
+def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(broker: Broker, tmp_path: Path) -> None:
+    """Every death, then one more run: one certificate issued, one identity, nothing left over."""
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        broker.service.forget()
+        boot = command(broker, tmp_path / f"state-{point}")
+        code = run(boot, point=point, only=SPEAKING)
+        assert run(boot) == 0, f"after dying at {point}"
+        assert holds_one_identity(broker.service, tmp_path / f"state-{point}"), f"after dying at {point}"
+        assert len(broker.service.issued) == 1, f"after dying at {point}"
+    assert code == 0
+    assert point > 30

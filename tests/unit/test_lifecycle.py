@@ -15,7 +15,17 @@ from firstboot.errors import (
     FirstbootError,
     GroupMismatch,
 )
-from firstboot.lifecycle import CertificateRecord, Device, Enrollment, Status, answer_to, login
+from firstboot.lifecycle import (
+    DELETION_SECONDS,
+    CertificateRecord,
+    Device,
+    Enrollment,
+    Renewal,
+    Status,
+    answer_to,
+    check_admissible,
+    login,
+)
 from firstboot.names import DeviceId
 
 NOW = 1_000
@@ -86,9 +96,34 @@ def test_login() -> None:
         (None, CertificateNotCurrent),
         (replace(BARE, active=OTHERS), CertificateNotCurrent),
         (replace(BARE, active=OURS, status=Status.REVOKED), DeviceRevoked),
+        (replace(BARE, active=OURS, status=Status.DELETED), CertificateNotCurrent),
     ],
 )
 def test_login_is_refused(device: Device | None, error: type[FirstbootError]) -> None:
-    """Unknown, replaced and revoked certificates are nobody's."""
+    """Unknown, replaced, revoked and deleted devices' certificates are nobody's."""
     with pytest.raises(error):
         login(device, "s1")
+
+
+@pytest.mark.parametrize("device", [replace(BARE, pending=OURS), replace(BARE, active=OURS), BARE])
+def test_a_deleted_device_waits(device: Device) -> None:
+    """Its name is free when its record is gone, and not before; no old certificate comes back."""
+    with pytest.raises(EnrollmentInProgress) as caught:
+        answer_to(replace(device, status=Status.DELETED), replace(ASKED, group="sensors"))
+    assert caught.value.retry_after == DELETION_SECONDS
+
+
+def test_a_deleted_device_renews_never() -> None:
+    """It starts over."""
+    asked = Renewal(DeviceId("gw-1"), "s1", OURS, None, NOW, 100)
+    with pytest.raises(CertificateNotCurrent):
+        answer_to(replace(BARE, active=OURS, status=Status.DELETED), asked)
+
+
+def test_whom_the_broker_may_let_in() -> None:
+    """Whoever could enroll some time: a deleted device is nobody's soon, whatever its group was."""
+    check_admissible(BARE, "gateways")
+    check_admissible(replace(BARE, status=Status.DELETED), "sensors")
+    for refused in (replace(BARE, status=Status.REVOKED), replace(BARE, group="sensors")):
+        with pytest.raises((DeviceRevoked, GroupMismatch)):
+            check_admissible(refused, "gateways")

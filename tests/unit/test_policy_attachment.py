@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from firstboot.lifecycle import Status
-from firstboot.policy.attachment import grants_to_attach
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firstboot.lifecycle import CertificateRecord, Device, Status, committed
+from firstboot.names import DeviceId
+from firstboot.policy.attachment import grants_to_attach, needs_registration
 from firstboot.policy.rules import Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement
 
@@ -34,3 +39,92 @@ def test_only_for_enrolled_devices_of_groups_in_the_registry() -> None:
     group = RULES.fleet.groups["gateways"]
     tokens = replace(RULES.fleet, groups={"gateways": replace(group, mqtt="token")})
     assert grants_to_attach(Rules(tokens), device()) == frozenset()
+
+
+NOW = 1_000_000_000
+GRACE = RULES.fleet.groups["gateways"].certificate.grace_seconds
+
+
+def certificate(name: str | None, superseded_at: int | None = None) -> CertificateRecord:
+    """A certificate whose id is `name`."""
+    return CertificateRecord("1", "2", 0, 2, 1, certificate_id=name, superseded_at=superseded_at)
+
+
+def registered(**changes: Any) -> Device:
+    """A device that AWS IoT has as it should."""
+    values: dict[str, Any] = {
+        "active": certificate("new"),
+        "registered": frozenset({"new"}),
+        "attached": frozenset({"mqtt", "both"}),
+    }
+    return replace(device(), **values | changes)
+
+
+def test_a_device_as_it_should_be_needs_nothing() -> None:
+    """Neither does one that has not logged in yet, nor one that nobody has seen."""
+    assert not needs_registration(RULES, registered(), NOW)
+    waiting = registered(active=None, pending=certificate(None), registered=frozenset(), attached=frozenset())
+    assert not needs_registration(RULES, waiting, NOW)
+    assert not needs_registration(RULES, registered(status=Status.EXPECTED), NOW)
+
+
+def test_a_certificate_in_use_that_aws_iot_does_not_know() -> None:
+    """Its event was lost, or it is older than this part of the product; unless AWS IoT can't know it."""
+    missing = registered(registered=frozenset(), attached=frozenset())
+    assert needs_registration(RULES, missing, NOW)
+    assert needs_registration(RULES, registered(registered=frozenset({"other"})), NOW)
+    assert not needs_registration(RULES, replace(missing, device_id=DeviceId("gw.1")), NOW)
+
+
+def test_what_a_lost_device_still_has() -> None:
+    """A revoked device must have nothing, and a deleted one not even a row."""
+    revoked = registered(status=Status.REVOKED)
+    assert needs_registration(RULES, revoked, NOW)
+    assert not needs_registration(RULES, replace(revoked, registered=frozenset()), NOW)
+    assert needs_registration(RULES, registered(status=Status.DELETED, registered=frozenset()), NOW)
+
+
+@given(attached=st.frozensets(st.sampled_from(["mqtt", "both", "telemetry", "gone"])))
+def test_other_policies_than_the_rules_say_are_told(attached: frozenset[str]) -> None:
+    """A policy too many and one too few alike; a group that is gone or has tokens has none."""
+    found = registered(attached=attached)
+    assert needs_registration(RULES, found, NOW) == (attached != {"mqtt", "both"})
+    assert needs_registration(RULES, replace(found, group="gone"), NOW)
+    tokens = {"gateways": replace(RULES.fleet.groups["gateways"], mqtt="token")}
+    assert needs_registration(Rules(replace(RULES.fleet, groups=tokens)), found, NOW)
+
+
+@given(since=st.integers(-10, 10).map(lambda seconds: GRACE + seconds))
+def test_a_superseded_certificate_has_its_grace(since: int) -> None:
+    """To the second; and who has it not in AWS IoT needs nothing."""
+    old = certificate("old", superseded_at=NOW - since)
+    found = registered(superseded=old, registered=frozenset({"old", "new"}))
+    assert needs_registration(RULES, found, NOW) == (since >= GRACE)
+    assert not needs_registration(RULES, replace(found, registered=frozenset({"new"})), NOW)
+
+
+def test_a_pending_certificate_may_be_there_unknown() -> None:
+    """Its id is written down with its first login; until then one unknown id is its."""
+    found = registered(registered=frozenset({"new", "unknown"}))
+    assert needs_registration(RULES, found, NOW)
+    waiting = replace(found, pending=certificate(None))
+    assert not needs_registration(RULES, waiting, NOW)
+    assert needs_registration(RULES, replace(waiting, registered=frozenset({"new", "x", "y"})), NOW)
+
+
+def test_a_superseded_certificate_is_no_pending_one() -> None:
+    """While a next one is pending, one whose grace is over is told all the same."""
+    old = certificate("old", superseded_at=NOW - GRACE)
+    both = frozenset({"old", "new"})
+    found = registered(pending=certificate(None), superseded=old, registered=both)
+    assert needs_registration(RULES, found, NOW)
+
+
+def test_a_commit_by_itself_needs_nothing_until_the_grace_is_over() -> None:
+    """The certificate that was pending was registered already; the old one has its grace."""
+    both = frozenset({"new", "newer"})
+    waiting = registered(pending=certificate(None), registered=both)
+    after = committed(waiting, "newer", NOW)
+    assert not needs_registration(RULES, waiting, NOW)
+    assert not needs_registration(RULES, after, NOW)
+    assert needs_registration(RULES, after, NOW + GRACE)

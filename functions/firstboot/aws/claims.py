@@ -17,8 +17,9 @@ _FREE = (
 )
 # Nor is the active one.
 _DUE = "(active.spki <> :spki OR active.renewAfter <= :now)"
+_ALIVE = "NOT #status IN (:revoked, :deleted)"
 _RENEWS = (
-    f"#status <> :revoked AND active.serial = :caller AND {_FREE} AND {_DUE}"
+    f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
     " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
 )
 _ENROLL = (
@@ -34,6 +35,7 @@ def device(asked: Enrollment | Renewal) -> dict[str, Any]:
     own = _enrollment(asked) if isinstance(asked, Enrollment) else _renewal(asked)
     common = {
         ":revoked": Status.REVOKED.value,
+        ":deleted": Status.DELETED.value,
         ":pending": rows.certificate_row(asked.certificate),
         ":spki": asked.certificate.spki,
         ":now": asked.now,
@@ -60,10 +62,7 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     may_replace = _DUE if asked.replaces else f"(active.notAfter <= :over AND {_DUE})"
     if not asked.replaces:
         values[":over"] = asked.now - asked.grace
-    known = (
-        f"#status <> :revoked AND #group = :group AND {_FREE}"
-        f" AND (attribute_not_exists(active) OR {may_replace})"
-    )
+    known = f"{_ALIVE} AND #group = :group AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
     return {
         "UpdateExpression": _ENROLL,

@@ -27,6 +27,26 @@ class IotPolicies:
         except ClientError:
             self._replace(name, document)
 
+    def names(self, prefix: str) -> list[str]:
+        """ListPolicies, every page; AWS IoT filters by no name."""
+        with answered():
+            pages = self._client.get_paginator("list_policies").paginate()
+            found = [policy["policyName"] for page in pages for policy in page["policies"]]
+        return [name for name in found if name.startswith(prefix)]
+
+    def remove_unused(self, name: str) -> None:
+        """DeletePolicy with every version, unless a target has it, or had it a moment ago: AWS IoT
+        takes up to five minutes to forget a detachment (DeletePolicy).
+        """
+        try:
+            with answered("ResourceNotFoundException", "DeleteConflictException"):
+                if self._client.list_targets_for_policy(policyName=name)["targets"]:
+                    return
+                self._make_room(name)
+                self._client.delete_policy(policyName=name)
+        except ClientError:
+            return  # gone already, or in use again
+
     def _replace(self, name: str, document: str) -> None:
         with answered():
             known = self._client.get_policy(policyName=name)["policyDocument"]

@@ -14,13 +14,14 @@ from firstboot.aws import budget, claims, rows
 from firstboot.aws.clients import answered
 from firstboot.aws.groups import DynamoGroups
 from firstboot.aws.proofs import DynamoProofs, certificate_row
+from firstboot.aws.registration import DynamoRegistrations
 from firstboot.errors import DeviceNotFound, Unavailable
 from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
 from firstboot.names import DeviceId
 from firstboot.ports import ClaimRefused, RefusedBy
 
 
-class DynamoRegistry(DynamoProofs, DynamoGroups):
+class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
     """The Registry port, and what the operator's calls need."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
@@ -86,9 +87,19 @@ class DynamoRegistry(DynamoProofs, DynamoGroups):
 
         Raises DeviceNotFound.
         """
-        plain = {":revoked": Status.REVOKED.value, ":now": now}
+        return self._set_status(device_id, Status.REVOKED, now)
+
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """UpdateItem: the device is to go; repeating it changes only `updatedAt`.
+
+        Raises DeviceNotFound.
+        """
+        return self._set_status(device_id, Status.DELETED, now)
+
+    def _set_status(self, device_id: DeviceId, status: Status, now: int) -> Device:
+        plain = {":status": status.value, ":now": now}
         return self._change(
-            device_id, "SET #status = :revoked, updatedAt = :now", plain, {"#status": "status"}
+            device_id, "SET #status = :status, updatedAt = :now", plain, {"#status": "status"}
         )
 
     def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:

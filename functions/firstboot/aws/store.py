@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered
-from firstboot.names import DeviceId, certificate_key
+from firstboot.names import DeviceId, certificate_key, certificates_prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -51,3 +51,12 @@ class S3CertificateStore:
             Params={"Bucket": self._bucket, "Key": certificate_key(device_id, serial)},
             ExpiresIn=seconds,
         )
+
+    def issued(self, device_id: DeviceId) -> list[bytes]:
+        """ListObjectsV2, and GetObject of each."""
+        pages = self._client.get_paginator("list_objects_v2")
+        prefix = certificates_prefix(device_id)
+        with answered():
+            listed = pages.paginate(Bucket=self._bucket, Prefix=prefix)
+            keys = [entry["Key"] for page in listed for entry in page.get("Contents", [])]
+            return [self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read() for key in keys]

@@ -21,6 +21,7 @@ from firstboot.groups import GroupState
 from firstboot.lifecycle import Attribute, CertificateRecord, Device
 from firstboot.names import DeviceId, device_id
 from firstboot.policy.rules import Moment
+from firstboot.sweep import Found, Sweep
 
 MAX_PAGE = 500
 """Devices a page: a record is a few kilobytes, and Lambda answers with 6 MB at most."""
@@ -62,15 +63,28 @@ def page(parameters: dict[str, Any]) -> tuple[int, str | None, str | None]:
     Raises MalformedRequest.
     """
     _only(parameters, "limit", "after", "enrolledBy")
-    limit, after = parameters.get("limit", MAX_PAGE), parameters.get("after")
+    limit = parameters.get("limit", MAX_PAGE)
     if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
         raise MalformedRequest(f"`limit` must be an integer from 1 to {MAX_PAGE}")
-    if after is not None and (not isinstance(after, str) or not after):
-        raise MalformedRequest("`after` must be the `next` of another page")
     enrolled_by = parameters.get("enrolledBy")
     if enrolled_by is not None and not (isinstance(enrolled_by, str) and _SHA256.fullmatch(enrolled_by)):
         raise MalformedRequest("`enrolledBy` must be a SHA-256 in lower-case hex")
-    return limit, after, enrolled_by
+    return limit, _after(parameters), enrolled_by
+
+
+def planned(parameters: dict[str, Any]) -> tuple[Fleet, str | None]:
+    """fleet.plan: the compiled fleet, and the token of the page before.
+
+    Raises MalformedRequest.
+    """
+    return fleet(parameters, "after"), _after(parameters)
+
+
+def _after(parameters: dict[str, Any]) -> str | None:
+    after = parameters.get("after")
+    if after is not None and (not isinstance(after, str) or not after):
+        raise MalformedRequest("`after` must be the `next` of another page")
+    return after
 
 
 def target(parameters: dict[str, Any], *others: str) -> DeviceId:
@@ -165,12 +179,13 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def fleet(parameters: dict[str, Any]) -> Fleet:
-    """fleet.apply: the compiled fleet, its shape checked and nothing else.
+def fleet(parameters: dict[str, Any], *others: str) -> Fleet:
+    """fleet.apply: the compiled fleet, its shape checked and nothing else. `others` are the call's
+    further parameters.
 
     Raises MalformedRequest.
     """
-    _only(parameters, "fleet")
+    _only(parameters, "fleet", *others)
     try:
         return Fleet.from_json(json.dumps(parameters.get("fleet")))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -178,7 +193,7 @@ def fleet(parameters: dict[str, Any]) -> Fleet:
 
 
 def nothing(parameters: dict[str, Any]) -> None:
-    """fleet.show takes no parameters.
+    """fleet.show and fleet.progress take no parameters.
 
     Raises MalformedRequest.
     """
@@ -270,6 +285,28 @@ def _moment(explained: Explained) -> dict[str, Any]:
 def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
     """fleet.show: the deployed fleet definition and the one in force, which may be the same."""
     return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
+
+
+def found(page: Found) -> dict[str, Any]:
+    """fleet.plan: how many devices a page has, how many of them need AWS IoT brought up to date."""
+    return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
+
+
+def progress(sweep: Sweep | None, in_force: Fleet, backlog: int) -> dict[str, Any]:
+    """fleet.progress: the last sweep, whether it is of the fleet in force and through, and the
+    seconds until AWS IoT has had its calls.
+    """
+    finished_at = sweep.finished_at if sweep else None
+    return {
+        "fleetHash": sweep.fleet_hash if sweep else None,
+        "startedAt": iso(sweep.started_at) if sweep else None,
+        "finishedAt": iso(finished_at) if finished_at is not None else None,
+        "scanned": sweep.scanned if sweep else 0,
+        "touched": sweep.touched if sweep else 0,
+        "inForce": sweep is not None and sweep.fleet_hash == in_force.hash,
+        "finished": finished_at is not None,
+        "backlog": backlog,
+    }
 
 
 def _fleet(fleet: Fleet) -> dict[str, Any]:

@@ -1,18 +1,82 @@
-"""Which grants' policies a device's certificates have in AWS IoT. Pure."""
+"""Which grants' policies a device's certificates have in AWS IoT, and whether they do. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from firstboot.fleet.model import Fleet, Group
 from firstboot.lifecycle import Device, Status
-from firstboot.policy.render import is_about_iot
+from firstboot.names import is_thing_name
+from firstboot.policy.render import Place, compact, iot_policy, is_about_iot
 from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 
 def grants_to_attach(rules: Rules, device: Device) -> frozenset[str]:
     """The grants about AWS IoT that the device holds; none for one that is not enrolled, or whose
     group connects with tokens.
     """
-    group = rules.fleet.groups.get(device.group)
-    if device.status is not Status.ENROLLED or group is None or group.mqtt != "registry":
+    if device.status is not Status.ENROLLED or _registering(rules, device) is None:
         return frozenset()
     held = rules.decide(device, Moment()).grants
     return frozenset(grant for grant in held if is_about_iot(rules.fleet, grant))
+
+
+def policies_to_attach(fleet: Fleet, grants: Iterable[str], stack: str, place: Place) -> dict[str, str]:
+    """The policies of a device's certificate, name to document (compact JSON): the grants', and the one
+    that lets any device of ours ask.
+    """
+    service = ServicePolicy.DEVICE
+    documents = {service.policy_name(stack): compact(service.document(place))}
+    for grant in sorted(grants):
+        document = iot_policy(fleet, grant, place)
+        if document:
+            documents[grant_policy_name(stack, grant)] = document
+    return documents
+
+
+def needs_registration(rules: Rules, device: Device, now: int) -> bool:
+    """Whether AWS IoT, as the record tells it, is not what `rules` and the time (`now`, epoch
+    seconds) say: no place for a certificate that is in use, other policies, or a certificate that
+    has no right to be ACTIVE any more.
+
+    A certificate that is only pending says nothing here: its arrival in S3 does.
+    """
+    match device.status:
+        case Status.EXPECTED:
+            return False
+        case Status.REVOKED:
+            return bool(device.registered)
+        case Status.DELETED:
+            return True
+    group = _registering(rules, device)
+    if group is None:
+        return bool(device.registered)
+    if _is_missing(device) or not device.registered:
+        return _is_missing(device)
+    return _has_stale(device, group, now) or device.attached != grants_to_attach(rules, device)
+
+
+def _is_missing(device: Device) -> bool:
+    """Whether AWS IoT could know the certificate in use, and does not."""
+    known = device.active is None or device.active.certificate_id in device.registered
+    return not known and is_thing_name(device.device_id)
+
+
+def _registering(rules: Rules, device: Device) -> Group | None:
+    """The device's group, if it connects with certificates that AWS IoT knows."""
+    group = rules.fleet.groups.get(device.group)
+    return group if group and group.mqtt == "registry" else None
+
+
+def _has_stale(device: Device, group: Group, now: int) -> bool:
+    """Whether a certificate is ACTIVE that is neither active, nor pending, nor superseded and
+    within its grace. A pending one's id is not in the record, so there may be one unknown.
+    """
+    rightful = {device.active.certificate_id} if device.active else set()
+    old = device.superseded
+    if old and old.superseded_at is not None and now < old.superseded_at + group.certificate.grace_seconds:
+        rightful.add(old.certificate_id)
+    elif old and old.certificate_id in device.registered:
+        return True
+    return len(device.registered - rightful) > (1 if device.pending else 0)

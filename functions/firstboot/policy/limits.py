@@ -41,10 +41,16 @@ ANSWER = 2_048
 ATTRIBUTES = 2_048
 """Characters of a device's attributes as JSON: `GET /v1/device` has them all, in 4,096 bytes."""
 
+THING_ATTRIBUTES = 50
+"""A thing's attributes, if it has a type. More need another quota (AWS IoT Core quotas)."""
+
 SECONDS = range(900, 3_601)
 """A session's duration. vend holds a role itself, and role chaining ends after one hour."""
 
 _TAGS = 50
+# AWS IoT API reference, AttributePayload. An empty value would remove the attribute.
+_THING_ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}", re.ASCII)
+_THING_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}", re.ASCII)
 # AssumeRole takes \u0009 \u000A \u000D \u0020-\u00FF; what we render is ASCII on one line.
 _POLICY = re.compile(r"[\x20-\x7e]+", re.ASCII)
 # STS takes any letter, digit and separator of Unicode; ours need no more than these.
@@ -104,3 +110,19 @@ def check_answer(body: str) -> None:
     size = len(body.encode())
     if size > ANSWER:
         raise AnswerTooLarge(log=f"answer of {size} bytes")
+
+
+def thing_attributes(attributes: dict[str, Attribute]) -> dict[str, str]:
+    """What of a device's attributes AWS IoT takes for its thing's, by name and value; the first ones in
+    the order of the alphabet. Rules read the record, so none of them misses the others.
+    """
+    texts = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in attributes.items()
+    }
+    fitting = [
+        name
+        for name, text in sorted(texts.items())
+        if _THING_ATTRIBUTE.fullmatch(name) and _THING_VALUE.fullmatch(text)
+    ]
+    return {name: texts[name] for name in fitting[:THING_ATTRIBUTES]}

@@ -1,0 +1,94 @@
+"""How many devices a fleet definition touches in AWS IoT, and how far it has got there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from console import output
+from console.cloud import Operate, Unreachable
+from firstboot.fleet.model import Fleet
+
+_EVERY = 2
+"""Seconds between two looks at the progress."""
+
+_STILL = 90
+"""Looks without any progress after which nobody waits longer: a sweep begins within a minute."""
+
+
+def plan(operate: Operate, fleet: Fleet) -> output.Record:
+    """How many devices there are (`scanned`), and of how many the policies in AWS IoT would change
+    (`touched`); counted on a terminal as they are looked at.
+
+    Raises Refused, Unreachable.
+    """
+    counts = {"scanned": 0, "touched": 0}
+    output.gauge(_counting(operate, fleet, counts))
+    return counts
+
+
+def _counting(operate: Operate, fleet: Fleet, counts: dict[str, int]) -> Iterator[tuple[int, str]]:
+    for page in operate.plan(fleet):
+        for name in counts:
+            counts[name] += page[name]
+        yield counts["scanned"], f"devices looked at, {counts['touched']:,} to change"
+
+
+def follow(operate: Operate, total: int) -> output.Record:
+    """Wait until every device has been looked at under the fleet in force, and return
+    `fleet.progress`; `total` is about how many there are.
+
+    Raises Refused, Unreachable.
+    """
+    seen: list[output.Record] = []
+    try:
+        output.gauge(_following(operate, seen), total)
+    except KeyboardInterrupt:
+        output.note("it is published and goes on; `fleet progress` says how far it is")
+        raise
+    return seen[-1]
+
+
+def _following(operate: Operate, seen: list[output.Record]) -> Iterator[tuple[int, str]]:
+    still = 0
+    while still < _STILL:
+        state = operate.call("fleet.progress")
+        still = still + 1 if seen[-1:] == [state] else 0
+        seen.append(state)
+        yield (state["scanned"] if state["inForce"] else 0), _words(state)
+        if _is_through(state):
+            return
+        time.sleep(_EVERY)
+    raise Unreachable(
+        "it is published, but nothing looks at the devices: the log of `register.sweep` says why"
+    )
+
+
+def _is_through(state: output.Record) -> bool:
+    return bool(state["inForce"] and state["finished"])
+
+
+def _words(state: output.Record) -> str:
+    if not state["inForce"]:
+        return "waiting for the sweep to begin"
+    return f"devices looked at, {state['touched']:,} to change, {_backlog(state)}"
+
+
+def _backlog(state: output.Record) -> str:
+    seconds = state["backlog"]
+    return f"about {seconds:,} s until AWS IoT has caught up" if seconds else "AWS IoT has no backlog"
+
+
+def planned(devices: output.Record) -> str:
+    """A plan, in words."""
+    return f"policies of {devices['touched']:,} of {devices['scanned']:,} devices change in AWS IoT"
+
+
+def describe(state: output.Record) -> list[str]:
+    """`fleet.progress`, in words."""
+    if not state["inForce"]:
+        return ["no device has been looked at yet under what is in force", _backlog(state)]
+    begun = "all devices" if state["finished"] else "so far"
+    since = f"began {state['startedAt']}" + (f", ended {state['finishedAt']}" if state["finished"] else "")
+    counts = f"{begun}: {state['scanned']:,} looked at, {state['touched']:,} to change ({since})"
+    return [counts, _backlog(state)]

@@ -1,0 +1,45 @@
+"""Certificates in AWS IoT. Its control plane takes ten calls of a kind a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered
+from firstboot.ports import BrokerCertificate
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+
+class IotCertificates:
+    """The BrokerCertificates port."""
+
+    def __init__(self, client: IoTClient) -> None:
+        self._client = client
+
+    def find(self, certificate_id: str) -> BrokerCertificate | None:
+        """DescribeCertificate."""
+        try:
+            with answered("ResourceNotFoundException"):
+                answer = self._client.describe_certificate(certificateId=certificate_id)
+        except ClientError:
+            return None
+        known = answer["certificateDescription"]
+        return BrokerCertificate(
+            certificate_id=known["certificateId"],
+            arn=known["certificateArn"],
+            status=known["status"],
+            pem=known["certificatePem"],
+        )
+
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """AttachPolicy. One that is attached already stays so."""
+        with answered():
+            self._client.attach_policy(policyName=policy, target=certificate.arn)
+
+    def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
+        """UpdateCertificate. A lost reply is repeated to the same end."""
+        with answered():
+            self._client.update_certificate(certificateId=certificate.certificate_id, newStatus=status)

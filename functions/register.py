@@ -1,0 +1,257 @@
+"""AWS IoT's registry follows the devices' records. The only writer to AWS IoT's control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from firstboot import pace
+from firstboot import sweep as sweeping
+from firstboot.aws import clients, rows
+from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.iot_certificates import IotCertificates
+from firstboot.aws.pace import Pace
+from firstboot.aws.policies import IotPolicies
+from firstboot.aws.queue import Queue
+from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.store import S3CertificateStore
+from firstboot.aws.sweeps import DynamoSweeps
+from firstboot.aws.things import IotThings
+from firstboot.changes import Reaction, reaction
+from firstboot.edge import refusals, registered, registrations
+from firstboot.edge.registrations import Order
+from firstboot.errors import FirstbootError
+from firstboot.names import METRICS, DeviceId
+from firstboot.newcomer import judge
+from firstboot.policy.render import Place
+from firstboot.policy.rules import RulesInForce
+from firstboot.registration import Account, register
+from firstboot.settings import ChangesSettings, NewcomersSettings, RegisterSettings, SweepSettings
+from firstboot.withdrawal import Outcome, Ports
+
+logger = Logger(service="register")
+metrics = Metrics(namespace=METRICS, service="register")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `work` works with, made once a process."""
+
+    rules: RulesInForce
+    account: Account
+    ports: Ports
+    pace: Pace
+    rate: float
+    queue: Queue
+
+
+@cache
+def parts() -> Parts:
+    """The parts, wired as the environment says."""
+    settings = RegisterSettings.read()
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    place = Place(settings.partition, settings.region, settings.account)
+    return Parts(
+        rules=RulesInForce(fleet.current),
+        account=Account(settings.stack, place),
+        ports=Ports(
+            registry=DynamoRegistry(clients.dynamodb(), settings.table),
+            store=S3CertificateStore(clients.s3(), settings.bucket),
+            things=IotThings(clients.iot(), clients.iot_data(), settings.stack, place),
+        ),
+        pace=Pace(clients.dynamodb(), settings.table),
+        rate=float(settings.iot_rate),
+        queue=Queue(clients.sqs(), settings.queue),
+    )
+
+
+@cache
+def queues() -> dict[Reaction, Queue]:
+    """Where `changes` sends what it decides, wired as the environment says."""
+    settings = ChangesSettings.read()
+    return {
+        Reaction.PACED: Queue(clients.sqs(), settings.queue),
+        Reaction.URGENT: Queue(clients.sqs(), settings.urgent_queue),
+    }
+
+
+@cache
+def sweep_parts() -> sweeping.Parts:
+    """The sweep's parts, wired as the environment says. The fleet is read anew every time: what was
+    published a moment ago is what it is about.
+    """
+    settings = SweepSettings.read()
+    rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
+    return sweeping.Parts(
+        rules=lambda: rules.at(clock()),
+        sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        policies=IotPolicies(clients.iot()),
+        send=_order,
+        stack=settings.stack,
+        place=Place(settings.partition, settings.region, settings.account),
+    )
+
+
+def _order(devices: Iterable[DeviceId]) -> None:
+    since, queue = int(clock().timestamp()), Queue(clients.sqs(), SweepSettings.read().queue)
+    queue.send_all(registrations.render(Order(device, since)) for device in devices)
+
+
+@dataclass(frozen=True)
+class Door:
+    """What `newcomers` works with, made once a process."""
+
+    stack: str
+    fleet: FleetSource
+    certificates: IotCertificates
+    registry: DynamoRegistry
+
+
+@cache
+def door() -> Door:
+    """The parts, wired as the environment says."""
+    settings = NewcomersSettings.read()
+    return Door(
+        stack=settings.stack,
+        fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
+        certificates=IotCertificates(clients.iot()),
+        registry=DynamoRegistry(clients.dynamodb(), settings.table),
+    )
+
+
+def clock() -> datetime:
+    """The time, for whoever must be told it."""
+    return datetime.now(UTC)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def work(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for both queues. What fails comes again, and what always does ends in the third."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    return _answer(event, _worked)
+
+
+def _worked(record: dict[str, Any]) -> None:
+    for order in registrations.parse(record):
+        _turn(order, clock())
+
+
+def _answer(event: dict[str, Any], work_on: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Work on each message; the answer names those to bring again (Lambda developer guide, "Reporting
+    batch item failures").
+    """
+    failed = [record["messageId"] for record in event["Records"] if not _is_done(work_on, record)]
+    return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
+
+
+def _is_done(work_on: Callable[[dict[str, Any]], None], record: dict[str, Any]) -> bool:
+    try:
+        work_on(record)
+    except FirstbootError as error:
+        refusals.count(error, logger, metrics)
+        return False
+    except Exception:
+        logger.exception("unhandled")
+        metrics.add_metric("InternalError", MetricUnit.Count, 1)
+        return False
+    return True
+
+
+def _turn(order: Order, now: datetime) -> None:
+    """Do it if it is its turn; else send it away until then."""
+    logger.append_keys(deviceId=order.device_id)
+    made, milliseconds = parts(), int(now.timestamp() * 1_000)
+    slot = made.pace.reserve(milliseconds, made.rate) if order.slot is None else order.slot
+    metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog(slot, milliseconds))
+    delay = pace.delay(slot, milliseconds)
+    if delay:
+        made.queue.send(registrations.render(replace(order, slot=slot)), delay)
+        return
+    outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, int(now.timestamp()))
+    _tell(outcome)
+    age = int(clock().timestamp()) - order.since
+    metrics.add_metric("RegistrationAge", MetricUnit.Seconds, max(0, age))
+
+
+def _tell(outcome: Outcome) -> None:
+    """Log and count what was done."""
+    logger.info("registered", extra={"activated": sorted(outcome.activated), "deleted": outcome.deleted})
+    counts = {
+        "CertificateActivated": len(outcome.activated),
+        "CertificateRetired": len(outcome.retired),
+        "CertificateRevoked": len(outcome.revoked),
+        "DeviceDeleted": int(outcome.deleted),
+        "ThingNameRefused": int(outcome.unnamed),
+    }
+    for name, count in counts.items():
+        if count:
+            metrics.add_metric(name, MetricUnit.Count, count)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def changes(event: dict[str, Any], context: LambdaContext) -> None:
+    """Lambda entry for the table's stream: what AWS IoT must follow becomes a message. If one can't be
+    sent, the stream brings the batch again.
+    """
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    for record in event["Records"]:
+        images = record["dynamodb"]
+        device = rows.device(images["NewImage"])
+        reacting = reaction(rows.device(images["OldImage"]), device)
+        if reacting:
+            slot = registrations.URGENT_SLOT if reacting is Reaction.URGENT else None
+            order = Order(device.device_id, int(clock().timestamp()), slot)
+            queues()[reacting].send(registrations.render(order))
+            metrics.add_metric("RegistrationOrdered", MetricUnit.Count, 1)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def sweep(event: object, context: LambdaContext) -> None:
+    """Lambda entry for the schedule and for a published fleet; nothing in the event matters. What
+    AWS did not do now is done by the next minute's run.
+    """
+    metrics.add_metric("SweepRun", MetricUnit.Count, 1)
+    stop = 1000 * (sweeping.RUN_SECONDS - sweeping.WORK_SECONDS)
+    try:
+        done = sweeping.run(
+            sweep_parts(), int(clock().timestamp()), lambda: context.get_remaining_time_in_millis() > stop
+        )
+    except FirstbootError as error:
+        refusals.count(error, logger, metrics)
+        metrics.add_metric("SweepFailed", MetricUnit.Count, 1)
+        return
+    if done:
+        logger.info(
+            "swept",
+            extra={"fleetHash": done.fleet_hash, "scanned": done.scanned, "touched": done.touched},
+        )
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def newcomers(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Lambda entry for the queue of certificates that AWS IoT registered by itself."""
+    metrics.add_metric("Request", MetricUnit.Count, len(event["Records"]))
+    return _answer(event, _judged)
+
+
+def _judged(record: dict[str, Any]) -> None:
+    made, now = door(), clock()
+    certificate_id = registered.certificate_id(record["body"])
+    judged = judge(certificate_id, made.stack, made.fleet.current(now), made.certificates, made.registry, now)
+    about = {"certificateId": certificate_id, "outcome": judged.outcome.value}
+    if judged.refusal:
+        about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
+    logger.info("newcomer", extra=about)
+    metrics.add_metric(f"Newcomer{judged.outcome.capitalize()}", MetricUnit.Count, 1)

@@ -1,0 +1,149 @@
+"""Just-in-time registration: bootstrap certificates that AWS IoT meets for the first time.
+
+AWS IoT developer guide, "Register a client certificate when the client connects to AWS IoT
+just-in-time registration (JITR)".
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from aws_cdk import Aws, Duration, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_iot as iot
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from firstboot.fleet.model import Fleet
+from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.policy.render import Place
+from firstboot.policy.service import ServicePolicy
+from firstboot.settings import NewcomersSettings
+from firstboot.topics import REGISTERED
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.nag import acknowledge
+from infra.queue import DeadLetters, Queue
+from infra.storage import Registry, Store
+
+_SECONDS = 30
+_BATCH = 5
+_AT_ONCE = 2
+"""Lambda's least. A newcomer costs two calls that AWS IoT takes ten of a second, so more would not
+be faster: what is throttled comes again.
+"""
+_ATTEMPTS = 10
+
+
+class Newcomers(Function):
+    """Admits or revokes what a factory CA's registration lets in, from a queue."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
+    ) -> None:
+        super().__init__(
+            scope, construct_id, code=deployment.code, handler="register.newcomers", seconds=_SECONDS
+        )
+        stack = Stack.of(self).stack_name
+        self.configure(
+            NewcomersSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                stack=stack,
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
+            )
+        )
+        self.permit(["dynamodb:GetItem"], registry.table_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self._permit_certificates()
+        for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM):
+            self._policy(policy, stack)
+        self.dead = DeadLetters(self, "DeadLetters")
+        self.queue = self._queue()
+        self._rule(self.queue)
+        if deployment.configuration.register_factory_cas:
+            # A certificate that came before there was someone to judge it, by this very fleet, would
+            # be lost, or judged by the fleet before.
+            FactoryCas(scope, f"{construct_id}Factory", fleet=deployment.fleet).node.add_dependency(self)
+
+    def _permit_certificates(self) -> None:
+        self.permit(
+            ["iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"],
+            f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:cert/*",
+        )
+        spelled = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:cert/*"
+        acknowledge(self.own_role, {f"IAM5[Resource::{spelled}]": "A certificate's id is its hash."})
+
+    def _policy(self, policy: ServicePolicy, stack: str) -> None:
+        place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)
+        iot.CfnPolicy(
+            self,
+            f"{policy.capitalize()}Policy",
+            policy_name=policy.policy_name(stack),
+            policy_document=policy.document(place),
+        )
+
+    def _queue(self) -> Queue:
+        queue = Queue(
+            self,
+            "Queue",
+            retention_period=Duration.days(14),
+            # Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
+            visibility_timeout=Duration.seconds(6 * _SECONDS),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_ATTEMPTS),
+        )
+        self.add_event_source(
+            sources.SqsEventSource(
+                queue, batch_size=_BATCH, max_concurrency=_AT_ONCE, report_batch_item_failures=True
+            )
+        )
+        return queue
+
+    def _rule(self, queue: sqs.Queue) -> None:
+        iot.CfnTopicRule(
+            self,
+            "Registered",
+            topic_rule_payload=iot.CfnTopicRule.TopicRulePayloadProperty(
+                sql=f"SELECT certificateId, caCertificateId, certificateStatus FROM '{REGISTERED}+'",  # noqa: S608 - ours
+                aws_iot_sql_version="2016-03-23",
+                actions=[_into(queue, self._sender("Rule", queue))],
+                error_action=_into(self.dead, self._sender("RuleError", self.dead)),
+            ),
+        )
+
+    def _sender(self, name: str, queue: sqs.Queue) -> iam.Role:
+        principal = iam.ServicePrincipal(
+            "iot.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+        )
+        role = iam.Role(self, f"{name}Role", assumed_by=principal)
+        role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.queue_arn]))
+        return role
+
+
+def _into(queue: sqs.Queue, role: iam.Role) -> iot.CfnTopicRule.ActionProperty:
+    return iot.CfnTopicRule.ActionProperty(
+        sqs=iot.CfnTopicRule.SqsActionProperty(queue_url=queue.queue_url, role_arn=role.role_arn)
+    )
+
+
+class FactoryCas(Construct):
+    """The CAs of groups whose devices AWS IoT knows by certificate, registered there.
+
+    A CA goes when its anchor does, or the stack: it would go on registering certificates that
+    nobody admits. Certificates that were admitted stay.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, fleet: Fleet) -> None:
+        super().__init__(scope, construct_id)
+        groups = [group for group in fleet.groups.values() if group.mqtt == "registry"]
+        for pem in sorted({pem for group in groups for pem in group.trust}):
+            iot.CfnCACertificate(
+                self,
+                # By its content: a changed PEM is another CA, and none takes a registered one's place.
+                f"Ca{hashlib.sha256(pem.encode()).hexdigest()[:12]}",
+                ca_certificate_pem=pem,
+                certificate_mode="SNI_ONLY",
+                status="ACTIVE",
+                auto_registration_status="ENABLE",
+            )

@@ -1,0 +1,201 @@
+"""`register`: what brings AWS IoT's registry to the devices' records, and the queues it works from."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aws_cdk import Aws, Duration, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from firstboot.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
+from firstboot.settings import ChangesSettings, RegisterSettings
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.nag import acknowledge, arn_of
+from infra.queue import DeadLetters, Queue
+from infra.storage import Registry, Store
+
+_SECONDS = 60
+"""A batch's time. Lambda's own advice is to hide its messages for six times as long (developer guide,
+"Using Lambda with Amazon SQS")."""
+
+_TRIES = 5
+_BATCH = 5
+
+# Of the quota of 10 a second, a registration takes one RegisterCertificate and one UpdateCertificate.
+_AT_ONCE = 10
+_URGENT_AT_ONCE = 5
+
+# Service authorization reference, "Actions, resources, and condition keys for AWS IoT".
+_AWS_IOT = {
+    ("thing/*",): [
+        *("CreateThing", "DeleteThing", "DeleteThingShadow", "DescribeThing", "GetThingShadow"),
+        *("ListThingGroupsForThing", "ListThingPrincipals", "UpdateThing", "UpdateThingShadow"),
+    ],
+    ("thing/*", "cert/*"): ["AttachThingPrincipal", "DetachThingPrincipal"],
+    ("thing/*", "thinggroup/{stack}-*"): ["AddThingToThingGroup", "RemoveThingFromThingGroup"],
+    ("thinggroup/{stack}-*",): ["CreateThingGroup"],
+    ("thingtype/{stack}",): ["CreateThingType"],
+    ("cert/*",): ["AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate"],
+    ("policy/{stack}-*",): [
+        *("CreatePolicy", "CreatePolicyVersion", "DeletePolicyVersion", "GetPolicy", "ListPolicyVersions"),
+    ],
+    ("client/*",): ["DeleteConnection"],
+    ("*",): ["ListAttachedPolicies", "RegisterCertificateWithoutCA"],
+}
+_WILDCARDS = {
+    "thing/*": "A thing has its device's name, which may be any.",
+    "cert/*": "A certificate's id is its hash.",
+    "client/*": "A client has its device's name, which may be any.",
+    "thinggroup/{stack}-*": "One a group of the fleet, which a published fleet may add.",
+    "policy/{stack}-*": "One a grant of the fleet, which a published fleet may add.",
+}
+
+
+class Queues(Construct):
+    """What asks for registrations: `paced` in its turn, `urgent` at once; what always failed is `dead`."""
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        self.dead = DeadLetters(self, "Dead")
+        dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
+        hidden = Duration.seconds(6 * _SECONDS)
+        self.paced, self.urgent = (
+            Queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
+            for name in ("Paced", "Urgent")
+        )
+
+
+class Register(Construct):
+    """`work` brings AWS IoT to a device's record, `changes` reads the table's stream for it."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.queues = Queues(self, "Queues")
+        self.work = Function(
+            self, "Work", code=deployment.code, handler="register.work", seconds=_SECONDS, memory=1024
+        )
+        self.changes = Function(
+            self, "Changes", code=deployment.code, handler="register.changes", seconds=30, memory=1024
+        )
+        self._work(deployment, registry, store)
+        self._changes(registry)
+        self._tell_of_certificates(store)
+
+    def _work(self, deployment: Deployment, registry: Registry, store: Store) -> None:
+        configuration, queues = deployment.configuration, self.queues
+        stack = Stack.of(self).stack_name
+        self.work.configure(
+            RegisterSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                stack=stack,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+                queue=queues.paced.queue_url,
+                iot_rate=str(configuration.iot_rate),
+                fleet_refresh=str(configuration.fleet_refresh),
+            )
+        )
+        for queue, at_once in ((queues.paced, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
+            self.work.add_event_source(
+                sources.SqsEventSource(
+                    queue,
+                    batch_size=_BATCH,
+                    max_concurrency=at_once,
+                    report_batch_item_failures=True,
+                )
+            )
+        self.work.permit(
+            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn
+        )
+        self.work.permit(["sqs:SendMessage"], queues.paced.queue_arn)
+        store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
+        acknowledge(
+            self.work.own_role,
+            {f"IAM5[Resource::{arn_of(store)}/{CERTIFICATES_PREFIX}*]": "One object a certificate."},
+        )
+        self._permit_aws_iot(stack)
+
+    def _permit_aws_iot(self, stack: str) -> None:
+        """Let `work` do what its adapter does, to anyone's thing and certificate, and to what is ours."""
+        for resources, actions in _AWS_IOT.items():
+            named = [each if each == "*" else _iot(each.format(stack=stack)) for each in resources]
+            self.work.permit([f"iot:{action}" for action in actions], *named)
+        prefix = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
+        reasons = {f"{prefix}:{name.format(stack=stack)}": reason for name, reason in _WILDCARDS.items()}
+        reasons["*"] = (
+            "ListAttachedPolicies, RegisterCertificateWithoutCA and X-Ray's calls name no resource."
+        )
+        acknowledge(
+            self.work.own_role, {f"IAM5[Resource::{name}]": reason for name, reason in reasons.items()}
+        )
+
+    def _changes(self, registry: Registry) -> None:
+        queues = self.queues
+        self.changes.configure(
+            ChangesSettings(queue=queues.paced.queue_url, urgent_queue=queues.urgent.queue_url)
+        )
+        self.changes.permit(["sqs:SendMessage"], queues.paced.queue_arn, queues.urgent.queue_arn)
+        devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
+        self.changes.add_event_source(
+            sources.DynamoEventSource(
+                registry,
+                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+                batch_size=100,
+                # A new record asks for nothing: its certificate's arrival does.
+                filters=[
+                    lambda_.FilterCriteria.filter(
+                        {"eventName": lambda_.FilterRule.is_equal("MODIFY")} | devices
+                    )
+                ],
+                retry_attempts=_TRIES,
+                bisect_batch_on_error=True,
+                on_failure=sources.SqsDlq(queues.dead),
+            )
+        )
+
+    def _tell_of_certificates(self, store: Store) -> None:
+        """S3 tells the queue of every new certificate.
+
+        By the bucket's own property: CDK's notification would come with a Lambda that may change every
+        bucket's. The queue's policy names the account and no bucket, since the bucket comes after it.
+        """
+        queue = self.queues.paced
+        queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("s3.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[queue.queue_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
+        bucket = cast("s3.CfnBucket", store.node.default_child)
+        rule = s3.CfnBucket.FilterRuleProperty(name="prefix", value=CERTIFICATES_PREFIX)
+        bucket.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            queue_configurations=[
+                s3.CfnBucket.QueueConfigurationProperty(
+                    event="s3:ObjectCreated:*",
+                    queue=queue.queue_arn,
+                    filter=s3.CfnBucket.NotificationFilterProperty(
+                        s3_key=s3.CfnBucket.S3KeyFilterProperty(rules=[rule])
+                    ),
+                )
+            ]
+        )
+        # S3 tries the queue when it is told of it.
+        bucket.add_resource_dependency(
+            cast("sqs.CfnQueuePolicy", queue.node.find_child("Policy").node.default_child)
+        )
+
+
+def _iot(resource: str) -> str:
+    return f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"

@@ -1,0 +1,92 @@
+"""`register.sweep`: finds out which devices AWS IoT must be brought up to date for."""
+
+from __future__ import annotations
+
+from aws_cdk import ArnFormat, Aws, Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from firstboot.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.policy.service import grant_policy_name
+from firstboot.settings import SweepSettings
+from firstboot.sweep import RUN_SECONDS
+from infra.deployment import Deployment
+from infra.function import Function
+from infra.nag import acknowledge
+from infra.storage import Registry, Store
+
+
+class Sweep(Function):
+    """Reads every record, sends messages to `queue`, keeps the grants' policies. It attaches nothing."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        deployment: Deployment,
+        registry: Registry,
+        store: Store,
+        queue: sqs.IQueue,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            code=deployment.code,
+            handler="register.sweep",
+            seconds=RUN_SECONDS,
+            memory=1024,
+        )
+        stack = Stack.of(self).stack_name
+        self.configure(
+            SweepSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                queue=queue.queue_url,
+                stack=stack,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+            )
+        )
+        self.permit(["dynamodb:GetItem", "dynamodb:Scan"], registry.table_arn)
+        # It reads every record and must change none.
+        own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
+        self.permit(["dynamodb:PutItem"], registry.table_arn, conditions=own_row)
+        self.permit(["sqs:SendMessage"], queue.queue_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self._permit_policies(grant_policy_name(stack, "*"))
+        self._begin(store)
+
+    def _permit_policies(self, names: str) -> None:
+        actions = ["CreatePolicy", "GetPolicy", "DeletePolicy", "ListTargetsForPolicy"]
+        actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
+        arn = Stack.of(self).format_arn(
+            service="iot", resource="policy", resource_name=names, arn_format=ArnFormat.SLASH_RESOURCE_NAME
+        )
+        self.permit([f"iot:{action}" for action in actions], arn)
+        self.permit(["iot:ListPolicies"], "*")
+        acknowledge(
+            self.own_role,
+            {
+                "IAM5[Resource::*]": "ListPolicies, of the account, names no resource.",
+                f"IAM5[Resource::arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:policy/{names}]": (
+                    "One policy a grant, and grants come and go without a deployment."
+                ),
+            },
+        )
+
+    def _begin(self, store: Store) -> None:
+        """Every minute, and at once when a fleet is published."""
+        target = targets.LambdaFunction(self, retry_attempts=0)  # the next minute's run is the retry
+        events.Rule(self, "EveryMinute", schedule=events.Schedule.rate(Duration.minutes(1)), targets=[target])
+        store.tell_event_bridge()
+        # Amazon S3 user guide, "EventBridge event message structure".
+        pattern = events.EventPattern(
+            source=["aws.s3"],
+            detail_type=["Object Created"],
+            detail={"bucket": {"name": [store.bucket_name]}, "object": {"key": [PUBLISHED_FLEET_KEY]}},
+        )
+        events.Rule(self, "Published", event_pattern=pattern, targets=[target])

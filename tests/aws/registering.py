@@ -1,0 +1,214 @@
+"""`register` over moto: its messages in, and what AWS IoT then has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+
+import register
+from firstboot.pki import chain
+from tests import factories
+from tests.aws.product import CONTEXT, Product
+
+IOT = {"Effect": "Allow", "Action": "iot:Connect"}
+MQTT = {
+    "Version": "2012-10-17",
+    "Statement": [IOT | {"Resource": "arn:{partition}:iot:{region}:{account}:client/{deviceId}"}],
+}
+RULES = """
+@id("telemetry") permit (principal, action == Action::"hold", resource == Grant::"telemetry");
+@id("mqtt") permit (principal, action == Action::"hold", resource == Grant::"mqtt")
+unless { principal.quarantined };
+@id("site") permit (principal, action == Action::"hold", resource == Grant::"site")
+when { principal has site };
+"""
+CONFIGURATION = {"interval": 60}
+SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-grant-site"
+
+
+@dataclass
+class Calls:
+    """Every AWS call of register in order; can let the n-th fail, before it is made or after. moto has
+    no DeleteConnection: here is one, which knows who was disconnected.
+    """
+
+    made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    disconnected: list[str] = field(default_factory=list)
+    fail: int | None = None
+    lost: bool = False
+    meanwhile: dict[str, Any] = field(default_factory=dict)
+    watching: bool = False
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
+        """Stand between every client and AWS."""
+        make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            if not self.watching:
+                return self._make(make, client, operation, parameters)
+            self.made.append((operation, parameters))
+            due = len(self.made) - 1 == self.fail
+            if due and not self.lost:
+                raise _failure(operation)
+            try:
+                answer = self._make(make, client, operation, parameters)
+            except ClientError:
+                self._after(operation, due=due)
+                raise
+            self._after(operation, due=due)
+            return answer
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+        return self
+
+    def _after(self, operation: str, *, due: bool) -> None:
+        """What happens before the answer arrives, if it does."""
+        meanwhile = self.meanwhile.pop(operation, None)
+        if meanwhile:
+            self.watching = False
+            meanwhile()
+            self.watching = True
+        if due:
+            raise _failure(operation)
+
+    def _make(self, make: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation != "DeleteConnection":
+            return make(client, operation, parameters)
+        self.disconnected.append(parameters["clientId"])
+        return {}
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Record, and fail, only what happens inside."""
+        self.made, self.watching = [], True
+        try:
+            yield
+        finally:
+            self.watching = False
+
+    @property
+    def names(self) -> list[str]:
+        """The operations, in order."""
+        return [operation for operation, _ in self.made]
+
+
+def _failure(operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, operation)
+
+
+@dataclass
+class Registering:
+    """A product whose group is in AWS IoT's registry, and whose grants are about AWS IoT."""
+
+    product: Product
+    calls: Calls
+
+    def publish(self, **group: Any) -> None:
+        """Publish a fleet with grants about AWS IoT, its one group changed."""
+        known = self.product.fleet.groups["gateways"]
+        self.product.publish(
+            grants=self.product.fleet.grants | {"mqtt": MQTT, "site": MQTT},
+            rules=RULES,
+            groups={"gateways": replace(known, **group)},
+        )
+
+    def enroll(self, device_id: str) -> Identity:
+        """A device's certificate, issued and not used."""
+        key = factories.ec_key()
+        answer = self.product.enroll(self.product.bootstrap(device_id), key)
+        return Identity(self.product, key, self.product.certificate(answer))
+
+    def work(self, device_id: str, **members: Any) -> dict[str, Any]:
+        """Hand `work` one of our messages."""
+        return self.records(json.dumps({"deviceId": device_id} | members))
+
+    def records(self, *bodies: str) -> dict[str, Any]:
+        """Hand `work` messages; the ids of those that failed."""
+        records = [
+            {"messageId": str(index), "body": body, "attributes": {"SentTimestamp": "1764000000000"}}
+            for index, body in enumerate(bodies)
+        ]
+        with self.calls.watch():
+            answer: dict[str, Any] = register.work({"Records": records}, CONTEXT)
+        return answer
+
+    def row(self, device_id: str) -> dict[str, Any]:
+        """The device's row."""
+        key = {"pk": {"S": f"DEV#{device_id}"}}
+        row: Any = boto3.client("dynamodb").get_item(TableName=self.product.table, Key=key)
+        return dict(row.get("Item", {}))
+
+    def noted(self, device_id: str, name: str) -> set[str]:
+        """A set in the device's row."""
+        return set(self.row(device_id).get(name, {"SS": []})["SS"])
+
+    def status(self, leaf: x509.Certificate) -> str | None:
+        """The certificate's status in AWS IoT; None if it is not there."""
+        iot = boto3.client("iot")
+        try:
+            found = iot.describe_certificate(certificateId=chain.fingerprint(leaf))
+        except iot.exceptions.ResourceNotFoundException:
+            return None
+        return str(found["certificateDescription"]["status"])
+
+    def policies(self, leaf: x509.Certificate) -> set[str]:
+        """The names of the policies a certificate has."""
+        listed = boto3.client("iot").list_attached_policies(target=arn(leaf))
+        return {policy["policyName"] for policy in listed["policies"]}
+
+    def desired(self, device_id: str) -> dict[str, Any] | None:
+        """The desired state of the device's shadow; None if it has none."""
+        data = boto3.client("iot-data")
+        try:
+            payload = data.get_thing_shadow(thingName=device_id)["payload"].read()
+        except data.exceptions.ResourceNotFoundException:
+            return None
+        desired: dict[str, Any] = json.loads(payload)["state"]["desired"]
+        return desired
+
+    def world(self, device_id: str, *leaves: x509.Certificate) -> dict[str, Any]:
+        """All that AWS IoT and the row say of a device."""
+        iot = boto3.client("iot")
+        things = [thing for thing in iot.list_things()["things"] if thing["thingName"] == device_id]
+        return {
+            "things": [(thing["thingTypeName"], thing["attributes"]) for thing in things],
+            "certificates": [(self.status(leaf), self.policies(leaf)) for leaf in leaves],
+            "principals": [set(iot.list_thing_principals(thingName=device_id)["principals"]) for _ in things],
+            "groups": [iot.list_thing_groups_for_thing(thingName=device_id)["thingGroups"] for _ in things],
+            "registered": self.noted(device_id, "registered"),
+            "attached": self.noted(device_id, "attached"),
+        }
+
+
+@dataclass
+class Identity:
+    """An operational certificate and its key."""
+
+    product: Product
+    key: factories.PrivateKey
+    leaf: x509.Certificate
+
+    def commit(self) -> None:
+        """Its first login."""
+        assert self.product.call("POST", "/v1/certificates/commit", self.leaf, "{}").status == 200
+
+    def renew(self) -> Identity:
+        """The one that comes after it, with a new key."""
+        key = factories.ec_key()
+        answer = self.product.enroll(self.leaf, key)
+        assert answer.status == 201, answer.body
+        return Identity(self.product, key, self.product.certificate(answer))
+
+
+def arn(leaf: x509.Certificate) -> str:
+    """The certificate's ARN in AWS IoT."""
+    return f"arn:aws:iot:us-east-1:123456789012:cert/{chain.fingerprint(leaf)}"

@@ -1,0 +1,115 @@
+"""The sweep's Lambda over moto, with devices for it to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+
+import register
+from firstboot import sweep
+from firstboot.aws import clients, rows
+from firstboot.aws.sweeps import DynamoSweeps
+from firstboot.settings import SweepSettings
+from firstboot.sweep import Sweep
+from tests.aws.product import CONTEXT, TELEMETRY, Product
+
+CONNECT = {
+    "Effect": "Allow",
+    "Action": "iot:Connect",
+    "Resource": "arn:{partition}:iot:{region}:{account}:client/{deviceId}",
+}
+MQTT = {"Version": "2012-10-17", "Statement": [CONNECT]}
+RULES = '@id("all") permit (principal, action, resource);'
+GRANTS = {"telemetry": TELEMETRY, "mqtt": MQTT}
+
+
+@dataclass
+class Sweeper:
+    """The Lambda, its clock, its queue; every AWS call that it makes passes `on_call` first."""
+
+    product: Product
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    calls: list[str] = field(default_factory=list)
+    on_call: Callable[[str], None] = lambda _: None
+    after_call: Callable[[str], None] = lambda _: None
+
+    @property
+    def epoch(self) -> int:
+        """Seconds."""
+        return int(self.now.timestamp())
+
+    def run(self, pages: int = 100) -> None:
+        """One run, with time for so many pages."""
+        left = iter(range(pages))
+        context: Any = SimpleNamespace(
+            **vars(CONTEXT),
+            get_remaining_time_in_millis=lambda: 50_000 if next(left, None) is not None else 0,
+        )
+        with contextlib.redirect_stdout(io.StringIO()):  # metrics
+            register.sweep({}, context)
+
+    def beside(self) -> None:
+        """A run in the middle of another; the handler's metrics are one process's."""
+        sweep.run(register.sweep_parts(), self.epoch, lambda: True)
+
+    def next_minute(self, pages: int = 100) -> None:
+        """The schedule's next run."""
+        self.now += timedelta(minutes=1)
+        self.run(pages)
+
+    def device(self, name: str, attached: set[str] | None = None, **members: Any) -> None:
+        """Put a device into the registry that AWS IoT has, with these grants' policies; its certificate
+        is pending, so that its id is not in the record.
+        """
+        plain = {
+            "pk": f"DEV#{name}",
+            "deviceId": name,
+            "group": "gateways",
+            "status": "enrolled",
+            "generation": 1,
+            "createdAt": 0,
+            "updatedAt": 0,
+            "attributes": {},
+            "claims": {},
+            "pending": {
+                "serial": "1",
+                "spki": "2",
+                "notBefore": 0,
+                "notAfter": 1,
+                "renewAfter": 1,
+                "heldUntil": 0,
+            },
+            "registered": {"certificate"},
+            **({"attached": attached} if attached else {}),
+        }
+        boto3.client("dynamodb").put_item(TableName=self.product.table, Item=rows.values(plain | members))
+
+    def told(self) -> list[str]:
+        """The devices in the queue, which is empty afterwards."""
+        sqs, url = boto3.client("sqs"), SweepSettings.read().queue
+        found = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(json.loads(message["Body"])["deviceId"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return sorted(found)
+
+    def row(self) -> Sweep:
+        """How far the sweep got."""
+        found = DynamoSweeps(clients.dynamodb(), self.product.table).read()
+        assert found
+        return found
+
+    def policies(self) -> dict[str, Any]:
+        """The policies in AWS IoT, and what they say."""
+        iot = boto3.client("iot")
+        names = [policy["policyName"] for policy in iot.list_policies()["policies"]]
+        return {name: json.loads(iot.get_policy(policyName=name)["policyDocument"]) for name in names}

@@ -1,0 +1,304 @@
+"""Newcomers: bootstrap certificates that AWS IoT registered by itself are admitted or refused.
+
+moto registers nothing by itself: the certificate is put there as AWS IoT would, and the message is
+AWS's documented event. `tests/flows` has the broker do it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import boto3
+import botocore.client
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+
+import register
+from firstboot.aws import clients
+from firstboot.names import DeviceId
+from firstboot.policy.service import ServicePolicy
+from tests import factories
+from tests.aws.product import CONTEXT, Product, group
+
+DENY = json.dumps({"Version": "2012-10-17", "Statement": []})
+ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
+
+
+@pytest.fixture(autouse=True)
+def _door(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
+    for policy in ServicePolicy:
+        boto3.client("iot").create_policy(policyName=policy.policy_name("Firstboot"), policyDocument=DENY)
+    register.door.cache_clear()
+    register.door().fleet.current(register.clock())
+    yield
+    register.door.cache_clear()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the Lambda logs."""
+    buffer = io.StringIO()
+    handler = cast("logging.StreamHandler[Any]", register.logger.registered_handler)
+    stream = handler.setStream(buffer)
+    yield buffer
+    handler.setStream(cast("Any", stream))
+
+
+def arrive(leaf: x509.Certificate, status: Any = "PENDING_ACTIVATION") -> str:
+    """Have AWS IoT know the certificate, as after its first connection; its id."""
+    made = boto3.client("iot").register_certificate_without_ca(
+        certificatePem=factories.pem(leaf), status=status
+    )
+    return str(made["certificateId"])
+
+
+def event(*certificate_ids: str) -> dict[str, Any]:
+    """What the queue hands on: the members that the rule selects, of AWS's documented event."""
+    bodies = [
+        {"certificateId": each, "caCertificateId": "c" * 64, "certificateStatus": "PENDING_ACTIVATION"}
+        for each in certificate_ids
+    ]
+    return {
+        "Records": [
+            {"messageId": f"m{index}", "body": json.dumps(body), "eventSource": "aws:sqs"}
+            for index, body in enumerate(bodies)
+        ]
+    }
+
+
+def tell(*certificate_ids: str) -> list[str]:
+    """Invoke the Lambda; the messages that it wants again."""
+    answer = register.newcomers(event(*certificate_ids), CONTEXT)
+    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def status(certificate_id: str) -> str:
+    """The certificate's status in AWS IoT."""
+    known = boto3.client("iot").describe_certificate(certificateId=certificate_id)
+    return str(known["certificateDescription"]["status"])
+
+
+def policies(certificate_id: str) -> set[str]:
+    """The names of the certificate's policies."""
+    iot = boto3.client("iot")
+    arn = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]["certificateArn"]
+    return {policy["policyName"] for policy in iot.list_attached_policies(target=arn)["policies"]}
+
+
+class Calls:
+    """Every AWS call in order; one may fail before or after it is made, or see something happen first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self.failing: tuple[str, bool] | None = None
+        self.before: dict[str, Callable[[], object]] = {}
+        make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            if client not in (clients.iot(), clients.dynamodb()):
+                return make(client, operation, parameters)
+            self.made.append(operation)
+            self.before.pop(operation, lambda: None)()
+            fails, lost = self.failing or ("", False)
+            answer = make(client, operation, parameters) if lost or operation != fails else None
+            if operation == fails:
+                raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, operation)
+            return answer
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+def test_awss_documented_event_admits(product: Product) -> None:
+    """The whole event, as the developer guide prints it, and not only what the rule selects."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    documented = {
+        "certificateId": certificate,
+        "caCertificateId": "c" * 64,
+        "timestamp": 1_795_399_505_443,
+        "certificateStatus": "PENDING_ACTIVATION",
+        "awsAccountId": "123456789012",
+        "certificateRegistrationTimestamp": "1795399505000",
+    }
+    records = {"Records": [{"messageId": "m", "body": json.dumps(documented)}]}
+    assert register.newcomers(records, CONTEXT) == {"batchItemFailures": []}
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-bootstrap"})
+
+
+def test_a_newcomer_can_ask_before_it_can_connect(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy comes first: an ACTIVE certificate without one would be refused by the broker."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    calls = Calls(monkeypatch)
+    assert tell(certificate) == []
+    assert calls.made == ADMITTING
+
+
+def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
+    """It has no device's name, so its policy goes by the client id; no record is looked for."""
+    claims = factories.authority("Batch CA")
+    shared = group("batch", claims, device_id="request.deviceId", reenroll="refuse")
+    product.publish(groups=product.fleet.groups | {"batch": shared})
+    register.door.cache_clear()
+    certificate = arrive(claims.issue("Acme batch 7, all of it", factories.ec_key()))
+    assert tell(certificate) == []
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
+
+
+@pytest.mark.parametrize("decided", ["ACTIVE", "INACTIVE", "REVOKED", "PENDING_TRANSFER"])
+def test_what_someone_decided_is_left_alone(
+    product: Product, decided: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a certificate that waits for activation is judged; a repeated event costs one call."""
+    certificate = arrive(product.bootstrap("gw-1"), decided)
+    calls = Calls(monkeypatch)
+    assert tell(certificate) == []
+    assert calls.made == ["DescribeCertificate"]
+    assert (status(certificate), policies(certificate)) == (decided, set())
+
+
+def test_a_certificate_that_is_gone_is_done() -> None:
+    """Somebody deleted it meanwhile: there is nothing to bring again."""
+    assert tell("0" * 64) == []
+
+
+def _refused(product: Product, flaw: str) -> x509.Certificate:
+    key = factories.ec_key()
+    if flaw == "bootstrap-expired":
+        return product.factory.issue("gw-1", key, not_before=datetime.now(UTC) - timedelta(days=9), days=1)
+    if flaw == "certificate-usage-wrong":
+        return product.factory.issue("gw-1", key, eku=None)
+    if flaw == "certificate-key-weak":
+        return product.factory.issue("gw-1", factories.rsa_key(1024))
+    if flaw == "device-id-invalid":
+        return product.factory.issue("gw-*", key)
+    if flaw == "enrollment-closed":
+        gateways = group("gateways", product.factory)
+        assert gateways.budget
+        object.__setattr__(gateways.budget, "until", 1)
+        product.publish(groups={"gateways": gateways})
+        register.door.cache_clear()
+    if flaw == "device-revoked":
+        product.identity("gw-1")
+        product.operate("devices.revoke", deviceId="gw-1")
+    return product.factory.issue("gw-1", key)
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        "bootstrap-expired",
+        "certificate-usage-wrong",
+        "certificate-key-weak",
+        "device-id-invalid",
+        "enrollment-closed",
+        "device-revoked",
+    ],
+)
+def test_who_could_not_enroll_is_revoked(product: Product, flaw: str, log: io.StringIO) -> None:
+    """What enrolling would refuse for good does not get as far as the broker; the log says why."""
+    certificate = arrive(_refused(product, flaw))
+    assert tell(certificate) == []
+    assert (status(certificate), policies(certificate)) == ("REVOKED", set())
+    (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "newcomer"]
+    assert (line["code"], line["outcome"], line["certificateId"]) == (flaw, "revoked", certificate)
+
+
+def test_a_revocation_is_counted(product: Product, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a metric of its own: a factory that makes certificates nobody admits should show."""
+    tell(arrive(product.factory.issue("gw-*", factories.ec_key())))
+    assert '"NewcomerRevoked":[1.0]' in capsys.readouterr().out
+
+
+def test_another_cas_certificates_are_not_ours_to_revoke(product: Product) -> None:
+    """The account may have other CAs registered, with their own people to admit what they sign."""
+    stranger = factories.authority("Factory CA")
+    past = datetime.now(UTC) - timedelta(days=9)
+    for leaf in (
+        stranger.issue("gw-1", factories.ec_key()),
+        stranger.issue("gw-1", factories.ec_key(), not_before=past, days=1),
+        stranger.issue("gw-1", factories.rsa_key(1024)),
+    ):
+        certificate = arrive(leaf)
+        assert tell(certificate) == []
+        assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
+
+
+def test_who_is_too_early_may_come_again(product: Product) -> None:
+    """A certificate that is not valid yet keeps waiting; once it is valid, the next event admits it."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    certificate = arrive(product.factory.issue("gw-1", factories.ec_key(), not_before=tomorrow))
+    assert tell(certificate) == []
+    assert status(certificate) == "PENDING_ACTIVATION"
+
+
+def test_a_device_of_another_group_is_not_admitted(product: Product) -> None:
+    """It would connect under a client id that is another device's; an operator may still move it."""
+    product.identity("gw-1")
+    other = factories.authority("Other factory")
+    product.publish(groups=product.fleet.groups | {"others": group("others", other)})
+    register.door.cache_clear()
+    certificate = arrive(other.issue("gw-1", factories.ec_key()))
+    assert tell(certificate) == []
+    assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
+
+
+def test_a_device_that_is_enrolled_is_admitted(product: Product) -> None:
+    """Whether it may enroll again is for `exchange` to decide, when it asks."""
+    product.identity("gw-1")
+    certificate = arrive(product.bootstrap("gw-1"))
+    assert tell(certificate) == []
+    assert status(certificate) == "ACTIVE"
+
+
+def test_a_deleted_device_is_admitted(product: Product) -> None:
+    """It may start over as soon as its record is gone; `exchange` has it wait until then."""
+    product.identity("gw-1")
+    product.operate("devices.delete", deviceId="gw-1")
+    certificate = arrive(product.bootstrap("gw-1"))
+    assert tell(certificate) == []
+    assert status(certificate) == "ACTIVE"
+
+
+def test_a_revocation_meanwhile_is_noticed(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the first look at the record and the activation, an operator revoked the device."""
+    product.identity("gw-1")
+    certificate = arrive(product.bootstrap("gw-1"))
+    calls = Calls(monkeypatch)
+    registry = register.door().registry
+    calls.before["UpdateCertificate"] = lambda: registry.revoke(DeviceId("gw-1"), 1)
+    assert tell(certificate) == []
+    assert status(certificate) == "REVOKED"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
+@pytest.mark.parametrize("operation", ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate"])
+def test_a_failure_anywhere_is_tried_again(
+    product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
+) -> None:
+    """Whichever call fails, or succeeds unheard: the message comes again, and then all is well."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    calls = Calls(monkeypatch)
+    calls.failing = (operation, lost)
+    assert tell(certificate) == ["m0"]
+    calls.failing = None
+    assert tell(certificate) == []
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-bootstrap"})
+
+
+def test_one_bad_message_holds_up_no_other(product: Product) -> None:
+    """Of a batch, only what failed is brought again, and in the end kept for a person."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    records = event(certificate)["Records"]
+    bodies = ["", "[]", "{}", '{"certificateId": 1}', json.dumps({"certificateId": "g" * 64}), "[" * 100_000]
+    bad = [{"messageId": f"bad{index}", "body": body} for index, body in enumerate(bodies)]
+    answer = register.newcomers({"Records": [*bad, *records]}, CONTEXT)
+    assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == [
+        message["messageId"] for message in bad
+    ]
+    assert status(certificate) == "ACTIVE"

@@ -1,0 +1,135 @@
+"""AWS IoT follows the record: order, differences, races, and what is left when each call fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from firstboot.pki import chain
+from tests.aws.product import Product
+from tests.aws.registering import CONFIGURATION, GRANT, SERVICE, Calls, Identity, Registering, arn
+
+FIRST = [
+    "GetItem",
+    "ListThingPrincipals",
+    "GetObject",
+    *("DescribeThing", "CreateThing", "ListThingGroupsForThing", "AddThingToThingGroup"),
+    *("GetThingShadow", "UpdateThingShadow"),
+    *("RegisterCertificateWithoutCA", "AttachThingPrincipal", "ListAttachedPolicies"),
+    *("AttachPolicy", "AttachPolicy"),
+    "GetItem",
+    "UpdateCertificate",
+    "UpdateItem",
+]
+"""A first registration, in a group that others were registered in before."""
+
+
+def test_a_first_registration_in_order(registering: Registering) -> None:
+    """Thing, shadow, certificate INACTIVE, policies, the record again, ACTIVE, noted: in that order."""
+    device = registering.enroll("gw-1")
+    registering.work("gw-1", slot=0)
+    assert registering.calls.names == FIRST
+    certificate = dict(registering.calls.made)["RegisterCertificateWithoutCA"]
+    assert certificate["status"] == "INACTIVE"
+    assert registering.world("gw-1", device.leaf) == _registered("gw-1", device)
+
+
+def test_the_shadow_is_there_before_the_device(registering: Registering) -> None:
+    """The group's configuration is the first desired state, and is never written over."""
+    registering.enroll("gw-1")
+    registering.work("gw-1")
+    assert registering.desired("gw-1") == CONFIGURATION
+    registering.publish(configuration={"interval": 5})
+    registering.enroll("gw-2")
+    boto3.client("iot").create_thing(thingName="gw-2")
+    state = json.dumps({"state": {"desired": {"interval": 1}}})
+    boto3.client("iot-data").update_thing_shadow(thingName="gw-2", payload=state.encode())
+    registering.work("gw-1")
+    registering.work("gw-2")
+    assert (registering.desired("gw-1"), registering.desired("gw-2")) == (CONFIGURATION, {"interval": 1})
+
+
+def test_without_a_configuration_there_is_no_shadow(registering: Registering) -> None:
+    """A shadow that says nothing would still be a message to every device."""
+    registering.publish()
+    registering.enroll("gw-1")
+    registering.work("gw-1")
+    assert not {"GetThingShadow", "UpdateThingShadow"} & set(registering.calls.names)
+
+
+def test_a_repeat_changes_nothing(registering: Registering) -> None:
+    """Whatever is so already is asked for, not written; but for the note, which proves the record."""
+    device = registering.enroll("gw-1")
+    registering.work("gw-1")
+    before = registering.world("gw-1", device.leaf)
+    registering.work("gw-1", slot=0)
+    writes = [name for name in registering.calls.names if not name.startswith(("Get", "List", "Describe"))]
+    assert writes == ["UpdateItem"]
+    assert registering.world("gw-1", device.leaf) == before
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
+def test_a_failure_anywhere_in_a_first_registration_heals(registering: Registering, *, lost: bool) -> None:
+    """Whichever call fails, or succeeds unheard: the same message again ends in the same state, and
+    before that the certificate is ACTIVE only if all else was done.
+    """
+    for step, operation in enumerate(FIRST):
+        name = f"gw-{step + 1}"
+        device = registering.enroll(name)
+        registering.calls.fail, registering.calls.lost = step, lost
+        assert registering.work(name, slot=0)["batchItemFailures"], operation
+        if registering.status(device.leaf) == "ACTIVE":
+            assert registering.policies(device.leaf) == {SERVICE, GRANT}
+            assert registering.desired(name) == CONFIGURATION
+        registering.calls.fail = None
+        assert registering.work(name, slot=0) == {"batchItemFailures": []}
+        assert registering.world(name, device.leaf) == _registered(name, device), operation
+        assert registering.desired(name) == CONFIGURATION
+
+
+def _registered(name: str, device: Identity) -> dict[str, Any]:
+    group = "Firstboot-gateways"
+    group_arn = f"arn:aws:iot:us-east-1:123456789012:thinggroup/{group}"
+    return {
+        "things": [("Firstboot", {})],
+        "certificates": [("ACTIVE", {SERVICE, GRANT})],
+        "principals": [{arn(device.leaf)}],
+        "groups": [[{"groupName": group, "groupArn": group_arn}]],
+        "registered": {chain.fingerprint(device.leaf)},
+        "attached": {"mqtt"},
+    }
+
+
+def test_the_first_device_of_all_makes_what_is_missing(product: Product, calls: Calls) -> None:
+    """Thing type, thing group and policies come into being when AWS IoT first misses them."""
+    made = Registering(product, calls)
+    made.publish()
+    device = made.enroll("gw-1")
+    assert made.work("gw-1") == {"batchItemFailures": []}
+    names = made.calls.names
+    assert names.index("CreateThingType") < names.index("CreateThingGroup") < names.index("CreatePolicy")
+    assert made.policies(device.leaf) == {SERVICE, GRANT}
+    document = json.loads(boto3.client("iot").get_policy(policyName=GRANT)["policyDocument"])
+    assert "${iot:Connection.Thing.ThingName}" in document["Statement"][0]["Resource"]
+
+
+def test_a_certificate_that_is_not_issued_yet_waits(registering: Registering) -> None:
+    """The S3 object is the fact of issuance: a mere intent gives nobody a place."""
+    device = registering.enroll("gw-1")
+    key = registering.product.objects()[-1]
+    assert "gw-1" in key
+    boto3.client("s3").delete_object(Bucket=registering.product.bucket, Key=key)
+    assert registering.work("gw-1") == {"batchItemFailures": []}
+    assert registering.status(device.leaf) is None
+
+
+@pytest.mark.parametrize("device_id", ["gw-unknown", "gw-expected"])
+def test_who_is_not_enrolled_has_no_place(registering: Registering, device_id: str) -> None:
+    """No record, or one that says only whom to expect: AWS IoT is not even asked."""
+    expecting = registering.product.operate("groups.expect", group="gateways", devices={"gw-expected": {}})
+    assert expecting["result"]["expected"] == 1
+    registering.work(device_id, slot=0)
+    assert registering.calls.names == ["GetItem"]

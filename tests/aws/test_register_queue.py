@@ -1,0 +1,201 @@
+"""`register`'s messages: paced, urgent, ordered by the table's stream; none lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+import register
+from firstboot.aws import clients
+from firstboot.aws.pace import Pace
+from firstboot.errors import Unavailable
+from tests.aws.product import CONTEXT, Product
+from tests.aws.registering import Registering
+
+NOW = 1_795_000_000_000
+RATE = 4  # a slot every 250 ms
+
+
+@pytest.fixture
+def pace(table: str) -> Pace:
+    """The pace of a fresh table."""
+    return Pace(clients.dynamodb(), table)
+
+
+def test_slots_come_at_the_rate(pace: Pace) -> None:
+    """Whoever comes at the same moment has the next slot; after a rest there is no credit beyond now."""
+    assert [pace.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + 250, NOW + 500, NOW + 750]
+    assert pace.reserve(NOW + 10_000, RATE) == NOW + 10_000
+    assert pace.reserve(NOW + 10_000, RATE) == NOW + 10_250
+
+
+def test_a_slow_clock_gets_no_earlier_slot(pace: Pace) -> None:
+    """The row's time never goes back."""
+    pace.reserve(NOW, RATE)
+    assert pace.reserve(NOW - 60_000, RATE) == NOW + 250
+
+
+def test_the_backlog_is_what_a_newcomer_would_wait(pace: Pace, table: str) -> None:
+    """Known to every process, and to one that asks often for the price of one call in three seconds."""
+    other = Pace(clients.dynamodb(), table)
+    assert other.backlog(NOW) == 0
+    for _ in range(40):
+        pace.reserve(NOW, RATE)
+    assert other.backlog(NOW + 2_999) == 0
+    assert other.backlog(NOW + 3_000) == 7
+    assert pace.backlog(NOW) == 10
+    assert pace.backlog(NOW + 2_000) == 8
+
+
+def test_a_pace_that_others_move_all_the_time_is_unavailable(
+    pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody goes on without a slot."""
+    refused = ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
+
+    def refuse(**_: object) -> None:
+        raise refused
+
+    monkeypatch.setattr(clients.dynamodb(), "update_item", refuse)
+    with pytest.raises(Unavailable):
+        pace.reserve(NOW, RATE)
+
+
+@pytest.fixture
+def still(registering: Registering, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """A clock that stands, when nobody waits, and a slow AWS IoT."""
+    now = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    register.parts.cache_clear()
+    monkeypatch.setattr(register, "clock", lambda: now)
+    monkeypatch.setenv("FIRSTBOOT_IOT_RATE", "1")
+    return now
+
+
+def waiting(name: str) -> list[dict[str, Any]]:
+    """The messages in a queue, those that come later too."""
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    later = int(attributes["ApproximateNumberOfMessagesDelayed"])
+    return [json.loads(message["Body"]) for message in received] + [{}] * later
+
+
+def test_whose_turn_is_later_is_sent_there(
+    still: datetime, registering: Registering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two within the second go on; the others are acknowledged, and come again with their slot. Then
+    they take no new one.
+    """
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(clients.sqs(), "send_message", lambda **parameters: sent.append(parameters))
+    for name in ("gw-1", "gw-2", "gw-3"):
+        registering.enroll(name)
+    bodies = [json.dumps({"deviceId": name, "since": 7}) for name in ("gw-1", "gw-2", "gw-3")]
+    assert registering.records(*bodies) == {"batchItemFailures": []}
+    assert [bool(registering.noted(name, "registered")) for name in ("gw-1", "gw-2", "gw-3")] == [
+        *(True, True, False)
+    ]
+    (message,) = sent
+    slot = int((still + timedelta(seconds=2)).timestamp() * 1_000)
+    assert json.loads(message["MessageBody"]) == {"deviceId": "gw-3", "since": 7, "slot": slot}
+    assert message["DelaySeconds"] == 2
+    monkeypatch.setattr(register, "clock", lambda: still + timedelta(seconds=2))
+    registering.records(message["MessageBody"])
+    assert registering.noted("gw-3", "registered")
+    assert "PACE#iot" not in json.dumps([parameters for _, parameters in registering.calls.made], default=str)
+
+
+def test_an_urgent_message_waits_for_nobody(
+    still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However long the backlog: it has its turn already."""
+    for _ in range(9):
+        register.parts().pace.reserve(int(still.timestamp() * 1_000), 1)
+    registering.enroll("gw-1")
+    assert registering.work("gw-1", slot=0) == {"batchItemFailures": []}
+    assert registering.noted("gw-1", "registered")
+    assert '"RegistrationBacklog":[0.0]' in capsys.readouterr().out
+
+
+def test_age_and_backlog_are_counted(
+    still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the first message on, however often it was sent away."""
+    registering.enroll("gw-1")
+    registering.work("gw-1", slot=0, since=int(still.timestamp()) - 3_600)
+    assert '"RegistrationAge":[3600.0]' in capsys.readouterr().out
+
+
+def test_one_bad_message_fails_alone(registering: Registering, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others of its batch are done, and it is kept for whoever looks."""
+    registering.enroll("gw-1")
+    good = json.dumps({"deviceId": "gw-1", "slot": 0})
+    assert registering.records("nonsense", good) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+    assert registering.noted("gw-1", "registered")
+    assert '"MalformedJson":[1.0]' in capsys.readouterr().out
+
+
+def test_what_nobody_foresaw_fails_alone(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fault of ours is logged, counted and tried again."""
+    monkeypatch.setattr(register, "register", lambda *_: 1 / 0)
+    assert registering.work("gw-1", slot=0) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+    assert '"InternalError":[1.0]' in capsys.readouterr().out
+
+
+def stream(product: Product, device_id: str, change: Any) -> dict[str, Any]:
+    """The table's stream event of what `change` does to a device's row."""
+
+    def row() -> dict[str, Any]:
+        key = {"pk": {"S": f"DEV#{device_id}"}}
+        found: Any = boto3.client("dynamodb").get_item(TableName=product.table, Key=key)["Item"]
+        return dict(found)
+
+    old = row()
+    change()
+    images = {"Keys": {"pk": old["pk"]}, "OldImage": old, "NewImage": row()}
+    return {"Records": [{"eventName": "MODIFY", "dynamodb": images}]}
+
+
+def test_the_stream_orders_what_must_be_followed(registering: Registering) -> None:
+    """An attribute in its turn, a revocation at once; what register itself notes, never."""
+    device = registering.enroll("gw-1")
+    product = registering.product
+    for change, paced, urgent in (
+        (lambda: registering.work("gw-1", slot=0), 0, 0),
+        (device.commit, 0, 0),
+        (lambda: product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"}), 1, 0),
+        (lambda: product.operate("devices.revoke", deviceId="gw-1"), 0, 1),
+    ):
+        register.changes(stream(product, "gw-1", change), CONTEXT)
+        sent = [waiting("paced"), waiting("urgent")]
+        assert [len(messages) for messages in sent] == [paced, urgent]
+        assert all(message["deviceId"] == "gw-1" for messages in sent for message in messages)
+        assert [("slot" in message) for messages in sent for message in messages] == [False] * paced + [
+            True
+        ] * urgent
+
+
+def test_an_order_that_cannot_be_sent_brings_the_stream_again(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch fails as a whole, and Lambda repeats it."""
+    registering.enroll("gw-1")
+    failure = ClientError({"Error": {"Code": "ThrottlingException"}}, "SendMessage")
+
+    def refuse(**_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(clients.sqs(), "send_message", refuse)
+    event = stream(
+        registering.product, "gw-1", lambda: registering.product.operate("devices.revoke", deviceId="gw-1")
+    )
+    with pytest.raises(Unavailable):
+        register.changes(event, CONTEXT)

@@ -1,0 +1,106 @@
+"""Just-in-time registration with paho, against the broker: AWS IoT never saw the certificate before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+import paho.mqtt.client as mqtt
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests import factories
+from tests.flows.conftest import Cloud, save, until
+from tests.flows.devices import client, fresh_name, operate
+
+CLOSED = "closed"
+
+
+@contextmanager
+def connecting(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> Iterator[tuple[mqtt.Client, str]]:
+    """A client with a certificate, and how its connection went: `CLOSED`, or the broker's answer."""
+    heard: SimpleQueue[str] = SimpleQueue()
+    endpoint = cloud.endpoints["mqtt"]
+    made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, reconnect_on_failure=False)
+    made.tls_set(endpoint["ca"], str(files[0]), str(files[1]))
+    made.on_connect = lambda *arguments: heard.put(str(arguments[3]))
+    made.on_disconnect = lambda *_: heard.put(CLOSED)
+    made.connect(endpoint["host"], endpoint["port"])
+    made.loop_start()
+    try:
+        yield made, heard.get(timeout=30)
+    finally:
+        made.disconnect()
+        made.loop_stop()
+
+
+def outcome(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> str:
+    """How a connection goes."""
+    with connecting(cloud, client_id, files) as (_, answer):
+        return answer
+
+
+def status(cloud: Cloud, files: tuple[Path, Path]) -> str:
+    """The certificate's status in AWS IoT."""
+    leaf = x509.load_pem_x509_certificate(files[0].read_bytes())
+    certificate_id = hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
+    known = client(cloud, "iot").describe_certificate(certificateId=certificate_id)
+    return str(known["certificateDescription"]["status"])
+
+
+def settled(cloud: Cloud, files: tuple[Path, Path]) -> str:
+    """The status that the product gives a newcomer."""
+    until(lambda: status(cloud, files) != "PENDING_ACTIVATION")
+    return status(cloud, files)
+
+
+def test_a_newcomer_connects_at_its_second_attempt(cloud: Cloud, tmp_path: Path) -> None:
+    """The first connection is closed and makes the certificate known; then it may connect, as itself,
+    and listen on its own topics.
+    """
+    name = fresh_name()
+    files = cloud.bootstrap(name, tmp_path)
+    assert outcome(cloud, name, files) == CLOSED
+    assert settled(cloud, files) == "ACTIVE"
+    with connecting(cloud, name, files) as (connected, answer):
+        assert answer == "Success"
+        granted: SimpleQueue[list[int]] = SimpleQueue()
+        connected.on_subscribe = lambda *arguments: granted.put([code.value for code in arguments[3]])
+        connected.subscribe(f"firstboot/{name}/certificates/accepted", qos=1)
+        assert granted.get(timeout=30) == [1]
+    assert outcome(cloud, fresh_name(), files) == CLOSED
+
+
+def test_a_revoked_device_s_bootstrap_certificate_is_not_let_in(cloud: Cloud, tmp_path: Path) -> None:
+    """A stolen one, of a device that was named and revoked before it came."""
+    name = fresh_name()
+    operate(cloud, "groups.expect", group="gateways", devices={name: {}})
+    operate(cloud, "devices.revoke", deviceId=name)
+    files = cloud.bootstrap(name, tmp_path)
+    assert outcome(cloud, name, files) == CLOSED
+    assert settled(cloud, files) == "REVOKED"
+    assert outcome(cloud, name, files) == CLOSED
+
+
+def test_a_name_that_is_none_is_not_let_in(cloud: Cloud, tmp_path: Path) -> None:
+    """A certificate of the factory whose common name would act in a policy."""
+    key = factories.ec_key()
+    files = save(tmp_path, cloud.factory.issue("gw-*", key), key)
+    assert outcome(cloud, "gw-*", files) == CLOSED
+    assert settled(cloud, files) == "REVOKED"
+
+
+def test_a_stranger_s_certificate_is_not_even_known(cloud: Cloud, tmp_path: Path) -> None:
+    """What a CA signed that is not registered, however it is named, is not registered either."""
+    key = factories.ec_key()
+    stranger = factories.Authority(cloud.factory.certificate, factories.ec_key())
+    files = save(tmp_path, stranger.issue("gw-stranger", key), key)
+    assert outcome(cloud, "gw-stranger", files) == CLOSED
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        status(cloud, files)
