@@ -64,7 +64,7 @@ $(MOSQUITTO)/ready: | .venv/ready
 	PATH=$$PATH:/usr/sbin; if ! command -v mosquitto || ! command -v mosquitto_pub; then \
 	  set -e; $(APT) update; $(APT) install --yes --download-only --no-install-recommends mosquitto mosquitto-clients; \
 	  for package in $(MOSQUITTO)/cache/archives/*.deb; do dpkg-deb --extract $$package $(MOSQUITTO)/root; done; \
-	  for program in sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub; do \
+	  for program in sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub bin/mosquitto_rr; do \
 	    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' $(CURDIR)/$(MOSQUITTO)/root/usr/lib/*-linux-gnu \
 	      $(CURDIR)/$(MOSQUITTO)/root/usr/$$program > $(BIN)/$${program#*/}; \
 	    chmod +x $(BIN)/$${program#*/}; \

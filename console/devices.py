@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from console import describe, output, values
+from console import describe, importing, output, values
 from console.cloud import Operate
 from console.options import Json, Options, Stack, Yes
 from firstboot.errors import CertificateMalformed
 from firstboot.pki import chain
 
 app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")
+
+app.command("import")(importing.import_)
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 

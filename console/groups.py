@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from console import bootstrap, describe, manifest, output, values
+from console import describe, manifest, output, values
 from console.cloud import Operate
-from console.manifest import DEVICE_ID
 from console.options import Json, Options, Stack
-from firstboot.errors import DeviceIdInvalid
-from firstboot.names import device_id
 
 app = typer.Typer(no_args_is_help=True, help="Look at groups, stop enrollments, name devices beforehand.")
 
@@ -31,10 +28,6 @@ Manifest = Annotated[
         help="CSV; the column deviceId, and one for each attribute. Such as `factory issue` made it, too.",
     ),
 ]
-# A factory's own manifest says the rest of certificates, not of devices.
-_NO_ATTRIBUTES = set(bootstrap.COLUMNS)
-
-Device = tuple[str, dict[str, values.Value]]
 
 
 @app.command()
@@ -73,9 +66,9 @@ def expect(
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
-        total = _checked(file)
+        total = manifest.check(file)
         operate = Operate(options.stack_name)
-        devices = _devices(file, values.fitting(operate.fleets().in_force))
+        devices = manifest.devices(file, values.fitting(operate.fleets().in_force))
         foreign: list[str] = []
         for part in _parts(output.bar("devices", devices, total)):
             foreign += operate.call("groups.expect", group=group, devices=part)["foreign"]
@@ -83,36 +76,7 @@ def expect(
         output.result(summary, _described, as_json=options.as_json)
 
 
-def _checked(file: Path) -> int:
-    """How many devices the manifest names.
-
-    Raises Refused with every problem found.
-    """
-    problems: list[str] = []
-    lines: dict[str, int] = {}
-    for line, row in manifest.rows(file, DEVICE_ID):
-        name = row[DEVICE_ID]
-        try:
-            device_id(name)
-        except DeviceIdInvalid:
-            problems.append(f"line {line}: {name[:80]!a} is no device id")
-        if (first := lines.setdefault(name, line)) != line:
-            problems.append(f"line {line}: device {name[:80]!a} is on line {first} already")
-    if not lines:
-        problems.append("there is no row in it")
-    if problems:
-        raise manifest.invalid(file, problems)
-    return len(lines)
-
-
-def _devices(file: Path, fits: Callable[[str, values.Value], bool]) -> Iterator[Device]:
-    for _, row in manifest.rows(file, DEVICE_ID):
-        texts = {name: text for name, text in row.items() if name not in _NO_ATTRIBUTES and text}
-        typed = values.typed(texts, fits)
-        yield row[DEVICE_ID], {name: value for name, value in typed.items() if value is not None}
-
-
-def _parts(devices: Iterator[Device]) -> Iterator[dict[str, Any]]:
+def _parts(devices: Iterator[manifest.Device]) -> Iterator[dict[str, Any]]:
     while part := dict(islice(devices, AT_ONCE)):
         yield part
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from console import bootstrap, values
 from console.cloud import Refused
+from firstboot.errors import DeviceIdInvalid
+from firstboot.names import device_id
 
 DEVICE_ID = "deviceId"
+# A factory's own manifest says the rest of certificates, not of devices.
+_NO_ATTRIBUTES = set(bootstrap.COLUMNS)
+
+Device = tuple[str, dict[str, values.Value]]
 
 
 def rows(file: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -33,3 +40,35 @@ def invalid(file: Path, problems: list[str]) -> Refused:
     """What is wrong with a manifest, before anything was done with it."""
     detail = "\n".join([f"{file}: nothing was done", *problems])
     return Refused({"code": "manifest-invalid", "detail": detail, "problems": problems})
+
+
+def check(file: Path) -> int:
+    """How many devices the manifest names.
+
+    Raises Refused with every problem found.
+    """
+    problems: list[str] = []
+    lines: dict[str, int] = {}
+    for line, row in rows(file, DEVICE_ID):
+        name = row[DEVICE_ID]
+        try:
+            device_id(name)
+        except DeviceIdInvalid:
+            problems.append(f"line {line}: {name[:80]!a} is no device id")
+        if (first := lines.setdefault(name, line)) != line:
+            problems.append(f"line {line}: device {name[:80]!a} is on line {first} already")
+    if not lines:
+        problems.append("there is no row in it")
+    if problems:
+        raise invalid(file, problems)
+    return len(lines)
+
+
+def devices(file: Path, fits: Callable[[str, values.Value], bool]) -> Iterator[Device]:
+    """Each device with its attributes, typed as the fleet's schema has them (`fits`); an empty cell is
+    none.
+    """
+    for _, row in rows(file, DEVICE_ID):
+        texts = {name: text for name, text in row.items() if name not in _NO_ATTRIBUTES and text}
+        typed = values.typed(texts, fits)
+        yield row[DEVICE_ID], {name: value for name, value in typed.items() if value is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -17,13 +17,15 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import deletion, groups, inventory, revocation, sweep
+from firstboot import adoption, deletion, groups, inventory, revocation, sweep
 from firstboot.aws import clients
 from firstboot.aws.dead_letters import Queues, SqsDeadLetters
 from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.iot_certificates import IotCertificates
 from firstboot.aws.messages import IotMessages
 from firstboot.aws.pace import Pace
 from firstboot.aws.registry import DynamoRegistry
+from firstboot.aws.store import S3CertificateStore
 from firstboot.aws.sweeps import DynamoSweeps
 from firstboot.edge import operator, refusals, web
 from firstboot.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
@@ -49,6 +51,8 @@ class Parts:
     deployed: Fleet
     fleet: FleetSource
     registry: DynamoRegistry
+    certificates: IotCertificates
+    store: S3CertificateStore
     sweeps: DynamoSweeps
     pace: Pace
     place: Place
@@ -65,6 +69,8 @@ def parts() -> Parts:
         deployed=in_asset,
         fleet=FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        certificates=IotCertificates(clients.iot()),
+        store=S3CertificateStore(clients.s3(), settings.bucket),
         sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
         pace=Pace(clients.dynamodb(), settings.table),
         place=Place(settings.partition, settings.region, settings.account),
@@ -102,6 +108,16 @@ def devices_delete(parameters: Json, now: datetime) -> Json:
     device = deletion.delete(device_id, parts().registry, int(now.timestamp()))
     _audit("DeviceDeleted", deviceId=device_id)
     return operator.device(device)
+
+
+def devices_import(parameters: Json, now: datetime) -> Json:
+    """Give devices that AWS IoT knows their records."""
+    made, name = parts(), operator.group(parameters, "devices")
+    devices, rules = operator.devices(parameters, operator.MAX_IMPORTED), Rules(made.fleet.current(now))
+    ports = adoption.Ports(made.certificates, made.registry, made.store)
+    adopted = adoption.adopt(name, devices, rules, ports, int(now.timestamp()))
+    _audit("DevicesImported", group=name, devices=adopted.imported)
+    return asdict(adopted)
 
 
 def devices_set(parameters: Json, now: datetime) -> Json:
@@ -146,7 +162,7 @@ def groups_thaw(parameters: Json, now: datetime) -> Json:
 def groups_expect(parameters: Json, now: datetime) -> Json:
     """Name devices of a group before they come."""
     name, rules = operator.group(parameters, "devices"), Rules(parts().fleet.current(now))
-    devices = operator.expected(parameters)
+    devices = operator.devices(parameters, operator.MAX_EXPECTED)
     foreign = groups.expect(name, devices, rules, parts().registry, int(now.timestamp()))
     _audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
     return {"expected": len(devices) - len(foreign), "foreign": foreign}
@@ -210,6 +226,7 @@ OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {
     "devices.show": devices_show,
     "devices.revoke": devices_revoke,
     "devices.delete": devices_delete,
+    "devices.import": devices_import,
     "devices.set": devices_set,
     "devices.explain": devices_explain,
     "groups.show": groups_show,

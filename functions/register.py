@@ -101,8 +101,10 @@ def sweep_parts() -> sweeping.Parts:
 
 
 def _order(devices: Iterable[DeviceId]) -> None:
-    since, queue = int(clock().timestamp()), Queue(clients.sqs(), SweepSettings.read().queue)
-    queue.send_all(registrations.render(Order(device, since)) for device in devices)
+    """Tell `register`, when it can have no older fleet any more; SQS waits 15 minutes at most."""
+    settings, since = SweepSettings.read(), int(clock().timestamp())
+    bodies = (registrations.render(Order(device, since)) for device in devices)
+    Queue(clients.sqs(), settings.queue).send_all(bodies, min(int(settings.fleet_refresh), 900))
 
 
 @dataclass(frozen=True)

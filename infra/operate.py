@@ -14,6 +14,7 @@ from firstboot.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.mqtt import permit_answers
+from infra.nag import acknowledge, arn_of
 from infra.queue import Queue
 from infra.storage import Registry, Store
 
@@ -28,9 +29,10 @@ class DeadLettersOf:
     source: Queue | None = None
 
     @property
-    def urls(self) -> dict[str, str | None]:
-        """As `operate` is told."""
-        return {"dead": self.dead.queue_url, "source": self.source.queue_url if self.source else None}
+    def urls(self) -> dict[str, str]:
+        """As `operate` is told; CDK leaves a null out of its JSON."""
+        source = {"source": self.source.queue_url} if self.source else {}
+        return {"dead": self.dead.queue_url} | source
 
 
 class Operate(Function):
@@ -72,3 +74,20 @@ class Operate(Function):
         # Requests go back to who failed on them, or to their clients.
         self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in functions))
         permit_answers(self, "rejected", *topics.CALLS)
+        self._permit_importing(store)
+
+    def _permit_importing(self, store: Store) -> None:
+        """Look up a thing's certificates, and put them where ours are."""
+        account = f"{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}"
+        self.permit(["iot:ListThingPrincipals"], f"arn:{account}:thing/*")
+        self.permit(["iot:DescribeCertificate"], f"arn:{account}:cert/*")
+        self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
+        spelled = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
+        acknowledge(
+            self.own_role,
+            {
+                f"IAM5[Resource::{spelled}:thing/*]": "A device that is imported may have any name.",
+                f"IAM5[Resource::{spelled}:cert/*]": "A certificate's id is its hash.",
+                f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate.",
+            },
+        )

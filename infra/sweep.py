@@ -49,6 +49,7 @@ class Sweep(Function):
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
         self.permit(["dynamodb:GetItem", "dynamodb:Scan"], registry.table_arn)

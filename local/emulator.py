@@ -21,6 +21,7 @@ from ministack.services import iot, iot_data
 
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
+_iam_action: Any = iam_actions.extract_iam_action
 _handle_data_plane: Any = iot_data.handle_request
 _CONNECTIONS = "/connections/"
 
@@ -45,6 +46,14 @@ def _resource(service: str, method: str, path: str, headers: object, body: bytes
     return found
 
 
+def _action(*request: object) -> str | None:
+    """AWS checks SendMessageBatch as sqs:SendMessage (Amazon SQS developer guide, "Amazon SQS API
+    permissions"). ministack checks it by its own name, which is no action that a policy can have.
+    """
+    found: str | None = _iam_action(*request)
+    return "sqs:SendMessage" if found == "sqs:SendMessageBatch" else found
+
+
 async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN401 - ministack's own
     """The data plane with DeleteConnection: ministack lacks it, but its broker can drop a client."""
     if method != "DELETE" or not path.startswith(_CONNECTIONS):
@@ -66,6 +75,7 @@ def main(lambda_python: str) -> None:
     sys.executable = lambda_python  # what it starts a Python Lambda with
     BaseEventLoop.create_server = _on_loopback  # type: ignore[assignment,method-assign]
     iam_actions.extract_resource_arn = _resource
+    iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
     # What the broker's rules send is no one's request, and would count as sent without TLS.
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)

@@ -31,7 +31,7 @@ def show(name: str, fleet: Fleet, registry: OperatorRegistry) -> GroupState:
 
     Raises GroupNotFound, Unavailable.
     """
-    group = _group(name, fleet)
+    group = find(name, fleet)
     return GroupState(group, registry.spent(name, group.budget.limits) if group.budget else None)
 
 
@@ -68,14 +68,18 @@ def expect(
 
     Raises GroupNotFound, AttributesInvalid, Unavailable.
     """
-    _group(name, rules.fleet)  # 1
+    find(name, rules.fleet)  # 1
     for device_id, attributes in devices.items():
-        _check(Device(device_id, name, Status.EXPECTED, 0, now, now, attributes=attributes), rules)
+        check(Device(device_id, name, Status.EXPECTED, 0, now, now, attributes=attributes), rules)
     foreign = [registry.expect(name, part, now) for part in _parts(devices)]  # 2
     return [each for part in foreign for each in part]
 
 
-def _check(device: Device, rules: Rules) -> None:
+def check(device: Device, rules: Rules) -> None:
+    """Refuse attributes that the rules could not read, or that fit no answer; the error names the device.
+
+    Raises AttributesInvalid.
+    """
     try:
         rules.check_attributes(device)
         check_attributes(device.attributes)
@@ -91,7 +95,11 @@ def _parts(
         yield part
 
 
-def _group(name: str, fleet: Fleet) -> Group:
+def find(name: str, fleet: Fleet) -> Group:
+    """The group of that name.
+
+    Raises GroupNotFound.
+    """
     group = fleet.groups.get(name)
     if group is None:
         raise GroupNotFound(f"There are {', '.join(fleet.groups)}")
@@ -99,7 +107,7 @@ def _group(name: str, fleet: Fleet) -> Group:
 
 
 def _budget(name: str, fleet: Fleet) -> Budget:
-    budget = _group(name, fleet).budget
+    budget = find(name, fleet).budget
     if budget is None:
         raise BudgetMissing
     return budget

@@ -57,7 +57,8 @@ class Status(StrEnum):
 class CertificateRecord:
     """A certificate as the registry knows it: all that its TBS is rebuilt from. Times are epoch
     seconds; `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo) lower-case hex.
-    `certificate_id` is known from the first login on, `superseded_at` is set by the next one's.
+    `certificate_id` is known from the first login on, `superseded_at` is set by the next one's. An
+    `imported` one was issued elsewhere, and is good for its successor and nothing else.
     """
 
     serial: str
@@ -68,6 +69,7 @@ class CertificateRecord:
     held_until: int = 0
     certificate_id: str | None = None
     superseded_at: int | None = None
+    imported: bool = False
 
 
 @dataclass(frozen=True)

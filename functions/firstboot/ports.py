@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from cryptography import x509
 
-from firstboot.lifecycle import Attribute, Device, Enrollment, Limits, Renewal
+from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment, Limits, Renewal
 from firstboot.names import DeviceId
 
 CertificateStatus = Literal["ACTIVE", "INACTIVE", "REVOKED"]
@@ -114,6 +114,11 @@ class OperatorRegistry(Registry, Protocol):
         """Take the device's rights for good; repeating it changes nothing.
 
         Raises DeviceNotFound.
+        """
+
+    def adopt(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
+        """Write the first record of a device that is in AWS IoT with the certificate `active`, or say
+        what stands against it (DEVICE: it has a record; KEY); all or nothing.
         """
 
     def delete(self, device_id: DeviceId, now: int) -> Device:
@@ -245,6 +250,9 @@ class BrokerCertificates(Protocol):
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
         """The certificate with that id, if there is one."""
+
+    def of(self, device_id: DeviceId) -> list[str]:
+        """The ids of the certificates that the device's thing has; none if there is no thing."""
 
     def attach(self, certificate: BrokerCertificate, policy: str) -> None:
         """Give the certificate the policy of that name; repeating it changes nothing."""

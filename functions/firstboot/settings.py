@@ -80,7 +80,7 @@ class AssignSettings(Settings):
 class OperateSettings(Settings):
     """What the operator's calls need: the registry, the fleet, and where policies apply.
     `dead_letters` is JSON: what a dead-letter queue holds, to its URL as `dead`, and that of the
-    queue which its letters go back to as `source`, or null.
+    queue which its letters go back to as `source`, if there is one.
     """
 
     table: str
@@ -118,7 +118,9 @@ class ChangesSettings(Settings):
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """`queue` is the URL of the queue that `register` works off; `stack` begins its policies' names."""
+    """`queue` is the URL of the queue that `register` works off, `fleet_refresh` how old its fleet may
+    be, in seconds; `stack` begins the policies' names.
+    """
 
     table: str
     bucket: str
@@ -127,6 +129,7 @@ class SweepSettings(Settings):
     partition: str
     region: str
     account: str
+    fleet_refresh: str
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,11 @@ def product(
     _forget_parts()
 
 
-def _dead_letters() -> dict[str, dict[str, str | None]]:
+def _dead_letters() -> dict[str, dict[str, str]]:
     sqs = boto3.client("sqs")
     made = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("requests", "dead", "work")}
     return {
-        "requests": {"dead": made["requests"], "source": None},
+        "requests": {"dead": made["requests"]},
         "registrations": {"dead": made["dead"], "source": made["work"]},
     }
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from rich.console import Console
 
 from console import groups, output
+from console import manifest as manifest_
 from tests import factories
 from tests.aws.invoked import Run
 from tests.aws.product import Product, group
@@ -59,7 +60,7 @@ def test_rows_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the file, no more than a call's devices are in memory."""
     alive = 0
 
-    def endless() -> Iterator[groups.Device]:
+    def endless() -> Iterator[manifest_.Device]:
         nonlocal alive
         for number in range(10_000):
             alive = number

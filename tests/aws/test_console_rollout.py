@@ -27,6 +27,7 @@ from tests.aws.sweeping import Sweeper
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     """Three devices that AWS IoT has as the example fleet wants them; two rows a page."""
     monkeypatch.setattr(sweep, "PAGE", 2)
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
     made = Sweeper(product)
     for number in range(3):
         made.device(f"gw-{number}", {"mqtt"})

@@ -20,6 +20,7 @@ from firstboot.aws import clients, rows
 from firstboot.aws.policies import IotPolicies
 from firstboot.aws.queue import Queue
 from firstboot.errors import FleetInvalid, Unavailable
+from firstboot.names import DeviceId
 from firstboot.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
@@ -30,6 +31,7 @@ def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     """A sweeper of two rows a page; five devices, of which AWS IoT has two as they should be."""
     made = Sweeper(product)
     monkeypatch.setattr(sweep, "PAGE", 2)
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
     monkeypatch.setattr(register, "clock", lambda: made.now)
     product.publish(grants=GRANTS, rules=RULES)
     for number in range(5):
@@ -144,7 +146,7 @@ def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(clients.sqs(), "send_message_batch", lambda **_: refused)
         with pytest.raises(Unavailable):
-            Queue(clients.sqs(), SweepSettings.read().queue).send_all(["gw-1"])
+            Queue(clients.sqs(), SweepSettings.read().queue).send_all(["gw-1"], 0)
         sweeper.run()
         assert sweeper.row().finished_at is None
     sweeper.next_minute()
@@ -155,9 +157,26 @@ def test_messages_go_out_by_tens(sweeper: Sweeper) -> None:
     """A page of any size fits SQS's batches."""
     devices = [f"gw-{number:03}" for number in range(25)]
     queue = Queue(clients.sqs(), SweepSettings.read().queue)
-    queue.send_all(json.dumps({"deviceId": device}) for device in devices)
+    queue.send_all((json.dumps({"deviceId": device}) for device in devices), 0)
     assert sweeper.calls == ["SendMessageBatch"] * 3
     assert sweeper.told() == sorted(devices)
+
+
+def test_messages_wait_until_register_has_the_fleet(
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came before would be worked off under the older fleet; SQS waits 15 minutes at most."""
+    sent: list[Any] = []
+
+    def send(**given: Any) -> dict[str, Any]:
+        sent.append(given)
+        return {}
+
+    monkeypatch.setattr(clients.sqs(), "send_message_batch", send)
+    for refresh in ("60", "3600"):
+        monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", refresh)
+        register.sweep_parts().send([DeviceId("gw-1")])
+    assert [given["Entries"][0]["DelaySeconds"] for given in sent] == [60, 900]
 
 
 @pytest.mark.parametrize("at", ["PutItem", "SendMessageBatch"])

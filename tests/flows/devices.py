@@ -96,9 +96,20 @@ class Device:
         certificate, key = self.folder / "bootstrap.pem", self.folder / "bootstrap.key"
         if not key.exists():
             self.cloud.bootstrap(self.name, self.folder)
-        where = [f"--{self.host}", self.cloud.endpoints[self.host], "--ca", self.cloud.endpoints["api_ca"]]
+        where = [f"--{self.host}", *self._where()]
         files = ["--bootstrap-cert", str(certificate), "--bootstrap-key", str(key)]
         return ["boot", *where, *files, "--state", str(state or self.state)]
+
+    def _where(self) -> list[str]:
+        endpoints = self.cloud.endpoints
+        if self.host != "mqtt":
+            return [endpoints[self.host], "--ca", endpoints["api_ca"]]
+        # The broker's, and that of the URL the certificate comes from.
+        both = self.folder / "cas.crt"
+        both.write_text(
+            "".join(Path(ca).read_text() for ca in (endpoints["mqtt"]["ca"], endpoints["api_ca"]))
+        )
+        return [f"{endpoints['mqtt']['host']}:{endpoints['mqtt']['port']}", "--ca", str(both)]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m device`."""

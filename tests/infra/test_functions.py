@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from firstboot import settings
+from firstboot.aws.dead_letters import Queues
 from firstboot.fleet.compiler import load
 from firstboot.fleet.model import Fleet
 from firstboot.policy.render import Place, ceiling
@@ -127,6 +128,9 @@ PERMISSIONS = {
         ),
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
         ("sqs:SendMessage", PACED),
+        ("iot:DescribeCertificate", IOT_CERTIFICATES),
+        ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
+        ("s3:PutObject", CERTIFICATES),
         topic("certificates/rejected"),
         topic("certificates/commit/rejected"),
         topic("credentials/rejected"),
@@ -249,6 +253,16 @@ def test_role_arns_name_every_role_alias(stack: Synthesised) -> None:
     """Vend learns, as JSON, which role is behind which alias."""
     text = spell(ours(stack)["Vend"]["Environment"]["Variables"]["FIRSTBOOT_ROLE_ARNS"])
     assert json.loads(text) == FLEET_ROLES
+
+
+def test_operate_is_told_of_every_dead_letter_queue(stack: Synthesised) -> None:
+    """In the form that it reads; requests have no queue to go back to."""
+    text = spell(ours(stack)["Operate"]["Environment"]["Variables"]["FIRSTBOOT_DEAD_LETTERS"])
+    assert {name: Queues(**urls) for name, urls in json.loads(text).items()} == {
+        "requests": Queues("${MqttUndelivered}", None),
+        "registrations": Queues("${RegisterQueuesDead}", "${RegisterQueuesPaced}"),
+        "newcomers": Queues("${NewcomersDeadLetters}", "${NewcomersQueue}"),
+    }
 
 
 @pytest.mark.parametrize("name", PERMISSIONS)

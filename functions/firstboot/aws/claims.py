@@ -9,6 +9,7 @@ from typing import Any
 
 from firstboot.aws import rows
 from firstboot.lifecycle import Enrollment, Renewal, Status
+from firstboot.names import DeviceId
 
 # The pending certificate is no longer held and is not already the answer.
 _FREE = (
@@ -85,11 +86,11 @@ def _renewal(asked: Renewal) -> dict[str, Any]:
     }
 
 
-def key(asked: Enrollment | Renewal) -> dict[str, Any]:
+def key(spki: str, device_id: DeviceId) -> dict[str, Any]:
     """The key's row: a key belongs to one device for good."""
     return {
-        "Key": {"pk": {"S": f"KEY#{asked.certificate.spki}"}},
+        "Key": {"pk": {"S": f"KEY#{spki}"}},
         "UpdateExpression": "SET deviceId = :id",
         "ConditionExpression": "attribute_not_exists(pk) OR deviceId = :id",
-        "ExpressionAttributeValues": {":id": {"S": asked.device_id}},
+        "ExpressionAttributeValues": {":id": {"S": device_id}},
     }

@@ -22,11 +22,11 @@ _AT_ONCE = 10
 @dataclass(frozen=True)
 class Queues:
     """URLs: of a dead-letter queue, and of the queue whose letters it holds; None if they are
-    requests that no queue held before.
+    requests that no queue held before. (CDK leaves a member that is None out of its JSON.)
     """
 
     dead: str
-    source: str | None
+    source: str | None = None
 
 
 class SqsDeadLetters:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered
+from firstboot.names import DeviceId
 from firstboot.ports import BrokerCertificate
 
 if TYPE_CHECKING:
@@ -33,6 +34,17 @@ class IotCertificates:
             status=known["status"],
             pem=known["certificatePem"],
         )
+
+    def of(self, device_id: DeviceId) -> list[str]:
+        """ListThingPrincipals. A principal may also be a Cognito identity, which has no certificate."""
+        pages = self._client.get_paginator("list_thing_principals")
+        try:
+            with answered("ResourceNotFoundException"):
+                listed = pages.paginate(thingName=device_id)
+                found = [principal for page in listed for principal in page["principals"]]
+        except ClientError:
+            return []
+        return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
     def attach(self, certificate: BrokerCertificate, policy: str) -> None:
         """AttachPolicy. One that is attached already stays so."""

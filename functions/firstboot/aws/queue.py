@@ -33,15 +33,18 @@ class Queue:
         with answered():
             self._client.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=delay)
 
-    def send_all(self, bodies: Iterable[str]) -> None:
-        """SendMessageBatch, as often as it takes.
+    def send_all(self, bodies: Iterable[str], delay: int) -> None:
+        """SendMessageBatch, as often as it takes; all to come after `delay` seconds (900 at most).
 
         Raises Unavailable when a message was not taken; others may have been, and a repeat is
         harmless.
         """
         waiting = iter(bodies)
         while batch := list(islice(waiting, _BATCH)):
-            entries: Any = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(batch)]
+            entries: Any = [
+                {"Id": str(index), "MessageBody": body, "DelaySeconds": delay}
+                for index, body in enumerate(batch)
+            ]
             with answered():
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             if answer.get("Failed"):

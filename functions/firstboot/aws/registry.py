@@ -20,6 +20,11 @@ from firstboot.lifecycle import Attribute, CertificateRecord, Device, Enrollment
 from firstboot.names import DeviceId
 from firstboot.ports import ClaimRefused, RefusedBy
 
+_ADOPT = (
+    "SET deviceId = :id, #group = :group, #status = :enrolled, active = :active, registered = :registered,"
+    " attributes = :attributes, claims = :empty, generation = :zero, createdAt = :now, updatedAt = :now"
+)
+
 
 class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
     """The Registry port, and what the operator's calls need."""
@@ -30,7 +35,7 @@ class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
         botocore sends a ClientRequestToken, so its own retry after a lost reply claims once. A
         repeat from the device finds its row and is refused by it.
         """
-        items = [claims.device(asked), claims.key(asked)]
+        items = [claims.device(asked), claims.key(asked.certificate.spki, asked.device_id)]
         counted = budget.counters(asked) if isinstance(asked, Enrollment) else []
         refused = None
         for step, counters in enumerate(budget.tries(asked.device_id, counted)):
@@ -81,6 +86,33 @@ class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
             refused = _refusal(error, [RefusedBy.DEVICE])
             return login(refused.device, active.serial).device
         return committed
+
+    def adopt(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
+        """TransactWriteItems: a record where there is none, and its certificate's key."""
+        record = {
+            "Key": rows.device_key(device.device_id),
+            "UpdateExpression": _ADOPT,
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ExpressionAttributeNames": {"#group": "group", "#status": "status"},
+            "ExpressionAttributeValues": rows.values(
+                {
+                    ":id": device.device_id,
+                    ":group": device.group,
+                    ":enrolled": Status.ENROLLED.value,
+                    ":active": rows.certificate_row(active),
+                    ":registered": {active.certificate_id},
+                    ":attributes": device.attributes,
+                    ":empty": {},
+                    ":zero": 0,
+                    ":now": device.created_at,
+                }
+            ),
+        }
+        try:
+            self._transact([record, claims.key(active.spki, device.device_id)])
+        except ClientError as error:
+            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY]).by
+        return None
 
     def revoke(self, device_id: DeviceId, now: int) -> Device:
         """UpdateItem: the device is revoked for good; repeating it changes only `updatedAt`.

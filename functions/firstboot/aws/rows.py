@@ -36,7 +36,8 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "heldUntil": record.held_until,
     }
     later = {"certificateId": record.certificate_id, "supersededAt": record.superseded_at}
-    return plain | {name: value for name, value in later.items() if value is not None}
+    imported = {"imported": True} if record.imported else {}
+    return plain | {name: value for name, value in later.items() if value is not None} | imported
 
 
 def device(row: Row) -> Device:
@@ -74,6 +75,7 @@ def _certificate(plain: dict[str, Any] | None) -> CertificateRecord | None:
         held_until=int(plain["heldUntil"]),
         certificate_id=plain.get("certificateId"),
         superseded_at=int(plain["supersededAt"]) if "supersededAt" in plain else None,
+        imported=plain.get("imported", False),
     )
 
 

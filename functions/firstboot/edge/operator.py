@@ -29,6 +29,9 @@ MAX_PAGE = 500
 MAX_EXPECTED = 500
 """Devices a groups.expect call: five transactions, well within its time."""
 
+MAX_IMPORTED = 20
+"""Devices a devices.import call: two calls or more to AWS IoT each, within the call's time."""
+
 _CONTEXT = ("roleAlias", "sourceIp")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -124,20 +127,20 @@ def group(parameters: dict[str, Any], *others: str) -> str:
     return name
 
 
-def expected(parameters: dict[str, Any]) -> dict[DeviceId, dict[str, Attribute]]:
-    """groups.expect: the devices, with their attributes.
+def devices(parameters: dict[str, Any], most: int) -> dict[DeviceId, dict[str, Attribute]]:
+    """groups.expect, devices.import: the devices, `most` of them at most, with their attributes.
 
     Raises MalformedRequest, DeviceIdInvalid.
     """
-    devices = parameters.get("devices")
-    if not isinstance(devices, dict) or not 1 <= len(devices) <= MAX_EXPECTED:
-        raise MalformedRequest(f"`devices` must be an object of 1 to {MAX_EXPECTED} members")
-    for attributes in devices.values():
+    found = parameters.get("devices")
+    if not isinstance(found, dict) or not 1 <= len(found) <= most:
+        raise MalformedRequest(f"`devices` must be an object of 1 to {most} members")
+    for attributes in found.values():
         if not isinstance(attributes, dict) or not all(
             isinstance(value, str | bool | int) for value in attributes.values()
         ):
             raise MalformedRequest("A device has an object of strings, Booleans and integers")
-    return {device_id(name): attributes for name, attributes in devices.items()}
+    return {device_id(name): attributes for name, attributes in found.items()}
 
 
 def failures(parameters: dict[str, Any], known: Collection[str]) -> str:

@@ -1,0 +1,263 @@
+"""Devices that AWS IoT knows get their records: `devices.import`, and the console's command over it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+
+import operate
+from firstboot.aws import clients
+from firstboot.lifecycle import CertificateRecord, Device, Status
+from firstboot.names import DeviceId
+from firstboot.pki.csr import spki_fingerprint
+from tests import factories
+from tests.aws.invoked import Run
+from tests.aws.product import Product, group
+
+
+def in_aws_iot(name: str, *statuses: Any, key: factories.PrivateKey | None = None) -> list[x509.Certificate]:
+    """Have a thing with a certificate of somebody else's CA in each of the statuses."""
+    iot, ca = boto3.client("iot"), factories.authority("Amazon IoT")
+    iot.create_thing(thingName=name)
+    leaves = []
+    for status in statuses:
+        leaf = ca.issue("AWS IoT Certificate", key or factories.rsa_key())
+        made = iot.register_certificate_without_ca(certificatePem=factories.pem(leaf), status=status)
+        iot.attach_thing_principal(thingName=name, principal=made["certificateArn"])
+        leaves.append(leaf)
+    return leaves
+
+
+def import_(product: Product, **devices: dict[str, Any]) -> Any:
+    """The result of devices.import into the gateways."""
+    return product.operate("devices.import", group="gateways", devices=devices)["result"]
+
+
+def record(name: str) -> Device | None:
+    """The device's record."""
+    return operate.parts().registry.device(DeviceId(name))
+
+
+def test_a_device_gets_its_record(product: Product) -> None:
+    """Enrolled in the group, with what its certificate says; due for renewal at once."""
+    (leaf,) = in_aws_iot("gw1", "ACTIVE")
+    assert import_(product, gw1={"site": "berlin"}) == {"imported": ["gw1"], "known": [], "refused": {}}
+    device = record("gw1")
+    assert device
+    assert (device.group, device.status, device.generation) == ("gateways", Status.ENROLLED, 0)
+    assert (device.attributes, device.enrolled_by, device.pending) == ({"site": "berlin"}, None, None)
+    assert device.active
+    assert device.registered == {device.active.certificate_id}
+    key: Any = leaf.public_key()
+    assert device.active == CertificateRecord(
+        serial=f"{leaf.serial_number:x}",
+        spki=spki_fingerprint(key),
+        not_before=int(leaf.not_valid_before_utc.timestamp()),
+        not_after=int(leaf.not_valid_after_utc.timestamp()),
+        renew_after=device.created_at,
+        certificate_id=device.active.certificate_id,
+        imported=True,
+    )
+    stored = boto3.client("s3").get_object(
+        Bucket=product.bucket, Key=f"certificates/gw1/{leaf.serial_number:x}.pem"
+    )
+    assert x509.load_pem_x509_certificate(stored["Body"].read()) == leaf
+
+
+@pytest.mark.parametrize(
+    ("statuses", "reason"),
+    [
+        ([], "no ACTIVE"),
+        (["INACTIVE", "REVOKED"], "no ACTIVE"),
+        (["ACTIVE", "INACTIVE"], None),
+        (["ACTIVE", "ACTIVE"], "2 ACTIVE"),
+    ],
+)
+def test_exactly_one_active_certificate(product: Product, statuses: list[str], reason: str | None) -> None:
+    """Which of two is the device's, nobody here can know."""
+    in_aws_iot("gw1", *statuses)
+    answer = import_(product, gw1={})
+    assert bool(answer["imported"]) == (reason is None) == bool(record("gw1"))
+    if reason:
+        assert reason in answer["refused"]["gw1"]
+        assert product.objects() == []
+
+
+def test_what_is_no_thing_is_refused(product: Product) -> None:
+    """And holds up nobody else."""
+    in_aws_iot("gw1", "ACTIVE")
+    answer = import_(product, gw1={}, gw2={})
+    assert (answer["imported"], list(answer["refused"])) == (["gw1"], ["gw2"])
+
+
+def test_a_weak_key_is_refused(product: Product) -> None:
+    """A certificate that could renew its own key must have one that we certify."""
+    in_aws_iot("gw1", "ACTIVE", key=factories.rsa_key(1024))
+    assert "key must be" in import_(product, gw1={})["refused"]["gw1"]
+    assert (product.rows(), product.objects()) == ([], [])
+
+
+def test_a_key_belongs_to_one_device(product: Product) -> None:
+    """Two things with copies of one key are not two devices."""
+    key = factories.ec_key()
+    in_aws_iot("gw1", "ACTIVE", key=key)
+    in_aws_iot("gw2", "ACTIVE", key=key)
+    answer = import_(product, gw1={}, gw2={})
+    assert (answer["imported"], answer["refused"]) == (
+        ["gw1"],
+        {"gw2": "The key belongs to another certificate"},
+    )
+    assert record("gw2") is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"group": "nobody", "devices": {"gw1": {}}}, "group-not-found"),
+        ({"group": "gateways", "devices": {"gw1": {"colour": "red"}}}, "attributes-invalid"),
+        ({"group": "gateways", "devices": {"gw 1": {}}}, "device-id-invalid"),
+        ({"group": "gateways", "devices": {}}, "malformed-request"),
+        ({"group": "gateways", "devices": {f"gw{n}": {} for n in range(21)}}, "malformed-request"),
+        ({"group": "gateways"}, "malformed-request"),
+    ],
+)
+def test_what_does_not_fit_is_refused_whole(product: Product, parameters: dict[str, Any], code: str) -> None:
+    """Nothing is written, not even for those devices that would."""
+    in_aws_iot("gw1", "ACTIVE")
+    assert product.operate("devices.import", **parameters)["problem"]["code"] == code
+    assert product.rows() == []
+
+
+def test_a_group_of_tokens_has_no_certificates(product: Product) -> None:
+    """`register` would take the certificate from the device that it is to keep."""
+    in_aws_iot("gw1", "ACTIVE")
+    product.publish(groups={"gateways": group("gateways", product.factory, mqtt="token")})
+    answer = product.operate("devices.import", group="gateways", devices={"gw1": {}})
+    assert answer["problem"]["code"] == "malformed-request"
+    assert product.rows() == []
+
+
+class Calls:
+    """Every AWS call in order; one may fail before or after it is made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self.failing: tuple[str, bool] | None = None
+        make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            ours = (clients.iot(), clients.dynamodb(), clients.s3())
+            if client not in ours or "fleet/" in parameters.get("Key", ""):
+                return make(client, operation, parameters)
+            self.made.append(operation)
+            fails, lost = self.failing or ("", False)
+            answer = make(client, operation, parameters) if lost or operation != fails else None
+            if operation == fails:
+                raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, operation)
+            return answer
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+STEPS = ["GetItem", "ListThingPrincipals", "DescribeCertificate", "PutObject", "TransactWriteItems"]
+
+
+def test_the_certificate_is_there_before_the_record(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record names a certificate that can be found; and a known device costs AWS IoT nothing."""
+    in_aws_iot("gw1", "ACTIVE")
+    calls = Calls(monkeypatch)
+    import_(product, gw1={})
+    assert calls.made == STEPS
+    calls.made.clear()
+    assert import_(product, gw1={"site": "paris"}) == {"imported": [], "known": ["gw1"], "refused": {}}
+    assert calls.made == ["GetItem"]
+    device = record("gw1")
+    assert device
+    assert device.attributes == {}
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
+@pytest.mark.parametrize("operation", STEPS)
+def test_a_failure_anywhere_is_mended_by_a_repeat(
+    product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
+) -> None:
+    """Whichever call fails, or succeeds unheard: the same import again ends with one record."""
+    (leaf,) = in_aws_iot("gw1", "ACTIVE")
+    calls = Calls(monkeypatch)
+    calls.failing = (operation, lost)
+    answer = product.operate("devices.import", group="gateways", devices={"gw1": {}})
+    assert answer["problem"]["code"] == "unavailable"
+    calls.failing = None
+    again = import_(product, gw1={})
+    assert again["imported"] + again["known"] == ["gw1"]
+    device = record("gw1")
+    assert device
+    assert device.active
+    assert product.objects() == [f"certificates/gw1/{leaf.serial_number:x}.pem"]
+
+
+def test_an_imported_certificate_is_no_way_into_the_api(product: Product) -> None:
+    """It chains to somebody else's CA: over HTTPS it is nobody's."""
+    (leaf,) = in_aws_iot("gw1", "ACTIVE", key=factories.ec_key())
+    import_(product, gw1={})
+    assert product.call("GET", "/v1/device", leaf).status in (401, 403)
+    assert product.enroll(leaf).status in (401, 403)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the console would have waited; its clock stands still."""
+    slept: list[float] = []
+    monkeypatch.setattr("console.importing.time.sleep", slept.append)
+    monkeypatch.setattr("console.importing.time.monotonic", lambda: 0.0)
+    return slept
+
+
+def test_the_console_imports_a_file_at_a_pace(
+    product: Product, run: Run, tmp_path: Path, waits: list[float]
+) -> None:
+    """So many devices a second, and no waiting for those that are known: a repeat is soon through."""
+    names = [f"gw{number}" for number in range(5)]
+    for name in names[:4]:
+        in_aws_iot(name, "ACTIVE", key=factories.ec_key())
+    file = tmp_path / "fleet.csv"
+    file.write_text("deviceId,site,quarantined\n" + "".join(f"{name},berlin,true\n" for name in names))
+    done = run("devices", "import", "gateways", str(file), "--rate", "2", "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["group"], summary["imported"], summary["known"]) == ("gateways", 4, 0)
+    assert [each["deviceId"] for each in summary["refused"]] == ["gw4"]
+    assert waits == [1.0, 1.0, 0.5]
+    device = record("gw0")
+    assert device
+    assert device.attributes == {"site": "berlin", "quarantined": True}
+    waits.clear()
+    again = run("devices", "import", "gateways", str(file), "--rate", "2")
+    assert "0 devices imported into gateways, 4 known before" in again.stdout
+    assert "refused: gw4: Its thing has no ACTIVE certificates" in again.stdout
+    assert waits == [0.0, 0.0, 0.5]
+
+
+def test_the_console_reads_the_file_whole_first(run: Run, tmp_path: Path, waits: list[float]) -> None:
+    """A file with a mistake in it imports nothing."""
+    file = tmp_path / "fleet.csv"
+    file.write_text("deviceId\ngw1\ngw 2\n")
+    done = run("devices", "import", "gateways", str(file))
+    assert done.exit_code == 1
+    assert "line 3" in done.stderr
+    assert waits == []
+
+
+@pytest.mark.parametrize("rate", ["0", "21", "x"])
+def test_a_rate_is_below_the_quota_of_a_call(run: Run, tmp_path: Path, rate: str) -> None:
+    """A call takes twenty devices at most."""
+    (tmp_path / "fleet.csv").write_text("deviceId\ngw1\n")
+    assert run("devices", "import", "gateways", str(tmp_path / "fleet.csv"), "--rate", rate).exit_code == 2
