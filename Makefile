@@ -4,6 +4,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
 CDK := 2.1148.1
+# Evaluates IAM policies in tests. AGPL: runs here, ships nowhere.
+IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
 .PHONY: demo test check local synth deploy lock clean
@@ -45,7 +47,8 @@ clean:                       ## forget everything that can be made again
 	python3 -m venv .venv
 	$(BIN)/pip install --quiet uv==$(UV)
 	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements.txt
-	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK)
+	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK) \
+	  @cloud-copilot/iam-simulate@$(IAM_SIMULATE)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 
