@@ -24,7 +24,7 @@ check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/pytest tests/unit/test_documents.py
 
 verify-deploy: .venv/ready   ## a deployment's whole life, by the real CDK CLI, without AWS
-	$(BIN)/pytest tests/deploy --exitfirst --verbose --durations 0
+	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
 
 local: .venv/ready           ## the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up

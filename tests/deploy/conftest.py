@@ -40,7 +40,7 @@ class Account:
         """The deployer's fleet folder, with a factory of ours in it."""
         return self.here.state.path("fleet")
 
-    def cdk(self, *arguments: str, failing: bool = False) -> str:
+    def cdk(self, *arguments: str, folder: Path = ROOT, failing: bool = False) -> str:
         """The CDK CLI in a checkout, as cdk.json has it but for the fleet and the bundle's target;
         returns what it said.
         """
@@ -49,7 +49,7 @@ class Account:
         options += ["--output", str(self.here.state.path("run/cdk.out")), "--no-notices", "--ci"]
         done = subprocess.run(
             [*command, *options],
-            cwd=ROOT,
+            cwd=folder,
             env=local_cloud.operator(self.cloud.endpoints),
             stdin=subprocess.DEVNULL,
             capture_output=True,

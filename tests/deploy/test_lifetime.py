@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from local.cloud import ACCOUNT, REGION, STACK
 from tests import factories
 from tests.deploy.conftest import Account
+from tests.deploy.evidence import (
+    IDENTIFIERS,
+    Lasting,
+    code,
+    lasting,
+    resources,
+    signers,
+    status,
+    template,
+    things,
+)
+from tests.flows.conftest import until
 from tests.flows.devices import Device, output, printed
 from tests.flows.test_console import result
+from tests.infra.test_stack import STATEFUL
 
 STOP, WAIT = 12, 11
-RETAINED = {"AWS::DynamoDB::GlobalTable", "AWS::KMS::Key", "AWS::Logs::LogGroup", "AWS::S3::Bucket"}
-IDENTIFIERS = {
-    "AWS::DynamoDB::GlobalTable": "TableName",
-    "AWS::KMS::Key": "KeyId",
-    "AWS::S3::Bucket": "BucketName",
-}
 NEW_RULE = """
 @id("maintenance-in-berlin")
 forbid (principal, action == Action::"hold", resource == Grant::"telemetry")
@@ -32,94 +38,11 @@ when   { principal has site && principal.site == "berlin" };
 """
 
 
-@dataclass(frozen=True)
-class Lasting:
-    """What these deployments must not change: the retained resources (logical id: type and name), the CA,
-    whom the gateway trusts, what the bucket holds, and of each device its status, generation, certificate.
-    """
-
-    resources: dict[str, tuple[str, str]]
-    ca: bytes
-    truststore: bytes
-    objects: frozenset[str]
-    devices: dict[str, tuple[str, str, str]]
-
-
-def lasting(account: Account) -> Lasting:
-    """What is there now."""
-    bucket, table = (output(account.cloud, name) for name in ("CertificatesBucket", "Table"))
-    s3 = account.client("s3")
-    listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
-    rows = account.client("dynamodb").scan(TableName=table)["Items"]
-    return Lasting(
-        resources={
-            each["LogicalResourceId"]: (each["ResourceType"], each["PhysicalResourceId"])
-            for each in resources(account)
-            if each["ResourceType"] in IDENTIFIERS
-        },
-        ca=s3.get_object(Bucket=bucket, Key=AUTHORITY_KEY)["Body"].read(),
-        truststore=s3.get_object(Bucket=bucket, Key=TRUSTSTORE_KEY)["Body"].read(),
-        objects=frozenset(each["Key"] for each in listed),
-        devices={
-            row["deviceId"]["S"]: (
-                row["status"]["S"],
-                row["generation"]["N"],
-                row["active"]["M"]["serial"]["S"],
-            )
-            for row in rows
-            if row["pk"]["S"].startswith("DEV#")
-        },
-    )
-
-
-def template(account: Account) -> Any:
-    """The stack's template."""
-    return account.client("cloudformation").get_template(StackName=STACK)["TemplateBody"]
-
-
-def resources(account: Account) -> list[dict[str, Any]]:
-    """The stack's resources."""
-    pages = account.client("cloudformation").get_paginator("list_stack_resources")
-    return [each for page in pages.paginate(StackName=STACK) for each in page["StackResourceSummaries"]]
-
-
-def status(account: Account) -> str:
-    """The stack's."""
-    (stack,) = account.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-    return str(stack["StackStatus"])
-
-
-_LISTINGS = {
-    "apigatewayv2": ("get_apis", "Items", "ApiId"),
-    "cloudwatch": ("describe_alarms", "MetricAlarms", "AlarmName"),
-    "events": ("list_rules", "Rules", "Name"),
-    "iam": ("list_roles", "Roles", "RoleName"),
-    "iot": ("list_topic_rules", "rules", "ruleName"),
-    "kms": ("list_keys", "Keys", "KeyId"),
-    "lambda": ("list_functions", "Functions", "FunctionName"),
-    "logs": ("describe_log_groups", "logGroups", "logGroupName"),
-    "s3": ("list_buckets", "Buckets", "Name"),
-    "sns": ("list_topics", "Topics", "TopicArn"),
-}
-
-
-def things(account: Account) -> set[str]:
-    """What is in the account, of all kinds of things that the stack has."""
-    found = {
-        each[name]
-        for service, (listing, member, name) in _LISTINGS.items()
-        for each in getattr(account.client(service), listing)()[member]
-    }
-    iot = account.client("iot")
-    found |= {each["certificateId"] for each in iot.list_ca_certificates()["certificates"]}
-    found |= set(account.client("sqs").list_queues().get("QueueUrls", []))
-    return found | set(account.client("dynamodb").list_tables()["TableNames"])
-
-
 @pytest.fixture(scope="session")
 def empty(account: Account) -> set[str]:
     """What is in the account when the CLI has bootstrapped it, and before there is a stack."""
-    account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+    # Not from our folder: the CLI would run the app, and it needs no app.
+    account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=account.here.state.path("run"))
     return things(account)
 
 
@@ -141,20 +64,30 @@ def revoked(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Devic
     return Device(account.cloud, "gw-revoked", tmp_path_factory.mktemp("revoked"))
 
 
-def vend(account: Account, device: Device, status: int = 0) -> dict[str, Any]:
-    """Credentials for the first role alias, or the refusal with the exit code `status`."""
+def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
+    """Credentials for the first role alias, or a refusal with an exit code."""
     done = device.run(*device.credentials_arguments(account.cloud.endpoints["role_alias"]))
-    assert done.returncode == status, done.stdout + done.stderr
-    said: dict[str, Any] = json.loads(done.stderr if status else done.stdout)
+    assert done.returncode == exits, done.stdout + done.stderr
+    said: dict[str, Any] = json.loads(done.stderr if exits else done.stdout)
     return said
 
 
-def still_served(account: Account, kept: Device, revoked: Device, newcomer: str, folder: Path) -> None:
-    """Who had an identity has it, who lost it has none, and who is new gets one."""
+def still_served(account: Account, kept: Device, revoked: Device, newcomer: Device) -> None:
+    """Who had an identity has it, who lost it has none; who is new gets one, and a place in AWS IoT."""
     assert kept.status()["deviceId"] == kept.name
     assert vend(account, kept)["SessionToken"]
     assert revoked.run("status", "--state", str(revoked.state)).returncode == STOP
-    assert Device(account.cloud, newcomer, folder).boot()["status"] == "active"
+    assert newcomer.boot()["status"] == "active"
+    until(lambda: registered(account, newcomer))
+
+
+def registered(account: Account, device: Device) -> bool:
+    """Whether AWS IoT has followed: the bucket, the queue and `register` are in touch."""
+    iot = account.client("iot")
+    known = iot.list_things()["things"]
+    return device.name in {thing["thingName"] for thing in known} and bool(
+        iot.list_thing_principals(thingName=device.name)["principals"]
+    )
 
 
 def test_an_empty_account_takes_the_app(account: Account, empty: set[str]) -> None:
@@ -187,24 +120,26 @@ def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> 
     """It boots; after the operator's call nothing of it is taken."""
     revoked.boot()
     result(account.cloud, "devices", "revoke", revoked.name, "--yes")
-    vend(account, revoked, status=STOP)
+    vend(account, revoked, exits=STOP)
     assert revoked.run(*revoked.boot_arguments(revoked.folder / "again")).returncode == STOP
 
 
 def test_a_second_deployment(account: Account) -> None:
     """Another fleet definition, so other code in every Lambda; what lasts is what it was."""
-    before = lasting(account)
+    before, old = lasting(account), code(account)
     with (account.fleet / "rules.cedar").open("a") as rules:
         rules.write(NEW_RULE)
     account.deploy()
     assert status(account) == "UPDATE_COMPLETE"
     assert lasting(account) == before
+    new = code(account)
+    assert {name for name in old if new[name] == old[name]} == {name for name in old if "Provider" in name}
 
 
 def test_what_changed_is_felt(account: Account, hosts: None, kept: Device) -> None:
     """The new rule is in force at once, with no one's identity lost."""
     result(account.cloud, "devices", "set", kept.name, "site=berlin")
-    vend(account, kept, status=WAIT)
+    vend(account, kept, exits=WAIT)
     result(account.cloud, "devices", "set", kept.name, "site=bonn")
     assert vend(account, kept)["SessionToken"]
 
@@ -216,7 +151,7 @@ def test_nothing_is_left_to_deploy(account: Account) -> None:
 
 def test_a_broken_update_rolls_back(account: Account) -> None:
     """A release that fails half-way leaves nothing of itself: neither its rules nor its trust anchors."""
-    before = lasting(account), template(account)
+    before = lasting(account), template(account), code(account), things(account)
     sound = {file: file.read_text() for file in account.fleet.glob("trust/*.pem")}
     for file in sound:
         file.write_text(factories.pem(factories.authority(file.stem).certificate))
@@ -225,17 +160,17 @@ def test_a_broken_update_rolls_back(account: Account) -> None:
     assert status(account) == "UPDATE_ROLLBACK_COMPLETE"
     for file, content in sound.items():
         file.write_text(content)
-    assert (lasting(account), template(account)) == before
+    assert (lasting(account), template(account), code(account), things(account)) == before
 
 
 def test_nobody_noticed(account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path) -> None:
     """After the rollback everyone is served as before."""
-    still_served(account, kept, revoked, "gw-after-rollback", tmp_path)
+    still_served(account, kept, revoked, Device(account.cloud, "gw-after-rollback", tmp_path))
 
 
 def test_destroying_leaves_what_is_retained(account: Account, empty: set[str], left: Lasting) -> None:
     """The stack goes, but for the table, the bucket, the CA's key and the logs."""
-    retained = {each["PhysicalResourceId"] for each in resources(account) if each["ResourceType"] in RETAINED}
+    retained = {each["PhysicalResourceId"] for each in resources(account) if each["ResourceType"] in STATEFUL}
     account.cdk("destroy", STACK, "--force")
     assert things(account) - empty == retained
 
@@ -249,6 +184,12 @@ def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> No
     account.deploy()
     assert status(account) == "UPDATE_COMPLETE"
     assert lasting(account) == left
+    assert signers(account) == {
+        each["PhysicalResourceId"]
+        for each in resources(account)
+        if each["ResourceType"] == "AWS::IAM::Role"
+        and re.match("(Exchange(Mqtt)?|AuthorityFunction)Role", each["LogicalResourceId"])
+    }
     assert "There were no differences" in account.cdk("diff", STACK, "--fail")
 
 
@@ -256,4 +197,4 @@ def test_the_adopted_devices_live_on(
     account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path
 ) -> None:
     """With the certificates they have, under the same CA; revoked ones stay revoked."""
-    still_served(account, kept, revoked, "gw-after-adoption", tmp_path)
+    still_served(account, kept, revoked, Device(account.cloud, "gw-after-adoption", tmp_path))
