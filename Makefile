@@ -8,7 +8,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check local synth deploy lock clean
+.PHONY: demo test check verify-deploy local synth deploy lock clean
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
@@ -24,6 +24,9 @@ check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/mypy functions infra device console local app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit/test_documents.py
+
+verify-deploy: .venv/ready   ## a deployment's whole life, by the real CDK CLI, without AWS
+	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
 
 local: .venv/ready           ## the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up

@@ -266,6 +266,7 @@ def test_the_outputs(stack: Synthesised) -> None:
         "VendFunction": "${Vend}",
         "CertificatesBucket": "${Store}",
         "Table": "${Registry}",
+        "CaKey": "${AuthorityKey}",
         "RegistrationQueue": "${RegisterQueuesPaced}",
         "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
