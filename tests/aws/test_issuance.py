@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import exchange
-from firstboot.aws import clients
+from firstboot.aws import clients, pace
 from firstboot.pki import csr
 from tests import factories
 from tests.aws.product import Answer, Product
@@ -55,8 +55,13 @@ def _failure(operation: str) -> ClientError:
 
 @pytest.fixture
 def recorder(product: Product, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """A recorder over a product that has read its fleet."""
-    exchange.parts().fleet.current(exchange.clock())
+    """A recorder over a product that has read its fleet, and AWS IoT's backlog, which it does not read
+    for every request either.
+    """
+    monkeypatch.setattr(pace, "_REMEMBERED", 3_600_000)
+    now = exchange.clock()
+    exchange.parts().fleet.current(now)
+    exchange.parts().pace.backlog(int(now.timestamp() * 1_000))
     return Recorder(monkeypatch)
 
 
