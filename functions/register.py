@@ -57,6 +57,11 @@ class Turns:
         return slot, pace.delay(slot, milliseconds)
 
 
+def _turns(settings: RegisterSettings | NewcomersSettings) -> Turns:
+    pace_row, queue = Pace(clients.dynamodb(), settings.table), Queue(clients.sqs(), settings.queue)
+    return Turns(pace_row, float(settings.iot_rate), queue)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What `work` works with, made once a process."""
@@ -81,11 +86,7 @@ def parts() -> Parts:
             store=S3CertificateStore(clients.s3(), settings.bucket),
             things=IotThings(clients.iot(), clients.iot_data(), settings.stack, place),
         ),
-        turns=Turns(
-            Pace(clients.dynamodb(), settings.table),
-            float(settings.iot_rate),
-            Queue(clients.sqs(), settings.queue),
-        ),
+        turns=_turns(settings),
     )
 
 
@@ -144,11 +145,7 @@ def door() -> Door:
         fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
         certificates=IotCertificates(clients.iot()),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
-        turns=Turns(
-            Pace(clients.dynamodb(), settings.table),
-            float(settings.iot_rate),
-            Queue(clients.sqs(), settings.queue),
-        ),
+        turns=_turns(settings),
     )
 
 

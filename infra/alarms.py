@@ -104,14 +104,30 @@ class Alarms(Construct):
 
     def _count(self, name: str, metric: cloudwatch.Metric, description: str, threshold: int = 1) -> None:
         """Alarm at so many occurrences in five minutes."""
+        at_least = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
+        self._alarm(name, metric.with_(statistic="Sum"), description, threshold, at_least)
+
+    def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
+        """Alarm when a metric's maximum in five minutes is above a threshold."""
+        above = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+        self._alarm(name, metric.with_(statistic="Maximum"), description, threshold, above)
+
+    def _alarm(
+        self,
+        name: str,
+        metric: cloudwatch.Metric,
+        description: str,
+        threshold: int,
+        comparison: cloudwatch.ComparisonOperator,
+    ) -> None:
         alarm = cloudwatch.Alarm(
             self,
             name,
-            metric=metric.with_(statistic="Sum", period=Duration.minutes(5)),
+            metric=metric.with_(period=Duration.minutes(5)),
             alarm_description=description,
             threshold=threshold,
             evaluation_periods=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            comparison_operator=comparison,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
@@ -148,20 +164,6 @@ class Alarms(Construct):
         self._count(
             "RegisterFailures", _ours("register", "InternalError"), "register met what nobody foresaw"
         )
-
-    def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
-        """Alarm when a metric's maximum in five minutes is above a threshold."""
-        alarm = cloudwatch.Alarm(
-            self,
-            name,
-            metric=metric.with_(statistic="Maximum", period=Duration.minutes(5)),
-            alarm_description=description,
-            threshold=threshold,
-            evaluation_periods=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _expiry(self, fleet: Fleet) -> None:
         """Alarm when the CA can't certify a device for as long as its group says any more, and

@@ -24,6 +24,9 @@ TOPIC_ROOT = "firstboot"
 _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}", re.ASCII)
 """AWS IoT CreateThing, parameter thingName: a dot, which a device id may have, is none of these."""
 
+CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
+"""What AWS IoT knows a certificate by: the SHA-256 of its DER, lower-case hex."""
+
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 """AWS IoT CreateRoleAlias, parameter roleAlias."""
 

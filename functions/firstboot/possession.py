@@ -18,7 +18,6 @@ else it is one that the record of the device with that client id names.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -32,7 +31,7 @@ from firstboot.errors import (
     ProofRequired,
     ProofStale,
 )
-from firstboot.names import DeviceId, device_id
+from firstboot.names import CERTIFICATE_ID, DeviceId, device_id
 from firstboot.pki import chain, nonce, proof
 from firstboot.ports import CertificateStore, ProofId, Registry
 
@@ -40,7 +39,6 @@ CLOCK_SECONDS = 300
 """How far the clock of a device that proves without a nonce may be off, either way."""
 
 _DAY = 86_400
-_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def connected(
     Raises ProofRequired, PrincipalMismatch, CertificateMalformed, DeviceIdInvalid,
     CertificateNotCurrent, Unavailable.
     """
-    if not _CERTIFICATE_ID.fullmatch(connection.principal):
+    if not CERTIFICATE_ID.fullmatch(connection.principal):
         raise ProofRequired(log=f"principal {connection.principal[:80]!r}")
     if shown is None:
         return _recorded(connection, registry, store)

@@ -6,12 +6,10 @@ https://docs.aws.amazon.com/iot/latest/developerguide/auto-register-device-cert.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
 from firstboot.errors import MalformedRequest
-
-_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
+from firstboot.names import CERTIFICATE_ID
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,9 @@ def parse(body: str) -> Newcomer:
     """
     try:
         match json.loads(body):
-            case {"certificateId": str(known), "slot": int(slot)} if _CERTIFICATE_ID.fullmatch(known):
+            case {"certificateId": str(known), "slot": int(slot)} if CERTIFICATE_ID.fullmatch(known):
                 return Newcomer(known, slot)
-            case {"certificateId": str(known)} if _CERTIFICATE_ID.fullmatch(known):
+            case {"certificateId": str(known)} if CERTIFICATE_ID.fullmatch(known):
                 return Newcomer(known)
             case _:
                 raise MalformedRequest(log="no event of a registered certificate")
