@@ -16,7 +16,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from console.report import Deployed
 from firstboot.fleet.model import Fleet
+from firstboot.policy.render import Place
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -121,6 +123,22 @@ class Operate:
             if output["OutputKey"] == OUTPUT:
                 return str(output["OutputValue"])
         raise Unreachable(f"stack {self._stack} has no output {OUTPUT}: is it a Firstboot stack?")
+
+
+def deployed(stack: str) -> Deployed:
+    """Where the stack named `stack` is, and the template it was deployed with.
+
+    Raises Unreachable.
+    """
+    try:
+        client = _client("cloudformation")
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+        body = client.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
+    except (BotoCoreError, ClientError) as error:
+        raise Unreachable(f"reading the template of {stack}: {error}") from error
+    _, partition, _, region, account, _ = found["StackId"].split(":", 5)
+    # boto3 parses a template that is JSON; CDK's are.
+    return Deployed(stack, Place(partition, region, account), json.loads(json.dumps(body)))
 
 
 def _client(service: Literal["cloudformation", "lambda"]) -> Any:  # noqa: ANN401 - a boto3 client
