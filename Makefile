@@ -6,7 +6,7 @@ UV := 0.13.9
 CDK := 2.1148.1
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check local synth deploy lock clean
+.PHONY: demo test check audit local synth deploy lock clean
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
@@ -19,9 +19,12 @@ test: .venv/mosquitto/ready .venv/chromium/ready  ## run the whole suite
 check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local app.py tests
+	$(BIN)/mypy functions infra device console local audit app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit/test_documents.py
+
+audit: .venv/audit/ready     ## others' tools: checkov, parliament, pip-audit
+	$(BIN)/python -m audit
 
 local: .venv/ready           ## the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up
@@ -37,6 +40,8 @@ lock: .venv/ready            ## write both requirement files from pyproject.toml
 	  --generate-hashes --quiet --output-file requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file functions/requirements.txt
+	$(BIN)/uv pip compile audit/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --quiet --output-file audit/requirements.txt
 
 clean:                       ## forget everything that can be made again
 	rm -rf .venv .local cdk.out
@@ -47,6 +52,13 @@ clean:                       ## forget everything that can be made again
 	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements.txt
 	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
+	touch $@
+
+# Linters with needs of their own, so in an environment of their own. About 240 MB.
+.venv/audit/ready: audit/requirements.txt | .venv/ready
+	rm -rf .venv/audit
+	$(BIN)/python -m venv --without-pip .venv/audit
+	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
 	touch $@
 
 # Programs of Debian's for the tests: packages, unpacked here, not installed. With lists and a cache of
