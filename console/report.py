@@ -7,7 +7,7 @@ holds for a new device, which has no attributes yet, and which rules could give 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,11 +32,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack in AWS: where it is, and its template."""
+    """A stack in AWS: where it is, its template and its outputs."""
 
     stack: str
     place: Place
     template: Json
+    outputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
