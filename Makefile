@@ -4,9 +4,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
 CDK := 2.1148.1
+# Evaluates IAM policies in tests. AGPL: runs here, ships nowhere.
+IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check audit local synth deploy lock clean
+.PHONY: demo test check audit verify-deploy local synth deploy lock clean
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
@@ -25,6 +27,9 @@ check: .venv/ready           ## lint, format, types, imports, docs
 
 audit: .venv/audit/ready     ## others' tools: checkov, parliament, pip-audit
 	$(BIN)/python -m audit
+
+verify-deploy: .venv/ready   ## a deployment's whole life, by the real CDK CLI, without AWS
+	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
 
 local: .venv/ready           ## the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up
@@ -50,7 +55,8 @@ clean:                       ## forget everything that can be made again
 	python3 -m venv .venv
 	$(BIN)/pip install --quiet uv==$(UV)
 	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements.txt
-	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK)
+	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK) \
+	  @cloud-copilot/iam-simulate@$(IAM_SIMULATE)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 

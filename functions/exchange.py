@@ -23,6 +23,7 @@ from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.kms import KmsKey
 from firstboot.aws.messages import IotMessages
+from firstboot.aws.pace import Pace
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
 from firstboot.edge import callers, certificates, refusals, web
@@ -50,6 +51,7 @@ class Parts:
     issuer: Issuer
     registry: DynamoRegistry
     store: S3CertificateStore
+    pace: Pace
     mqtt: certificates.Mqtt
 
 
@@ -64,6 +66,7 @@ def parts() -> Parts:
         issuer=Issuer(ca, key),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
         store=S3CertificateStore(clients.s3(), settings.bucket),
+        pace=Pace(clients.dynamodb(), settings.table),
         mqtt=certificates.Mqtt(settings.mqtt_host, int(settings.mqtt_port)),
     )
 
@@ -111,7 +114,8 @@ def _answer(outcome: Issued | Claimed, body: certificates.Body, now: datetime) -
     made = parts()
     if isinstance(outcome, Claimed):
         return certificates.claimed(outcome)
-    return certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS)
+    backlog = 0 if outcome.ready else made.pace.backlog(int(now.timestamp() * 1_000))
+    return certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS + backlog)
 
 
 @api.app.post("/v1/certificates/commit")

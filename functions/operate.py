@@ -27,7 +27,7 @@ from firstboot.aws.pace import Pace
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
 from firstboot.aws.sweeps import DynamoSweeps
-from firstboot.edge import operator, refusals, web
+from firstboot.edge import operated, operator, refusals, web
 from firstboot.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
 from firstboot.explanation import explain
 from firstboot.fleet.model import Fleet
@@ -86,12 +86,12 @@ def clock() -> datetime:
 def devices_list(parameters: Json, _: datetime) -> Json:
     """A page of the devices, and the token of the next one."""
     devices, following = parts().registry.page(*operator.page(parameters))
-    return {"devices": [operator.device(device) for device in devices], "next": following}
+    return {"devices": [operated.device(device) for device in devices], "next": following}
 
 
 def devices_show(parameters: Json, _: datetime) -> Json:
     """A device's record."""
-    return operator.device(inventory.show(operator.target(parameters), parts().registry))
+    return operated.device(inventory.show(operator.target(parameters), parts().registry))
 
 
 def devices_revoke(parameters: Json, now: datetime) -> Json:
@@ -99,7 +99,7 @@ def devices_revoke(parameters: Json, now: datetime) -> Json:
     device_id = operator.target(parameters)
     device = revocation.revoke(device_id, parts().registry, int(now.timestamp()))
     _audit("DeviceRevoked", deviceId=device_id)
-    return operator.device(device)
+    return operated.device(device)
 
 
 def devices_delete(parameters: Json, now: datetime) -> Json:
@@ -107,7 +107,7 @@ def devices_delete(parameters: Json, now: datetime) -> Json:
     device_id = operator.target(parameters)
     device = deletion.delete(device_id, parts().registry, int(now.timestamp()))
     _audit("DeviceDeleted", deviceId=device_id)
-    return operator.device(device)
+    return operated.device(device)
 
 
 def devices_import(parameters: Json, now: datetime) -> Json:
@@ -126,7 +126,7 @@ def devices_set(parameters: Json, now: datetime) -> Json:
     changes, rules = operator.attribute_changes(parameters), Rules(parts().fleet.current(now))
     device = inventory.set_attributes(device_id, changes, rules, parts().registry, int(now.timestamp()))
     _audit("AttributesSet", deviceId=device_id, attributes=sorted(changes))
-    return operator.device(device)
+    return operated.device(device)
 
 
 def devices_explain(parameters: Json, now: datetime) -> Json:
@@ -134,13 +134,13 @@ def devices_explain(parameters: Json, now: datetime) -> Json:
     made, rules = parts(), Rules(parts().fleet.current(now))
     device = inventory.show(operator.target(parameters, "context"), made.registry)
     moments = operator.moments(parameters, rules.fleet)
-    return operator.explanation(device, explain(device, moments, rules, made.place))
+    return operated.explanation(device, explain(device, moments, rules, made.place))
 
 
 def groups_show(parameters: Json, now: datetime) -> Json:
     """A group, and what is left of its budget."""
     made, name = parts(), operator.group(parameters)
-    return operator.group_state(groups.show(name, made.fleet.current(now), made.registry))
+    return operated.group_state(groups.show(name, made.fleet.current(now), made.registry))
 
 
 def groups_freeze(parameters: Json, now: datetime) -> Json:
@@ -148,7 +148,7 @@ def groups_freeze(parameters: Json, now: datetime) -> Json:
     made, name = parts(), operator.group(parameters)
     state = groups.freeze(name, made.fleet.current(now), made.registry, int(now.timestamp()))
     _audit("GroupFrozen", group=name)
-    return operator.group_state(state)
+    return operated.group_state(state)
 
 
 def groups_thaw(parameters: Json, now: datetime) -> Json:
@@ -156,7 +156,7 @@ def groups_thaw(parameters: Json, now: datetime) -> Json:
     made, name = parts(), operator.group(parameters)
     state = groups.thaw(name, made.fleet.current(now), made.registry)
     _audit("GroupThawed", group=name)
-    return operator.group_state(state)
+    return operated.group_state(state)
 
 
 def groups_expect(parameters: Json, now: datetime) -> Json:
@@ -171,7 +171,7 @@ def groups_expect(parameters: Json, now: datetime) -> Json:
 def fleet_show(parameters: Json, now: datetime) -> Json:
     """The fleet definitions, deployed and in force."""
     operator.nothing(parameters)
-    return operator.fleets(parts().deployed, parts().fleet.current(now))
+    return operated.fleets(parts().deployed, parts().fleet.current(now))
 
 
 def fleet_apply(parameters: Json, _: datetime) -> Json:
@@ -210,7 +210,7 @@ def _letters(name: str, now: datetime) -> SqsDeadLetters:
 def fleet_plan(parameters: Json, now: datetime) -> Json:
     """How many devices of a page of the registry a fleet definition would touch in AWS IoT."""
     fleet, after = operator.planned(parameters)
-    return operator.found(sweep.plan(fleet, parts().registry, after, int(now.timestamp())))
+    return operated.found(sweep.plan(fleet, parts().registry, after, int(now.timestamp())))
 
 
 def fleet_progress(parameters: Json, now: datetime) -> Json:
@@ -218,7 +218,7 @@ def fleet_progress(parameters: Json, now: datetime) -> Json:
     operator.nothing(parameters)
     made = parts()
     backlog = made.pace.backlog(int(now.timestamp() * 1_000))
-    return operator.progress(made.sweeps.read(), made.fleet.current(now), backlog)
+    return operated.progress(made.sweeps.read(), made.fleet.current(now), backlog)
 
 
 OPERATIONS: dict[str, Callable[[Json, datetime], Json]] = {

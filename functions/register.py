@@ -41,15 +41,30 @@ metrics = Metrics(namespace=METRICS, service="register")
 
 
 @dataclass(frozen=True)
+class Turns:
+    """AWS IoT's control plane, one after the other: whose turn is later comes back to `queue` then."""
+
+    pace: Pace
+    rate: float
+    queue: Queue
+
+    def take(self, slot: int | None, now: datetime) -> tuple[int, int]:
+        """The message's slot (epoch milliseconds), its own or the next, and the seconds until then."""
+        milliseconds = int(now.timestamp() * 1_000)
+        if slot is None:
+            slot = self.pace.reserve(milliseconds, self.rate)
+        metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog(slot, milliseconds))
+        return slot, pace.delay(slot, milliseconds)
+
+
+@dataclass(frozen=True)
 class Parts:
     """What `work` works with, made once a process."""
 
     rules: RulesInForce
     account: Account
     ports: Ports
-    pace: Pace
-    rate: float
-    queue: Queue
+    turns: Turns
 
 
 @cache
@@ -66,9 +81,11 @@ def parts() -> Parts:
             store=S3CertificateStore(clients.s3(), settings.bucket),
             things=IotThings(clients.iot(), clients.iot_data(), settings.stack, place),
         ),
-        pace=Pace(clients.dynamodb(), settings.table),
-        rate=float(settings.iot_rate),
-        queue=Queue(clients.sqs(), settings.queue),
+        turns=Turns(
+            Pace(clients.dynamodb(), settings.table),
+            float(settings.iot_rate),
+            Queue(clients.sqs(), settings.queue),
+        ),
     )
 
 
@@ -115,6 +132,7 @@ class Door:
     fleet: FleetSource
     certificates: IotCertificates
     registry: DynamoRegistry
+    turns: Turns
 
 
 @cache
@@ -126,6 +144,11 @@ def door() -> Door:
         fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
         certificates=IotCertificates(clients.iot()),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
+        turns=Turns(
+            Pace(clients.dynamodb(), settings.table),
+            float(settings.iot_rate),
+            Queue(clients.sqs(), settings.queue),
+        ),
     )
 
 
@@ -171,12 +194,10 @@ def _is_done(work_on: Callable[[dict[str, Any]], None], record: dict[str, Any]) 
 def _turn(order: Order, now: datetime) -> None:
     """Do it if it is its turn; else send it away until then."""
     logger.append_keys(deviceId=order.device_id)
-    made, milliseconds = parts(), int(now.timestamp() * 1_000)
-    slot = made.pace.reserve(milliseconds, made.rate) if order.slot is None else order.slot
-    metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog(slot, milliseconds))
-    delay = pace.delay(slot, milliseconds)
+    made = parts()
+    slot, delay = made.turns.take(order.slot, now)
     if delay:
-        made.queue.send(registrations.render(replace(order, slot=slot)), delay)
+        made.turns.queue.send(registrations.render(replace(order, slot=slot)), delay)
         return
     outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, int(now.timestamp()))
     _tell(outcome)
@@ -209,7 +230,7 @@ def changes(event: dict[str, Any], context: LambdaContext) -> None:
     for record in event["Records"]:
         images = record["dynamodb"]
         device = rows.device(images["NewImage"])
-        reacting = reaction(rows.device(images["OldImage"]), device)
+        reacting = reaction(rows.device(images["OldImage"]) if "OldImage" in images else None, device)
         if reacting:
             slot = registrations.URGENT_SLOT if reacting is Reaction.URGENT else None
             order = Order(device.device_id, int(clock().timestamp()), slot)
@@ -250,7 +271,12 @@ def newcomers(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _judged(record: dict[str, Any]) -> None:
     made, now = door(), clock()
-    certificate_id = registered.certificate_id(record["body"])
+    newcomer = registered.parse(record["body"])
+    slot, delay = made.turns.take(newcomer.slot, now)
+    if delay:
+        made.turns.queue.send(registered.render(replace(newcomer, slot=slot)), delay)
+        return
+    certificate_id = newcomer.certificate_id
     judged = judge(certificate_id, made.stack, made.fleet.current(now), made.certificates, made.registry, now)
     about = {"certificateId": certificate_id, "outcome": judged.outcome.value}
     if judged.refusal:

@@ -22,6 +22,7 @@ from firstboot.authentication import VerifiedIdentity, authenticate
 from firstboot.aws import clients
 from firstboot.aws.fleet import FleetSource, deployed
 from firstboot.aws.messages import IotMessages
+from firstboot.aws.pace import Pace
 from firstboot.aws.registry import DynamoRegistry
 from firstboot.aws.store import S3CertificateStore
 from firstboot.aws.sts import StsSessions
@@ -49,6 +50,7 @@ class Parts:
     ca: x509.Certificate
     registry: DynamoRegistry
     store: S3CertificateStore
+    pace: Pace
     sts: StsSessions
     place: Place
     role_arns: dict[str, str]
@@ -64,6 +66,7 @@ def parts() -> Parts:
         ca=chain.parse(settings.ca_certificate),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
         store=S3CertificateStore(clients.s3(), settings.bucket),
+        pace=Pace(clients.dynamodb(), settings.table),
         sts=StsSessions(clients.sts()),
         place=Place(settings.partition, settings.region, settings.account),
         role_arns=json.loads(settings.role_arns),
@@ -116,7 +119,8 @@ def record() -> Response[str]:
     grants = {grant for moment in moments for grant in rules.decide(identity.device, moment).grants}
     group = rules.fleet.groups.get(identity.device.group)
     ready = group is not None and group.is_connectable(identity.certificate_id, identity.device.registered)
-    return web.answer(200, device.record(identity, sorted(grants), now, web.RETRY_SECONDS, ready=ready), now)
+    seconds = web.RETRY_SECONDS + (0 if ready else parts().pace.backlog(int(now.timestamp() * 1_000)))
+    return web.answer(200, device.record(identity, sorted(grants), now, seconds, ready=ready), now)
 
 
 def credentials_message(connection: Connection, members: dict[str, Any]) -> dict[str, Any]:

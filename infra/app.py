@@ -9,6 +9,7 @@ from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from firstboot.fleet.compiler import load
 from infra.configuration import Configuration
+from infra.retained import RetainedStack
 from infra.stack import FirstbootStack
 
 
@@ -20,6 +21,9 @@ def application(root: Path) -> App:
     """
     app = App()
     configuration = Configuration.read(app.node, root)
-    FirstbootStack(app, configuration, load(configuration.fleet))
+    if configuration.adopt:
+        RetainedStack(app, configuration.stack)
+    else:
+        FirstbootStack(app, configuration, load(configuration.fleet))
     Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
     return app

@@ -76,6 +76,7 @@ def code(target: Target, fleet: Fleet) -> lambda_.Code:
     return lambda_.Code.from_asset(
         str(FUNCTIONS),
         asset_hash_type=AssetHashType.OUTPUT,
+        exclude=["**/__pycache__"],  # a synth without bundling has the hash of what is here
         bundling=BundlingOptions(
             image=DockerImage.from_registry("never-used"),
             local=_Bundling(target, fleet),  # type: ignore[arg-type]  # jsii adds the interface at run time

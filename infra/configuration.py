@@ -32,8 +32,9 @@ class Configuration:
     once, when the CA is made. `iot_rate` is how many registrations a second AWS IoT is asked for: below
     its quotas, of which the tightest are 10 a second for RegisterCertificate… and UpdateCertificate, and
     15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core quotas).
-    once, when the CA is made. `register_factory_cas` is off where AWS IoT knows the factories' CAs
-    already: it takes a CA once an account and region.
+    `register_factory_cas` is off where AWS IoT knows the factories' CAs
+    already: it takes a CA once an account and region. `adopt` is on for `cdk import` alone, which takes
+    back what a deleted stack has left.
     """
 
     fleet: Path
@@ -47,6 +48,7 @@ class Configuration:
     mqtt_port: int
     iot_rate: float
     register_factory_cas: bool
+    adopt: bool
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
@@ -67,6 +69,7 @@ class Configuration:
             mqtt_port=int(_required(node, "mqttPort")),
             iot_rate=float(_required(node, "iotRate")),
             register_factory_cas=_flag(_required(node, "registerFactoryCas")),
+            adopt=_flag(_required(node, "adopt")),
         )
 
 

@@ -16,7 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.fleet.model import Fleet
-from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.names import PACE_KEY, PUBLISHED_FLEET_KEY
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.settings import NewcomersSettings
@@ -29,10 +29,8 @@ from infra.storage import Registry, Store
 
 _SECONDS = 30
 _BATCH = 5
-_AT_ONCE = 2
-"""Lambda's least. A newcomer costs two calls that AWS IoT takes ten of a second, so more would not
-be faster: what is throttled comes again.
-"""
+_AT_ONCE = 5
+"""More would not be faster: newcomers take their turns with registrations."""
 _ATTEMPTS = 10
 
 
@@ -46,21 +44,27 @@ class Newcomers(Function):
             scope, construct_id, code=deployment.code, handler="register.newcomers", seconds=_SECONDS
         )
         stack = Stack.of(self).stack_name
-        self.configure(
-            NewcomersSettings(
-                table=registry.table_name,
-                bucket=store.bucket_name,
-                stack=stack,
-                fleet_refresh=str(deployment.configuration.fleet_refresh),
-            )
-        )
         self.permit(["dynamodb:GetItem"], registry.table_arn)
+        # It reads records and must change none: only whose turn it is.
+        turns = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PACE_KEY]}}
+        self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=turns)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM):
             self._policy(policy, stack)
         self.dead = DeadLetters(self, "DeadLetters")
         self.queue = self._queue()
+        self.configure(
+            NewcomersSettings(
+                table=registry.table_name,
+                bucket=store.bucket_name,
+                stack=stack,
+                queue=self.queue.queue_url,
+                iot_rate=str(deployment.configuration.iot_rate),
+                fleet_refresh=str(deployment.configuration.fleet_refresh),
+            )
+        )
+        self.permit(["sqs:SendMessage"], self.queue.queue_arn)
         self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
             # A certificate that came before there was someone to judge it, by this very fleet, would

@@ -154,10 +154,10 @@ class Register(Construct):
                 registry,
                 starting_position=lambda_.StartingPosition.TRIM_HORIZON,
                 batch_size=100,
-                # A new record asks for nothing: its certificate's arrival does.
+                # A removed record has nothing to follow any more.
                 filters=[
                     lambda_.FilterCriteria.filter(
-                        {"eventName": lambda_.FilterRule.is_equal("MODIFY")} | devices
+                        {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY")} | devices
                     )
                 ],
                 retry_attempts=_TRIES,

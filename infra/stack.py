@@ -117,6 +117,7 @@ class FirstbootStack(Stack):
             "VendFunction": vend.function_name,
             "CertificatesBucket": store.bucket_name,
             "Table": registry.table_name,
+            "CaKey": authority.key.key_id,
             "RegistrationQueue": register.queues.paced.queue_url,
             "DeadQueue": register.queues.dead.queue_url,
             "AlarmTopic": alarms.topic.topic_arn,

@@ -43,6 +43,7 @@ def tell(folder: Path) -> None:
     shutil.rmtree(folder / "devices", ignore_errors=True)
     with _cloud(folder) as endpoints:
         _identity(endpoints, folder)
+        _broker(endpoints, folder)
         _credentials(endpoints, folder)
         _rules(endpoints, folder)
         _revocation(endpoints, folder)
@@ -80,6 +81,32 @@ def _identity(endpoints: dict[str, Any], folder: Path) -> None:
         _run("openssl", "x509", "-noout", "-subject", "-issuer", "-enddate", "-in", certificate)
     with _step("It logs in with that"):
         _device("status", folder)
+
+
+def _broker(endpoints: dict[str, Any], folder: Path) -> None:
+    run = folder / "devices/run"
+    with _step("The factory makes another, which speaks MQTT alone; AWS IoT never saw its certificate"):
+        signed = ["--ca-cert", endpoints["factory"]["certificate"], "--ca-key", endpoints["factory"]["key"]]
+        made = ["--group", "gateways", "--count", "1", "--days", "90", "--out", str(run)]
+        _run("python", "-m", "console", "factory", "issue", *made, "--fleet", str(folder / "fleet"), *signed)
+    with _step("First boot over MQTT: let in to ask, it gets its own, and is a thing with policies"):
+        name = next(run.glob("*.key")).with_suffix("")
+        where = ["--mqtt", "{host}:{port}".format_map(endpoints["mqtt"]), "--ca", endpoints["mqtt"]["ca"]]
+        files = ["--bootstrap-cert", f"{name}.pem", "--bootstrap-key", f"{name}.key"]
+        boot = ["boot", "--inline", *where, *files, "--state", str(folder / "devices/mqtt")]
+        identity = json.loads(_run("python", "-m", "device", *boot))
+        _show(f"policies: {', '.join(_policies(identity['certificateId']))}")
+
+
+def _policies(certificate_id: str) -> list[str]:
+    """What AWS IoT has attached to a certificate that is ACTIVE there."""
+    iot = boto3.client("iot")
+    known = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+    if known["status"] != "ACTIVE":
+        raise Failed("AWS IoT does not take the certificate")
+    return [
+        each["policyName"] for each in iot.list_attached_policies(target=known["certificateArn"])["policies"]
+    ]
 
 
 def _credentials(endpoints: dict[str, Any], folder: Path) -> None:

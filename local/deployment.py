@@ -8,8 +8,8 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import boto3
@@ -32,14 +32,14 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
     begun, state = time.monotonic(), here.state
     async with AsyncExitStack() as stack:
         stack.callback(state.remove, *OURS)
-        endpoints = here.endpoints(_prepare(state))
+        endpoints = here.endpoints(prepare(state))
         environment = cloud.operator(endpoints)
         os.environ.clear()
         os.environ.update(environment)
         process = await stack.enter_async_context(cloud.running(here))
         report("AWS is up; deploying the app")
-        outputs = await _deploy(here)
-        await _open_fronts(here, outputs, stack)
+        await _deploy(here)
+        await stack.enter_async_context(open_fronts(here))
         await asyncio.to_thread(here.get, f"{endpoints['public']}/healthz")
         state.publish(endpoints)
         report(f"ready after {time.monotonic() - begun:.0f} s: {state.path('endpoints.json')}")
@@ -47,7 +47,7 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
         raise processes.failure("ministack", state.path("emulator.log"))
 
 
-def _prepare(state: State) -> str:
+def prepare(state: State) -> str:
     """Make the certificates, and copy the fleet folder with a fresh CA in the place of each trust
     anchor it names; returns its first role alias.
     """
@@ -68,8 +68,8 @@ def _prepare(state: State) -> str:
     return str(next(iter(definition["role_aliases"])))
 
 
-async def _deploy(here: Cloud) -> dict[str, str]:
-    """Bootstrap the account and deploy the stack; returns its outputs."""
+async def _deploy(here: Cloud) -> None:
+    """Bootstrap the account and deploy the stack."""
     assembly = str(here.state.path("run/cdk.out"))
     context = [f"stack={STACK}", f"fleet={here.state.path('fleet')}", "fleetRefresh=1", "bundle=local"]
     context += ["mqttHost=localhost", f"mqttPort={here.mqtt_port}", "iotRate=100"]
@@ -83,8 +83,6 @@ async def _deploy(here: Cloud) -> dict[str, str]:
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     await _cdk(here, "deploy", STACK, "--app", assembly, "--require-approval", "never")
-    stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
 
 async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> None:
@@ -92,13 +90,22 @@ async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> N
     await processes.run([cdk, *arguments, "--no-notices", "--ci"], here.state.path("deploy.log"), folder)
 
 
-async def _open_fronts(here: Cloud, outputs: dict[str, str], stack: AsyncExitStack) -> None:
-    """Put both hosts before the API, with the CA and truststore that the deployment made."""
-    s3, bucket = boto3.client("s3"), outputs["CertificatesBucket"]
-    truststore = str(here.state.path("run/truststore.pem"))
-    s3.download_file(bucket, names.AUTHORITY_KEY, str(here.state.path("operational-ca.pem")))
-    s3.download_file(bucket, names.TRUSTSTORE_KEY, truststore)
+@asynccontextmanager
+async def open_fronts(here: Cloud) -> AsyncIterator[None]:
+    """Both hosts before the deployed API, with the CA and truststore that the deployment made. This
+    process must be the operator's.
+    """
+    (stack,) = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    s3, truststore = boto3.client("s3"), str(here.state.path("run/truststore.pem"))
+    for key, file in {
+        names.AUTHORITY_KEY: str(here.state.path("operational-ca.pem")),
+        names.TRUSTSTORE_KEY: truststore,
+    }.items():
+        s3.download_file(outputs["CertificatesBucket"], key, file)
     gateway = fronts.Gateway(outputs["ApiId"])
-    for port, trusted in {here.mtls_port: truststore, here.public_port: None}.items():
-        runner = await fronts.listen(gateway, fronts.tls(here.state, trusted), port)
-        stack.push_async_callback(runner.cleanup)
+    async with AsyncExitStack() as opened:
+        for port, trusted in {here.mtls_port: truststore, here.public_port: None}.items():
+            runner = await fronts.listen(gateway, fronts.tls(here.state, trusted), port)
+            opened.push_async_callback(runner.cleanup)
+        yield

@@ -18,6 +18,7 @@ from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import iot, iot_data
+from ministack.services.cloudformation import changesets, provisioners
 
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
@@ -64,6 +65,14 @@ async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN40
     return error_response_json("ResourceNotFoundException", f"{client_id} is not connected", 404)
 
 
+def _importable_global_tables() -> None:
+    """CloudFormation imports global tables as it does tables (user guide, "Resource type support")."""
+    table, global_table = "AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"
+    lookups, handlers = changesets._IMPORT_LOOKUPS, provisioners._RESOURCE_HANDLERS  # noqa: SLF001
+    lookups[global_table] = lookups[table]
+    handlers[global_table]["import"] = handlers[table]["import"]
+
+
 def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)  # returns when the parent ends, however that ends
     os.killpg(0, signal.SIGKILL)
@@ -77,6 +86,7 @@ def main(lambda_python: str) -> None:
     iam_actions.extract_resource_arn = _resource
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
+    _importable_global_tables()
     # What the broker's rules send is no one's request, and would count as sent without TLS.
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
     app._port_is_bindable = lambda *_: False  # noqa: SLF001 - or it would take port 443 as well

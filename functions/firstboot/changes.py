@@ -18,8 +18,11 @@ class Reaction(StrEnum):
     URGENT = "urgent"
 
 
-def reaction(old: Device, new: Device) -> Reaction | None:
-    """Whether and how soon AWS IoT must follow a record that was `old` and is `new`."""
+def reaction(old: Device | None, new: Device) -> Reaction | None:
+    """Whether and how soon AWS IoT must follow a record that was `old` (None: it is new) and is `new`."""
+    if old is None:
+        # An imported device has a certificate there, but none of our policies.
+        return Reaction.PACED if new.registered else None
     if new.status is not old.status and new.status is Status.REVOKED:
         return Reaction.URGENT
     if new.status is not old.status and new.status is Status.DELETED:

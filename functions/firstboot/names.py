@@ -17,6 +17,10 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
 RESERVED_PREFIX = "boot-"
 """MQTT client ids of devices that hold a shared claim certificate; no thing may have it."""
 
+TOPIC_ROOT = "firstboot"
+"""The first segment of our MQTT topics. No device may have the name: with a grant of the topics
+`{deviceId}/*`, which is a common one, it would hear all devices' answers, credentials among them."""
+
 _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}", re.ASCII)
 """AWS IoT CreateThing, parameter thingName: a dot, which a device id may have, is none of these."""
 
@@ -28,6 +32,7 @@ PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
 
+PACE_KEY = "PACE#iot"
 SWEEP_KEY = "SWEEP"
 """The registry's row that says how far the last sweep got."""
 
@@ -40,7 +45,7 @@ def device_id(text: str) -> DeviceId:
 
     Raises DeviceIdInvalid.
     """
-    if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX):
+    if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX) or text == TOPIC_ROOT:
         raise DeviceIdInvalid(log=f"device id {text[:80]!r}")
     return DeviceId(text)
 

@@ -134,11 +134,15 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class NewcomersSettings(Settings):
-    """`stack` is what the AWS IoT policies' names begin with; `fleet_refresh` is in seconds."""
+    """`stack` is what the AWS IoT policies' names begin with; `queue` the URL of the queue that brings
+    newcomers, `iot_rate` how many AWS IoT takes a second. `fleet_refresh` is in seconds.
+    """
 
     table: str
     bucket: str
     stack: str
+    queue: str
+    iot_rate: str
     fleet_refresh: str
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROOT = "firstboot"
+from firstboot.names import TOPIC_ROOT
+
+ROOT = TOPIC_ROOT
 
 
 @dataclass(frozen=True)

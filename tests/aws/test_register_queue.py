@@ -116,7 +116,7 @@ def test_an_urgent_message_waits_for_nobody(
 ) -> None:
     """However long the backlog: it has its turn already."""
     for _ in range(9):
-        register.parts().pace.reserve(int(still.timestamp() * 1_000), 1)
+        register.parts().turns.pace.reserve(int(still.timestamp() * 1_000), 1)
     registering.enroll("gw-1")
     assert registering.work("gw-1", slot=0) == {"batchItemFailures": []}
     assert registering.noted("gw-1", "registered")

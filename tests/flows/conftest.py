@@ -96,12 +96,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     try:
         until((state / "endpoints.json").exists, process)
         endpoints = json.loads((state / "endpoints.json").read_text())
-        yield Cloud(endpoints, _factory(endpoints["factory"]))
+        yield Cloud(endpoints, factory(endpoints["factory"]))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
-def _factory(files: dict[str, str]) -> factories.Authority:
+def factory(files: dict[str, str]) -> factories.Authority:
+    """The factory CA in endpoints.json's files."""
     key: Any = load_pem_private_key(Path(files["key"]).read_bytes(), password=None)
     return factories.Authority(x509.load_pem_x509_certificate(Path(files["certificate"]).read_bytes()), key)

@@ -106,3 +106,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
 def mtls_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     """The stack with a domain, and so with an mTLS host."""
     return synthesise(tmp_path_factory.mktemp("domain"), domain=DOMAIN)
+
+
+@pytest.fixture(scope="session")
+def retained_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """What `cdk import` adopts from a deleted stack."""
+    return synthesise(tmp_path_factory.mktemp("retained"), adopt=True)

@@ -49,7 +49,7 @@ def test_without_issuers_there_is_no_authorizer(stack: Synthesised) -> None:
 def test_the_authorizer(token_stack: Synthesised) -> None:
     """It asks the Lambda about each connection, and has no signing key of its own."""
     (authorizer,) = token_stack.resources("AWS::IoT::Authorizer").values()
-    properties = authorizer["Properties"]
+    properties = dict(authorizer["Properties"])
     assert spell(properties.pop("AuthorizerFunctionArn")) == "${Assign.Arn}"
     assert properties == {
         "AuthorizerName": "Firstboot",

@@ -199,6 +199,8 @@ PERMISSIONS = {
     "AuthorityWatch": set(),
     "Newcomers": {
         ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
+        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
         ("iot:AttachPolicy", IOT_CERTIFICATES),

@@ -90,7 +90,7 @@ def test_the_stream_brings_changes_of_devices_only(stack: Synthesised) -> None:
     assert spell(mapping["FunctionName"]) == "${RegisterChanges}"
     (pattern,) = mapping["FilterCriteria"]["Filters"]
     assert json.loads(pattern["Pattern"]) == {
-        "eventName": ["MODIFY"],
+        "eventName": ["INSERT", "MODIFY"],
         "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "DEV#"}]}}},
     }
     assert mapping["StartingPosition"] == "TRIM_HORIZON"

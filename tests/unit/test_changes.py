@@ -78,3 +78,11 @@ def test_another_group_may_want_what_this_one_did_not() -> None:
     token = replace(device(), active=CERTIFICATE)
     assert reaction(token, replace(token, group="other")) is Reaction.PACED
     assert reaction(device(), replace(device(), group="other")) is None
+
+
+def test_an_imported_device_is_followed() -> None:
+    """Its record is new, and AWS IoT has its certificate with none of our policies; no other new record
+    asks for anything.
+    """
+    assert reaction(None, REGISTERED) is Reaction.PACED
+    assert reaction(None, replace(device(), pending=NEXT)) is None

@@ -39,3 +39,9 @@ def test_bad_ids(text: str) -> None:
     """Too short, too long, or with a character that could act somewhere."""
     with pytest.raises(DeviceIdInvalid):
         names.device_id(text)
+
+
+def test_no_device_is_named_like_our_topics() -> None:
+    """What is under `{deviceId}/` must not be what is under `firstboot/`."""
+    with pytest.raises(DeviceIdInvalid):
+        names.device_id("firstboot")

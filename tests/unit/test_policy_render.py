@@ -93,7 +93,7 @@ def test_the_ceiling_is_wider_than_every_session() -> None:
             Action="s3:ListBucket",
             Resource="arn:{partition}:s3:::b",
             Condition={
-                "StringLike": {"s3:prefix": ["{deviceId}/*", "{deviceId}"]},
+                "StringLike": {"s3:prefix": ["{deviceId}/*", "{deviceId}/"]},
                 "StringEquals": {"s3:delimiter": "/", "s3:x": "{deviceId}"},
                 "Bool": {"aws:SecureTransport": "true"},
             },

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from firstboot.names import DeviceId
-from firstboot.policy import render
+from firstboot.policy import render, templates
 from tests.unit.fleet_folders import fleet, grant, problems, statement
 
 IOT = "arn:{partition}:iot:{region}:{account}"
+KEYS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["DEVICE#{deviceId}"]}}
 
 
 def _accepted(*statements: Any) -> bool:
@@ -45,13 +46,24 @@ def test_good_resources(resource: Any) -> None:
             Resource="*",
             Condition={"StringEquals": {"cloudwatch:namespace": "{deviceId}"}},
         ),
-        statement(Condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["DEVICE#{deviceId}"]}}),
+        statement(Condition=KEYS | {"Null": {"dynamodb:LeadingKeys": "false"}}),
+        statement(Condition=KEYS | {"Null": {"DynamoDB:LeadingKeys": ["false"]}}),
+        statement(Condition={"ArnLikeIfExists": {"aws:x": "arn:{deviceId}"}, "Null": {"aws:x": "false"}}),
+        statement(Condition={"StringLike": {"s3:prefix": ["{deviceId}/", "shared"]}}),
+        statement(Effect="Deny", Condition={"StringNotEquals": {"s3:prefix": "{deviceId}"}}),
+        statement(Effect="Deny", Condition=KEYS),
+        statement(Effect="Deny", Resource="arn:*"),
         statement(Action="iot:Connect", Resource=f"{IOT}:client/{{deviceId}}"),
         statement(
             Action=["iot:Publish", "iot:Subscribe"],
             Resource=[f"{IOT}:topic/{{deviceId}}/*", f"{IOT}:topicfilter/{{deviceId}}/*"],
         ),
         statement(Action="iot:Receive", Resource=f"{IOT}:topic/announcements"),
+        statement(
+            Action="iot:Receive",
+            Resource=[f"{IOT}:topic/{each}" for each in ("fleet/*", "{region}/*", "firstboot/{deviceId}/*")],
+        ),
+        statement(Effect="Deny", Action="iot:Receive", Resource=f"{IOT}:topic/*"),
         statement(Effect="Deny", Action="iot:Connect", Resource=f"{IOT}:client/boot-*"),
     ],
 )
@@ -93,7 +105,10 @@ def test_good_statements(good: Any) -> None:
         (statement(Action="s3:*"), "allows a whole service"),
         (statement(Action="s3:**"), "allows a whole service"),
         (statement(Action=["s3:PutObject", "s3:*?"]), "allows a whole service"),
-        (statement(Resource="*"), "needs a Condition"),
+        *(
+            (statement(Resource=resource), f'Resource "{resource}" needs a Condition')
+            for resource in ("*", "arn:*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:*:::x", "arn:aws:s3:::*/*")
+        ),
         (statement(Resource="bucket/x"), "is no ARN"),
         ("text", "must be an object"),
     ],
@@ -136,6 +151,14 @@ def test_bad_statements(bad: Any, problem: str) -> None:
             statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/#/{{deviceId}}"),
             "a wildcard before",
         ),
+        *(
+            (statement(Action="iot:Receive", Resource=f"{IOT}:topic/{topic}"), "takes in firstboot/…")
+            for topic in ("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted")
+        ),
+        *(
+            (statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"), "takes in firstboot/…")
+            for topic in ("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted")
+        ),
     ],
 )
 def test_bad_iot_statements(bad: Any, problem: str) -> None:
@@ -144,6 +167,104 @@ def test_bad_iot_statements(bad: Any, problem: str) -> None:
     """
     found = problems(grants={"telemetry": grant(bad)})
     assert any(problem in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        (KEYS, 'allows requests without dynamodb:LeadingKeys: put "Null"'),
+        (KEYS | {"Null": {"dynamodb:LeadingKeys": "true"}}, "allows requests without dynamodb:LeadingKeys"),
+        (KEYS | {"Null": {"dynamodb:LeadingKeys": ["false", "true"]}}, "allows requests without"),
+        (KEYS | {"Null": {"dynamodb:Attributes": "false"}}, "allows requests without dynamodb:LeadingKeys"),
+        ({"StringEqualsIfExists": {"aws:x": "{deviceId}"}}, "allows requests without aws:x"),
+        *(
+            (
+                {operator: {"aws:x": ["y", "{deviceId}"]}},
+                f"{operator} of aws:x with {{deviceId}} allows what is",
+            )
+            for operator in (
+                "StringNotEquals",
+                "StringNotLikeIfExists",
+                "ArnNotLike",
+                "ForAllValues:StringNotEquals",
+                "ForAnyValue:StringEquals",
+                "NumericEquals",
+                "DateLessThan",
+                "Bool",
+                "BinaryEquals",
+                "Null",
+            )
+        ),
+        ({"StringEquals": {"S3:Prefix": ["x", "{deviceId}"]}}, "s3:prefix must not end in {deviceId}"),
+    ],
+)
+def test_comparisons_that_let_others_in(condition: Any, problem: str) -> None:
+    """An Allow compares an id with what is there, whole, and as text; a Deny may as it likes."""
+    found = problems(grants={"telemetry": grant(statement(Condition=condition))})
+    assert len(found) == 1
+    assert problem in found[0]
+
+
+def _beside(one: str, other: str) -> list[str]:
+    grants = {"one": grant(statement(Resource=f"arn:aws:s3:::{one}"))}
+    grants |= {"other": grant(statement(Resource=f"arn:aws:s3:::{other}"))}
+    return templates.check(replace(fleet(), grants=grants))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("b/{deviceId}/*", "b/fleet/{deviceId}/x", "fleet"),
+        ("b/{deviceId}/*", "b/fleet/a/{deviceId}", "fleet"),
+        ("b/{deviceId}/state/*", "b/fleet/{deviceId}/x", "fleet"),
+        ("b/{deviceId}/ab", "b/fleet/{deviceId}", "fleet"),
+        ("b/{deviceId}=?", "b/fleet={deviceId}/x", "fleet"),
+        ("b/{deviceId}/{deviceId}/*", "b/fleet/fleet/x/{deviceId}", "fleet"),
+        ("b/{deviceId}/*", "b/{region}/{deviceId}", "{region}"),
+    ],
+)
+def test_a_device_named_like_anothers_path(one: str, other: str, name: str) -> None:
+    """Where a device's name could be a word of another grant's path, and match below it, the fleet is
+    refused; whichever of the grants comes first.
+    """
+    for found in (_beside(one, other), _beside(other, one)):
+        assert len(found) == 1
+        assert f"gives a device named {name!r} what" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("b/{deviceId}/*", "b/{deviceId}/x"),
+        ("b/{deviceId}/*", "b/f/{deviceId}/x"),
+        ("b/{deviceId}/*", "b/boot-x/{deviceId}"),
+        ("b/{deviceId}/*", "b/$aws/{deviceId}"),
+        ("b/{deviceId}/*", "b/fleet=/{deviceId}"),
+        ("b/{deviceId}/*", "b/-fleet/{deviceId}"),
+        ("b/{deviceId}", "b/fleet/{deviceId}"),
+        ("b/{deviceId}/ab/c", "b/fleet/{deviceId}/d"),
+        ("b/{deviceId}/a/*", "b/fleet/b/{deviceId}"),
+        ("one/{deviceId}/*", "other/{deviceId}/*"),
+    ],
+)
+def test_grants_that_keep_apart(one: str, other: str) -> None:
+    """No device can be named so that one of them gives it what the other gives others."""
+    assert _beside(one, other) == []
+
+
+def test_conditions_are_kept_apart_too() -> None:
+    """By key; a Deny gives nothing."""
+
+    def listing(prefix: str, key: str = "s3:prefix", **changes: Any) -> dict[str, Any]:
+        condition = {"StringLike": {key: prefix}}
+        return statement(Resource="arn:aws:s3:::b", Condition=condition, **changes)
+
+    def found(*statements: Any) -> list[str]:
+        return templates.check(replace(fleet(), grants={"g": grant(*statements)}))
+
+    assert "named 'fleet'" in found(listing("{deviceId}/*"), listing("fleet/{deviceId}/*", "S3:prefix"))[0]
+    assert found(listing("{deviceId}/*"), listing("fleet/{deviceId}/*", "s3:other")) == []
+    assert found(listing("{deviceId}/*"), listing("fleet/{deviceId}/*", Effect="Deny")) == []
 
 
 @pytest.mark.parametrize(

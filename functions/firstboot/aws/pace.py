@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -10,11 +11,12 @@ from firstboot import pace
 from firstboot.aws.clients import answered
 from firstboot.aws.table import DynamoTable
 from firstboot.errors import Unavailable
+from firstboot.names import PACE_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_KEY = {"pk": {"S": "PACE#iot"}}
+_KEY = {"pk": {"S": PACE_KEY}}
 _TRIES = 3
 _REMEMBERED = 3_000
 """Milliseconds for which a process answers with the backlog that it read last."""
@@ -62,12 +64,12 @@ class Pace(DynamoTable):
 
     def backlog(self, now: int) -> int:
         """Seconds until one who comes now is served; 0 if that is at once. GetItem, but for some
-        seconds what it said last.
-
-        Raises Unavailable.
+        seconds what it said last; and so when the table does not answer, since nobody should be
+        refused for want of a hint.
         """
         if now >= self._due:
-            row = self._get(_KEY)
-            self._next = int(row["next"]["N"]) if row else 0
+            with suppress(Unavailable):
+                row = self._get(_KEY)
+                self._next = int(row["next"]["N"]) if row else 0
             self._due = now + _REMEMBERED
         return pace.backlog(self._next, now)

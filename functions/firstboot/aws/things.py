@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -38,41 +39,45 @@ class IotThings:
         self._policies = IotPolicies(client)
 
     def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str]) -> None:
-        """DescribeThing; CreateThing or UpdateThing only where it says otherwise. Then the groups."""
+        """DescribeThing; CreateThing or UpdateThing only where it says otherwise. Then the groups.
+
+        A thing of another type was there before the device was ours: its attributes are its maker's.
+        """
         try:
             with answered(_GONE):
                 thing = self._client.describe_thing(thingName=device_id)
         except ClientError:
-            self._with_type(self._create, device_id, attributes)
+            self._create(device_id, attributes)
         else:
-            if (thing.get("thingTypeName"), thing.get("attributes", {})) != (self._stack, attributes):
-                self._with_type(self._update, device_id, attributes)
+            if thing.get("thingTypeName") == self._stack and thing.get("attributes", {}) != attributes:
+                self._update(device_id, attributes)
         self._join(device_id, f"{self._prefix}{group}")
 
-    def _with_type(self, write: Any, device_id: DeviceId, attributes: dict[str, str]) -> None:  # noqa: ANN401
-        """Write the thing; its type is made the first time that AWS IoT misses it."""
-        try:
-            with answered(_GONE):
-                write(device_id, attributes)
-        except ClientError:
-            with answered():
-                self._client.create_thing_type(thingTypeName=self._stack)
-                write(device_id, attributes)
-
     def _create(self, device_id: DeviceId, attributes: dict[str, str]) -> None:
-        try:
-            self._client.create_thing(
-                thingName=device_id, thingTypeName=self._stack, attributePayload={"attributes": attributes}
-            )
-        except self._client.exceptions.ResourceAlreadyExistsException:
-            self._update(device_id, attributes)  # another process made it just now, otherwise
-
-    def _update(self, device_id: DeviceId, attributes: dict[str, str]) -> None:
-        self._client.update_thing(
+        """CreateThing; its type is made the first time that AWS IoT misses it. One that another
+        process made just now is as good.
+        """
+        create = partial(
+            self._client.create_thing,
             thingName=device_id,
             thingTypeName=self._stack,
-            attributePayload={"attributes": attributes, "merge": False},
+            attributePayload={"attributes": attributes},
         )
+        with _already(_THERE):
+            try:
+                with answered(_GONE, _THERE):
+                    create()
+            except self._client.exceptions.ResourceNotFoundException:
+                self._client.create_thing_type(thingTypeName=self._stack)
+                create()
+
+    def _update(self, device_id: DeviceId, attributes: dict[str, str]) -> None:
+        with answered():
+            self._client.update_thing(
+                thingName=device_id,
+                thingTypeName=self._stack,
+                attributePayload={"attributes": attributes, "merge": False},
+            )
 
     def _join(self, device_id: DeviceId, group: str) -> None:
         pages = self._client.get_paginator("list_thing_groups_for_thing")

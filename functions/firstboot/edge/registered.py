@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 
 from firstboot.errors import MalformedRequest
 
 _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 
 
-def certificate_id(body: str) -> str:
+@dataclass(frozen=True)
+class Newcomer:
+    """A certificate to judge, and when it is this one's turn (epoch milliseconds); None if it has not
+    asked for its turn yet.
+    """
+
+    certificate_id: str
+    slot: int | None = None
+
+
+def parse(body: str) -> Newcomer:
     """The certificate that a message is about. Its status may be another by now, so what the
     message says of it is of no matter.
 
@@ -21,9 +32,16 @@ def certificate_id(body: str) -> str:
     """
     try:
         match json.loads(body):
+            case {"certificateId": str(known), "slot": int(slot)} if _CERTIFICATE_ID.fullmatch(known):
+                return Newcomer(known, slot)
             case {"certificateId": str(known)} if _CERTIFICATE_ID.fullmatch(known):
-                return known
+                return Newcomer(known)
             case _:
                 raise MalformedRequest(log="no event of a registered certificate")
     except ValueError as error:
         raise MalformedRequest(log="no JSON") from error
+
+
+def render(newcomer: Newcomer) -> str:
+    """The message that brings it back."""
+    return json.dumps({"certificateId": newcomer.certificate_id, "slot": newcomer.slot})

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstboot.fleet.model import Fleet
-from firstboot.names import DeviceId
-from firstboot.policy import limits, render
+from firstboot.names import TOPIC_ROOT, DeviceId
+from firstboot.policy import limits, overlaps, render
 
 # No device id contains one of these, and none is a wildcard. `#` and `=` are common in DynamoDB
 # keys (`DEVICE#{deviceId}`) and in partitioned prefixes (`device={deviceId}/`).
@@ -27,8 +27,13 @@ _OPERATOR = re.compile(
 )
 """IAM JSON policy elements, Condition operators, but for those that ignore case: ids differ in it."""
 
+_WITH_AN_ID = re.compile(r"(ForAllValues:)?(String|Arn)(Equals|Like)(IfExists)?")
+"""Operators of an Allow that an id may be compared by. A negated one allows what is others', ForAnyValue
+a request that is partly others'; by number, 10 is 1e1."""
+
 _CONDITION_KEY = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9:/_.@+=-]+", re.ASCII)
-_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/.+", re.ASCII)
+_ARN = re.compile(r"arn:[^:*?]+:[^:*?]+:[^:]*:[^:]*:.*[^:/*?].*")
+_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/(.+)", re.ASCII)
 _IOT_ACTIONS = {
     "iot:Connect": "client",
     "iot:Publish": "topic",
@@ -53,7 +58,7 @@ def check(fleet: Fleet) -> list[str]:
         for name, document in fleet.grants.items()
         for problem in list(_document(document)) or _oversized(fleet, name)
     ]
-    return problems or _ceiling(fleet)
+    return problems or _ceiling(fleet) or overlaps.check(fleet)
 
 
 def _oversized(fleet: Fleet, name: str) -> list[str]:
@@ -97,6 +102,8 @@ def _statement(statement: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON valu
     if statement.keys() >= _REQUIRED and not (bad := list(_shapes(statement))):
         yield from _actions(statement)
         yield from _resources(statement)
+        if statement["Effect"] == "Allow":
+            yield from _comparisons(statement.get("Condition", {}))
         for text in _texts(statement):
             yield from _variables(text, "*?+#" if _iot(statement) else "*?")
     elif statement.keys() >= _REQUIRED:
@@ -156,10 +163,15 @@ def _resources(statement: dict[str, Any]) -> Iterator[str]:
     for resource in render.listed(statement["Resource"]):
         if _iot(statement):
             yield from _iot_resource(resource, kinds, statement["Effect"])
-        elif resource == "*" and statement["Effect"] == "Allow" and "Condition" not in statement:
-            yield 'Resource "*" needs a Condition'
         elif resource != "*" and not resource.startswith("arn:"):
             yield f"Resource {resource!r} is no ARN"
+        elif _is_anything(resource) and statement["Effect"] == "Allow" and "Condition" not in statement:
+            yield f'Resource "{resource}" needs a Condition'
+
+
+def _is_anything(resource: str) -> bool:
+    # `arn:*` is as wide as `*`, and `arn:aws:s3:::*` nearly so.
+    return _ARN.fullmatch(resource) is None
 
 
 def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterator[str]:
@@ -169,6 +181,37 @@ def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterato
         yield f"Resource {resource!r} must be an AWS IoT ARN ending in {wanted}…, as its actions need"
     elif match[1] == "client" and effect == "Allow" and not resource.endswith(f":client/{render.DEVICE}"):
         yield f"Resource {resource!r} lets a device connect as another: it must be …:client/{render.DEVICE}"
+    elif effect == "Allow" and _is_over_ours(match[2]):
+        yield f"Resource {resource!r} takes in {TOPIC_ROOT}/…, where every device gets its credentials"
+
+
+def _is_over_ours(topic: str) -> bool:
+    """Whether a topic or filter is one of Firstboot's, or has a wildcard that may stand for them."""
+    literal = re.split(r"[*?+#{]", topic, maxsplit=1)[0]
+    ours = f"{TOPIC_ROOT}/"
+    if topic[len(literal) :].startswith("{"):  # no device has the root's name, nor has a place
+        return False
+    return literal.startswith(ours) or (literal != topic and ours.startswith(literal))
+
+
+def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[str]:
+    # A missing key passes both: IAM User Guide, "Set operators for multivalued context keys", "…IfExists".
+    present = {
+        key.lower() for key, value in condition.get("Null", {}).items() if value in ("false", ["false"])
+    }
+    for operator, keys in condition.items():
+        for key, values in keys.items():
+            texts = [text for text in render.listed(values) if render.DEVICE in text]
+            if texts and not _WITH_AN_ID.fullmatch(operator):
+                yield (
+                    f"{operator} of {key} with {render.DEVICE} allows what is others'; in an Allow it must be"
+                    " String or Arn, Equals or Like, behind no ForAnyValue"
+                )
+            elif texts and (":" in operator or operator.endswith("IfExists")) and key.lower() not in present:
+                yield f'{operator} allows requests without {key}: put "Null": {{"{key}": "false"}} beside it'
+            # S3 lists all keys that begin with it: dev1 would list dev10's.
+            if key.lower() == "s3:prefix" and any(text.endswith(render.DEVICE) for text in texts):
+                yield f"s3:prefix must not end in {render.DEVICE}: longer ids begin alike; put a / behind"
 
 
 def _texts(statement: dict[str, Any]) -> Iterator[str]:

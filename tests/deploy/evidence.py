@@ -1,0 +1,119 @@
+"""What is in the account: as its APIs say it, whatever CloudFormation says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from local.cloud import STACK
+from tests.deploy.conftest import Account
+from tests.flows.devices import output
+
+IDENTIFIERS = {
+    "AWS::DynamoDB::GlobalTable": "TableName",
+    "AWS::KMS::Key": "KeyId",
+    "AWS::S3::Bucket": "BucketName",
+}
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What these deployments must not change: the retained resources (logical id: type and name), the CA,
+    whom the gateway trusts, what the bucket holds, and of each device its status, generation, certificate.
+    """
+
+    resources: dict[str, tuple[str, str]]
+    ca: bytes
+    truststore: bytes
+    objects: frozenset[str]
+    devices: dict[str, tuple[str, str, str]]
+
+
+def lasting(account: Account) -> Lasting:
+    """What is there now."""
+    bucket, table = (output(account.cloud, name) for name in ("CertificatesBucket", "Table"))
+    s3 = account.client("s3")
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    rows = account.client("dynamodb").scan(TableName=table)["Items"]
+    return Lasting(
+        resources={
+            each["LogicalResourceId"]: (each["ResourceType"], each["PhysicalResourceId"])
+            for each in resources(account)
+            if each["ResourceType"] in IDENTIFIERS
+        },
+        ca=s3.get_object(Bucket=bucket, Key=AUTHORITY_KEY)["Body"].read(),
+        truststore=s3.get_object(Bucket=bucket, Key=TRUSTSTORE_KEY)["Body"].read(),
+        objects=frozenset(each["Key"] for each in listed),
+        devices={
+            row["deviceId"]["S"]: (
+                row["status"]["S"],
+                row["generation"]["N"],
+                row["active"]["M"]["serial"]["S"],
+            )
+            for row in rows
+            if row["pk"]["S"].startswith("DEV#")
+        },
+    )
+
+
+def template(account: Account) -> Any:
+    """The stack's template."""
+    return account.client("cloudformation").get_template(StackName=STACK)["TemplateBody"]
+
+
+def code(account: Account) -> dict[str, tuple[str, str]]:
+    """Each Lambda's code (a hash) and handler."""
+    functions = account.client("lambda").list_functions()["Functions"]
+    return {each["FunctionName"]: (each["CodeSha256"], each["Handler"]) for each in functions}
+
+
+def resources(account: Account) -> list[dict[str, Any]]:
+    """The stack's resources."""
+    pages = account.client("cloudformation").get_paginator("list_stack_resources")
+    return [each for page in pages.paginate(StackName=STACK) for each in page["StackResourceSummaries"]]
+
+
+def status(account: Account) -> str:
+    """The stack's."""
+    (stack,) = account.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    return str(stack["StackStatus"])
+
+
+_LISTINGS = {
+    "apigatewayv2": ("get_apis", "Items", "ApiId"),
+    "cloudwatch": ("describe_alarms", "MetricAlarms", "AlarmName"),
+    "events": ("list_rules", "Rules", "Name"),
+    "iam": ("list_roles", "Roles", "RoleName"),
+    "iot": ("list_topic_rules", "rules", "ruleName"),
+    "kms": ("list_keys", "Keys", "KeyId"),
+    "lambda": ("list_functions", "Functions", "FunctionName"),
+    "logs": ("describe_log_groups", "logGroups", "logGroupName"),
+    "s3": ("list_buckets", "Buckets", "Name"),
+    "sns": ("list_topics", "Topics", "TopicArn"),
+}
+
+
+def things(account: Account) -> set[str]:
+    """What is in the account, of all kinds of things that the stack has."""
+    found = {
+        each[name]
+        for service, (listing, member, name) in _LISTINGS.items()
+        for each in getattr(account.client(service), listing)()[member]
+    }
+    iot = account.client("iot")
+    found |= {each["certificateId"] for each in iot.list_ca_certificates()["certificates"]}
+    found |= set(account.client("sqs").list_queues().get("QueueUrls", []))
+    return found | set(account.client("dynamodb").list_tables()["TableNames"])
+
+
+def signers(account: Account) -> set[str]:
+    """The roles that the CA key's own policy lets sign."""
+    (key,) = (each for each in resources(account) if each["ResourceType"] == "AWS::KMS::Key")
+    policy = account.client("kms").get_key_policy(KeyId=key["PhysicalResourceId"], PolicyName="default")
+    return {
+        statement["Principal"]["AWS"].split("/")[-1]
+        for statement in json.loads(policy["Policy"])["Statement"]
+        if statement["Action"] == "kms:Sign"
+    }

@@ -1,0 +1,200 @@
+"""A deployment's life in an account: these tests run in this order, each after those before it."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.cloud import ACCOUNT, REGION, STACK
+from tests import factories
+from tests.deploy.conftest import Account
+from tests.deploy.evidence import (
+    IDENTIFIERS,
+    Lasting,
+    code,
+    lasting,
+    resources,
+    signers,
+    status,
+    template,
+    things,
+)
+from tests.flows.conftest import until
+from tests.flows.devices import Device, output, printed
+from tests.flows.test_console import result
+from tests.infra.test_stack import STATEFUL
+
+STOP, WAIT = 12, 11
+NEW_RULE = """
+@id("maintenance-in-berlin")
+forbid (principal, action == Action::"hold", resource == Grant::"telemetry")
+when   { principal has site && principal.site == "berlin" };
+"""
+
+
+@pytest.fixture(scope="session")
+def empty(account: Account) -> set[str]:
+    """What is in the account when the CLI has bootstrapped it, and before there is a stack."""
+    # Not from our folder: the CLI would run the app, and it needs no app.
+    account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=account.here.state.path("run"))
+    return things(account)
+
+
+@pytest.fixture(scope="session")
+def left(account: Account) -> Lasting:
+    """What was there when the stack was destroyed."""
+    return lasting(account)
+
+
+@pytest.fixture(scope="session")
+def kept(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """A device that lives through it all."""
+    return Device(account.cloud, "gw-kept", tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture(scope="session")
+def revoked(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """A device that is revoked early on."""
+    return Device(account.cloud, "gw-revoked", tmp_path_factory.mktemp("revoked"))
+
+
+def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
+    """Credentials for the first role alias, or a refusal with an exit code."""
+    done = device.run(*device.credentials_arguments(account.cloud.endpoints["role_alias"]))
+    assert done.returncode == exits, done.stdout + done.stderr
+    said: dict[str, Any] = json.loads(done.stderr if exits else done.stdout)
+    return said
+
+
+def still_served(account: Account, kept: Device, revoked: Device, newcomer: Device) -> None:
+    """Who had an identity has it, who lost it has none; who is new gets one, and a place in AWS IoT."""
+    assert kept.status()["deviceId"] == kept.name
+    assert vend(account, kept)["SessionToken"]
+    assert revoked.run("status", "--state", str(revoked.state)).returncode == STOP
+    assert newcomer.boot()["status"] == "active"
+    until(lambda: registered(account, newcomer))
+
+
+def registered(account: Account, device: Device) -> bool:
+    """Whether AWS IoT has followed: the bucket, the queue and `register` are in touch."""
+    iot = account.client("iot")
+    known = iot.list_things()["things"]
+    return device.name in {thing["thingName"] for thing in known} and bool(
+        iot.list_thing_principals(thingName=device.name)["principals"]
+    )
+
+
+def test_an_empty_account_takes_the_app(account: Account, empty: set[str]) -> None:
+    """The real CLI bootstraps the account and deploys, IAM enforced."""
+    account.deploy()
+    assert status(account) == "CREATE_COMPLETE"
+
+
+def test_the_gateway_may_invoke(account: Account) -> None:
+    """The deployed API's own host answers: its routes, integrations and permissions lead to the Lambdas."""
+    host = output(account.cloud, "PublicUrl").removeprefix("https://")
+    endpoint = account.cloud.endpoints["aws"]["s3_endpoint"]
+    context = ssl.create_default_context(cafile=account.cloud.endpoints["api_ca"])
+    request = urllib.request.Request(f"{endpoint}/healthz", headers={"Host": host})  # noqa: S310 - https
+    with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310 - https
+        assert (answer.status, set(json.load(answer))) == (200, {"status", "time"})
+
+
+def test_a_device_lives(account: Account, hosts: None, kept: Device) -> None:
+    """First boot, credentials, and a renewal, after which it has another certificate."""
+    assert kept.boot()["status"] == "active"
+    assert vend(account, kept)["SessionToken"]
+    first = kept.leaf.serial_number
+    printed(kept.run("renew", "--state", str(kept.state)))
+    assert kept.leaf.serial_number != first
+    assert kept.status()["status"] == "active"
+
+
+def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> None:
+    """It boots; after the operator's call nothing of it is taken."""
+    revoked.boot()
+    result(account.cloud, "devices", "revoke", revoked.name, "--yes")
+    vend(account, revoked, exits=STOP)
+    assert revoked.run(*revoked.boot_arguments(revoked.folder / "again")).returncode == STOP
+
+
+def test_a_second_deployment(account: Account) -> None:
+    """Another fleet definition, so other code in every Lambda; what lasts is what it was."""
+    before, old = lasting(account), code(account)
+    with (account.fleet / "rules.cedar").open("a") as rules:
+        rules.write(NEW_RULE)
+    account.deploy()
+    assert status(account) == "UPDATE_COMPLETE"
+    assert lasting(account) == before
+    new = code(account)
+    assert {name for name in old if new[name] == old[name]} == {name for name in old if "Provider" in name}
+
+
+def test_what_changed_is_felt(account: Account, hosts: None, kept: Device) -> None:
+    """The new rule is in force at once, with no one's identity lost."""
+    result(account.cloud, "devices", "set", kept.name, "site=berlin")
+    vend(account, kept, exits=WAIT)
+    result(account.cloud, "devices", "set", kept.name, "site=bonn")
+    assert vend(account, kept)["SessionToken"]
+
+
+def test_nothing_is_left_to_deploy(account: Account) -> None:
+    """`cdk diff` is empty."""
+    assert "There were no differences" in account.cdk("diff", STACK, "--fail")
+
+
+def test_a_broken_update_rolls_back(account: Account) -> None:
+    """A release that fails half-way leaves nothing of itself: neither its rules nor its trust anchors."""
+    before = lasting(account), template(account), code(account), things(account)
+    sound = {file: file.read_text() for file in account.fleet.glob("trust/*.pem")}
+    for file in sound:
+        file.write_text(factories.pem(factories.authority(file.stem).certificate))
+    said = account.deploy("--app", "python tests/deploy/broken.py", failing=True)
+    assert "Custom::FirstbootAuthority" in said
+    assert status(account) == "UPDATE_ROLLBACK_COMPLETE"
+    for file, content in sound.items():
+        file.write_text(content)
+    assert (lasting(account), template(account), code(account), things(account)) == before
+
+
+def test_nobody_noticed(account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path) -> None:
+    """After the rollback everyone is served as before."""
+    still_served(account, kept, revoked, Device(account.cloud, "gw-after-rollback", tmp_path))
+
+
+def test_destroying_leaves_what_is_retained(account: Account, empty: set[str], left: Lasting) -> None:
+    """The stack goes, but for the table, the bucket, the CA's key and the logs."""
+    retained = {each["PhysicalResourceId"] for each in resources(account) if each["ResourceType"] in STATEFUL}
+    account.cdk("destroy", STACK, "--force")
+    assert things(account) - empty == retained
+
+
+def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> None:
+    """`cdk import` takes table, bucket and key back, and a deployment puts the rest around them."""
+    mapping = {logical: {IDENTIFIERS[kind]: physical} for logical, (kind, physical) in left.resources.items()}
+    adopt = ["--context", "adopt=true", "--resource-mapping-inline", json.dumps(mapping)]
+    account.cdk("import", STACK, *adopt)
+    assert status(account) == "IMPORT_COMPLETE"
+    account.deploy()
+    assert status(account) == "UPDATE_COMPLETE"
+    assert lasting(account) == left
+    assert signers(account) == {
+        each["PhysicalResourceId"]
+        for each in resources(account)
+        if each["ResourceType"] == "AWS::IAM::Role"
+        and re.match("(Exchange(Mqtt)?|AuthorityFunction)Role", each["LogicalResourceId"])
+    }
+    assert "There were no differences" in account.cdk("diff", STACK, "--fail")
+
+
+def test_the_adopted_devices_live_on(
+    account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path
+) -> None:
+    """With the certificates they have, under the same CA; revoked ones stay revoked."""
+    still_served(account, kept, revoked, Device(account.cloud, "gw-after-adoption", tmp_path))

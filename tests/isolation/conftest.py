@@ -1,0 +1,19 @@
+"""The evaluators, one of each for a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.isolation.evaluators import Evaluator, IamSimulate, Ministack
+
+
+@pytest.fixture(scope="session")
+def evaluators() -> Iterator[tuple[Evaluator, Evaluator]]:
+    """Both."""
+    simulate = IamSimulate()
+    try:
+        yield Ministack(), simulate
+    finally:
+        simulate.close()

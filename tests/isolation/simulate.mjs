@@ -1,0 +1,33 @@
+// Answers for tests/isolation/evaluators.py: a line with a batch of cases in, a line with its decisions out.
+import { createInterface } from 'node:readline'
+import { createRequire } from 'node:module'
+
+const require = createRequire(process.argv[2])
+const { runSimulation, runUnsafeSimulation } = require('@cloud-copilot/iam-simulate')
+
+const simulation = ({ identity, session, principal, account, action, resource, context }) => ({
+  request: { principal, action, resource: { resource, accountId: account }, contextVariables: context },
+  identityPolicies: identity.map((policy, number) => ({ name: `${number}`, policy })),
+  sessionPolicy: session ?? undefined,
+  serviceControlPolicies: [],
+  resourceControlPolicies: [],
+})
+
+// The checked simulation drops what IAM's reference doesn't list for an action: all of AWS IoT's policy
+// variables. The unchecked one keeps them, but has no session policies.
+async function decision(asked) {
+  if (asked.session === null) return runUnsafeSimulation(simulation(asked), {})
+  const answer = await runSimulation(simulation(asked), {})
+  if (answer.resultType === 'error') throw new Error(JSON.stringify([answer.errors, asked]))
+  const ignored = answer.result?.ignoredContextKeys ?? []
+  if (ignored.length) throw new Error(`ignored ${ignored}: ${JSON.stringify(asked)}`)
+  return answer.overallResult
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { policies, cases } = JSON.parse(line)
+  const decisions = []
+  for (const [number, action, resource, context] of cases)
+    decisions.push(await decision({ ...policies[number], action, resource, context }))
+  process.stdout.write(`${JSON.stringify(decisions)}\n`)
+}

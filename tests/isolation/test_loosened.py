@@ -1,0 +1,164 @@
+"""The test of the tests: what is deliberately loose is refused by the compiler and, past it, caught."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from firstboot.names import DeviceId
+from firstboot.policy import render, templates
+from firstboot.policy.render import Place
+from tests.isolation.devices import HOSTILE_NAMES, accepted
+from tests.isolation.evaluators import Context, Evaluator
+from tests.isolation.fleets import ARN, OTHERS, Grant, Touch, allow, bare
+from tests.isolation.pairs import Pair, pairs, wrong
+
+PLACE = Place("aws", "eu-central-1", "123456789012")
+DEVICES = tuple(map(DeviceId, ("dev1", "dev10", "DEV1", "10", "010", "fleet", "dev1-x", "xdev1")))
+BUCKET = "arn:{partition}:s3:::b"
+TABLE = ARN % "dynamodb" + "table/t"
+TOPIC, FILTER, CLIENT = (f"{ARN % 'iot'}{kind}/" for kind in ("topic", "topicfilter", "client"))
+
+
+def objects(*resources: str, **condition: Any) -> Grant:
+    """A grant of objects, which are each device's own below `b/{deviceId}/`."""
+    touches = tuple(Touch("s3:GetObject", f"{BUCKET}/{{deviceId}}/{end}") for end in ("x", "{asker}/x"))
+    return Grant((allow("s3:GetObject", list(resources), condition),), touches)
+
+
+def items(condition: Any) -> Grant:
+    """A grant of items, which are each device's own by their key."""
+
+    def keys(*values: str) -> Context:
+        return {"dynamodb:LeadingKeys": list(values)}
+
+    touches = (
+        Touch("dynamodb:BatchGetItem", TABLE, keys("{deviceId}")),
+        Touch("dynamodb:BatchGetItem", TABLE, keys("{asker}", "{deviceId}"), OTHERS),
+        Touch("dynamodb:Scan", TABLE, whose=OTHERS),
+    )
+    return Grant((allow(["dynamodb:BatchGetItem", "dynamodb:Scan"], TABLE, condition),), touches)
+
+
+def listing(prefix: str) -> Grant:
+    """A grant to list by prefix."""
+    own = Touch("s3:ListBucket", BUCKET, {"s3:prefix": "{asker}"}, OTHERS, "{deviceId}/x")
+    return Grant((allow("s3:ListBucket", BUCKET, {"StringEquals": {"s3:prefix": prefix}}),), (own,))
+
+
+def messages(action: str, arn: str, loose: str, own: str = "{deviceId}/x") -> Grant:
+    """A grant at AWS IoT."""
+    return Grant((allow(action, arn + loose),), (Touch(action, arn + own),))
+
+
+KEYS = {"dynamodb:LeadingKeys": "{deviceId}"}
+THERE = {"Null": {"dynamodb:LeadingKeys": "false"}}
+LOOSE = {
+    "wildcard behind": objects(f"{BUCKET}/{{deviceId}}*"),
+    "one character behind": objects(f"{BUCKET}/{{deviceId}}?/*"),
+    "text behind": objects(f"{BUCKET}/{{deviceId}}-x/*"),
+    "text before": objects(f"{BUCKET}/x{{deviceId}}/*"),
+    "wildcard before": objects(f"{BUCKET}/*{{deviceId}}/*"),
+    "wildcard in the path before": objects(f"{BUCKET}/*/{{deviceId}}/*"),
+    "every resource": objects("*"),
+    "every ARN": objects("arn:*"),
+    "every object": objects("arn:{partition}:s3:::*"),
+    "every object in a list": objects(f"{BUCKET}/{{deviceId}}/*", "arn:aws:s3:::*/*"),
+    "a name in another's path": Grant(
+        (
+            allow("s3:GetObject", f"{BUCKET}/{{deviceId}}/*"),
+            allow("s3:GetObject", f"{BUCKET}/fleet/{{deviceId}}/x"),
+        ),
+        (Touch("s3:GetObject", f"{BUCKET}/fleet/{{deviceId}}/x"),),
+    ),
+    "a key that need not be there": items({"ForAllValues:StringEquals": KEYS}),
+    "a key compared if it is there": items({"StringEqualsIfExists": KEYS}),
+    "one key of many": items({"ForAnyValue:StringEquals": KEYS}),
+    "any other key": items({"ForAllValues:StringNotEquals": KEYS} | THERE),
+    "a key as a number": items({"ForAllValues:NumericEquals": KEYS} | THERE),
+    "a key without regard to case": items({"ForAllValues:StringEqualsIgnoreCase": KEYS} | THERE),
+    "a key with anything behind": items({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "{deviceId}*"}}),
+    "a prefix with no end": listing("{deviceId}"),
+    "any client id": messages("iot:Connect", CLIENT, "*", "{deviceId}"),
+    "client ids that begin alike": messages("iot:Connect", CLIENT, "{deviceId}*", "{deviceId}"),
+    "topics that begin alike": messages("iot:Publish", TOPIC, "{deviceId}*"),
+    "any topic": messages("iot:Receive", TOPIC, "*/{deviceId}/x", "{deviceId}/{asker}/x"),
+    "our topics": messages("iot:Receive", TOPIC, "*"),
+    "our topics by a filter": messages("iot:Subscribe", FILTER, "firstboot/+/credentials/accepted"),
+    "filters that begin alike": messages("iot:Subscribe", FILTER, "{deviceId}*"),
+}
+
+
+def cases(grants: dict[str, Grant], devices: tuple[DeviceId, ...] = DEVICES) -> list[Pair]:
+    """All pairs; each device holds everything."""
+    return pairs(grants, dict.fromkeys(devices, tuple(grants)), PLACE)
+
+
+def caught(found: list[Pair], evaluator: Evaluator) -> list[Pair]:
+    """Where a device is allowed what is another's."""
+    return [pair for pair in wrong(found, [evaluator]) if not pair.expected]
+
+
+TIGHT = {
+    "objects": objects(f"{BUCKET}/{{deviceId}}/*"),
+    "items": items({"ForAllValues:StringEquals": KEYS} | THERE),
+    "listing": listing("{deviceId}/"),
+    "client": messages("iot:Connect", CLIENT, "{deviceId}", "{deviceId}"),
+    "topics": messages("iot:Publish", TOPIC, "{deviceId}/*"),
+    "filters": messages("iot:Subscribe", FILTER, "{deviceId}/*"),
+}
+
+
+@pytest.mark.parametrize("name", TIGHT)
+def test_what_is_tight_is_taken(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """As they should be written, the same grants are fine: what the others are caught by is the loosening."""
+    grants = {"g": TIGHT[name]}
+    assert templates.check(bare({"g": TIGHT[name].template})) == []
+    assert wrong(cases(grants), evaluators) == []
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_a_loose_grant_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """The compiler takes none; compiled past it, each evaluator alone sees a device touch another's."""
+    assert templates.check(bare({"g": LOOSE[name].template}))
+    found = cases({"g": LOOSE[name]})
+    assert all(caught(found, evaluator) for evaluator in evaluators)
+
+
+@pytest.mark.parametrize("name", sorted({"dev?", "dev*", "*", "????"}))
+def test_a_name_that_acts_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """No device has such a name; if one had, each evaluator would see it touch another's."""
+    assert accepted(name) is None
+    found = cases({"g": TIGHT["objects"], "t": TIGHT["topics"]}, (DeviceId(name), *DEVICES))
+    assert all(caught(found, evaluator) for evaluator in evaluators)
+
+
+def test_a_device_named_like_our_topics_is_refused_and_caught(evaluators: tuple[Evaluator, ...]) -> None:
+    """With a grant of its own topics, it would hear the credentials of all."""
+    assert accepted("firstboot") is None
+    found = cases({"g": TIGHT["filters"]}, (DeviceId("firstboot"), *DEVICES))
+    assert all(caught(found, evaluator) for evaluator in evaluators)
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_hostile_name_is_refused(name: str) -> None:
+    """Wildcards, paths, variables, other scripts, controls, lengths."""
+    assert accepted(name) is None
+
+
+def _wildcard(place: Place, device: str) -> dict[str, str]:
+    return _values(place, device) | {"deviceId": f"{device}*"}
+
+
+_values = render._values
+
+
+def test_a_renderer_that_loosens_is_caught(
+    evaluators: tuple[Evaluator, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Had render.py put a wildcard behind the id, each way to rights would show it."""
+    monkeypatch.setattr(render, "_values", _wildcard)
+    found = cases({"g": TIGHT["topics"]})
+    for evaluator in evaluators:
+        assert {pair.way for pair in caught(found, evaluator)} == {"session", "certificate", "token"}
