@@ -8,12 +8,12 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check verify-deploy local synth deploy lock clean
+.PHONY: demo test check audit verify-deploy local synth deploy lock clean
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
 
-test: .venv/mosquitto/ready  ## run the whole suite
+test: .venv/mosquitto/ready .venv/chromium/ready  ## run the whole suite
 	$(BIN)/coverage erase
 	$(BIN)/pytest tests --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
@@ -21,9 +21,12 @@ test: .venv/mosquitto/ready  ## run the whole suite
 check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local app.py tests
+	$(BIN)/mypy functions infra device console local audit app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit/test_documents.py
+
+audit: .venv/audit/ready     ## others' tools: checkov, parliament, pip-audit
+	$(BIN)/python -m audit
 
 verify-deploy: .venv/ready   ## a deployment's whole life, by the real CDK CLI, without AWS
 	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
@@ -42,6 +45,8 @@ lock: .venv/ready            ## write both requirement files from pyproject.toml
 	  --generate-hashes --quiet --output-file requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file functions/requirements.txt
+	$(BIN)/uv pip compile audit/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --quiet --output-file audit/requirements.txt
 
 clean:                       ## forget everything that can be made again
 	rm -rf .venv .local cdk.out
@@ -55,23 +60,45 @@ clean:                       ## forget everything that can be made again
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 
-# Mosquitto's broker and clients: Debian's packages, unpacked here, not installed. With lists and a
-# cache of its own apt needs no root; as root it must not become a user who can't write here.
-MOSQUITTO := .venv/mosquitto
-APT := apt-get -qq -o Dir::State::lists=$(CURDIR)/$(MOSQUITTO)/lists -o Dir::Cache=$(CURDIR)/$(MOSQUITTO)/cache \
-  -o APT::Sandbox::User=root -o Debug::NoLocking=1
+# Linters with needs of their own, so in an environment of their own. About 240 MB.
+.venv/audit/ready: audit/requirements.txt | .venv/ready
+	rm -rf .venv/audit
+	$(BIN)/python -m venv --without-pip .venv/audit
+	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
+	touch $@
 
+# Programs of Debian's for the tests: packages, unpacked here, not installed. With lists and a cache of
+# its own apt needs no root; as root it must not become a user who can't write here.
+#   $(call unpacked,FOLDER,PACKAGES): the packages, and what they need beyond what is installed, in FOLDER/root
+unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && \
+  apt="apt-get -qq -o Dir::State::lists=$(CURDIR)/$(1)/lists -o Dir::Cache=$(CURDIR)/$(1)/cache \
+    -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+  $$apt update && $$apt install --yes --download-only --no-install-recommends $(2) && \
+  for package in $(1)/cache/archives/*.deb; do dpkg-deb --extract $$package $(1)/root || exit 1; done && \
+  rm -rf $(1)/lists $(1)/cache
+#   $(call wrapped,FOLDER,PROGRAM): a command in .venv/bin that runs the unpacked PROGRAM (below usr)
+wrapped = lib=$$(echo $(CURDIR)/$(1)/root/usr/lib/*-linux-gnu) && \
+  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s/pulseaudio exec %s "$$@"\n' \
+    $$lib $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
+
+MOSQUITTO := .venv/mosquitto
 $(MOSQUITTO)/ready: | .venv/ready
 	rm -rf $(MOSQUITTO) $(BIN)/mosquitto*
-	mkdir -p $(MOSQUITTO)/lists/partial $(MOSQUITTO)/cache/archives/partial $(MOSQUITTO)/root
+	mkdir -p $(MOSQUITTO)
 	PATH=$$PATH:/usr/sbin; if ! command -v mosquitto || ! command -v mosquitto_pub; then \
-	  set -e; $(APT) update; $(APT) install --yes --download-only --no-install-recommends mosquitto mosquitto-clients; \
-	  for package in $(MOSQUITTO)/cache/archives/*.deb; do dpkg-deb --extract $$package $(MOSQUITTO)/root; done; \
-	  for program in sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub bin/mosquitto_rr; do \
-	    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' $(CURDIR)/$(MOSQUITTO)/root/usr/lib/*-linux-gnu \
-	      $(CURDIR)/$(MOSQUITTO)/root/usr/$$program > $(BIN)/$${program#*/}; \
-	    chmod +x $(BIN)/$${program#*/}; \
-	  done; \
+	  $(call unpacked,$(MOSQUITTO),mosquitto mosquitto-clients) && \
+	  $(foreach program,sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub bin/mosquitto_rr,\
+	    $(call wrapped,$(MOSQUITTO),$(program)) &&) true; \
 	fi
-	rm -rf $(MOSQUITTO)/lists $(MOSQUITTO)/cache
+	touch $@
+
+# A browser without a window, for the reviewer's page. About 300 MB.
+CHROMIUM := .venv/chromium
+$(CHROMIUM)/ready: | .venv/ready
+	rm -rf $(CHROMIUM) $(BIN)/chromium-headless-shell
+	mkdir -p $(CHROMIUM)
+	if ! command -v chromium-headless-shell; then \
+	  $(call unpacked,$(CHROMIUM),chromium-headless-shell) && \
+	  $(call wrapped,$(CHROMIUM),lib/chromium/chromium-headless-shell); \
+	fi
 	touch $@

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from console import devices, factory, failures, fleet, groups
+from console import devices, doctor, factory, failures, groups, reporting
 from console.options import Json, Options, Stack
 
 app = typer.Typer(
@@ -22,8 +22,9 @@ app = typer.Typer(
 app.add_typer(devices.app, name="devices")
 app.add_typer(factory.app, name="factory")
 app.add_typer(groups.app, name="groups")
-app.add_typer(fleet.app, name="fleet")
+app.add_typer(reporting.app, name="fleet")
 app.add_typer(failures.app, name="failures")
+app.command()(doctor.doctor)
 
 
 @app.callback()

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from console.report import Deployed
 from firstboot.fleet.model import Fleet
+from firstboot.policy.render import Place
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -123,6 +125,29 @@ class Operate:
         raise Unreachable(f"stack {self._stack} has no output {OUTPUT}: is it a Firstboot stack?")
 
 
-def _client(service: Literal["cloudformation", "lambda"]) -> Any:  # noqa: ANN401 - a boto3 client
+def deployed(stack: str) -> Deployed:
+    """Where the stack named `stack` is, the template it was deployed with, and its outputs.
+
+    Raises Unreachable.
+    """
+    try:
+        formation = _client("cloudformation")
+        (found,) = formation.describe_stacks(StackName=stack)["Stacks"]
+        body = formation.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
+    except (BotoCoreError, ClientError) as error:
+        raise Unreachable(f"reading the template of {stack}: {error}") from error
+    _, partition, _, region, account, _ = found["StackId"].split(":", 5)
+    # boto3 parses a template that is JSON; CDK's are.
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    return Deployed(stack, Place(partition, region, account), json.loads(json.dumps(body)), outputs)
+
+
+def client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
+    """A client of a service that an operator reads directly."""
+    return _client(service)
+
+
+def _client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
     # Like the AWS CLI; boto3 itself reads AWS_DEFAULT_REGION only.
-    return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=_CONFIG)
+    make: Callable[..., Any] = boto3.client  # its stubs know each service by name
+    return make(service, region_name=os.environ.get("AWS_REGION"), config=_CONFIG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aws_cdk import App, Validations
-from cdk_nag import AwsSolutionsChecks
+from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from firstboot.fleet.compiler import load
 from infra.configuration import Configuration
@@ -25,5 +25,5 @@ def application(root: Path) -> App:
         RetainedStack(app, configuration.stack)
     else:
         FirstbootStack(app, configuration, load(configuration.fleet))
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
     return app

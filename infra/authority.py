@@ -18,7 +18,7 @@ from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.settings import AuthoritySettings, WatchSettings
 from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function
-from infra.nag import acknowledge, arn_of
+from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.storage import Store
 
 # What an account's administrators may do with the key, by their own IAM policies: look after it,
@@ -133,6 +133,14 @@ class Authority(Construct):
             {f"IAM5[Resource::{arn_of(self.function)}:*]": "The one function's versions."},
         )
         acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})
+        acknowledge_serverless(
+            provider,
+            {
+                "LambdaDLQ": "CloudFormation waits for the answer, and fails the deployment without one.",
+                "LambdaDefaultMemorySize": "CDK's framework only passes events on.",
+                "LambdaTracing": "CDK's framework takes no such setting; the function behind it is traced.",
+            },
+        )
         return provider
 
     def _watch(self, deployment: Deployment) -> Function:
@@ -140,12 +148,13 @@ class Authority(Construct):
             self, "Watch", code=deployment.code, handler="authority.watch", seconds=10, memory=256
         )
         function.configure(WatchSettings(ca_certificate=self.certificate))
-        events.Rule(
+        daily = events.Rule(
             self,
             "Daily",
             schedule=events.Schedule.rate(Duration.days(1)),
             targets=[targets.LambdaFunction(function, retry_attempts=2)],
         )
+        acknowledge_serverless(daily, {"EventBusDLQ": "The next day's event asks the same; silence alarms."})
         return function
 
 

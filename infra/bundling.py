@@ -1,7 +1,7 @@
 """The Lambda asset: the functions, the packages they need and the compiled fleet. No Docker.
 
 What is locked in functions/requirements.txt is in it and nothing else, so a package missing there
-is missing here too. boto3 is the Lambda runtime's own.
+is missing here too. boto3 is the Lambda runtime's own. What ships has its bill of materials with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from firstboot.fleet.model import Fleet
 from infra.configuration import Target
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
+SBOM = "sbom.cdx.json"
 _PLATFORM = {
     # Lambda's python3.13 runtime on arm64 is Amazon Linux 2023: glibc 2.34.
     Target.LAMBDA: ["--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13"],
@@ -36,6 +37,8 @@ def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS)
     )
     _install(out, target, functions / "requirements.txt")
     (out / "fleet.json").write_text(fleet.to_json())
+    if target is Target.LAMBDA:
+        _list(out / SBOM, functions / "requirements.txt")
 
 
 def _install(out: Path, target: Target, requirements: Path) -> None:
@@ -47,6 +50,13 @@ def _install(out: Path, target: Target, requirements: Path) -> None:
     # uv's lock and console scripts: of no use there, and the scripts name this machine's paths.
     (out / ".lock").unlink(missing_ok=True)
     shutil.rmtree(out / "bin", ignore_errors=True)
+
+
+def _list(file: Path, requirements: Path) -> None:
+    """Write a CycloneDX bill of materials of the locked packages, with their hashes."""
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", str(requirements), "-o", str(file)]
+    options = ["--output-reproducible", "--spec-version", "1.6", "--output-format", "JSON"]
+    subprocess.run([*command, *options], check=True)  # noqa: S603 - no argument comes from outside
 
 
 @jsii.implements(ILocalBundling)

@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from firstboot.settings import Settings
-from infra.nag import acknowledge
+from infra.nag import acknowledge, acknowledge_serverless
 
 LOG_RETENTION = logs.RetentionDays.THREE_MONTHS
 
@@ -48,7 +48,16 @@ class Function(lambda_.Function):
             memory_size=memory,
         )
         log_group.grant_write(self.own_role)
-        acknowledge(self, {"L1": "The newest runtime that the locked packages are tested with."})
+        tested = "The newest runtime that the locked packages are tested with."
+        acknowledge(self, {"L1": tested})
+        acknowledge_serverless(
+            self,
+            {
+                "LambdaLatestVersion": tested,
+                "LambdaDLQ": "Asynchronous calls that fail go to an on-failure destination, or are made "
+                "again by the next schedule; other callers hear of a failure themselves.",
+            },
+        )
         acknowledge(
             self.own_role,
             {"IAM5[Resource::*]": "X-Ray's PutTraceSegments and PutTelemetryRecords name no resource."},

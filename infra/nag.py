@@ -8,11 +8,16 @@ from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
 from constructs import Construct
 
 
-def acknowledge(construct: Construct, reasons: dict[str, str]) -> None:
-    """Accept findings on `construct` and below; `reasons` maps a rule's id to why."""
+def acknowledge(construct: Construct, reasons: dict[str, str], pack: str = "AwsSolutions") -> None:
+    """Accept findings on `construct` and below; `reasons` maps a rule's id in the pack to why."""
     Validations.of(construct).acknowledge(
-        *(Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in reasons.items())
+        *(Acknowledgment(id=f"{pack}-{rule}", reason=reason) for rule, reason in reasons.items())
     )
+
+
+def acknowledge_serverless(construct: Construct, reasons: dict[str, str]) -> None:
+    """`acknowledge`, for the rules of cdk-nag's Serverless pack."""
+    acknowledge(construct, reasons, "Serverless")
 
 
 def arn_of(construct: Construct) -> str:

@@ -23,7 +23,7 @@ from firstboot.settings import NewcomersSettings
 from firstboot.topics import REGISTERED
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.nag import acknowledge
+from infra.nag import acknowledge, acknowledge_serverless
 from infra.queue import DeadLetters, Queue
 from infra.storage import Registry, Store
 
@@ -101,6 +101,9 @@ class Newcomers(Function):
             sources.SqsEventSource(
                 queue, batch_size=_BATCH, max_concurrency=_AT_ONCE, report_batch_item_failures=True
             )
+        )
+        acknowledge_serverless(
+            self, {"LambdaEventSourceMappingDestination": "The queue has dead letters of its own."}
         )
         return queue
 

@@ -8,7 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.nag import acknowledge
+from infra.nag import acknowledge, acknowledge_serverless
 
 
 class Queue(sqs.Queue):
@@ -30,3 +30,4 @@ class DeadLetters(Queue):
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id, retention_period=Duration.days(14))
         acknowledge(self, {"SQS3": "This is a dead-letter queue."})
+        acknowledge_serverless(self, {"SQSRedrivePolicy": "This is a dead-letter queue."})

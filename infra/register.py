@@ -16,7 +16,7 @@ from firstboot.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
 from firstboot.settings import ChangesSettings, RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.nag import acknowledge, arn_of
+from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.queue import DeadLetters, Queue
 from infra.storage import Registry, Store
 
@@ -114,6 +114,9 @@ class Register(Construct):
                     report_batch_item_failures=True,
                 )
             )
+        acknowledge_serverless(
+            self.work, {"LambdaEventSourceMappingDestination": "The queues have dead letters of their own."}
+        )
         self.work.permit(
             ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn
         )

@@ -14,7 +14,7 @@ from firstboot.settings import SweepSettings
 from firstboot.sweep import RUN_SECONDS
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.nag import acknowledge
+from infra.nag import acknowledge, acknowledge_serverless
 from infra.storage import Registry, Store
 
 
@@ -82,7 +82,8 @@ class Sweep(Function):
     def _begin(self, store: Store) -> None:
         """Every minute, and at once when a fleet is published."""
         target = targets.LambdaFunction(self, retry_attempts=0)  # the next minute's run is the retry
-        events.Rule(self, "EveryMinute", schedule=events.Schedule.rate(Duration.minutes(1)), targets=[target])
+        schedule = events.Schedule.rate(Duration.minutes(1))
+        every_minute = events.Rule(self, "EveryMinute", schedule=schedule, targets=[target])
         store.tell_event_bridge()
         # Amazon S3 user guide, "EventBridge event message structure".
         pattern = events.EventPattern(
@@ -90,4 +91,6 @@ class Sweep(Function):
             detail_type=["Object Created"],
             detail={"bucket": {"name": [store.bucket_name]}, "object": {"key": [PUBLISHED_FLEET_KEY]}},
         )
-        events.Rule(self, "Published", event_pattern=pattern, targets=[target])
+        published = events.Rule(self, "Published", event_pattern=pattern, targets=[target])
+        for rule in (every_minute, published):
+            acknowledge_serverless(rule, {"EventBusDLQ": "The next minute's run does the same."})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import boto3
 import pytest
 
 from firstboot.fleet.model import Fleet
-from infra.bundling import FUNCTIONS, bundle
+from infra.bundling import FUNCTIONS, SBOM, bundle
 from infra.configuration import Target
 from tests.infra.conftest import run_app
 
@@ -91,13 +93,32 @@ def test_the_asset_holds_nothing_else(asset: Path) -> None:
     assert not [path for path in asset.rglob("*") if path.name in {"__pycache__", ".mypy_cache"}]
 
 
-def test_the_asset_for_lambda_is_for_arm64(fleet: Fleet, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shipped(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The asset for Lambda."""
+    folder = tmp_path_factory.mktemp("lambda")
+    bundle(folder, Target.LAMBDA, fleet)
+    return folder
+
+
+def test_what_ships_has_its_bill_of_materials(shipped: Path) -> None:
+    """CycloneDX, each locked package with its version and hashes, and nothing of this machine or day."""
+    text = (shipped / SBOM).read_text()
+    bill = json.loads(text)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    locked = re.findall(r"^([\w.-]+)==(\S+)", (FUNCTIONS / "requirements.txt").read_text(), re.MULTILINE)
+    assert [(each["name"], each["version"]) for each in bill["components"]] == sorted(locked)
+    assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
+    assert not {"timestamp", "serialNumber"} & {*bill, *bill.get("metadata", {})}
+    assert str(FUNCTIONS.parent) not in text
+
+
+def test_the_asset_for_lambda_is_for_arm64(shipped: Path) -> None:
     """What ships is compiled for Lambda's processor and Python, whatever this machine is."""
-    bundle(tmp_path, Target.LAMBDA, fleet)
-    compiled = [path.read_bytes()[:20] for path in tmp_path.rglob("*.so")]
+    compiled = [path.read_bytes()[:20] for path in shipped.rglob("*.so")]
     assert compiled
     assert {header[18:20] for header in compiled} == {b"\xb7\x00"}  # ELF e_machine: EM_AARCH64
-    assert list(tmp_path.glob("_cffi_backend.cpython-313-*"))
+    assert list(shipped.glob("_cffi_backend.cpython-313-*"))
 
 
 def test_a_changed_hash_is_refused(fleet: Fleet, tmp_path: Path) -> None:

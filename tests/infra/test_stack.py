@@ -316,6 +316,7 @@ def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
     done = run_app(tmp_path, {"aws:cdk:bundling-stacks": []}, "-c", program)
     assert done.returncode != 0
     assert "AwsSolutions-SQS3" in done.stdout + done.stderr
+    assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr
     assert "Firstboot/Vend" not in done.stdout + done.stderr
 
 

@@ -1,0 +1,1 @@
+"""What others' tools say of what is deployed. `make audit` runs it."""

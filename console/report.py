@@ -1,0 +1,227 @@
+"""What a fleet definition lets devices do, gathered for a security reviewer. Pure.
+
+A rule's conditions can't be decided without the device. So of each group and grant it is told what
+holds for a new device, which has no attributes yet, and which rules could give or withhold it else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from console import scopes, template
+from firstboot.fleet.model import Fleet
+from firstboot.lifecycle import Device, Status
+from firstboot.names import DeviceId, device_id
+from firstboot.policy import limits, render
+from firstboot.policy.render import Place
+from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.service import ServicePolicy
+
+SAMPLE = device_id("sample-device")
+_LONGEST = DeviceId("d" * 64)
+MQTT = "MQTT"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack in AWS: where it is, its template and its outputs."""
+
+    stack: str
+    place: Place
+    template: Json
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A trust anchor; times are UTC."""
+
+    group: str
+    subject: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+    is_valid: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A group and a grant. `new` has, for each moment at which a new device of the group holds the
+    grant, the rules that give it; `permits` and `forbids` are all rules that could.
+    """
+
+    group: str
+    grant: str
+    new: dict[str, tuple[str, ...]]
+    permits: tuple[str, ...]
+    forbids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A rendered policy document. `characters` is its size with the longest device id, of `limit`."""
+
+    name: str
+    kind: str
+    document: Json
+    characters: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the deployed template says of roles and keys."""
+
+    name: str
+    roles: list[template.Role]
+    keys: list[template.Key]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole report. `stack` is None, and `no_stack` says why, if no template was read."""
+
+    made: datetime
+    fleet: Fleet
+    place: Place
+    anchors: list[Anchor]
+    cells: list[Cell]
+    rules: list[scopes.Rule]
+    policies: list[Policy]
+    stack: Stack | None
+    no_stack: str
+
+    def summary(self) -> Json:
+        """The report's numbers, for a program."""
+        return {
+            "hash": self.fleet.hash,
+            "groups": len(self.fleet.groups),
+            "grants": len(self.fleet.grants),
+            "rules": len(self.rules),
+            "anchors": [
+                {"group": a.group, "subject": a.subject, "sha256": a.sha256, "valid": a.is_valid}
+                for a in self.anchors
+            ],
+            "policies": [
+                {"name": p.name, "kind": p.kind, "characters": p.characters, "limit": p.limit}
+                for p in self.policies
+            ],
+            "stack": self.stack.name if self.stack else None,
+            "signers": [role.name for role in self.stack.roles if role.signs] if self.stack else None,
+        }
+
+
+def gather(
+    fleet: Fleet, place: Place, now: datetime, deployed: Deployed | None, no_stack: str = ""
+) -> Report:
+    """The report on `fleet`, which must have come from the compiler, as it is in `place`."""
+    rules = scopes.rules(fleet)
+    return Report(
+        made=now,
+        fleet=fleet,
+        place=place,
+        anchors=_anchors(fleet, now),
+        cells=_cells(fleet, rules),
+        rules=rules,
+        policies=_policies(fleet, place),
+        stack=_stack(deployed) if deployed else None,
+        no_stack=no_stack,
+    )
+
+
+def _stack(deployed: Deployed) -> Stack:
+    return Stack(deployed.stack, template.roles(deployed.template), template.keys(deployed.template))
+
+
+def _anchors(fleet: Fleet, now: datetime) -> list[Anchor]:
+    return [
+        _anchor(group.name, x509.load_pem_x509_certificate(pem.encode()), now)
+        for group in fleet.groups.values()
+        for pem in group.trust
+    ]
+
+
+def _anchor(group: str, certificate: x509.Certificate, now: datetime) -> Anchor:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return Anchor(
+        group=group,
+        subject=certificate.subject.rfc4514_string(),
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_before=begin,
+        not_after=end,
+        is_valid=begin <= now.astimezone(UTC) <= end,
+    )
+
+
+def _cells(fleet: Fleet, rules: list[scopes.Rule]) -> list[Cell]:
+    decided = Rules(fleet)
+    return [
+        _cell(group, grant, held, rules)
+        for group in fleet.groups
+        for held in [_new(decided, group)]
+        for grant in sorted(fleet.grants)
+    ]
+
+
+def _new(rules: Rules, group: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """What a new device of a group holds: moment to grant to rules."""
+    device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=0, updated_at=0)
+    moments = {MQTT: Moment()} | {name: Moment(role_alias=name) for name in rules.fleet.role_aliases}
+    return {name: rules.decide(device, moment).rules for name, moment in moments.items()}
+
+
+def _cell(
+    group: str, grant: str, held: dict[str, dict[str, tuple[str, ...]]], rules: list[scopes.Rule]
+) -> Cell:
+    concerned = [rule for rule in rules if group in rule.groups and grant in rule.grants]
+    return Cell(
+        group=group,
+        grant=grant,
+        new={moment: grants[grant] for moment, grants in held.items() if grant in grants},
+        permits=tuple(rule.id for rule in concerned if rule.effect == "permit"),
+        forbids=tuple(rule.id for rule in concerned if rule.effect == "forbid"),
+    )
+
+
+def _policies(fleet: Fleet, place: Place) -> list[Policy]:
+    found = [
+        policy
+        for grant in sorted(fleet.grants)
+        for policy in (_session(fleet, [grant], place, grant), _iot(fleet, grant, place))
+        if policy
+    ]
+    found += [
+        _policy(kind.value, "AWS IoT policy of Firstboot itself", kind.document(place), limits.IOT_POLICY)
+        for kind in ServicePolicy
+    ]
+    if not fleet.grants:
+        return found
+    ceiling = render.ceiling(fleet, place)
+    return [
+        *found,
+        _session(fleet, sorted(fleet.grants), place, "all grants at once"),
+        _policy("every role alias", "ceiling of the fleet roles", ceiling, limits.ROLE_POLICY),
+    ]
+
+
+def _session(fleet: Fleet, grants: list[str], place: Place, name: str) -> Policy:
+    document = json.loads(render.session_policy(fleet, grants, SAMPLE, place))
+    longest = render.session_policy(fleet, grants, _LONGEST, place)
+    return Policy(name, "STS session policy", document, len(longest), limits.SESSION_POLICY)
+
+
+def _iot(fleet: Fleet, grant: str, place: Place) -> Policy | None:
+    document = render.iot_policy(fleet, grant, place)
+    return _policy(grant, "AWS IoT policy", json.loads(document), limits.IOT_POLICY) if document else None
+
+
+def _policy(name: str, kind: str, document: Json, limit: int) -> Policy:
+    return Policy(name, kind, document, len(render.compact(document)), limit)

@@ -1,0 +1,75 @@
+"""`console fleet report`: the page for a security reviewer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import cloud, fleet, output, report
+from console.cloud import Unreachable
+from console.options import Json, Options, Stack
+from console.page import page
+from firstboot.policy.render import Place
+
+app = fleet.app
+_EXAMPLE = Place("aws", "us-east-1", "123456789012")
+_FOLDER_ONLY = (
+    "Left out: the roles are in the deployed template, and this report is of the fleet folder alone. "
+    "With --stack it reads them."
+)
+
+
+@app.command("report")
+def report_(
+    ctx: typer.Context,
+    folder: fleet.Folder = Path("fleet"),
+    *,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the page for a reviewer here.")
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a fleet folder lets devices do, and, with --stack, who may sign in the deployed stack.
+
+    Without --stack nothing leaves this machine.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        made = _gathered(folder, options.stack)
+        if html:
+            html.write_text(page(made), encoding="utf-8")
+        written = {"html": str(html) if html else None}
+        output.result(made.summary() | written, _described, as_json=options.as_json)
+
+
+def _gathered(folder: Path, stack: str | None) -> report.Report:
+    definition, now = fleet.load(folder), datetime.now(UTC)
+    if stack is None:
+        return report.gather(definition, _EXAMPLE, now, None, _FOLDER_ONLY)
+    try:
+        deployed = cloud.deployed(stack)
+    except Unreachable as error:
+        output.note(str(error))
+        return report.gather(definition, _EXAMPLE, now, None, f"Left out: {error}.")
+    return report.gather(definition, deployed.place, now, deployed)
+
+
+def _described(summary: output.Record) -> list[str]:
+    lines = [
+        f"{summary['groups']} groups, {summary['grants']} grants, {summary['rules']} rules",
+        *(
+            f"{p['name']}: {p['kind']}, {p['characters']:,} of {p['limit']:,} characters"
+            for p in summary["policies"]
+        ),
+        *(
+            f"trust anchor of {a['group']}: {a['subject']}{'' if a['valid'] else ' (NOT VALID NOW)'}"
+            for a in summary["anchors"]
+        ),
+    ]
+    if summary["signers"] is not None:
+        lines.append(f"may sign: {', '.join(summary['signers']) or 'nobody'}")
+    return [*lines, f"written: {summary['html']}"] if summary["html"] else lines

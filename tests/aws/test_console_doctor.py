@@ -1,0 +1,243 @@
+"""`console doctor` over moto. CloudFormation, Service Quotas and API Gateway are stand-ins: moto's need
+packages that nothing else here does, know no quota of these services, and have no mutual TLS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner, Result
+
+from console import cloud, hosts
+from console.__main__ import app
+from console.diagnosis import Level, Line
+from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from tests import factories
+from tests.aws.invoked import InProcess
+from tests.aws.product import Product
+
+QUOTAS = {
+    "iotcore": {
+        "RegisterCertificateWithoutCA API TPS": 10,
+        "UpdateCertificate API TPS": 10,
+        "AttachPolicy API TPS": 15,
+    },
+    "kms": {"Cryptographic operations (ECC) request rate": 300},
+    "lambda": {"Concurrent executions": 1000},
+    "apigateway": {"Throttle rate": 10000},
+}
+TEMPLATE = {
+    "Resources": {
+        "Work": {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {"Environment": {"Variables": {"FIRSTBOOT_IOT_RATE": "7"}}},
+        },
+        "Stage": {
+            "Type": "AWS::ApiGatewayV2::Stage",
+            "Properties": {"RouteSettings": {"POST /v1/certificates": {"ThrottlingRateLimit": 200}}},
+        },
+    }
+}
+STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/Firstboot/0"
+
+
+class Account:
+    """The stand-ins, and moto's clients for the rest. What a test changes, it changes here."""
+
+    def __init__(self, product: Product, ca_key: str) -> None:
+        self.product, self.ca_key = product, ca_key
+        self.quotas = {service: dict(values) for service, values in QUOTAS.items()}
+        self.refused: set[str] = set()
+        self.outputs = {
+            "OperateFunction": "operate",
+            "ExchangeFunction": "exchange",
+            "PublicUrl": "https://public.example",
+            "CertificatesBucket": product.bucket,
+            "MtlsUrl": "https://devices.example.com",
+            "MtlsAlias": "alias.example",
+        }
+        self.s3 = boto3.client("s3")
+        self.truststore(factories.pem(product.factory.certificate) + factories.pem(product.ca))
+        self.s3.put_object(Bucket=product.bucket, Key=AUTHORITY_KEY, Body=factories.pem(product.ca).encode())
+
+    def truststore(self, text: str) -> None:
+        """Put another truststore; the mTLS host is brought up to date."""
+        made = self.s3.put_object(Bucket=self.product.bucket, Key=TRUSTSTORE_KEY, Body=text.encode())
+        self.version = made["VersionId"]
+
+    def client(self, service: str) -> Any:
+        """What the console gets for a service."""
+        if service in self.refused:
+            error = {"Error": {"Code": "AccessDeniedException", "Message": f"not {service}"}}
+            raise ClientError(error, "Any")  # type: ignore[arg-type]
+        made: dict[str, Callable[[], Any]] = {
+            "cloudformation": self._cloudformation,
+            "service-quotas": self._service_quotas,
+            "lambda": self._lambda,
+            "apigatewayv2": self._apigateway,
+        }
+        real: Any = boto3.client  # its stubs know each service by name
+        return made[service]() if service in made else real(service)
+
+    def _cloudformation(self) -> Any:
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
+        return SimpleNamespace(
+            describe_stacks=lambda **_: {"Stacks": [{"StackId": STACK_ID, "Outputs": outputs}]},
+            get_template=lambda **_: {"TemplateBody": TEMPLATE},
+        )
+
+    def _service_quotas(self) -> Any:
+        def paginate(ServiceCode: str) -> Any:  # noqa: N803
+            values = self.quotas[ServiceCode].items()
+            yield from ({"Quotas": [{"QuotaName": name, "Value": value}]} for name, value in values)
+
+        return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
+
+    def _lambda(self) -> Any:
+        made: Any = InProcess()
+        variables = {"FIRSTBOOT_CA_KEY": self.ca_key}
+        made.get_function_configuration = lambda **_: {"Environment": {"Variables": variables}}
+        return made
+
+    def _apigateway(self) -> Any:
+        trust = {"TruststoreVersion": self.version}
+        return SimpleNamespace(get_domain_name=lambda **_: {"MutualTlsAuthentication": trust})
+
+
+@pytest.fixture
+def account(product: Product, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A stack in good health; its hosts answer."""
+    made = Account(product, ca_key)
+    monkeypatch.setattr(cloud, "_client", made.client)
+    for name in ("public", "mtls", "presigned"):
+        monkeypatch.setattr(hosts, name, lambda *_, name=name: Line(Level.OK, name, "answers"))
+    return made
+
+
+Examine = Callable[[], tuple[Result, dict[str, dict[str, str]]]]
+
+
+@pytest.fixture
+def examine(account: Account) -> Examine:
+    """Have the doctor look; the result, and its lines by what they are about."""
+
+    def run() -> tuple[Result, dict[str, dict[str, str]]]:
+        result = CliRunner().invoke(app, ["doctor", "--json"])
+        return result, {line["what"]: line for line in json.loads(result.stdout)["lines"]}
+
+    return run
+
+
+def test_a_stack_in_good_health(examine: Examine) -> None:
+    """Every thing that is looked at has its line, all are well, and the exit code says so."""
+    result, lines = examine()
+    assert result.exit_code == 0, result.output
+    assert {line["level"] for line in lines.values()} == {"ok"}
+    quotas = {f"{service}: {name}" for service, values in QUOTAS.items() for name in values}
+    others = {"CA key", "CA certificate", "truststore", "mTLS host's truststore"}
+    assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
+
+
+def test_a_person_reads_a_line_each(account: Account) -> None:
+    """The level first."""
+    shown = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
+    assert "ok   CA key: enabled, and the CA certificate's" in shown
+
+
+def test_a_quota_below_the_stacks_rate_fails(account: Account, examine: Examine) -> None:
+    """What the deployment asks of AWS IoT must be there."""
+    account.quotas["iotcore"]["AttachPolicy API TPS"] = 13
+    result, lines = examine()
+    assert result.exit_code == 1
+    assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13, of which 14 can be used"
+
+
+def test_a_new_accounts_lambdas_are_a_warning(account: Account, examine: Examine) -> None:
+    """Ten at a time are enough for a bench, not for a storm."""
+    account.quotas["lambda"]["Concurrent executions"] = 10
+    result, lines = examine()
+    assert (result.exit_code, lines["lambda: Concurrent executions"]["level"]) == (0, "warn")
+
+
+def test_a_disabled_key_fails(account: Account, examine: Examine) -> None:
+    """Nothing can be issued; the rest is looked at all the same."""
+    boto3.client("kms").disable_key(KeyId=account.ca_key.rpartition("/")[2])  # moto wants the id
+    result, lines = examine()
+    assert (result.exit_code, lines["CA key"]["level"], lines["truststore"]["level"]) == (1, "fail", "ok")
+
+
+def test_another_key_fails(account: Account, examine: Examine) -> None:
+    """What it would sign nobody would believe."""
+    made: Any = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    account.ca_key = made["KeyMetadata"]["Arn"]
+    result, lines = examine()
+    assert (result.exit_code, lines["CA key"]["level"]) == (1, "fail")
+
+
+def test_a_truststore_without_an_anchor_fails(account: Account, examine: Examine) -> None:
+    """Its devices would be refused in the handshake."""
+    account.truststore(factories.pem(account.product.ca))
+    result, lines = examine()
+    assert (result.exit_code, lines["truststore"]["level"]) == (1, "fail")
+
+
+def test_a_truststore_that_the_host_has_not_read_fails(account: Account, examine: Examine) -> None:
+    """API Gateway reads the version that the last deployment named."""
+    version = account.version
+    account.truststore(factories.pem(account.product.factory.certificate) + factories.pem(account.product.ca))
+    account.version = version
+    result, lines = examine()
+    assert (result.exit_code, lines["mTLS host's truststore"]["level"]) == (1, "fail")
+
+
+def test_a_stack_without_a_domain_has_no_mtls_host(account: Account, examine: Examine) -> None:
+    """And is none the worse for it."""
+    del account.outputs["MtlsUrl"]
+    result, lines = examine()
+    assert result.exit_code == 0
+    assert not {"mtls", "mTLS host's truststore"} & set(lines)
+
+
+@pytest.mark.parametrize(
+    ("service", "what"),
+    [("service-quotas", "quotas"), ("kms", "CA key"), ("s3", "truststore"), ("apigatewayv2", "truststore")],
+)
+def test_what_may_not_be_asked_is_a_warning(
+    account: Account, examine: Examine, service: str, what: str
+) -> None:
+    """An operator who lacks a permission learns which, and sees the rest."""
+    account.refused.add(service)
+    result, lines = examine()
+    assert result.exit_code == 0
+    assert lines[what]["level"] == "warn"
+    assert f"not {service}" in lines[what]["detail"]
+    assert lines["public"]["level"] == "ok"
+
+
+def test_no_stack_no_answer(account: Account) -> None:
+    """As with the other commands."""
+    account.refused.add("cloudformation")
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 3
+
+
+def test_the_doctor_changes_nothing(
+    account: Account, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks of every service what reads, and invokes no Lambda but `operate`."""
+    asked: list[str] = []
+
+    def recording(service: str) -> Any:
+        client = account.client(service)
+        if hasattr(client, "meta"):
+            client.meta.events.register("before-call", lambda model, **_: asked.append(model.name))
+        return client
+
+    monkeypatch.setattr(cloud, "_client", recording)
+    examine()
+    assert set(asked) == {"DescribeKey", "GetPublicKey", "GetObject"}

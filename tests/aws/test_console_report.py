@@ -1,0 +1,96 @@
+"""`console fleet report` with a stack in AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from typer.testing import CliRunner
+
+from console import cloud
+from console.__main__ import app
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    ],
+}
+SIGN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:Sign", "Resource": "*"}]}
+TEMPLATE = {
+    "Resources": {
+        "Signer": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "AssumeRolePolicyDocument": TRUST,
+                "Policies": [{"PolicyName": "Sign", "PolicyDocument": SIGN}],
+            },
+        },
+        "Other": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST}},
+    }
+}
+
+
+STACK_ID = "arn:aws-us-gov:cloudformation:us-gov-west-1:210987654321:stack/Mine/0"
+
+
+@pytest.fixture
+def stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """CloudFormation's client, stubbed: moto's needs packages that nothing else here does."""
+    client = boto3.client("cloudformation", region_name="us-gov-west-1")
+    monkeypatch.setattr(cloud, "_client", lambda _: client)
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def known(stubber: Stubber) -> None:
+    """The stack is there, with its template as text, which boto3 parses."""
+    described = {
+        "StackName": "Mine",
+        "StackId": STACK_ID,
+        "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
+        "StackStatus": "CREATE_COMPLETE",
+    }
+    stubber.add_response("describe_stacks", {"Stacks": [described]}, {"StackName": "Mine"})
+    wanted = {"StackName": "Mine", "TemplateStage": "Original"}
+    stubber.add_response("get_template", {"TemplateBody": json.dumps(TEMPLATE)}, wanted)
+
+
+def test_a_report_reads_the_deployed_template(stack: Stubber, tmp_path: Path) -> None:
+    """It tells the stack's roles and who may sign, and renders policies for its region and account."""
+    known(stack)
+    file = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["fleet", "report", "--html", str(file), "--stack", "Mine", "--json"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    summary = json.loads(done.stdout)
+    assert (summary["stack"], summary["signers"]) == ("Mine", ["Signer"])
+    text = file.read_text()
+    assert "arn:aws-us-gov:iot:us-gov-west-1:210987654321:" in text
+    assert "Left out" not in text
+
+
+def test_a_stack_that_cannot_be_read_is_left_out(stack: Stubber, tmp_path: Path) -> None:
+    """The page is written all the same, and says why the section is empty; so does standard error."""
+    stack.add_client_error("describe_stacks", "ValidationError", "Stack with id Nobodys does not exist")
+    file = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["fleet", "report", "--html", str(file), "--stack", "Nobodys"])
+    assert done.exit_code == 0
+    assert "reading the template of Nobodys" in done.stderr
+    assert "Left out: reading the template of Nobodys" in file.read_text()
+    assert "may sign" not in done.stdout
+
+
+def test_a_broken_folder_has_no_report(tmp_path: Path) -> None:
+    """Nothing is written of what the compiler refuses."""
+    (tmp_path / "fleet").mkdir()
+    file = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["fleet", "report", str(tmp_path / "fleet"), "--html", str(file)])
+    assert done.exit_code == 1
+    assert "fleet-invalid" in done.stderr
+    assert not file.exists()

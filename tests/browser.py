@@ -1,0 +1,82 @@
+"""A real browser without a window: what it makes of a page, and what it asks the network for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+_BROWSER = "chromium-headless-shell"
+_VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
+
+
+class _Elements(HTMLParser):
+    """Every element's name, its attributes, and the text in it."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[Element] = []
+        self._open: list[Element] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element begins."""
+        element = Element(tag, dict(attrs))
+        self.found.append(element)
+        if tag not in _VOID:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        """The innermost element ends: a browser's own writing is always nested well."""
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        """Text belongs to all elements around it."""
+        for element in self._open:
+            element.text += data
+
+
+@dataclass
+class Element:
+    """An element of the page, as the browser has it."""
+
+    tag: str
+    attributes: dict[str, str | None]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A page that was opened: its elements, and the URLs that were asked for beside its own."""
+
+    elements: list[Element]
+    asked: list[str]
+
+    def texts(self, tag: str) -> list[str]:
+        """What stands in each element of a kind."""
+        return [element.text for element in self.elements if element.tag == tag]
+
+
+def open_page(page: Path, folder: Path) -> Opened:
+    """Open a file and have its scripts, images and styles done. `folder` is the browser's own."""
+    log = folder / "net.json"
+    own = page.resolve().as_uri()
+    done = subprocess.run(
+        [
+            *(_BROWSER, "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *(f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", own),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    parser = _Elements()
+    parser.feed(done.stdout.decode())
+    return Opened(parser.found, sorted(_asked(log) - {own}))
+
+
+def _asked(log: Path) -> set[str]:
+    """Every URL of the browser's network log."""
+    events = json.loads(log.read_text())["events"]
+    return {event["params"]["url"] for event in events if "url" in event.get("params", {})}

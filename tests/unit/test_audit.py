@@ -1,0 +1,96 @@
+"""The audit finds what nobody explained, and never takes what it could not do for done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import __main__ as audit
+from audit import policies, tools
+from audit.tools import Failed, Finding, Unavailable
+from firstboot.fleet.compiler import load
+
+LOCK = Path("functions/requirements.txt")
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, output: object) -> None:
+    """Have every tool print `output`."""
+    monkeypatch.setattr(tools, "_run", lambda *_: output if isinstance(output, str) else json.dumps(output))
+
+
+def test_what_nobody_explained_is_told() -> None:
+    """A finding needs its own reason, and one without a key can have none."""
+    found = [Finding("known", "k"), Finding("new", "n"), Finding(None, "crash")]
+    assert audit.unexplained(found, {"known": "because"}) == ["n", "crash"]
+
+
+def test_a_reason_that_is_spare_is_told() -> None:
+    """What was put right must not stay accepted."""
+    assert audit.unexplained([], {"old": "because"}) == ["old is accepted, and is not found any more"]
+
+
+def test_policies_are_written_as_aws_has_them() -> None:
+    """Every role of a template, every grant in each of its forms; no variable is left in a document."""
+    role = {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "Policies": [{"PolicyDocument": {"Statement": [{"Resource": {"Ref": "AWS::Region"}}]}}]
+        },
+    }
+    resource = {"Fn::Join": ["", [{"Fn::GetAtt": ["Bucket", "Arn"]}, "/*"]]}
+    attached = {
+        "Type": "AWS::IAM::Policy",
+        "Properties": {"PolicyDocument": {"Statement": [{"Resource": resource}]}},
+    }
+    template = {"Resources": {"R": role, "P": attached, "Bucket": {"Type": "AWS::S3::Bucket"}}}
+    found = policies.documents(load(Path("fleet")), template)
+    assert {"session-telemetry", "session-all", "iot-mqtt", "token-mqtt", "iot-service-claim"} <= set(found)
+    assert "us-east-1" in found["role-R-0"]
+    assert "arn:aws:s3:::sample/*" in found["role-P-0"]
+    assert not [text for text in found.values() if "${" in text or "Fn::" in text or '"Ref"' in text]
+
+
+def test_parliament_is_told_of_by_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a reason holds for one action, not for a kind of finding."""
+    place = {"filepath": "x/role-Vend.json"}
+    lines: list[dict[str, Any]] = [
+        {
+            "issue": "RESOURCE_MISMATCH",
+            "detail": [{"action": "a:B", "required_format": "*"}],
+            "location": place,
+        },
+        {"issue": "UNKNOWN_ACTION", "detail": "Unknown action a:C", "location": place},
+        {"issue": "RESOURCE_STAR", "detail": ["a:D"], "location": place},
+    ]
+    answer(monkeypatch, "\n".join(map(json.dumps, lines)))
+    assert [finding.key for finding in tools.parliament(Path("x"))] == ["a:B", "a:C", None]
+
+
+def test_a_vulnerability_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is a package that only some of the advisories were read for."""
+    known = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
+    answer(monkeypatch, {"dependencies": [known, {"name": "b", "skip_reason": "b is not found"}]})
+    assert [each.text for each in tools.pip_audit(LOCK)] == ["b is not found", "a 1: CVE-1"]
+
+
+def test_advisories_that_nobody_could_read_are_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is a mirror of PyPI's packages alone, the audit says that this was not done."""
+    answer(monkeypatch, {"dependencies": [{"name": "b", "skip_reason": "b is not found"}]})
+    with pytest.raises(Unavailable, match="none of 1 packages"):
+        tools.pip_audit(LOCK)
+    assert audit._check("pip-audit", lambda: tools.pip_audit(LOCK), {})
+    assert capsys.readouterr().out.startswith("NOT DONE  pip-audit: PyPI's advisories can't be reached")
+
+
+def test_a_tool_that_fails_fails_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linter that came to no end has found nothing, and that is no good news."""
+    monkeypatch.setattr(tools, "_BIN", Path("/bin"))
+    with pytest.raises(Failed):
+        tools._run("false")
+    with pytest.raises(Failed, match="cannot access"):
+        tools._run("ls", "/nowhere")

@@ -1,0 +1,170 @@
+"""The security reviewer's page, in a real browser."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from console.__main__ import app
+from console.page import page
+from console.report import Deployed, Report, gather
+from firstboot.fleet.compiler import load
+from firstboot.fleet.model import Fleet, RoleAlias, TokenIssuer
+from firstboot.policy.render import Place
+from tests import factories
+from tests.browser import Opened, open_page
+
+PLACE = Place("aws", "us-east-1", "123456789012")
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+HOSTILE = (
+    """</pre></style>"'><script>document.title='ran'</script><img src="http://127.0.0.1:9/x" onerror=x>"""
+)
+
+
+@pytest.fixture(scope="module")
+def example() -> Fleet:
+    """The example fleet."""
+    return load(Path("fleet"))
+
+
+def report(fleet: Fleet, deployed: Deployed | None = None) -> Report:
+    """The report on a fleet."""
+    return gather(fleet, PLACE, NOW, deployed, "no stack was asked")
+
+
+def opened(text: str, folder: Path) -> Opened:
+    """A page, opened in the browser."""
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    return open_page(folder / "page.html", folder)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """The page that the command writes of the example fleet, opened."""
+    folder = tmp_path_factory.mktemp("page")
+    written = folder / "report.html"
+    done = CliRunner().invoke(app, ["fleet", "report", "--html", str(written)])
+    assert (done.exit_code, done.stderr) == (0, "")
+    return open_page(written, folder)
+
+
+def test_the_page_asks_the_network_for_nothing(shown: Opened) -> None:
+    """It can be read where there is none, and tells nobody that it is read."""
+    assert shown.asked == []
+
+
+def test_the_browser_would_tell(tmp_path: Path) -> None:
+    """A page that does ask for something is found out: the test above can fail."""
+    asking = opened('<!DOCTYPE html><img src="http://127.0.0.1:9/x">', tmp_path)
+    assert asking.asked == ["http://127.0.0.1:9/x"]
+
+
+def test_groups_grants_and_rules_are_on_the_page(shown: Opened, example: Fleet) -> None:
+    """Each pair of a group and a grant, and each rule by its @id as Cedar reads it."""
+    cells = shown.texts("td")
+    for name in (*example.groups, *example.grants):
+        assert name in cells
+    assert "telemetry, by gateway-telemetry" in cells
+    rules = [text for text in shown.texts("pre") if text.startswith('@id("quarantine")\nforbid (')]
+    assert len(rules) == 1
+
+
+def test_policies_are_on_the_page(shown: Opened, example: Fleet) -> None:
+    """Session, AWS IoT and ceiling, whole, each with its size and limit."""
+    texts = shown.texts("pre")
+    for policy in report(example).policies:
+        assert json.dumps(policy.document, indent=2) in texts
+        heading = f"{policy.name}: {policy.kind} ({policy.characters:,} of {policy.limit:,} characters)"
+        assert heading in shown.texts("h3")
+
+
+def test_anchors_budgets_and_plans_are_on_the_page(shown: Opened, example: Fleet) -> None:
+    """Whom enrollment trusts, how many it takes, how long certificates last."""
+    text = "\n".join(shown.texts("td"))
+    for anchor in report(example).anchors:
+        assert anchor.subject in text
+        assert anchor.sha256 in text
+    assert "50,000 devices, 200 a minute, until 2037-01-01 00:00 UTC" in text
+    assert "730 days, renewed after 50%, 180 days of grace" in text
+
+
+def test_what_was_left_out_is_said(shown: Opened) -> None:
+    """Without a stack nobody knows its roles, and the page does not pretend to."""
+    assert any(text.startswith("Left out: the roles") for text in shown.texts("p"))
+
+
+def test_nothing_on_the_page_is_a_script_or_a_link_elsewhere(shown: Opened) -> None:
+    """No script, no form, no style but the page's own; links stay within it."""
+    assert {element.tag for element in shown.elements} <= {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "nav", "a", "section"),
+        *("table", "thead", "tbody", "tr", "th", "td", "pre", "code", "span", "strong"),
+    }
+    assert all(str(each.attributes["href"]).startswith("#") for each in shown.elements if each.tag == "a")
+
+
+@pytest.fixture(scope="module")
+def hostile(example: Fleet) -> Report:
+    """A report whose every text tries to be more than text."""
+    group = replace(
+        example.groups["gateways"],
+        name=HOSTILE,
+        trust=(factories.pem(factories.authority(HOSTILE[:60]).certificate),),
+        configuration={HOSTILE: HOSTILE},
+    )
+    issuer = TokenIssuer(HOSTILE, HOSTILE, HOSTILE, ("ES256",), (HOSTILE,))
+    statement = {"Effect": "Allow", "Action": "iot:Publish", "Resource": HOSTILE.replace("{", "")}
+    rule = f"// {HOSTILE}\n@id({json.dumps(HOSTILE)})\npermit (principal, action, resource)\n"
+    rule += f"when {{ principal.deviceId != {json.dumps(HOSTILE)} }};\n"
+    fleet = Fleet(
+        groups={HOSTILE: group},
+        role_aliases={HOSTILE: RoleAlias(HOSTILE, 900)},
+        grants={HOSTILE: {"Version": "2012-10-17", "Statement": [statement]}},
+        rules=rule,
+        schema=example.schema,
+        issuers={HOSTILE: issuer},
+    )
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": HOSTILE}, "Action": "kms:Sign"}]}
+    policies = {"PolicyDocument": {"Statement": statement | {"Condition": {HOSTILE: HOSTILE}}}}
+    template = {
+        "Resources": {
+            HOSTILE: {
+                "Type": "AWS::IAM::Role",
+                "Properties": {"AssumeRolePolicyDocument": trust, "Policies": [policies]},
+            },
+            f"{HOSTILE}Key": {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": trust}},
+        }
+    }
+    return report(fleet, Deployed(HOSTILE, PLACE, template))
+
+
+def test_nobody_writes_into_the_page(hostile: Report, shown: Opened, tmp_path: Path) -> None:
+    """Names, rules, comments, attributes, subjects, statements and resources stay text, in their place."""
+    found = opened(page(hostile), tmp_path)
+    assert found.texts("title") == shown.texts("title")
+    assert {each.tag for each in found.elements} <= {each.tag for each in shown.elements} | {"strong"}
+    assert not any(name.startswith("on") for each in found.elements for name in each.attributes)
+    assert found.asked == []
+    assert sum(text == HOSTILE for text in found.texts("td")) >= 8
+    assert f"// {HOSTILE}" in found.texts("pre")[-1]
+
+
+def test_should_one_get_out_nothing_would_run(hostile: Report, tmp_path: Path) -> None:
+    """Behind the escaping stands the page's Content-Security-Policy: no script runs, nothing is fetched."""
+    broken = (
+        page(hostile).replace("&lt;", "<").replace("&gt;", ">").replace("&#34;", '"').replace("&#39;", "'")
+    )
+    found = opened(broken, tmp_path)
+    assert "script" in {each.tag for each in found.elements}
+    assert found.texts("title") == ["Firstboot: who may do what"]
+    assert found.asked == []
+
+
+def test_what_cannot_be_seen_is_written_out(example: Fleet) -> None:
+    """A character that turns the direction of the text would have a rule read otherwise than it is."""
+    text = page(report(replace(example, rules=example.rules + "// \u202e\u200bpermit\x00\n")))
+    assert "// [U+202E][U+200B]permit[U+0000]" in text
