@@ -17,7 +17,7 @@ from firstboot.aws import clients, fleet
 from firstboot.aws.authority_store import AuthorityStore
 from firstboot.aws.iot import data_endpoint
 from firstboot.aws.kms import KmsKey, public_key
-from firstboot.errors import AuthorityKeyChanged, FirstbootError, Unavailable
+from firstboot.errors import AuthorityKeyChanged, AuthorityTermsChanged, FirstbootError, Unavailable
 from firstboot.fleet.model import Fleet
 from firstboot.names import METRICS
 from firstboot.pki import chain, profile
@@ -36,7 +36,7 @@ def resource(event: dict[str, Any], context: object) -> dict[str, Any]:
 
     Returns the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. Delete does
     nothing: devices trust this CA for years, and its key, certificate and bucket are retained.
-    Raises DeploymentRefused from AuthorityKeyChanged, AnchorConflict or Unavailable.
+    Raises DeploymentRefused from AuthorityKeyChanged, AuthorityTermsChanged, AnchorConflict or Unavailable.
     """
     if event["RequestType"] == "Delete":
         return {"PhysicalResourceId": event["PhysicalResourceId"]}
@@ -71,7 +71,8 @@ def authority(
     """The one CA certificate of `store`, made now if there is none.
 
     Of two that make one at the same time, the first to store it wins; both return that one.
-    Raises AuthorityKeyChanged when it is not `key`'s.
+    Raises AuthorityKeyChanged when it is not `key`'s, AuthorityTermsChanged when it has another name or
+    lifetime: whoever asks for another CA must hear that there is none.
     """
     if store.certificate() is None:
         made = profile.authority_certificate(key, subject, datetime.now(UTC), years)
@@ -82,6 +83,8 @@ def authority(
     ca = chain.parse(stored.decode())
     if ca.public_key() != key.public_key():
         raise AuthorityKeyChanged(log=ca.subject.rfc4514_string())
+    if found := profile.authority_differs(ca, subject, years):
+        raise AuthorityTermsChanged(log=f"it is {found}; caSubject and caYears in cdk.json must say so")
     return ca
 
 

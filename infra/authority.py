@@ -87,8 +87,13 @@ class Authority(Construct):
             "Certificate",
             resource_type="Custom::FirstbootAuthority",
             service_token=self._provider().service_token,
-            # A change of either runs the function again.
-            properties={"Anchors": _anchors_hash(deployment.fleet), "Key": self.key.key_arn},
+            # A change of any runs the function again.
+            properties={
+                "Anchors": _anchors_hash(deployment.fleet),
+                "Key": self.key.key_arn,
+                "Subject": deployment.configuration.ca_subject,
+                "Years": deployment.configuration.ca_years,
+            },
         )
         self.certificate = made.get_att_string("CaCertificate")
         self.truststore_version = made.get_att_string("TruststoreVersion")

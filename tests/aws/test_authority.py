@@ -17,7 +17,7 @@ from authority import DeploymentRefused
 from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.authority_store import AuthorityStore
-from firstboot.errors import AnchorConflict, AuthorityKeyChanged, Unavailable
+from firstboot.errors import AnchorConflict, AuthorityKeyChanged, AuthorityTermsChanged, Unavailable
 from firstboot.fleet.model import Fleet
 from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.settings import AuthoritySettings, WatchSettings
@@ -109,12 +109,18 @@ def test_a_second_run_finds_the_first_ones_ca(deploy: Any, again: dict[str, str]
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
-def test_another_name_makes_no_other_ca(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name and the years are read once, when the CA is made."""
-    first = authority.resource(CREATE, None)
-    monkeypatch.setenv("FIRSTBOOT_SUBJECT", "Renamed CA")
-    monkeypatch.setenv("FIRSTBOOT_YEARS", "1")
-    assert authority.resource(UPDATE, None) == first
+@pytest.mark.parametrize(("name", "value"), [("SUBJECT", "Renamed CA"), ("YEARS", "1")])
+def test_another_name_or_time_is_refused(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Whoever asks for another CA hears that there is one, and what it is; it stays."""
+    first = authority.resource(CREATE, None)["Data"]
+    with monkeypatch.context() as renamed:
+        renamed.setenv(f"FIRSTBOOT_{name}", value)
+        with pytest.raises(DeploymentRefused, match=f"{AuthorityTermsChanged.title}: .*CN=Acme Issuing CA"):
+            authority.resource(UPDATE, None)
+    assert authority.resource(UPDATE, None)["Data"] == first
+    assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
 def test_a_failed_create_leaves_what_the_next_one_uses(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,9 +134,9 @@ def test_the_key_signs_p256(stack: Synthesised) -> None:
 
 
 def test_the_authority_runs_again_for_other_anchors(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """The resource carries the anchors' hash and the key; a domain alone does not change it."""
+    """The resource carries all that the CA and the truststore are made of; a domain does not change it."""
     properties = one(stack, "Custom::FirstbootAuthority")
-    assert set(properties) == {"ServiceToken", "Anchors", "Key"}
+    assert set(properties) == {"ServiceToken", "Anchors", "Key", "Subject", "Years"}
     assert one(mtls_stack, "Custom::FirstbootAuthority")["Anchors"] == properties["Anchors"]
 
 

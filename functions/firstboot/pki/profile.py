@@ -102,12 +102,24 @@ def authority_certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=365 * years))
+        .not_valid_after(start + _lifetime(years))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
+
+
+def authority_differs(certificate: x509.Certificate, subject: str, years: int) -> str | None:
+    """How an issuing CA differs from what `authority_certificate` would make; None if it does not."""
+    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    if certificate.subject == _name(subject) and lifetime == _lifetime(years):
+        return None
+    return f"{certificate.subject.rfc4514_string()}, {lifetime.days} days"
+
+
+def _lifetime(years: int) -> timedelta:
+    return timedelta(days=365 * years)
 
 
 def _client_certificate(
