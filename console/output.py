@@ -65,7 +65,7 @@ def array(name: str, values: Iterable[Record]) -> None:
     print("\n]}")
 
 
-def counted(what: str, values: Iterable[Record]) -> Iterator[Record]:
+def counted(what: str, values: Iterable[T]) -> Iterator[T]:
     """The values, counted on a terminal's standard error as they come, unless they scroll by there."""
     columns = SpinnerColumn(), "{task.description}", "{task.completed:,}"
     hidden = not _err.is_terminal or _out.is_terminal

@@ -106,6 +106,7 @@ def _certify(presented: Presented, body: certificates.Body, now: datetime) -> Is
         logger.info("certificate issued", extra={"serial": outcome.record.serial, "by": certify.__name__})
         metrics.add_metric("CertificateIssued", MetricUnit.Count, 1)
     else:
+        logger.warning("certificate delayed", extra={"reason": outcome.reason})
         metrics.add_metric("CertificateDelayed", MetricUnit.Count, 1)
     return outcome
 

@@ -48,6 +48,13 @@ class Alarms(Construct):
             self._count(
                 metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
             )
+        # The odd 202 is KMS or S3 for a moment; many are the CA's key, disabled.
+        self._count(
+            "CertificateDelayed",
+            _ours("exchange", "CertificateDelayed"),
+            "Certificates can't be signed or stored: devices are told to come again",
+            threshold=10,
+        )
         # The odd run that fails is repeated a minute later.
         self._count(
             "SweepUnavailable",
@@ -62,6 +69,12 @@ class Alarms(Construct):
             _ours("exchange", "EnrollmentFrozen"),
             "A group enrolled more devices in an hour than it may: a claim certificate may have leaked",
         )
+        for service in ("exchange", "vend"):
+            self._count(
+                f"CertificateForged{service.title()}",
+                _ours(service, "CertificateForged"),
+                "A certificate of our CA that was never issued: somebody else may sign with its key",
+            )
         self._expiry(fleet)
 
     def watch_requests(self, dead: sqs.Queue) -> None:

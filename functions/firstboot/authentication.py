@@ -2,7 +2,7 @@
 
 1. The certificate chains to our issuing CA and is valid; a signed proof is spent. An MQTT
    connection has the device's id for its client id.
-2. Its device's record says it is the active certificate, or the pending one.
+2. Its device's record says it is the active certificate, or the pending one: by its serial and its key.
 3. A pending one is committed: this login is the proof that the device has it.
 """
 
@@ -18,7 +18,7 @@ from firstboot.lifecycle import Device, committed, login
 from firstboot.names import device_id
 from firstboot.pki import chain
 from firstboot.ports import Registry
-from firstboot.possession import Presented, check_client_id, spend
+from firstboot.possession import Presented, check_client_id, check_key, spend
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def authenticate(
     """The identity behind an operational certificate; commits it on first use.
 
     Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
-    CertificateNotCurrent, DeviceRevoked, Unavailable.
+    CertificateNotCurrent, CertificateForged, DeviceRevoked, Unavailable.
     """
     leaf = presented.leaf
     if not chain.issued_by(leaf, ca):
@@ -46,8 +46,11 @@ def authenticate(
     certificate_id = chain.fingerprint(leaf)
     name = device_id(chain.common_name(leaf))
     check_client_id(presented, name)
-    found = login(registry.device(name), f"{leaf.serial_number:x}")  # 2
+    device = registry.device(name)  # 2
+    if device:
+        check_key(leaf, device)
+    found = login(device, f"{leaf.serial_number:x}")
     if found.pending is None:
         return VerifiedIdentity(found.device, certificate_id)
-    device = committed(found.device, certificate_id, int(now.timestamp()))
-    return VerifiedIdentity(registry.commit(device, leaf), certificate_id)  # 3
+    now_active = committed(found.device, certificate_id, int(now.timestamp()))
+    return VerifiedIdentity(registry.commit(now_active, leaf), certificate_id)  # 3

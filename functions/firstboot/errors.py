@@ -18,8 +18,8 @@ docs/protocol.md. Only `edge/` turns them into responses.
     │           · CertificateUnknown
     ├── AuthorizationError      we know who it is; it may not
     │   ├── OperationalCertificateRequired · DeviceIdMismatch · DeviceNotExpected
-    │   ├── CertificateNotCurrent · DeviceRevoked · EnrollmentClosed · EnrollmentFrozen
-    │   └── ThingNameMismatch · NoGrant
+    │   ├── CertificateNotCurrent · CertificateForged · DeviceRevoked · EnrollmentClosed
+    │   └── EnrollmentFrozen · ThingNameMismatch · NoGrant
     ├── ConflictError           the registry says otherwise
     │   └── AlreadyEnrolled · EnrollmentInProgress · GroupMismatch · KeyInUse
     ├── LimitError              too much, for now
@@ -261,6 +261,11 @@ class CertificateNotCurrent(AuthorizationError):
     code = "certificate-not-current"
     action = Action.REENROLL
     title = "The certificate is not, or no longer, this device's"
+
+
+class CertificateForged(AuthorizationError):
+    code = "certificate-forged"
+    title = "The certificate is not the one that was issued"
 
 
 class DeviceRevoked(AuthorizationError):

@@ -69,10 +69,13 @@ class Issued:
 
 @dataclass(frozen=True)
 class Claimed:
-    """The intent is recorded, but AWS did not sign or store: the same request goes on from here."""
+    """The intent is recorded, but AWS did not sign or store: the same request goes on from here.
+    `reason` is for the log.
+    """
 
     device_id: DeviceId
     record: CertificateRecord
+    reason: str | None
 
 
 def issue(
@@ -102,8 +105,8 @@ def issue(
         issued = Issued(asked.device_id, record, pem, group, known)
         if make_known:
             registry.make_known(issued.certificates[0])
-    except Unavailable:
-        return Claimed(asked.device_id, record)
+    except Unavailable as error:
+        return Claimed(asked.device_id, record, error.log)
     return issued
 
 

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import cast
 
 from cryptography import x509
 
 from firstboot.errors import (
+    CertificateForged,
     CertificateNotCurrent,
     CertificateUnknown,
     DeviceIdMismatch,
@@ -31,8 +33,9 @@ from firstboot.errors import (
     ProofRequired,
     ProofStale,
 )
+from firstboot.lifecycle import Device
 from firstboot.names import CERTIFICATE_ID, DeviceId, device_id
-from firstboot.pki import chain, nonce, proof
+from firstboot.pki import chain, csr, nonce, proof
 from firstboot.ports import CertificateStore, ProofId, Registry
 
 CLOCK_SECONDS = 300
@@ -125,6 +128,23 @@ def check_client_id(presented: Presented, own: str) -> None:
     """
     if presented.client_id not in (None, own):
         raise DeviceIdMismatch(log=f"{own} connected as {str(presented.client_id)[:128]!r}")
+
+
+def check_key(leaf: x509.Certificate, device: Device) -> None:
+    """Refuse a certificate of our CA that has the serial of one in the device's record, but another key.
+
+    There is no innocent way to have one: somebody else makes the CA's key sign. The serial alone is no
+    secret, and would let them be any device.
+
+    Raises CertificateForged.
+    """
+    serial, spki = (
+        f"{leaf.serial_number:x}",
+        csr.spki_fingerprint(cast("csr.DevicePublicKey", leaf.public_key())),
+    )
+    for record in (device.active, device.pending, device.superseded):
+        if record and record.serial == serial and record.spki != spki:
+            raise CertificateForged(log=f"{device.device_id}'s certificate {serial} has another key: {spki}")
 
 
 def _leaf(unverified: proof.UnverifiedProof, registry: Registry) -> x509.Certificate:

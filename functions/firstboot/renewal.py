@@ -6,7 +6,8 @@
 2. The device is not called anything else.
 3. The CSR's key is strong and its owner signed it.
 4. A signed proof is spent.
-5. A pending certificate is committed: this is a login like any other.
+5. The certificate has the key that the record has under its serial. A pending one is committed: this
+   is a login like any other.
 6. The record decides, and the certificate is issued exactly once (issuance.py). The one at hand
    stays as it is until the next one's first login.
 """
@@ -26,7 +27,7 @@ from firstboot.names import DeviceId, device_id
 from firstboot.pki import chain, csr
 from firstboot.pki.profile import Issuer, plan
 from firstboot.ports import CertificateStore, Registry
-from firstboot.possession import Presented, check_client_id, spend
+from firstboot.possession import Presented, check_client_id, check_key, spend
 
 
 def renew(
@@ -76,6 +77,7 @@ def _moment(presented: Presented, now: datetime) -> datetime:
 def _logged_in(device: Device | None, leaf: x509.Certificate, registry: Registry, now: datetime) -> Device:
     if device is None:
         raise CertificateNotCurrent(log="no such device")
+    check_key(leaf, device)
     pending = device.pending
     if pending is None or int(pending.serial, 16) != leaf.serial_number or now > leaf.not_valid_after_utc:
         return device

@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import exchange
+from firstboot.aws import clients
+from firstboot.aws.kms import KmsKey, public_key
 from firstboot.edge.certificates import MAX_BODY
 from tests import factories
 from tests.aws.product import Product
+from tests.factories import Authority
 
 PATH = "/v1/certificates"
 
@@ -163,6 +166,27 @@ def test_a_forged_twin_of_our_ca_is_nobody(product: Product) -> None:
     twin = factories.authority("Firstboot issuing CA")
     answer = product.call("POST", "/v1/certificates/commit", twin.issue("gw-1", factories.ec_key()))
     assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/certificates/commit"), ("GET", "/v1/device"), ("POST", PATH)],
+)
+@pytest.mark.parametrize("has_logged_in", [False, True])
+def test_the_cas_key_alone_makes_nobody(
+    product: Product, ca_key: str, method: str, path: str, *, has_logged_in: bool
+) -> None:
+    """Who can make the CA's key sign, and knows a device's serial, is not the device: nothing changes."""
+    genuine = product.identity("gw-1")
+    if has_logged_in:
+        assert product.call("POST", f"{PATH}/commit", genuine).status == 200
+    key = KmsKey(clients.kms(), ca_key, public_key(clients.kms(), ca_key))
+    forged = Authority(product.ca, key).issue("gw-1", factories.ec_key(), serial=genuine.serial_number)
+    before = boto3.client("dynamodb").scan(TableName=product.table)["Items"]
+    answer = product.call(method, path, forged, json.dumps(_good()) if method == "POST" else None)
+    assert (answer.status, answer.body["code"]) == (403, "certificate-forged")
+    assert boto3.client("dynamodb").scan(TableName=product.table)["Items"] == before
+    assert product.call("POST", f"{PATH}/commit", genuine).status == 200
 
 
 def test_a_certificate_we_never_recorded_is_nobody(product: Product) -> None:

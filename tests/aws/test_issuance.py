@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -129,6 +130,27 @@ def test_a_resumed_enrollment_certifies_the_recorded_intent(product: Product, re
     answer = product.enroll(leaf, key)
     assert recorder.take() == ["TransactWriteItems", "GetObject", "Sign", "PutObject"]
     assert answer.body["serial"] == row["pending"]["M"]["serial"]["S"]
+
+
+def test_a_disabled_ca_key_delays_and_loses_nothing(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asks is told to come again, the log says why; who has an identity does not notice. Enabled
+    again, the key signs what was recorded. (moto signs with a disabled key: the answer is KMS's, by its
+    API reference.)
+    """
+    active = product.identity("gw-0")
+    leaf, key = product.bootstrap("gw-1"), factories.ec_key()
+    error = SimpleNamespace(status_code=400), {"Error": {"Code": "DisabledException"}}
+    disabled: Any = lambda **_: error  # noqa: E731
+    events = clients.kms().meta.events
+    events.register("before-call.kms.Sign", disabled)
+    assert product.enroll(leaf, key).status == 202
+    (logged,) = [record for record in caplog.records if record.message == "certificate delayed"]
+    assert vars(logged)["reason"] == "Sign: DisabledException"
+    assert product.call("GET", "/v1/device", active).status == 200
+    events.unregister("before-call.kms.Sign", disabled)
+    assert product.enroll(leaf, key).status == 201
 
 
 def test_of_two_racers_both_get_the_one_that_was_stored(product: Product, recorder: Recorder) -> None:

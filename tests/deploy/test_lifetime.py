@@ -30,7 +30,7 @@ from tests.flows.devices import Device, output, printed
 from tests.flows.test_console import result
 from tests.infra.test_stack import STATEFUL
 
-STOP, WAIT = 12, 11
+WAIT, STOP, REENROLL = 11, 12, 13
 NEW_RULE = """
 @id("maintenance-in-berlin")
 forbid (principal, action == Action::"hold", resource == Grant::"telemetry")
@@ -166,6 +166,21 @@ def test_a_broken_update_rolls_back(account: Account) -> None:
 def test_nobody_noticed(account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path) -> None:
     """After the rollback everyone is served as before."""
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-rollback", tmp_path))
+
+
+def test_a_lost_registry_is_restored(account: Account, hosts: None, kept: Device, revoked: Device) -> None:
+    """The devices' records come back from a backup, into the table that the stack has; nobody is forgiven."""
+    table, client, before = output(account.cloud, "Table"), account.client("dynamodb"), lasting(account)
+    backup = client.create_backup(TableName=table, BackupName="nightly")["BackupDetails"]["BackupArn"]
+    for row in client.scan(TableName=table)["Items"]:
+        client.delete_item(TableName=table, Key={"pk": row["pk"]})
+    assert kept.run("status", "--state", str(kept.state)).returncode == REENROLL
+    client.restore_table_from_backup(TargetTableName="Restored", BackupArn=backup)
+    result(account.cloud, "registry", "restore", "Restored", "--yes")
+    client.delete_table(TableName="Restored")
+    assert lasting(account) == before
+    assert kept.status()["deviceId"] == kept.name
+    assert revoked.run("status", "--state", str(revoked.state)).returncode == STOP
 
 
 def test_destroying_leaves_what_is_retained(account: Account, empty: set[str], left: Lasting) -> None:

@@ -210,6 +210,9 @@ def test_the_alarms(stack: Synthesised) -> None:
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
     other |= {
+        "CertificateDelayed",
+        "CertificateForgedExchange",
+        "CertificateForgedVend",
         "Undelivered",
         "RegistrationsDead",
         "RegistrationAge",
@@ -223,12 +226,21 @@ def test_the_alarms(stack: Synthesised) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "service"),
-    [("SessionPolicyTooLarge", "vend"), ("AnswerTooLarge", "vend"), ("EnrollmentFrozen", "exchange")],
+    ("name", "metric", "service"),
+    [
+        ("SessionPolicyTooLarge", "SessionPolicyTooLarge", "vend"),
+        ("AnswerTooLarge", "AnswerTooLarge", "vend"),
+        ("EnrollmentFrozen", "EnrollmentFrozen", "exchange"),
+        ("CertificateDelayed", "CertificateDelayed", "exchange"),
+        ("CertificateForgedExchange", "CertificateForged", "exchange"),
+        ("CertificateForgedVend", "CertificateForged", "vend"),
+    ],
 )
-def test_a_refusal_that_someone_must_see_alarms(stack: Synthesised, metric: str, service: str) -> None:
+def test_a_refusal_that_someone_must_see_alarms(
+    stack: Synthesised, name: str, metric: str, service: str
+) -> None:
     """The alarm looks where the Lambda counts: namespace, name and dimension."""
-    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{metric}"]["Properties"]
+    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", metric)
     assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
 

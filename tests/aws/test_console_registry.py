@@ -1,0 +1,168 @@
+"""`console registry restore`: what was lost comes back, and nothing that was decided since is undone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from typer.testing import CliRunner, Result
+
+from console import cloud, registry
+from console.__main__ import app
+from console.registry import Fate
+from console.report import Deployed
+from firstboot.policy.render import Place
+from tests.aws.product import Product
+
+COPY = "restored"
+Row = dict[str, Any]
+
+
+def row(key: str, **values: str) -> Row:
+    """A row of texts."""
+    return {name: {"S": value} for name, value in {"pk": key, **values}.items()}
+
+
+@pytest.mark.parametrize(
+    ("old", "now", "expected"),
+    [
+        (row("DEV#a", status="enrolled"), None, Fate.MISSING),
+        (row("DEV#a", status="revoked"), None, Fate.MISSING),
+        (row("DEV#a", status="enrolled"), row("DEV#a", status="enrolled"), Fate.SAME),
+        (row("DEV#a", status="enrolled", x="1"), row("DEV#a", status="enrolled", x="2"), Fate.DIFFERENT),
+        (row("DEV#a", status="revoked"), row("DEV#a", status="enrolled"), Fate.DIFFERENT),
+        (row("DEV#a", status="enrolled"), row("DEV#a"), Fate.DIFFERENT),
+        (row("DEV#a", status="enrolled"), row("DEV#a", status="revoked"), Fate.KEPT),
+        (row("DEV#a", status="enrolled"), row("DEV#a", status="deleted"), Fate.KEPT),
+        (row("BUDGET#g#0", used="1"), row("BUDGET#g#0", used="2"), Fate.KEPT),
+        (row("KEY#k", deviceId="a"), row("KEY#k", deviceId="b"), Fate.KEPT),
+    ],
+)
+def test_what_becomes_of_a_row(old: Row, now: Row | None, expected: Fate) -> None:
+    """What is gone comes back, what was taken out stays out, and nothing counts backwards."""
+    assert registry.fate(old, now) is expected
+
+
+@pytest.fixture
+def restore(product: Product, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command on a copy of the table as it is when the test begins to run it."""
+    deployed = Deployed("Firstboot", Place("aws", "us-east-1", "1"), {}, {"Table": product.table})
+    monkeypatch.setattr(cloud, "deployed", lambda _: deployed)
+    real: Any = boto3.client  # its stubs know each service by name
+    monkeypatch.setattr(cloud, "_client", real)
+
+    def run(*arguments: str, **options: Any) -> Result:
+        return CliRunner().invoke(app, ["registry", "restore", COPY, "--json", *arguments], **options)
+
+    return run
+
+
+def backed_up(product: Product) -> None:
+    """Make a copy of the table, as a restoration from a backup does."""
+    client = boto3.client("dynamodb")
+    arn = client.create_backup(TableName=product.table, BackupName="nightly")["BackupDetails"]["BackupArn"]
+    client.restore_table_from_backup(TargetTableName=COPY, BackupArn=arn)
+
+
+def counts(result: Result) -> dict[str, int]:
+    """What the command says it found and did; nothing that is zero."""
+    assert result.exit_code == 0, result.output
+    return {name: count for name, count in json.loads(result.stdout).items() if count}
+
+
+def update(product: Product, key: str, expression: str, **values: Any) -> None:
+    """Change a row behind everyone's back."""
+    names = {"#s": "status"} if "#s" in expression else {}
+    changes: Any = {"ExpressionAttributeNames": names} if names else {}
+    if values:
+        changes["ExpressionAttributeValues"] = {f":{name}": value for name, value in values.items()}
+    boto3.client("dynamodb").update_item(
+        TableName=product.table, Key={"pk": {"S": key}}, UpdateExpression=expression, **changes
+    )
+
+
+def test_lost_devices_are_served_again(product: Product, restore: Callable[..., Result]) -> None:
+    """With the certificates they have; asking first, and once only."""
+    leaves = [product.identity(f"gw-{n}") for n in range(3)]
+    before = {each["pk"]["S"]: each for each in product.rows()}
+    backed_up(product)
+    for each in product.rows():
+        if each["pk"]["S"] != "DEV#gw-0":
+            boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": each["pk"]})
+    assert product.call("GET", "/v1/device", leaves[1]).status == 403
+    assert restore(input="n\n").exit_code == 1
+    assert len(product.rows()) == 1
+    lost = len([key for key in before if key.startswith(registry.LASTING)]) - 1
+    assert counts(restore("--yes")) == {"missing": lost, "same": 1, "restored": lost}
+    assert counts(restore("--yes")) == {"same": lost + 1}
+    assert product.call("GET", "/v1/device", leaves[1]).status == 200
+    assert {each["pk"]["S"]: each for each in product.rows()}["DEV#gw-2"] == before["DEV#gw-2"]
+
+
+def test_what_was_spoilt_is_asked_for(product: Product, restore: Callable[..., Result]) -> None:
+    """A row that is there stays as it is, unless `--overwrite` says otherwise."""
+    leaf = product.identity("gw-1")
+    update(product, "DEV#gw-1", "SET attached = :policies", policies={"SS": ["telemetry"]})
+    backed_up(product)
+    update(product, "DEV#gw-1", "REMOVE pending, updatedAt, #s")
+    assert counts(restore("--yes")) == {"different": 1, "same": len(lasting(product)) - 1}
+    assert counts(restore("--yes", "--overwrite"))["restored"] == 1
+    assert product.call("GET", "/v1/device", leaf).status == 200
+    # What AWS IoT has by now is for `register` to find out.
+    assert "attached" not in lasting(product)["DEV#gw-1"]
+
+
+def lasting(product: Product) -> dict[str, Row]:
+    """The rows that a restoration is about."""
+    return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(registry.LASTING)}
+
+
+def test_a_revocation_is_not_undone(product: Product, restore: Callable[..., Result]) -> None:
+    """Whoever was taken out after the backup stays out."""
+    leaf = product.identity("gw-1")
+    backed_up(product)
+    update(product, "DEV#gw-1", "SET #s = :revoked", revoked={"S": "revoked"})
+    assert counts(restore("--yes", "--overwrite"))["kept"] == 1
+    answer = product.call("GET", "/v1/device", leaf)
+    assert (answer.status, answer.body["code"]) == (403, "device-revoked")
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_what_changes_meanwhile_wins(
+    product: Product,
+    restore: Callable[..., Result],
+    overwrite: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A device that is revoked, or enrolls anew, between the look and the write keeps what it has."""
+    for name in ("gw-1", "gw-2"):
+        product.identity(name)
+    backed_up(product)
+    update(
+        product,
+        "DEV#gw-1",
+        "SET claims = :spoilt",
+        spoilt={
+            "M": {},
+        },
+    )
+    update(product, "DEV#gw-1", "REMOVE enrolledBy")
+    boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-2"}})
+    put = registry.Tables._put
+
+    def overtaken(self: registry.Tables, old: Row, now: Row | None) -> bool:
+        update(product, old["pk"]["S"], "SET #s = :revoked", revoked={"S": "revoked"})
+        return put(self, old, now)
+
+    monkeypatch.setattr(registry.Tables, "_put", overtaken)
+    assert "restored" not in counts(restore("--yes", *overwrite))
+    assert lasting(product)["DEV#gw-2"]["status"] == {"S": "revoked"}
+
+
+def test_a_copy_that_is_not_there(product: Product, restore: Callable[..., Result]) -> None:
+    """Is said, and nothing was done."""
+    result = restore("--yes")
+    assert (result.exit_code, json.loads(result.stderr)["code"]) == (3, "unreachable")
