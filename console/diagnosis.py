@@ -15,6 +15,8 @@ from firstboot.pki import chain
 
 Json = dict[str, Any]
 
+_CERTIFICATES = "POST /v1/certificates"
+
 NOTICE = 90
 """Days that a new CA takes to arrange; the alarm CaExpiry counts the same."""
 
@@ -62,9 +64,7 @@ def needs(template: Json) -> list[Need]:
         Need("iotcore", "RegisterCertificateWithoutCA API TPS", rate, Level.FAIL),
         Need("iotcore", "UpdateCertificate API TPS", rate, Level.FAIL),
         Need("iotcore", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
-        Need(
-            "kms", "Cryptographic operations (ECC) request rate", routes["POST /v1/certificates"], Level.WARN
-        ),
+        Need("kms", "Cryptographic operations (ECC) request rate", routes[_CERTIFICATES], Level.WARN),
         Need("lambda", "Concurrent executions", calls, Level.WARN),
         Need("apigateway", "Throttle rate", calls, Level.WARN),
     ]
@@ -79,10 +79,11 @@ def _iot_rate(template: Json) -> float:
 
 
 def _throttles(template: Json) -> dict[str, float]:
-    """Calls a second that the gateway lets in, by route."""
-    (stage,) = (each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Stage")
-    settings: Json = stage["Properties"]["RouteSettings"]
-    return {route: float(each["ThrottlingRateLimit"]) for route, each in settings.items()}
+    """Calls a second that the gateway lets in, by route. The stack may have other APIs than ours."""
+    stages = (each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Stage")
+    settings: list[Json] = [stage["Properties"].get("RouteSettings", {}) for stage in stages]
+    (ours,) = (routes for routes in settings if _CERTIFICATES in routes)
+    return {route: float(each["ThrottlingRateLimit"]) for route, each in ours.items()}
 
 
 def quota(need: Need, quotas: Mapping[str, float]) -> Line:

@@ -11,15 +11,12 @@ from firstboot.names import PUBLISHED_FLEET_KEY
 from firstboot.settings import AssignSettings
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.storage import Registry, Store
 
 
 class Assign(Function):
     """Reads the device's record and answers with policies. AWS IoT waits five seconds for it."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(
             scope, construct_id, code=deployment.code, handler="assign.authorize", seconds=4, memory=1024
         )
@@ -27,8 +24,8 @@ class Assign(Function):
         self.audience = f"urn:firstboot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{Stack.of(self).stack_name}"
         self.configure(
             AssignSettings(
-                table=registry.table_name,
-                bucket=store.bucket_name,
+                table=deployment.registry.table_name,
+                bucket=deployment.store.bucket_name,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
@@ -36,8 +33,8 @@ class Assign(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem"], registry.table_arn)
-        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self.permit(["dynamodb:GetItem"], deployment.registry.table_arn)
+        deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.authorizer = self._authorizer()
 
     def _authorizer(self) -> iot.CfnAuthorizer:

@@ -16,10 +16,10 @@ from constructs import Construct
 from firstboot.fleet.model import Fleet
 from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.settings import AuthoritySettings, WatchSettings
+from infra.configuration import Configuration
 from infra.deployment import Deployment
-from infra.function import LOG_RETENTION, Function
+from infra.function import LOG_RETENTION, Function, accept_dependency
 from infra.nag import acknowledge, acknowledge_serverless, arn_of
-from infra.storage import Store
 
 # What an account's administrators may do with the key, by their own IAM policies: look after it,
 # never sign with it.
@@ -32,8 +32,30 @@ _ADMINISTRATION = [
 _SIGNATURE = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 
 
+def signing_key(scope: Construct, configuration: Configuration) -> kms.IKey:
+    """The CA's key: one of our own, or the one that the configuration names."""
+    if configuration.ca_key:
+        return kms.Key.from_key_arn(scope, "Key", configuration.ca_key)
+    return SigningKey(scope, "Key")
+
+
+def permit_signing(key: kms.IKey, function: Function) -> None:
+    """Let `function` sign: its role's policy must say so, and the key's too. A key that is not ours has a
+    policy that its owner keeps.
+    """
+    function.permit(["kms:Sign"], key.key_arn, conditions=_SIGNATURE)
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ArnPrincipal(function.own_role.role_arn)],
+            actions=["kms:Sign"],
+            resources=["*"],  # this key
+            conditions=_SIGNATURE,
+        )
+    )
+
+
 class SigningKey(kms.Key):
-    """The CA's key. Its policy lets only the roles of `permit_signing` sign."""
+    """A CA's key. Its policy lets only the roles of `permit_signing` sign."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(
@@ -55,33 +77,14 @@ class SigningKey(kms.Key):
             ),
         )
 
-    def permit_signing(self, function: Function) -> None:
-        """Let `function` sign: its role's policy must say so, and this key's too."""
-        function.permit(["kms:Sign"], self.key_arn, conditions=_SIGNATURE)
-        self.add_to_resource_policy(
-            iam.PolicyStatement(
-                principals=[iam.ArnPrincipal(function.own_role.role_arn)],
-                actions=["kms:Sign"],
-                resources=["*"],  # this key
-                conditions=_SIGNATURE,
-            )
-        )
-
 
 class Authority(Construct):
     """The CA. `certificate` (PEM), `truststore_version` and `mqtt_host` are known when deployed."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        deployment: Deployment,
-        store: Store,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
-        self.key = SigningKey(self, "Key")
-        self.function = self._function(deployment, store)
+        self.key = signing_key(self, deployment.configuration)
+        self.function = self._function(deployment)
         made = CustomResource(
             self,
             "Certificate",
@@ -100,7 +103,8 @@ class Authority(Construct):
         self.mqtt_host = deployment.configuration.mqtt_host or made.get_att_string("MqttHost")
         self.watch = self._watch(deployment)
 
-    def _function(self, deployment: Deployment, store: Store) -> Function:
+    def _function(self, deployment: Deployment) -> Function:
+        store = deployment.store
         function = Function(self, "Function", code=deployment.code, handler="authority.resource", seconds=60)
         function.configure(
             AuthoritySettings(
@@ -110,7 +114,7 @@ class Authority(Construct):
                 years=str(deployment.configuration.ca_years),
             )
         )
-        self.key.permit_signing(function)
+        permit_signing(self.key, function)
         function.permit(["kms:GetPublicKey"], self.key.key_arn)
         store.permit_reading(function, AUTHORITY_KEY, TRUSTSTORE_KEY)
         function.permit(
@@ -137,6 +141,7 @@ class Authority(Construct):
             role,
             {f"IAM5[Resource::{arn_of(self.function)}:*]": "The one function's versions."},
         )
+        accept_dependency(provider.node.find_child("framework-onEvent"))
         acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})
         acknowledge_serverless(
             provider,

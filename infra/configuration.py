@@ -1,7 +1,8 @@
-"""What a deployer sets in cdk.json, or with `cdk --context`."""
+"""What a deployer sets: in cdk.json, with `cdk --context`, or as a construct's properties."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,59 +30,73 @@ class Domain:
 class Configuration:
     """`fleet` is the fleet folder; `fleet_refresh` seconds; `mqtt_host` takes the place of AWS
     IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` are read
-    once, when the CA is made. `iot_rate` is how many registrations a second AWS IoT is asked for: below
-    its quotas, of which the tightest are 10 a second for RegisterCertificate… and UpdateCertificate, and
-    15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core quotas).
+    once, when the CA is made. `ca_key` is the ARN of a KMS key from elsewhere (ECC_NIST_P256, SIGN_VERIFY)
+    to be the CA's in the place of one of the stack's own. `iot_rate` is how many registrations a second
+    AWS IoT is asked for: below its quotas, of which the tightest are 10 a second for RegisterCertificate…
+    and UpdateCertificate, and 15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core
+    quotas).
     `register_factory_cas` is off where AWS IoT knows the factories' CAs
-    already: it takes a CA once an account and region. `adopt` is on for `cdk import` alone, which takes
-    back what a deleted stack has left.
+    already: it takes a CA once an account and region.
+
+    Raises ValueError when `ca_key` is no key's ARN: IAM permits nothing on an alias.
     """
 
     fleet: Path
-    target: Target
-    stack: str
-    domain: Domain | None
-    ca_subject: str
-    ca_years: int
-    fleet_refresh: int
-    mqtt_host: str | None
-    mqtt_port: int
-    iot_rate: float
-    register_factory_cas: bool
-    adopt: bool
+    domain: Domain | None = None
+    ca_key: str | None = None
+    ca_subject: str = "Firstboot Issuing CA"
+    ca_years: int = 20
+    fleet_refresh: int = 60
+    mqtt_host: str | None = None
+    mqtt_port: int = 8883
+    iot_rate: float = 7
+    register_factory_cas: bool = True
+    target: Target = Target.LAMBDA
+
+    def __post_init__(self) -> None:
+        if self.ca_key and not re.fullmatch(r"arn:[^:]+:kms:[^:]+:\d+:key/[\w-]+", self.ca_key):
+            raise ValueError(f"{self.ca_key!r} is not the ARN of a KMS key")
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
         """The configuration in `node`'s context; a relative fleet folder is under `root`.
 
-        Raises KeyError with the name of a value that is missing, ValueError for one that is wrong.
+        Whatever has a default must be there too: a name that is spelled wrong in cdk.json must not pass
+        for the default. Raises KeyError with the name of a value that is missing, ValueError for one that
+        is wrong.
         """
         domain = node.try_get_context("domain")
         return cls(
-            fleet=root / _required(node, "fleet"),
-            target=Target(_required(node, "bundle")),
-            stack=_required(node, "stack"),
+            fleet=root / required(node, "fleet"),
             domain=Domain(domain["name"], domain["certificateArn"]) if domain else None,
-            ca_subject=_required(node, "caSubject"),
-            ca_years=int(_required(node, "caYears")),
-            fleet_refresh=int(_required(node, "fleetRefresh")),
+            ca_key=node.try_get_context("caKey"),
+            target=Target(required(node, "bundle")),
+            ca_subject=required(node, "caSubject"),
+            ca_years=int(required(node, "caYears")),
+            fleet_refresh=int(required(node, "fleetRefresh")),
             mqtt_host=node.try_get_context("mqttHost"),
-            mqtt_port=int(_required(node, "mqttPort")),
-            iot_rate=float(_required(node, "iotRate")),
-            register_factory_cas=_flag(_required(node, "registerFactoryCas")),
-            adopt=_flag(_required(node, "adopt")),
+            mqtt_port=int(required(node, "mqttPort")),
+            iot_rate=float(required(node, "iotRate")),
+            register_factory_cas=flag(required(node, "registerFactoryCas")),
         )
 
 
-def _required(node: Node, name: str) -> Any:  # noqa: ANN401 - any JSON value
+def required(node: Node, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    """A value of the context.
+
+    Raises KeyError with its name when it is missing.
+    """
     value = node.try_get_context(name)
     if value is None:
         raise KeyError(name)
     return value
 
 
-def _flag(value: object) -> bool:
-    # JSON has Booleans, `--context` only text.
+def flag(value: object) -> bool:
+    """A Boolean, which JSON has, or a text for one: `--context` has nothing else.
+
+    Raises ValueError.
+    """
     found = {"true": True, "false": False}.get(str(value).lower())
     if found is None:
         raise ValueError(f"{value!r} is neither true nor false")

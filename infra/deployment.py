@@ -1,4 +1,4 @@
-"""What every construct of the stack is made from."""
+"""What every construct of a Firstboot is made from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 
 from firstboot.fleet.model import Fleet
 from infra.configuration import Configuration
+from infra.storage import Registry, Store
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,5 @@ class Deployment:
     configuration: Configuration
     fleet: Fleet
     code: lambda_.Code
+    registry: Registry
+    store: Store

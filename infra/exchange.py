@@ -6,11 +6,10 @@ from constructs import Construct
 
 from firstboot.names import PUBLISHED_FLEET_KEY
 from firstboot.settings import ExchangeSettings
-from infra.authority import Authority
+from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
-from infra.storage import Registry, Store
 
 
 class Exchange(Function):
@@ -24,10 +23,9 @@ class Exchange(Function):
         construct_id: str,
         *,
         deployment: Deployment,
-        registry: Registry,
-        store: Store,
         authority: Authority,
     ) -> None:
+        registry, store = deployment.registry, deployment.store
         super().__init__(
             scope, construct_id, code=deployment.code, handler="exchange.http", seconds=9, memory=1024
         )
@@ -54,7 +52,7 @@ class Exchange(Function):
             function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
-            authority.key.permit_signing(function)
+            permit_signing(authority.key, function)
             acknowledge(
                 function.own_role,
                 {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},

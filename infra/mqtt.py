@@ -7,7 +7,7 @@ function failed. Both end in one queue.
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda_destinations as destinations
@@ -18,9 +18,9 @@ from firstboot.settings import ExchangeSettings
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
+from infra.iot import arn, spelled
 from infra.nag import acknowledge, arn_of
 from infra.queue import DeadLetters
-from infra.storage import Registry, Store
 from infra.vend import Vend
 
 _SQL_VERSION = "2016-03-23"
@@ -44,22 +44,13 @@ class Mqtt(Construct):
         construct_id: str,
         *,
         deployment: Deployment,
-        registry: Registry,
-        store: Store,
         exchange: Exchange,
         vend: Vend,
     ) -> None:
         super().__init__(scope, construct_id)
         self.undelivered = DeadLetters(self, "Undelivered")
         self._failing = self._error_role()
-        self.presence = Presence(
-            scope,
-            "Presence",
-            deployment=deployment,
-            registry=registry,
-            store=store,
-            settings=exchange.settings,
-        )
+        self.presence = Presence(scope, "Presence", deployment=deployment, settings=exchange.settings)
         for call, function in {
             topics.CERTIFICATES: exchange.mqtt,
             topics.COMMIT: exchange.mqtt,
@@ -114,16 +105,12 @@ class Mqtt(Construct):
 
 def permit_answers(function: Function, answer: str, *calls: topics.Call) -> None:
     """Let `function` publish answers (`accepted` or `rejected`) to any client's calls."""
-    found = [topic for call in calls for topic in call.answer_topics("*") if topic.endswith(f"/{answer}")]
-    stack = Stack.of(function)
-    function.permit(
-        ["iot:Publish"],
-        *(stack.format_arn(service="iot", resource="topic", resource_name=topic) for topic in found),
-    )
-    place = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:topic"
+    answers = (topic for call in calls for topic in call.answer_topics("*"))
+    found = [f"topic/{topic}" for topic in answers if topic.endswith(f"/{answer}")]
+    function.permit(["iot:Publish"], *map(arn, found))
     acknowledge(
         function.own_role,
-        {f"IAM5[Resource::{place}/{topic}]": "Answers, each to the client that asked." for topic in found},
+        {f"IAM5[Resource::{spelled(topic)}]": "Answers, each to the client that asked." for topic in found},
     )
 
 
@@ -133,20 +120,13 @@ class Presence(Function):
     """
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        deployment: Deployment,
-        registry: Registry,
-        store: Store,
-        settings: ExchangeSettings,
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, settings: ExchangeSettings
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="exchange.presence", seconds=9)
         self.configure(settings)
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
-        store.permit_reading(self, "certificates/*")
+        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], deployment.registry.table_arn)
+        deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,
-            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
+            {f"IAM5[Resource::{arn_of(deployment.store)}/certificates/*]": "One object a certificate."},
         )

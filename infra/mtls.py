@@ -38,7 +38,7 @@ class MtlsHost(apigw.DomainName):
             mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
             security_policy=apigw.SecurityPolicy.TLS_1_2,
         )
-        mapping = apigw.CfnApiMapping(
+        self.url = f"https://{domain.name}"
+        apigw.CfnApiMapping(
             scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
         )
-        mapping.add_dependency(api.stage)

@@ -23,9 +23,9 @@ from firstboot.settings import NewcomersSettings
 from firstboot.topics import REGISTERED
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
 from infra.queue import DeadLetters, Queue
-from infra.storage import Registry, Store
 
 _SECONDS = 30
 _BATCH = 5
@@ -37,13 +37,11 @@ _ATTEMPTS = 10
 class Newcomers(Function):
     """Admits or revokes what a factory CA's registration lets in, from a queue."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(
             scope, construct_id, code=deployment.code, handler="register.newcomers", seconds=_SECONDS
         )
-        stack = Stack.of(self).stack_name
+        registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], registry.table_arn)
         # It reads records and must change none: only whose turn it is.
         turns = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PACE_KEY]}}
@@ -74,10 +72,11 @@ class Newcomers(Function):
     def _permit_certificates(self) -> None:
         self.permit(
             ["iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"],
-            f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:cert/*",
+            arn("cert/*"),
         )
-        spelled = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:cert/*"
-        acknowledge(self.own_role, {f"IAM5[Resource::{spelled}]": "A certificate's id is its hash."})
+        acknowledge(
+            self.own_role, {f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its hash."}
+        )
 
     def _policy(self, policy: ServicePolicy, stack: str) -> None:
         place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)

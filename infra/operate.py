@@ -13,10 +13,11 @@ from firstboot.names import PUBLISHED_FLEET_KEY
 from firstboot.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.iot import arn, spelled
 from infra.mqtt import permit_answers
 from infra.nag import acknowledge, arn_of
 from infra.queue import Queue
-from infra.storage import Registry, Store
+from infra.storage import Store
 
 _TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
 
@@ -46,11 +47,10 @@ class Operate(Function):
         construct_id: str,
         *,
         deployment: Deployment,
-        registry: Registry,
-        store: Store,
         functions: Sequence[Function],
         dead_letters: dict[str, DeadLettersOf],
     ) -> None:
+        registry, store = deployment.registry, deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
             OperateSettings(
@@ -78,16 +78,14 @@ class Operate(Function):
 
     def _permit_importing(self, store: Store) -> None:
         """Look up a thing's certificates, and put them where ours are."""
-        account = f"{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}"
-        self.permit(["iot:ListThingPrincipals"], f"arn:{account}:thing/*")
-        self.permit(["iot:DescribeCertificate"], f"arn:{account}:cert/*")
+        self.permit(["iot:ListThingPrincipals"], arn("thing/*"))
+        self.permit(["iot:DescribeCertificate"], arn("cert/*"))
         self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
-        spelled = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
         acknowledge(
             self.own_role,
             {
-                f"IAM5[Resource::{spelled}:thing/*]": "A device that is imported may have any name.",
-                f"IAM5[Resource::{spelled}:cert/*]": "A certificate's id is its hash.",
+                f"IAM5[Resource::{spelled('thing/*')}]": "A device that is imported may have any name.",
+                f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its hash.",
                 f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate.",
             },
         )

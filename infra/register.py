@@ -16,6 +16,7 @@ from firstboot.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
 from firstboot.settings import ChangesSettings, RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.queue import DeadLetters, Queue
 from infra.storage import Registry, Store
@@ -74,9 +75,7 @@ class Queues(Construct):
 class Register(Construct):
     """`work` brings AWS IoT to a device's record, `changes` reads the table's stream for it."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, deployment: Deployment, registry: Registry, store: Store
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
         self.queues = Queues(self, "Queues")
         self.work = Function(
@@ -85,11 +84,12 @@ class Register(Construct):
         self.changes = Function(
             self, "Changes", code=deployment.code, handler="register.changes", seconds=30, memory=1024
         )
-        self._work(deployment, registry, store)
-        self._changes(registry)
-        self._tell_of_certificates(store)
+        self._work(deployment)
+        self._changes(deployment.registry)
+        self._tell_of_certificates(deployment.store)
 
-    def _work(self, deployment: Deployment, registry: Registry, store: Store) -> None:
+    def _work(self, deployment: Deployment) -> None:
+        registry, store = deployment.registry, deployment.store
         configuration, queues = deployment.configuration, self.queues
         stack = Stack.of(self).stack_name
         self.work.configure(
@@ -131,10 +131,9 @@ class Register(Construct):
     def _permit_aws_iot(self, stack: str) -> None:
         """Let `work` do what its adapter does, to anyone's thing and certificate, and to what is ours."""
         for resources, actions in _AWS_IOT.items():
-            named = [each if each == "*" else _iot(each.format(stack=stack)) for each in resources]
+            named = [each if each == "*" else arn(each.format(stack=stack)) for each in resources]
             self.work.permit([f"iot:{action}" for action in actions], *named)
-        prefix = "arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>"
-        reasons = {f"{prefix}:{name.format(stack=stack)}": reason for name, reason in _WILDCARDS.items()}
+        reasons = {spelled(name.format(stack=stack)): reason for name, reason in _WILDCARDS.items()}
         reasons["*"] = (
             "ListAttachedPolicies, RegisterCertificateWithoutCA and X-Ray's calls name no resource."
         )
@@ -198,7 +197,3 @@ class Register(Construct):
         bucket.add_resource_dependency(
             cast("sqs.CfnQueuePolicy", queue.node.find_child("Policy").node.default_child)
         )
-
-
-def _iot(resource: str) -> str:
-    return f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"

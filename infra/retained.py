@@ -1,24 +1,24 @@
-"""What a deleted stack leaves on purpose, alone in a stack, for `cdk import` to take back."""
+"""What a deleted stack leaves on purpose, alone, for `cdk import` to take back."""
 
 from __future__ import annotations
 
-from aws_cdk import Stack
 from constructs import Construct
 
-from infra.authority import SigningKey
+from infra.authority import signing_key
+from infra.configuration import Configuration
 from infra.storage import Registry, Store
 
 
-class RetainedStack(Stack):
-    """The table, the bucket and the CA's key, under the logical ids that FirstbootStack gives them.
+class Retained(Construct):
+    """The table, the bucket and the CA's key, if it is ours, as a Firstboot of the same id has them.
 
     An import takes only templates in which nothing names what is not imported (CloudFormation user
-    guide, "Import AWS resources into a CloudFormation stack"); in the whole stack the bucket names a
+    guide, "Import AWS resources into a CloudFormation stack"); in a Firstboot the bucket names a
     queue, and the key's policy roles. The deployment that follows adds them.
     """
 
-    def __init__(self, scope: Construct, name: str) -> None:
-        super().__init__(scope, name, description="Firstboot: what a deleted stack has left")
+    def __init__(self, scope: Construct, construct_id: str, configuration: Configuration) -> None:
+        super().__init__(scope, construct_id)
         Registry(self, "Registry")
         Store(self, "Store")
-        SigningKey(Construct(self, "Authority"), "Key")
+        signing_key(Construct(self, "Authority"), configuration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import ArnFormat, Aws, Duration, Stack
+from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sqs as sqs
@@ -14,22 +14,16 @@ from firstboot.settings import SweepSettings
 from firstboot.sweep import RUN_SECONDS
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
-from infra.storage import Registry, Store
+from infra.storage import Store
 
 
 class Sweep(Function):
     """Reads every record, sends messages to `queue`, keeps the grants' policies. It attaches nothing."""
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        deployment: Deployment,
-        registry: Registry,
-        store: Store,
-        queue: sqs.IQueue,
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, queue: sqs.IQueue
     ) -> None:
         super().__init__(
             scope,
@@ -39,7 +33,7 @@ class Sweep(Function):
             seconds=RUN_SECONDS,
             memory=1024,
         )
-        stack = Stack.of(self).stack_name
+        registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.configure(
             SweepSettings(
                 table=registry.table_name,
@@ -64,16 +58,13 @@ class Sweep(Function):
     def _permit_policies(self, names: str) -> None:
         actions = ["CreatePolicy", "GetPolicy", "DeletePolicy", "ListTargetsForPolicy"]
         actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
-        arn = Stack.of(self).format_arn(
-            service="iot", resource="policy", resource_name=names, arn_format=ArnFormat.SLASH_RESOURCE_NAME
-        )
-        self.permit([f"iot:{action}" for action in actions], arn)
+        self.permit([f"iot:{action}" for action in actions], arn(f"policy/{names}"))
         self.permit(["iot:ListPolicies"], "*")
         acknowledge(
             self.own_role,
             {
                 "IAM5[Resource::*]": "ListPolicies, of the account, names no resource.",
-                f"IAM5[Resource::arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:policy/{names}]": (
+                f"IAM5[Resource::{spelled(f'policy/{names}')}]": (
                     "One policy a grant, and grants come and go without a deployment."
                 ),
             },

@@ -16,7 +16,6 @@ from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
-from infra.storage import Registry, Store
 
 _SHORTEST_MAXIMUM = 3600
 """IAM takes no role whose sessions are shorter (CreateRole, MaxSessionDuration)."""
@@ -35,10 +34,9 @@ class Vend(Function):
         construct_id: str,
         *,
         deployment: Deployment,
-        registry: Registry,
-        store: Store,
         authority: Authority,
     ) -> None:
+        registry, store = deployment.registry, deployment.store
         super().__init__(
             scope, construct_id, code=deployment.code, handler="vend.http", seconds=9, memory=1024
         )

@@ -312,7 +312,12 @@ def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
     command = [Path(sys.executable).with_name("cfn-lint"), mtls_stack.folder / "Firstboot.template.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    assert mtls_stack.template["Metadata"] == {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+    # Function by function: in an app of someone else's, their findings are theirs.
+    silenced = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
+    assert "Metadata" not in mtls_stack.template
+    for resource in mtls_stack.template["Resources"].values():
+        expected = silenced if resource["Type"] == "AWS::Lambda::Function" else None
+        assert resource.get("Metadata") == expected
 
 
 def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
@@ -329,7 +334,7 @@ def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "AwsSolutions-SQS3" in done.stdout + done.stderr
     assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr
-    assert "Firstboot/Vend" not in done.stdout + done.stderr
+    assert "Firstboot/Default/" not in done.stdout + done.stderr
 
 
 def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def template(rate: str = "7") -> dict[str, Any]:
                 "Type": "AWS::Lambda::Function",
                 "Properties": {"Environment": {"Variables": variables}},
             },
+            "Someones": {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"StageName": "theirs"}},
             "Stage": {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"RouteSettings": settings}},
         }
     }
