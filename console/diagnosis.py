@@ -64,9 +64,7 @@ def needs(template: Json) -> list[Need]:
         Need("iotcore", "RegisterCertificateWithoutCA API TPS", rate, Level.FAIL),
         Need("iotcore", "UpdateCertificate API TPS", rate, Level.FAIL),
         Need("iotcore", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
-        Need(
-            "kms", "Cryptographic operations (ECC) request rate", routes[_CERTIFICATES], Level.WARN
-        ),
+        Need("kms", "Cryptographic operations (ECC) request rate", routes[_CERTIFICATES], Level.WARN),
         Need("lambda", "Concurrent executions", calls, Level.WARN),
         Need("apigateway", "Throttle rate", calls, Level.WARN),
     ]

@@ -35,7 +35,7 @@ docs/protocol.md. Only `edge/` turns them into responses.
     │   ├── OperationUnknown · DeviceNotFound · AttributesInvalid · GroupNotFound · BudgetMissing
     │   └── FleetInvalid · FleetOutdated · FleetNeedsDeployment
     ├── AuthorityError          the CA must not be touched (a deployment fails with it)
-    │   └── AuthorityKeyChanged · AnchorConflict
+    │   └── AuthorityKeyChanged · AuthorityKeyUnfit · AnchorConflict
     ├── Unavailable             AWS did not do its part; nothing is lost
     └── InternalError           a fault of ours; the log has it, the answer does not
 """
@@ -503,6 +503,11 @@ class AuthorityError(FirstbootError):
 class AuthorityKeyChanged(AuthorityError):
     code = "authority-key-changed"
     title = "The CA certificate belongs to another key"
+
+
+class AuthorityKeyUnfit(AuthorityError):
+    code = "authority-key-unfit"
+    title = "The CA's key in KMS is not one on P-256"
 
 
 class AnchorConflict(AuthorityError):
