@@ -241,6 +241,10 @@ def _roles(report: Report) -> Markup:
             _table(
                 ("KMS key", "whom its policy lets sign"),
                 ((key.name, "\n".join(key.signers) or "nobody") for key in stack.keys),
+            )
+            if stack.keys
+            else Markup(
+                "<p>The CA's key is none of the stack's: its own policy says whom else it lets sign.</p>"
             ),
             *map(_role, stack.roles),
         ]

@@ -36,7 +36,7 @@ def resource(event: dict[str, Any], context: object) -> dict[str, Any]:
 
     Returns the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. Delete does
     nothing: devices trust this CA for years, and its key, certificate and bucket are retained.
-    Raises DeploymentRefused from AuthorityKeyChanged, AuthorityTermsChanged, AnchorConflict or Unavailable.
+    Raises DeploymentRefused from AuthorityError or Unavailable.
     """
     if event["RequestType"] == "Delete":
         return {"PhysicalResourceId": event["PhysicalResourceId"]}

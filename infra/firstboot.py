@@ -20,6 +20,7 @@ from infra.mtls import MtlsHost
 from infra.newcomers import Newcomers
 from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
+from infra.steps import steps
 from infra.storage import Registry, Store
 from infra.sweep import Sweep
 from infra.vend import Vend
@@ -95,8 +96,9 @@ class Firstboot(Construct):
         if assign:
             outputs |= {"AuthorizerName": assign.authorizer.ref, "TokenAudience": assign.audience}
         for name, value in outputs.items():
-            # Under this very name, wherever in a tree this is.
-            CfnOutput(self, name, value=value).override_logical_id(name)
+            self._output(name, value)
+        for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):
+            self._output(f"Next{number}", step.command, step.purpose)
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:
         if not configuration.domain:
@@ -126,6 +128,10 @@ class Firstboot(Construct):
                 "MtlsAlias": self.mtls.regional_domain_name,
             }
         return outputs
+
+    def _output(self, name: str, value: str, description: str | None = None) -> None:
+        """An output of the stack, under this very name wherever in the tree this is."""
+        CfnOutput(self, name, value=value, description=description).override_logical_id(name)
 
 
 def _check(stack: Stack) -> None:

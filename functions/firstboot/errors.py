@@ -35,7 +35,8 @@ docs/protocol.md. Only `edge/` turns them into responses.
     │   ├── OperationUnknown · DeviceNotFound · AttributesInvalid · GroupNotFound · BudgetMissing
     │   └── FleetInvalid · FleetOutdated · FleetNeedsDeployment
     ├── AuthorityError          the CA must not be touched (a deployment fails with it)
-    │   └── AuthorityKeyChanged · AuthorityTermsChanged · AnchorConflict
+    │   ├── AuthorityKeyChanged · AuthorityKeyUnfit · AuthorityTermsChanged
+    │   └── AnchorConflict
     ├── Unavailable             AWS did not do its part; nothing is lost
     └── InternalError           a fault of ours; the log has it, the answer does not
 """
@@ -513,6 +514,11 @@ class AuthorityKeyChanged(AuthorityError):
 class AuthorityTermsChanged(AuthorityError):
     code = "authority-terms-changed"
     title = "The CA was made with another name or for another time"
+
+
+class AuthorityKeyUnfit(AuthorityError):
+    code = "authority-key-unfit"
+    title = "The CA's key in KMS is not one on P-256"
 
 
 class AnchorConflict(AuthorityError):

@@ -17,7 +17,13 @@ from authority import DeploymentRefused
 from firstboot.aws import clients
 from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.authority_store import AuthorityStore
-from firstboot.errors import AnchorConflict, AuthorityKeyChanged, AuthorityTermsChanged, Unavailable
+from firstboot.errors import (
+    AnchorConflict,
+    AuthorityKeyChanged,
+    AuthorityKeyUnfit,
+    AuthorityTermsChanged,
+    Unavailable,
+)
 from firstboot.fleet.model import Fleet
 from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.settings import AuthoritySettings, WatchSettings
@@ -187,6 +193,27 @@ def test_another_key_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch) ->
         authority.resource(UPDATE, None)
     assert content(AUTHORITY_KEY) == before["CaCertificate"]
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
+
+
+def test_the_key_may_come_back(deploy: Any, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that was refused for its key is mended by the key's return: the CA is what it was."""
+    before = authority.resource(CREATE, None)["Data"]
+    other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
+    with pytest.raises(DeploymentRefused):
+        authority.resource(UPDATE, None)
+    monkeypatch.setenv("FIRSTBOOT_CA_KEY", ca_key)
+    assert authority.resource(UPDATE, None)["Data"] == before
+
+
+@pytest.mark.parametrize("spec", ["RSA_2048", "ECC_NIST_P384", "ECC_SECG_P256K1"])
+def test_a_key_on_another_curve_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch, spec: Any) -> None:
+    """Before anything is written: a key from elsewhere may be of any kind, and a CA is for good."""
+    key = boto3.client("kms").create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    monkeypatch.setenv("FIRSTBOOT_CA_KEY", key)
+    with pytest.raises(DeploymentRefused, match=f"{AuthorityKeyUnfit.title}: {key}"):
+        authority.resource(CREATE, None)
+    assert versions(AUTHORITY_KEY) == versions(TRUSTSTORE_KEY) == []
 
 
 def test_our_own_ca_is_no_factory(deploy: Any, factory: factories.Authority) -> None:

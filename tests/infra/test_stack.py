@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from firstboot.fleet.model import Fleet
+from infra.steps import steps
 from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
 
 # One worker, one synthesis.
@@ -268,9 +269,12 @@ def test_alarms_may_publish(stack: Synthesised) -> None:
     assert source.endswith(":${AWS::AccountId}:alarm:*")
 
 
-def test_the_outputs(stack: Synthesised) -> None:
-    """What a deployer, the console and a test find by name."""
-    assert {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()} == {
+def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
+    """What a deployer, the console and a test find by name; and what a new user does next."""
+    outputs = {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()}
+    next_steps = [outputs.pop(name) for name in list(outputs) if name.startswith("Next")]
+    assert next_steps == [step.command for step in steps(fleet, "Firstboot", "${Api.ApiEndpoint}")]
+    assert outputs == {
         "PublicUrl": "${Api.ApiEndpoint}",
         "ApiId": "${Api}",
         "OperateFunction": "${Operate}",

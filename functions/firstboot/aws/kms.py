@@ -5,13 +5,14 @@ The way pyca's own page on cloud KMS shows; it signs whatever `cryptography` sig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firstboot.aws.clients import answered
+from firstboot.errors import AuthorityKeyUnfit
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 def public_key(client: KMSClient, key_arn: str) -> ec.EllipticCurvePublicKey:
     """The public half of a KMS key.
 
-    Raises Unavailable.
+    Raises AuthorityKeyUnfit for a key that is not on P-256, Unavailable.
     """
     with answered():
         der = client.get_public_key(KeyId=key_arn)["PublicKey"]
-    return cast("ec.EllipticCurvePublicKey", load_der_public_key(der))
+    key = load_der_public_key(der)
+    # KMS signs by ECDSA with SHA-256 on another curve too (secp256k1).
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
+        raise AuthorityKeyUnfit(log=key_arn)
+    return key
 
 
 class KmsKey(ec.EllipticCurvePrivateKey):

@@ -17,6 +17,8 @@ from firstboot.fleet.model import Group
 from firstboot.fleet.source import Source
 from firstboot.pki import chain
 
+_PLACEHOLDER = "(replace me)"
+
 
 @dataclass(frozen=True)
 class Anchor:
@@ -30,6 +32,11 @@ class Anchor:
     def pem(self) -> str:
         """The certificate as PEM, without what else was in the file."""
         return self.certificate.public_bytes(Encoding.PEM).decode()
+
+
+def is_placeholder(certificate: x509.Certificate) -> bool:
+    """Whether an anchor is one of the example's, which says so: its key was thrown away."""
+    return _PLACEHOLDER in certificate.subject.rfc4514_string()
 
 
 def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> list[Anchor]:

@@ -1,0 +1,64 @@
+"""A new user's first hour: the example as it comes, and what the stack's outputs say to do next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from local.cloud import ACCOUNT, REGION
+from local.processes import ROOT
+from tests.deploy.conftest import Account
+from tests.flows.devices import output
+
+
+def paste(account: Account, command: str) -> str:
+    """Run a command as it is printed, beside the fleet folder; what it said.
+
+    The public host's name means nothing outside AWS: the front that stands in for it is called instead.
+    """
+    endpoints = account.cloud.endpoints
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.replace(output(account.cloud, "PublicUrl"), endpoints["public"])],
+        cwd=account.fleet.parent,
+        env=account.cloud.operator | {"SSL_CERT_FILE": endpoints["api_ca"]},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def steps(account: Account) -> list[str]:
+    """The commands that the deployed stack names, in their order."""
+    (stack,) = account.client("cloudformation").describe_stacks(StackName=account.cloud.endpoints["stack"])[
+        "Stacks"
+    ]
+    found = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    return [found[name] for name in sorted(found) if name.startswith("Next")]
+
+
+def test_the_example_says_what_it_lacks(account: Account) -> None:
+    """Deployed as it comes it trusts a factory that nobody has: the first command makes one."""
+    account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=account.here.state.path("run"))
+    shutil.copytree(ROOT / "fleet/trust", account.fleet / "trust", dirs_exist_ok=True)
+    account.deploy()
+    factory, *others = steps(account)
+    assert len(others) == 3
+    paste(account, factory)
+    account.deploy()
+    assert steps(account) == others
+
+
+@pytest.mark.usefixtures("hosts")
+def test_the_next_three_commands_boot_a_device(account: Account) -> None:
+    """Pasted one after another: a bootstrap certificate, a first boot, the device's record."""
+    issue, boot, show = steps(account)
+    paste(account, issue)
+    assert json.loads(paste(account, boot))["status"] == "active"
+    assert "active" in paste(account, show)

@@ -1,0 +1,85 @@
+"""A CA key of the deployer's own, in the place of one of the stack's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.configuration import Configuration
+from tests.infra.conftest import Synthesised, spelled, synthesise
+from tests.infra.test_functions import ECDSA, listed, ours, statements
+from tests.infra.test_replacement import stateful
+
+# One worker, one synthesis.
+pytestmark = pytest.mark.xdist_group("infra")
+
+KEY = "arn:aws:kms:us-east-1:210987654321:key/mrk-1234abcd"
+SIGNERS = {"Exchange", "ExchangeMqtt", "AuthorityFunction"}
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """The stack with a key from elsewhere."""
+    return synthesise(tmp_path_factory.mktemp("theirs"), caKey=KEY)
+
+
+def test_the_stack_makes_no_key(theirs: Synthesised, stack: Synthesised) -> None:
+    """Nothing else of it is missing."""
+    assert not theirs.resources("AWS::KMS::Key")
+    gone = stack.template["Resources"].keys() - theirs.template["Resources"].keys()
+    assert {stack.template["Resources"][name]["Type"] for name in gone} == {"AWS::KMS::Key"}
+    assert theirs.template["Outputs"].keys() == stack.template["Outputs"].keys()
+
+
+def test_exactly_this_key_may_be_used(theirs: Synthesised) -> None:
+    """By those who sign, with the one algorithm; no role may do anything with another key."""
+    for name in ours(theirs):
+        about_keys = [
+            statement
+            for statement in statements(theirs, name)
+            if any(action.startswith("kms:") for action in listed(statement["Action"]))
+        ]
+        assert {statement["Resource"] for statement in about_keys} <= {KEY}
+        signing = [each["Condition"] for each in about_keys if each["Action"] == "kms:Sign"]
+        assert signing == ([ECDSA] if name in SIGNERS else [])
+
+
+def test_the_lambdas_are_told_of_it(theirs: Synthesised) -> None:
+    """And a change of it runs `authority` again, which compares it with the CA's certificate."""
+    for name in SIGNERS:
+        assert ours(theirs)[name]["Environment"]["Variables"]["FIRSTBOOT_CA_KEY"] == KEY
+    (made,) = theirs.resources("Custom::FirstbootAuthority").values()
+    assert made["Properties"]["Key"] == KEY
+
+
+def test_nothing_else_is_replaced(theirs: Synthesised, stack: Synthesised) -> None:
+    """Table, bucket and logs are those of a stack with its own key."""
+    kept = {name: each for name, each in stateful(stack.template).items() if "Key" not in name}
+    assert stateful(theirs.template) == kept
+
+
+def test_exchange_waits_for_the_verdict(theirs: Synthesised) -> None:
+    """A key that `authority` refuses never reaches a Lambda that signs: its settings need the verdict."""
+    (verdict,) = theirs.resources("Custom::FirstbootAuthority")
+    for name in ("Exchange", "ExchangeMqtt"):
+        variables = spelled(ours(theirs)[name]["Environment"]["Variables"])
+        assert variables["FIRSTBOOT_CA_CERTIFICATE"] == f"${{{verdict}.CaCertificate}}"
+
+
+def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
+    """What is imported is the table and the bucket."""
+    alone = synthesise(tmp_path, caKey=KEY, adopt=True)
+    assert {resource["Type"] for resource in stateful(alone.template).values()} == {
+        "AWS::DynamoDB::GlobalTable",
+        "AWS::S3::Bucket",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", ["1234abcd", KEY.replace("key/", "alias/"), "alias/ca", f"{KEY} ", KEY.replace("kms", "s3")]
+)
+def test_only_a_keys_arn_is_taken(wrong: str) -> None:
+    """IAM permits nothing on an alias, and a bare id is any account's."""
+    with pytest.raises(ValueError, match="not the ARN of a KMS key"):
+        Configuration(fleet=Path("fleet"), ca_key=wrong)
