@@ -25,7 +25,7 @@ from tests.isolation.test_loosened import DEVICES, LOOSE, TIGHT, caught
 # One worker, one broker.
 pytestmark = pytest.mark.xdist_group("broker")
 
-COUNT = 2_000
+COUNT = 3_000
 ACTIONS = ("Connect", "Publish", "Receive", "RetainPublish", "Subscribe")
 
 
