@@ -85,10 +85,10 @@ class Broker:
             answers |= {(id(rights), str(each)): is_so for each, is_so in self._decided(rights, requests)}
         return [answers[id(rights), str(request)] for rights, request in asked]
 
-    def login(self, device: str, policies: Sequence[Document], thing: str = "") -> Login:
-        """A new certificate for a device (its common name), with these policies, and its thing's."""
+    def login(self, common_name: str, policies: Sequence[Document], thing: str = "") -> Login:
+        """A new certificate with these policies, and its thing's, if it has one."""
         key = factories.ec_key()
-        leaf = self._factory.issue(device, key)
+        leaf = self._factory.issue(common_name, key)
         made = self._iot.register_certificate_without_ca(certificatePem=factories.pem(leaf), status="ACTIVE")
         files = flows.save(self._folder / made["certificateId"], leaf, key)
         login = Login(self._endpoint, made["certificateArn"], *files)
@@ -109,9 +109,8 @@ class Broker:
 
     def _decided(self, rights: Rights, requests: Sequence[Request]) -> Iterator[tuple[Request, bool]]:
         own = rights.variables[CLIENT]
-        login = self.login(
-            rights.variables.get(COMMON_NAME, own), rights.identity, rights.variables.get(THING, "")
-        )
+        common_name = rights.variables.get(COMMON_NAME, "anyone")
+        login = self.login(common_name, rights.identity, rights.variables.get(THING, ""))
         by_action = {each.action: [r for r in requests if r.action == each.action] for each in requests}
         for request in by_action.pop("iot:Connect", []):
             with connected(login, _name(request)) as connection:
