@@ -129,7 +129,7 @@ def _order(devices: Iterable[DeviceId]) -> None:
 class Door:
     """What `newcomers` works with, made once a process."""
 
-    stack: str
+    account: Account
     fleet: FleetSource
     certificates: IotCertificates
     registry: DynamoRegistry
@@ -141,7 +141,7 @@ def door() -> Door:
     """The parts, wired as the environment says."""
     settings = NewcomersSettings.read()
     return Door(
-        stack=settings.stack,
+        account=Account(settings.stack, Place(settings.partition, settings.region, settings.account)),
         fleet=FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh)),
         certificates=IotCertificates(clients.iot()),
         registry=DynamoRegistry(clients.dynamodb(), settings.table),
@@ -274,7 +274,9 @@ def _judged(record: dict[str, Any]) -> None:
         made.turns.queue.send(registered.render(replace(newcomer, slot=slot)), delay)
         return
     certificate_id = newcomer.certificate_id
-    judged = judge(certificate_id, made.stack, made.fleet.current(now), made.certificates, made.registry, now)
+    judged = judge(
+        certificate_id, made.account, made.fleet.current(now), made.certificates, made.registry, now
+    )
     about = {"certificateId": certificate_id, "outcome": judged.outcome.value}
     if judged.refusal:
         about |= {"code": judged.refusal.code, "reason": judged.refusal.log}

@@ -29,8 +29,8 @@ class Domain:
 @dataclass(frozen=True)
 class Configuration:
     """`fleet` is the fleet folder; `fleet_refresh` seconds; `mqtt_host` takes the place of AWS
-    IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` are read
-    once, when the CA is made. `ca_key` is the ARN of a KMS key from elsewhere (ECC_NIST_P256, SIGN_VERIFY)
+    IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` hold
+    for good. `ca_key` is the ARN of a KMS key from elsewhere (ECC_NIST_P256, SIGN_VERIFY)
     to be the CA's in the place of one of the stack's own. `iot_rate` is how many registrations a second
     AWS IoT is asked for: below its quotas, of which the tightest are 10 a second for RegisterCertificate…
     and UpdateCertificate, and 15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core

@@ -17,7 +17,6 @@ from constructs import Construct
 
 from firstboot.fleet.model import Fleet
 from firstboot.names import PACE_KEY, PUBLISHED_FLEET_KEY
-from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.settings import NewcomersSettings
 from firstboot.topics import REGISTERED
@@ -48,8 +47,7 @@ class Newcomers(Function):
         self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=turns)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
-        for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM):
-            self._policy(policy, stack)
+        self._permit_policies(stack)
         self.dead = DeadLetters(self, "DeadLetters")
         self.queue = self._queue()
         self.configure(
@@ -57,6 +55,9 @@ class Newcomers(Function):
                 table=registry.table_name,
                 bucket=store.bucket_name,
                 stack=stack,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
                 queue=self.queue.queue_url,
                 iot_rate=str(deployment.configuration.iot_rate),
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
@@ -78,14 +79,16 @@ class Newcomers(Function):
             self.own_role, {f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its hash."}
         )
 
-    def _policy(self, policy: ServicePolicy, stack: str) -> None:
-        place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)
-        iot.CfnPolicy(
-            self,
-            f"{policy.capitalize()}Policy",
-            policy_name=policy.policy_name(stack),
-            policy_document=policy.document(place),
+    def _permit_policies(self, stack: str) -> None:
+        """Let it make the policies that it attaches. CloudFormation's own would keep the stack from
+        being deleted: AWS IoT deletes no policy that a certificate has (DeletePolicy).
+        """
+        actions = ("CreatePolicy", "GetPolicy", "CreatePolicyVersion", "DeletePolicyVersion")
+        policies = (
+            f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:policy/{policy.policy_name(stack)}"
+            for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
         )
+        self.permit([f"iot:{action}" for action in (*actions, "ListPolicyVersions")], *policies)
 
     def _queue(self) -> Queue:
         queue = Queue(

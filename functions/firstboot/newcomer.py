@@ -5,7 +5,7 @@ since it knows the factory CA (developer guide, "Just-in-time registration").
 2. A trust anchor of the fleet issued it. The account may have other CAs, with other people's devices.
 3. What enrolling asks of a bootstrap certificate holds: chain, dates, usage, key, a group that is
    open, and, where the certificate is the device's own, a device that is not revoked.
-4. It gets the policy to ask for a certificate, and nothing else;
+4. It gets the policy to ask for a certificate, and nothing else; the first one makes the policy;
 5. then it becomes ACTIVE. Its first connection was closed, so the device connects again.
 6. A device that was revoked meanwhile loses it again.
 
@@ -37,9 +37,11 @@ from firstboot.errors import (
 from firstboot.fleet.model import Fleet, Group
 from firstboot.names import DeviceId
 from firstboot.pki import chain
+from firstboot.policy.render import compact
 from firstboot.policy.service import ServicePolicy
 from firstboot.ports import BrokerCertificates, Registry
 from firstboot.possession import Presented
+from firstboot.registration import Account
 
 _WAITING = "PENDING_ACTIVATION"
 
@@ -63,14 +65,13 @@ class Judged:
 
 def judge(
     certificate_id: str,
-    stack: str,
+    account: Account,
     fleet: Fleet,
     certificates: BrokerCertificates,
     registry: Registry,
     now: datetime,
 ) -> Judged:
-    """Admit or refuse the certificate of that id; repeating it is safe at every step. `stack` is
-    what the names of the AWS IoT policies begin with.
+    """Admit or refuse the certificate of that id; repeating it is safe at every step.
 
     Raises Unavailable.
     """
@@ -82,7 +83,8 @@ def judge(
         group = bootstrap.group
         _check_record(name, group, registry)
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
-        certificates.attach(certificate, policy.policy_name(stack))  # 4
+        document = compact(policy.document(account.place))
+        certificates.attach(certificate, policy.policy_name(account.stack), document)  # 4
         certificates.set_status(certificate, "ACTIVE")  # 5
         _check_record(name, group, registry)  # 6
     except (RequestError, AuthenticationError, AuthorizationError, ConflictError) as refusal:

@@ -254,8 +254,10 @@ class BrokerCertificates(Protocol):
     def of(self, device_id: DeviceId) -> list[str]:
         """The ids of the certificates that the device's thing has; none if there is no thing."""
 
-    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
-        """Give the certificate the policy of that name; repeating it changes nothing."""
+    def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
+        """Give the certificate the policy of that name, which is to say `document` (JSON); repeating it
+        changes nothing.
+        """
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """Change the certificate's status; repeating it changes nothing."""

@@ -141,6 +141,9 @@ class NewcomersSettings(Settings):
     table: str
     bucket: str
     stack: str
+    partition: str
+    region: str
+    account: str
     queue: str
     iot_rate: str
     fleet_refresh: str

@@ -26,16 +26,16 @@ from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.product import CONTEXT, Product, group
 
-DENY = json.dumps({"Version": "2012-10-17", "Statement": []})
 # After two for its turn: the row of the last one is in the past.
 ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
+BOOTSTRAP = "Firstboot-bootstrap"
+# Of a version that let them do less.
+OLD = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
 @pytest.fixture(autouse=True)
 def _door(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
-    for policy in ServicePolicy:
-        boto3.client("iot").create_policy(policyName=policy.policy_name("Firstboot"), policyDocument=DENY)
     register.door.cache_clear()
     register.door().fleet.current(register.clock())
     yield
@@ -93,6 +93,18 @@ def policies(certificate_id: str) -> set[str]:
     return {policy["policyName"] for policy in iot.list_attached_policies(target=arn)["policies"]}
 
 
+def in_force() -> Any:
+    """What the policy of bootstrap certificates says, and in how many versions."""
+    iot = boto3.client("iot")
+    versions = iot.list_policy_versions(policyName=BOOTSTRAP)["policyVersions"]
+    return json.loads(iot.get_policy(policyName=BOOTSTRAP)["policyDocument"]), len(versions)
+
+
+def due(policy: ServicePolicy) -> Any:
+    """What a policy is to say."""
+    return policy.document(register.door().account.place)
+
+
 class Calls:
     """Every AWS call in order; one may fail before or after it is made, or see something happen first."""
 
@@ -129,15 +141,66 @@ def test_awss_documented_event_admits(product: Product) -> None:
     }
     records = {"Records": [{"messageId": "m", "body": json.dumps(documented)}]}
     assert register.newcomers(records, CONTEXT) == {"batchItemFailures": []}
-    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-bootstrap"})
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
 
 
 def test_a_newcomer_can_ask_before_it_can_connect(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The policy comes first: an ACTIVE certificate without one would be refused by the broker."""
-    certificate = arrive(product.bootstrap("gw-1"))
+    tell(arrive(product.bootstrap("gw-1")))
+    certificate = arrive(product.bootstrap("gw-2"))
     calls = Calls(monkeypatch)
     assert tell(certificate) == []
     assert calls.made[2:] == ADMITTING
+
+
+def test_the_first_newcomer_brings_the_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is nobody's before: a stack that had made it could not be deleted while a certificate has it."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    calls = Calls(monkeypatch)
+    assert tell(certificate) == []
+    assert calls.made[2:] == [*ADMITTING[:2], "CreatePolicy", *ADMITTING[2:]]
+    assert policies(certificate) == {BOOTSTRAP}
+    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
+
+
+def test_another_versions_policy_is_brought_up_to_date(product: Product) -> None:
+    """It may be an earlier deployment's, of the stack with that name: it is taken over, and only once
+    made to say what this version's does.
+    """
+    boto3.client("iot").create_policy(policyName=BOOTSTRAP, policyDocument=OLD)
+    for name in ("gw-1", "gw-2"):
+        assert tell(arrive(product.bootstrap(name))) == []
+        assert in_force() == (due(ServicePolicy.BOOTSTRAP), 2)
+
+
+def test_a_policy_that_vanished_is_made_again(product: Product) -> None:
+    """By an operator's hand, or by CloudFormation after an update from a version whose policy it was."""
+    first = arrive(product.bootstrap("gw-1"))
+    tell(first)
+    iot = boto3.client("iot")
+    arn = iot.describe_certificate(certificateId=first)["certificateDescription"]["certificateArn"]
+    iot.detach_policy(policyName=BOOTSTRAP, target=arn)
+    iot.delete_policy(policyName=BOOTSTRAP)
+    second = arrive(product.bootstrap("gw-2"))
+    assert tell(second) == []
+    assert (status(second), policies(second)) == ("ACTIVE", {BOOTSTRAP})
+    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
+
+
+def test_another_process_makes_the_policy_meanwhile(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first newcomers come to several at once: who is late finds it there."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    document = json.dumps(due(ServicePolicy.BOOTSTRAP))
+    another = boto3.client("iot")
+    calls = Calls(monkeypatch)
+    calls.before["CreatePolicy"] = lambda: another.create_policy(
+        policyName=BOOTSTRAP, policyDocument=document
+    )
+    assert tell(certificate) == []
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
+    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
 
 def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
@@ -149,6 +212,8 @@ def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
     certificate = arrive(claims.issue("Acme batch 7, all of it", factories.ec_key()))
     assert tell(certificate) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
+    said = boto3.client("iot").get_policy(policyName="Firstboot-claim")["policyDocument"]
+    assert json.loads(said) == due(ServicePolicy.CLAIM)
 
 
 @pytest.mark.parametrize("decided", ["ACTIVE", "INACTIVE", "REVOKED", "PENDING_TRANSFER"])
@@ -278,18 +343,23 @@ def test_a_revocation_meanwhile_is_noticed(product: Product, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
-@pytest.mark.parametrize("operation", ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate"])
+@pytest.mark.parametrize(
+    "operation", [*ADMITTING[:-1], "CreatePolicy", "GetPolicy", "ListPolicyVersions", "CreatePolicyVersion"]
+)
 def test_a_failure_anywhere_is_tried_again(
     product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
 ) -> None:
     """Whichever call fails, or succeeds unheard: the message comes again, and then all is well."""
+    if "Policy" in operation and operation != "CreatePolicy":
+        boto3.client("iot").create_policy(policyName=BOOTSTRAP, policyDocument=OLD)
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
     calls.failing = (operation, lost)
     assert tell(certificate) == ["m0"]
     calls.failing = None
     assert tell(certificate) == []
-    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-bootstrap"})
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
+    assert in_force()[0] == due(ServicePolicy.BOOTSTRAP)
 
 
 def test_one_bad_message_holds_up_no_other(product: Product) -> None:

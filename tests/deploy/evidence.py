@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.policy.service import ServicePolicy
 from local.cloud import STACK
 from tests.deploy.conftest import Account
 from tests.flows.devices import output
@@ -106,6 +107,12 @@ def things(account: Account) -> set[str]:
     found |= {each["certificateId"] for each in iot.list_ca_certificates()["certificates"]}
     found |= set(account.client("sqs").list_queues().get("QueueUrls", []))
     return found | set(account.client("dynamodb").list_tables()["TableNames"])
+
+
+def having(account: Account, policy: ServicePolicy) -> set[str]:
+    """The certificates that have one of AWS IoT's policies, by their ARNs."""
+    answer = account.client("iot").list_targets_for_policy(policyName=policy.policy_name(STACK))
+    return set(answer["targets"])
 
 
 def signers(account: Account) -> set[str]:

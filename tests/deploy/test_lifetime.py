@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from firstboot.policy.service import ServicePolicy
 from local.cloud import ACCOUNT, REGION, STACK
 from tests import factories
 from tests.deploy.conftest import Account
@@ -18,6 +19,7 @@ from tests.deploy.evidence import (
     IDENTIFIERS,
     Lasting,
     code,
+    having,
     lasting,
     resources,
     signers,
@@ -62,6 +64,12 @@ def kept(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
 def revoked(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
     """A device that is revoked early on."""
     return Device(account.cloud, "gw-revoked", tmp_path_factory.mktemp("revoked"))
+
+
+@pytest.fixture(scope="session")
+def over_mqtt(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """A device that boots over MQTT."""
+    return Device(account.cloud, "gw-over-mqtt", tmp_path_factory.mktemp("over-mqtt"), "mqtt")
 
 
 def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
@@ -114,6 +122,12 @@ def test_a_device_lives(account: Account, hosts: None, kept: Device) -> None:
     printed(kept.run("renew", "--state", str(kept.state)))
     assert kept.leaf.serial_number != first
     assert kept.status()["status"] == "active"
+
+
+def test_a_device_boots_over_mqtt(account: Account, over_mqtt: Device) -> None:
+    """The broker lets its bootstrap certificate in, which has a policy from then on."""
+    assert over_mqtt.boot()["status"] == "active"
+    assert having(account, ServicePolicy.BOOTSTRAP)
 
 
 def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> None:
@@ -184,10 +198,15 @@ def test_a_lost_registry_is_restored(account: Account, hosts: None, kept: Device
 
 
 def test_destroying_leaves_what_is_retained(account: Account, empty: set[str], left: Lasting) -> None:
-    """The stack goes, but for the table, the bucket, the CA's key and the logs."""
+    """The stack goes, but for the table, the bucket, the CA's key and the logs; certificates keep the
+    policies that they have, which AWS IoT would not delete.
+    """
+    admitted = having(account, ServicePolicy.BOOTSTRAP)
     retained = {each["PhysicalResourceId"] for each in resources(account) if each["ResourceType"] in STATEFUL}
     account.cdk("destroy", STACK, "--force")
     assert things(account) - empty == retained
+    assert admitted
+    assert having(account, ServicePolicy.BOOTSTRAP) == admitted
 
 
 def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> None:
@@ -211,5 +230,9 @@ def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> No
 def test_the_adopted_devices_live_on(
     account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path
 ) -> None:
-    """With the certificates they have, under the same CA; revoked ones stay revoked."""
+    """With the certificates they have, under the same CA; revoked ones stay revoked. AWS IoT's policies
+    are taken over where they are.
+    """
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-adoption", tmp_path))
+    newcomer = Device(account.cloud, "gw-mqtt-after-adoption", tmp_path / "mqtt", "mqtt")
+    assert newcomer.boot()["status"] == "active"

@@ -206,6 +206,15 @@ PERMISSIONS = {
         ("iot:AttachPolicy", IOT_CERTIFICATES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
+        *(
+            permission
+            for name in ("bootstrap", "claim")
+            for permission in on(
+                f"policy/Firstboot-{name}",
+                *("CreatePolicy", "CreatePolicyVersion", "DeletePolicyVersion", "GetPolicy"),
+                "ListPolicyVersions",
+            )
+        ),
         *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
     },
 }

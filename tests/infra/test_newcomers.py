@@ -45,17 +45,12 @@ def test_a_ca_goes_with_its_anchor(stack: Synthesised) -> None:
 
 
 def test_a_ca_comes_after_all_that_judges_its_certificates(stack: Synthesised) -> None:
-    """Rule, queue, policies and a Lambda with this very fleet: else a newcomer is lost, or judged by the
+    """Rule, queue and a Lambda with this very fleet: else a newcomer is lost, or judged by the
     fleet before.
     """
     for each in stack.resources("AWS::IoT::CACertificate").values():
         after = {spell(name) for name in each["DependsOn"]}
-        assert {
-            "Newcomers",
-            "NewcomersRegistered",
-            "NewcomersBootstrapPolicy",
-            "NewcomersClaimPolicy",
-        } <= after
+        assert {"Newcomers", "NewcomersRegistered"} <= after
         assert any(name.startswith("NewcomersSqsEventSource") for name in each["DependsOn"])
 
 
@@ -149,7 +144,6 @@ def test_dead_letters_ring(stack: Synthesised) -> None:
     )
 
 
-def test_the_policies_are_the_service_policies(stack: Synthesised) -> None:
-    """Named as the Lambda names them; what they say is tested where they are made."""
-    made = stack.resources("AWS::IoT::Policy").values()
-    assert {each["Properties"]["PolicyName"] for each in made} == {"Firstboot-bootstrap", "Firstboot-claim"}
+def test_the_stack_has_no_policy_of_aws_iots(stack: Synthesised) -> None:
+    """Certificates have them, and what a certificate has can't be deleted: nor could the stack."""
+    assert not stack.resources("AWS::IoT::Policy")

@@ -28,7 +28,6 @@ STATELESS = {
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
     "AWS::IoT::CACertificate",
-    "AWS::IoT::Policy",
     "AWS::IoT::TopicRule",
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping",

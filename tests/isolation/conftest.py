@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.isolation.broker import Broker, running
 from tests.isolation.evaluators import Evaluator, IamSimulate, Ministack
 
 
@@ -17,3 +18,10 @@ def evaluators() -> Iterator[tuple[Evaluator, Evaluator]]:
         yield Ministack(), simulate
     finally:
         simulate.close()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The MQTT broker, in an account of its own."""
+    with running(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker

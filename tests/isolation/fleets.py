@@ -293,6 +293,9 @@ GRANTS = st.one_of(
 )
 """A grant, as it may be written: the compiler has not seen it."""
 
+BROKER_GRANTS = st.one_of(_topics(), _filters(), st.just(_CLIENTS))
+"""A grant of what the MQTT broker judges."""
+
 
 def is_taken(*grants: Grant) -> bool:
     """Whether the compiler takes grants beside one another."""
@@ -300,8 +303,8 @@ def is_taken(*grants: Grant) -> bool:
 
 
 @st.composite
-def fleets(draw: Any) -> dict[str, Grant]:
+def fleets(draw: Any, grants: st.SearchStrategy[Grant] = GRANTS) -> dict[str, Grant]:
     """Grants by name, that the compiler takes."""
-    found = draw(st.lists(GRANTS.filter(is_taken), min_size=1, max_size=4))
+    found = draw(st.lists(grants.filter(is_taken), min_size=1, max_size=4))
     assume(is_taken(*found))
     return {f"g{number}": each for number, each in enumerate(found)}

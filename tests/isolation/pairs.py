@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from firstboot import topics
 from firstboot.errors import NoGrant, PoliciesTooLarge
-from firstboot.names import DeviceId
+from firstboot.names import RESERVED_PREFIX, DeviceId
 from firstboot.policy import render
 from firstboot.policy.limits import SESSION_POLICY
 from firstboot.policy.render import Place
@@ -22,17 +22,25 @@ CLIENT = "iot:ClientId"
 COMMON_NAME = "iot:Certificate.Subject.CommonName"
 
 SERVICE = tuple(
-    Touch(action, f"{ARN % 'iot'}{kind}/firstboot/{{deviceId}}/{rest}")
-    for action, kind, rest in (
-        ("iot:Publish", "topic", topics.CREDENTIALS.request),
-        ("iot:Subscribe", "topicfilter", f"{topics.CREDENTIALS.answer}/accepted"),
-        ("iot:Receive", "topic", f"{topics.CERTIFICATES.answer}/rejected"),
+    Touch(action, f"{ARN % 'iot'}{kind}/{rest}", whose=whose)
+    for action, kind, rest, whose in (
+        ("iot:Connect", "client", "{deviceId}", OWNED),
+        ("iot:Publish", "topic", f"firstboot/{{deviceId}}/{topics.CREDENTIALS.request}", OWNED),
+        (
+            "iot:Subscribe",
+            "topicfilter",
+            f"firstboot/{{deviceId}}/{topics.CREDENTIALS.answer}/accepted",
+            OWNED,
+        ),
+        ("iot:Receive", "topic", f"firstboot/{{deviceId}}/{topics.CERTIFICATES.answer}/rejected", OWNED),
+        ("iot:Subscribe", "topicfilter", "firstboot/#", OTHERS),
+        ("iot:Subscribe", "topicfilter", "firstboot/+/credentials/accepted", OTHERS),
+        ("iot:Subscribe", "topicfilter", "firstboot/*/credentials/accepted", OTHERS),
     )
-) + tuple(
-    Touch("iot:Subscribe", f"{ARN % 'iot'}topicfilter/firstboot/{each}", whose=OTHERS)
-    for each in ("#", "+/credentials/accepted", "*/credentials/accepted")
 )
-"""What Firstboot's own topics are for: answers hold certificates and credentials."""
+"""What Firstboot's own topics are for: answers hold certificates and credentials. Who connects is who has
+that client id.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,9 +115,46 @@ def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> 
     attached = [json.loads(text) for name in held if (text := render.iot_policy(fleet, name, place))]
     yield "certificate", Rights(place, (own, *attached), variables={THING: device, CLIENT: device})
     try:
-        yield "token", Rights(place, tuple(render.connection_policies(fleet, held, device, place)))
+        documents = tuple(render.connection_policies(fleet, held, device, place))
+        yield "token", Rights(place, documents, variables={CLIENT: device})
     except (NoGrant, PoliciesTooLarge):
         return
+
+
+BOOTSTRAPS = (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
+"""What lets a bootstrap certificate ask: one of the device's own, and one that many share."""
+
+_ASKING = (
+    ("iot:Connect", "client/{deviceId}", OWNED),
+    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/request", OWNED),
+    ("iot:Receive", "topic/firstboot/{deviceId}/certificates/accepted", OWNED),
+    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/certificates/rejected", OWNED),
+    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/commit", "nobody may"),
+    ("iot:Publish", "topic/firstboot/{deviceId}/credentials/request", "nobody may"),
+    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/credentials/accepted", "nobody may"),
+    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/#", "nobody may"),
+    ("iot:Subscribe", "topicfilter/firstboot/+/certificates/accepted", "nobody may"),
+    ("iot:Publish", "topic/firstboot/?/certificates/request", "nobody may"),
+)
+
+
+def bootstrap_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Place) -> list[Pair]:
+    """Every device by its bootstrap certificate, on its own topics and on each other's."""
+    return [
+        pair for name in devices for owner in devices for pair in _of_bootstrap(policy, name, owner, place)
+    ]
+
+
+def _of_bootstrap(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place: Place) -> Iterator[Pair]:
+    shared = policy is ServicePolicy.CLAIM
+    before = RESERVED_PREFIX if shared else ""
+    variables = {CLIENT: before + name} | ({} if shared else {COMMON_NAME: name})
+    rights = Rights(place, (policy.document(place),), variables=variables)
+    for action, text, whose in _ASKING:
+        request = Touch(action, ARN % "iot" + text).request(before + owner, name, place)
+        # A shared certificate's client chooses its id, and so who it is.
+        if request and not (shared and owner != name and action == "iot:Connect"):
+            yield Pair(name, owner, policy, rights, request, owner == name and whose == OWNED)
 
 
 def wrong(found: list[Pair], evaluators: Iterable[Evaluator]) -> list[Pair]:

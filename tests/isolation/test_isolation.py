@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.lifecycle import Attribute
-from firstboot.names import RESERVED_PREFIX, DeviceId
+from firstboot.names import DeviceId
 from firstboot.policy import render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, Rules
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.devices import HOSTILE_NAMES, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
-from tests.isolation.fleets import ARN, OWNED, Grant, Touch, allow, fleets
-from tests.isolation.pairs import CLIENT, COMMON_NAME, Pair, pairs, wrong
+from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets
+from tests.isolation.pairs import BOOTSTRAPS, CLIENT, Pair, bootstrap_pairs, pairs, wrong
 from tests.unit.fleet_folders import device, fleet
 
 COUNT = 10_000
@@ -25,7 +25,7 @@ PLACE = Place("aws", "eu-central-1", "123456789012")
 PLACES = st.sampled_from([PLACE, Place("aws-us-gov", "us-gov-west-1", "210987654321")])
 
 # The same examples every time: CI must not find on one day what it did not on another.
-_STEADY = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+STEADY = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def check(found: list[Pair], evaluators: tuple[Evaluator, ...]) -> None:
@@ -40,7 +40,7 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
     """
     counted: Counter[tuple[str, bool]] = Counter()
 
-    @settings(_STEADY, max_examples=140)
+    @settings(STEADY, max_examples=140)
     @given(fleets(), neighbours(), PLACES, st.data())
     def property_(grants: dict[str, Grant], devices: tuple[DeviceId, ...], place: Place, data: Any) -> None:
         names = st.just(set(grants)) | st.sets(st.sampled_from(sorted(grants)))
@@ -68,47 +68,15 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
     assert all(counted[each, expected] for each in (*ways, "iot", *services) for expected in (True, False))
 
 
-_CALLS = {
-    ServicePolicy.BOOTSTRAP: ("", {COMMON_NAME: "", CLIENT: ""}),
-    ServicePolicy.CLAIM: (RESERVED_PREFIX, {CLIENT: RESERVED_PREFIX}),
-}
-"""What stands before the device's id in a bootstrap client's id and topics, and in the variables."""
-
-_OWN = (
-    ("iot:Connect", "client/{deviceId}", OWNED),
-    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/request", OWNED),
-    ("iot:Receive", "topic/firstboot/{deviceId}/certificates/accepted", OWNED),
-    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/certificates/rejected", OWNED),
-    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/commit", "nobody may"),
-    ("iot:Publish", "topic/firstboot/{deviceId}/credentials/request", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/credentials/accepted", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/#", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/+/certificates/accepted", "nobody may"),
-    ("iot:Publish", "topic/firstboot/?/certificates/request", "nobody may"),
-)
-
-
-@settings(_STEADY, max_examples=40)
-@given(neighbours(), PLACES, st.sampled_from(sorted(_CALLS)))
+@settings(STEADY, max_examples=40)
+@given(neighbours(), PLACES, st.sampled_from(BOOTSTRAPS))
 def test_a_bootstrap_certificate_asks_for_its_own_alone(
     evaluators: tuple[Evaluator, ...], devices: tuple[DeviceId, ...], place: Place, policy: ServicePolicy
 ) -> None:
     """One of its own by its common name, a shared one by its client id: no other's topics, and no
     call but for a certificate.
     """
-    before, variables = _CALLS[policy]
-    found = []
-    for name in devices:
-        values = {key: value + name for key, value in variables.items()}
-        rights = Rights(place, (policy.document(place),), variables=values)
-        for owner in devices:
-            for action, text, whose in _OWN:
-                request = Touch(action, ARN % "iot" + text).request(before + owner, name, place)
-                # A shared certificate's client chooses its id, and so who it is: see the next test.
-                if request and not (before and owner != name and action == "iot:Connect"):
-                    expected = owner == name and whose == OWNED
-                    found.append(Pair(name, owner, policy, rights, request, expected))
-    check(found, evaluators)
+    check(bootstrap_pairs(policy, devices, place), evaluators)
 
 
 def test_a_shared_certificates_client_is_no_device(evaluators: tuple[Evaluator, ...]) -> None:
@@ -144,7 +112,7 @@ _VALUES = (
 )
 
 
-@settings(_STEADY, max_examples=60)
+@settings(STEADY, max_examples=60)
 @given(_VALUES, _VALUES, st.sampled_from(HOSTILE_NAMES))
 def test_attributes_and_claims_give_a_grant_or_not(
     evaluators: tuple[Evaluator, ...], site: str, model: str, extra: str

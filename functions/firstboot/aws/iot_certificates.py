@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered
+from firstboot.aws.policies import IotPolicies
 from firstboot.names import DeviceId
 from firstboot.ports import BrokerCertificate
 
@@ -19,6 +20,8 @@ class IotCertificates:
 
     def __init__(self, client: IoTClient) -> None:
         self._client = client
+        self._policies = IotPolicies(client)
+        self._ensured: set[str] = set()
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
         """DescribeCertificate."""
@@ -46,10 +49,25 @@ class IotCertificates:
             return []
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
-    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
-        """AttachPolicy. One that is attached already stays so."""
-        with answered():
-            self._client.attach_policy(policyName=policy, target=certificate.arn)
+    def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
+        """AttachPolicy. One that is attached already stays so.
+
+        The policy is made, or made to say `document`, once a process: another version of us is another
+        process. One that somebody deleted since is made again.
+        """
+        if policy not in self._ensured:
+            self._ensure(policy, document)
+        try:
+            with answered("ResourceNotFoundException"):
+                self._client.attach_policy(policyName=policy, target=certificate.arn)
+        except ClientError:
+            self._ensure(policy, document)
+            with answered():
+                self._client.attach_policy(policyName=policy, target=certificate.arn)
+
+    def _ensure(self, policy: str, document: str) -> None:
+        self._policies.ensure(policy, document)
+        self._ensured.add(policy)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """UpdateCertificate. A lost reply is repeated to the same end."""
