@@ -18,7 +18,7 @@ from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.settings import AuthoritySettings, WatchSettings
 from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function
-from infra.nag import acknowledge, acknowledge_serverless, arn_of
+from infra.nag import acknowledge, acknowledge_serverless
 from infra.storage import Store
 
 # What an account's administrators may do with the key, by their own IAM policies: look after it,
@@ -56,8 +56,9 @@ class SigningKey(kms.Key):
         )
 
     def permit_signing(self, function: Function) -> None:
-        """Let `function` sign: its role's policy must say so, and this key's too."""
-        function.permit(["kms:Sign"], self.key_arn, conditions=_SIGNATURE)
+        """Let `function` sign. This key's policy alone says so: it names the role, so the role's own would
+        say nothing more (KMS developer guide, "Key policies in AWS KMS").
+        """
         self.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ArnPrincipal(function.own_role.role_arn)],
@@ -121,16 +122,19 @@ class Authority(Construct):
         role = iam.Role(self, "ProviderRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log_group = logs.LogGroup(self, "ProviderLogs", retention=LOG_RETENTION)
         log_group.grant_write(role)
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:GetFunction", "lambda:InvokeFunction"],
+                resources=[self.function.function_arn],
+            )
+        )
         provider = cr.Provider(
             self,
             "Provider",
             on_event_handler=self.function,
-            framework_on_event_role=role,
+            # CDK would let it invoke every version too, and it invokes none.
+            framework_on_event_role=role.without_policy_updates(),
             log_group=log_group,
-        )
-        acknowledge(
-            role,
-            {f"IAM5[Resource::{arn_of(self.function)}:*]": "The one function's versions."},
         )
         acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})
         acknowledge_serverless(
