@@ -80,8 +80,8 @@ _NEW_DEVICE = (
 )
 
 _SIGNERS = (
-    "<p>From the template of the stack {}. Its roles whose policies allow kms:Sign: "
-    "<strong>{}</strong>.</p>\n"
+    "<p>From the template of the stack {}. Its roles that kms:Sign is allowed to, by their own policies or a "
+    "key's: <strong>{}</strong>.</p>\n"
 )
 
 

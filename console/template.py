@@ -29,17 +29,20 @@ class Statement:
 
 @dataclass(frozen=True)
 class Role:
-    """A role: who may assume it, and what it may do. `managed` are policies written elsewhere."""
+    """A role: who may assume it, and what it may do. `managed` are policies written elsewhere; `keyed`,
+    whether the policy of one of the template's keys lets it sign.
+    """
 
     name: str
     assumed_by: tuple[str, ...]
     managed: tuple[str, ...]
     statements: tuple[Statement, ...]
+    keyed: bool
 
     @property
     def signs(self) -> bool:
-        """Whether one of its own policies allows kms:Sign."""
-        return any(statement.signs for statement in self.statements)
+        """Whether one of its own policies allows kms:Sign, or a key's allows it this role."""
+        return self.keyed or any(statement.signs for statement in self.statements)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def _role(name: str, properties: Json, template: Json) -> Role:
         assumed_by=tuple(principal for statement in trust for principal in statement.principals),
         managed=_texts(properties.get("ManagedPolicyArns", [])),
         statements=tuple(statement for document in documents for statement in _statements(document)),
+        keyed=any(f"${{{name}.Arn}}" in key.signers for key in keys(template)),
     )
 
 

@@ -19,7 +19,7 @@ from firstboot.settings import AuthoritySettings, WatchSettings
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function, accept_dependency
-from infra.nag import acknowledge, acknowledge_serverless, arn_of
+from infra.nag import acknowledge, acknowledge_serverless
 
 # What an account's administrators may do with the key, by their own IAM policies: look after it,
 # never sign with it.
@@ -40,10 +40,13 @@ def signing_key(scope: Construct, configuration: Configuration) -> kms.IKey:
 
 
 def permit_signing(key: kms.IKey, function: Function) -> None:
-    """Let `function` sign: its role's policy must say so, and the key's too. A key that is not ours has a
-    policy that its owner keeps.
+    """Let `function` sign. Our own key's policy alone says so: it names the role, so the role's own would say
+    nothing more (KMS developer guide, "Key policies in AWS KMS"). Another's key has a policy that its owner
+    keeps, which may leave it to the role's.
     """
-    function.permit(["kms:Sign"], key.key_arn, conditions=_SIGNATURE)
+    if not isinstance(key, SigningKey):
+        function.permit(["kms:Sign"], key.key_arn, conditions=_SIGNATURE)
+        return
     key.add_to_resource_policy(
         iam.PolicyStatement(
             principals=[iam.ArnPrincipal(function.own_role.role_arn)],
@@ -130,16 +133,19 @@ class Authority(Construct):
         role = iam.Role(self, "ProviderRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log_group = logs.LogGroup(self, "ProviderLogs", retention=LOG_RETENTION)
         log_group.grant_write(role)
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:GetFunction", "lambda:InvokeFunction"],
+                resources=[self.function.function_arn],
+            )
+        )
         provider = cr.Provider(
             self,
             "Provider",
             on_event_handler=self.function,
-            framework_on_event_role=role,
+            # CDK would let it invoke every version too, and it invokes none.
+            framework_on_event_role=role.without_policy_updates(),
             log_group=log_group,
-        )
-        acknowledge(
-            role,
-            {f"IAM5[Resource::{arn_of(self.function)}:*]": "The one function's versions."},
         )
         accept_dependency(provider.node.find_child("framework-onEvent"))
         acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})

@@ -7,10 +7,12 @@ function failed. Both end in one queue.
 
 from __future__ import annotations
 
+from typing import cast
+
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
-from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from firstboot import topics
@@ -63,9 +65,9 @@ class Mqtt(Construct):
         self._rule("Connected", _PRESENCE, self.presence)
         self.functions = (exchange.mqtt, vend.mqtt, self.presence)
         for function in self.functions:
-            function.configure_async_invoke(
-                on_failure=destinations.SqsDestination(self.undelivered), retry_attempts=_RETRY_ATTEMPTS
-            )
+            function.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS)
+            asynchronous = function.node.find_child("EventInvokeConfig").node.default_child
+            self.undelivered.keep_failures(function, cast("lambda_.CfnEventInvokeConfig", asynchronous))
 
     def _rule(self, name: str, sql: str, function: Function) -> None:
         rule = iot.CfnTopicRule(

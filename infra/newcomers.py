@@ -11,7 +11,6 @@ import hashlib
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
-from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -99,11 +98,7 @@ class Newcomers(Function):
             visibility_timeout=Duration.seconds(6 * _SECONDS),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_ATTEMPTS),
         )
-        self.add_event_source(
-            sources.SqsEventSource(
-                queue, batch_size=_BATCH, max_concurrency=_AT_ONCE, report_batch_item_failures=True
-            )
-        )
+        queue.bring_to(self, batch_size=_BATCH, at_once=_AT_ONCE)
         acknowledge_serverless(
             self, {"LambdaEventSourceMappingDestination": "The queue has dead letters of its own."}
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from aws_cdk import Aws, Duration, Stack
+from aws_cdk import Aws, Duration, Names, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
@@ -43,9 +43,7 @@ _AWS_IOT = {
     ("thinggroup/{stack}-*",): ["CreateThingGroup"],
     ("thingtype/{stack}",): ["CreateThingType"],
     ("cert/*",): ["AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate"],
-    ("policy/{stack}-*",): [
-        *("CreatePolicy", "CreatePolicyVersion", "DeletePolicyVersion", "GetPolicy", "ListPolicyVersions"),
-    ],
+    ("policy/{stack}-*",): ["CreatePolicy"],
     ("client/*",): ["DeleteConnection"],
     ("*",): ["ListAttachedPolicies", "RegisterCertificateWithoutCA"],
 }
@@ -106,14 +104,7 @@ class Register(Construct):
             )
         )
         for queue, at_once in ((queues.paced, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
-            self.work.add_event_source(
-                sources.SqsEventSource(
-                    queue,
-                    batch_size=_BATCH,
-                    max_concurrency=at_once,
-                    report_batch_item_failures=True,
-                )
-            )
+            queue.bring_to(self.work, batch_size=_BATCH, at_once=at_once)
         acknowledge_serverless(
             self.work, {"LambdaEventSourceMappingDestination": "The queues have dead letters of their own."}
         )
@@ -161,9 +152,11 @@ class Register(Construct):
                 ],
                 retry_attempts=_TRIES,
                 bisect_batch_on_error=True,
-                on_failure=sources.SqsDlq(queues.dead),
             )
         )
+        mapping = self.changes.node.find_child(f"DynamoDBEventSource:{Names.node_unique_id(registry.node)}")
+        made = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
+        queues.dead.keep_failures(self.changes, made)
 
     def _tell_of_certificates(self, store: Store) -> None:
         """S3 tells the queue of every new certificate.

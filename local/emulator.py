@@ -12,18 +12,21 @@ import sys
 import threading
 from asyncio import BaseEventLoop
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
-from ministack.services import iot, iot_data
+from ministack.core.router import extract_access_key_id
+from ministack.services import iot, iot_data, s3
 from ministack.services.cloudformation import changesets, provisioners
 
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
 _iam_action: Any = iam_actions.extract_iam_action
 _handle_data_plane: Any = iot_data.handle_request
+_handle_s3: Any = s3.handle_request
 _CONNECTIONS = "/connections/"
 
 
@@ -34,16 +37,17 @@ async def _on_loopback(
 
 
 def _resource(service: str, method: str, path: str, headers: object, body: bytes, *rest: object) -> str:
-    """AWS checks AttachPolicy and DetachPolicy on their target, DeleteConnection on its client (service
-    authorization reference, "AWS IoT"). ministack would check them on `*`, for which a role would have
-    to be wider than AWS's.
+    """AWS checks AttachPolicy and DetachPolicy on their target, ListTargetsForPolicy on its policy,
+    DeleteConnection on its client (service authorization reference, "AWS IoT"). ministack would check
+    them on `*`, for which a role would have to be wider than AWS's.
     """
     found = str(_resource_arn(service, method, path, headers, body, *rest))
     if service == "iot" and path.startswith("/target-policies/"):
         with suppress(ValueError, KeyError, TypeError):
             return str(json.loads(body)["target"])
-    if service == "iot-data" and path.startswith(_CONNECTIONS):
-        return f"arn:aws:iot:{get_region()}:{get_account_id()}:client/{path.removeprefix(_CONNECTIONS)}"
+    for prefix, kind in {_CONNECTIONS: "client", "/policy-targets/": "policy"}.items():
+        if service in ("iot", "iot-data") and path.startswith(prefix):
+            return f"arn:aws:iot:{get_region()}:{get_account_id()}:{kind}/{path.removeprefix(prefix)}"
     return found
 
 
@@ -63,6 +67,16 @@ async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN40
     if await iot._force_disconnect_duplicate(get_account_id(), get_region(), client_id):  # noqa: SLF001
         return json_response({})
     return error_response_json("ResourceNotFoundException", f"{client_id} is not connected", 404)
+
+
+async def _objects(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:  # noqa: ANN401
+    """S3, which tells only who may list the bucket that it has no such object (API reference, GetObject)."""
+    answer = await _handle_s3(method, path, headers, body, query)
+    if answer[0] != HTTPStatus.NOT_FOUND or b"NoSuchKey" not in answer[2]:
+        return answer
+    bucket, key = f"arn:aws:s3:::{path.split('/')[1]}", extract_access_key_id(headers, query)
+    denied = iam_evaluator.enforce(key, "s3:ListBucket", "s3", get_region(), resource_arn=bucket)
+    return s3._error("AccessDenied", "Access Denied", 403) if denied else answer  # noqa: SLF001
 
 
 def _importable_global_tables() -> None:
@@ -86,6 +100,7 @@ def main(lambda_python: str) -> None:
     iam_actions.extract_resource_arn = _resource
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
+    s3.handle_request = _objects
     _importable_global_tables()
     # What the broker's rules send is no one's request, and would count as sent without TLS.
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)

@@ -61,6 +61,16 @@ def test_a_withdrawn_fleet_leaves_the_deployed_one(source: FleetSource, bucket: 
     assert source.current(later(60)) == DEPLOYED
 
 
+def test_a_fleet_may_be_published_again(source: FleetSource, bucket: str) -> None:
+    """Withdrawn and published once more, it is in force once more, though S3 knows it by the same tag."""
+    source.publish(NEWER)
+    source.current(NOW)
+    boto3.client("s3").delete_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY)
+    assert source.current(later(60)) is DEPLOYED
+    source.publish(NEWER)
+    assert source.current(later(120)) == NEWER
+
+
 def test_another_deployments_fleet_is_ignored(source: FleetSource) -> None:
     """A deployment wins over what was published before it."""
     source.publish(replace(NEWER, base="another"))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("infra")
 
 
 def test_the_signers_are_exchange_and_authority(stack: Synthesised) -> None:
-    """The report finds them among the real roles, and the key's policy names the same ones."""
+    """The report finds them among the real roles, since the key's policy names them, and no others."""
     signing = {spell(role.name) for role in template.roles(stack.template) if role.signs}
     assert signing == {"ExchangeRole", "ExchangeMqttRole", "AuthorityFunctionRole"}
     (key,) = template.keys(stack.template)

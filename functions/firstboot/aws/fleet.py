@@ -62,7 +62,10 @@ class FleetSource:
                 )
                 body = answer["Body"].read()
         except ClientError as error:
-            return known if known and error_code(error) == "304" else self._deployed
+            if known and error_code(error) == "304":
+                return known
+            self._etag = ""  # should the same fleet be published again, it must be read again
+            return self._deployed
         except Unavailable:
             if known is None:
                 raise

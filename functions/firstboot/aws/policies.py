@@ -21,11 +21,17 @@ class IotPolicies:
 
     def ensure(self, name: str, document: str) -> None:
         """Have a policy `name` that says `document` (JSON); repeating it changes nothing."""
+        if not self.create(name, document):
+            self._replace(name, document)
+
+    def create(self, name: str, document: str) -> bool:
+        """CreatePolicy; False if there is one of that name, whatever it says."""
         try:
             with answered("ResourceAlreadyExistsException"):
                 self._client.create_policy(policyName=name, policyDocument=document)
         except ClientError:
-            self._replace(name, document)
+            return False
+        return True
 
     def names(self, prefix: str) -> list[str]:
         """ListPolicies, every page; AWS IoT filters by no name."""

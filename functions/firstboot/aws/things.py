@@ -162,11 +162,14 @@ class IotThings:
             return set()
 
     def _attach_policy(self, name: str, document: str, target: str) -> None:
+        """AttachPolicy; one that is missing is made first. What one says that is there is the sweep's to
+        change: whoever handles every device's every change can't change what all may do.
+        """
         try:
             with answered(_GONE):
                 self._client.attach_policy(policyName=name, target=target)
         except ClientError:
-            self._policies.ensure(name, document)
+            self._policies.create(name, document)
             with answered():
                 self._client.attach_policy(policyName=name, target=target)
 

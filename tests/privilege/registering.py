@@ -1,0 +1,225 @@
+"""Flows of AWS IoT's registry, which follows the devices' records."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from firstboot.pki import chain
+from tests.flows.conftest import save
+from tests.flows.devices import fresh_name
+from tests.flows.test_newcomers import outcome
+from tests.privilege.devices import closed, exiled, forbidding
+from tests.privilege.scene import Newborn, Scene, need
+
+GRANT = "Firstboot-grant-mqtt"
+EXTRA = "extra"
+
+
+def registration(scene: Scene) -> None:
+    """A device's first certificate gets its place in AWS IoT."""
+    identity = scene.registered()
+    need(GRANT in scene.policies(identity.leaf), "it has no grant")
+
+
+def first_registration(scene: Scene) -> None:
+    """The first device of a group, of a grant, and of the account: what it joins is made."""
+    iot, kind = scene.aws("iot"), scene.stack
+    for name in (f"{kind}-device", GRANT):
+        scene.take_policy(name)
+    with suppress(iot.exceptions.ResourceNotFoundException):
+        iot.delete_thing_group(thingGroupName=f"{kind}-gateways")
+    for page in iot.get_paginator("list_things").paginate(thingTypeName=kind):
+        for thing in page["things"]:
+            iot.update_thing(thingName=thing["thingName"], removeThingType=True)
+    with suppress(iot.exceptions.ResourceNotFoundException):
+        iot.deprecate_thing_type(thingTypeName=kind)
+        iot.delete_thing_type(thingTypeName=kind)
+    registration(scene)
+
+
+def registration_before_issuance(scene: Scene) -> None:
+    """A message about a device whose certificate is claimed and not issued: there is nothing to do."""
+    identity = scene.booted()
+    (serial,) = scene.device_row(identity.name)["pending"]["M"]["serial"].values()
+    scene.aws("s3").delete_object(Bucket=scene.names["Store"], Key=scene.key_of(identity.name, serial))
+    scene.deliver("RegisterWork", deviceId=identity.name)
+
+
+def registration_with_configuration(scene: Scene) -> None:
+    """A device of a group with a configuration finds it in its shadow."""
+    gateways = _gateways(scene, configuration={"interval": 60})
+    with scene.published(groups=scene.fleet.groups | gateways):
+        identity = scene.registered()
+    shadow = scene.aws("iot-data").get_thing_shadow(thingName=identity.name)["payload"]
+    need(json.load(shadow)["state"]["desired"] == {"interval": 60}, "it has another shadow")
+
+
+def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
+    return {"gateways": replace(scene.fleet.groups["gateways"], **changes)}
+
+
+def registration_in_its_turn(scene: Scene) -> None:
+    """A message whose turn is later comes back then."""
+    later = int((time.time() + 60) * 1_000)
+    scene.deliver("RegisterWork", deviceId=fresh_name(), slot=later)
+
+
+def registration_follows_the_fleet(scene: Scene) -> None:
+    """A device loses a grant when a published fleet forbids it, and gets it back when it is withdrawn."""
+    identity = exiled(scene)
+    with scene.published(**forbidding(scene)):
+        scene.deliver("RegisterWork", deviceId=identity.name)
+        need(GRANT not in scene.policies(identity.leaf), "it has the grant")
+    scene.deliver("RegisterWork", deviceId=identity.name)
+    need(GRANT in scene.policies(identity.leaf), "it has no grant")
+
+
+def attribute_followed(scene: Scene) -> None:
+    """A device that is quarantined loses its grant, and its thing says so."""
+    identity = scene.registered()
+    scene.operate("devices.set", deviceId=identity.name, attributes={"quarantined": True})
+    scene.deliver("RegisterWork", deviceId=identity.name)
+    need(GRANT not in scene.policies(identity.leaf), "it has the grant")
+
+
+def group_followed(scene: Scene) -> None:
+    """A thing leaves the group that its device's record does not name."""
+    iot, identity = scene.aws("iot"), scene.registered()
+    elsewhere = f"{scene.stack}-elsewhere"
+    iot.create_thing_group(thingGroupName=elsewhere)
+    iot.add_thing_to_thing_group(thingGroupName=elsewhere, thingName=identity.name)
+    scene.deliver("RegisterWork", deviceId=identity.name)
+
+
+def revocation_followed(scene: Scene) -> None:
+    """A revoked device loses its certificates, its connection and its policies."""
+    identity = scene.registered()
+    scene.operate("devices.revoke", deviceId=identity.name)
+    scene.deliver("RegisterWork", deviceId=identity.name)
+    need(scene.policies(identity.leaf) == set(), "it has policies")
+
+
+def deletion_followed(scene: Scene) -> None:
+    """Nothing is left of a deleted device."""
+    identity = scene.registered()
+    scene.operate("devices.delete", deviceId=identity.name)
+    scene.deliver("RegisterWork", deviceId=identity.name)
+    need(not scene.device_row(identity.name), "its record is there")
+
+
+def deletion_told(scene: Scene) -> None:
+    """A change that AWS IoT follows at its pace becomes a message."""
+    _changed(scene, "deleted")
+
+
+def revocation_told(scene: Scene) -> None:
+    """A revocation becomes an urgent message."""
+    _changed(scene, "revoked")
+
+
+def _changed(scene: Scene, status: str) -> None:
+    before = scene.device_row(scene.booted().name)
+    after = copy.deepcopy(before) | {"status": {"S": status}}
+    images = {"Keys": {"pk": before["pk"]}, "OldImage": before, "NewImage": after}
+    scene.invoke("RegisterChanges", {"Records": [{"eventName": "MODIFY", "dynamodb": images}]})
+
+
+def newcomer_admitted(scene: Scene) -> None:
+    """A bootstrap certificate that AWS IoT meets for the first time is let in."""
+    newborn = _met(scene)
+    _judged(scene, newborn)
+    need(_status(scene, newborn) == "ACTIVE", "it is not let in")
+
+
+def newcomer_in_its_turn(scene: Scene) -> None:
+    """A newcomer whose turn is later comes back then."""
+    later = int((time.time() + 60) * 1_000)
+    certificate = chain.fingerprint(scene.newborn().bootstrap)
+    scene.deliver("Newcomers", certificateId=certificate, slot=later)
+
+
+def newcomers_follow_the_fleet(scene: Scene) -> None:
+    """Nobody is let in when a published fleet says so, and somebody again when it is withdrawn."""
+    newborn = _met(scene)
+    with scene.published(**closed(scene)):
+        _judged(scene, newborn)
+        need(_status(scene, newborn) != "ACTIVE", "it is let in")
+    newcomer_admitted(scene)
+
+
+def _met(scene: Scene) -> Newborn:
+    """A device that AWS IoT has met, by a connection that it closed."""
+    newborn = scene.newborn()
+    files = save(scene.folder / newborn.name, newborn.bootstrap, newborn.bootstrap_key)
+    outcome(scene.cloud, newborn.name, files)
+    return newborn
+
+
+def _judged(scene: Scene, newborn: Newborn) -> None:
+    scene.deliver("Newcomers", certificateId=chain.fingerprint(newborn.bootstrap))
+
+
+def _status(scene: Scene, newborn: Newborn) -> str:
+    known = scene.aws("iot").describe_certificate(certificateId=chain.fingerprint(newborn.bootstrap))
+    return str(known["certificateDescription"]["status"])
+
+
+def sweep(scene: Scene) -> None:
+    """A day has passed: the registry is swept."""
+    scene.forget_sweep()
+    _swept(scene, scene.fleet.hash)
+
+
+def sweep_tells(scene: Scene) -> None:
+    """A device that needs registering is told of."""
+    identity = scene.registered()
+    scene.aws("dynamodb").update_item(
+        TableName=scene.names["Registry"],
+        Key={"pk": {"S": f"DEV#{identity.name}"}},
+        UpdateExpression="REMOVE attached",
+    )
+    sweep(scene)
+    need(int(scene.row("SWEEP")["touched"]["N"]) > 0, "nobody was told of")
+
+
+def sweep_follows_the_fleet(scene: Scene) -> None:
+    """A sweep is of the published fleet, and of the deployed one once that is withdrawn."""
+    scene.forget_sweep()
+    newer = scene.publish(**forbidding(scene))
+    try:
+        _swept(scene, newer.hash)
+    finally:
+        scene.withdraw()
+    _swept(scene, scene.fleet.hash)
+
+
+def grants_come_and_go(scene: Scene) -> None:
+    """A published grant's policy is made, follows it, more than once, and goes when it does."""
+    scene.forget_sweep()
+    scene.take_policy(f"{scene.stack}-grant-{EXTRA}")
+    try:
+        for action in ("iot:Connect", "iot:Publish", "iot:Receive"):
+            _swept(scene, scene.publish(grants=scene.fleet.grants | {EXTRA: _grant(action)}).hash)
+    finally:
+        scene.withdraw()
+    _swept(scene, scene.fleet.hash)
+    names = {each["policyName"] for each in scene.aws("iot").list_policies()["policies"]}
+    need(f"{scene.stack}-grant-{EXTRA}" not in names, "the policy is there")
+
+
+def _grant(action: str) -> dict[str, Any]:
+    kind = {"iot:Connect": "client/{deviceId}"}.get(action, "topic/{deviceId}/extra")
+    resource = f"arn:{{partition}}:iot:{{region}}:{{account}}:{kind}"
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _swept(scene: Scene, fleet: str) -> None:
+    scene.invoke("Sweep", {})
+    row = scene.row("SWEEP")
+    need(row.get("fleetHash") == {"S": fleet} and "finishedAt" in row, row)

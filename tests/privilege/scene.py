@@ -1,0 +1,286 @@
+"""The stage of the flows: the deployed Lambdas, invoked with the events that services would bring.
+
+What brings events by itself (queues, the stream, schedules) is off: an event comes when a flow says so,
+to a Lambda that runs under its role as it is at that moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from firstboot import topics
+from firstboot.fleet.compiler import load
+from firstboot.fleet.model import Fleet
+from firstboot.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.pki import chain
+from tests import factories
+from tests.aws.mqtt import event as mqtt_event
+from tests.aws.product import http_event
+from tests.flows.conftest import Cloud
+from tests.flows.devices import client, fresh_name
+from tests.infra.conftest import spell
+from tests.privilege.roles import Role
+
+REFRESH_SECONDS = 1.1
+"""After which a Lambda has seen a published fleet: locally it looks every second."""
+
+Members = dict[str, Any]
+
+
+class BrokenError(Exception):
+    """A flow does not work, and how that shows."""
+
+
+def need(condition: object, what: object) -> None:
+    """Break the flow unless the condition holds."""
+    if not condition:
+        raise BrokenError(what)
+
+
+@dataclass(frozen=True)
+class Newborn:
+    """A device as its factory made it: its name, its bootstrap certificate and its key, and the key that
+    it will have.
+    """
+
+    name: str
+    bootstrap: x509.Certificate
+    bootstrap_key: factories.PrivateKey
+    key: factories.PrivateKey
+
+    @property
+    def request(self) -> Members:
+        """What it asks for a certificate with."""
+        return {"csr": factories.pem(factories.csr(self.key))}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A device and its operational certificate."""
+
+    name: str
+    leaf: x509.Certificate
+
+    @property
+    def principal(self) -> str:
+        """What AWS IoT calls the certificate."""
+        return chain.fingerprint(self.leaf)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A running stack. `folder` is for files of devices."""
+
+    cloud: Cloud
+    folder: Path
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    def aws(self, service: str) -> Any:
+        """The operator's client."""
+        if service not in self._clients:
+            self._clients[service] = client(self.cloud, service)
+        return self._clients[service]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The deployed resources' names, by their names in the template."""
+        found = self.aws("cloudformation").describe_stack_resources(StackName=self.stack)["StackResources"]
+        return {spell(each["LogicalResourceId"]): each["PhysicalResourceId"] for each in found}
+
+    @cached_property
+    def template(self) -> dict[str, Any]:
+        """The resources of the template, by their names in it."""
+        body = self.aws("cloudformation").get_template(StackName=self.stack)["TemplateBody"]
+        return {spell(name): resource for name, resource in body["Resources"].items()}
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return str(self.cloud.endpoints["stack"])
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """The deployed fleet."""
+        return load(Path(self.cloud.endpoints["api_ca"]).parent / "fleet")
+
+    def silence(self) -> None:
+        """Nothing happens by itself from here on."""
+        functions, events = self.aws("lambda"), self.aws("events")
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        for rule in events.list_rules()["Rules"]:
+            events.disable_rule(Name=rule["Name"])
+
+    def role(self, function: str) -> Role:
+        """The role of a Lambda."""
+        policy = f"{function}RoleDefaultPolicy"
+        template = self.template[policy]["Properties"]
+        iam, name = self.aws("iam"), self.names[f"{function}Role"]
+        (deployed,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        return Role(iam, name, deployed, template["PolicyDocument"]["Statement"])
+
+    def invoke(self, function: str, event: object) -> Any:
+        """What a Lambda answers."""
+        answer = self.aws("lambda").invoke(FunctionName=self.names[function], Payload=json.dumps(event))
+        payload = json.load(answer["Payload"])
+        need("FunctionError" not in answer, payload)
+        return payload
+
+    def log(self, function: str, event: object) -> str:
+        """What a Lambda logs of an invocation, its metrics among it."""
+        answer = self.aws("lambda").invoke(
+            FunctionName=self.names[function], Payload=json.dumps(event), LogType="Tail"
+        )
+        text = base64.b64decode(answer["LogResult"]).decode(errors="replace")
+        need("FunctionError" not in answer, text)
+        return text
+
+    def http(
+        self, path: str, leaf: x509.Certificate, body: Members | None = None, *, status: int = 200
+    ) -> Members:
+        """What the API's Lambda of a path answers a device with."""
+        function = "Vend" if path.startswith(("/role-aliases", "/v1/device")) else "Exchange"
+        method = "GET" if function == "Vend" else "POST"
+        text = None if body is None else json.dumps(body)
+        answer = self.invoke(
+            function, http_event(method, path, leaf, text, {"content-type": "application/json"}, None)
+        )
+        need(answer["statusCode"] == status, answer)
+        members: Members = json.loads(answer["body"])
+        return members
+
+    def ask(self, function: str, call: topics.Call, who: Identity | Newborn, members: Members) -> str:
+        """What a Lambda behind a topic rule logs of a request."""
+        leaf = who.leaf if isinstance(who, Identity) else who.bootstrap
+        payload, topic = json.dumps(members).encode(), call.request_topic(who.name)
+        return self.log(function, mqtt_event(who.name, chain.fingerprint(leaf), topic, payload))
+
+    def operate(self, operation: str, **parameters: Any) -> Any:
+        """The result of an operator's call."""
+        answer = self.invoke("Operate", {"operation": operation, "parameters": parameters})
+        need("result" in answer, answer)
+        return answer["result"]
+
+    def deliver(self, function: str, **body: Any) -> None:
+        """A message of a queue, which a Lambda must be done with."""
+        record = {
+            "messageId": "1",
+            "body": json.dumps(body),
+            "attributes": {"SentTimestamp": str(int(time.time() * 1_000))},
+        }
+        answer = self.invoke(function, {"Records": [record]})
+        need(answer == {"batchItemFailures": []}, answer)
+
+    def newborn(self) -> Newborn:
+        """A device that nobody has heard of."""
+        name, key = fresh_name(), factories.ec_key()
+        return Newborn(name, self.cloud.factory.issue(name, key), key, factories.ec_key())
+
+    def booted(self) -> Identity:
+        """A device that has its certificate, and has not used it."""
+        newborn = self.newborn()
+        answer = self.http("/v1/certificates", newborn.bootstrap, newborn.request, status=201)
+        return Identity(newborn.name, self.issued(newborn.name, answer["serial"]))
+
+    def active(self) -> Identity:
+        """A device that has logged in."""
+        identity = self.booted()
+        self.http("/v1/certificates/commit", identity.leaf, {})
+        return identity
+
+    def registered(self, **attributes: str | bool) -> Identity:
+        """A device that AWS IoT knows."""
+        identity = self.active()
+        if attributes:
+            self.operate("devices.set", deviceId=identity.name, attributes=attributes)
+        self.deliver("RegisterWork", deviceId=identity.name)
+        return identity
+
+    def key_of(self, name: str, serial: str) -> str:
+        """Where a certificate is in the bucket."""
+        return f"certificates/{name}/{serial}.pem"
+
+    def issued(self, name: str, serial: str) -> x509.Certificate:
+        """An issued certificate."""
+        stored = self.aws("s3").get_object(Bucket=self.names["Store"], Key=self.key_of(name, serial))
+        return x509.load_pem_x509_certificates(stored["Body"].read())[0]
+
+    def download(self, url: str) -> None:
+        """Fetch a presigned URL, as a device does."""
+        context = ssl.create_default_context(cafile=self.cloud.endpoints["api_ca"])
+        try:
+            with urllib.request.urlopen(url, context=context, timeout=30) as answer:  # noqa: S310 - https
+                need(b"BEGIN CERTIFICATE" in answer.read(), "no certificate there")
+        except urllib.error.HTTPError as error:
+            raise BrokenError(error) from error
+
+    def row(self, key: str) -> Members:
+        """A row of the registry; empty if there is none."""
+        found: Members = self.aws("dynamodb").get_item(
+            TableName=self.names["Registry"], Key={"pk": {"S": key}}, ConsistentRead=True
+        )
+        return dict(found.get("Item", {}))
+
+    def device_row(self, name: str) -> Members:
+        """A device's row."""
+        return self.row(f"DEV#{name}")
+
+    def forget_sweep(self) -> None:
+        """No sweep was ever made."""
+        self.aws("dynamodb").delete_item(TableName=self.names["Registry"], Key={"pk": {"S": SWEEP_KEY}})
+
+    @contextmanager
+    def published(self, **changes: Any) -> Iterator[None]:
+        """A fleet that differs from the deployed one is in force, and every Lambda may know; and again
+        when it no longer is.
+        """
+        self.publish(**changes)
+        time.sleep(REFRESH_SECONDS)
+        try:
+            yield
+        finally:
+            self.withdraw()
+            time.sleep(REFRESH_SECONDS)
+
+    def publish(self, **changes: Any) -> Fleet:
+        """Put a fleet that differs from the deployed one in force."""
+        newer = replace(self.fleet, base=self.fleet.hash, **changes)
+        self.aws("s3").put_object(
+            Bucket=self.names["Store"], Key=PUBLISHED_FLEET_KEY, Body=newer.to_json().encode()
+        )
+        return newer
+
+    def withdraw(self) -> None:
+        """Put the deployed fleet in force."""
+        self.aws("s3").delete_object(Bucket=self.names["Store"], Key=PUBLISHED_FLEET_KEY)
+
+    def policies(self, leaf: x509.Certificate) -> set[str]:
+        """The policies that a certificate has in AWS IoT."""
+        aws = self.cloud.endpoints["aws"]
+        target = f"arn:aws:iot:{aws['region']}:{aws['account']}:cert/{chain.fingerprint(leaf)}"
+        listed = self.aws("iot").list_attached_policies(target=target)["policies"]
+        return {each["policyName"] for each in listed}
+
+    def take_policy(self, name: str) -> None:
+        """Remove a policy from AWS IoT, from whoever has it first."""
+        iot = self.aws("iot")
+        with suppress(iot.exceptions.ResourceNotFoundException):
+            for target in iot.list_targets_for_policy(policyName=name)["targets"]:
+                iot.detach_policy(policyName=name, target=target)
+            for version in iot.list_policy_versions(policyName=name)["policyVersions"]:
+                if not version["isDefaultVersion"]:
+                    iot.delete_policy_version(policyName=name, policyVersionId=version["versionId"])
+            iot.delete_policy(policyName=name)

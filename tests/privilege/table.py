@@ -1,0 +1,252 @@
+"""What each right of each Lambda is there for: the flow that breaks without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.infra.test_functions import (
+    CA,
+    CERTIFICATES,
+    CONSUMING,
+    DEAD,
+    FLEET,
+    FLEET_ROLES,
+    GRANTS,
+    IOT_CERTIFICATES,
+    PACED,
+    READING,
+    STREAM,
+    TRUSTSTORE,
+    UNDELIVERED,
+    URGENT,
+    topic,
+)
+from tests.privilege import devices, operating, registering
+from tests.privilege.roles import Right
+from tests.privilege.scene import Scene
+
+Flow = Callable[[Scene], None]
+
+TABLE, STORE, KEY = "${Registry.Arn}", "${Store.Arn}", "${AuthorityKey.Arn}"
+NEWCOMERS, NEWCOMERS_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
+IOT = IOT_CERTIFICATES.removesuffix("cert/*")
+THING, GROUP, POLICY = f"{IOT}thing/*", f"{IOT}thinggroup/Firstboot-*", f"{IOT}policy/Firstboot-*"
+
+
+def _each(flow: Flow, resource: str, *actions: str) -> dict[Right, Flow]:
+    return {(action, resource): flow for action in actions}
+
+
+FLOWS: dict[str, dict[Right, Flow]] = {
+    "Exchange": {
+        ("dynamodb:GetItem", TABLE): devices.commit,
+        ("dynamodb:UpdateItem", TABLE): devices.first_boot,
+        ("s3:GetObject", CERTIFICATES): devices.first_boot,
+        ("s3:GetObject", FLEET): devices.exchange_follows_the_fleet,
+        ("s3:ListBucket", STORE): devices.exchange_follows_the_fleet,
+        ("s3:PutObject", CERTIFICATES): devices.first_boot,
+    },
+    "ExchangeMqtt": {
+        ("dynamodb:GetItem", TABLE): devices.commit_by_mqtt,
+        ("dynamodb:UpdateItem", TABLE): devices.first_boot_by_mqtt,
+        ("s3:GetObject", CERTIFICATES): devices.commit_by_mqtt,
+        ("s3:GetObject", FLEET): devices.exchange_by_mqtt_follows_the_fleet,
+        ("s3:ListBucket", STORE): devices.exchange_by_mqtt_follows_the_fleet,
+        ("s3:PutObject", CERTIFICATES): devices.first_boot_by_mqtt,
+        topic("certificates/accepted"): devices.first_boot_by_mqtt,
+        topic("certificates/rejected"): devices.refused_boot_by_mqtt,
+        topic("certificates/commit/accepted"): devices.commit_by_mqtt,
+        topic("certificates/commit/rejected"): devices.refused_commit_by_mqtt,
+    },
+    "Presence": {
+        ("dynamodb:GetItem", TABLE): devices.connect,
+        ("dynamodb:UpdateItem", TABLE): devices.connect,
+        ("s3:GetObject", CERTIFICATES): devices.connect,
+        ("s3:ListBucket", STORE): devices.connect_before_issuance,
+    },
+    "Vend": {
+        ("dynamodb:GetItem", TABLE): devices.credentials,
+        ("dynamodb:UpdateItem", TABLE): devices.credentials,
+        ("s3:GetObject", FLEET): devices.vend_follows_the_fleet,
+        ("s3:ListBucket", STORE): devices.vend_follows_the_fleet,
+        ("sts:AssumeRole", FLEET_ROLES["telemetry"]): devices.credentials,
+        ("sts:AssumeRole", FLEET_ROLES["updates"]): devices.credentials_for_updates,
+    },
+    "VendMqtt": {
+        ("dynamodb:GetItem", TABLE): devices.credentials_by_mqtt,
+        ("dynamodb:UpdateItem", TABLE): devices.credentials_by_mqtt,
+        ("s3:GetObject", CERTIFICATES): devices.credentials_by_mqtt,
+        ("s3:GetObject", FLEET): devices.vend_by_mqtt_follows_the_fleet,
+        ("s3:ListBucket", STORE): devices.vend_by_mqtt_follows_the_fleet,
+        ("sts:AssumeRole", FLEET_ROLES["telemetry"]): devices.credentials_by_mqtt,
+        ("sts:AssumeRole", FLEET_ROLES["updates"]): devices.credentials_for_updates_by_mqtt,
+        topic("credentials/accepted"): devices.credentials_by_mqtt,
+        topic("credentials/rejected"): devices.refused_credentials_by_mqtt,
+    },
+    "Operate": {
+        ("dynamodb:GetItem", TABLE): operating.device_shown,
+        ("dynamodb:Scan", TABLE): operating.devices_listed,
+        ("dynamodb:UpdateItem", TABLE): operating.device_revoked,
+        ("s3:GetObject", FLEET): operating.fleet_shown,
+        ("s3:ListBucket", STORE): operating.fleet_shown,
+        ("s3:PutObject", FLEET): operating.fleet_applied,
+        ("s3:PutObject", CERTIFICATES): operating.device_imported,
+        ("iot:DescribeCertificate", IOT_CERTIFICATES): operating.device_imported,
+        ("iot:ListThingPrincipals", THING): operating.device_imported,
+        **{
+            ("sqs:GetQueueAttributes", queue): operating.failures_shown
+            for queue in (UNDELIVERED, DEAD, NEWCOMERS_DEAD)
+        },
+        **_each(operating.request_redriven, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        **_each(operating.registration_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        **_each(operating.newcomer_redriven, NEWCOMERS_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        ("sqs:SendMessage", PACED): operating.registration_redriven,
+        ("sqs:SendMessage", NEWCOMERS): operating.newcomer_redriven,
+        ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
+        ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
+        ("lambda:InvokeFunction", "${VendMqtt.Arn}"): operating.credentials_redriven,
+        topic("certificates/rejected"): operating.lost_request_told,
+        topic("certificates/commit/rejected"): operating.lost_commit_told,
+        topic("credentials/rejected"): operating.lost_credentials_told,
+    },
+    "Sweep": {
+        **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
+        ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
+        ("s3:ListBucket", STORE): registering.sweep_follows_the_fleet,
+        ("sqs:SendMessage", PACED): registering.sweep_tells,
+        ("iot:ListPolicies", "*"): registering.sweep,
+        **_each(registering.sweep, GRANTS, "iot:GetPolicy"),
+        **_each(
+            registering.grants_come_and_go,
+            GRANTS,
+            *("iot:CreatePolicy", "iot:CreatePolicyVersion", "iot:DeletePolicyVersion", "iot:DeletePolicy"),
+            *("iot:ListPolicyVersions", "iot:ListTargetsForPolicy"),
+        ),
+    },
+    "RegisterWork": {
+        ("dynamodb:GetItem", TABLE): registering.registration,
+        ("dynamodb:UpdateItem", TABLE): registering.registration,
+        ("dynamodb:DeleteItem", TABLE): registering.deletion_followed,
+        ("s3:GetObject", CERTIFICATES): registering.registration,
+        ("s3:GetObject", FLEET): registering.registration_follows_the_fleet,
+        ("s3:ListBucket", STORE): registering.registration_before_issuance,
+        ("sqs:SendMessage", PACED): registering.registration_in_its_turn,
+        **_each(
+            registering.registration, "*", "iot:ListAttachedPolicies", "iot:RegisterCertificateWithoutCA"
+        ),
+        **_each(
+            registering.registration,
+            THING,
+            *("iot:AddThingToThingGroup", "iot:AttachThingPrincipal", "iot:CreateThing", "iot:DescribeThing"),
+            *("iot:ListThingGroupsForThing", "iot:ListThingPrincipals"),
+        ),
+        ("iot:AddThingToThingGroup", GROUP): registering.registration,
+        **_each(registering.registration, IOT_CERTIFICATES, "iot:AttachPolicy", "iot:UpdateCertificate"),
+        ("iot:CreatePolicy", POLICY): registering.first_registration,
+        ("iot:CreateThingGroup", GROUP): registering.first_registration,
+        ("iot:CreateThingType", f"{IOT}thingtype/Firstboot"): registering.first_registration,
+        ("iot:UpdateThing", THING): registering.attribute_followed,
+        ("iot:DetachPolicy", IOT_CERTIFICATES): registering.attribute_followed,
+        ("iot:RemoveThingFromThingGroup", THING): registering.group_followed,
+        ("iot:RemoveThingFromThingGroup", GROUP): registering.group_followed,
+        ("iot:GetThingShadow", THING): registering.registration_with_configuration,
+        ("iot:UpdateThingShadow", THING): registering.registration_with_configuration,
+        ("iot:DeleteConnection", f"{IOT}client/*"): registering.revocation_followed,
+        **_each(
+            registering.deletion_followed,
+            THING,
+            *("iot:DeleteThing", "iot:DeleteThingShadow", "iot:DetachThingPrincipal"),
+        ),
+        ("iot:DeleteCertificate", IOT_CERTIFICATES): registering.deletion_followed,
+    },
+    "RegisterChanges": {
+        ("sqs:SendMessage", PACED): registering.deletion_told,
+        ("sqs:SendMessage", URGENT): registering.revocation_told,
+    },
+    "Newcomers": {
+        ("dynamodb:GetItem", TABLE): registering.newcomer_admitted,
+        ("dynamodb:UpdateItem", TABLE): registering.newcomer_admitted,
+        ("s3:GetObject", FLEET): registering.newcomers_follow_the_fleet,
+        ("s3:ListBucket", STORE): registering.newcomers_follow_the_fleet,
+        ("sqs:SendMessage", NEWCOMERS): registering.newcomer_in_its_turn,
+        **_each(
+            registering.newcomer_admitted,
+            IOT_CERTIFICATES,
+            *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
+        ),
+    },
+    "AuthorityWatch": {},
+    "AuthorityFunction": {
+        ("iot:DescribeEndpoint", "*"): operating.authority_found,
+        ("kms:GetPublicKey", KEY): operating.authority_found,
+        ("s3:GetObject", CA): operating.authority_found,
+        ("s3:GetObject", TRUSTSTORE): operating.authority_found,
+        ("s3:ListBucket", STORE): operating.authority_made,
+        ("s3:PutObject", CA): operating.authority_made,
+        ("s3:PutObject", TRUSTSTORE): operating.truststore_written,
+    },
+}
+
+_LAMBDA = "Lambda does it by the function's role, and the emulator by none. "
+_LOGS = (
+    f"{_LAMBDA}What it takes: developer guide, 'AWSLambdaBasicExecutionRole'; the log group is there already."
+)
+_TRACES = f"{_LAMBDA}What it takes: developer guide, 'Visualize Lambda function invocations using AWS X-Ray'."
+_QUEUE = f"{_LAMBDA}What it takes, each of them: developer guide, 'Using Lambda with Amazon SQS'."
+_STREAM = f"{_LAMBDA}What it takes, each of them: developer guide, 'Using AWS Lambda with Amazon DynamoDB'."
+_FAILED = (
+    f"{_LAMBDA}What it takes: developer guide, 'Capturing records of Lambda asynchronous invocations', "
+    "and of a stream 'Using AWS Lambda with Amazon DynamoDB'."
+)
+_SESSION = "The emulator asks for it of the role's trust alone. What it takes: STS API reference, AssumeRole."
+_BOTH = (
+    "AWS asks about the thing and the certificate (service authorization reference, 'AWS IoT'), the emulator "
+    "about the thing."
+)
+
+
+def _for_the_service(function: str) -> dict[Right, str]:
+    log = f"${{{function}Logs.Arn}}"
+    return {
+        **dict.fromkeys([("logs:CreateLogStream", log), ("logs:PutLogEvents", log)], _LOGS),
+        **dict.fromkeys([("xray:PutTelemetryRecords", "*"), ("xray:PutTraceSegments", "*")], _TRACES),
+    }
+
+
+def _brought(*queues: str) -> dict[Right, str]:
+    return {(f"sqs:{action}", queue): _QUEUE for action in CONSUMING for queue in queues}
+
+
+_TAGGED = {
+    (action, role): _SESSION
+    for action in ("sts:TagSession", "sts:SetSourceIdentity")
+    for role in FLEET_ROLES.values()
+}
+_UNDELIVERED: dict[Right, str] = {("sqs:SendMessage", UNDELIVERED): _FAILED}
+
+_UNSEEN: dict[str, dict[Right, str]] = {
+    "Exchange": {},
+    "ExchangeMqtt": _UNDELIVERED,
+    "Presence": _UNDELIVERED,
+    "Vend": _TAGGED,
+    "VendMqtt": _TAGGED | _UNDELIVERED,
+    "Operate": {},
+    "Sweep": {},
+    "RegisterWork": {
+        **_brought(PACED, URGENT),
+        ("iot:AttachThingPrincipal", IOT_CERTIFICATES): _BOTH,
+        ("iot:DetachThingPrincipal", IOT_CERTIFICATES): _BOTH,
+    },
+    "RegisterChanges": {
+        ("sqs:SendMessage", DEAD): _FAILED,
+        **{(f"dynamodb:{action}", STREAM): _STREAM for action in READING},
+    },
+    "Newcomers": _brought(NEWCOMERS),
+    "AuthorityFunction": {},
+    "AuthorityWatch": {},
+}
+
+UNSEEN = {function: rights | _for_the_service(function) for function, rights in _UNSEEN.items()}
+"""Rights that the emulator can't show to be needed, and why; what proves them in its place. tests/infra
+asserts each of them exactly.
+"""
