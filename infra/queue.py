@@ -55,7 +55,5 @@ class DeadLetters(Queue):
         developer guide, "Capturing records of Lambda asynchronous invocations"); CDK's own
         destinations would let it have more.
         """
-        kind = type(of)
-        failure = kind.OnFailureProperty(destination=self.queue_arn)
-        of.destination_config = kind.DestinationConfigProperty(on_failure=failure)
+        of.add_property_override("DestinationConfig.OnFailure.Destination", self.queue_arn)
         function.permit(["sqs:SendMessage"], self.queue_arn)

@@ -34,7 +34,6 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "Newcomers": settings.NewcomersSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 FLEET = "${Store.Arn}/fleet/published.json"
 CA, TRUSTSTORE = "${Store.Arn}/authority/ca.pem", "${Store.Arn}/truststore/truststore.pem"
 FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "fleet").role_aliases}
@@ -344,22 +343,6 @@ def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, al
     place = Place(partition="${AWS::Partition}", region="${AWS::Region}", account="${AWS::AccountId}")
     assert spelled(policy["PolicyDocument"]) == ceiling(fleet, place)
     assert not any(resource == "*" for _, resource in pairs(policy["PolicyDocument"]["Statement"]))
-
-
-def test_only_exchange_and_authority_sign(stack: Synthesised) -> None:
-    """The key's policy names two roles and one algorithm; administrators can't sign."""
-    key = stack.resources("AWS::KMS::Key")["AuthorityKey"]["Properties"]
-    administration, *signing = key["KeyPolicy"]["Statement"]
-    assert spell(administration["Principal"]["AWS"]).endswith(":root")
-    allowed = administration["Action"]
-    assert not {"kms:Sign", "kms:S*", "kms:*", "*"} & set(allowed)
-    assert all(statement["Action"] == "kms:Sign" for statement in signing)
-    assert all(statement["Condition"] == ECDSA for statement in signing)
-    assert [spell(statement["Principal"]["AWS"]) for statement in signing] == [
-        "${AuthorityFunctionRole.Arn}",
-        "${ExchangeRole.Arn}",
-        "${ExchangeMqttRole.Arn}",
-    ]
 
 
 def test_no_role_signs_by_its_own_policy(stack: Synthesised) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import Synthesised, spell, spelled, synthesise
+from tests.infra.conftest import Synthesised, spell, synthesise
 from tests.infra.test_functions import DEAD, PACED, STREAM, URGENT, ours
 
 # One worker, one synthesis.
@@ -34,25 +34,6 @@ def test_s3_tells_the_paced_queue_of_every_certificate(stack: Synthesised) -> No
     assert (told["Event"], spell(told["Queue"])) == ("s3:ObjectCreated:*", PACED)
     assert told["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "certificates/"}]
     assert "RegisterQueuesPacedPolicy" in map(spell, bucket["DependsOn"])
-
-
-def test_nobody_else_writes_to_the_queues(stack: Synthesised) -> None:
-    """Only over TLS; and by policy only S3, for this account. Ours have it from their roles."""
-    found = stack.resources("AWS::SQS::QueuePolicy").items()
-    policies = [policy["Properties"] for name, policy in found if name.startswith("Register")]
-    for made in map(spelled, policies):
-        (queue,) = made["Queues"]
-        insecure, *allowed = made["PolicyDocument"]["Statement"]
-        assert insecure["Effect"] == "Deny"
-        assert insecure["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        if queue != "${RegisterQueuesPaced}":
-            assert allowed == []
-            continue
-        (statement,) = allowed
-        assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
-        assert statement["Action"] == "sqs:SendMessage"
-        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
-    assert len(policies) == len(queues(stack)) == 3
 
 
 def test_what_fails_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None:

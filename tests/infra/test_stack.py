@@ -107,26 +107,6 @@ def test_the_bucket(stack: Synthesised) -> None:
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
 
 
-def test_the_bucket_refuses(stack: Synthesised) -> None:
-    """Anyone: plain HTTP, presigned URLs older than five minutes, overwriting what was issued."""
-    refusals = one(stack, "AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
-    assert all(statement["Effect"] == "Deny" for statement in refusals)
-    assert all(statement["Principal"] == {"AWS": "*"} for statement in refusals)
-    insecure, old, overwriting = refusals
-    assert insecure["Action"] == "s3:*"
-    assert insecure["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert {spell(arn) for arn in insecure["Resource"]} == {"${Store.Arn}", "${Store.Arn}/*"}
-    assert old["Action"] == "s3:GetObject"
-    assert old["Condition"] == {"NumericGreaterThan": {"s3:signatureAge": 300_000}}
-    assert spell(old["Resource"]) == "${Store.Arn}/certificates/*"
-    assert overwriting["Action"] == "s3:PutObject"
-    assert overwriting["Condition"]["Null"] == {"s3:if-none-match": "true"}
-    assert {spell(arn) for arn in overwriting["Resource"]} == {
-        "${Store.Arn}/certificates/*",
-        "${Store.Arn}/authority/*",
-    }
-
-
 def test_the_key_signs_p256(stack: Synthesised) -> None:
     """The CA's key is for signatures on P-256."""
     key = one(stack, "AWS::KMS::Key")
@@ -253,19 +233,6 @@ def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None
     assert alarm["ComparisonOperator"] == "LessThanThreshold"
     assert alarm["Threshold"] == max(group.certificate.days for group in fleet.groups.values()) + 90
     assert alarm["TreatMissingData"] == "breaching"
-
-
-def test_alarms_may_publish(stack: Synthesised) -> None:
-    """The topic's policy, which replaces SNS's own, lets this account's alarms in."""
-    encrypted, publishing = one(stack, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
-    assert (encrypted["Effect"], encrypted["Condition"]) == (
-        "Deny",
-        {"Bool": {"aws:SecureTransport": "false"}},
-    )
-    assert publishing["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-    assert spell(publishing["Condition"]["StringEquals"]["aws:SourceAccount"]) == "${AWS::AccountId}"
-    source = spell(publishing["Condition"]["ArnLike"]["aws:SourceArn"])
-    assert source.endswith(":${AWS::AccountId}:alarm:*")
 
 
 def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
