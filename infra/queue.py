@@ -55,5 +55,7 @@ class DeadLetters(Queue):
         developer guide, "Capturing records of Lambda asynchronous invocations"); CDK's own
         destinations would let it have more.
         """
-        of.add_property_override("DestinationConfig.OnFailure.Destination", self.queue_arn)
+        kind: Any = type(of)  # each has its own, of the same name
+        failure = kind.OnFailureProperty(destination=self.queue_arn)
+        of.destination_config = kind.DestinationConfigProperty(on_failure=failure)
         function.permit(["sqs:SendMessage"], self.queue_arn)
