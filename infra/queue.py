@@ -55,7 +55,7 @@ class DeadLetters(Queue):
         developer guide, "Capturing records of Lambda asynchronous invocations"); CDK's own
         destinations would let it have more.
         """
-        kind: Any = type(of)  # each has its own, of the same name
+        kind: Any = type(of)  # each has its own of the two
         failure = kind.OnFailureProperty(destination=self.queue_arn)
         of.destination_config = kind.DestinationConfigProperty(on_failure=failure)
         function.permit(["sqs:SendMessage"], self.queue_arn)

@@ -35,3 +35,11 @@ def test_an_unchanged_policy_is_left_alone(product: Product) -> None:
         policies.ensure("p", _document(1))
     versions = boto3.client("iot").list_policy_versions(policyName="p")["policyVersions"]
     assert len(versions) == 1
+
+
+def test_who_makes_a_policy_changes_none(product: Product) -> None:
+    """One that is there stays as it is, whatever the maker thinks that it should say."""
+    policies = IotPolicies(clients.iot())
+    assert policies.create("p", _document(1))
+    assert not policies.create("p", _document(2))
+    assert json.loads(_in_force("p")) == json.loads(_document(1))

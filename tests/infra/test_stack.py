@@ -298,9 +298,11 @@ def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
         "from aws_cdk import aws_sqs\n"
         "app = application(Path())\n"
         "aws_sqs.Queue(app.node.find_child('Firstboot'), 'Careless')\n"
+        "aws_sqs.CfnQueue(app.node.find_child('Firstboot'), 'Wrong', delay_seconds=100_000)\n"
         "app.synth()\n"
     )
-    done = run_app(tmp_path, {"aws:cdk:bundling-stacks": []}, "-c", program)
+    done = run_app(tmp_path, {"aws:cdk:bundling-stacks": []}, "-c", program, CDK_VALIDATION="true")
+    print(done.stdout + done.stderr)
     assert done.returncode != 0
     assert "AwsSolutions-SQS3" in done.stdout + done.stderr
     assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr

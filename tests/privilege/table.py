@@ -202,7 +202,10 @@ _FAILED = (
     f"{_LAMBDA}What it takes: developer guide, 'Capturing records of Lambda asynchronous invocations', "
     "and of a stream 'Using AWS Lambda with Amazon DynamoDB'."
 )
-_SESSION = "The emulator asks for it of the role's trust alone. What it takes: STS API reference, AssumeRole."
+_SESSION = (
+    "The emulator asks for it of the role's trust alone, or not at all. What it takes: IAM user guide, "
+    "'Passing session tags in AWS STS' and 'Monitor and control actions taken with assumed roles'."
+)
 _BOTH = (
     "AWS asks about the thing and the certificate (service authorization reference, 'AWS IoT'), the emulator "
     "about the thing."
