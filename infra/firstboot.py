@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, Stack, Token
 from constructs import Construct
 
 from firstboot.fleet.compiler import load
+from firstboot.fleet.model import Fleet
 from infra.alarms import Alarms
 from infra.api import Api
 from infra.assign import Assign
@@ -46,59 +47,55 @@ class Firstboot(Construct):
             configuration, fleet, code(configuration.target, fleet), self.registry, self.store
         )
         self.authority = Authority(self, "Authority", deployment=deployment)
-        exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
-        vend = Vend(self, "Vend", deployment=deployment, authority=self.authority)
-        mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=exchange, vend=vend)
-        newcomers = Newcomers(self, "Newcomers", deployment=deployment)
-        register = Register(self, "Register", deployment=deployment)
+        self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
+        self._vend = Vend(self, "Vend", deployment=deployment, authority=self.authority)
+        self._mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=self._exchange, vend=self._vend)
+        self._newcomers = Newcomers(self, "Newcomers", deployment=deployment)
+        self._register = Register(self, "Register", deployment=deployment)
+        queues = self._register.queues
         self.operate = Operate(
             self,
             "Operate",
             deployment=deployment,
-            functions=mqtt.functions,
+            functions=self._mqtt.functions,
             dead_letters={
-                "requests": DeadLettersOf(mqtt.undelivered),
-                "registrations": DeadLettersOf(register.queues.dead, register.queues.paced),
-                "newcomers": DeadLettersOf(newcomers.dead, newcomers.queue),
+                "requests": DeadLettersOf(self._mqtt.undelivered),
+                "registrations": DeadLettersOf(queues.dead, queues.paced),
+                "newcomers": DeadLettersOf(self._newcomers.dead, self._newcomers.queue),
             },
         )
-        sweep = Sweep(self, "Sweep", deployment=deployment, queue=register.queues.paced)
-        self.api = Api(self, "Api", exchange=exchange, vend=vend)
-        functions: dict[str, Function] = {
-            "Exchange": exchange,
-            "ExchangeMqtt": exchange.mqtt,
-            "Presence": mqtt.presence,
-            "Vend": vend,
-            "VendMqtt": vend.mqtt,
-            "Operate": self.operate,
-            "Sweep": sweep,
-            "Authority": self.authority.function,
-            "Watch": self.authority.watch,
-            "Newcomers": newcomers,
-            "RegisterWork": register.work,
-            "RegisterChanges": register.changes,
-        }
-        assign = None
-        if fleet.issuers:
-            assign = Assign(self, "Assign", deployment=deployment)
-            functions["Assign"] = assign
-        self.alarms = Alarms(self, "Alarms", functions=functions, api=self.api, fleet=fleet)
-        self.alarms.watch_newcomers(newcomers.dead)
-        self.alarms.watch_requests(mqtt.undelivered)
-        self.alarms.watch_registration(register.queues.dead)
+        self._sweep = Sweep(self, "Sweep", deployment=deployment, queue=queues.paced)
+        self.api = Api(self, "Api", exchange=self._exchange, vend=self._vend)
+        self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
+        self.alarms = self._watched(fleet)
         self.mtls = self._mtls(configuration)
-        outputs = self._outputs() | {
-            "ExchangeFunction": exchange.function_name,
-            "VendFunction": vend.function_name,
-            "RegistrationQueue": register.queues.paced.queue_url,
-            "DeadQueue": register.queues.dead.queue_url,
-        }
-        if assign:
-            outputs |= {"AuthorizerName": assign.authorizer.ref, "TokenAudience": assign.audience}
-        for name, value in outputs.items():
+        for name, value in self._outputs().items():
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):
             self._output(f"Next{number}", step.command, step.purpose)
+
+    def _watched(self, fleet: Fleet) -> Alarms:
+        functions: dict[str, Function] = {
+            "Exchange": self._exchange,
+            "ExchangeMqtt": self._exchange.mqtt,
+            "Presence": self._mqtt.presence,
+            "Vend": self._vend,
+            "VendMqtt": self._vend.mqtt,
+            "Operate": self.operate,
+            "Sweep": self._sweep,
+            "Authority": self.authority.function,
+            "Watch": self.authority.watch,
+            "Newcomers": self._newcomers,
+            "RegisterWork": self._register.work,
+            "RegisterChanges": self._register.changes,
+        }
+        if self._assign:
+            functions["Assign"] = self._assign
+        alarms = Alarms(self, "Alarms", functions=functions, api=self.api, fleet=fleet)
+        alarms.watch_newcomers(self._newcomers.dead)
+        alarms.watch_requests(self._mqtt.undelivered)
+        alarms.watch_registration(self._register.queues.dead)
+        return alarms
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:
         if not configuration.domain:
@@ -117,16 +114,21 @@ class Firstboot(Construct):
             "PublicUrl": self.api.api_endpoint,
             "ApiId": self.api.api_id,
             "OperateFunction": self.operate.function_name,
+            "ExchangeFunction": self._exchange.function_name,
+            "VendFunction": self._vend.function_name,
             "CertificatesBucket": self.store.bucket_name,
             "Table": self.registry.table_name,
             "CaKey": self.authority.key.key_id,
+            "RegistrationQueue": self._register.queues.paced.queue_url,
+            "DeadQueue": self._register.queues.dead.queue_url,
             "AlarmTopic": self.alarms.topic.topic_arn,
         }
+        if self._assign:
+            outputs["AuthorizerName"] = self._assign.authorizer.ref
+            outputs["TokenAudience"] = self._assign.audience
         if self.mtls:
-            outputs |= {
-                "MtlsUrl": self.mtls.url,
-                "MtlsAlias": self.mtls.regional_domain_name,
-            }
+            outputs["MtlsUrl"] = self.mtls.url
+            outputs["MtlsAlias"] = self.mtls.regional_domain_name
         return outputs
 
     def _output(self, name: str, value: str, description: str | None = None) -> None:

@@ -290,8 +290,10 @@ def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
         assert resource.get("Metadata") == expected
 
 
-def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
-    """A finding that nobody accepted stops a deployment; the stack as it is has none."""
+def test_a_finding_fails_the_synth(tmp_path: Path) -> None:
+    """A finding of cdk-nag's that nobody accepted stops a deployment, and one by CloudFormation's own rules; the
+    stack as it is has none.
+    """
     program = (
         "from pathlib import Path\n"
         "from infra.app import application\n"
@@ -302,10 +304,10 @@ def test_cdk_nag_fails_the_synth(tmp_path: Path) -> None:
         "app.synth()\n"
     )
     done = run_app(tmp_path, {"aws:cdk:bundling-stacks": []}, "-c", program, CDK_VALIDATION="true")
-    print(done.stdout + done.stderr)
     assert done.returncode != 0
     assert "AwsSolutions-SQS3" in done.stdout + done.stderr
     assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr
+    assert "DelaySeconds: 100000 is greater than the maximum of 900" in done.stdout + done.stderr
     assert "Firstboot/Default/" not in done.stdout + done.stderr
 
 

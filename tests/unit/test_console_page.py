@@ -98,6 +98,16 @@ def test_what_was_left_out_is_said(shown: Opened) -> None:
     assert any(text.startswith("Left out: the roles") for text in shown.texts("p"))
 
 
+def test_a_key_that_is_not_the_stacks_is_said(example: Fleet) -> None:
+    """Who else may sign is in a policy that the template does not have: silence would look like nobody."""
+    key = {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": {"Statement": []}}}
+    said = {
+        name: "its own policy says whom else" in page(report(example, Deployed("Mine", PLACE, template)))
+        for name, template in {"theirs": {"Resources": {}}, "ours": {"Resources": {"Key": key}}}.items()
+    }
+    assert said == {"theirs": True, "ours": False}
+
+
 def test_nothing_on_the_page_is_a_script_or_a_link_elsewhere(shown: Opened) -> None:
     """No script, no form, no style but the page's own; links stay within it."""
     assert {element.tag for element in shown.elements} <= {
