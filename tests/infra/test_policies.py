@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import Synthesised, run_app, spelled
-from tests.infra.test_functions import CERTIFICATES, DEAD, PACED, UNDELIVERED, URGENT, listed
+from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, PACED, UNDELIVERED, URGENT, listed
 
 # One worker, one synthesis.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -19,7 +19,6 @@ ADMINISTRATION = [
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
 ]
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
-ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 ANYONE = {"AWS": "*"}
 INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
 QUEUES = {UNDELIVERED, PACED, URGENT, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
