@@ -118,6 +118,12 @@ def sweep_parts() -> sweeping.Parts:
     )
 
 
+@cache
+def _keep_service_policies() -> None:
+    """Once a process: another version of us is another process, and the schedule's next run its first."""
+    sweeping.keep_service_policies(sweep_parts())
+
+
 def _order(devices: Iterable[DeviceId]) -> None:
     """Tell `register`, when it can have no older fleet any more; SQS waits 15 minutes at most."""
     settings, since = SweepSettings.read(), int(clock().timestamp())
@@ -244,6 +250,7 @@ def sweep(event: object, context: LambdaContext) -> None:
     metrics.add_metric("SweepRun", MetricUnit.Count, 1)
     stop = 1000 * (sweeping.RUN_SECONDS - sweeping.WORK_SECONDS)
     try:
+        _keep_service_policies()
         done = sweeping.run(
             sweep_parts(), int(clock().timestamp()), lambda: context.get_remaining_time_in_millis() > stop
         )

@@ -82,12 +82,11 @@ class Newcomers(Function):
         """Let it make the policies that it attaches. CloudFormation's own would keep the stack from
         being deleted: AWS IoT deletes no policy that a certificate has (DeletePolicy).
         """
-        actions = ("CreatePolicy", "GetPolicy", "CreatePolicyVersion", "DeletePolicyVersion")
         policies = (
             f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:policy/{policy.policy_name(stack)}"
             for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
         )
-        self.permit([f"iot:{action}" for action in (*actions, "ListPolicyVersions")], *policies)
+        self.permit(["iot:CreatePolicy"], *policies)
 
     def _queue(self) -> Queue:
         queue = Queue(

@@ -52,21 +52,23 @@ class Sweep(Function):
         self.permit(["dynamodb:PutItem"], registry.table_arn, conditions=own_row)
         self.permit(["sqs:SendMessage"], queue.queue_arn)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
-        self._permit_policies(grant_policy_name(stack, "*"))
+        self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))
         self._begin(store)
 
-    def _permit_policies(self, names: str) -> None:
-        actions = ["CreatePolicy", "GetPolicy", "DeletePolicy", "ListTargetsForPolicy"]
+    def _permit_policies(self, ours: str, grants: str) -> None:
+        """Let it change what our policies say, and delete those of grants."""
+        actions = ["CreatePolicy", "GetPolicy"]
         actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
-        self.permit([f"iot:{action}" for action in actions], arn(f"policy/{names}"))
+        self.permit([f"iot:{action}" for action in actions], arn(f"policy/{ours}"))
+        self.permit(["iot:DeletePolicy", "iot:ListTargetsForPolicy"], arn(f"policy/{grants}"))
         self.permit(["iot:ListPolicies"], "*")
+        reason = "One policy a grant, and grants come and go without a deployment."
         acknowledge(
             self.own_role,
             {
                 "IAM5[Resource::*]": "ListPolicies, of the account, names no resource.",
-                f"IAM5[Resource::{spelled(f'policy/{names}')}]": (
-                    "One policy a grant, and grants come and go without a deployment."
-                ),
+                f"IAM5[Resource::{spelled(f'policy/{ours}')}]": reason,
+                f"IAM5[Resource::{spelled(f'policy/{grants}')}]": reason,
             },
         )
 

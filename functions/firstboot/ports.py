@@ -255,8 +255,8 @@ class BrokerCertificates(Protocol):
         """The ids of the certificates that the device's thing has; none if there is no thing."""
 
     def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """Give the certificate the policy of that name, which is to say `document` (JSON); repeating it
-        changes nothing.
+        """Give the certificate the policy of that name; if there is none it is made, to say `document`
+        (JSON). Repeating it changes nothing.
         """
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:

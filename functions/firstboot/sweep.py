@@ -26,9 +26,9 @@ from firstboot.fleet.model import Fleet
 from firstboot.lifecycle import Device
 from firstboot.names import DeviceId
 from firstboot.policy.attachment import needs_registration
-from firstboot.policy.render import Place, iot_policy
+from firstboot.policy.render import Place, compact, iot_policy
 from firstboot.policy.rules import Rules
-from firstboot.policy.service import grant_policy_name
+from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 PAGE = 1_000
 """Rows of the registry at a time: about what one Scan reads, and seconds of a Lambda's time."""
@@ -109,6 +109,15 @@ class Parts:
     send: Callable[[Iterable[DeviceId]], None]
     stack: str
     place: Place
+
+
+def keep_service_policies(parts: Parts) -> None:
+    """Have Firstboot's own policies say what this version's do: whoever attaches them only makes them.
+
+    Raises Unavailable.
+    """
+    for policy in ServicePolicy:
+        parts.policies.ensure(policy.policy_name(parts.stack), compact(policy.document(parts.place)))
 
 
 def run(parts: Parts, now: int, in_time: Callable[[], bool]) -> Sweep | None:

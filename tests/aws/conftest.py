@@ -206,6 +206,7 @@ def _forget_parts() -> None:
     register.parts.cache_clear()
     register.queues.cache_clear()
     register.sweep_parts.cache_clear()
+    register._keep_service_policies.cache_clear()
     vend.parts.cache_clear()
 
 

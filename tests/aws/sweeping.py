@@ -17,6 +17,7 @@ import register
 from firstboot import sweep
 from firstboot.aws import clients, rows
 from firstboot.aws.sweeps import DynamoSweeps
+from firstboot.policy.service import ServicePolicy
 from firstboot.settings import SweepSettings
 from firstboot.sweep import Sweep
 from tests.aws.product import CONTEXT, TELEMETRY, Product
@@ -109,6 +110,11 @@ class Sweeper:
         return found
 
     def policies(self) -> dict[str, Any]:
+        """The policies in AWS IoT but Firstboot's own, and what they say."""
+        own = {policy.policy_name("Firstboot") for policy in ServicePolicy}
+        return {name: said for name, said in self.all_policies().items() if name not in own}
+
+    def all_policies(self) -> dict[str, Any]:
         """The policies in AWS IoT, and what they say."""
         iot = boto3.client("iot")
         names = [policy["policyName"] for policy in iot.list_policies()["policies"]]

@@ -21,6 +21,7 @@ from firstboot.aws.policies import IotPolicies
 from firstboot.aws.queue import Queue
 from firstboot.errors import FleetInvalid, Unavailable
 from firstboot.names import DeviceId
+from firstboot.policy.service import ServicePolicy
 from firstboot.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
@@ -88,6 +89,33 @@ def test_policies_say_what_the_fleet_says_before_devices_are_told(sweeper: Sweep
     )
     assert sweeper.policies() == {"Firstboot-grant-mqtt": place}
     assert sweeper.calls.index("CreatePolicy") < sweeper.calls.index("SendMessageBatch")
+
+
+@pytest.mark.parametrize("versions", [0, 1, 5])
+def test_a_new_version_brings_its_own_policies(sweeper: Sweeper, versions: int) -> None:
+    """Where there are none, or another version's, each with as many versions as AWS IoT takes; once a
+    process, a fleet that has been swept for notwithstanding.
+    """
+    sweeper.run()
+    iot = boto3.client("iot")
+    for policy in ServicePolicy:
+        name = policy.policy_name("Firstboot")
+        if not versions:
+            iot.delete_policy(policyName=name)
+        for number in range(1, versions):
+            iot.create_policy_version(
+                policyName=name, policyDocument=json.dumps({"Version": str(number)}), setAsDefault=True
+            )
+    register._keep_service_policies.cache_clear()
+    sweeper.next_minute()
+    place = register.sweep_parts().place
+    said = sweeper.all_policies()
+    assert {name: said[name] for name in said.keys() - sweeper.policies().keys()} == {
+        policy.policy_name("Firstboot"): policy.document(place) for policy in ServicePolicy
+    }
+    sweeper.calls.clear()
+    sweeper.next_minute()
+    assert sweeper.calls == ["GetItem", "GetObject"]
 
 
 def test_a_changed_grant_touches_no_device(sweeper: Sweeper) -> None:
@@ -282,7 +310,7 @@ def test_a_removed_grants_policy_goes_when_nobody_has_it(sweeper: Sweeper) -> No
     iot = boto3.client("iot")
     for number in range(2):
         IotPolicies(iot).ensure("Firstboot-grant-old", json.dumps({"Version": str(number)}))
-    for other in ("Firstboot-device", "Other-grant-old", "x-Firstboot-grant-old"):
+    for other in ("Other-grant-old", "x-Firstboot-grant-old"):
         IotPolicies(iot).ensure(other, "{}")
     certificate = iot.create_keys_and_certificate()["certificateArn"]
     iot.attach_policy(policyName="Firstboot-grant-old", target=certificate)
@@ -291,7 +319,7 @@ def test_a_removed_grants_policy_goes_when_nobody_has_it(sweeper: Sweeper) -> No
     iot.detach_policy(policyName="Firstboot-grant-old", target=certificate)
     sweeper.now += timedelta(days=1)
     sweeper.run()
-    kept = {"Firstboot-grant-mqtt", "Firstboot-device", "Other-grant-old", "x-Firstboot-grant-old"}
+    kept = {"Firstboot-grant-mqtt", "Other-grant-old", "x-Firstboot-grant-old"}
     assert sweeper.policies().keys() == kept
 
 

@@ -142,10 +142,9 @@ PERMISSIONS = {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:PutItem", "${Registry.Arn}"),
         ("dynamodb:Scan", "${Registry.Arn}"),
-        *((f"iot:{action}", GRANTS) for action in ("CreatePolicy", "DeletePolicy", "GetPolicy")),
-        *((f"iot:{action}PolicyVersion", GRANTS) for action in ("Create", "Delete")),
-        ("iot:ListPolicyVersions", GRANTS),
-        ("iot:ListTargetsForPolicy", GRANTS),
+        *on("policy/Firstboot-*", "CreatePolicy", "GetPolicy"),
+        *on("policy/Firstboot-*", "CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"),
+        *on("policy/Firstboot-grant-*", "DeletePolicy", "ListTargetsForPolicy"),
         ("iot:ListPolicies", "*"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
@@ -196,15 +195,8 @@ PERMISSIONS = {
         ("iot:AttachPolicy", IOT_CERTIFICATES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
-        *(
-            permission
-            for name in ("bootstrap", "claim")
-            for permission in on(
-                f"policy/Firstboot-{name}",
-                *("CreatePolicy", "CreatePolicyVersion", "DeletePolicyVersion", "GetPolicy"),
-                "ListPolicyVersions",
-            )
-        ),
+        *on("policy/Firstboot-bootstrap", "CreatePolicy"),
+        *on("policy/Firstboot-claim", "CreatePolicy"),
         *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
     },
 }

@@ -8,8 +8,7 @@ import pytest
 
 from infra.configuration import Configuration
 from tests.infra.conftest import Synthesised, spelled, synthesise
-from tests.infra.test_functions import listed, ours, statements
-from tests.infra.test_policies import ECDSA
+from tests.infra.test_functions import ECDSA, listed, ours, statements
 from tests.infra.test_replacement import stateful
 
 # One worker, one synthesis.

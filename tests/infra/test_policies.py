@@ -118,7 +118,6 @@ def test_nothing_else_has_a_policy_of_its_own(stack: Synthesised) -> None:
     kinds = {each["Type"] for each in stack.template["Resources"].values() if "Polic" in each["Type"]}
     assert kinds == {
         "AWS::IAM::Policy",
-        "AWS::IoT::Policy",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::QueuePolicy",

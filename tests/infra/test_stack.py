@@ -291,8 +291,8 @@ def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
 
 
 def test_a_finding_fails_the_synth(tmp_path: Path) -> None:
-    """A finding of cdk-nag's that nobody accepted stops a deployment, and one by CloudFormation's own rules; the
-    stack as it is has none.
+    """A finding of cdk-nag's that nobody accepted stops a deployment, and one by CloudFormation's own rules;
+    the stack as it is has none.
     """
     program = (
         "from pathlib import Path\n"

@@ -136,6 +136,20 @@ def newcomer_admitted(scene: Scene) -> None:
     need(_status(scene, newborn) == "ACTIVE", "it is not let in")
 
 
+def first_newcomer(scene: Scene) -> None:
+    """There is no policy for bootstrap certificates before the first one."""
+    scene.take_policy(f"{scene.stack}-bootstrap")
+    newcomer_admitted(scene)
+
+
+def first_claim(scene: Scene) -> None:
+    """Nor one for certificates that many share."""
+    shared = {name: replace(each, device_id="request.deviceId") for name, each in scene.fleet.groups.items()}
+    scene.take_policy(f"{scene.stack}-claim")
+    with scene.published(groups=shared):
+        newcomer_admitted(scene)
+
+
 def newcomer_in_its_turn(scene: Scene) -> None:
     """A newcomer whose turn is later comes back then."""
     later = int((time.time() + 60) * 1_000)

@@ -21,7 +21,6 @@ class IotCertificates:
     def __init__(self, client: IoTClient) -> None:
         self._client = client
         self._policies = IotPolicies(client)
-        self._ensured: set[str] = set()
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
         """DescribeCertificate."""
@@ -50,24 +49,14 @@ class IotCertificates:
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
     def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """AttachPolicy. One that is attached already stays so.
-
-        The policy is made, or made to say `document`, once a process: another version of us is another
-        process. One that somebody deleted since is made again.
-        """
-        if policy not in self._ensured:
-            self._ensure(policy, document)
+        """AttachPolicy; a policy that is missing is made first. One that is attached already stays so."""
         try:
             with answered("ResourceNotFoundException"):
                 self._client.attach_policy(policyName=policy, target=certificate.arn)
         except ClientError:
-            self._ensure(policy, document)
+            self._policies.create(policy, document)
             with answered():
                 self._client.attach_policy(policyName=policy, target=certificate.arn)
-
-    def _ensure(self, policy: str, document: str) -> None:
-        self._policies.ensure(policy, document)
-        self._ensured.add(policy)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """UpdateCertificate. A lost reply is repeated to the same end."""
