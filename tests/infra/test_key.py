@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from infra.configuration import Configuration
-from tests.infra.conftest import Synthesised, spelled, synthesise
+from tests.infra.conftest import ROOT, Synthesised, spell, spelled, synthesise
 from tests.infra.test_functions import ECDSA, listed, ours, statements
 from tests.infra.test_replacement import stateful
 
@@ -74,6 +77,29 @@ def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
         "AWS::DynamoDB::GlobalTable",
         "AWS::S3::Bucket",
     }
+
+
+def test_the_documented_policy_lets_in_who_signs(theirs: Synthesised) -> None:
+    """By the names that CloudFormation gives roles: stack, logical id, and something random."""
+    (text,) = re.findall(
+        r'^```json\n(\[\{"Sid".*?)^```$', (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    signing, reading = json.loads(text)
+    assert signing["Action"] == "kms:Sign"
+    assert signing["Condition"]["StringEquals"] == ECDSA["StringEqualsIfExists"]
+    assert reading["Action"] == "kms:GetPublicKey"
+    for statement, names in ((signing, SIGNERS), (reading, {"AuthorityFunction"})):
+        patterns = listed(statement["Condition"]["ArnLike"]["aws:PrincipalArn"])
+        roles = [
+            name for name, each in theirs.template["Resources"].items() if each["Type"] == "AWS::IAM::Role"
+        ]
+        let_in = {
+            spell(role)
+            for role in roles
+            for pattern in patterns
+            if fnmatchcase(f"arn:aws:iam::ACCOUNT:role/Firstboot-{role}-1A2B3C", pattern)
+        }
+        assert let_in == {f"{name}Role" for name in names}
 
 
 @pytest.mark.parametrize(
