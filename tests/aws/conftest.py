@@ -7,11 +7,13 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import boto3
 import pytest
+from botocore.loaders import create_loader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -50,6 +52,14 @@ ACCOUNT = "123456789012"
 def _sign_digest(key: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -> bytes:
     assert signing_algorithm == "ECDSA_SHA_256"
     return key.private_key.sign(message, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_once() -> Iterator[None]:
+    """Each test has a session of boto3's, which would read megabytes of service models: half of its time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("botocore.session.create_loader", cache(create_loader))
+        yield
 
 
 @pytest.fixture

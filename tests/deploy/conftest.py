@@ -50,7 +50,7 @@ class Account:
         done = subprocess.run(
             [*command, *options],
             cwd=folder,
-            env=local_cloud.operator(self.cloud.endpoints),
+            env=local_cloud.operator(self.cloud.endpoints) | {"CDK_VALIDATION": "true"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
