@@ -113,12 +113,12 @@ class Operate:
 
     @cached_property
     def _lambda(self) -> LambdaClient:
-        client: LambdaClient = _client("lambda")
-        return client
+        made: LambdaClient = client("lambda")
+        return made
 
     @cached_property
     def _function(self) -> str:
-        stacks = _client("cloudformation").describe_stacks(StackName=self._stack)
+        stacks = client("cloudformation").describe_stacks(StackName=self._stack)
         for output in stacks["Stacks"][0].get("Outputs", []):
             if output["OutputKey"] == OUTPUT:
                 return str(output["OutputValue"])
@@ -131,7 +131,7 @@ def deployed(stack: str) -> Deployed:
     Raises Unreachable.
     """
     try:
-        formation = _client("cloudformation")
+        formation = client("cloudformation")
         (found,) = formation.describe_stacks(StackName=stack)["Stacks"]
         body = formation.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
     except (BotoCoreError, ClientError) as error:
@@ -143,11 +143,7 @@ def deployed(stack: str) -> Deployed:
 
 
 def client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
-    """A client of a service that an operator reads directly."""
-    return _client(service)
-
-
-def _client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
+    """A client of a service."""
     # Like the AWS CLI; boto3 itself reads AWS_DEFAULT_REGION only.
     make: Callable[..., Any] = boto3.client  # its stubs know each service by name
     return make(service, region_name=os.environ.get("AWS_REGION"), config=_CONFIG)

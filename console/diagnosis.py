@@ -12,13 +12,11 @@ from cryptography import x509
 
 from firstboot.fleet.model import Fleet
 from firstboot.pki import chain
+from firstboot.pki.profile import CA_NOTICE_DAYS
 
 Json = dict[str, Any]
 
 _CERTIFICATES = "POST /v1/certificates"
-
-NOTICE = 90
-"""Days that a new CA takes to arrange; the alarm CaExpiry counts the same."""
 
 
 class Level(StrEnum):
@@ -112,7 +110,7 @@ def ca_days(ca: x509.Certificate, fleet: Fleet, now: datetime) -> Line:
     detail = f"{left:,} days left; certificates last up to {longest:,}"
     if left < 0:
         return Line(Level.FAIL, "CA certificate", detail)
-    return Line(Level.WARN if left < longest + NOTICE else Level.OK, "CA certificate", detail)
+    return Line(Level.WARN if left < longest + CA_NOTICE_DAYS else Level.OK, "CA certificate", detail)
 
 
 def truststore(found: Iterable[x509.Certificate], fleet: Fleet, ca: x509.Certificate) -> Line:

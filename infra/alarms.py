@@ -16,14 +16,12 @@ from constructs import Construct
 
 from firstboot.fleet.model import Fleet
 from firstboot.names import METRICS
+from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
 from infra.function import Function
 
 _REGISTRATION_HOURS = 6
 """How long a device may wait for its place in AWS IoT before someone should know."""
-
-_NOTICE_DAYS = 90
-"""How long a new CA may take to arrange."""
 
 
 class Alarms(Construct):
@@ -188,7 +186,7 @@ class Alarms(Construct):
             "CaExpiry",
             metric=_ours("authority", "CaDaysLeft").with_(statistic="Minimum", period=Duration.days(1)),
             alarm_description="The issuing CA ends before the certificates it should issue",
-            threshold=longest + _NOTICE_DAYS,
+            threshold=longest + CA_NOTICE_DAYS,
             evaluation_periods=2,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,

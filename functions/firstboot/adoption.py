@@ -12,7 +12,6 @@ then on it renews like one of ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from firstboot.errors import CertificateKeyWeak, CertificateMalformed, KeyInUse, MalformedRequest
 from firstboot.groups import check, find
@@ -106,7 +105,7 @@ def _record(certificate: BrokerCertificate, now: int) -> CertificateRecord:
         raise CertificateKeyWeak(log=repr(key))
     return CertificateRecord(
         serial=f"{leaf.serial_number:x}",
-        spki=csr.spki_fingerprint(cast("csr.DevicePublicKey", key)),
+        spki=csr.certificate_spki(leaf),
         not_before=int(leaf.not_valid_before_utc.timestamp()),
         not_after=int(leaf.not_valid_after_utc.timestamp()),
         renew_after=now,

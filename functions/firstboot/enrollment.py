@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import cast
 
 from cryptography import x509
 
@@ -63,7 +62,7 @@ def enroll(
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
     check_open(bootstrap.group, now)  # 2
     verified = csr.verify(request.csr)  # 3
-    if bootstrap.group.is_shared and verified.spki == _own_key(bootstrap.leaf):
+    if bootstrap.group.is_shared and verified.spki == csr.certificate_spki(bootstrap.leaf):
         raise ClaimKeyRefused
     spend(presented, registry)  # 4
     asked = _enrollment(name, bootstrap, request, verified, issuer, int(now.timestamp()))
@@ -106,11 +105,6 @@ def check_open(group: Group, now: datetime) -> None:
     """
     if group.budget and now.timestamp() >= group.budget.until:
         raise EnrollmentClosed
-
-
-def _own_key(leaf: x509.Certificate) -> str:
-    # chain.verify takes keys of these kinds only.
-    return csr.spki_fingerprint(cast("csr.DevicePublicKey", leaf.public_key()))
 
 
 def _enrollment(

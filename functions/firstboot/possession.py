@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import cast
 
 from cryptography import x509
 
@@ -138,10 +137,7 @@ def check_key(leaf: x509.Certificate, device: Device) -> None:
 
     Raises CertificateForged.
     """
-    serial, spki = (
-        f"{leaf.serial_number:x}",
-        csr.spki_fingerprint(cast("csr.DevicePublicKey", leaf.public_key())),
-    )
+    serial, spki = f"{leaf.serial_number:x}", csr.certificate_spki(leaf)
     for record in (device.active, device.pending, device.superseded):
         if record and record.serial == serial and record.spki != spki:
             raise CertificateForged(log=f"{device.device_id}'s certificate {serial} has another key: {spki}")

@@ -237,7 +237,7 @@ def logs() -> Iterator[io.StringIO]:
 @pytest.fixture
 def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the console; standard input is no terminal."""
-    monkeypatch.setattr(cloud, "_client", lambda _: InProcess())
+    monkeypatch.setattr(cloud, "client", lambda _: InProcess())
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
 
 

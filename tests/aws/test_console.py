@@ -212,7 +212,7 @@ def test_a_device_can_not_write_to_the_operators_terminal(product: Product, run:
 
 def test_check_needs_no_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A good folder passes, and a bad one is told by file, without a call to AWS."""
-    monkeypatch.setattr(cloud, "_client", None)
+    monkeypatch.setattr(cloud, "client", None)
     good = CliRunner().invoke(app, ["fleet", "check", str(folder), "--json"])
     verdict = json.loads(good.stdout)
     assert (good.exit_code, verdict["valid"], verdict["problems"]) == (0, True, [])

@@ -114,7 +114,7 @@ class Account:
 def account(product: Product, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> Account:
     """A stack in good health; its hosts answer."""
     made = Account(product, ca_key)
-    monkeypatch.setattr(cloud, "_client", made.client)
+    monkeypatch.setattr(cloud, "client", made.client)
     for name in ("public", "mtls", "presigned"):
         monkeypatch.setattr(hosts, name, lambda *_, name=name: Line(Level.OK, name, "answers"))
     return made
@@ -238,6 +238,6 @@ def test_the_doctor_changes_nothing(
             client.meta.events.register("before-call", lambda model, **_: asked.append(model.name))
         return client
 
-    monkeypatch.setattr(cloud, "_client", recording)
+    monkeypatch.setattr(cloud, "client", recording)
     examine()
     assert set(asked) == {"DescribeKey", "GetPublicKey", "GetObject"}

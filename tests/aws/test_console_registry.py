@@ -52,7 +52,7 @@ def restore(product: Product, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     deployed = Deployed("Firstboot", Place("aws", "us-east-1", "1"), {}, {"Table": product.table})
     monkeypatch.setattr(cloud, "deployed", lambda _: deployed)
     real: Any = boto3.client  # its stubs know each service by name
-    monkeypatch.setattr(cloud, "_client", real)
+    monkeypatch.setattr(cloud, "client", real)
 
     def run(*arguments: str, **options: Any) -> Result:
         return CliRunner().invoke(app, ["registry", "restore", COPY, "--json", *arguments], **options)

@@ -43,7 +43,7 @@ STACK_ID = "arn:aws-us-gov:cloudformation:us-gov-west-1:210987654321:stack/Mine/
 def stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """CloudFormation's client, stubbed: moto's needs packages that nothing else here does."""
     client = boto3.client("cloudformation", region_name="us-gov-west-1")
-    monkeypatch.setattr(cloud, "_client", lambda _: client)
+    monkeypatch.setattr(cloud, "client", lambda _: client)
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()

@@ -39,11 +39,8 @@ def fleet_applied(scene: Scene) -> None:
 def fleet_shown(scene: Scene) -> None:
     """The operator sees which fleet is in force: the published one, and then the deployed one."""
     _in_force(scene, scene.fleet.hash)
-    newer = scene.publish(**forbidding(scene))
-    try:
+    with scene.publishing(**forbidding(scene)) as newer:
         _in_force(scene, newer.hash)
-    finally:
-        scene.withdraw()
     _in_force(scene, scene.fleet.hash)
 
 

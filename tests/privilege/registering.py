@@ -204,11 +204,8 @@ def sweep_tells(scene: Scene) -> None:
 def sweep_follows_the_fleet(scene: Scene) -> None:
     """A sweep is of the published fleet, and of the deployed one once that is withdrawn."""
     scene.forget_sweep()
-    newer = scene.publish(**forbidding(scene))
-    try:
+    with scene.publishing(**forbidding(scene)) as newer:
         _swept(scene, newer.hash)
-    finally:
-        scene.withdraw()
     _swept(scene, scene.fleet.hash)
 
 

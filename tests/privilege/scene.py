@@ -247,13 +247,21 @@ class Scene:
         """A fleet that differs from the deployed one is in force, and every Lambda may know; and again
         when it no longer is.
         """
-        self.publish(**changes)
-        time.sleep(REFRESH_SECONDS)
         try:
-            yield
+            with self.publishing(**changes):
+                time.sleep(REFRESH_SECONDS)
+                yield
+        finally:
+            time.sleep(REFRESH_SECONDS)
+
+    @contextmanager
+    def publishing(self, **changes: Any) -> Iterator[Fleet]:
+        """A fleet that differs from the deployed one is in force."""
+        newer = self.publish(**changes)
+        try:
+            yield newer
         finally:
             self.withdraw()
-            time.sleep(REFRESH_SECONDS)
 
     def publish(self, **changes: Any) -> Fleet:
         """Put a fleet that differs from the deployed one in force."""

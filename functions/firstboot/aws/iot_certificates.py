@@ -49,14 +49,8 @@ class IotCertificates:
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
     def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """AttachPolicy; a policy that is missing is made first. One that is attached already stays so."""
-        try:
-            with answered("ResourceNotFoundException"):
-                self._client.attach_policy(policyName=policy, target=certificate.arn)
-        except ClientError:
-            self._policies.create(policy, document)
-            with answered():
-                self._client.attach_policy(policyName=policy, target=certificate.arn)
+        """AttachPolicy, and CreatePolicy before it if need be. One that is attached already stays so."""
+        self._policies.attach(policy, document, certificate.arn)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """UpdateCertificate. A lost reply is repeated to the same end."""

@@ -33,6 +33,18 @@ class IotPolicies:
             return False
         return True
 
+    def attach(self, name: str, document: str, target: str) -> None:
+        """AttachPolicy; a policy that is missing is made first. What one says that is there is the sweep's
+        to change: whoever attaches policies can't change what all may do.
+        """
+        try:
+            with answered("ResourceNotFoundException"):
+                self._client.attach_policy(policyName=name, target=target)
+        except ClientError:
+            self.create(name, document)
+            with answered():
+                self._client.attach_policy(policyName=name, target=target)
+
     def names(self, prefix: str) -> list[str]:
         """ListPolicies, every page; AWS IoT filters by no name."""
         with answered():

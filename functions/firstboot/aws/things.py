@@ -150,7 +150,7 @@ class IotThings:
                 self._client.detach_policy(policyName=name, target=target)
         check_documents([*(len(each) for each in documents.values()), *(0 for _ in attached - ours)])
         for name in sorted(documents.keys() - ours):
-            self._attach_policy(name, documents[name], target)
+            self._policies.attach(name, documents[name], target)
 
     def _attached(self, target: str) -> set[str]:
         pages = self._client.get_paginator("list_attached_policies")
@@ -160,18 +160,6 @@ class IotThings:
                 return {policy["policyName"] for page in listed for policy in page["policies"]}
         except ClientError:
             return set()
-
-    def _attach_policy(self, name: str, document: str, target: str) -> None:
-        """AttachPolicy; one that is missing is made first. What one says that is there is the sweep's to
-        change: whoever handles every device's every change can't change what all may do.
-        """
-        try:
-            with answered(_GONE):
-                self._client.attach_policy(policyName=name, target=target)
-        except ClientError:
-            self._policies.create(name, document)
-            with answered():
-                self._client.attach_policy(policyName=name, target=target)
 
     def set_status(self, certificate_id: str, status: CertificateStatus) -> None:
         """UpdateCertificate. One that must be ACTIVE has to be there."""

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -80,6 +81,11 @@ def spki_fingerprint(key: DevicePublicKey) -> str:
     the same as an uncompressed one.
     """
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def certificate_spki(certificate: x509.Certificate) -> str:
+    """`spki_fingerprint` of a certificate's key, which must be of a kind that `chain.key_is_strong` takes."""
+    return spki_fingerprint(cast("DevicePublicKey", certificate.public_key()))
 
 
 def _signature_is_valid(request: x509.CertificateSigningRequest) -> bool:

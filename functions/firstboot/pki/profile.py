@@ -23,6 +23,9 @@ from firstboot.pki.csr import DevicePublicKey
 BACKDATE_SECONDS = 300
 """How far a certificate starts in the past, for devices whose clock is slow."""
 
+CA_NOTICE_DAYS = 90
+"""How long a new CA may take to arrange."""
+
 RENEWAL_SPREAD = 0.25
 """The part of the time between renewal and end over which renewals spread."""
 
