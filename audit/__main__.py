@@ -17,7 +17,7 @@ from pathlib import Path
 from audit import accepted, tools
 from audit.policies import documents
 from audit.tools import ROOT, Finding, Unavailable
-from firstboot.fleet.compiler import load
+from firstboot.compiler.fleet import load
 
 _DOMAIN = {
     "name": "devices.example.com",

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from firstboot.fleet.model import Fleet
-from firstboot.names import device_id
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import device_id
 from firstboot.policy import render
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from console import factory, fleet, output
 from console.cloud import Refused
 from console.options import Json, Options
-from firstboot.fleet.source import TRUST
-from firstboot.fleet.trust import is_placeholder
+from firstboot.compiler.source import TRUST
+from firstboot.compiler.trust import is_placeholder
 from firstboot.pki import chain
 from firstboot.pki.profile import authority_certificate
 

@@ -10,8 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.production import Folder
-from firstboot.fleet.model import Group
-from firstboot.names import DeviceId, device_id
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import chain
 from firstboot.pki.csr import DevicePublicKey
 from firstboot.pki.profile import Issuer, bootstrap_certificate

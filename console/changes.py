@@ -10,7 +10,7 @@ from typing import Literal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from firstboot.fleet.model import Fleet, Group
+from firstboot.domain.fleet import Fleet, Group
 
 Kind = Literal["added", "removed", "changed"]
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from console.report import Deployed
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from firstboot.policy.render import Place
 
 if TYPE_CHECKING:

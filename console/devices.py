@@ -11,7 +11,7 @@ import typer
 from console import describe, importing, output, values
 from console.cloud import Operate
 from console.options import Json, Options, Stack, Yes
-from firstboot.errors import CertificateMalformed
+from firstboot.domain.errors import CertificateMalformed
 from firstboot.pki import chain
 
 app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")

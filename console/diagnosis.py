@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from firstboot.pki import chain
 from firstboot.pki.profile import CA_NOTICE_DAYS
 

@@ -24,8 +24,8 @@ from console import cloud, diagnosis, hosts, output
 from console.cloud import Operate, Refused, Unreachable
 from console.diagnosis import Level, Line
 from console.options import Json, Options, Stack
-from firstboot.fleet.model import Fleet
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 _URL_SECONDS = 60

@@ -16,9 +16,9 @@ from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
 from console.options import Json, Options
 from console.production import MANIFEST, Folder
-from firstboot.errors import DeviceIdInvalid
-from firstboot.fleet.model import Group
-from firstboot.names import DeviceId
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from console.cloud import Refused
-from firstboot.errors import AuthenticationError, CertificateMalformed
-from firstboot.fleet.model import Group
+from firstboot.domain.errors import AuthenticationError, CertificateMalformed
+from firstboot.domain.fleet import Group
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 

@@ -13,10 +13,10 @@ from rich.text import Text
 from console import changes, output, rollout
 from console.cloud import Fleets, Operate, Refused
 from console.options import Json, Options, Stack, Yes
-from firstboot.errors import FleetInvalid
-from firstboot.fleet import compiler
-from firstboot.fleet.model import Fleet
-from firstboot.publication import beyond_roles, needs_deployment
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler.deployment import beyond_roles, needs_deployment
+from firstboot.domain.errors import FleetInvalid
+from firstboot.domain.fleet import Fleet
 
 app = typer.Typer(no_args_is_help=True, help="Check, compare and publish the fleet definition.")
 

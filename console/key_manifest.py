@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from console import manifest
 from console.bootstrap import Wanted
 from console.manifest import DEVICE_ID
-from firstboot.errors import DeviceIdInvalid
-from firstboot.names import device_id
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.names import device_id
 from firstboot.pki.chain import key_is_strong
 from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from console import bootstrap, values
 from console.cloud import Refused
-from firstboot.errors import DeviceIdInvalid
-from firstboot.names import device_id
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.names import device_id
 
 DEVICE_ID = "deviceId"
 # A factory's own manifest says the rest of certificates, not of devices.

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from console.report import SAMPLE, Anchor, Cell, Policy, Report
 from console.template import Role, Statement
-from firstboot.fleet.model import Group
+from firstboot.domain.fleet import Group
 
 _STYLE = """
 :root { color-scheme: light; }

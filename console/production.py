@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from console.cloud import Refused
-from firstboot.errors import CertificateMalformed
+from firstboot.domain.errors import CertificateMalformed
 from firstboot.pki import chain
 
 RUN = "run.json"

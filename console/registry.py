@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from console import cloud, output
 from console.cloud import Unreachable
 from console.options import Json, Options, Stack, Yes
-from firstboot.lifecycle import Status
+from firstboot.domain.device import Status
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

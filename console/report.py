@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from console import scopes, template
-from firstboot.fleet.model import Fleet
-from firstboot.lifecycle import Device, Status
-from firstboot.names import DeviceId, device_id
+from firstboot.domain.device import Device, Status
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId, device_id
 from firstboot.policy import limits, render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, Rules

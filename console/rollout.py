@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from console import output
 from console.cloud import Operate, Unreachable
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 
 _EVERY = 2
 """Seconds between two looks at the progress."""

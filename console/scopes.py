@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cedarpy import format_policies, policies_from_json_str, policies_to_json_str
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 
 Json = dict[str, Any]
 

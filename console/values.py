@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from firstboot import names
-from firstboot.errors import AttributesInvalid
-from firstboot.fleet.model import Fleet
-from firstboot.lifecycle import Device, Status
+from firstboot.domain import names
+from firstboot.domain.device import Device, Status
+from firstboot.domain.errors import AttributesInvalid
+from firstboot.domain.fleet import Fleet
 from firstboot.policy.rules import Rules
 
 Value = str | bool | int

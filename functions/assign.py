@@ -11,17 +11,18 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from firstboot.assign import authorizer
+from firstboot.assign.connect import Trusted, connect
 from firstboot.aws import clients
-from firstboot.aws.fleet import FleetSource, deployed
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.connection import Trusted, connect
-from firstboot.edge import authorizer, refusals
-from firstboot.edge.jwks import JwksSource
-from firstboot.errors import FirstbootError
-from firstboot.names import METRICS
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.domain.errors import FirstbootError
+from firstboot.domain.names import METRICS
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
-from firstboot.settings import AssignSettings
+from firstboot.runtime import guard as refusals
+from firstboot.runtime.issuer_keys import JwksSource
+from firstboot.runtime.settings import AssignSettings
 
 logger = Logger(service="assign")
 metrics = Metrics(namespace=METRICS, service="assign")

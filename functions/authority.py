@@ -13,15 +13,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot.aws import clients, fleet
-from firstboot.aws.authority_store import AuthorityStore
-from firstboot.aws.iot import data_endpoint
+from firstboot.aws import clients
+from firstboot.aws.iot.endpoint import data_endpoint
 from firstboot.aws.kms import KmsKey, public_key
-from firstboot.errors import AuthorityKeyChanged, AuthorityTermsChanged, FirstbootError, Unavailable
-from firstboot.fleet.model import Fleet
-from firstboot.names import METRICS
+from firstboot.aws.s3 import fleet
+from firstboot.aws.s3.authority import AuthorityStore
+from firstboot.domain.errors import AuthorityKeyChanged, AuthorityTermsChanged, FirstbootError, Unavailable
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import METRICS
 from firstboot.pki import chain, profile
-from firstboot.settings import AuthoritySettings, WatchSettings
+from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 
 # One for good: CloudFormation deletes what gets another id, and there is nothing else to be.
 PHYSICAL_ID = "authority"

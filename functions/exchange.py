@@ -17,27 +17,30 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from firstboot import topics
-from firstboot.authentication import authenticate
 from firstboot.aws import clients
-from firstboot.aws.fleet import FleetSource, deployed
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.kms import KmsKey
-from firstboot.aws.messages import IotMessages
-from firstboot.aws.pace import Pace
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.aws.store import S3CertificateStore
-from firstboot.edge import callers, certificates, refusals, web
-from firstboot.edge import mqtt as mqtt_edge
-from firstboot.enrollment import enroll
-from firstboot.errors import FirstbootError, Unavailable
-from firstboot.issuance import Claimed, Issued
-from firstboot.names import METRICS
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.domain import topics
+from firstboot.domain.errors import FirstbootError, Unavailable
+from firstboot.domain.names import METRICS
+from firstboot.exchange import messages as certificates
+from firstboot.exchange.commit import log_in
+from firstboot.exchange.enroll import enroll
+from firstboot.exchange.issue import Claimed, Issued
+from firstboot.exchange.renew import is_renewal, renew
+from firstboot.identity.login import authenticate
+from firstboot.identity.possession import Connection, Presented, connected, fresh_nonce
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
-from firstboot.possession import Connection, Presented, connected, fresh_nonce
-from firstboot.presence import log_in
-from firstboot.renewal import is_renewal, renew
-from firstboot.settings import ExchangeSettings
+from firstboot.runtime import callers
+from firstboot.runtime import guard as refusals
+from firstboot.runtime import http as web
+from firstboot.runtime import mqtt as mqtt_edge
+from firstboot.runtime.settings import ExchangeSettings
 
 logger = Logger(service="exchange")
 metrics = Metrics(namespace=METRICS, service="exchange")

@@ -17,26 +17,32 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import adoption, deletion, groups, inventory, revocation, sweep
 from firstboot.aws import clients
-from firstboot.aws.dead_letters import Queues, SqsDeadLetters
-from firstboot.aws.fleet import FleetSource, deployed
-from firstboot.aws.iot_certificates import IotCertificates
-from firstboot.aws.messages import IotMessages
-from firstboot.aws.pace import Pace
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.aws.store import S3CertificateStore
-from firstboot.aws.sweeps import DynamoSweeps
-from firstboot.edge import operated, operator, refusals, web
-from firstboot.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
-from firstboot.explanation import explain
-from firstboot.fleet.model import Fleet
-from firstboot.names import METRICS
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.aws.dynamodb.sweeps import DynamoSweeps
+from firstboot.aws.iot.certificates import IotCertificates
+from firstboot.aws.iot.messages import IotMessages
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
+from firstboot.domain.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import METRICS
+from firstboot.operate import answers as operated
+from firstboot.operate import deletion, groups, revocation
+from firstboot.operate import device_import as adoption
+from firstboot.operate import devices as inventory
+from firstboot.operate import requests as operator
+from firstboot.operate.explain import explain
+from firstboot.operate.plan import plan
+from firstboot.operate.publish import publish
+from firstboot.operate.redrive import redrive
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
-from firstboot.publication import publish
-from firstboot.redrive import redrive
-from firstboot.settings import OperateSettings
+from firstboot.runtime import guard as refusals
+from firstboot.runtime import http as web
+from firstboot.runtime.settings import OperateSettings
 
 logger = Logger(service="operate")
 metrics = Metrics(namespace=METRICS, service="operate")
@@ -210,7 +216,7 @@ def _letters(name: str, now: datetime) -> SqsDeadLetters:
 def fleet_plan(parameters: Json, now: datetime) -> Json:
     """How many devices of a page of the registry a fleet definition would touch in AWS IoT."""
     fleet, after = operator.planned(parameters)
-    return operated.found(sweep.plan(fleet, parts().registry, after, int(now.timestamp())))
+    return operated.found(plan(fleet, parts().registry, after, int(now.timestamp())))
 
 
 def fleet_progress(parameters: Json, now: datetime) -> Json:

@@ -12,29 +12,32 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from firstboot import pace
-from firstboot import sweep as sweeping
-from firstboot.aws import clients, rows
-from firstboot.aws.fleet import FleetSource, deployed
-from firstboot.aws.iot_certificates import IotCertificates
-from firstboot.aws.pace import Pace
-from firstboot.aws.policies import IotPolicies
-from firstboot.aws.queue import Queue
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.aws.store import S3CertificateStore
-from firstboot.aws.sweeps import DynamoSweeps
-from firstboot.aws.things import IotThings
-from firstboot.changes import Reaction, reaction
-from firstboot.edge import refusals, registered, registrations
-from firstboot.edge.registrations import Order
-from firstboot.errors import FirstbootError
-from firstboot.names import METRICS, DeviceId
-from firstboot.newcomer import judge
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.aws.dynamodb.sweeps import DynamoSweeps
+from firstboot.aws.iot.certificates import IotCertificates
+from firstboot.aws.iot.policies import IotPolicies
+from firstboot.aws.iot.things import IotThings
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.sqs.queue import Queue
+from firstboot.domain import rate_limiter as pace
+from firstboot.domain.errors import FirstbootError
+from firstboot.domain.names import METRICS, DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
-from firstboot.registration import Account, register
-from firstboot.settings import ChangesSettings, NewcomersSettings, RegisterSettings, SweepSettings
-from firstboot.withdrawal import Outcome, Ports
+from firstboot.register import jitr_events as registered
+from firstboot.register import messages as registrations
+from firstboot.register import sweep as sweeping
+from firstboot.register.changes import Reaction, reaction
+from firstboot.register.jitr import judge
+from firstboot.register.messages import Order
+from firstboot.register.reconcile import Account, register
+from firstboot.register.withdraw import Outcome, Ports
+from firstboot.runtime import guard as refusals
+from firstboot.runtime.settings import ChangesSettings, NewcomersSettings, RegisterSettings, SweepSettings
 
 logger = Logger(service="register")
 metrics = Metrics(namespace=METRICS, service="register")

@@ -17,26 +17,29 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from cryptography import x509
 
-from firstboot import topics
-from firstboot.authentication import VerifiedIdentity, authenticate
 from firstboot.aws import clients
-from firstboot.aws.fleet import FleetSource, deployed
-from firstboot.aws.messages import IotMessages
-from firstboot.aws.pace import Pace
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.aws.store import S3CertificateStore
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.aws.iot.messages import IotMessages
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sts import StsSessions
-from firstboot.edge import callers, credential_provider, device, web
-from firstboot.edge import mqtt as mqtt_edge
-from firstboot.errors import FirstbootError, ProofError
-from firstboot.names import METRICS
+from firstboot.domain import topics
+from firstboot.domain.errors import FirstbootError, ProofError
+from firstboot.domain.names import METRICS
+from firstboot.domain.session import Credentials
+from firstboot.identity.login import VerifiedIdentity, authenticate
+from firstboot.identity.possession import Connection, connected
 from firstboot.pki import chain
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, RulesInForce
-from firstboot.ports import Credentials
-from firstboot.possession import Connection, connected
-from firstboot.settings import VendSettings
-from firstboot.vending import VendingRequest, vend
+from firstboot.runtime import callers
+from firstboot.runtime import http as web
+from firstboot.runtime import mqtt as mqtt_edge
+from firstboot.runtime.settings import VendSettings
+from firstboot.vend import credential_provider
+from firstboot.vend import record as device
+from firstboot.vend.vend import VendingRequest, vend
 
 logger = Logger(service="vend")
 metrics = Metrics(namespace=METRICS, service="vend")

@@ -14,8 +14,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.fleet.model import Fleet
-from firstboot.names import METRICS
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import METRICS
 from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
 from infra.function import Function

@@ -11,7 +11,7 @@ from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from firstboot.edge.routes import ROUTES
+from firstboot.runtime.routes import ROUTES
 from infra.function import LOG_RETENTION, Function
 from infra.nag import acknowledge
 

@@ -15,7 +15,7 @@ import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from infra.configuration import Target
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"

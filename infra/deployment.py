@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aws_cdk import aws_lambda as lambda_
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from infra.configuration import Configuration
 from infra.storage import Registry, Store
 

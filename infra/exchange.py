@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from firstboot.names import PUBLISHED_FLEET_KEY
-from firstboot.settings import ExchangeSettings
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.runtime.settings import ExchangeSettings
 from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aws_cdk import CfnOutput, Stack, Token
 from constructs import Construct
 
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet
 from infra.alarms import Alarms
 from infra.api import Api
 from infra.assign import Assign

@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
-from firstboot.settings import Settings
+from firstboot.runtime.settings import Settings
 from infra.nag import acknowledge, acknowledge_serverless
 
 LOG_RETENTION = logs.RetentionDays.THREE_MONTHS

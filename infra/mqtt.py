@@ -15,8 +15,8 @@ from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from firstboot import topics
-from firstboot.settings import ExchangeSettings
+from firstboot.domain import topics
+from firstboot.runtime.settings import ExchangeSettings
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function

@@ -6,7 +6,7 @@ from aws_cdk import aws_apigatewayv2 as apigw
 from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
-from firstboot.names import TRUSTSTORE_KEY
+from firstboot.domain.names import TRUSTSTORE_KEY
 from infra.api import Api
 from infra.configuration import Domain
 from infra.storage import Store

@@ -14,11 +14,11 @@ from aws_cdk import aws_iot as iot
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.fleet.model import Fleet
-from firstboot.names import PACE_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import PACE_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
-from firstboot.settings import NewcomersSettings
-from firstboot.topics import REGISTERED
+from firstboot.runtime.settings import NewcomersSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aws_cdk import Aws, Stack
 from constructs import Construct
 
-from firstboot import topics
-from firstboot.names import PUBLISHED_FLEET_KEY
-from firstboot.settings import OperateSettings
+from firstboot.domain import topics
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.runtime.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

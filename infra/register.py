@@ -12,8 +12,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
-from firstboot.settings import ChangesSettings, RegisterSettings
+from firstboot.domain.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
+from firstboot.runtime.settings import ChangesSettings, RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

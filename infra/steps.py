@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.fleet.model import Fleet
-from firstboot.fleet.trust import is_placeholder
+from firstboot.compiler.trust import is_placeholder
+from firstboot.domain.fleet import Fleet
 from firstboot.pki import chain
 
 DEVICE = "bench-000001"

@@ -8,10 +8,10 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
 from firstboot.policy.service import grant_policy_name
-from firstboot.settings import SweepSettings
-from firstboot.sweep import RUN_SECONDS
+from firstboot.register.sweep import RUN_SECONDS
+from firstboot.runtime.settings import SweepSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

@@ -8,10 +8,10 @@ from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from firstboot.fleet.model import Fleet, RoleAlias
-from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.fleet import Fleet, RoleAlias
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.policy.render import VERSION, Place, ceiling, listed
-from firstboot.settings import VendSettings
+from firstboot.runtime.settings import VendSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function

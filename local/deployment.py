@@ -14,7 +14,7 @@ from pathlib import Path
 
 import boto3
 
-from firstboot import names
+from firstboot.domain import names
 from local import certificates, cloud, fronts, processes
 from local.cloud import ACCOUNT, REGION, STACK, Cloud
 from local.state import OURS, State

@@ -30,10 +30,10 @@ import vend
 from console import cloud
 from console.__main__ import app
 from firstboot.aws import clients
-from firstboot.aws import fleet as aws_fleet
 from firstboot.aws.kms import KmsKey, public_key
+from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.pki.profile import authority_certificate
-from firstboot.settings import (
+from firstboot.runtime.settings import (
     ChangesSettings,
     ExchangeSettings,
     OperateSettings,

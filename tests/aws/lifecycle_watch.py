@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.lifecycle import CertificateRecord, Device, Status
-from firstboot.names import DeviceId
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.names import DeviceId
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from moto.backends import get_backend
 
 import exchange
 import vend
-from firstboot import topics
+from firstboot.domain import topics
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.product import CONTEXT

@@ -15,8 +15,8 @@ import exchange
 import operate
 import register
 import vend
-from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias
-from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories, proofs
 from tests.factories import Authority
 

@@ -14,12 +14,13 @@ from typing import Any
 import boto3
 
 import register
-from firstboot import sweep
-from firstboot.aws import clients, rows
-from firstboot.aws.sweeps import DynamoSweeps
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.dynamodb.sweeps import DynamoSweeps
+from firstboot.domain.sweep import Sweep
 from firstboot.policy.service import ServicePolicy
-from firstboot.settings import SweepSettings
-from firstboot.sweep import Sweep
+from firstboot.register import sweep
+from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import CONTEXT, TELEMETRY, Product
 
 CONNECT = {

@@ -16,10 +16,10 @@ import pytest
 
 import assign
 import exchange
-from firstboot.aws import fleet as aws_fleet
-from firstboot.connection import REFRESH
-from firstboot.lifecycle import Attribute
-from firstboot.names import PUBLISHED_FLEET_KEY, DeviceId
+from firstboot.assign.connect import REFRESH
+from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.domain.device import Attribute
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, DeviceId
 from tests.aws.product import CONTEXT, TELEMETRY, Product, group
 from tests.issuers import AUDIENCE, Issuer, Web, serving
 

@@ -15,18 +15,18 @@ from cryptography import x509
 import authority
 from authority import DeploymentRefused
 from firstboot.aws import clients
-from firstboot.aws import fleet as aws_fleet
-from firstboot.aws.authority_store import AuthorityStore
-from firstboot.errors import (
+from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.aws.s3.authority import AuthorityStore
+from firstboot.domain.errors import (
     AnchorConflict,
     AuthorityKeyChanged,
     AuthorityKeyUnfit,
     AuthorityTermsChanged,
     Unavailable,
 )
-from firstboot.fleet.model import Fleet
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
-from firstboot.settings import AuthoritySettings, WatchSettings
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 from tests import factories
 from tests.aws.product import fleet, group
 

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 import exchange
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
-from firstboot.edge.certificates import MAX_BODY
+from firstboot.runtime.http import MAX_BODY
 from tests import factories
 from tests.aws.product import Product
 from tests.factories import Authority

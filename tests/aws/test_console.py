@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 import operate
 from console import cloud, output
 from console.__main__ import app
-from firstboot.aws import fleet as aws_fleet
-from firstboot.fleet import compiler
+from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.compiler import fleet as compiler
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from console import cloud, hosts
 from console.__main__ import app
 from console.diagnosis import Level, Line
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from tests import factories
 from tests.aws.invoked import InProcess
 from tests.aws.product import Product

@@ -15,9 +15,9 @@ from rich.console import Console
 
 import operate
 from console import output, rollout
-from firstboot import sweep
-from firstboot.aws import fleet as aws_fleet
-from firstboot.fleet import compiler
+from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.compiler import fleet as compiler
+from firstboot.operate import plan
 from tests.aws.invoked import Run
 from tests.aws.product import Product
 from tests.aws.sweeping import Sweeper
@@ -26,7 +26,7 @@ from tests.aws.sweeping import Sweeper
 @pytest.fixture
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     """Three devices that AWS IoT has as the example fleet wants them; two rows a page."""
-    monkeypatch.setattr(sweep, "PAGE", 2)
+    monkeypatch.setattr(plan, "PAGE", 2)
     monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
     made = Sweeper(product)
     for number in range(3):

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
 from firstboot.aws import clients
-from firstboot.aws.rows import device_key
-from firstboot.aws.store import S3CertificateStore
-from firstboot.edge.web import RETRY_SECONDS
-from firstboot.fleet.model import Budget
-from firstboot.names import DeviceId
+from firstboot.aws.dynamodb.rows import device_key
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.domain.fleet import Budget
+from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
+from firstboot.runtime.http import RETRY_SECONDS
 from tests import factories
 from tests.aws.product import Product, group
 

@@ -12,9 +12,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from firstboot.aws import clients
-from firstboot.aws.fleet import FleetSource
-from firstboot.errors import Unavailable
-from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.aws.s3.fleet import FleetSource
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
 from tests.aws.product import fleet, group
 

@@ -14,8 +14,8 @@ from cryptography import x509
 
 import operate
 from firstboot.aws import clients
-from firstboot.lifecycle import CertificateRecord, Device, Status
-from firstboot.names import DeviceId
+from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.names import DeviceId
 from firstboot.pki.csr import spki_fingerprint
 from tests import factories
 from tests.aws.invoked import Run

@@ -7,7 +7,7 @@ import json
 import boto3
 
 from firstboot.aws import clients
-from firstboot.aws.policies import IotPolicies
+from firstboot.aws.iot.policies import IotPolicies
 from tests.aws.product import Product
 
 

@@ -12,7 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import exchange
-from firstboot.aws import clients, pace
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rate_limiter as pace
 from firstboot.pki import csr
 from tests import factories
 from tests.aws.product import Answer, Product

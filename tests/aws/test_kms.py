@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
-from firstboot.errors import Unavailable
+from firstboot.domain.errors import Unavailable
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
 import vend
-from firstboot import topics
-from firstboot.aws import clients, rows
-from firstboot.aws.messages import IotMessages
-from firstboot.aws.store import S3CertificateStore
-from firstboot.errors import Unavailable
-from firstboot.lifecycle import CertificateRecord, Device, Status
-from firstboot.names import DeviceId
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.iot.messages import IotMessages
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.domain import topics
+from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.names import DeviceId
 from firstboot.pki import chain, csr
 from tests import factories
 from tests.aws.mqtt import Client, event, published

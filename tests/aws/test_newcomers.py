@@ -21,7 +21,7 @@ from cryptography import x509
 
 import register
 from firstboot.aws import clients
-from firstboot.names import DeviceId
+from firstboot.domain.names import DeviceId
 from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.product import CONTEXT, Product, group

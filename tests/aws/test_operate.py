@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 import operate
 from firstboot.aws import clients
-from firstboot.fleet.model import Fleet, RoleAlias
-from firstboot.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.fleet import Fleet, RoleAlias
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
 from tests.aws.product import CONTEXT, TELEMETRY, Product, group, http_event
 

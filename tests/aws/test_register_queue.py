@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 import register
 from firstboot.aws import clients
-from firstboot.aws.pace import Pace
-from firstboot.errors import Unavailable
+from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.domain.errors import Unavailable
 from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
 

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firstboot.aws import budget, clients, rows
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
-from firstboot.lifecycle import (
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import budget, rows
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.domain.claim import RefusedBy
+from firstboot.domain.device import (
     CertificateRecord,
     Device,
     Enrollment,
@@ -24,8 +25,8 @@ from firstboot.lifecycle import (
     answer_to,
     committed,
 )
-from firstboot.names import DeviceId
-from firstboot.ports import RefusedBy
+from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
+from firstboot.domain.names import DeviceId
 from tests import factories
 
 NOW = 1_000

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 
 import exchange
-from firstboot.aws import budget
-from firstboot.fleet.model import Budget
+from firstboot.aws.dynamodb import budget
+from firstboot.domain.fleet import Budget
 from tests import factories
 from tests.aws.product import Answer, Product, group
 

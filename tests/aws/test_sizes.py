@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import exchange
-from firstboot.edge import credential_provider
-from firstboot.errors import FleetInvalid
-from firstboot.ports import Credentials
+from firstboot.domain.errors import FleetInvalid
+from firstboot.domain.session import Credentials
+from firstboot.vend import credential_provider
 from tests import factories, proofs
 from tests.aws import conftest
 from tests.aws import product as world

@@ -15,14 +15,15 @@ from botocore.exceptions import ClientError
 
 import operate
 import register
-from firstboot import sweep
-from firstboot.aws import clients, rows
-from firstboot.aws.policies import IotPolicies
-from firstboot.aws.queue import Queue
-from firstboot.errors import FleetInvalid, Unavailable
-from firstboot.names import DeviceId
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.iot.policies import IotPolicies
+from firstboot.aws.sqs.queue import Queue
+from firstboot.domain.errors import FleetInvalid, Unavailable
+from firstboot.domain.names import DeviceId
 from firstboot.policy.service import ServicePolicy
-from firstboot.settings import SweepSettings
+from firstboot.register import sweep
+from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
 

@@ -13,8 +13,8 @@ from cryptography import x509
 
 import vend
 from firstboot.aws import clients
-from firstboot.fleet.model import RoleAlias
-from firstboot.ports import Credentials, SessionRequest
+from firstboot.domain.fleet import RoleAlias
+from firstboot.domain.session import Credentials, SessionRequest
 from tests import factories
 from tests.aws.product import Answer, Product, group
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.policy.service import ServicePolicy
 from local.cloud import STACK
 from tests.deploy.conftest import Account

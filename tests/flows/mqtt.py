@@ -17,8 +17,8 @@ from cryptography import x509
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from firstboot.domain.topics import Call
 from firstboot.pki import chain
-from firstboot.topics import Call
 from tests.flows.conftest import Cloud
 from tests.unit.device_broker import mosquitto
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from firstboot.aws import budget
-from firstboot.aws.registry import DynamoRegistry
-from firstboot.errors import Unavailable
-from firstboot.lifecycle import CertificateRecord, Enrollment, Limits
-from firstboot.names import DeviceId
-from firstboot.ports import RefusedBy
+from firstboot.aws.dynamodb import budget
+from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.domain.claim import RefusedBy
+from firstboot.domain.device import CertificateRecord, Enrollment, Limits
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.names import DeviceId
 from tests.flows.conftest import Cloud
 from tests.flows.devices import client, output
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot import topics
+from firstboot.domain import topics
 from tests import factories
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import client, fresh_name

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot import topics
+from firstboot.domain import topics
 from tests import factories
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import Device, fresh_name, issued, printed, revoke

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = {"name": "devices.example.com", "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/c"}

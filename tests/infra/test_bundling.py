@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from infra.bundling import FUNCTIONS, SBOM, bundle
 from infra.configuration import Target
 from tests.infra.conftest import run_app

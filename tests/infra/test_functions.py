@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from firstboot import settings
-from firstboot.aws.dead_letters import Queues
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
+from firstboot.aws.sqs.dead_letters import Queues
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet
 from firstboot.policy.render import Place, ceiling
+from firstboot.runtime import settings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
 
 # One worker, one synthesis.

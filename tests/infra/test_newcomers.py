@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from infra.configuration import Configuration
 from tests.infra.conftest import ROOT, Synthesised, spell, spelled, synthesise
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from firstboot.fleet.model import Fleet
-from firstboot.names import device_id
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import device_id
 from firstboot.policy.render import Place, ceiling, connection_policies, iot_policy, session_policy
 from firstboot.policy.service import ServicePolicy
 from tests.infra.conftest import ROOT, Synthesised

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from infra.steps import steps
 from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firstboot import sweep
+from firstboot.register import sweep
 from tests.infra.conftest import Synthesised, spell, spelled
 from tests.infra.test_functions import ours, statements
 

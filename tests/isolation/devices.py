@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from firstboot.errors import DeviceIdInvalid
-from firstboot.names import DeviceId, device_id
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.names import DeviceId, device_id
 
 WORDS = ("fleet", "data", "firstboot", "eu-central-1")
 """Words that templates and Firstboot's own topics have in their paths: valid names of devices, too."""

@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from firstboot.fleet.model import Fleet
-from firstboot.policy import templates
+from firstboot.compiler import templates
+from firstboot.domain.fleet import Fleet
 from firstboot.policy.render import Place
 from tests.isolation.evaluators import Context, Request
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from firstboot import topics
-from firstboot.errors import NoGrant, PoliciesTooLarge
-from firstboot.names import RESERVED_PREFIX, DeviceId
+from firstboot.domain import topics
+from firstboot.domain.errors import NoGrant, PoliciesTooLarge
+from firstboot.domain.names import RESERVED_PREFIX, DeviceId
 from firstboot.policy import render
 from firstboot.policy.limits import SESSION_POLICY
 from firstboot.policy.render import Place

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from firstboot.names import DeviceId, is_thing_name
-from firstboot.policy import render, templates
+from firstboot.compiler import templates
+from firstboot.domain.names import DeviceId, is_thing_name
+from firstboot.policy import render
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.broker import EVERYTHING, PLACE, Broker
 from tests.isolation.devices import HOSTILE_NAMES, accepted, neighbours

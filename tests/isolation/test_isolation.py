@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firstboot.lifecycle import Attribute
-from firstboot.names import DeviceId
+from firstboot.domain.device import Attribute
+from firstboot.domain.names import DeviceId
 from firstboot.policy import render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, Rules

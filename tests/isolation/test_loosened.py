@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from firstboot.names import DeviceId
-from firstboot.policy import render, templates
+from firstboot.compiler import templates
+from firstboot.domain.names import DeviceId
+from firstboot.policy import render
 from firstboot.policy.render import Place
 from tests.isolation.devices import HOSTILE_NAMES, accepted
 from tests.isolation.evaluators import Context, Evaluator

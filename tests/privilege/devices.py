@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from firstboot import topics
+from firstboot.domain import topics
 from tests import factories
 from tests.privilege.scene import Identity, Newborn, Scene, need
 

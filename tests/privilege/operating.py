@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from firstboot import topics
-from firstboot.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain import topics
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from tests.flows.devices import fresh_name
 from tests.privilege.devices import forbidding
 from tests.privilege.scene import Scene, need

@@ -21,10 +21,10 @@ from typing import Any
 
 from cryptography import x509
 
-from firstboot import topics
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
-from firstboot.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.compiler.fleet import load
+from firstboot.domain import topics
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.mqtt import event as mqtt_event

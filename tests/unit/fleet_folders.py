@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from firstboot.errors import FleetInvalid
-from firstboot.fleet import compiler
-from firstboot.fleet.model import Fleet
-from firstboot.fleet.source import Source
-from firstboot.lifecycle import Attribute, Device, Status
-from firstboot.names import DeviceId
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler.source import Source
+from firstboot.domain.device import Attribute, Device, Status
+from firstboot.domain.errors import FleetInvalid
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId
 from tests import factories
 
 TOML = """

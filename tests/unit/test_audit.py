@@ -11,7 +11,7 @@ import pytest
 from audit import __main__ as audit
 from audit import policies, tools
 from audit.tools import Failed, Finding, Unavailable
-from firstboot.fleet.compiler import load
+from firstboot.compiler.fleet import load
 
 LOCK = Path("functions/requirements.txt")
 

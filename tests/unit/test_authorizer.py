@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.connection import Connection, ConnectionRequest
-from firstboot.edge import authorizer
-from firstboot.errors import FirstbootError, MalformedRequest, TokenMalformed, TokenMissing
-from firstboot.names import DeviceId
+from firstboot.assign import authorizer
+from firstboot.assign.connect import Connection, ConnectionRequest
+from firstboot.domain.errors import FirstbootError, MalformedRequest, TokenMalformed, TokenMissing
+from firstboot.domain.names import DeviceId
 
 # AWS IoT Core developer guide, "Defining your Lambda function" (custom-auth-lambda.html): the event
 # with all of its possible fields; its two placeholders, Boolean and UUID, are filled in.

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
-from firstboot.errors import (
+from firstboot.domain.errors import (
     AnchorConflict,
     AuthenticationError,
     CertificateExpired,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from firstboot.changes import Reaction, reaction
-from firstboot.lifecycle import CertificateRecord, Status, committed
+from firstboot.domain.device import CertificateRecord, Status, committed
+from firstboot.register.changes import Reaction, reaction
 from tests.unit.fleet_folders import device
 
 CERTIFICATE = CertificateRecord("1", "aa", 0, 1_000, 500, certificate_id="c1")

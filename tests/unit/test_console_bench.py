@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from console.__main__ import app
 from console.factory_ca import check, load
-from firstboot.fleet.compiler import load as compiled
-from firstboot.fleet.trust import is_placeholder
+from firstboot.compiler.fleet import load as compiled
+from firstboot.compiler.trust import is_placeholder
 from tests import factories
 
 ROOT = Path(__file__).parents[2]

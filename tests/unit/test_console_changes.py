@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from console import changes
-from firstboot.fleet.model import Budget, CertificatePlan, Fleet, Group, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias, TokenIssuer
 from tests import factories
 
 GROUP = Group(

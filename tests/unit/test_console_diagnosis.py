@@ -11,8 +11,8 @@ from cryptography import x509
 
 from console import diagnosis
 from console.diagnosis import Level, Need
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet
 from firstboot.pki import chain
 from tests import factories
 

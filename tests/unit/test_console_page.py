@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from console.__main__ import app
 from console.page import page
 from console.report import Deployed, Report, gather
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet, RoleAlias, TokenIssuer
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet, RoleAlias, TokenIssuer
 from firstboot.policy.render import Place
 from tests import factories
 from tests.browser import Opened, open_page

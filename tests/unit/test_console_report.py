@@ -11,7 +11,7 @@ import pytest
 
 from console import scopes, template
 from console.report import MQTT, Cell, Report, gather
-from firstboot.fleet.compiler import load
+from firstboot.compiler.fleet import load
 from firstboot.policy import limits
 from firstboot.policy.render import Place
 from tests.unit import fleet_folders

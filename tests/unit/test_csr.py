@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
+from firstboot.domain.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from firstboot.pki import csr
 from tests import factories
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from firstboot import errors
-from firstboot.edge.routes import ROUTES
+from firstboot.domain import errors
+from firstboot.runtime.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()

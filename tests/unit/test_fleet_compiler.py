@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot.errors import FleetInvalid
-from firstboot.fleet import compiler, definition, source
-from firstboot.fleet.model import Budget, Fleet, Group
-from firstboot.fleet.source import Source
+from firstboot.compiler import definition, source
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler.source import Source
+from firstboot.domain.errors import FleetInvalid
+from firstboot.domain.fleet import Budget, Fleet, Group
 from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
 from tests.unit.fleet_folders import source as folder
 

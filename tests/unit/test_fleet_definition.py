@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firstboot.fleet.model import Budget, CertificatePlan, RoleAlias
+from firstboot.domain.fleet import Budget, CertificatePlan, RoleAlias
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 FULL = """

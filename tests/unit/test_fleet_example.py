@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from firstboot.fleet import compiler, source
-from firstboot.lifecycle import Attribute
-from firstboot.names import DeviceId
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler import source
+from firstboot.domain.device import Attribute
+from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.policy import render
 from firstboot.policy.rules import Moment, Rules

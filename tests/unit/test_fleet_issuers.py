@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from firstboot.errors import FleetInvalid, FleetNeedsDeployment
-from firstboot.fleet import compiler
-from firstboot.fleet.model import Fleet, TokenIssuer
-from firstboot.publication import publish
+from firstboot.compiler import fleet as compiler
+from firstboot.domain.errors import FleetInvalid, FleetNeedsDeployment
+from firstboot.domain.fleet import Fleet, TokenIssuer
+from firstboot.operate.publish import publish
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')

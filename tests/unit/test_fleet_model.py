@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from firstboot.fleet.model import Fleet
+from firstboot.domain.fleet import Fleet
 from tests.unit.fleet_folders import TOML, fleet
 
 BUDGET = "budget = { total = 1, per_minute = 2, until = 2028-01-01 }\n"

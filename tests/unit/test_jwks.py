@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from firstboot.edge import jwks
-from firstboot.edge.jwks import FRESH, MAX_SIZE, PAUSE, STALE, JwksSource
-from firstboot.errors import IssuerUnavailable, TokenUntrusted
+from firstboot.domain.errors import IssuerUnavailable, TokenUntrusted
+from firstboot.runtime import issuer_keys as jwks
+from firstboot.runtime.issuer_keys import FRESH, MAX_SIZE, PAUSE, STALE, JwksSource
 from tests.issuers import NOW, Issuer, Web, serving
 
 ISSUER = Issuer()

@@ -6,16 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from firstboot.errors import (
-    AlreadyEnrolled,
-    CertificateNotCurrent,
-    ConflictError,
-    DeviceRevoked,
-    EnrollmentInProgress,
-    FirstbootError,
-    GroupMismatch,
-)
-from firstboot.lifecycle import (
+from firstboot.domain.device import (
     DELETION_SECONDS,
     CertificateRecord,
     Device,
@@ -26,7 +17,16 @@ from firstboot.lifecycle import (
     check_admissible,
     login,
 )
-from firstboot.names import DeviceId
+from firstboot.domain.errors import (
+    AlreadyEnrolled,
+    CertificateNotCurrent,
+    ConflictError,
+    DeviceRevoked,
+    EnrollmentInProgress,
+    FirstbootError,
+    GroupMismatch,
+)
+from firstboot.domain.names import DeviceId
 
 NOW = 1_000
 OURS = CertificateRecord("s1", "k1", not_before=0, not_after=9_000, renew_after=5_000, held_until=NOW + 1)

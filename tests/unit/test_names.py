@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot import names
-from firstboot.errors import DeviceIdInvalid
+from firstboot.domain import names
+from firstboot.domain.errors import DeviceIdInvalid
 
 
 @given(st.text(max_size=70))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot import pace
+from firstboot.domain import rate_limiter as pace
 
 NOW = 1_795_000_000_000
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.lifecycle import CertificateRecord, Device, Status, committed
-from firstboot.names import DeviceId
+from firstboot.domain.device import CertificateRecord, Device, Status, committed
+from firstboot.domain.names import DeviceId
 from firstboot.policy.attachment import grants_to_attach, needs_registration
 from firstboot.policy.rules import Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement

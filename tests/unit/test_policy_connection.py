@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from firstboot.errors import NoGrant, PoliciesTooLarge
-from firstboot.fleet.model import Fleet
-from firstboot.names import DeviceId
-from firstboot.policy import limits, overlaps, render
+from firstboot.compiler import overlaps
+from firstboot.domain.errors import NoGrant, PoliciesTooLarge
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId
+from firstboot.policy import limits, render
 from firstboot.policy.rules import Moment, Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement
 

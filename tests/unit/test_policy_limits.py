@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.errors import (
+from firstboot.domain.errors import (
     AnswerTooLarge,
     DeviceIdInvalid,
     DurationTooLong,
@@ -15,9 +15,9 @@ from firstboot.errors import (
     RoleNotAssumable,
     SessionPolicyTooLarge,
 )
-from firstboot.names import DeviceId
+from firstboot.domain.names import DeviceId
+from firstboot.domain.session import SessionRequest
 from firstboot.policy import limits
-from firstboot.ports import SessionRequest
 
 GOOD = SessionRequest("arn:aws:iam::1:role/r", DeviceId("dev-1"), "{}", 900, {"deviceId": "dev-1"})
 

@@ -7,8 +7,8 @@ from cedarpy import Decision, is_authorized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot.errors import AttributesInvalid
-from firstboot.lifecycle import Attribute
+from firstboot.domain.device import Attribute
+from firstboot.domain.errors import AttributesInvalid
 from firstboot.policy import vocabulary
 from firstboot.policy.rules import Holdings, Moment, Rules
 from tests.unit.fleet_folders import RULES, SCHEMA, device, fleet, grant

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from firstboot.names import DeviceId
-from firstboot.policy import render, templates
+from firstboot.compiler import templates
+from firstboot.domain.names import DeviceId
+from firstboot.policy import render
 from tests.unit.fleet_folders import fleet, grant, problems, statement
 
 IOT = "arn:{partition}:iot:{region}:{account}"

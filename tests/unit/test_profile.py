@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.errors import Unavailable
-from firstboot.fleet.model import CertificatePlan
-from firstboot.names import DeviceId
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.fleet import CertificatePlan
+from firstboot.domain.names import DeviceId
 from firstboot.pki import chain, profile
 from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
 from tests import factories

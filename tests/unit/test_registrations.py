@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.edge.registrations import Order, parse, render
-from firstboot.errors import FirstbootError
-from firstboot.names import DeviceId
+from firstboot.domain.errors import FirstbootError
+from firstboot.domain.names import DeviceId
+from firstboot.register.messages import Order, parse, render
 
 # Amazon S3 user guide, "Event message structure", shortened to what an event always has.
 S3 = {

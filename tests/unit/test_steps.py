@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from firstboot.fleet.compiler import load
-from firstboot.fleet.model import Fleet
+from firstboot.compiler.fleet import load
+from firstboot.domain.fleet import Fleet
 from infra.steps import steps
 from tests import factories
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from firstboot.errors import (
+from firstboot.domain.errors import (
     FirstbootError,
     TokenAudienceWrong,
     TokenExpired,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firstboot.aws.clients import answered
-from firstboot.errors import AuthorityKeyUnfit
+from firstboot.domain.errors import AuthorityKeyUnfit
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered, error_code
-from firstboot.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
-from firstboot.ports import Credentials, SessionRequest
+from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
+from firstboot.domain.session import Credentials, SessionRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient

@@ -21,7 +21,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from firstboot.errors import (
+from firstboot.domain.errors import (
     AnchorConflict,
     AuthenticationError,
     CertificateExpired,

@@ -16,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from firstboot.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
+from firstboot.domain.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from firstboot.pki.chain import key_is_strong
 
 DevicePublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey

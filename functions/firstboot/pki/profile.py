@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from firstboot.errors import Unavailable
-from firstboot.fleet.model import CertificatePlan
-from firstboot.lifecycle import CertificateRecord
-from firstboot.names import DeviceId
+from firstboot.domain.device import CertificateRecord
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.fleet import CertificatePlan
+from firstboot.domain.names import DeviceId
 from firstboot.pki.csr import DevicePublicKey
 
 BACKDATE_SECONDS = 300

@@ -22,12 +22,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from firstboot.errors import (
-    CertificateMalformed,
-    ProofMalformed,
-    ProofMismatch,
-    ProofSignatureInvalid,
-)
+from firstboot.domain.errors import CertificateMalformed, ProofMalformed, ProofMismatch, ProofSignatureInvalid
 from firstboot.pki import chain
 
 TYPE = "firstboot-proof+jwt"

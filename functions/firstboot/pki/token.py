@@ -19,14 +19,14 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from firstboot.errors import (
+from firstboot.domain.errors import (
     TokenAudienceWrong,
     TokenExpired,
     TokenMalformed,
     TokenNotYetValid,
     TokenUntrusted,
 )
-from firstboot.fleet.model import TokenIssuer
+from firstboot.domain.fleet import TokenIssuer
 from firstboot.pki import chain
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey

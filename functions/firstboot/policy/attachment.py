@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from firstboot.fleet.model import Fleet, Group
-from firstboot.lifecycle import Device, Status
-from firstboot.names import is_thing_name
+from firstboot.domain.device import Device, Status
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.names import DeviceId, is_thing_name
 from firstboot.policy.render import Place, compact, iot_policy, is_about_iot
 from firstboot.policy.rules import Moment, Rules
 from firstboot.policy.service import ServicePolicy, grant_policy_name
@@ -55,6 +56,25 @@ def needs_registration(rules: Rules, device: Device, now: int) -> bool:
     if _is_missing(device) or not device.registered:
         return _is_missing(device)
     return _has_stale(device, group, now) or device.attached != grants_to_attach(rules, device)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a page of device records showed.
+
+    `scanned` is how many devices it holds, `needing` are those that AWS IoT must be reconciled for,
+    `following` is where the next page starts (None: this was the last).
+    """
+
+    scanned: int
+    needing: tuple[DeviceId, ...]
+    following: str | None
+
+
+def look(rules: Rules, devices: list[Device], following: str | None, now: int) -> Found:
+    """Find the devices of a page that need registration under `rules` at `now` (epoch seconds)."""
+    needing = tuple(each.device_id for each in devices if needs_registration(rules, each, now))
+    return Found(len(devices), needing, following)
 
 
 def _is_missing(device: Device) -> bool:

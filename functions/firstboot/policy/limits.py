@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 
-from firstboot import names
-from firstboot.errors import (
+from firstboot.domain import names
+from firstboot.domain.device import Attribute
+from firstboot.domain.errors import (
     AnswerTooLarge,
     AttributesInvalid,
     DurationTooLong,
@@ -19,8 +20,7 @@ from firstboot.errors import (
     RoleNotAssumable,
     SessionPolicyTooLarge,
 )
-from firstboot.lifecycle import Attribute
-from firstboot.ports import SessionRequest
+from firstboot.domain.session import SessionRequest
 
 SESSION_POLICY = 2_048
 """Characters of an inline session policy. STS also packs policy and tags into a size it does not

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from firstboot.errors import NoGrant
-from firstboot.fleet.model import Fleet
-from firstboot.names import DeviceId
+from firstboot.domain.errors import NoGrant
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId
 from firstboot.policy import limits
 
 VERSION = "2012-10-17"

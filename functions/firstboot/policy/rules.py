@@ -14,9 +14,9 @@ from typing import Any
 
 from cedarpy import AuthzResult, Entities, PolicySet, Schema, is_authorized_batch
 
-from firstboot.errors import AttributesInvalid
-from firstboot.fleet.model import Fleet
-from firstboot.lifecycle import Attribute, Device
+from firstboot.domain.device import Attribute, Device
+from firstboot.domain.errors import AttributesInvalid
+from firstboot.domain.fleet import Fleet
 from firstboot.policy import vocabulary
 
 

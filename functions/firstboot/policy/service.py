@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from firstboot import topics
-from firstboot.names import RESERVED_PREFIX
+from firstboot.domain import topics
+from firstboot.domain.names import RESERVED_PREFIX
 from firstboot.policy.render import THING_NAME, VERSION, Place
 
 CLIENT_ID = "${iot:ClientId}"

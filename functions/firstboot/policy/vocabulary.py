@@ -13,7 +13,7 @@ from typing import Any
 
 from cedarpy import Schema, policies_from_json_str, validate_policies
 
-from firstboot.lifecycle import Device
+from firstboot.domain.device import Device
 
 RESERVED = ("deviceId", "claims")
 """Attributes of a Device that no operator sets."""

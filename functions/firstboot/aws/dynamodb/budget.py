@@ -1,0 +1,104 @@
+"""A group's enrollment budget as counters in the registry, spread over shards.
+
+One counter would be one hot item in a storm. Every shard has its part of the limit, so their
+sum is never above it, whoever counts at the same time. A frozen group's shards all say so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from firstboot.domain.claim import RefusedBy
+from firstboot.domain.device import Enrollment, Limits
+from firstboot.domain.names import DeviceId
+
+_PER_SHARD = 1_000
+_MAX_SHARDS = 16
+_SPENT_ROW_SECONDS = 3_600
+"""How long a counter is kept after its minute, hour or day."""
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A count of enrollments that must stay at or below `limit`. `ends_at` (epoch seconds) is when
+    it starts anew under another name; None if never.
+    """
+
+    name: str
+    limit: int
+    refused_by: RefusedBy
+    ends_at: int | None = None
+
+    @property
+    def shards(self) -> int:
+        """How many rows share the limit."""
+        return max(1, min(_MAX_SHARDS, self.limit // _PER_SHARD))
+
+
+def shard_keys(group: str, limits: Limits) -> list[dict[str, Any]]:
+    """The primary keys of a group's total."""
+    total = _total(group, limits)
+    return [_key(total, shard) for shard in range(total.shards)]
+
+
+def _total(group: str, limits: Limits) -> Counter:
+    return Counter(f"BUDGET#{group}", limits.total, RefusedBy.TOTAL)
+
+
+def _key(counter: Counter, shard: int) -> dict[str, Any]:
+    return {"pk": {"S": f"{counter.name}#{shard}"}}
+
+
+def counters(enrollment: Enrollment) -> list[Counter]:
+    """What an enrollment counts for."""
+    found, now = [], enrollment.now
+    if limits := enrollment.limits:
+        found += _of_group(enrollment.group, limits, now)
+    if enrollment.per_day is not None:
+        name = f"DAY#{enrollment.device_id}#{now // 86_400}"
+        found.append(Counter(name, enrollment.per_day, RefusedBy.DAY, _end(now, 86_400)))
+    return found
+
+
+def _of_group(group: str, limits: Limits, now: int) -> list[Counter]:
+    found = [_total(group, limits)]
+    if limits.freeze_per_hour is not None:
+        hour = f"HOUR#{group}#{now // 3_600}"
+        found.append(Counter(hour, limits.freeze_per_hour, RefusedBy.THRESHOLD, _end(now, 3_600)))
+    minute = f"MINUTE#{group}#{now // 60}"
+    return [*found, Counter(minute, limits.per_minute, RefusedBy.RATE, _end(now, 60))]
+
+
+def _end(now: int, period: int) -> int:
+    return now - now % period + period
+
+
+def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str, Any]]]:
+    """The counters' updates to try a claim with, one list a try: the device's own shards first,
+    then the next ones, until every shard of every counter had its turn.
+    """
+    first = zlib.crc32(device_id.encode())
+    for step in range(max((counter.shards for counter in counted), default=1)):
+        yield [_update(counter, (first + step) % counter.shards) for counter in counted]
+
+
+def _update(counter: Counter, shard: int) -> dict[str, Any]:
+    """One more on a shard's counter, if its part of the limit (at least 1) allows."""
+    part = counter.limit // counter.shards + (shard < counter.limit % counter.shards)
+    values = {":one": {"N": "1"}, ":part": {"N": str(part)}}
+    expression = "ADD used :one"
+    if counter.ends_at:
+        expression += " SET expiresAt = :expires"
+        values[":expires"] = {"N": str(counter.ends_at + _SPENT_ROW_SECONDS)}
+    return {
+        "Key": _key(counter, shard),
+        "UpdateExpression": expression,
+        "ConditionExpression": (
+            "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
+        ),
+        "ExpressionAttributeValues": values,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }

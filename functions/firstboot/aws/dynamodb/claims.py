@@ -1,0 +1,96 @@
+"""A claim as updates in one DynamoDB transaction: of the device's row, and of its key's.
+
+What the conditions mean is said in `lifecycle.answer_to`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firstboot.aws.dynamodb import rows
+from firstboot.domain.device import Enrollment, Renewal, Status
+from firstboot.domain.names import DeviceId
+
+# The pending certificate is no longer held and is not already the answer.
+_FREE = (
+    "(attribute_not_exists(pending) OR (pending.heldUntil <= :now"
+    " AND (pending.spki <> :spki OR pending.renewAfter <= :now)))"
+)
+# Nor is the active one.
+_DUE = "(active.spki <> :spki OR active.renewAfter <= :now)"
+_ALIVE = "NOT #status IN (:revoked, :deleted)"
+_RENEWS = (
+    f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
+    " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
+)
+_ENROLL = (
+    "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
+    " enrolledBy = :by, updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
+    " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
+)
+_RENEW = "SET pending = :pending, updatedAt = :now"
+
+
+def device(asked: Enrollment | Renewal) -> dict[str, Any]:
+    """The device's row: the intent is recorded if the record allows."""
+    own = _enrollment(asked) if isinstance(asked, Enrollment) else _renewal(asked)
+    common = {
+        ":revoked": Status.REVOKED.value,
+        ":deleted": Status.DELETED.value,
+        ":pending": rows.certificate_row(asked.certificate),
+        ":spki": asked.certificate.spki,
+        ":now": asked.now,
+    }
+    own["ExpressionAttributeValues"] = rows.values(common | own["ExpressionAttributeValues"])
+    return {
+        "Key": rows.device_key(asked.device_id),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        **own,
+    }
+
+
+def _enrollment(asked: Enrollment) -> dict[str, Any]:
+    values = {
+        ":id": asked.device_id,
+        ":group": asked.group,
+        ":enrolled": Status.ENROLLED.value,
+        ":claims": asked.claims,
+        ":by": asked.enrolled_by,
+        ":zero": 0,
+        ":empty": {},
+    }
+    # DynamoDB compares no two values, and takes no value that is not compared: hence the cases.
+    may_replace = _DUE if asked.replaces else f"(active.notAfter <= :over AND {_DUE})"
+    if not asked.replaces:
+        values[":over"] = asked.now - asked.grace
+    known = f"{_ALIVE} AND #group = :group AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
+    exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
+    return {
+        "UpdateExpression": _ENROLL,
+        "ConditionExpression": f"{exists} ({known})",
+        "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _renewal(asked: Renewal) -> dict[str, Any]:
+    values: dict[str, Any] = {":caller": asked.caller, ":over": asked.now - asked.grace}
+    expression = _RENEW
+    if asked.claims is not None:
+        expression, values[":claims"] = f"{_RENEW}, claims = :claims", asked.claims
+    return {
+        "UpdateExpression": expression,
+        "ConditionExpression": _RENEWS,
+        "ExpressionAttributeNames": {"#status": "status"},
+        "ExpressionAttributeValues": values,
+    }
+
+
+def key(spki: str, device_id: DeviceId) -> dict[str, Any]:
+    """The key's row: a key belongs to one device for good."""
+    return {
+        "Key": {"pk": {"S": f"KEY#{spki}"}},
+        "UpdateExpression": "SET deviceId = :id",
+        "ConditionExpression": "attribute_not_exists(pk) OR deviceId = :id",
+        "ExpressionAttributeValues": {":id": {"S": device_id}},
+    }

@@ -1,0 +1,223 @@
+"""The device registry in DynamoDB: one item a device, every transition one conditional write.
+
+What the conditions mean is said in `lifecycle.py`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from botocore.exceptions import ClientError
+from cryptography import x509
+
+from firstboot.aws.clients import answered
+from firstboot.aws.dynamodb import budget, claims, rows
+from firstboot.aws.dynamodb.groups import DynamoGroups
+from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
+from firstboot.aws.dynamodb.reconciled import DynamoRegistrations
+from firstboot.domain.claim import ClaimRefused, RefusedBy
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
+from firstboot.domain.errors import DeviceNotFound, Unavailable
+from firstboot.domain.names import DeviceId
+
+_ADOPT = (
+    "SET deviceId = :id, #group = :group, #status = :enrolled, active = :active, registered = :registered,"
+    " attributes = :attributes, claims = :empty, generation = :zero, createdAt = :now, updatedAt = :now"
+)
+
+
+class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
+    """The Registry port, and what the operator's calls need."""
+
+    def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
+        """TransactWriteItems: the device's row, its key, its group's budget; all or nothing.
+
+        botocore sends a ClientRequestToken, so its own retry after a lost reply claims once. A
+        repeat from the device finds its row and is refused by it.
+        """
+        items = [claims.device(asked), claims.key(asked.certificate.spki, asked.device_id)]
+        counted = budget.counters(asked) if isinstance(asked, Enrollment) else []
+        refused = None
+        for step, counters in enumerate(budget.tries(asked.device_id, counted)):
+            refused = self._claim([*items, *counters], counted)
+            if refused is None or not _another_shard(refused, counted, step):
+                return refused
+        return refused
+
+    def _claim(self, items: list[dict[str, Any]], counted: list[budget.Counter]) -> ClaimRefused | None:
+        try:
+            self._transact(items)
+        except ClientError as error:
+            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY, *(each.refused_by for each in counted)])
+        return None
+
+    def device(self, device_id: DeviceId) -> Device | None:
+        """GetItem, consistent: a revocation counts from the next call on."""
+        row = self._get(rows.device_key(device_id))
+        return rows.device(row) if row else None
+
+    def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
+        """TransactWriteItems: pending becomes active, and is known by its thumbprint. Repeated, it
+        finds itself done and changes nothing.
+        """
+        active = cast("CertificateRecord", committed.active)
+        plain = {
+            ":active": rows.certificate_row(active),
+            ":serial": active.serial,
+            ":enrolled": Status.ENROLLED.value,
+            ":one": 1,
+            ":now": committed.updated_at,
+        }
+        expression = "SET active = :active, updatedAt = :now"
+        if committed.superseded:
+            expression += ", superseded = :superseded"
+            plain[":superseded"] = rows.certificate_row(committed.superseded)
+        device = {
+            "Key": rows.device_key(committed.device_id),
+            "UpdateExpression": f"{expression} ADD generation :one REMOVE pending",
+            "ConditionExpression": "#status = :enrolled AND pending.serial = :serial",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": rows.values(plain),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            self._transact([device, certificate_row(leaf)])
+        except ClientError as error:
+            refused = _refusal(error, [RefusedBy.DEVICE])
+            return login(refused.device, active.serial).device
+        return committed
+
+    def adopt(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
+        """TransactWriteItems: a record where there is none, and its certificate's key."""
+        record = {
+            "Key": rows.device_key(device.device_id),
+            "UpdateExpression": _ADOPT,
+            "ConditionExpression": "attribute_not_exists(pk)",
+            "ExpressionAttributeNames": {"#group": "group", "#status": "status"},
+            "ExpressionAttributeValues": rows.values(
+                {
+                    ":id": device.device_id,
+                    ":group": device.group,
+                    ":enrolled": Status.ENROLLED.value,
+                    ":active": rows.certificate_row(active),
+                    ":registered": {active.certificate_id},
+                    ":attributes": device.attributes,
+                    ":empty": {},
+                    ":zero": 0,
+                    ":now": device.created_at,
+                }
+            ),
+        }
+        try:
+            self._transact([record, claims.key(active.spki, device.device_id)])
+        except ClientError as error:
+            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY]).by
+        return None
+
+    def revoke(self, device_id: DeviceId, now: int) -> Device:
+        """UpdateItem: the device is revoked for good; repeating it changes only `updatedAt`.
+
+        Raises DeviceNotFound.
+        """
+        return self._set_status(device_id, Status.REVOKED, now)
+
+    def delete(self, device_id: DeviceId, now: int) -> Device:
+        """UpdateItem: the device is to go; repeating it changes only `updatedAt`.
+
+        Raises DeviceNotFound.
+        """
+        return self._set_status(device_id, Status.DELETED, now)
+
+    def _set_status(self, device_id: DeviceId, status: Status, now: int) -> Device:
+        plain = {":status": status.value, ":now": now}
+        return self._change(
+            device_id, "SET #status = :status, updatedAt = :now", plain, {"#status": "status"}
+        )
+
+    def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
+        """UpdateItem: set the given attributes, remove those that are None, leave the others.
+
+        Raises DeviceNotFound.
+        """
+        names = {f"#a{index}": name for index, name in enumerate(changes)}
+        sets = [f"attributes.{alias} = :{alias[1:]}" for alias in names if changes[names[alias]] is not None]
+        removes = [f"attributes.{alias}" for alias in names if changes[names[alias]] is None]
+        plain = {f":{alias[1:]}": changes[name] for alias, name in names.items() if changes[name] is not None}
+        expression = f"SET {', '.join([*sets, 'updatedAt = :now'])}"
+        if removes:
+            expression += f" REMOVE {', '.join(removes)}"
+        return self._change(device_id, expression, plain | {":now": now}, names)
+
+    def _change(
+        self, device_id: DeviceId, expression: str, plain: dict[str, Any], names: dict[str, str]
+    ) -> Device:
+        try:
+            return self._update(device_id, expression, "attribute_exists(pk)", plain, names)
+        except ClientError as error:
+            raise DeviceNotFound(log=device_id) from error
+
+    def _update(
+        self,
+        device_id: DeviceId,
+        expression: str,
+        condition: str,
+        plain: dict[str, Any],
+        names: dict[str, str],
+    ) -> Device:
+        """One UpdateItem; a ClientError means that its condition did not hold."""
+        with answered("ConditionalCheckFailedException"):
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=rows.device_key(device_id),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeValues=rows.values(plain),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **({"ExpressionAttributeNames": names} if names else {}),  # type: ignore[arg-type]
+            )
+        return rows.device(answer["Attributes"])
+
+    def page(
+        self, limit: int, after: str | None, enrolled_by: str | None = None
+    ) -> tuple[list[Device], str | None]:
+        """Scan: the devices among up to `limit` rows behind `after`, and where to go on, if anywhere.
+
+        A scan, since an index by group would be one hot partition when a fleet boots at once.
+        """
+        start = {"ExclusiveStartKey": {"pk": {"S": after}}} if after else {}
+        only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
+        if enrolled_by:
+            only, values[":by"] = f"{only} AND enrolledBy = :by", {"S": enrolled_by}
+        with answered():
+            answer = self._client.scan(
+                TableName=self._table,
+                Limit=limit,
+                FilterExpression=only,
+                ExpressionAttributeValues=values,
+                **start,  # type: ignore[arg-type]
+            )
+        last = answer.get("LastEvaluatedKey")
+        return [rows.device(row) for row in answer["Items"]], last["pk"]["S"] if last else None
+
+
+def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
+    """Whether the counter that refused has shards that had no turn yet."""
+    return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
+
+
+def _refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
+    """Which item of the transaction stood against it, in the order in which they matter."""
+    reasons = error.response.get("CancellationReasons", [])
+    for condition, reason in zip(conditions, reasons, strict=False):
+        if reason.get("Code") == "ConditionalCheckFailed":
+            if "frozenAt" in (reason.get("Item") or {}):
+                return ClaimRefused(RefusedBy.FROZEN)
+            return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)
+    # TransactionConflict, ThrottlingError and the like: nothing was decided.
+    raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
+
+
+def _old(answer: Any) -> Device | None:  # noqa: ANN401 - botocore types no failed condition's item
+    row = answer.get("Item")
+    return rows.device(row) if row else None

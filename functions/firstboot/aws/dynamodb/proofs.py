@@ -1,0 +1,91 @@
+"""What signed proofs need of the registry's table: used proofs, nonce keys, known certificates."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from firstboot.aws.clients import answered
+from firstboot.aws.dynamodb.rows import Row
+from firstboot.aws.dynamodb.table import DynamoTable
+from firstboot.domain.proof_id import ProofId
+from firstboot.pki import chain, nonce
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_DAY = 86_400
+
+
+class DynamoProofs(DynamoTable):
+    """The part of the Registry port that proofs need."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        super().__init__(client, table)
+        self._nonce_keys: dict[int, bytes] = {}
+
+    def spend(self, proof: ProofId) -> bool:
+        """UpdateItem where there is none. If botocore repeats it after a lost reply, the proof
+        counts as used: its sender signs another.
+        """
+        try:
+            with answered("ConditionalCheckFailedException"):
+                self._client.update_item(
+                    TableName=self._table,
+                    Key={"pk": {"S": f"PROOF#{proof.digest}"}},
+                    UpdateExpression="SET expiresAt = :expires",
+                    ConditionExpression="attribute_not_exists(pk)",
+                    ExpressionAttributeValues={":expires": {"N": str(proof.expires_at)}},
+                )
+        except ClientError:
+            return False
+        return True
+
+    def make_known(self, leaf: x509.Certificate) -> None:
+        """UpdateItem: the certificate under its thumbprint."""
+        with answered():
+            self._client.update_item(TableName=self._table, **certificate_row(leaf))
+
+    def certificate(self, thumbprint: str) -> x509.Certificate | None:
+        """GetItem."""
+        row = self._get(_certificate_key(thumbprint))
+        return chain.parse_der(row["der"]["B"]) if row else None
+
+    def nonce_key(self, day: int) -> bytes:
+        """UpdateItem that makes the day's key unless it is there; once a day and process."""
+        if day not in self._nonce_keys:
+            made = self._nonce_key(day)
+            self._nonce_keys = {other: key for other, key in self._nonce_keys.items() if abs(other - day) < 2}
+            self._nonce_keys[day] = made
+        return self._nonce_keys[day]
+
+    def _nonce_key(self, day: int) -> bytes:
+        with answered():
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": f"NONCE#{day}"}},
+                UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
+                ExpressionAttributeValues={
+                    ":fresh": {"B": os.urandom(nonce.KEY_BYTES)},
+                    ":expires": {"N": str((day + 2) * _DAY)},
+                },
+                ReturnValues="ALL_NEW",
+            )
+        return answer["Attributes"]["secret"]["B"]
+
+
+def certificate_row(leaf: x509.Certificate) -> Row:
+    """An update that makes a certificate known by its thumbprint."""
+    return {
+        "Key": _certificate_key(chain.fingerprint(leaf)),
+        "UpdateExpression": "SET der = :der",
+        "ExpressionAttributeValues": {":der": {"B": leaf.public_bytes(Encoding.DER)}},
+    }
+
+
+def _certificate_key(thumbprint: str) -> Row:
+    return {"pk": {"S": f"CERT#{thumbprint}"}}

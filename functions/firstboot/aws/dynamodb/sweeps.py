@@ -1,0 +1,71 @@
+"""The row that says how far the last sweep got."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.dynamodb.table import DynamoTable
+from firstboot.domain.names import SWEEP_KEY
+from firstboot.domain.sweep import Sweep
+
+
+class DynamoSweeps(DynamoTable):
+    """The sweep's row in the registry's table."""
+
+    def read(self) -> Sweep | None:
+        """GetItem, consistent."""
+        row = self._get(_key(SWEEP_KEY))
+        return _sweep(row) if row else None
+
+    def write(self, sweep: Sweep, held_until: int | None) -> bool:
+        """PutItem, if the row is the one that is held until then. When a reply is lost, its repeat
+        finds the row taken: nobody works until `held_until`, and then the next run goes on.
+        """
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if held_until is not None:
+            condition = {
+                "ConditionExpression": "heldUntil = :known",
+                "ExpressionAttributeValues": rows.values({":known": held_until}),
+            }
+        try:
+            with answered("ConditionalCheckFailedException"):
+                self._client.put_item(TableName=self._table, Item=_row(sweep), **condition)
+        except ClientError:
+            return False
+        return True
+
+
+def _key(key: str) -> rows.Row:
+    return {"pk": {"S": key}}
+
+
+def _row(sweep: Sweep) -> rows.Row:
+    plain = {
+        "pk": SWEEP_KEY,
+        "fleetHash": sweep.fleet_hash,
+        "startedAt": sweep.started_at,
+        "after": sweep.after,
+        "scanned": sweep.scanned,
+        "touched": sweep.touched,
+        "finishedAt": sweep.finished_at,
+        "heldUntil": sweep.held_until,
+    }
+    return rows.values({name: value for name, value in plain.items() if value is not None})
+
+
+def _sweep(row: rows.Row) -> Sweep:
+    plain = {name: TypeDeserializer().deserialize(value) for name, value in row.items()}
+    return Sweep(
+        fleet_hash=plain["fleetHash"],
+        started_at=int(plain["startedAt"]),
+        after=plain.get("after"),
+        scanned=int(plain["scanned"]),
+        touched=int(plain["touched"]),
+        finished_at=int(plain["finishedAt"]) if "finishedAt" in plain else None,
+        held_until=int(plain["heldUntil"]),
+    )

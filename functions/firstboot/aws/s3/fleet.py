@@ -1,0 +1,87 @@
+"""The fleet definition in force: the deployed one, or a newer one published on top of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered, error_code
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_DEPLOYED = Path(__file__).parents[3] / "fleet.json"
+
+
+def deployed() -> Fleet:
+    """The fleet in the asset, beside the Lambda files."""
+    return Fleet.from_json(_DEPLOYED.read_text())
+
+
+class FleetSource:
+    """The fleet in force, read anew every `refresh_seconds`.
+
+    A published fleet that builds on another deployment's is ignored: a deployment wins. While S3
+    does not answer, what was last read stays in force; before the first read nothing is, since the
+    deployed fleet may grant what a published one took away.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, deployed: Fleet, refresh_seconds: float) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._deployed = deployed
+        self._refresh = refresh_seconds
+        self._current: Fleet | None = None
+        self._etag = ""
+        self._due = 0.0
+
+    def current(self, now: datetime) -> Fleet:
+        """The fleet in force at `now`; at most one GetObject, and none before a refresh is due.
+
+        Raises Unavailable when there is nothing to stand on.
+        """
+        if self._current is None or now.timestamp() >= self._due:
+            self._current = self._read(self._current)
+            self._due = now.timestamp() + self._refresh
+        return self._current
+
+    def _read(self, known: Fleet | None) -> Fleet:
+        try:
+            with answered("NoSuchKey", "304"):
+                answer = self._client.get_object(
+                    Bucket=self._bucket,
+                    Key=PUBLISHED_FLEET_KEY,
+                    **({"IfNoneMatch": self._etag} if self._etag else {}),  # type: ignore[arg-type]
+                )
+                body = answer["Body"].read()
+        except ClientError as error:
+            if known and error_code(error) == "304":
+                return known
+            self._etag = ""  # should the same fleet be published again, it must be read again
+            return self._deployed
+        except Unavailable:
+            if known is None:
+                raise
+            return known
+        self._etag = answer["ETag"]
+        # Another version's fleet may have another shape: it is not even read.
+        if json.loads(body)["base"] != self._deployed.hash:
+            return self._deployed
+        return Fleet.from_json(body)
+
+    def publish(self, fleet: Fleet) -> None:
+        """PutObject of a checked fleet; the last writer wins, and the bucket keeps versions.
+
+        Raises Unavailable.
+        """
+        with answered():
+            self._client.put_object(
+                Bucket=self._bucket, Key=PUBLISHED_FLEET_KEY, Body=fleet.to_json().encode()
+            )

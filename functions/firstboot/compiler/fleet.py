@@ -1,0 +1,161 @@
+"""The fleet folder, checked as a whole, to a Fleet.
+
+A problem is a line for a person: the file, the line where the parser gives it, and what is wrong.
+All of them are found at once. Whether an anchor has expired is not asked: the answer would change
+from one day to the next for the same folder, and the verifier asks at every enrollment.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from firstboot.compiler import definition, rulebook, source, templates, trust
+from firstboot.compiler.source import Source
+from firstboot.domain.errors import FleetInvalid
+from firstboot.domain.fleet import Fleet, TokenIssuer
+
+Json = dict[str, Any]
+
+# Stands for a grant that can't be read, so that rules may name it and one mistake is told once.
+_STAND_IN: Json = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Deny", "Action": "none:None", "Resource": "*"}],
+}
+
+
+def load(folder: Path) -> Fleet:
+    """Read and compile the fleet definition in `folder`.
+
+    Raises FleetInvalid.
+    """
+    return compile_fleet(source.read(folder))
+
+
+def compile_fleet(files: Source) -> Fleet:
+    """The fleet that `files` define.
+
+    Raises FleetInvalid with every problem found.
+    """
+    problems: list[str] = []
+    return _compile(_definition(files, problems), files, problems)
+
+
+def check(fleet: Fleet) -> None:
+    """Check a compiled fleet that may not come from this compiler, by compiling it once more.
+
+    Raises FleetInvalid.
+    """
+    try:
+        values, files = _decompiled(fleet)
+    except (TypeError, ValueError, AttributeError, OverflowError, OSError, RecursionError) as error:
+        raise FleetInvalid(["the fleet holds a value of the wrong type"]) from error
+    if _compile(values, files, []) != replace(fleet, base=None):
+        raise FleetInvalid(["the fleet is not what the compiler would make of it"])
+
+
+def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
+    defined = definition.read(values, problems) if values is not None else definition.Definition({}, {}, {})
+    rules, schema = (_text(files, name, problems) for name in (source.RULES, source.SCHEMA))
+    grants = _grants(files, problems)
+    fleet = Fleet(
+        defined.groups, defined.role_aliases, grants, rules or "", schema or "", issuers=defined.issuers
+    )
+    anchors = trust.anchors(files, fleet.groups, problems)
+    problems += templates.check(fleet)
+    if values is not None and rules is not None and schema is not None:
+        problems += rulebook.check(fleet)
+    if problems:
+        raise FleetInvalid(problems)
+    return replace(
+        fleet,
+        groups={
+            name: replace(group, trust=tuple(anchor.pem for anchor in anchors if anchor.group == name))
+            for name, group in fleet.groups.items()
+        },
+    )
+
+
+def _definition(files: Source, problems: list[str]) -> Json | None:
+    text = _text(files, source.DEFINITION, problems)
+    try:
+        return None if text is None else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{source.DEFINITION}: {error}")
+        return None
+
+
+def _text(files: Source, name: str, problems: list[str]) -> str | None:
+    if name not in files.files:
+        problems.append(f"{name}: is missing")
+        return None
+    try:
+        return files.files[name].decode()
+    except UnicodeDecodeError as error:
+        problems.append(f"{name}: is not UTF-8 (byte {error.start})")
+        return None
+
+
+def _grants(files: Source, problems: list[str]) -> dict[str, Json]:
+    grants = {}
+    for name in files.files:
+        path = PurePosixPath(name)
+        if not path.match(source.GRANTS):
+            continue
+        if not definition.NAME.fullmatch(path.stem):
+            problems.append(f"{name}: {path.stem!r} is no grant's name: {definition.NAME.pattern}")
+        grants[path.stem] = _grant(name, _text(files, name, problems), problems)
+    return grants
+
+
+def _grant(name: str, text: str | None, problems: list[str]) -> Json:
+    try:
+        document: Json = _STAND_IN if text is None else json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        problems.append(f"{name}:{error.lineno}: {error.msg}")
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{name}: {error}")
+    else:
+        return document
+    return _STAND_IN
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> Json:
+    """JSON lets a key come twice, and the last one wins: in a policy, that hides the first."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a key comes twice in {{{', '.join(key for key, _ in pairs)}}}")
+    return found
+
+
+def _decompiled(fleet: Fleet) -> tuple[Json, Source]:
+    """fleet.toml's values and the other files, as they would compile to `fleet`."""
+    files = {source.RULES: fleet.rules.encode(), source.SCHEMA: fleet.schema.encode()}
+    files |= {f"grants/{name}.json": json.dumps(grant).encode() for name, grant in fleet.grants.items()}
+    groups = {}
+    for name, group in fleet.groups.items():
+        anchors = {f"trust/{name}-{n}.pem": pem.encode() for n, pem in enumerate(group.trust)}
+        files |= anchors
+        table = asdict(group) | {"trust": list(anchors)}
+        del table["name"]
+        if group.budget:
+            # The last day is the one that ends at `until`.
+            last = datetime.fromtimestamp(group.budget.until, UTC) - timedelta(seconds=1)
+            given = {name: value for name, value in asdict(group.budget).items() if value is not None}
+            table["budget"] = given | {"until": last.date()}
+        else:
+            del table["budget"]
+        groups[name] = table
+    aliases = {name: {"seconds": alias.seconds} for name, alias in fleet.role_aliases.items()}
+    issuers = {name: _issuer_table(issuer) for name, issuer in fleet.issuers.items()}
+    return {"groups": groups, "role_aliases": aliases, "issuers": issuers}, Source(files)
+
+
+def _issuer_table(issuer: TokenIssuer) -> Json:
+    table = asdict(issuer) | {"algorithms": list(issuer.algorithms), "groups": list(issuer.groups)}
+    del table["name"]
+    return table

@@ -1,0 +1,150 @@
+"""What the rules and their schema must be, so that a decision at run time can't be invalid."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from cedarpy import PolicySet, Schema, is_authorized_batch, policies_to_json_str, validate_policies
+
+from firstboot.domain import names
+from firstboot.domain.device import Device, Status
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.fleet import Fleet
+from firstboot.policy import vocabulary
+
+RULES = "rules.cedar"
+SCHEMA = "schema.cedarschema"
+
+# Cedar's parser recurses: a rule nested deep enough would end the process, not raise.
+_MAX_RULE = 10_000
+_MAX_BRACKETS = 200
+_PROBE = names.device_id("probe")
+
+
+def check(fleet: Fleet) -> list[str]:
+    """What is wrong with the fleet's schema and rules, each line naming its file."""
+    excessive = [
+        f"{file}: a declaration or rule of more than {_MAX_RULE} characters or {_MAX_BRACKETS} brackets"
+        for file, text in ((SCHEMA, fleet.schema), (RULES, fleet.rules))
+        if _is_excessive(text)
+    ]
+    if excessive:
+        return excessive
+    try:
+        schema = Schema.from_str(fleet.schema)
+    except ValueError as error:
+        return [f"{SCHEMA}: {error}"]
+    return [f"{SCHEMA}: {problem}" for problem in _schema(fleet, schema)] or list(_rules(fleet, schema))
+
+
+def _is_excessive(text: str) -> bool:
+    return any(
+        len(piece) > _MAX_RULE or sum(map(piece.count, "([{<")) > _MAX_BRACKETS for piece in text.split(";")
+    )
+
+
+def _schema(fleet: Fleet, schema: Schema) -> list[str]:
+    """Ask, with no rules, what Firstboot will ask: the schema must take each request as it is."""
+    contexts = [vocabulary.context(None, None), vocabulary.context("alias", "192.0.2.1")]
+    problems: dict[str, None] = {}
+    for group in fleet.groups:
+        device = Device(_PROBE, group, Status.ENROLLED, generation=0, created_at=0, updated_at=0)
+        requests = [vocabulary.request(_PROBE, *asked) for asked in product(fleet.grants, contexts)]
+        for result in is_authorized_batch(
+            requests, PolicySet.from_str(""), vocabulary.entities(device), schema
+        ):
+            # Cedar puts the whole document before what it says about it.
+            problems |= dict.fromkeys(error.rpartition("]: ")[2] for error in result.diagnostics.errors)
+    return [f"does not fit what Firstboot asks: {problem}" for problem in problems]
+
+
+def _rules(fleet: Fleet, schema: Schema) -> Iterator[str]:
+    try:
+        rules = json.loads(policies_to_json_str(fleet.rules))
+    except (ValueError, RecursionError) as error:
+        yield f"{RULES}: {error}"
+        return
+    if rules["templates"]:
+        yield f"{RULES}: templates (?principal, ?resource) are not taken; nothing would link them"
+    policies: dict[str, Any] = rules["staticPolicies"]
+    yield from _identifiers(fleet.rules, policies)
+    for found in validate_policies(fleet.rules, schema).errors:
+        yield f"{_place(fleet.rules, policies, found.policy_id)}: {found.error}"
+    for policy_id, policy in policies.items():
+        for problem in _policy(fleet, schema, policy):
+            yield f"{_place(fleet.rules, policies, policy_id)}: {problem}"
+
+
+def _identifiers(text: str, policies: dict[str, Any]) -> Iterator[str]:
+    seen: set[str] = set()
+    for policy_id, policy in policies.items():
+        name = _identifier(policy)
+        if not name:
+            yield f'{_place(text, policies, policy_id)}: has no @id("…"); `explain` names rules by it'
+        elif name in seen:
+            yield f'{RULES}: @id("{name}") is on more than one rule'
+        seen.add(name)
+
+
+def _identifier(policy: dict[str, Any]) -> str:
+    return policy.get("annotations", {}).get("id") or ""
+
+
+def _place(text: str, policies: dict[str, Any], policy_id: str) -> str:
+    """Where a rule is: Cedar gives no line, so it is the line of the rule's @id."""
+    name = _identifier(policies.get(policy_id, {}))
+    match = re.search(rf'@id\(\s*"{re.escape(name)}"\s*\)', text) if name else None
+    if match:
+        return f'{RULES}:{text.count(chr(10), 0, match.start()) + 1}: rule "{name}"'
+    number = re.sub(r"\D", "", policy_id)
+    return f"{RULES}: rule number {int(number) + 1}" if number else RULES
+
+
+def _policy(fleet: Fleet, schema: Schema, policy: dict[str, Any]) -> Iterator[str]:
+    for node in _nodes(policy):
+        if node.keys() == {"type", "id"} and isinstance(node["id"], str):
+            yield from _entity(fleet, node["type"], node["id"])
+        elif isinstance(node.get("has"), dict):
+            yield from _has(schema, node["has"])
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON value
+    """Every object in Cedar's JSON, outermost first."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:
+    known = {"Group": set(fleet.groups), "Grant": set(fleet.grants), "Action": {"hold"}}
+    if kind == "Device":
+        try:
+            names.device_id(name)
+        except DeviceIdInvalid:
+            yield f'Device::"{name}" is no device id'
+    elif kind not in known:
+        yield f'{kind}::"{name}": Firstboot knows Device, Group, Grant and Action only'
+    elif name not in known[kind]:
+        yield f'there is no {kind}::"{name}"'
+
+
+def _has(schema: Schema, node: dict[str, Any]) -> Iterator[str]:
+    """Cedar takes `has` of an attribute that can't be there for a mere false; a misspelled one
+    would switch a `forbid` off.
+    """
+    try:
+        possible = vocabulary.can_have(schema, node["left"], node["attr"])
+    except ValueError:
+        yield "is nested too deeply"
+        return
+    if not possible:
+        yield f"`has {node['attr']}` is never true: the schema has no such attribute"

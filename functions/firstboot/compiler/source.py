@@ -1,0 +1,41 @@
+"""The fleet folder as it lies on disk: which files belong to a fleet definition, and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstboot.domain.errors import FleetInvalid
+
+DEFINITION = "fleet.toml"
+RULES = "rules.cedar"
+SCHEMA = "schema.cedarschema"
+GRANTS = "grants/*.json"
+TRUST = "trust/*.pem"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A fleet folder's files: path inside it, with `/`, to content. Checked by the compiler."""
+
+    files: Mapping[str, bytes]
+
+
+def read(folder: Path) -> Source:
+    """The fleet definition in `folder`. Other files there are nobody's business.
+
+    Raises FleetInvalid if a file can't be read.
+    """
+    problems: list[str] = []
+    files: dict[str, bytes] = {}
+    for pattern in (DEFINITION, RULES, SCHEMA, GRANTS, TRUST):
+        for path in sorted(folder.glob(pattern)):
+            name = path.relative_to(folder).as_posix()
+            try:
+                files[name] = path.read_bytes()
+            except OSError as error:
+                problems.append(f"{name}: {error.strerror}")
+    if problems:
+        raise FleetInvalid(problems)
+    return Source(files)

@@ -1,0 +1,239 @@
+"""What a grant may say: an IAM policy document, narrowed to what can be rendered safely.
+
+The heart of it: `{deviceId}` stands alone between delimiters, and no wildcard comes before it. So
+what two devices' policies match begins alike up to the id, and differs there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from firstboot.compiler import overlaps
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import TOPIC_ROOT, DeviceId
+from firstboot.policy import limits, render
+
+# No device id contains one of these, and none is a wildcard. `#` and `=` are common in DynamoDB
+# keys (`DEVICE#{deviceId}`) and in partitioned prefixes (`device={deviceId}/`).
+_DELIMITERS = "/:#="
+_VARIABLES = frozenset({"deviceId", "region", "account", "partition"})
+_BRACED = re.compile(r"\{(\w+)\}", re.ASCII)
+_ACTION = re.compile(r"[a-z0-9-]+:[A-Za-z0-9*?]+", re.ASCII)
+_OPERATOR = re.compile(
+    r"(ForAllValues:|ForAnyValue:)?"
+    r"(String(Not)?(Equals|Like)|Arn(Not)?(Equals|Like)|(Not)?IpAddress|Bool|BinaryEquals|Null"
+    r"|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?))(IfExists)?"
+)
+"""IAM JSON policy elements, Condition operators, but for those that ignore case: ids differ in it."""
+
+_WITH_AN_ID = re.compile(r"(ForAllValues:)?(String|Arn)(Equals|Like)(IfExists)?")
+"""Operators of an Allow that an id may be compared by. A negated one allows what is others', ForAnyValue
+a request that is partly others'; by number, 10 is 1e1."""
+
+_CONDITION_KEY = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9:/_.@+=-]+", re.ASCII)
+_ARN = re.compile(r"arn:[^:*?]+:[^:*?]+:[^:]*:[^:]*:.*[^:/*?].*")
+_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/(.+)", re.ASCII)
+_IOT_ACTIONS = {
+    "iot:Connect": "client",
+    "iot:Publish": "topic",
+    "iot:Receive": "topic",
+    "iot:RetainPublish": "topic",
+    "iot:Subscribe": "topicfilter",
+}
+"""AWS IoT's data plane actions, and the resource each is about (AWS IoT Core policy actions)."""
+
+# The longest of each there is, or longer.
+_WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
+_LONGEST = DeviceId("d" * 64)
+
+_REQUIRED = {"Effect", "Action", "Resource"}
+_ALLOWED = _REQUIRED | {"Sid", "Condition"}
+
+
+def check(fleet: Fleet) -> list[str]:
+    """What is wrong with the fleet's grants, each line naming its file."""
+    problems = [
+        f"grants/{name}.json: {problem}"
+        for name, document in fleet.grants.items()
+        for problem in list(_document(document)) or _oversized(fleet, name)
+    ]
+    return problems or _ceiling(fleet) or overlaps.check(fleet)
+
+
+def _oversized(fleet: Fleet, name: str) -> list[str]:
+    # AWS IoT takes as many characters, and its policy is never longer: fewer statements, and a
+    # variable shorter than the longest id.
+    size = len(render.session_policy(fleet, [name], _LONGEST, _WIDEST))
+    if size <= limits.SESSION_POLICY:
+        return []
+    return [f"renders to {size} characters; a session or AWS IoT policy takes {limits.SESSION_POLICY}"]
+
+
+def _ceiling(fleet: Fleet) -> list[str]:
+    size = len(render.compact(render.ceiling(fleet, _WIDEST)))
+    if size <= limits.ROLE_POLICY:
+        return []
+    return [f"grants/: render to {size} characters together; a role's policies take {limits.ROLE_POLICY}"]
+
+
+def _document(document: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if not isinstance(document, dict) or document.keys() != {"Version", "Statement"}:
+        yield 'must be {"Version": …, "Statement": […]}'
+        return
+    if document["Version"] != render.VERSION:
+        yield f'Version must be "{render.VERSION}"'
+    statements = document["Statement"]
+    if not isinstance(statements, list) or not statements:
+        yield "Statement must be a list of one or more statements"
+        return
+    for number, statement in enumerate(statements, 1):
+        yield from (f"statement {number}: {problem}" for problem in _statement(statement))
+
+
+def _statement(statement: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if not isinstance(statement, dict):
+        yield "must be an object"
+        return
+    for key in sorted(statement.keys() - _ALLOWED):
+        yield f"{key} is not taken here; only {', '.join(sorted(_ALLOWED))}"
+    for key in sorted(_REQUIRED - statement.keys()):
+        yield f"{key} is missing"
+    if statement.keys() >= _REQUIRED and not (bad := list(_shapes(statement))):
+        yield from _actions(statement)
+        yield from _resources(statement)
+        if statement["Effect"] == "Allow":
+            yield from _comparisons(statement.get("Condition", {}))
+        for text in _texts(statement):
+            yield from _variables(text, "*?+#" if _iot(statement) else "*?")
+    elif statement.keys() >= _REQUIRED:
+        yield from bad
+
+
+def _shapes(statement: dict[str, Any]) -> Iterator[str]:
+    if statement["Effect"] not in ("Allow", "Deny"):
+        yield "Effect must be Allow or Deny"
+    for key in ("Action", "Resource"):
+        if not _strings(statement[key]):
+            yield f"{key} must be a string or a list of one or more strings"
+    if not isinstance(statement.get("Sid", ""), str):
+        yield "Sid must be a string"
+    if "Condition" in statement and not _is_condition(statement["Condition"]):
+        yield 'Condition must be {operator: {key: "value" or ["values"]}}'
+
+
+def _strings(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value)
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value)
+
+
+def _is_condition(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(_is_comparison(*item) for item in value.items())
+
+
+def _is_comparison(operator: str, keys: object) -> bool:
+    return (
+        _OPERATOR.fullmatch(operator) is not None
+        and isinstance(keys, dict)
+        and bool(keys)
+        and all(_CONDITION_KEY.fullmatch(key) and _strings(value) for key, value in keys.items())
+    )
+
+
+def _iot(statement: dict[str, Any]) -> bool:
+    return any(action.startswith("iot:") for action in render.listed(statement["Action"]))
+
+
+def _actions(statement: dict[str, Any]) -> Iterator[str]:
+    actions = render.listed(statement["Action"])
+    for action in actions:
+        if not _ACTION.fullmatch(action):
+            yield f"Action {action!r} must be service:Name, in lower case before the colon"
+        elif statement["Effect"] == "Allow" and not action.partition(":")[2].strip("*?"):
+            yield f"Action {action!r} allows a whole service; name what the device needs"
+        elif action.startswith("iot:") and action not in _IOT_ACTIONS:
+            yield f"Action {action!r} is none of {', '.join(_IOT_ACTIONS)}"
+    if _iot(statement) and not all(action.startswith("iot:") for action in actions):
+        yield "Actions of iot and of other services must be in statements of their own"
+
+
+def _resources(statement: dict[str, Any]) -> Iterator[str]:
+    kinds = {_IOT_ACTIONS.get(action) for action in render.listed(statement["Action"])}
+    for resource in render.listed(statement["Resource"]):
+        if _iot(statement):
+            yield from _iot_resource(resource, kinds, statement["Effect"])
+        elif resource != "*" and not resource.startswith("arn:"):
+            yield f"Resource {resource!r} is no ARN"
+        elif _is_anything(resource) and statement["Effect"] == "Allow" and "Condition" not in statement:
+            yield f'Resource "{resource}" needs a Condition'
+
+
+def _is_anything(resource: str) -> bool:
+    # `arn:*` is as wide as `*`, and `arn:aws:s3:::*` nearly so.
+    return _ARN.fullmatch(resource) is None
+
+
+def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterator[str]:
+    match = _IOT_RESOURCE.fullmatch(resource)
+    if not match or match[1] not in kinds:
+        wanted = " or ".join(sorted(f"{kind}/" for kind in kinds if kind))
+        yield f"Resource {resource!r} must be an AWS IoT ARN ending in {wanted}…, as its actions need"
+    elif match[1] == "client" and effect == "Allow" and not resource.endswith(f":client/{render.DEVICE}"):
+        yield f"Resource {resource!r} lets a device connect as another: it must be …:client/{render.DEVICE}"
+    elif effect == "Allow" and _is_over_ours(match[2]):
+        yield f"Resource {resource!r} takes in {TOPIC_ROOT}/…, where every device gets its credentials"
+
+
+def _is_over_ours(topic: str) -> bool:
+    """Whether a topic or filter is one of Firstboot's, or has a wildcard that may stand for them."""
+    literal = re.split(r"[*?+#{]", topic, maxsplit=1)[0]
+    ours = f"{TOPIC_ROOT}/"
+    if topic[len(literal) :].startswith("{"):  # no device has the root's name, nor has a place
+        return False
+    return literal.startswith(ours) or (literal != topic and ours.startswith(literal))
+
+
+def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[str]:
+    # A missing key passes both: IAM User Guide, "Set operators for multivalued context keys", "…IfExists".
+    present = {
+        key.lower() for key, value in condition.get("Null", {}).items() if value in ("false", ["false"])
+    }
+    for operator, keys in condition.items():
+        for key, values in keys.items():
+            texts = [text for text in render.listed(values) if render.DEVICE in text]
+            if texts and not _WITH_AN_ID.fullmatch(operator):
+                yield (
+                    f"{operator} of {key} with {render.DEVICE} allows what is others'; in an Allow it must be"
+                    " String or Arn, Equals or Like, behind no ForAnyValue"
+                )
+            elif texts and (":" in operator or operator.endswith("IfExists")) and key.lower() not in present:
+                yield f'{operator} allows requests without {key}: put "Null": {{"{key}": "false"}} beside it'
+            # S3 lists all keys that begin with it: dev1 would list dev10's.
+            if key.lower() == "s3:prefix" and any(text.endswith(render.DEVICE) for text in texts):
+                yield f"s3:prefix must not end in {render.DEVICE}: longer ids begin alike; put a / behind"
+
+
+def _texts(statement: dict[str, Any]) -> Iterator[str]:
+    yield from render.listed(statement["Resource"])
+    for keys in statement.get("Condition", {}).values():
+        for value in keys.values():
+            yield from render.listed(value)
+
+
+def _variables(text: str, wildcards: str) -> Iterator[str]:
+    if "${" in text:
+        yield f"{text!r}: policy variables ${{…}} are not taken; {render.DEVICE} is rendered for each service"
+    for name in sorted(set(_BRACED.findall(text)) - _VARIABLES):
+        yield f"{text!r}: {{{name}}} is none of {', '.join(sorted(_VARIABLES))}"
+    if set("{}") & set(_BRACED.sub("", text)):
+        yield f"{text!r}: a brace that belongs to no variable"
+    parts = text.split(render.DEVICE)
+    if len(parts) > 1 and any(character in parts[0] for character in wildcards):
+        yield f"{text!r}: a wildcard before {render.DEVICE} reaches into other devices' segments"
+    before = all(part[-1:] in _DELIMITERS for part in parts[:-1])  # "" is in it: an end of the text
+    after = all(part[:1] in _DELIMITERS for part in parts[1:])
+    if not (before and after and all(parts[1:-1])):
+        around = " ".join(_DELIMITERS)
+        yield f"{text!r}: {render.DEVICE} must fill a whole segment, between {around} or at an end"

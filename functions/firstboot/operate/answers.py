@@ -1,0 +1,121 @@
+"""The operator's calls, answered: values to the members of `{"result": {…}}`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from firstboot.domain.device import CertificateRecord, Device
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.sweep import Sweep
+from firstboot.operate.explain import Explained
+from firstboot.operate.groups import GroupState
+from firstboot.policy.attachment import Found
+from firstboot.runtime.http import iso
+
+
+def device(record: Device) -> dict[str, Any]:
+    """A device's record, whole."""
+    return {
+        "deviceId": record.device_id,
+        "group": record.group,
+        "status": record.status.value,
+        "generation": record.generation,
+        "createdAt": iso(record.created_at),
+        "updatedAt": iso(record.updated_at),
+        "enrolledBy": record.enrolled_by,
+        "active": _certificate(record.active),
+        "pending": _certificate(record.pending),
+        "superseded": _certificate(record.superseded),
+        "attributes": record.attributes,
+        "claims": record.claims,
+    }
+
+
+def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {
+        "certificateId": record.certificate_id,
+        "serial": record.serial,
+        "notBefore": iso(record.not_before),
+        "notAfter": iso(record.not_after),
+        "renewAfter": iso(record.renew_after),
+    }
+
+
+def group_state(state: GroupState) -> dict[str, Any]:
+    """A group, and what is left of its budget."""
+    group, budget, spent = state.group, state.group.budget, state.spent
+    shown: dict[str, Any] = {
+        "group": group.name,
+        "deviceId": group.device_id,
+        "reenroll": group.reenroll,
+        "budget": None,
+        "frozenAt": None,
+    }
+    if budget and spent:
+        shown["budget"] = {
+            "total": budget.total,
+            "spent": spent.total,
+            "perMinute": budget.per_minute,
+            "freezePerHour": budget.freeze_per_hour,
+            "until": iso(budget.until),
+        }
+        shown["frozenAt"] = iso(spent.frozen_at) if spent.frozen_at is not None else None
+    return shown
+
+
+def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:
+    """What the device would get at each moment, and why."""
+    return {
+        "deviceId": record.device_id,
+        "group": record.group,
+        "status": record.status.value,
+        "attributes": record.attributes,
+        "claims": record.claims,
+        "moments": [_moment(each) for each in explained],
+    }
+
+
+def _moment(explained: Explained) -> dict[str, Any]:
+    refusal, policy, held = explained.refusal, explained.session_policy, explained.holdings
+    return {
+        "roleAlias": explained.moment.role_alias,
+        "grants": [{"grant": grant, "rules": list(held.rules[grant])} for grant in held.grants],
+        "withheld": [{"grant": grant, "rules": list(rules)} for grant, rules in held.withheld.items()],
+        "errors": list(held.errors),
+        "sessionPolicy": json.loads(policy) if policy else None,
+        "refusal": {"code": refusal.code, "detail": refusal.detail} if refusal else None,
+    }
+
+
+def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
+    """fleet.show: the deployed fleet definition and the one in force, which may be the same."""
+    return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
+
+
+def found(page: Found) -> dict[str, Any]:
+    """fleet.plan: how many devices a page has, how many of them need AWS IoT brought up to date."""
+    return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
+
+
+def progress(sweep: Sweep | None, in_force: Fleet, backlog: int) -> dict[str, Any]:
+    """fleet.progress: the last sweep, whether it is of the fleet in force and through, and the
+    seconds until AWS IoT has had its calls.
+    """
+    finished_at = sweep.finished_at if sweep else None
+    return {
+        "fleetHash": sweep.fleet_hash if sweep else None,
+        "startedAt": iso(sweep.started_at) if sweep else None,
+        "finishedAt": iso(finished_at) if finished_at is not None else None,
+        "scanned": sweep.scanned if sweep else 0,
+        "touched": sweep.touched if sweep else 0,
+        "inForce": sweep is not None and sweep.fleet_hash == in_force.hash,
+        "finished": finished_at is not None,
+        "backlog": backlog,
+    }
+
+
+def _fleet(fleet: Fleet) -> dict[str, Any]:
+    return {"hash": fleet.hash, "fleet": json.loads(fleet.to_json())}
