@@ -18,6 +18,7 @@ from console import output, rollout
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.compiler import fleet as compiler
 from firstboot.operate import plan
+from firstboot.register import sweep
 from tests.aws.invoked import Run
 from tests.aws.product import Product
 from tests.aws.sweeping import Sweeper
@@ -27,6 +28,7 @@ from tests.aws.sweeping import Sweeper
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     """Three devices that AWS IoT has as the example fleet wants them; two rows a page."""
     monkeypatch.setattr(plan, "PAGE", 2)
+    monkeypatch.setattr(sweep, "PAGE", 2)
     monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
     made = Sweeper(product)
     for number in range(3):

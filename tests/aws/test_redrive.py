@@ -112,7 +112,7 @@ def test_a_letter_is_kept_until_its_part_is_done(product: Product, monkeypatch: 
     monkeypatch.setattr(dead_letters, "_HELD_SECONDS", 0)
     put("requests", lost())
     with monkeypatch.context() as patched:
-        patched.setattr("firstboot.aws.iot.endpoint.messages.IotMessages.publish", lambda *_: 1 / 0)
+        patched.setattr("firstboot.aws.iot.messages.IotMessages.publish", lambda *_: 1 / 0)
         assert "problem" in product.operate("failures.redrive", failures="requests")
     assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 1}
 
