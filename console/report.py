@@ -1,7 +1,8 @@
-"""What a fleet definition lets devices do, gathered for a security reviewer. Pure.
+"""Gather what a fleet definition lets devices do, for a security reviewer. No input or output.
 
-A rule's conditions can't be decided without the device. So of each group and grant it is told what
-holds for a new device, which has no attributes yet, and which rules could give or withhold it else.
+The conditions of a rule can only be decided for a particular device. The report therefore says, of each
+group and grant, whether a new device holds the grant, and which rules could give it or withhold it from
+other devices. A new device has no attributes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack in AWS: where it is, its template and its outputs."""
+    """A deployed stack: its name, its account and region, its template and its outputs."""
 
     stack: str
     place: Place
@@ -42,7 +43,7 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A trust anchor; times are UTC."""
+    """A trust anchor of a group. Times are UTC; `is_valid` refers to the time of the report."""
 
     group: str
     subject: str
@@ -54,8 +55,11 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Cell:
-    """A group and a grant. `new` has, for each moment at which a new device of the group holds the
-    grant, the rules that give it; `permits` and `forbids` are all rules that could.
+    """A group and a grant.
+
+    `new` says when a new device of the group holds the grant: it maps "MQTT" or a role alias to the rules
+    that give the grant there. `permits` are the rules that could give the grant to a device of the group,
+    `forbids` those that could withhold it.
     """
 
     group: str
@@ -67,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Policy:
-    """A rendered policy document. `characters` is its size with the longest device id, of `limit`."""
+    """A rendered policy document. `characters` is its size with the longest device id, `limit` that of AWS."""
 
     name: str
     kind: str
@@ -78,7 +82,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Stack:
-    """What the deployed template says of roles and keys."""
+    """The roles and keys of a deployed template."""
 
     name: str
     roles: list[template.Role]
@@ -87,7 +91,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole report. `stack` is None, and `no_stack` says why, if no template was read."""
+    """The whole report. If no template was read, `stack` is None and `no_stack` gives the reason."""
 
     made: datetime
     fleet: Fleet
@@ -100,7 +104,7 @@ class Report:
     no_stack: str
 
     def summary(self) -> Json:
-        """The report's numbers, for a program."""
+        """Return the main figures of the report, for `--json` and the terminal."""
         return {
             "hash": self.fleet.hash,
             "groups": len(self.fleet.groups),
@@ -122,7 +126,7 @@ class Report:
 def gather(
     fleet: Fleet, place: Place, now: datetime, deployed: Deployed | None, no_stack: str = ""
 ) -> Report:
-    """The report on `fleet`, which must have come from the compiler, as it is in `place`."""
+    """Return the report on `fleet`, which must come from the compiler, with policies rendered for `place`."""
     rules = scopes.rules(fleet)
     return Report(
         made=now,
@@ -172,7 +176,7 @@ def _cells(fleet: Fleet, rules: list[scopes.Rule]) -> list[Cell]:
 
 
 def _new(rules: Rules, group: str) -> dict[str, dict[str, tuple[str, ...]]]:
-    """What a new device of a group holds: moment to grant to rules."""
+    """Return what a new device of a group holds: for "MQTT" and each role alias, the rules of each grant."""
     device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=0, updated_at=0)
     moments = {MQTT: Moment()} | {name: Moment(role_alias=name) for name in rules.fleet.role_aliases}
     return {name: rules.decide(device, moment).rules for name, moment in moments.items()}

@@ -1,4 +1,4 @@
-"""`console fleet report`: the page for a security reviewer."""
+"""The command `console fleet report`: a fleet definition summarised for a security reviewer."""
 
 from __future__ import annotations
 
