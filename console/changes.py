@@ -7,10 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 from firstboot.domain.fleet import Fleet, Group
+from firstboot.pki import chain
 
 Kind = Literal["added", "removed", "changed"]
 
@@ -55,8 +53,9 @@ def _group(group: Group) -> str:
 
 
 def _anchor(pem: str) -> str:
-    certificate = x509.load_pem_x509_certificate(pem.encode())
-    return f"{certificate.subject.rfc4514_string()} sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"
+    """Return a trust anchor as its subject and fingerprint, which a person can compare."""
+    certificate = chain.parse(pem)
+    return f"{certificate.subject.rfc4514_string()} sha256:{chain.fingerprint(certificate)}"
 
 
 def _text(value: object) -> str:

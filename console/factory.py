@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -95,13 +94,9 @@ def _group(folder: Path, name: str) -> Group:
 def _password(file: Path | None) -> bytes:
     if file:
         return file.read_bytes().rstrip(b"\r\n")
-    if not _someone_can_answer():
+    if not output.someone_can_answer():
         raise factory_ca.unfit("the key is encrypted: give --ca-key-password-file")
     return str(typer.prompt("The CA key's password", hide_input=True, err=True)).encode()
-
-
-def _someone_can_answer() -> bool:
-    return sys.stdin.isatty()
 
 
 def _now() -> datetime:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,15 +68,10 @@ def expect(
         operate = Operate(options.stack_name)
         devices = manifest.devices(file, values.fitting(operate.fleets().in_force))
         foreign: list[str] = []
-        for part in _parts(output.bar("devices", devices, total)):
+        for part in manifest.batches(output.bar("devices", devices, total), AT_ONCE):
             foreign += operate.call("groups.expect", group=group, devices=part)["foreign"]
         summary = {"group": group, "expected": total - len(foreign), "foreign": foreign}
         output.result(summary, _described, as_json=options.as_json)
-
-
-def _parts(devices: Iterator[manifest.Device]) -> Iterator[dict[str, Any]]:
-    while part := dict(islice(devices, AT_ONCE)):
-        yield part
 
 
 def _described(summary: dict[str, Any]) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +65,7 @@ def import_(
         operate = Operate(options.stack_name)
         devices = manifest.devices(file, values.fitting(operate.fleets().in_force))
         done = _Done()
-        for part in _parts(output.bar("devices", devices, total), rate):
+        for part in manifest.batches(output.bar("devices", devices, total), rate):
             _import(operate, group, part, done, rate)
         summary = {
             "group": group,
@@ -86,11 +84,6 @@ def _import(operate: Operate, group: str, part: dict[str, Any], done: _Done, rat
     done.refused |= answer["refused"]
     asked = len(answer["imported"]) + len(answer["refused"])  # AWS IoT knows nothing of the others
     time.sleep(max(0.0, asked / rate - (time.monotonic() - begun)))
-
-
-def _parts(devices: Iterator[manifest.Device], size: int) -> Iterator[dict[str, Any]]:
-    while part := dict(islice(devices, size)):
-        yield part
 
 
 def _described(summary: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from console import bootstrap, values
@@ -72,3 +73,12 @@ def devices(file: Path, fits: Callable[[str, values.Value], bool]) -> Iterator[D
         texts = {name: text for name, text in row.items() if name not in _NO_ATTRIBUTES and text}
         typed = values.typed(texts, fits)
         yield row[DEVICE_ID], {name: value for name, value in typed.items() if value is not None}
+
+
+def batches(named: Iterator[Device], size: int) -> Iterator[dict[str, dict[str, values.Value]]]:
+    """Yield the devices in groups of at most `size`, each as attributes by device id.
+
+    At most `size` devices are in memory at a time.
+    """
+    while batch := dict(islice(named, size)):
+        yield batch

@@ -102,7 +102,7 @@ def gauge(states: Iterable[tuple[int, str]], total: int | None = None) -> None:
 
 
 def someone_can_answer() -> bool:
-    """Whether a person is there to be asked."""
+    """Return whether standard input is a terminal, so that a question can be answered."""
     return sys.stdin.isatty()
 
 

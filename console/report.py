@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from console import scopes, template
 from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
+from firstboot.pki import chain
 from firstboot.policy import limits, render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Moment, Rules
@@ -71,7 +71,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Policy:
-    """A rendered policy document. `characters` is its size with the longest device id, `limit` that of AWS."""
+    """A rendered policy document.
+
+    `characters` is its size with the longest device id, `limit` the one of AWS.
+    """
 
     name: str
     kind: str
@@ -147,9 +150,7 @@ def _stack(deployed: Deployed) -> Stack:
 
 def _anchors(fleet: Fleet, now: datetime) -> list[Anchor]:
     return [
-        _anchor(group.name, x509.load_pem_x509_certificate(pem.encode()), now)
-        for group in fleet.groups.values()
-        for pem in group.trust
+        _anchor(group.name, chain.parse(pem), now) for group in fleet.groups.values() for pem in group.trust
     ]
 
 
@@ -158,7 +159,7 @@ def _anchor(group: str, certificate: x509.Certificate, now: datetime) -> Anchor:
     return Anchor(
         group=group,
         subject=certificate.subject.rfc4514_string(),
-        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        sha256=chain.fingerprint(certificate),
         not_before=begin,
         not_after=end,
         is_valid=begin <= now.astimezone(UTC) <= end,

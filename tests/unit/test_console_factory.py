@@ -300,7 +300,7 @@ def test_an_encrypted_key_takes_its_password_from_a_file(line: Factory) -> None:
 def test_a_person_is_asked_for_the_password(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal; what is typed shows nowhere, and standard output stays the summary's."""
     encrypt(line)
-    monkeypatch.setattr(factory, "_someone_can_answer", lambda: True)
+    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
     result = line.issue("--count", "1", "--json", typed="secret\n")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["devices"] == 1
