@@ -13,7 +13,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -186,7 +186,7 @@ def _group(group: Group) -> Sequence[object]:
     plan, budget = group.certificate, group.budget
     limit = "no limit"
     if budget:
-        until = _moment(datetime.fromtimestamp(budget.until, UTC))
+        until = _moment(budget.until)
         freeze = f", frozen above {budget.freeze_per_hour:,} an hour" if budget.freeze_per_hour else ""
         limit = f"{budget.total:,} devices, {budget.per_minute:,} a minute{freeze}, until {until}"
     replaced = f"replaces, {group.reenroll_per_day:,} a day" if group.reenroll == "replace" else "refused"
