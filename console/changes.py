@@ -49,7 +49,7 @@ def _parts(fleet: Fleet) -> dict[str, str]:
 
 
 def _group(group: Group) -> str:
-    return _text(asdict(group) | {"trust": [_anchor(pem) for pem in group.trust]})
+    return _text(group.to_plain() | {"trust": [_anchor(pem) for pem in group.trust]})
 
 
 def _anchor(pem: str) -> str:

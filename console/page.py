@@ -12,7 +12,7 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _enrollment(group: Group) -> _Enrollment:
 def _budget(budget: Budget) -> str:
     """Describe how many devices may enroll, and until when."""
     freeze = f", frozen above {budget.freeze_per_hour:,} an hour" if budget.freeze_per_hour else ""
-    until = _moment(datetime.fromtimestamp(budget.until, UTC))
+    until = _moment(budget.until)
     return f"{budget.total:,} devices, {budget.per_minute:,} a minute{freeze}, until {until}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography import x509
 
 from console import scopes, template
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
@@ -178,7 +179,7 @@ def _cells(fleet: Fleet, rules: list[scopes.Rule]) -> list[Cell]:
 
 def _new(rules: Rules, group: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return what a new device of a group holds: for "MQTT" and each role alias, the rules of each grant."""
-    device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=0, updated_at=0)
+    device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=EPOCH, updated_at=EPOCH)
     moments = {MQTT: Moment()} | {name: Moment(role_alias=name) for name in rules.fleet.role_aliases}
     return {name: rules.decide(device, moment).rules for name, moment in moments.items()}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from firstboot.domain import names
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.errors import AttributesInvalid
 from firstboot.domain.fleet import Fleet
@@ -22,8 +23,8 @@ _ANY_DEVICE = Device(
     status=Status.ENROLLED,
     generation=0,
     enrolled_by="",
-    created_at=0,
-    updated_at=0,
+    created_at=EPOCH,
+    updated_at=EPOCH,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from firstboot.assign.connect import Trusted, connect
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoRegistry
 from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import METRICS
 from firstboot.policy.render import Place
@@ -58,7 +59,7 @@ def _fetch_failed(reason: str) -> None:
 
 def clock() -> datetime:
     """The time, for whoever must be told it."""
-    return datetime.now(UTC)
+    return utc_now()
 
 
 @metrics.log_metrics

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -18,6 +17,7 @@ from firstboot.aws.iot.endpoint import data_endpoint
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.aws.s3 import fleet
 from firstboot.aws.s3.authority import AuthorityStore
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import AuthorityKeyChanged, AuthorityTermsChanged, FirstbootError, Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import METRICS
@@ -76,7 +76,7 @@ def authority(
     lifetime: whoever asks for another CA must hear that there is none.
     """
     if store.certificate() is None:
-        made = profile.authority_certificate(key, subject, datetime.now(UTC), years)
+        made = profile.authority_certificate(key, subject, utc_now(), years)
         store.put_certificate(_pem(made).encode())
     stored = store.certificate()
     if stored is None:
@@ -96,7 +96,7 @@ def trust_anchors(fleet: Fleet) -> list[x509.Certificate]:
 
 
 def _count_days(ca: x509.Certificate) -> None:
-    left = (ca.not_valid_after_utc - datetime.now(UTC)).days
+    left = (ca.not_valid_after_utc - utc_now()).days
     with single_metric(name="CaDaysLeft", unit=MetricUnit.Count, value=left, namespace=METRICS) as metric:
         metric.add_dimension("service", "authority")
 

@@ -7,7 +7,7 @@ behind the rule on connections. None takes another's events.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from firstboot.aws.kms import KmsKey
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.domain import topics
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError, Unavailable
 from firstboot.domain.names import METRICS
 from firstboot.exchange import messages as certificates
@@ -76,7 +77,7 @@ def parts() -> Parts:
 
 def clock() -> datetime:
     """The time, for whoever must be told it."""
-    return datetime.now(UTC)
+    return utc_now()
 
 
 api = web.Api(logger, metrics, clock)
@@ -118,7 +119,7 @@ def _answer(outcome: Issued | Claimed, body: certificates.Body, now: datetime) -
     made = parts()
     if isinstance(outcome, Claimed):
         return certificates.claimed(outcome)
-    backlog = 0 if outcome.ready else made.pace.backlog(int(now.timestamp() * 1_000))
+    backlog = 0 if outcome.ready else made.pace.backlog_seconds(now)
     return certificates.issued(outcome, body, made.mqtt, made.store, now, web.RETRY_SECONDS + backlog)
 
 
@@ -135,7 +136,7 @@ def commit() -> Response[str]:
 def nonce() -> Response[str]:
     """A nonce for signed proofs, for whoever has no clock."""
     now = clock()
-    fresh = fresh_nonce(parts().registry, int(now.timestamp()))
+    fresh = fresh_nonce(parts().registry, now)
     answer = web.answer(200, {"nonce": fresh}, now)
     answer.headers[web.NONCE_HEADER] = fresh
     return answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,7 @@ from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError, InternalError, OperationUnknown, Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import METRICS
@@ -86,7 +87,7 @@ def parts() -> Parts:
 
 def clock() -> datetime:
     """The time, for whoever must be told it."""
-    return datetime.now(UTC)
+    return utc_now()
 
 
 def devices_list(parameters: Json, _: datetime) -> Json:
@@ -103,7 +104,7 @@ def devices_show(parameters: Json, _: datetime) -> Json:
 def devices_revoke(parameters: Json, now: datetime) -> Json:
     """Revoke a device, for good."""
     device_id = operator.target(parameters)
-    device = revocation.revoke(device_id, parts().registry, int(now.timestamp()))
+    device = revocation.revoke(device_id, parts().registry, now)
     _audit("DeviceRevoked", deviceId=device_id)
     return operated.device(device)
 
@@ -111,7 +112,7 @@ def devices_revoke(parameters: Json, now: datetime) -> Json:
 def devices_delete(parameters: Json, now: datetime) -> Json:
     """Delete a device: its name is free once AWS IoT knows nothing of it any more."""
     device_id = operator.target(parameters)
-    device = deletion.delete(device_id, parts().registry, int(now.timestamp()))
+    device = deletion.delete(device_id, parts().registry, now)
     _audit("DeviceDeleted", deviceId=device_id)
     return operated.device(device)
 
@@ -121,7 +122,7 @@ def devices_import(parameters: Json, now: datetime) -> Json:
     made, name = parts(), operator.group(parameters, "devices")
     devices, rules = operator.devices(parameters, operator.MAX_IMPORTED), Rules(made.fleet.current(now))
     ports = adoption.Ports(made.certificates, made.registry, made.store)
-    adopted = adoption.adopt(name, devices, rules, ports, int(now.timestamp()))
+    adopted = adoption.adopt(name, devices, rules, ports, now)
     _audit("DevicesImported", group=name, devices=adopted.imported)
     return asdict(adopted)
 
@@ -130,7 +131,7 @@ def devices_set(parameters: Json, now: datetime) -> Json:
     """Set and remove a device's attributes."""
     device_id = operator.target(parameters, "attributes")
     changes, rules = operator.attribute_changes(parameters), Rules(parts().fleet.current(now))
-    device = inventory.set_attributes(device_id, changes, rules, parts().registry, int(now.timestamp()))
+    device = inventory.set_attributes(device_id, changes, rules, parts().registry, now)
     _audit("AttributesSet", deviceId=device_id, attributes=sorted(changes))
     return operated.device(device)
 
@@ -152,7 +153,7 @@ def groups_show(parameters: Json, now: datetime) -> Json:
 def groups_freeze(parameters: Json, now: datetime) -> Json:
     """Take no enrollments of a group."""
     made, name = parts(), operator.group(parameters)
-    state = groups.freeze(name, made.fleet.current(now), made.registry, int(now.timestamp()))
+    state = groups.freeze(name, made.fleet.current(now), made.registry, now)
     _audit("GroupFrozen", group=name)
     return operated.group_state(state)
 
@@ -169,7 +170,7 @@ def groups_expect(parameters: Json, now: datetime) -> Json:
     """Name devices of a group before they come."""
     name, rules = operator.group(parameters, "devices"), Rules(parts().fleet.current(now))
     devices = operator.devices(parameters, operator.MAX_EXPECTED)
-    foreign = groups.expect(name, devices, rules, parts().registry, int(now.timestamp()))
+    foreign = groups.expect(name, devices, rules, parts().registry, now)
     _audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
     return {"expected": len(devices) - len(foreign), "foreign": foreign}
 
@@ -216,14 +217,14 @@ def _letters(name: str, now: datetime) -> SqsDeadLetters:
 def fleet_plan(parameters: Json, now: datetime) -> Json:
     """How many devices of a page of the registry a fleet definition would touch in AWS IoT."""
     fleet, after = operator.planned(parameters)
-    return operated.found(plan(fleet, parts().registry, after, int(now.timestamp())))
+    return operated.found(plan(fleet, parts().registry, after, now))
 
 
 def fleet_progress(parameters: Json, now: datetime) -> Json:
     """How far AWS IoT has been brought to the fleet definition in force."""
     operator.nothing(parameters)
     made = parts()
-    backlog = made.pace.backlog(int(now.timestamp() * 1_000))
+    backlog = made.pace.backlog_seconds(now)
     return operated.progress(made.sweeps.read(), made.fleet.current(now), backlog)
 
 

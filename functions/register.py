@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.queue import Queue
 from firstboot.domain import rate_limiter as pace
+from firstboot.domain.clock import epoch, utc_now, whole_seconds
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import METRICS, DeviceId
 from firstboot.policy.render import Place
@@ -51,13 +52,12 @@ class Turns:
     rate: float
     queue: Queue
 
-    def take(self, slot: int | None, now: datetime) -> tuple[int, int]:
-        """The message's slot (epoch milliseconds), its own or the next, and the seconds until then."""
-        milliseconds = int(now.timestamp() * 1_000)
+    def take(self, slot: datetime | None, now: datetime) -> tuple[datetime, int]:
+        """Return the message's slot, its own or the next, and the seconds to keep the message back."""
         if slot is None:
-            slot = self.pace.reserve(milliseconds, self.rate)
-        metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog(slot, milliseconds))
-        return slot, pace.delay(slot, milliseconds)
+            slot = self.pace.reserve(now, self.rate)
+        metrics.add_metric("RegistrationBacklog", MetricUnit.Seconds, pace.backlog_seconds(slot, now))
+        return slot, pace.delay_seconds(slot, now)
 
 
 def _turns(settings: RegisterSettings | NewcomersSettings) -> Turns:
@@ -129,7 +129,7 @@ def _keep_service_policies() -> None:
 
 def _order(devices: Iterable[DeviceId]) -> None:
     """Tell `register`, when it can have no older fleet any more; SQS waits 15 minutes at most."""
-    settings, since = SweepSettings.read(), int(clock().timestamp())
+    settings, since = SweepSettings.read(), whole_seconds(clock())
     bodies = (registrations.render(Order(device, since)) for device in devices)
     Queue(clients.sqs(), settings.queue).send_all(bodies, min(int(settings.fleet_refresh), 900))
 
@@ -160,7 +160,7 @@ def door() -> Door:
 
 def clock() -> datetime:
     """The time, for whoever must be told it."""
-    return datetime.now(UTC)
+    return utc_now()
 
 
 @metrics.log_metrics
@@ -205,9 +205,9 @@ def _turn(order: Order, now: datetime) -> None:
     if delay:
         made.turns.queue.send(registrations.render(replace(order, slot=slot)), delay)
         return
-    outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, int(now.timestamp()))
+    outcome = register(order.device_id, made.rules.at(now), made.account, made.ports, now)
     _tell(outcome)
-    age = int(clock().timestamp()) - order.since
+    age = epoch(clock()) - epoch(order.since)
     metrics.add_metric("RegistrationAge", MetricUnit.Seconds, max(0, age))
 
 
@@ -239,7 +239,7 @@ def changes(event: dict[str, Any], context: LambdaContext) -> None:
         reacting = reaction(rows.device(images["OldImage"]) if "OldImage" in images else None, device)
         if reacting:
             slot = registrations.URGENT_SLOT if reacting is Reaction.URGENT else None
-            order = Order(device.device_id, int(clock().timestamp()), slot)
+            order = Order(device.device_id, whole_seconds(clock()), slot)
             queues()[reacting].send(registrations.render(order))
             metrics.add_metric("RegistrationOrdered", MetricUnit.Count, 1)
 
@@ -254,9 +254,7 @@ def sweep(event: object, context: LambdaContext) -> None:
     stop = 1000 * (sweeping.RUN_SECONDS - sweeping.WORK_SECONDS)
     try:
         _keep_service_policies()
-        done = sweeping.run(
-            sweep_parts(), int(clock().timestamp()), lambda: context.get_remaining_time_in_millis() > stop
-        )
+        done = sweeping.run(sweep_parts(), clock(), lambda: context.get_remaining_time_in_millis() > stop)
     except FirstbootError as error:
         refusals.count(error, logger, metrics)
         metrics.add_metric("SweepFailed", MetricUnit.Count, 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sts import StsSessions
 from firstboot.domain import topics
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError, ProofError
 from firstboot.domain.names import METRICS
 from firstboot.domain.session import Credentials
@@ -78,7 +79,7 @@ def parts() -> Parts:
 
 def clock() -> datetime:
     """The time, for whoever must be told it."""
-    return datetime.now(UTC)
+    return utc_now()
 
 
 api = web.Api(logger, metrics, clock)
@@ -122,7 +123,7 @@ def record() -> Response[str]:
     grants = {grant for moment in moments for grant in rules.decide(identity.device, moment).grants}
     group = rules.fleet.groups.get(identity.device.group)
     ready = group is not None and group.is_connectable(identity.certificate_id, identity.device.registered)
-    seconds = web.RETRY_SECONDS + (0 if ready else parts().pace.backlog(int(now.timestamp() * 1_000)))
+    seconds = web.RETRY_SECONDS + (0 if ready else parts().pace.backlog_seconds(now))
     return web.answer(200, device.record(identity, sorted(grants), now, seconds, ready=ready), now)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from firstboot.aws.dynamodb.devices import DynamoRegistry
@@ -13,20 +14,20 @@ from firstboot.domain.names import DeviceId
 @dataclass(frozen=True)
 class Call:
     """A call to the service. `caller` is an operational certificate's serial, None for the
-    bootstrap certificate; `key` the SHA-256 of the key to certify, None for a login; `now` epoch
-    seconds; `faulty`: an AWS call may have failed.
+    bootstrap certificate; `key` the SHA-256 of the key to certify, None for a login;
+    `faulty`: an AWS call may have failed.
     """
 
     caller: str | None
     key: str | None
-    now: int
+    now: datetime
     faulty: bool
 
 
 class Watch:
     """Looks at the record after every call. `recorded` are all certificates it ever named, by serial."""
 
-    def __init__(self, registry: DynamoRegistry, device_id: str, *, replaces: bool, grace: int) -> None:
+    def __init__(self, registry: DynamoRegistry, device_id: str, *, replaces: bool, grace: timedelta) -> None:
         self._registry = registry
         self._device_id = DeviceId(device_id)
         self._replaces = replaces
@@ -78,7 +79,8 @@ class Watch:
         assert new, "what is pending goes by its commit, or by the next claim"
         assert new.serial not in self.recorded, "what has ended does not come back"
         assert new.spki == call.key
-        assert replaced is None or replaced.held_until <= call.now, "a pending certificate is held"
+        until = replaced.held_until if replaced else None
+        assert until is None or until <= call.now, "a pending certificate is held"
         for known in (replaced, self.active):
             assert known is None or known.spki != new.spki or known.renew_after <= call.now, (
                 "one key has one certificate until that is due"

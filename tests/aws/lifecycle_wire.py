@@ -61,11 +61,6 @@ class Clock:
         for module in (exchange, vend, operate):
             monkeypatch.setattr(module, "clock", lambda: self.now)
 
-    @property
-    def epoch(self) -> int:
-        """Seconds."""
-        return int(self.now.timestamp())
-
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=int(seconds))
@@ -153,7 +148,7 @@ class Wire(Transport):
         return Call(
             caller=f"{leaf.serial_number:x}" if ours else None,
             key=_key(json.loads(body)["csr"]) if body else None,
-            now=self._clock.epoch,
+            now=self._clock.now,
             faulty=self._fault is not None,
         )
 

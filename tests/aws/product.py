@@ -15,6 +15,7 @@ import exchange
 import operate
 import register
 import vend
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories, proofs
@@ -63,7 +64,7 @@ def group(name: str, factory: Authority, **changes: Any) -> Group:
         "reenroll_per_day": 10,
         "certificate": CertificatePlan(days=365, renew_at=0.66, grace_days=90),
         "mqtt": "registry",
-        "budget": Budget(total=1000, per_minute=1000, until=4_102_444_800),  # a day's end
+        "budget": Budget(total=1000, per_minute=1000, until=from_epoch(4_102_444_800)),  # a day's end
     }
     return Group(**values | changes)
 

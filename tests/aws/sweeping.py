@@ -43,11 +43,6 @@ class Sweeper:
     on_call: Callable[[str], None] = lambda _: None
     after_call: Callable[[str], None] = lambda _: None
 
-    @property
-    def epoch(self) -> int:
-        """Seconds."""
-        return int(self.now.timestamp())
-
     def run(self, pages: int = 100) -> None:
         """One run, with time for so many pages."""
         left = iter(range(pages))
@@ -60,7 +55,7 @@ class Sweeper:
 
     def beside(self) -> None:
         """A run in the middle of another; the handler's metrics are one process's."""
-        sweep.run(register.sweep_parts(), self.epoch, lambda: True)
+        sweep.run(register.sweep_parts(), self.now, lambda: True)
 
     def next_minute(self, pages: int = 100) -> None:
         """The schedule's next run."""

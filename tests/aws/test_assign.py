@@ -18,6 +18,7 @@ import assign
 import exchange
 from firstboot.assign.connect import REFRESH
 from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Attribute
 from firstboot.domain.names import PUBLISHED_FLEET_KEY, DeviceId
 from tests.aws.product import CONTEXT, TELEMETRY, Product, group
@@ -79,7 +80,7 @@ class Broker:
 
     def set(self, **attributes: Attribute | None) -> None:
         """An operator sets the device's attributes."""
-        assign.parts().registry.set_attributes(DeviceId("gw-1"), dict(attributes), 1)
+        assign.parts().registry.set_attributes(DeviceId("gw-1"), dict(attributes), EPOCH)
 
     def publish(self, **changes: Any) -> None:
         """Publish a fleet that differs from the deployed one; seen at once."""

@@ -18,6 +18,7 @@ import exchange
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rows import device_key
 from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
@@ -214,8 +215,8 @@ def test_the_bucket_serves_what_the_url_names(product: Product) -> None:
 @pytest.mark.parametrize(
     ("budget", "status", "code"),
     [
-        (Budget(total=1, per_minute=9, until=4_000_000_000), 403, "enrollment-budget-spent"),
-        (Budget(total=9, per_minute=1, until=4_000_000_000), 429, "enrollment-rate-exceeded"),
+        (Budget(total=1, per_minute=9, until=from_epoch(4_000_000_000)), 403, "enrollment-budget-spent"),
+        (Budget(total=9, per_minute=1, until=from_epoch(4_000_000_000)), 429, "enrollment-rate-exceeded"),
     ],
 )
 def test_a_groups_budget_is_kept(
@@ -233,7 +234,7 @@ def test_a_groups_budget_is_kept(
 
 def test_after_its_end_a_group_takes_no_one(product: Product) -> None:
     """A budget's end date closes the group."""
-    over = Budget(total=9, per_minute=9, until=1_700_000_000)
+    over = Budget(total=9, per_minute=9, until=from_epoch(1_700_000_000))
     product.publish(groups={"gateways": group("gateways", product.factory, budget=over)})
     answer = product.enroll(product.bootstrap("gw-1"))
     assert (answer.status, answer.body["code"]) == (403, "enrollment-closed")

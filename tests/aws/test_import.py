@@ -59,8 +59,8 @@ def test_a_device_gets_its_record(product: Product) -> None:
     assert device.active == CertificateRecord(
         serial=f"{leaf.serial_number:x}",
         spki=spki_fingerprint(key),
-        not_before=int(leaf.not_valid_before_utc.timestamp()),
-        not_after=int(leaf.not_valid_after_utc.timestamp()),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
         renew_after=device.created_at,
         certificate_id=device.active.certificate_id,
         imported=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,10 +61,10 @@ def recorder(product: Product, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """A recorder over a product that has read its fleet, and AWS IoT's backlog, which it does not read
     for every request either.
     """
-    monkeypatch.setattr(pace, "_REMEMBERED", 3_600_000)
+    monkeypatch.setattr(pace, "_REMEMBERED", timedelta(hours=1))
     now = exchange.clock()
     exchange.parts().fleet.current(now)
-    exchange.parts().pace.backlog(int(now.timestamp() * 1_000))
+    exchange.parts().pace.backlog_seconds(now)
     return Recorder(monkeypatch)
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ class Devices(RuleBasedStateMachine):
         self.began = clock.now
         self.folder = folder / self.name
         self.replaces = reenroll == "replace"
-        self.watch = Watch(exchange.parts().registry, self.name, replaces=self.replaces, grace=GRACE)
+        self.watch = Watch(
+            exchange.parts().registry, self.name, replaces=self.replaces, grace=timedelta(seconds=GRACE)
+        )
         self.wire = Wire(product, recorder, clock, self.watch)
         self.store = Store(self.folder / "state")
         self.folder.mkdir()
@@ -170,7 +173,7 @@ class Devices(RuleBasedStateMachine):
         assert (refusal.code, self.replaces) == ("already-enrolled", False), refusal.to_json()
         active = self.watch.active
         assert active
-        return active.not_after + GRACE - self.clock.epoch
+        return (active.not_after - self.clock.now).total_seconds() + GRACE
 
     def boot(self, tries: int) -> dict[str, Any]:
         """`python -m device boot`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -20,6 +20,7 @@ from firstboot.aws.dynamodb import rows
 from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.domain import topics
+from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
@@ -391,10 +392,11 @@ def test_no_secret_in_a_log(product: Product, newcomer: Client, logs: io.StringI
 @pytest.fixture
 def imported(product: Product) -> Client:
     """A device that was in AWS IoT before: its certificate is under a CA we know nothing of."""
-    key, now = factories.ec_key(), int(datetime.now(UTC).timestamp())
+    key, now = factories.ec_key(), whole_seconds(datetime.now(UTC))
     leaf = factories.authority("AWS IoT").issue("AWS IoT Certificate", key)
     record = CertificateRecord(
-        f"{leaf.serial_number:x}", csr.spki_fingerprint(key.public_key()), now, now + 900, now,
+        f"{leaf.serial_number:x}", csr.spki_fingerprint(key.public_key()),
+        now, now + timedelta(minutes=15), now,
         certificate_id=chain.fingerprint(leaf),
     )  # fmt: skip
     device = Device(DeviceId("gw-9"), "gateways", Status.ENROLLED, 0, now, now, active=record)

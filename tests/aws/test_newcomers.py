@@ -21,6 +21,7 @@ from cryptography import x509
 
 import register
 from firstboot.aws import clients
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.names import DeviceId
 from firstboot.policy.service import ServicePolicy
 from tests import factories
@@ -338,7 +339,7 @@ def test_a_revocation_meanwhile_is_noticed(product: Product, monkeypatch: pytest
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
     registry = register.door().registry
-    calls.before["UpdateCertificate"] = lambda: registry.revoke(DeviceId("gw-1"), 1)
+    calls.before["UpdateCertificate"] = lambda: registry.revoke(DeviceId("gw-1"), EPOCH)
     assert tell(certificate) == []
     assert status(certificate) == "REVOKED"
 
@@ -377,7 +378,7 @@ def test_newcomers_take_turns(product: Product, monkeypatch: pytest.MonkeyPatch)
     still = datetime.now(UTC)
     monkeypatch.setattr(register, "clock", lambda: still)
     for _ in range(3):
-        register.door().turns.pace.reserve(int(still.timestamp() * 1_000), 1)
+        register.door().turns.pace.reserve(still, 1)
     certificate_id = arrive(product.bootstrap("gw-1"))
     assert tell(certificate_id) == []
     assert status(certificate_id) == "PENDING_ACTIVATION"

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import exchange
 import vend
+from firstboot.domain.clock import EPOCH
 from firstboot.pki import nonce
 from tests import factories, proofs
 from tests.aws.product import HOST, Answer, Product
@@ -93,9 +94,10 @@ def test_a_nonce_does_without_a_clock(product: Product) -> None:
 def test_only_our_nonces_are_taken(product: Product) -> None:
     """A nonce of this very moment that another key made, and ours of a moment to come."""
     key, leaf = _identity(product)
-    now = int(datetime.now(UTC).timestamp())
-    ours = exchange.parts().registry.nonce_key(now // 86_400)
-    for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, now + 200), nonce.make(ours, now - 864_000)):
+    now = datetime.now(UTC)
+    ours = exchange.parts().registry.nonce_key(now.date())
+    ahead, behind = now + timedelta(seconds=200), now - timedelta(days=10)
+    for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, ahead), nonce.make(ours, behind)):
         answer = product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": forged})
         assert (answer.status, answer.body["code"]) == (401, "proof-stale")
     days = [row for row in product.rows() if row["pk"]["S"].startswith("NONCE#")]
@@ -241,9 +243,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "an iat that is no integer": ("proof-malformed", _with(claims={"iat": "now"})),
     "an iat that is a Boolean": ("proof-malformed", _with(claims={"iat": True})),
     "an old iat": ("proof-stale", _with(claims={"iat": 400})),
+    "an iat in no calendar": ("proof-stale", _with(claims={"iat": 10**30})),
     "an iat to come": ("proof-stale", _with(claims={"iat": 9_999_999_999})),
     "a nonce that is none": ("proof-stale", _with(claims={"iat": None, "nonce": "x"})),
-    "a forged nonce": ("proof-stale", _with(claims={"iat": None, "nonce": nonce.make(b"x" * 32, 1)})),
+    "a forged nonce": ("proof-stale", _with(claims={"iat": None, "nonce": nonce.make(b"x" * 32, EPOCH)})),
+    "a nonce of no time": ("proof-stale", _with(claims={"iat": None, "nonce": "_" * 32})),
 }
 
 

@@ -13,12 +13,14 @@ from botocore.exceptions import ClientError
 import register
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
 from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
 
-NOW = 1_795_000_000_000
-RATE = 4  # a slot every 250 ms
+NOW = from_epoch_milliseconds(1_795_000_000_000)
+GAP = timedelta(milliseconds=250)
+RATE = 4  # a slot every GAP
 
 
 @pytest.fixture
@@ -29,27 +31,35 @@ def pace(table: str) -> Pace:
 
 def test_slots_come_at_the_rate(pace: Pace) -> None:
     """Whoever comes at the same moment has the next slot; after a rest there is no credit beyond now."""
-    assert [pace.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + 250, NOW + 500, NOW + 750]
-    assert pace.reserve(NOW + 10_000, RATE) == NOW + 10_000
-    assert pace.reserve(NOW + 10_000, RATE) == NOW + 10_250
+    assert [pace.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
+    later = NOW + timedelta(seconds=10)
+    assert pace.reserve(later, RATE) == later
+    assert pace.reserve(later, RATE) == later + GAP
+
+
+def test_the_row_holds_epoch_milliseconds(pace: Pace, table: str) -> None:
+    """Older and newer versions move the same row; what is left of a microsecond is dropped."""
+    assert pace.reserve(NOW + timedelta(microseconds=999), RATE) == NOW
+    row = boto3.client("dynamodb").get_item(TableName=table, Key={"pk": {"S": "PACE#iot"}})["Item"]
+    assert row["next"] == {"N": "1795000000250"}
 
 
 def test_a_slow_clock_gets_no_earlier_slot(pace: Pace) -> None:
     """The row's time never goes back."""
     pace.reserve(NOW, RATE)
-    assert pace.reserve(NOW - 60_000, RATE) == NOW + 250
+    assert pace.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
 
 
 def test_the_backlog_is_what_a_newcomer_would_wait(pace: Pace, table: str) -> None:
     """Known to every process, and to one that asks often for the price of one call in three seconds."""
     other = Pace(clients.dynamodb(), table)
-    assert other.backlog(NOW) == 0
+    assert other.backlog_seconds(NOW) == 0
     for _ in range(40):
         pace.reserve(NOW, RATE)
-    assert other.backlog(NOW + 2_999) == 0
-    assert other.backlog(NOW + 3_000) == 7
-    assert pace.backlog(NOW) == 10
-    assert pace.backlog(NOW + 2_000) == 8
+    assert other.backlog_seconds(NOW + timedelta(milliseconds=2_999)) == 0
+    assert other.backlog_seconds(NOW + timedelta(seconds=3)) == 7
+    assert pace.backlog_seconds(NOW) == 10
+    assert pace.backlog_seconds(NOW + timedelta(seconds=2)) == 8
 
 
 def test_a_pace_that_others_move_all_the_time_is_unavailable(
@@ -116,7 +126,7 @@ def test_an_urgent_message_waits_for_nobody(
 ) -> None:
     """However long the backlog: it has its turn already."""
     for _ in range(9):
-        register.parts().turns.pace.reserve(int(still.timestamp() * 1_000), 1)
+        register.parts().turns.pace.reserve(still, 1)
     registering.enroll("gw-1")
     assert registering.work("gw-1", slot=0) == {"batchItemFailures": []}
     assert registering.noted("gw-1", "registered")

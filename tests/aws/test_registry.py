@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import boto3
 import pytest
@@ -15,6 +16,7 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.devices import DynamoRegistry
 from firstboot.domain.claim import RefusedBy
+from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import (
     CertificateRecord,
     Device,
@@ -29,14 +31,17 @@ from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, Devic
 from firstboot.domain.names import DeviceId
 from tests import factories
 
-NOW = 1_000
-GRACE = 100
+NOW = from_epoch(1_000)
+SECOND = timedelta(seconds=1)
+GRACE = 100 * SECOND
 DEVICE = DeviceId("gw-1")
 
 
 def record(**changes: object) -> CertificateRecord:
     """A certificate that is valid at NOW and not yet due."""
-    base = CertificateRecord(serial="a1", spki="k1", not_before=0, not_after=9_000, renew_after=5_000)
+    base = CertificateRecord(
+        serial="a1", spki="k1", not_before=EPOCH, not_after=from_epoch(9_000), renew_after=from_epoch(5_000)
+    )
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -46,7 +51,7 @@ def enrollment(**changes: object) -> Enrollment:
         device_id=DEVICE,
         group="gateways",
         replaces=True,
-        certificate=record(serial="b2", held_until=NOW + 900),
+        certificate=record(serial="b2", held_until=NOW + 900 * SECOND),
         enrolled_by="f0",
         claims={"model": "x", "rev": 3, "spare": False},
         now=NOW,
@@ -66,7 +71,7 @@ def renewal(**changes: object) -> Renewal:
     base = Renewal(
         device_id=DEVICE,
         caller="a1",
-        certificate=record(serial="b2", held_until=NOW + 900),
+        certificate=record(serial="b2", held_until=NOW + 900 * SECOND),
         claims=None,
         now=NOW,
         grace=GRACE,
@@ -94,14 +99,15 @@ def _put(device: Device) -> None:
     boto3.client("dynamodb").put_item(TableName="registry", Item=item)
 
 
-_moments = st.sampled_from([NOW - 1, NOW, NOW + 1])
-_ends = st.sampled_from([NOW - GRACE - 1, NOW - GRACE, NOW - GRACE + 1, NOW - 1, NOW, NOW + 1])
+_moments = st.sampled_from([NOW - SECOND, NOW, NOW + SECOND])
+_over = NOW - GRACE
+_ends = st.sampled_from([_over - SECOND, _over, _over + SECOND, NOW - SECOND, NOW, NOW + SECOND])
 _records = st.builds(
     record,
     serial=st.sampled_from(["a1", "a2"]),
     spki=st.sampled_from(["k1", "k2"]),
     renew_after=_moments,
-    held_until=_moments,
+    held_until=st.none() | _moments,
     not_after=_ends,
 )
 _devices = st.none() | st.builds(
@@ -110,8 +116,8 @@ _devices = st.none() | st.builds(
     group=st.sampled_from(["gateways", "sensors"]),
     status=st.sampled_from(Status),
     generation=st.just(0),
-    created_at=st.just(1),
-    updated_at=st.just(1),
+    created_at=st.just(from_epoch(1)),
+    updated_at=st.just(from_epoch(1)),
     enrolled_by=st.just("f0"),
     pending=st.none() | _records,
     active=st.none() | _records,
@@ -124,6 +130,14 @@ _asked = st.one_of(
     st.builds(enrollment, replaces=st.booleans(), expected=st.booleans()),
     st.builds(renewal, claims=st.none() | st.just({"model": "y"})),
 )
+
+
+def test_a_row_holds_epoch_seconds() -> None:
+    """Older and newer versions read the same row, so its integers are a contract; 0 stands for None."""
+    plain = {"serial": "a1", "spki": "k1", "notBefore": 0, "notAfter": 9_000, "renewAfter": 5_000}
+    assert rows.certificate_row(record()) == plain | {"heldUntil": 0}
+    later = rows.certificate_row(record(held_until=NOW, certificate_id="c0", superseded_at=NOW + SECOND))
+    assert later == plain | {"heldUntil": 1_000, "certificateId": "c0", "supersededAt": 1_001}
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -185,7 +199,7 @@ def test_a_rate_lasts_a_minute(registry: DynamoRegistry) -> None:
     """What was too much in one minute is welcome in the next."""
     limits = Limits(total=100, per_minute=2)
     assert [_claim(registry, number, limits) for number in range(3)] == [None, None, RefusedBy.RATE]
-    assert _claim(registry, 3, limits, now=NOW + 60) is None
+    assert _claim(registry, 3, limits, now=NOW + 60 * SECOND) is None
 
 
 def test_a_repeat_is_not_counted(registry: DynamoRegistry) -> None:
@@ -195,7 +209,7 @@ def test_a_repeat_is_not_counted(registry: DynamoRegistry) -> None:
     assert _claim(registry, 1, limits) is None
 
 
-def _claim(registry: DynamoRegistry, number: int, limits: Limits, now: int = NOW) -> RefusedBy | None:
+def _claim(registry: DynamoRegistry, number: int, limits: Limits, now: datetime = NOW) -> RefusedBy | None:
     certificate = record(spki=f"key-{number}")
     asked = enrollment(device_id=DeviceId(f"dev-{number}"), certificate=certificate, now=now, limits=limits)
     refused = registry.claim(asked)
@@ -214,9 +228,9 @@ def test_a_commit_is_once(registry: DynamoRegistry) -> None:
     """The first commit counts a generation; the second changes nothing and says the same."""
     device, leaf = _claimed(registry)
     first = registry.commit(committed(device, "c0", NOW), leaf)
-    again = registry.commit(committed(device, "c0", NOW + 5), leaf)
+    again = registry.commit(committed(device, "c0", NOW + 5 * SECOND), leaf)
     assert first == again == registry.device(DEVICE)
-    assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=0)
+    assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=None)
     assert (first.pending, first.generation, first.superseded) == (None, 1, None)
     assert registry.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
 
@@ -228,9 +242,9 @@ def test_what_a_commit_supersedes_is_kept(registry: DynamoRegistry) -> None:
     registry.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2")))
     renewed = registry.device(DEVICE)
     assert renewed
-    second = registry.commit(committed(renewed, "c1", NOW + 7), leaf)
+    second = registry.commit(committed(renewed, "c1", NOW + 7 * SECOND), leaf)
     assert first.active
-    assert second.superseded == replace(first.active, superseded_at=NOW + 7)
+    assert second.superseded == replace(first.active, superseded_at=NOW + 7 * SECOND)
     assert second == registry.device(DEVICE)
 
 

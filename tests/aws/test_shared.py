@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 import exchange
 from firstboot.aws.dynamodb import budget
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget
 from tests import factories
 from tests.aws.product import Answer, Product, group
 
-AGES = 4_000_000_000
+AGES = from_epoch(4_000_000_000)
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ class Batch:
 
     def budget(self, reenroll: str = "refuse", **changes: int) -> None:
         """Publish the group with this budget."""
-        limits = {"total": 100, "per_minute": 100, "until": AGES, "freeze_per_hour": 100} | changes
+        limits = {"total": 100, "per_minute": 100, "freeze_per_hour": 100} | changes
         shared = group(
             "sensors",
             self.product.factory,
             device_id="request.deviceId",
             reenroll=reenroll,
-            budget=Budget(**limits),
+            budget=Budget(until=AGES, **limits),
         )
         self.product.publish(groups={"sensors": shared})
 

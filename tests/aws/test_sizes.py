@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import exchange
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.session import Credentials
 from firstboot.vend import credential_provider
@@ -115,7 +116,9 @@ def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> 
         "`configuration` in either, at most": _longest_configuration(product, bootstrap, body),
         "commit": _size(product.prove("POST", f"{PATH}/commit", key, leaf, claims=fresh)),
         "record": _size(product.prove("GET", "/v1/device", key, leaf, claims=fresh)),
-        "credentials": len(credential_provider.success(Credentials("A" * 20, "s" * 40, TOKEN, 0)).body or ""),
+        "credentials": len(
+            credential_provider.success(Credentials("A" * 20, "s" * 40, TOKEN, EPOCH)).body or ""
+        ),
         "problem, `proof-stale`": _size(product.prove("GET", "/v1/device", key, leaf, claims={"iat": 0})),
         "private key, PKCS#8 DER": len(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())),
         "certificate, DER": len(leaf.public_bytes(Encoding.DER)),

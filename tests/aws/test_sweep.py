@@ -19,6 +19,7 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.aws.sqs.queue import Queue
+from firstboot.domain.clock import epoch
 from firstboot.domain.errors import FleetInvalid, Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.policy.service import ServicePolicy
@@ -73,7 +74,7 @@ def test_every_device_that_needs_it_is_told_once(sweeper: Sweeper) -> None:
     sweeper.run()
     assert sweeper.told() == NEEDING
     row = sweeper.row()
-    assert (row.scanned, row.touched, row.finished_at, row.held_until) == (5, 3, sweeper.epoch, 0)
+    assert (row.scanned, row.touched, row.finished_at, row.held_until) == (5, 3, sweeper.now, None)
     sweeper.calls.clear()
     sweeper.next_minute()
     assert sweeper.told() == []
@@ -138,7 +139,7 @@ def test_a_run_stops_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
     runs = 0
     sweeper.run(pages=1)
     while sweeper.row().finished_at is None:
-        assert sweeper.row().held_until == 0
+        assert sweeper.row().held_until is None
         sweeper.next_minute(pages=1)
         runs += 1
     assert runs >= 2
@@ -238,7 +239,7 @@ def test_a_run_that_lost_its_hold_stops(sweeper: Sweeper) -> None:
     sweeper.on_call = sleep
     sweeper.run()
     row = sweeper.row()
-    assert (row.scanned, row.touched, row.finished_at) == (5, 3, sweeper.epoch)
+    assert (row.scanned, row.touched, row.finished_at) == (5, 3, sweeper.now)
 
 
 def test_a_newer_fleet_in_the_middle_begins_a_new_sweep(sweeper: Sweeper) -> None:
@@ -248,7 +249,7 @@ def test_a_newer_fleet_in_the_middle_begins_a_new_sweep(sweeper: Sweeper) -> Non
     sweeper.product.publish(grants=GRANTS, rules=f"{RULES} // newer")
     sweeper.next_minute()
     assert sweeper.told() == NEEDING
-    assert (sweeper.row().scanned, sweeper.row().started_at) == (5, sweeper.epoch)
+    assert (sweeper.row().scanned, sweeper.row().started_at) == (5, sweeper.now)
 
 
 def test_a_newer_fleet_is_noticed_by_the_run_at_work(sweeper: Sweeper) -> None:
@@ -293,9 +294,9 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
     sweeper.told()
     for name in NEEDING:
         sweeper.device(name, {"mqtt"})
-    grace = sweeper.product.fleet.groups["gateways"].certificate.grace_seconds
+    grace = sweeper.product.fleet.groups["gateways"].certificate.grace
     old = {"serial": "1", "spki": "2", "notBefore": 0, "notAfter": 1, "renewAfter": 1, "heldUntil": 0}
-    over = old | {"certificateId": "old", "supersededAt": sweeper.epoch + 60 - grace}
+    over = old | {"certificateId": "old", "supersededAt": epoch(sweeper.now - grace) + 60}
     sweeper.device("gw-1", {"mqtt"}, superseded=over, registered={"old"})
     sweeper.now += timedelta(hours=24, seconds=-1)
     sweeper.run()
@@ -303,7 +304,7 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
     sweeper.now += timedelta(seconds=1)
     sweeper.run()
     assert sweeper.told() == ["gw-1"]
-    assert (sweeper.row().started_at, sweeper.row().touched) == (sweeper.epoch, 1)
+    assert (sweeper.row().started_at, sweeper.row().touched) == (sweeper.now, 1)
 
 
 def test_a_removed_grants_policy_goes_when_nobody_has_it(sweeper: Sweeper) -> None:
@@ -337,7 +338,7 @@ def test_a_policy_that_someone_takes_meanwhile_stays(sweeper: Sweeper) -> None:
     sweeper.on_call = attach
     sweeper.run()
     assert "Firstboot-grant-old" in sweeper.policies()
-    assert sweeper.row().finished_at == sweeper.epoch
+    assert sweeper.row().finished_at == sweeper.now
 
 
 def test_the_log_tells_how_far_it_got(sweeper: Sweeper, logs: io.StringIO) -> None:

@@ -13,7 +13,9 @@ from cryptography import x509
 
 import vend
 from firstboot.aws import clients
+from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.fleet import RoleAlias
+from firstboot.domain.names import DeviceId
 from firstboot.domain.session import Credentials, SessionRequest
 from tests import factories
 from tests.aws.product import Answer, Product, group
@@ -112,7 +114,7 @@ def test_a_revoked_device_gets_nothing(product: Product, assumed: list[SessionRe
     """From the next call on."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
-    vend.parts().registry.revoke("gw-1", 1)  # type: ignore[arg-type]
+    vend.parts().registry.revoke(DeviceId("gw-1"), EPOCH)
     assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
     assert len(assumed) == 1
 
@@ -121,7 +123,7 @@ def test_no_grant_means_no_session(product: Product, assumed: list[SessionReques
     """A device no rule gives anything never gets an unrestricted session."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
-    vend.parts().registry.set_attributes("gw-1", {"quarantined": True}, 1)  # type: ignore[arg-type]
+    vend.parts().registry.set_attributes(DeviceId("gw-1"), {"quarantined": True}, EPOCH)
     assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
     assert len(assumed) == 1
 
@@ -170,7 +172,7 @@ def test_an_answer_is_never_oversized(
     status: int,
 ) -> None:
     """AWS's tokens (about 1,000 characters) fit; what would make awscrt abort is refused and counted."""
-    big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, 1_800_000_000)
+    big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, from_epoch(1_800_000_000))
     monkeypatch.setattr(vend.parts().sts, "assume", lambda _: big)
     answer = ask(product, product.identity("gw-1"))
     assert answer.status == status
@@ -206,13 +208,13 @@ def test_nothing_secret_is_logged(product: Product, logs: io.StringIO) -> None:
         assert secret not in logged
     assert "X-Amz" not in logged
     assert "BEGIN" not in logged
-    assert "secretAccessKey" not in repr(Credentials("a", "secretAccessKey", "t", 1))
+    assert "secretAccessKey" not in repr(Credentials("a", "secretAccessKey", "t", EPOCH))
 
 
 def test_the_record_tells_a_device_what_it_is(product: Product) -> None:
     """Its group, its attributes, its grants now, and whether to renew."""
     leaf = product.identity("gw-1")
-    vend.parts().registry.set_attributes("gw-1", {"site": "berlin"}, 1)  # type: ignore[arg-type]
+    vend.parts().registry.set_attributes(DeviceId("gw-1"), {"site": "berlin"}, EPOCH)
     answer = product.call("GET", "/v1/device", leaf)
     assert answer.status == 200
     assert answer.body["deviceId"] == "gw-1"

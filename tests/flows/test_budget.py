@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
 from firstboot.aws.dynamodb import budget
 from firstboot.aws.dynamodb.devices import DynamoRegistry
 from firstboot.domain.claim import RefusedBy
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.device import CertificateRecord, Enrollment, Limits
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
@@ -17,7 +19,8 @@ from tests.flows.conftest import Cloud
 from tests.flows.devices import client, output
 
 DEVICES = 1_000
-NOW = 1_800_000_000
+NOW = from_epoch(1_800_000_000)
+LATER = NOW + timedelta(minutes=15)
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def registry(cloud: Cloud) -> DynamoRegistry:
 
 def _outcome(registry: DynamoRegistry, number: int, limits: Limits) -> str:
     """What a device's claim came to, when it has come to something."""
-    certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, NOW + 900, NOW + 600, NOW + 900)
+    certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, LATER, LATER, LATER)
     asked = Enrollment(
         device_id=DeviceId(f"crowd-{number:04}"),
         group="crowd",
@@ -37,7 +40,7 @@ def _outcome(registry: DynamoRegistry, number: int, limits: Limits) -> str:
         enrolled_by="f0",
         claims={},
         now=NOW,
-        grace=0,
+        grace=timedelta(0),
         limits=limits,
     )
     while True:

@@ -61,7 +61,7 @@ def test_the_sweep_writes_one_row(stack: Synthesised) -> None:
 def test_a_run_is_dead_before_the_next_may_begin(stack: Synthesised) -> None:
     """What it holds is held for longer than it can live, and is free again a minute later."""
     timeout = ours(stack)["Sweep"]["Timeout"]
-    assert sweep.WORK_SECONDS < timeout == sweep.RUN_SECONDS < sweep._HELD_SECONDS < 60
+    assert sweep.WORK_SECONDS < timeout == sweep.RUN_SECONDS < sweep._HELD.total_seconds() < 60
 
 
 def test_what_always_fails_rings(stack: Synthesised) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from firstboot.domain import topics
+from firstboot.domain.clock import from_epoch
 from tests import factories
 from tests.privilege.scene import Identity, Newborn, Scene, need
 
@@ -145,7 +146,7 @@ def closed(scene: Scene) -> dict[str, Any]:
     """A fleet whose gateways enroll no more."""
     gateways = scene.fleet.groups["gateways"]
     assert gateways.budget
-    over = replace(gateways, budget=replace(gateways.budget, until=1))
+    over = replace(gateways, budget=replace(gateways.budget, until=from_epoch(1)))
     return {"groups": scene.fleet.groups | {"gateways": over}}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.source import Source
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Attribute, Device, Status
 from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -93,5 +94,12 @@ def device(
 ) -> Device:
     """An enrolled device."""
     return Device(
-        DeviceId(device_id), group, Status.ENROLLED, 1, 0, 0, attributes=attributes or {}, claims=claims or {}
+        DeviceId(device_id),
+        group,
+        Status.ENROLLED,
+        1,
+        EPOCH,
+        EPOCH,
+        attributes=attributes or {},
+        claims=claims or {},
     )

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Status, committed
 from firstboot.register.changes import Reaction, reaction
 from tests.unit.fleet_folders import device
 
-CERTIFICATE = CertificateRecord("1", "aa", 0, 1_000, 500, certificate_id="c1")
-NEXT = CertificateRecord("2", "bb", 0, 1_000, 500)
+CERTIFICATE = CertificateRecord("1", "aa", EPOCH, from_epoch(1_000), from_epoch(500), certificate_id="c1")
+NEXT = CertificateRecord("2", "bb", EPOCH, from_epoch(1_000), from_epoch(500))
 REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}), attached=frozenset({"mqtt"}))
 
 
@@ -41,14 +42,14 @@ def test_once_is_enough() -> None:
     """What is revoked or deleted already is not ordered again by whatever else changes."""
     for status in (Status.REVOKED, Status.DELETED):
         ended = replace(REGISTERED, status=status)
-        assert reaction(ended, replace(ended, registered=frozenset(), updated_at=9)) is None
+        assert reaction(ended, replace(ended, registered=frozenset(), updated_at=from_epoch(9))) is None
 
 
 def test_a_commit_takes_the_old_certificates_grants() -> None:
     """The one that is superseded keeps none."""
     renewed = replace(REGISTERED, pending=NEXT)
     assert reaction(REGISTERED, renewed) is None
-    assert reaction(renewed, committed(renewed, "c2", 9)) is Reaction.PACED
+    assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.PACED
 
 
 def test_a_first_boot_orders_nothing() -> None:
@@ -58,13 +59,13 @@ def test_a_first_boot_orders_nothing() -> None:
     assert reaction(expected, claimed) is None
     noted = replace(claimed, registered=frozenset({"c2"}), attached=frozenset({"mqtt"}))
     assert reaction(claimed, noted) is None
-    assert reaction(noted, committed(noted, "c2", 9)) is None
+    assert reaction(noted, committed(noted, "c2", from_epoch(9))) is None
 
 
 def test_what_register_writes_orders_nothing() -> None:
     """Or it would be ordered for ever."""
     assert reaction(REGISTERED, replace(REGISTERED, registered=frozenset(), attached=frozenset())) is None
-    assert reaction(REGISTERED, replace(REGISTERED, updated_at=9)) is None
+    assert reaction(REGISTERED, replace(REGISTERED, updated_at=from_epoch(9))) is None
 
 
 def test_who_is_not_registered_yet_is_not_followed() -> None:

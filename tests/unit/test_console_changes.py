@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from console import changes
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias, TokenIssuer
 from tests import factories
 
@@ -19,7 +20,7 @@ GROUP = Group(
     reenroll_per_day=10,
     certificate=CertificatePlan(days=365, renew_at=0.66, grace_days=90),
     mqtt="registry",
-    budget=Budget(total=1, per_minute=1, until=1),
+    budget=Budget(total=1, per_minute=1, until=from_epoch(1)),
 )
 ACME = TokenIssuer("acme", "https://id.example", "https://id.example/jwks", ("ES256",), ("gateways",))
 FLEET = Fleet(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from firstboot.compiler import definition, source
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.source import Source
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.fleet import Budget, Fleet, Group
 from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
@@ -169,9 +170,14 @@ DEEP: dict[str, Any] = reduce(lambda inner, _: {"a": inner}, range(10_000), {})
         {"groups": {"gateways": replace(GATEWAYS, configuration={"a": "\ud800"})}},
         {"groups": {"gateways": replace(GATEWAYS, configuration={"a": float("inf")})}},
         {"groups": {"gateways": replace(GATEWAYS, configuration=DEEP)}},
-        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 86_399))}},
-        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, 10**30))}},
-        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(0, 1, 86_400))}},
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, from_epoch(86_399)))}},
+        {
+            "groups": {
+                "gateways": replace(GATEWAYS, budget=Budget(1, 1, from_epoch(86_400).replace(microsecond=1)))
+            }
+        },
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(1, 1, WRONG))}},
+        {"groups": {"gateways": replace(GATEWAYS, budget=Budget(0, 1, from_epoch(86_400)))}},
         {"role_aliases": {"other": GOOD.role_aliases["telemetry"]}},
         {"role_aliases": {"telemetry": replace(GOOD.role_aliases["telemetry"], seconds=43_200)}},
     ],

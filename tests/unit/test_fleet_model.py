@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from firstboot.domain.fleet import Fleet
 from tests.unit.fleet_folders import TOML, fleet
@@ -16,6 +20,23 @@ def test_json_and_back() -> None:
         compiled = fleet(toml=toml)
         assert Fleet.from_json(compiled.to_json()) == compiled
         assert Fleet.from_json(compiled.to_json().encode()) == compiled
+
+
+@pytest.mark.parametrize(("day", "seconds"), [("2028-01-01", 1_830_384_000), ("9999-12-31", 253_402_300_800)])
+def test_a_budget_ends_in_epoch_seconds(day: str, seconds: int) -> None:
+    """The JSON holds the end of the last day as an integer; of the last day that there is, too."""
+    compiled = fleet(toml=TOML.replace("[role", BUDGET.replace("2028-01-01", day) + "[role"))
+    assert json.loads(compiled.to_json())["groups"]["gateways"]["budget"]["until"] == seconds
+    assert Fleet.from_json(compiled.to_json()) == compiled
+
+
+@pytest.mark.parametrize("until", [10**30, "2028-01-01", None, float("nan")])
+def test_a_budget_without_an_end_is_no_fleet(until: Any) -> None:
+    """JSON that `to_json` never writes is refused when it is read."""
+    plain = json.loads(fleet(toml=TOML.replace("[role", BUDGET + "[role")).to_json())
+    plain["groups"]["gateways"]["budget"]["until"] = until
+    with pytest.raises((TypeError, ValueError)):
+        Fleet.from_json(json.dumps(plain))
 
 
 def test_a_broker_knows_what_is_registered_and_who_brings_a_token() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import (
-    DELETION_SECONDS,
+    DELETION,
     CertificateRecord,
     Device,
     Enrollment,
@@ -28,8 +30,16 @@ from firstboot.domain.errors import (
 )
 from firstboot.domain.names import DeviceId
 
-NOW = 1_000
-OURS = CertificateRecord("s1", "k1", not_before=0, not_after=9_000, renew_after=5_000, held_until=NOW + 1)
+NOW = from_epoch(1_000)
+SECOND = timedelta(seconds=1)
+OURS = CertificateRecord(
+    "s1",
+    "k1",
+    not_before=EPOCH,
+    not_after=from_epoch(9_000),
+    renew_after=from_epoch(5_000),
+    held_until=NOW + SECOND,
+)
 OTHERS = replace(OURS, serial="s2", spki="k2")
 ASKED = Enrollment(
     DeviceId("gw-1"),
@@ -39,9 +49,9 @@ ASKED = Enrollment(
     enrolled_by="b",
     claims={},
     now=NOW,
-    grace=100,
+    grace=timedelta(seconds=100),
 )
-BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, 1, 1, "b")
+BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, from_epoch(1), from_epoch(1), "b")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +93,21 @@ def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: t
     assert issubclass(error, ConflictError | DeviceRevoked)
 
 
+@pytest.mark.parametrize("device", [replace(BARE, active=OURS), replace(BARE, active=OTHERS, pending=OURS)])
+def test_a_repeat_is_answered_where_reenrollment_is_refused(device: Device) -> None:
+    """A device that lost its answer asks again with the same key. That is a repeat, no re-enrollment,
+    so a group with `reenroll = "refuse"` answers it too.
+    """
+    assert answer_to(device, replace(ASKED, replaces=False)) == OURS
+
+
+def test_a_certificate_may_end_with_the_year_9999() -> None:
+    """RFC 5280 (4.1.2.5) writes "no end" as 99991231235959Z; a grace added to it is in no calendar."""
+    endless = replace(OTHERS, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    with pytest.raises(AlreadyEnrolled):
+        answer_to(replace(BARE, active=endless), replace(ASKED, replaces=False))
+
+
 def test_login() -> None:
     """The active certificate is in; the pending one is to be committed."""
     device = replace(BARE, active=OURS, pending=OTHERS)
@@ -110,12 +135,12 @@ def test_a_deleted_device_waits(device: Device) -> None:
     """Its name is free when its record is gone, and not before; no old certificate comes back."""
     with pytest.raises(EnrollmentInProgress) as caught:
         answer_to(replace(device, status=Status.DELETED), replace(ASKED, group="sensors"))
-    assert caught.value.retry_after == DELETION_SECONDS
+    assert caught.value.retry_after == DELETION.total_seconds()
 
 
 def test_a_deleted_device_renews_never() -> None:
     """It starts over."""
-    asked = Renewal(DeviceId("gw-1"), "s1", OURS, None, NOW, 100)
+    asked = Renewal(DeviceId("gw-1"), "s1", OURS, None, NOW, timedelta(seconds=100))
     with pytest.raises(CertificateNotCurrent):
         answer_to(replace(BARE, active=OURS, status=Status.DELETED), asked)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.names import DeviceId
 from firstboot.policy.attachment import grants_to_attach, needs_registration
@@ -41,13 +43,15 @@ def test_only_for_enrolled_devices_of_groups_in_the_registry() -> None:
     assert grants_to_attach(Rules(tokens), device()) == frozenset()
 
 
-NOW = 1_000_000_000
-GRACE = RULES.fleet.groups["gateways"].certificate.grace_seconds
+NOW = from_epoch(1_000_000_000)
+GRACE = RULES.fleet.groups["gateways"].certificate.grace
 
 
-def certificate(name: str | None, superseded_at: int | None = None) -> CertificateRecord:
+def certificate(name: str | None, superseded_at: datetime | None = None) -> CertificateRecord:
     """A certificate whose id is `name`."""
-    return CertificateRecord("1", "2", 0, 2, 1, certificate_id=name, superseded_at=superseded_at)
+    return CertificateRecord(
+        "1", "2", EPOCH, from_epoch(2), from_epoch(1), certificate_id=name, superseded_at=superseded_at
+    )
 
 
 def registered(**changes: Any) -> Device:
@@ -94,8 +98,8 @@ def test_other_policies_than_the_rules_say_are_told(attached: frozenset[str]) ->
     assert needs_registration(Rules(replace(RULES.fleet, groups=tokens)), found, NOW)
 
 
-@given(since=st.integers(-10, 10).map(lambda seconds: GRACE + seconds))
-def test_a_superseded_certificate_has_its_grace(since: int) -> None:
+@given(since=st.integers(-10, 10).map(lambda seconds: GRACE + timedelta(seconds=seconds)))
+def test_a_superseded_certificate_has_its_grace(since: timedelta) -> None:
     """To the second; and who has it not in AWS IoT needs nothing."""
     old = certificate("old", superseded_at=NOW - since)
     found = registered(superseded=old, registered=frozenset({"old", "new"}))

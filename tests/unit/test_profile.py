@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstboot.domain.clock import epoch, whole_seconds
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
@@ -22,7 +23,6 @@ from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
 from tests import factories
 
 NOW = datetime.now(UTC)
-EPOCH = int(NOW.timestamp())
 KEY = factories.ec_key()
 CA = profile.authority_certificate(KEY, "Firstboot issuing CA", NOW, 10)
 ISSUER = profile.Issuer(CA, KEY)
@@ -31,7 +31,7 @@ DEVICE = DeviceId("gw-0001")
 
 
 def _leaf(key: DevicePublicKey) -> x509.Certificate:
-    record = profile.plan(spki_fingerprint(key), x509.random_serial_number(), PLAN, CA, EPOCH)
+    record = profile.plan(spki_fingerprint(key), x509.random_serial_number(), PLAN, CA, NOW)
     return profile.operational_certificate(ISSUER, DEVICE, key, record)
 
 
@@ -110,7 +110,7 @@ def test_a_bootstrap_certificate_is_what_a_group_takes(name: str) -> None:
 def test_the_same_record_gives_the_same_tbs() -> None:
     """What is signed depends on the recorded intent only, so a resumed enrollment signs the same."""
     key = factories.ec_key().public_key()
-    record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, EPOCH)
+    record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, NOW)
     first, second = (profile.operational_certificate(ISSUER, DEVICE, key, record) for _ in range(2))
     assert first.tbs_certificate_bytes == second.tbs_certificate_bytes
 
@@ -118,12 +118,12 @@ def test_the_same_record_gives_the_same_tbs() -> None:
 def test_a_certificate_says_what_was_recorded() -> None:
     """Serial, times and key are the record's, the name is the device's."""
     key = factories.ec_key().public_key()
-    record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, EPOCH)
+    record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, NOW)
     leaf = profile.operational_certificate(ISSUER, DEVICE, key, record)
     assert leaf.subject == factories.name(DEVICE)
     assert f"{leaf.serial_number:x}" == record.serial
-    assert leaf.not_valid_before_utc.timestamp() == record.not_before == EPOCH - profile.BACKDATE_SECONDS
-    assert leaf.not_valid_after_utc.timestamp() == record.not_after
+    assert leaf.not_valid_before_utc == record.not_before == whole_seconds(NOW) - profile.BACKDATE
+    assert leaf.not_valid_after_utc == record.not_after
 
 
 @given(
@@ -134,20 +134,21 @@ def test_a_certificate_says_what_was_recorded() -> None:
 )
 def test_times_are_in_order(serial: int, days: int, renew_at: float, age: int) -> None:
     """Start, renewal and end follow one another, and a leaf ends before its CA."""
-    now = EPOCH + age * 86_400
+    now = NOW + timedelta(days=age)
     record = profile.plan("00", serial, CertificatePlan(days, renew_at, 0), CA, now)
     assert record.not_before < record.renew_after < record.not_after
-    assert record.not_after < CA.not_valid_after_utc.timestamp()
+    assert record.not_after < CA.not_valid_after_utc
+    assert record.renew_after.microsecond == 0
 
 
 def test_renewals_of_a_storm_spread() -> None:
     """Devices that enroll in the same second don't renew in the same hour."""
-    due = {profile.plan("00", serial, PLAN, CA, EPOCH).renew_after // 3600 for serial in range(1000)}
+    due = {epoch(profile.plan("00", serial, PLAN, CA, NOW).renew_after) // 3600 for serial in range(1000)}
     assert len(due) > 500
 
 
 def test_an_expired_ca_issues_nothing() -> None:
     """There is no certificate that would end before a CA that has ended."""
-    late = int((CA.not_valid_after_utc + timedelta(days=1)).timestamp())
+    late = CA.not_valid_after_utc + timedelta(days=1)
     with pytest.raises(Unavailable):
         profile.plan("00", 1, PLAN, CA, late)

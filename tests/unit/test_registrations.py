@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstboot.domain.clock import from_epoch, from_epoch_milliseconds
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import DeviceId
 from firstboot.register.messages import Order, parse, render
@@ -41,7 +42,7 @@ def record(body: object) -> dict[str, Any]:
 
 def test_s3_tells_of_a_device_since_then() -> None:
     """The key names the device, the event the moment from which it waits."""
-    assert parse(record(S3)) == [Order(DeviceId("gw-1"), 1_795_343_979)]
+    assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979))]
 
 
 def test_s3s_test_orders_nothing() -> None:
@@ -51,13 +52,15 @@ def test_s3s_test_orders_nothing() -> None:
 
 def test_our_own_message_waits_since_it_was_sent() -> None:
     """Whoever sends it need only name the device."""
-    assert parse(record({"deviceId": "gw-1"})) == [Order(DeviceId("gw-1"), 1_764_000_000)]
+    assert parse(record({"deviceId": "gw-1"})) == [Order(DeviceId("gw-1"), from_epoch(1_764_000_000))]
 
 
 @pytest.mark.parametrize("slot", [None, 0, 1_795_343_979_000])
 def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
     """Neither its age nor its turn is lost on the way."""
-    order = Order(DeviceId("gw-1"), 7, slot)
+    order = Order(DeviceId("gw-1"), from_epoch(7), None if slot is None else from_epoch_milliseconds(slot))
+    body = json.loads(render(order))
+    assert (body["since"], body.get("slot")) == (7, slot)
     assert parse(record(render(order))) == [order]
 
 
@@ -67,6 +70,8 @@ def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
         *("", "{", "null", "7", "[]", '"deviceId"', '{"deviceId": 7}', '{"deviceId": "../x"}'),
         *(
             '{"deviceId": "gw-1", "slot": "soon"}',
+            f'{{"deviceId": "gw-1", "slot": {10**30}}}',
+            f'{{"deviceId": "gw-1", "since": {10**30}}}',
             '{"Records": [{}]}',
             '{"Records": 7}',
             '{"deviceId": null}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -39,7 +40,7 @@ class StsSessions:
             access_key_id=made["AccessKeyId"],
             secret_access_key=made["SecretAccessKey"],
             session_token=made["SessionToken"],
-            expiration=int(made["Expiration"].timestamp()),
+            expiration=made["Expiration"].astimezone(UTC),
         )
 
 

@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 from typing import Any
 
 from firstboot.compiler import issuers
 from firstboot.compiler.source import DEFINITION
 from firstboot.compiler.table import Table
 from firstboot.domain import names
-from firstboot.domain.fleet import Budget, CertificatePlan, Group, Naming, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import Budget, CertificatePlan, Group, Naming, RoleAlias, TokenIssuer, end_of_day
 from firstboot.policy import limits
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -111,8 +110,8 @@ def _budget(table: Table, *, shared: bool) -> Budget:
     budget = Budget(
         total=table.integer("total", 1, _MANY),
         per_minute=table.integer("per_minute", 1, _MANY),
-        # The end of that day: a budget "until 2028-01-01" still holds on it.
-        until=int(datetime.combine(table.day("until"), time(23, 59, 59), UTC).timestamp()) + 1,
+        # A budget "until 2028-01-01" still holds on that day.
+        until=end_of_day(table.day("until")),
         # Who holds a shared certificate can try any name: someone must be woken.
         freeze_per_hour=(
             table.integer("freeze_per_hour", 1, _MANY) if shared or "freeze_per_hour" in table else None

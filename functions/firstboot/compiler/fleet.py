@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -144,7 +144,7 @@ def _decompiled(fleet: Fleet) -> tuple[Json, Source]:
         del table["name"]
         if group.budget:
             # The last day is the one that ends at `until`.
-            last = datetime.fromtimestamp(group.budget.until, UTC) - timedelta(seconds=1)
+            last = group.budget.until - timedelta(seconds=1)
             given = {name: value for name, value in asdict(group.budget).items() if value is not None}
             table["budget"] = given | {"until": last.date()}
         else:

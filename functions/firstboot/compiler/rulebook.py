@@ -11,6 +11,7 @@ from typing import Any
 from cedarpy import PolicySet, Schema, is_authorized_batch, policies_to_json_str, validate_policies
 
 from firstboot.domain import names
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Fleet
@@ -52,7 +53,7 @@ def _schema(fleet: Fleet, schema: Schema) -> list[str]:
     contexts = [vocabulary.context(None, None), vocabulary.context("alias", "192.0.2.1")]
     problems: dict[str, None] = {}
     for group in fleet.groups:
-        device = Device(_PROBE, group, Status.ENROLLED, generation=0, created_at=0, updated_at=0)
+        device = Device(_PROBE, group, Status.ENROLLED, generation=0, created_at=EPOCH, updated_at=EPOCH)
         requests = [vocabulary.request(_PROBE, *asked) for asked in product(fleet.grants, contexts)]
         for result in is_authorized_batch(
             requests, PolicySet.from_str(""), vocabulary.entities(device), schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from firstboot.domain.device import Device
@@ -30,7 +31,7 @@ class ClaimRefused:
 
 @dataclass(frozen=True)
 class Spent:
-    """How much of a group's budget is used up. `frozen_at` in epoch seconds; None: not frozen."""
+    """How much of a group's budget is used up. `frozen_at` is None for a group that is not frozen."""
 
     total: int
-    frozen_at: int | None
+    frozen_at: datetime | None

@@ -20,8 +20,10 @@ test holds the two together.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from firstboot.domain.clock import epoch, whole_seconds
 from firstboot.domain.errors import (
     AlreadyEnrolled,
     CertificateExpired,
@@ -33,10 +35,10 @@ from firstboot.domain.errors import (
 )
 from firstboot.domain.names import DeviceId
 
-HOLD_SECONDS = 900
+HOLD = timedelta(minutes=15)
 """How long a pending certificate keeps another key of the same device out."""
 
-DELETION_SECONDS = 60
+DELETION = timedelta(minutes=1)
 """When a deleted device may ask again: AWS IoT is cleared in seconds, unless there is a queue."""
 
 Attribute = str | bool | int
@@ -55,20 +57,23 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate as the registry knows it: all that its TBS is rebuilt from. Times are epoch
-    seconds; `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo) lower-case hex.
-    `certificate_id` is known from the first login on, `superseded_at` is set by the next one's. An
-    `imported` one was issued elsewhere, and is good for its successor and nothing else.
+    """A certificate as its device's record holds it: all that its TBS is rebuilt from.
+
+    Times are whole seconds (see clock.py). `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo)
+    are lower-case hex. `held_until` is None once the certificate keeps no other key out.
+    `certificate_id` is known from the first login on; `superseded_at` is set by the first login of
+    the certificate that follows. An `imported` certificate was issued elsewhere, and may only ask
+    for its successor.
     """
 
     serial: str
     spki: str
-    not_before: int
-    not_after: int
-    renew_after: int
-    held_until: int = 0
+    not_before: datetime
+    not_after: datetime
+    renew_after: datetime
+    held_until: datetime | None = None
     certificate_id: str | None = None
-    superseded_at: int | None = None
+    superseded_at: datetime | None = None
     imported: bool = False
 
 
@@ -86,8 +91,8 @@ class Device:
     group: str
     status: Status
     generation: int
-    created_at: int
-    updated_at: int
+    created_at: datetime
+    updated_at: datetime
     enrolled_by: str | None = None
     pending: CertificateRecord | None = None
     active: CertificateRecord | None = None
@@ -112,7 +117,8 @@ class Enrollment:
     """What a bootstrap certificate asks of a device's record: this certificate, in this group.
 
     `replaces`: an active certificate may be replaced. `expected`: the device must have been named
-    beforehand. `grace`: seconds after its end for which an active certificate still counts.
+    beforehand. `grace`: how long after its end an active certificate still counts. `now` is in whole
+    seconds, as the conditions of the row compare them.
     `per_day`: how often a day the device may enroll, None for as often as it likes.
     """
 
@@ -122,8 +128,8 @@ class Enrollment:
     certificate: CertificateRecord
     enrolled_by: str
     claims: dict[str, Attribute]
-    now: int
-    grace: int
+    now: datetime
+    grace: timedelta
     expected: bool = False
     limits: Limits | None = None
     per_day: int | None = None
@@ -132,15 +138,15 @@ class Enrollment:
 @dataclass(frozen=True)
 class Renewal:
     """What an operational certificate (`caller`, its serial) asks of its device's record. `claims`
-    None leaves those there are. `grace` is the group's, in seconds.
+    None leaves those there are. `grace` is the group's. `now` is in whole seconds.
     """
 
     device_id: DeviceId
     caller: str
     certificate: CertificateRecord
     claims: dict[str, Attribute] | None
-    now: int
-    grace: int
+    now: datetime
+    grace: timedelta
 
 
 def check_not_revoked(device: Device) -> None:
@@ -185,7 +191,7 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
             raise DeviceNotExpected
         return None
     if device.status is Status.DELETED:
-        raise EnrollmentInProgress("The device is being deleted", retry_after=DELETION_SECONDS)
+        raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
     check_admissible(device, asked.group)
     known = _known(device, asked)
     # An identity whose time and grace are over stands in nobody's way.
@@ -215,13 +221,15 @@ def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | N
     for known in (device.pending, device.active):
         if known and known.spki == asked.certificate.spki and asked.now < known.renew_after:
             return known
-    if device.pending and device.pending.held_until > asked.now:
-        raise EnrollmentInProgress(retry_after=device.pending.held_until - asked.now)
+    held_until = device.pending.held_until if device.pending else None
+    if held_until and held_until > asked.now:
+        raise EnrollmentInProgress(retry_after=epoch(held_until) - epoch(asked.now))
     return None
 
 
 def _is_over(known: CertificateRecord, asked: Enrollment | Renewal) -> bool:
-    return known.not_after + asked.grace <= asked.now
+    # RFC 5280 (4.1.2.5) lets a certificate end in the last second of 9999: add nothing to that.
+    return asked.now - known.not_after >= asked.grace
 
 
 def _check_late(active: CertificateRecord, asked: Renewal) -> None:
@@ -231,13 +239,18 @@ def _check_late(active: CertificateRecord, asked: Renewal) -> None:
         raise CertificateExpired("An expired certificate can renew its own key only")
 
 
+def is_within_grace(superseded: CertificateRecord, grace: timedelta, now: datetime) -> bool:
+    """Tell whether a superseded certificate may still ask for its successor."""
+    return superseded.superseded_at is not None and now - superseded.superseded_at < grace
+
+
 def _is_superseded(device: Device, asked: Renewal) -> bool:
     return device.superseded is not None and device.superseded.serial == asked.caller
 
 
 def _successor(device: Device, asked: Renewal) -> CertificateRecord:
     old, new = device.superseded, device.active
-    within = old is not None and old.superseded_at is not None and asked.now < old.superseded_at + asked.grace
+    within = old is not None and is_within_grace(old, asked.grace, asked.now)
     if new is None or not within or new.spki != asked.certificate.spki:
         raise CertificateNotCurrent(log="superseded, and not asking for its successor in time")
     return new
@@ -266,17 +279,18 @@ def login(device: Device | None, serial: str) -> Login:
     raise CertificateNotCurrent(log=f"serial {serial} is neither active nor pending")
 
 
-def committed(device: Device, certificate_id: str, now: int) -> Device:
-    """The record after its pending certificate's first login: that one is active, the one before
-    it superseded.
+def committed(device: Device, certificate_id: str, now: datetime) -> Device:
+    """Return the record after the first login of its pending certificate: that certificate is active,
+    the one before it superseded.
     """
     if device.pending is None:
         return device
+    moment = whole_seconds(now)
     return replace(
         device,
         pending=None,
-        active=replace(device.pending, certificate_id=certificate_id, held_until=0),
-        superseded=replace(device.active, superseded_at=now) if device.active else device.superseded,
+        active=replace(device.pending, certificate_id=certificate_id, held_until=None),
+        superseded=replace(device.active, superseded_at=moment) if device.active else device.superseded,
         generation=device.generation + 1,
-        updated_at=now,
+        updated_at=moment,
     )

@@ -8,22 +8,34 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
+from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Limits
 
 Naming = Literal["subject.CN", "request.deviceId"]
 
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+def end_of_day(day: date) -> datetime:
+    """Return the instant at which `day` is over in UTC.
+
+    For 9999-12-31 that would be a year that no datetime holds; it is a microsecond earlier.
+    """
+    return _LAST if day == date.max else datetime.combine(day + timedelta(days=1), time(), UTC)
+
 
 @dataclass(frozen=True)
 class Budget:
-    """How many devices a group may enroll: in all, a minute, and until when (epoch seconds). More
-    than `freeze_per_hour` in an hour freezes it.
+    """How many devices a group may enroll, in total and a minute. From `until` on, the end of a day in
+    UTC, it enrolls none. More than `freeze_per_hour` in an hour freeze it.
     """
 
     total: int
     per_minute: int
-    until: int
+    until: datetime
     freeze_per_hour: int | None = None
 
     @property
@@ -41,9 +53,14 @@ class CertificatePlan:
     grace_days: int
 
     @property
-    def grace_seconds(self) -> int:
+    def lifetime(self) -> timedelta:
+        """How long a certificate is valid, unless its CA ends before."""
+        return timedelta(days=self.days)
+
+    @property
+    def grace(self) -> timedelta:
         """How long a certificate still counts for renewal after it has ended, or was superseded."""
-        return self.grace_days * 86_400
+        return timedelta(days=self.grace_days)
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,13 @@ class Group:
         once: the authorizer asks our own record.
         """
         return self.mqtt == "token" or certificate_id in registered
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the group as JSON's types; the budget's `until` is in epoch seconds."""
+        plain = asdict(self)
+        if self.budget:
+            plain["budget"]["until"] = _until_seconds(self.budget.until)
+        return plain
 
 
 @dataclass(frozen=True)
@@ -117,12 +141,16 @@ class Fleet:
     issuers: dict[str, TokenIssuer] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The fleet as canonical JSON."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
+        plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Fleet:
-        """The fleet that `to_json` wrote."""
+        """Read what `to_json` wrote.
+
+        Raises KeyError, TypeError, ValueError and AttributeError for anything else.
+        """
         raw = json.loads(text)
         return cls(
             groups={name: _group(value) for name, value in raw["groups"].items()},
@@ -146,9 +174,22 @@ def _group(raw: dict[str, Any]) -> Group:
         | {
             "trust": tuple(raw["trust"]),
             "certificate": CertificatePlan(**raw["certificate"]),
-            "budget": Budget(**raw["budget"]) if raw["budget"] else None,
+            "budget": _budget(raw["budget"]) if raw["budget"] else None,
         }
     )
+
+
+def _budget(raw: dict[str, Any]) -> Budget:
+    return Budget(**raw | {"until": _until(raw["until"])})
+
+
+def _until(seconds: int) -> datetime:
+    return _LAST if seconds == _until_seconds(_LAST) else from_epoch(seconds)
+
+
+def _until_seconds(until: datetime) -> int:
+    # The last end of a day is a microsecond early.
+    return epoch(until) + 1 if until == _LAST else epoch(until)
 
 
 def _issuer(raw: dict[str, Any]) -> TokenIssuer:

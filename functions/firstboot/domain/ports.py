@@ -6,6 +6,7 @@ Every method raises Unavailable when AWS does not do its part.
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 from cryptography import x509
@@ -24,7 +25,7 @@ class Registry(Protocol):
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
         """Record the intent to certify, or say what stands against it; all or nothing."""
 
-    def freeze(self, group: str, limits: Limits, now: int) -> None:
+    def freeze(self, group: str, limits: Limits, now: datetime) -> None:
         """Take no enrollments of the group until someone thaws it; repeating it changes nothing."""
 
     def device(self, device_id: DeviceId) -> Device | None:
@@ -46,8 +47,8 @@ class Registry(Protocol):
     def certificate(self, thumbprint: str) -> x509.Certificate | None:
         """The certificate of ours with that SHA-256 (hex), once it was made known."""
 
-    def nonce_key(self, day: int) -> bytes:
-        """The key of a day's nonces (days since the epoch), the same for every process."""
+    def nonce_key(self, day: date) -> bytes:
+        """Return the key of the nonces made on `day` (UTC), the same in every process."""
 
 
 class OperatorRegistry(Registry, Protocol):
@@ -60,7 +61,9 @@ class OperatorRegistry(Registry, Protocol):
         `enrolled_by`, those that this bootstrap certificate (its SHA-256, hex) enrolled.
         """
 
-    def expect(self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: int) -> list[DeviceId]:
+    def expect(
+        self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime
+    ) -> list[DeviceId]:
         """Name devices of a group, with their attributes, before they come. One that is there
         already keeps its record. Returns those that belong to another group.
         """
@@ -71,7 +74,7 @@ class OperatorRegistry(Registry, Protocol):
     def thaw(self, group: str, limits: Limits) -> None:
         """Let a frozen group take enrollments again."""
 
-    def revoke(self, device_id: DeviceId, now: int) -> Device:
+    def revoke(self, device_id: DeviceId, now: datetime) -> Device:
         """Take the device's rights for good; repeating it changes nothing.
 
         Raises DeviceNotFound.
@@ -82,14 +85,16 @@ class OperatorRegistry(Registry, Protocol):
         what stands against it (DEVICE: it has a record; KEY); all or nothing.
         """
 
-    def delete(self, device_id: DeviceId, now: int) -> Device:
+    def delete(self, device_id: DeviceId, now: datetime) -> Device:
         """Take the device's rights, and have its record go once AWS IoT knows nothing of it any
         more; repeating it changes nothing.
 
         Raises DeviceNotFound.
         """
 
-    def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
+    def set_attributes(
+        self, device_id: DeviceId, changes: dict[str, Attribute | None], now: datetime
+    ) -> Device:
         """Set attributes; None removes one.
 
         Raises DeviceNotFound.

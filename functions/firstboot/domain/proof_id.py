@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
 class ProofId:
-    """What a signed proof is known by: `digest` (hex) of its certificate and `jti`. From
-    `expires_at` (epoch seconds) on it is stale anyway.
+    """Identify a signed proof by the `digest` (hex) of its certificate and `jti`. From `expires_at` on the
+    proof is stale, so its row is needed no longer.
     """
 
     digest: str
-    expires_at: int
+    expires_at: datetime

@@ -2,32 +2,34 @@
 
 Everyone who comes takes the next slot, and slots are the quota's interval apart. Whoever's slot is
 far away comes back then: nobody sleeps, nobody asks twice, and the backlog is known to the second.
-Slots and `now` are in epoch milliseconds.
+Slots are whole milliseconds apart.
 """
 
 from __future__ import annotations
 
 import math
+from datetime import datetime, timedelta
 
-TOLERANCE = 1_000
-"""Milliseconds that a slot may be ahead and still be used now: the bucket's burst."""
+TOLERANCE = timedelta(seconds=1)
+"""How far ahead a slot may be and still be used now: the bucket's burst."""
 
-LONGEST_DELAY = 900
-"""Seconds that SQS keeps a message back at most (SQS API reference, SendMessage, DelaySeconds)."""
-
-
-def interval(rate: float) -> int:
-    """Milliseconds between two slots, at `rate` slots a second."""
-    return math.ceil(1_000 / rate)
+LONGEST_DELAY_SECONDS = 900
+"""How long SQS keeps a message back at most (SQS API reference, SendMessage, DelaySeconds)."""
 
 
-def backlog(slot: int, now: int) -> int:
-    """Seconds until whoever has `slot` is served; 0 if that is at once."""
-    return math.ceil((slot - now) / 1_000) if slot - now > TOLERANCE else 0
+def interval(rate: float) -> timedelta:
+    """Return the time between two slots, at `rate` slots a second."""
+    return timedelta(milliseconds=math.ceil(1_000 / rate))
 
 
-def delay(slot: int, now: int) -> int:
-    """Seconds to keep a message with `slot` back; 0 if it may go on. It may come back too early, and
-    is then kept back again.
+def backlog_seconds(slot: datetime, now: datetime) -> int:
+    """Return the whole seconds until `slot`, rounded up; 0 if it may be used now."""
+    ahead = slot - now
+    return math.ceil(ahead.total_seconds()) if ahead > TOLERANCE else 0
+
+
+def delay_seconds(slot: datetime, now: datetime) -> int:
+    """Return the seconds to keep a message with `slot` back; 0 if it may go on. A message whose slot is
+    further away than SQS can wait comes back too early, and is then kept back again.
     """
-    return min(LONGEST_DELAY, backlog(slot, now))
+    return min(LONGEST_DELAY_SECONDS, backlog_seconds(slot, now))

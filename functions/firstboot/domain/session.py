@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from firstboot.domain.names import DeviceId
 
@@ -20,9 +21,9 @@ class SessionRequest:
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """Short-lived AWS credentials. `expiration` is in epoch seconds. Never logged: no repr."""
+    """Short-lived AWS credentials. They have no repr, so that no log shows them."""
 
     access_key_id: str
     secret_access_key: str
     session_token: str
-    expiration: int
+    expiration: datetime

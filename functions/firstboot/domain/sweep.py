@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 PAGE = 1_000
 """Rows of the registry at a time: about what one Scan reads, and seconds of a Lambda's time."""
@@ -10,15 +11,15 @@ PAGE = 1_000
 
 @dataclass(frozen=True)
 class Sweep:
-    """How far a sweep got: devices looked at (`scanned`) and told to `register` (`touched`), and
-    where the next page starts (None: at the beginning). Times are epoch seconds; until
-    `held_until` a run is at work.
+    """How far a sweep got: devices looked at (`scanned`) and reported to `register` (`touched`), and
+    where the next page starts (None: at the beginning). A run is at work until `held_until`; None
+    if no run is.
     """
 
     fleet_hash: str
-    started_at: int
+    started_at: datetime
     after: str | None = None
     scanned: int = 0
     touched: int = 0
-    finished_at: int | None = None
-    held_until: int = 0
+    finished_at: datetime | None = None
+    held_until: datetime | None = None

@@ -16,7 +16,8 @@ from datetime import datetime
 
 from cryptography import x509
 
-from firstboot.domain.device import HOLD_SECONDS, Enrollment
+from firstboot.domain.clock import whole_seconds
+from firstboot.domain.device import HOLD, Enrollment
 from firstboot.domain.errors import ClaimKeyRefused
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import RESERVED_PREFIX, DeviceId
@@ -50,7 +51,7 @@ def enroll(
     if bootstrap.group.is_shared and verified.spki == csr.certificate_spki(bootstrap.leaf):
         raise ClaimKeyRefused
     spend(presented, registry)  # 4
-    asked = _enrollment(name, bootstrap, request, verified, issuer, int(now.timestamp()))
+    asked = _enrollment(name, bootstrap, request, verified, issuer, whole_seconds(now))
     by_proof = presented.proof is not None
     return issue(asked, verified, issuer, registry, store, bootstrap.group, make_known=by_proof)  # 5
 
@@ -61,7 +62,7 @@ def _enrollment(
     request: ExchangeRequest,
     verified: csr.VerifiedCsr,
     issuer: Issuer,
-    now: int,
+    now: datetime,
 ) -> Enrollment:
     group = bootstrap.group
     certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, issuer.certificate, now)
@@ -70,11 +71,11 @@ def _enrollment(
         device_id=name,
         group=group.name,
         replaces=replaces,
-        certificate=replace(certificate, held_until=now + HOLD_SECONDS),
+        certificate=replace(certificate, held_until=now + HOLD),
         enrolled_by=bootstrap.fingerprint,
         claims=request.claims or {},
         now=now,
-        grace=group.certificate.grace_seconds,
+        grace=group.certificate.grace,
         expected=group.is_shared,
         limits=group.budget.limits if group.budget else None,
         per_day=group.reenroll_per_day if replaces else None,

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.claim import ClaimRefused, RefusedBy
+from firstboot.domain.clock import epoch
 from firstboot.domain.device import Attribute, CertificateRecord, Enrollment, Renewal, answer_to
 from firstboot.domain.errors import (
     EnrollmentBudgetSpent,
@@ -130,9 +131,9 @@ def recorded(refused: ClaimRefused, asked: Enrollment | Renewal, registry: Regis
         case RefusedBy.TOTAL:
             raise EnrollmentBudgetSpent
         case RefusedBy.RATE:
-            raise EnrollmentRateExceeded(retry_after=60 - asked.now % 60)
+            raise EnrollmentRateExceeded(retry_after=60 - epoch(asked.now) % 60)
         case RefusedBy.DAY:
-            raise ReenrollmentRateExceeded(retry_after=86_400 - asked.now % 86_400)
+            raise ReenrollmentRateExceeded(retry_after=86_400 - epoch(asked.now) % 86_400)
         case _:
             raise EnrollmentFrozen(retry_after=FROZEN_SECONDS)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from firstboot.domain.clock import epoch, iso
 from firstboot.domain.device import Attribute
 from firstboot.domain.errors import BodyTooLarge, MalformedJson, MalformedRequest, UnsupportedMediaType
 from firstboot.domain.names import DeviceId
@@ -18,7 +19,7 @@ from firstboot.domain.ports import CertificateStore
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
 from firstboot.identity.login import VerifiedIdentity
 from firstboot.pki import chain, csr
-from firstboot.runtime.http import MAX_BODY, RETRY_SECONDS, iso, readiness, spread
+from firstboot.runtime.http import MAX_BODY, RETRY_SECONDS, readiness, spread
 
 MAX_CLAIMS = 16
 MAX_CLAIM = 256
@@ -115,7 +116,7 @@ def issued(
     """The 201 body of a stored certificate, as `body` asks for it; AWS IoT may know the certificate in
     `seconds`.
     """
-    record, device_id, moment = outcome.record, outcome.device_id, int(now.timestamp())
+    record, device_id = outcome.record, outcome.device_id
     leaf, *chain_above = outcome.certificates
     return {
         "deviceId": device_id,
@@ -124,11 +125,11 @@ def issued(
         **(
             _inline(leaf, chain_above)
             if body.deliver == "inline"
-            else _url(device_id, record.serial, store, moment)
+            else _url(device_id, record.serial, store, now)
         ),
         "notAfter": iso(record.not_after),
         "renewAfter": iso(record.renew_after),
-        "renewIn": max(0, record.renew_after - moment),
+        "renewIn": max(0, epoch(record.renew_after) - epoch(now)),
         "mqtt": {
             "host": mqtt.host,
             "port": mqtt.port,
@@ -139,10 +140,10 @@ def issued(
     }
 
 
-def _url(device_id: DeviceId, serial: str, store: CertificateStore, now: int) -> dict[str, Any]:
+def _url(device_id: DeviceId, serial: str, store: CertificateStore, now: datetime) -> dict[str, Any]:
     return {
         "certificateUrl": store.url(device_id, serial, URL_SECONDS),
-        "urlExpiresAt": iso(now + URL_SECONDS),
+        "urlExpiresAt": iso(now + timedelta(seconds=URL_SECONDS)),
         "urlExpiresIn": URL_SECONDS,
     }
 

@@ -19,7 +19,8 @@ from datetime import datetime
 
 from cryptography import x509
 
-from firstboot.domain.device import HOLD_SECONDS, Device, Renewal, committed
+from firstboot.domain.clock import whole_seconds
+from firstboot.domain.device import HOLD, Device, Renewal, committed
 from firstboot.domain.errors import CertificateNotCurrent, DeviceIdMismatch, EnrollmentClosed
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id
@@ -53,7 +54,7 @@ def renew(
     spend(presented, registry)  # 4
     device = _logged_in(registry.device(name), leaf, registry, now)  # 5
     group = _group(device, fleet)
-    asked = _renewal(device, group, leaf, request, verified, issuer, int(now.timestamp()))
+    asked = _renewal(device, group, leaf, request, verified, issuer, whole_seconds(now))
     return issue(asked, verified, issuer, registry, store, group, make_known=presented.proof is not None)  # 6
 
 
@@ -81,7 +82,7 @@ def _logged_in(device: Device | None, leaf: x509.Certificate, registry: Registry
     pending = device.pending
     if pending is None or int(pending.serial, 16) != leaf.serial_number or now > leaf.not_valid_after_utc:
         return device
-    return registry.commit(committed(device, chain.fingerprint(leaf), int(now.timestamp())), leaf)
+    return registry.commit(committed(device, chain.fingerprint(leaf), now), leaf)
 
 
 def _group(device: Device, fleet: Fleet) -> Group:
@@ -98,14 +99,14 @@ def _renewal(
     request: ExchangeRequest,
     verified: csr.VerifiedCsr,
     issuer: Issuer,
-    now: int,
+    now: datetime,
 ) -> Renewal:
     certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, issuer.certificate, now)
     return Renewal(
         device_id=device.device_id,
         caller=f"{leaf.serial_number:x}",
-        certificate=replace(certificate, held_until=now + HOLD_SECONDS),
+        certificate=replace(certificate, held_until=now + HOLD),
         claims=request.claims,
         now=now,
-        grace=group.certificate.grace_seconds,
+        grace=group.certificate.grace,
     )

@@ -62,5 +62,5 @@ def check_open(group: Group, now: datetime) -> None:
 
     Raises EnrollmentClosed.
     """
-    if group.budget and now.timestamp() >= group.budget.until:
+    if group.budget and now >= group.budget.until:
         raise EnrollmentClosed

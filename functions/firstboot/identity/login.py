@@ -52,5 +52,5 @@ def authenticate(
     found = login(device, f"{leaf.serial_number:x}")
     if found.pending is None:
         return VerifiedIdentity(found.device, certificate_id)
-    now_active = committed(found.device, certificate_id, int(now.timestamp()))
+    now_active = committed(found.device, certificate_id, now)
     return VerifiedIdentity(registry.commit(now_active, leaf), certificate_id)  # 3

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
+from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Device
 from firstboot.domain.errors import (
     CertificateForged,
@@ -41,7 +43,7 @@ from firstboot.pki import chain, csr, nonce, proof
 CLOCK_SECONDS = 300
 """How far the clock of a device that proves without a nonce may be off, either way."""
 
-_DAY = 86_400
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Connection:
     principal: str
 
 
-def prove(token: str, call: proof.Call, registry: Registry, now: int) -> Presented:
-    """The certificate behind a signed proof for `call`. `now` is in epoch seconds.
+def prove(token: str, call: proof.Call, registry: Registry, now: datetime) -> Presented:
+    """Return the certificate behind a signed proof for `call`.
 
     Raises ProofError, CertificateMalformed, Unavailable.
     """
@@ -153,31 +155,33 @@ def _leaf(unverified: proof.UnverifiedProof, registry: Registry) -> x509.Certifi
     return known
 
 
-def _end(verified: proof.VerifiedProof, registry: Registry, now: int) -> int:
-    """When the proof is stale (epoch seconds).
+def _end(verified: proof.VerifiedProof, registry: Registry, now: datetime) -> datetime:
+    """Return the time from which the proof is stale.
 
     Raises ProofStale if it already is.
     """
     if verified.issued_at is not None:
-        if abs(now - verified.issued_at) > CLOCK_SECONDS:
-            raise ProofStale(fresh_nonce(registry, now), log=f"iat is {now - verified.issued_at} s ago")
-        return verified.issued_at + CLOCK_SECONDS + 1
+        # The device may send any integer, so it becomes a datetime only once it is near `now`.
+        age = epoch(now) - verified.issued_at
+        if abs(age) > CLOCK_SECONDS:
+            raise ProofStale(fresh_nonce(registry, now), log=f"iat is {age} s ago")
+        return from_epoch(verified.issued_at + CLOCK_SECONDS + 1)
     given = verified.nonce or ""
     made_at = nonce.made_at(given)
-    # Only recent days' keys are looked for: a nonce's own word must not make us write rows.
-    if made_at is None or not 0 <= now - made_at <= nonce.SECONDS:
+    # Look for the keys of recent days only: a nonce's own time must not make us write rows.
+    if made_at is None or not nonce.is_fresh(made_at, now):
         raise ProofStale(fresh_nonce(registry, now), log="nonce is too old, or none of ours")
-    if not nonce.is_good(given, registry.nonce_key(made_at // _DAY), now):
+    if not nonce.is_good(given, registry.nonce_key(made_at.date()), now):
         raise ProofStale(fresh_nonce(registry, now), log="nonce is not ours")
-    return made_at + nonce.SECONDS + 1
+    return made_at + nonce.LIFETIME + _SECOND
 
 
-def fresh_nonce(registry: Registry, now: int) -> str:
-    """A nonce for the next proof.
+def fresh_nonce(registry: Registry, now: datetime) -> str:
+    """Make a nonce for the next proof.
 
     Raises Unavailable.
     """
-    return nonce.make(registry.nonce_key(now // _DAY), now)
+    return nonce.make(registry.nonce_key(now.date()), now)
 
 
 def spend(presented: Presented, registry: Registry) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from firstboot.domain.clock import iso
 from firstboot.domain.device import CertificateRecord, Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.sweep import Sweep
 from firstboot.operate.explain import Explained
 from firstboot.operate.groups import GroupState
 from firstboot.policy.attachment import Found
-from firstboot.runtime.http import iso
 
 
 def device(record: Device) -> dict[str, Any]:

@@ -12,9 +12,11 @@ then on it renews like one of ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from firstboot.domain.aws_iot import BrokerCertificate
 from firstboot.domain.claim import RefusedBy
+from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
 from firstboot.domain.errors import CertificateKeyWeak, CertificateMalformed, KeyInUse, MalformedRequest
 from firstboot.domain.names import DeviceId
@@ -43,17 +45,17 @@ class Ports:
 
 
 def adopt(
-    group: str, devices: dict[DeviceId, dict[str, Attribute]], rules: Rules, ports: Ports, now: int
+    group: str, devices: dict[DeviceId, dict[str, Attribute]], rules: Rules, ports: Ports, now: datetime
 ) -> Adopted:
-    """Give devices of AWS IoT their records, in a group and with their attributes. `now` is in epoch
-    seconds.
+    """Give devices of AWS IoT their records, in a group and with their attributes.
 
     Raises GroupNotFound, MalformedRequest, AttributesInvalid, Unavailable.
     """
     if find(group, rules.fleet).mqtt != "registry":  # 1
         raise MalformedRequest("The group's devices have no certificates in AWS IoT (mqtt)")
+    moment = whole_seconds(now)
     records = [
-        Device(each, group, Status.ENROLLED, 0, now, now, attributes=attributes)
+        Device(each, group, Status.ENROLLED, 0, moment, moment, attributes=attributes)
         for each, attributes in devices.items()
     ]
     for record in records:
@@ -93,7 +95,7 @@ def _active(device_id: DeviceId, certificates: BrokerCertificates) -> list[Broke
     return [each for each in found if each and each.status == "ACTIVE"]
 
 
-def _record(certificate: BrokerCertificate, now: int) -> CertificateRecord:
+def _record(certificate: BrokerCertificate, now: datetime) -> CertificateRecord:
     """Raises CertificateMalformed, CertificateKeyWeak."""
     leaf = chain.parse(certificate.pem)
     key = leaf.public_key()
@@ -102,8 +104,8 @@ def _record(certificate: BrokerCertificate, now: int) -> CertificateRecord:
     return CertificateRecord(
         serial=f"{leaf.serial_number:x}",
         spki=csr.certificate_spki(leaf),
-        not_before=int(leaf.not_valid_before_utc.timestamp()),
-        not_after=int(leaf.not_valid_after_utc.timestamp()),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
         renew_after=now,
         certificate_id=certificate.certificate_id,
         imported=True,

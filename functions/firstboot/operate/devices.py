@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from firstboot.domain.device import Attribute, Device
 from firstboot.domain.errors import DeviceNotFound
@@ -28,9 +29,9 @@ def set_attributes(
     changes: dict[str, Attribute | None],
     rules: Rules,
     registry: OperatorRegistry,
-    now: int,
+    now: datetime,
 ) -> Device:
-    """The record with `changes` made (None removes an attribute). `now` is in epoch seconds.
+    """Return the record with `changes` made (None removes an attribute).
 
     1. What is set fits the fleet's schema: else the rules could not read it. All of them fit an
        answer.

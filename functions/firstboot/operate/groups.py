@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from firstboot.domain.claim import Spent
@@ -36,7 +37,7 @@ def show(name: str, fleet: Fleet, registry: OperatorRegistry) -> GroupState:
     return GroupState(group, registry.spent(name, group.budget.limits) if group.budget else None)
 
 
-def freeze(name: str, fleet: Fleet, registry: OperatorRegistry, now: int) -> GroupState:
+def freeze(name: str, fleet: Fleet, registry: OperatorRegistry, now: datetime) -> GroupState:
     """The group's state, taking no enrollments from now on; devices that are enrolled go on.
 
     Raises GroupNotFound, BudgetMissing, Unavailable.
@@ -59,7 +60,7 @@ def expect(
     devices: dict[DeviceId, dict[str, Attribute]],
     rules: Rules,
     registry: OperatorRegistry,
-    now: int,
+    now: datetime,
 ) -> list[DeviceId]:
     """Name devices of a group, with their attributes, before they come; the same list may be sent
     again. Returns those left out because they belong to another group.

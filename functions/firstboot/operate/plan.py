@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from firstboot.compiler import fleet as compiler
@@ -19,7 +20,7 @@ class Pages(Protocol):
         """Return the devices among `limit` rows behind `after`, and where the next page starts, if any."""
 
 
-def plan(fleet: Fleet, records: Pages, after: str | None, now: int) -> Found:
+def plan(fleet: Fleet, records: Pages, after: str | None, now: datetime) -> Found:
     """Find what a page of device records, behind `after`, would need if `fleet` were in force.
 
     The caller need not have compiled `fleet` with this compiler, so it is checked first.

@@ -10,13 +10,15 @@ Sessions vended before live until they expire.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from firstboot.domain.device import Device
 from firstboot.domain.names import DeviceId
 from firstboot.domain.ports import OperatorRegistry
 
 
-def revoke(device_id: DeviceId, registry: OperatorRegistry, now: int) -> Device:
-    """The device's record, revoked; repeating it changes nothing. `now` is in epoch seconds.
+def revoke(device_id: DeviceId, registry: OperatorRegistry, now: datetime) -> Device:
+    """The device's record, revoked; repeating it changes nothing.
 
     Raises DeviceNotFound, Unavailable.
     """

@@ -9,33 +9,44 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from datetime import datetime, timedelta
+
+from firstboot.domain.clock import epoch, from_epoch, whole_seconds
 
 KEY_BYTES = 32
-SECONDS = 300
+LIFETIME = timedelta(minutes=5)
 """How long a nonce is good."""
 
 _TIME = 8
 _MAC = 16
 
 
-def make(key: bytes, now: int) -> str:
-    """A nonce of the time `now` (epoch seconds): 32 characters of base64url."""
-    moment = now.to_bytes(_TIME, "big")
+def make(key: bytes, now: datetime) -> str:
+    """Return a nonce that holds `now` in whole seconds: 32 characters of base64url."""
+    moment = epoch(now).to_bytes(_TIME, "big")
     return base64.urlsafe_b64encode(moment + _mac(key, moment)).decode()
 
 
-def made_at(nonce: str) -> int | None:
-    """The time (epoch seconds) that `nonce` says it was made at; None if it is none of ours."""
+def made_at(nonce: str) -> datetime | None:
+    """Return the time at which `nonce` says it was made; None for what this module never makes."""
     raw = _decoded(nonce)
-    return None if raw is None else int.from_bytes(raw[:_TIME], "big")
+    try:
+        return None if raw is None else from_epoch(int.from_bytes(raw[:_TIME], "big"))
+    except ValueError:
+        return None
 
 
-def is_good(nonce: str, key: bytes, now: int) -> bool:
-    """Whether `key` made `nonce`, and at most SECONDS ago."""
-    raw = _decoded(nonce)
-    if raw is None or not hmac.compare_digest(raw[_TIME:], _mac(key, raw[:_TIME])):
+def is_fresh(made_at: datetime, now: datetime) -> bool:
+    """Tell whether a nonce made at `made_at` may be used at `now`, both compared in whole seconds."""
+    return timedelta(0) <= whole_seconds(now) - made_at <= LIFETIME
+
+
+def is_good(nonce: str, key: bytes, now: datetime) -> bool:
+    """Tell whether `key` made `nonce`, and at most LIFETIME ago."""
+    raw, moment = _decoded(nonce), made_at(nonce)
+    if raw is None or moment is None or not hmac.compare_digest(raw[_TIME:], _mac(key, raw[:_TIME])):
         return False
-    return 0 <= now - int.from_bytes(raw[:_TIME], "big") <= SECONDS
+    return is_fresh(moment, now)
 
 
 def _decoded(nonce: str) -> bytes | None:

@@ -5,7 +5,7 @@ ones that a factory makes with us. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 from cryptography import x509
@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
 from firstboot.pki.csr import DevicePublicKey
 
-BACKDATE_SECONDS = 300
+BACKDATE = timedelta(minutes=5)
 """How far a certificate starts in the past, for devices whose clock is slow."""
 
 CA_NOTICE_DAYS = 90
@@ -43,20 +44,23 @@ class Issuer:
         return self.certificate.public_bytes(Encoding.PEM)
 
 
-def plan(spki: str, serial: int, plan: CertificatePlan, ca: x509.Certificate, now: int) -> CertificateRecord:
-    """Decide an operational certificate's times, all in epoch seconds.
+def plan(
+    spki: str, serial: int, plan: CertificatePlan, ca: x509.Certificate, now: datetime
+) -> CertificateRecord:
+    """Decide an operational certificate's times.
 
-    It starts a little in the past and ends before its CA does. Renewal falls due at a moment
-    spread by the serial, which is random: devices that boot together don't renew together.
+    It starts BACKDATE before `now` and ends before its CA does. Renewal falls due at a moment spread
+    by the serial, which is random, so that devices that boot together do not renew together.
     Raises Unavailable when the CA is about to end.
     """
-    not_before = now - BACKDATE_SECONDS
-    not_after = min(now + plan.days * 86_400, int(ca.not_valid_after_utc.timestamp()) - 1)
-    if not_after <= now:
+    start = whole_seconds(now)
+    not_before = start - BACKDATE
+    not_after = min(start + plan.lifetime, ca.not_valid_after_utc - timedelta(seconds=1))
+    if not_after <= start:
         raise Unavailable(log="the issuing CA has expired")
-    lifetime = not_after - not_before
     spread = (serial % 1_000) / 1_000 * RENEWAL_SPREAD
-    renew_after = not_before + int(lifetime * (plan.renew_at + (1 - plan.renew_at) * spread))
+    share = plan.renew_at + (1 - plan.renew_at) * spread
+    renew_after = not_before + timedelta(seconds=int((not_after - not_before).total_seconds() * share))
     return CertificateRecord(
         serial=f"{serial:x}",
         spki=spki,
@@ -71,15 +75,10 @@ def operational_certificate(
 ) -> x509.Certificate:
     """Sign the operational certificate that `record` describes.
 
-    The same record gives the same TBS, byte for byte, whoever asks again and when.
+    The same record gives the same TBS, byte for byte, at any time.
     """
-    return _client_certificate(
-        issuer,
-        device_id,
-        key,
-        int(record.serial, 16),
-        (datetime.fromtimestamp(record.not_before, UTC), datetime.fromtimestamp(record.not_after, UTC)),
-    )
+    period = record.not_before, record.not_after
+    return _client_certificate(issuer, device_id, key, int(record.serial, 16), period)
 
 
 def bootstrap_certificate(
@@ -89,7 +88,7 @@ def bootstrap_certificate(
 
     `common_name` is the device's id, or any name for a claim certificate that devices share.
     """
-    period = now - timedelta(seconds=BACKDATE_SECONDS), not_after
+    period = now - BACKDATE, not_after
     return _client_certificate(issuer, common_name, key, x509.random_serial_number(), period)
 
 
@@ -97,7 +96,7 @@ def authority_certificate(
     key: ec.EllipticCurvePrivateKey, subject: str, now: datetime, years: int
 ) -> x509.Certificate:
     """The self-signed issuing CA: no CA may stand under it (pathlen 0)."""
-    start = now.replace(microsecond=0) - timedelta(seconds=BACKDATE_SECONDS)
+    start = whole_seconds(now) - BACKDATE
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from firstboot.domain.device import Device, Status
+from firstboot.domain.device import Device, Status, is_within_grace
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, is_thing_name
 from firstboot.policy.render import Place, compact, iot_policy, is_about_iot
@@ -36,10 +37,9 @@ def policies_to_attach(fleet: Fleet, grants: Iterable[str], stack: str, place: P
     return documents
 
 
-def needs_registration(rules: Rules, device: Device, now: int) -> bool:
-    """Whether AWS IoT, as the record tells it, is not what `rules` and the time (`now`, epoch
-    seconds) say: no place for a certificate that is in use, other policies, or a certificate that
-    has no right to be ACTIVE any more.
+def needs_registration(rules: Rules, device: Device, now: datetime) -> bool:
+    """Tell whether AWS IoT, as the record describes it, is not what `rules` require at `now`: it lacks a
+    certificate that is in use, has other policies, or has a certificate ACTIVE that may no longer be.
 
     A certificate that is only pending says nothing here: its arrival in S3 does.
     """
@@ -71,8 +71,8 @@ class Found:
     following: str | None
 
 
-def look(rules: Rules, devices: list[Device], following: str | None, now: int) -> Found:
-    """Find the devices of a page that need registration under `rules` at `now` (epoch seconds)."""
+def look(rules: Rules, devices: list[Device], following: str | None, now: datetime) -> Found:
+    """Find the devices of a page that need registration under `rules` at `now`."""
     needing = tuple(each.device_id for each in devices if needs_registration(rules, each, now))
     return Found(len(devices), needing, following)
 
@@ -89,13 +89,13 @@ def _registering(rules: Rules, device: Device) -> Group | None:
     return group if group and group.mqtt == "registry" else None
 
 
-def _has_stale(device: Device, group: Group, now: int) -> bool:
+def _has_stale(device: Device, group: Group, now: datetime) -> bool:
     """Whether a certificate is ACTIVE that is neither active, nor pending, nor superseded and
     within its grace. A pending one's id is not in the record, so there may be one unknown.
     """
     rightful = {device.active.certificate_id} if device.active else set()
     old = device.superseded
-    if old and old.superseded_at is not None and now < old.superseded_at + group.certificate.grace_seconds:
+    if old and is_within_grace(old, group.certificate.grace, now):
         rightful.add(old.certificate_id)
     elif old and old.certificate_id in device.registered:
         return True

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
+from firstboot.domain.clock import epoch_milliseconds, from_epoch_milliseconds
 from firstboot.domain.errors import MalformedRequest
 from firstboot.domain.names import CERTIFICATE_ID
 
 
 @dataclass(frozen=True)
 class Newcomer:
-    """A certificate to judge, and when it is this one's turn (epoch milliseconds); None if it has not
-    asked for its turn yet.
+    """A certificate to judge. `slot` is its slot of the rate limiter (whole milliseconds); None if it has
+    not taken one yet.
     """
 
     certificate_id: str
-    slot: int | None = None
+    slot: datetime | None = None
 
 
 def parse(body: str) -> Newcomer:
@@ -31,7 +33,7 @@ def parse(body: str) -> Newcomer:
     try:
         match json.loads(body):
             case {"certificateId": str(known), "slot": int(slot)} if CERTIFICATE_ID.fullmatch(known):
-                return Newcomer(known, slot)
+                return Newcomer(known, from_epoch_milliseconds(slot))
             case {"certificateId": str(known)} if CERTIFICATE_ID.fullmatch(known):
                 return Newcomer(known)
             case _:
@@ -41,5 +43,6 @@ def parse(body: str) -> Newcomer:
 
 
 def render(newcomer: Newcomer) -> str:
-    """The message that brings it back."""
-    return json.dumps({"certificateId": newcomer.certificate_id, "slot": newcomer.slot})
+    """Return the message that brings it back, with `slot` in epoch milliseconds."""
+    slot = None if newcomer.slot is None else epoch_milliseconds(newcomer.slot)
+    return json.dumps({"certificateId": newcomer.certificate_id, "slot": slot})

@@ -17,10 +17,11 @@ Every step may be repeated: whatever fails, the same message again ends in the s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from cryptography import x509
 
-from firstboot.domain.device import Device, Status
+from firstboot.domain.device import Device, Status, is_within_grace
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, is_thing_name
@@ -44,8 +45,8 @@ class Account:
     place: Place
 
 
-def register(device_id: DeviceId, rules: Rules, account: Account, ports: Ports, now: int) -> Outcome:
-    """Bring AWS IoT to the record of a device. `now` is in epoch seconds.
+def register(device_id: DeviceId, rules: Rules, account: Account, ports: Ports, now: datetime) -> Outcome:
+    """Bring AWS IoT to the record of a device.
 
     Raises PoliciesTooLarge, Unavailable.
     """
@@ -68,7 +69,7 @@ def _gone(before: Device | None) -> Device | None:
     return replace(before, status=Status.DELETED) if before else None
 
 
-def _follow(device: Device, rules: Rules, account: Account, ports: Ports, now: int) -> Outcome | None:
+def _follow(device: Device, rules: Rules, account: Account, ports: Ports, now: datetime) -> Outcome | None:
     """What was done; None if the record changed meanwhile."""
     group = rules.fleet.groups.get(device.group)
     if device.status is Status.EXPECTED:
@@ -102,7 +103,7 @@ class _Target:
         return frozenset(self.current) | self.asking
 
 
-def _target(device: Device, rules: Rules, account: Account, ports: Ports, now: int) -> _Target:
+def _target(device: Device, rules: Rules, account: Account, ports: Ports, now: datetime) -> _Target:
     group = rules.fleet.groups.get(device.group)
     if group and group.mqtt != "registry":
         group = None
@@ -131,13 +132,12 @@ def _current(device: Device, ports: Ports) -> dict[str, x509.Certificate]:
     return {chain.fingerprint(leaf): leaf for leaf in leaves}
 
 
-def _asking(device: Device, group: Group, now: int) -> frozenset[str]:
+def _asking(device: Device, group: Group, now: datetime) -> frozenset[str]:
     """The superseded certificate, as long as it may ask for its successor."""
     old = device.superseded
-    if old is None or old.certificate_id is None or old.superseded_at is None:
+    if old is None or old.certificate_id is None or not is_within_grace(old, group.certificate.grace, now):
         return NONE
-    within = now < old.superseded_at + group.certificate.grace_seconds
-    return frozenset({old.certificate_id}) if within else NONE
+    return frozenset({old.certificate_id})
 
 
 def _bring(device: Device, target: _Target, ports: Ports) -> Outcome | None:

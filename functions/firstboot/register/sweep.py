@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
@@ -34,8 +36,8 @@ WORK_SECONDS = 40
 RUN_SECONDS = 50
 """A run's time: it starts no page after the first, and is dead after the second."""
 
-_HELD_SECONDS = 55  # more than a run's life, and over when the next minute's run comes
-_DAY = 86_400
+_HELD = timedelta(seconds=55)  # more than a run's life, and over when the next minute's run comes
+_DAY = timedelta(days=1)
 
 
 class Pages(Protocol):
@@ -51,9 +53,9 @@ class Sweeps(Protocol):
     def read(self) -> Sweep | None:
         """The last sweep, read consistently; None before the first."""
 
-    def write(self, sweep: Sweep, held_until: int | None) -> bool:
-        """Write `sweep` over the one that is held until then (None: there is none); False if
-        another was written since.
+    def write(self, sweep: Sweep, known: Sweep | None) -> bool:
+        """Write `sweep` over the one that is `known` (None: there is none). Return False, and write
+        nothing, if another run has taken the sweep since `known` was read or written.
         """
 
 
@@ -92,29 +94,33 @@ def keep_service_policies(parts: Parts) -> None:
         parts.policies.ensure(policy.policy_name(parts.stack), compact(policy.document(parts.place)))
 
 
-def run(parts: Parts, now: int, in_time: Callable[[], bool]) -> Sweep | None:
-    """Do what is to be done at `now` (epoch seconds) while `in_time`; the sweep as it is then, None
-    if there was nothing to do.
+def run(parts: Parts, now: datetime, in_time: Callable[[], bool]) -> Sweep | None:
+    """Do what is to be done at `now` while `in_time`. Return the sweep as it is then, None if there was
+    nothing to do.
 
     Raises Unavailable; what was done until then is kept.
     """
+    now = whole_seconds(now)
     known = parts.sweeps.read()  # 1
     rules = parts.rules()
-    if known and (known.held_until > now or _is_done(known, rules.fleet, now)):  # 2
+    if known and (_is_held(known, now) or _is_done(known, rules.fleet, now)):  # 2
         return None
     begun = known if known and _is_under_way(known, rules.fleet) else Sweep(rules.fleet.hash, now)
-    until = now + _HELD_SECONDS
-    sweep = replace(begun, held_until=until)
-    held = parts.sweeps.write(sweep, known.held_until if known else None)  # 3
+    sweep = replace(begun, held_until=now + _HELD)
+    held = parts.sweeps.write(sweep, known)  # 3
     while held and in_time() and sweep.finished_at is None:
-        sweep = _page(parts, sweep, now)
-        held = parts.sweeps.write(sweep, until)
+        taken, sweep = sweep, _page(parts, sweep, now)
+        held = parts.sweeps.write(sweep, taken)
     if held and sweep.finished_at is None:
-        parts.sweeps.write(replace(sweep, held_until=0), until)
+        parts.sweeps.write(replace(sweep, held_until=None), sweep)
     return sweep if held else None
 
 
-def _is_done(sweep: Sweep, fleet: Fleet, now: int) -> bool:
+def _is_held(sweep: Sweep, now: datetime) -> bool:
+    return sweep.held_until is not None and sweep.held_until > now
+
+
+def _is_done(sweep: Sweep, fleet: Fleet, now: datetime) -> bool:
     return sweep.fleet_hash == fleet.hash and sweep.finished_at is not None and now < sweep.finished_at + _DAY
 
 
@@ -122,7 +128,7 @@ def _is_under_way(sweep: Sweep, fleet: Fleet) -> bool:
     return sweep.fleet_hash == fleet.hash and sweep.finished_at is None
 
 
-def _page(parts: Parts, sweep: Sweep, now: int) -> Sweep:
+def _page(parts: Parts, sweep: Sweep, now: datetime) -> Sweep:
     rules = parts.rules()
     if sweep.fleet_hash != rules.fleet.hash:
         sweep = Sweep(rules.fleet.hash, now, held_until=sweep.held_until)
@@ -141,7 +147,7 @@ def _page(parts: Parts, sweep: Sweep, now: int) -> Sweep:
         scanned=sweep.scanned + found.scanned,
         touched=sweep.touched + len(found.needing),
     )
-    return counted if found.following else replace(counted, finished_at=now, held_until=0)
+    return counted if found.following else replace(counted, finished_at=now, held_until=None)
 
 
 def _documents(parts: Parts, fleet: Fleet) -> dict[str, str]:

@@ -32,7 +32,7 @@ def present(event: APIGatewayProxyEventV2, registry: Registry, now: datetime) ->
     authorization = event.headers.get("authorization", "")
     if authorization[: len(_SCHEME)].lower() != _SCHEME:
         raise ProofRequired
-    return prove(authorization[len(_SCHEME) :].strip(), _call(event), registry, int(now.timestamp()))
+    return prove(authorization[len(_SCHEME) :].strip(), _call(event), registry, now)
 
 
 def _call(event: APIGatewayProxyEventV2) -> Call:

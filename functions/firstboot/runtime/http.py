@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +18,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import (
     Action,
     FirstbootError,
@@ -39,14 +40,9 @@ RETRY_SECONDS = 5
 """The least a device waits before it tries again; as much again is spread over the fleet."""
 
 
-def iso(epoch: float) -> str:
-    """An instant as `2026-11-22T10:39:39Z`."""
-    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def answer(status: int, body: dict[str, Any], now: datetime) -> Response[str]:
     """A JSON answer with the server's time."""
-    return _response(status, "application/json", body | {"time": iso(now.timestamp())}, {})
+    return _response(status, "application/json", body | {"time": iso(now)}, {})
 
 
 def wait(body: dict[str, Any], now: datetime) -> Response[str]:
@@ -83,7 +79,7 @@ def problem_members(error: FirstbootError, request_id: str, now: datetime) -> di
         members["retryAfter"] = spread(error.retry_after or RETRY_SECONDS, request_id)
     if isinstance(error, ProofStale):
         members["nonce"] = error.nonce
-    return members | {"time": iso(now.timestamp())}
+    return members | {"time": iso(now)}
 
 
 def problem(error: FirstbootError, request_id: str, now: datetime) -> Response[str]:

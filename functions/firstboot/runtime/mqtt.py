@@ -20,6 +20,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from firstboot.domain import topics
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import (
     BodyTooLarge,
     FirstbootError,
@@ -29,7 +30,7 @@ from firstboot.domain.errors import (
 )
 from firstboot.identity.possession import Connection
 from firstboot.runtime import guard as refusals
-from firstboot.runtime.http import MAX_BODY, iso, problem_members
+from firstboot.runtime.http import MAX_BODY, problem_members
 
 MAX_CLIENT_TOKEN = 64
 
@@ -190,7 +191,7 @@ class Requests:
             self._reject(asked, InternalError(), request_id, echo)
             raise
         else:
-            whole = answer | {"time": iso(self._clock().timestamp())} | echo
+            whole = answer | {"time": iso(self._clock())} | echo
             self._publish(asked.call.accepted_topic(asked.connection.client_id), whole)
 
     def _reject(self, asked: Message, error: FirstbootError, request_id: str, echo: Members) -> None:

@@ -11,9 +11,9 @@ import json
 from aws_lambda_powertools.event_handler import Response
 
 from firstboot.domain import errors
+from firstboot.domain.clock import iso
 from firstboot.domain.session import Credentials
 from firstboot.policy.limits import check_answer
-from firstboot.runtime.http import iso
 
 _Answer = tuple[int, str, str]
 _CERTIFICATE = (403, "AccessDeniedException", "Certificate is invalid on this endpoint")

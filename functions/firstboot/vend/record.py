@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from firstboot.domain.clock import epoch, iso
 from firstboot.identity.login import VerifiedIdentity
-from firstboot.runtime.http import iso, readiness
+from firstboot.runtime.http import readiness
 
 
 def record(
@@ -31,7 +32,7 @@ def record(
             "serial": device.active.serial,
             "notAfter": iso(device.active.not_after),
             "renewAfter": iso(device.active.renew_after),
-            "renewIn": max(0, device.active.renew_after - int(now.timestamp())),
-            "renew": now.timestamp() >= device.active.renew_after,
+            "renewIn": max(0, epoch(device.active.renew_after) - epoch(now)),
+            "renew": now >= device.active.renew_after,
         }
     return body

@@ -9,28 +9,33 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from firstboot.aws.dynamodb.rows import number
 from firstboot.domain.claim import RefusedBy
+from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Enrollment, Limits
 from firstboot.domain.names import DeviceId
 
 _PER_SHARD = 1_000
 _MAX_SHARDS = 16
-_SPENT_ROW_SECONDS = 3_600
+_SPENT_ROW_KEPT = timedelta(hours=1)
 """How long a counter is kept after its minute, hour or day."""
+
+_MINUTE_SECONDS, _HOUR_SECONDS, _DAY_SECONDS = 60, 3_600, 86_400
 
 
 @dataclass(frozen=True)
 class Counter:
-    """A count of enrollments that must stay at or below `limit`. `ends_at` (epoch seconds) is when
-    it starts anew under another name; None if never.
+    """A count of enrollments that must stay at or below `limit`. At `ends_at` counting starts anew under
+    another name; None for a count that never ends.
     """
 
     name: str
     limit: int
     refused_by: RefusedBy
-    ends_at: int | None = None
+    ends_at: datetime | None = None
 
     @property
     def shards(self) -> int:
@@ -58,22 +63,26 @@ def counters(enrollment: Enrollment) -> list[Counter]:
     if limits := enrollment.limits:
         found += _of_group(enrollment.group, limits, now)
     if enrollment.per_day is not None:
-        name = f"DAY#{enrollment.device_id}#{now // 86_400}"
-        found.append(Counter(name, enrollment.per_day, RefusedBy.DAY, _end(now, 86_400)))
+        day, ends_at = _period(now, _DAY_SECONDS)
+        name = f"DAY#{enrollment.device_id}#{day}"
+        found.append(Counter(name, enrollment.per_day, RefusedBy.DAY, ends_at))
     return found
 
 
-def _of_group(group: str, limits: Limits, now: int) -> list[Counter]:
+def _of_group(group: str, limits: Limits, now: datetime) -> list[Counter]:
     found = [_total(group, limits)]
     if limits.freeze_per_hour is not None:
-        hour = f"HOUR#{group}#{now // 3_600}"
-        found.append(Counter(hour, limits.freeze_per_hour, RefusedBy.THRESHOLD, _end(now, 3_600)))
-    minute = f"MINUTE#{group}#{now // 60}"
-    return [*found, Counter(minute, limits.per_minute, RefusedBy.RATE, _end(now, 60))]
+        hour, ends_at = _period(now, _HOUR_SECONDS)
+        name = f"HOUR#{group}#{hour}"
+        found.append(Counter(name, limits.freeze_per_hour, RefusedBy.THRESHOLD, ends_at))
+    minute, ends_at = _period(now, _MINUTE_SECONDS)
+    return [*found, Counter(f"MINUTE#{group}#{minute}", limits.per_minute, RefusedBy.RATE, ends_at)]
 
 
-def _end(now: int, period: int) -> int:
-    return now - now % period + period
+def _period(now: datetime, seconds: int) -> tuple[int, datetime]:
+    """Return the number, counted from the epoch, of the period that `now` is in, and the period's end."""
+    count = epoch(now) // seconds
+    return count, from_epoch((count + 1) * seconds)
 
 
 def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str, Any]]]:
@@ -92,7 +101,7 @@ def _update(counter: Counter, shard: int) -> dict[str, Any]:
     expression = "ADD used :one"
     if counter.ends_at:
         expression += " SET expiresAt = :expires"
-        values[":expires"] = {"N": str(counter.ends_at + _SPENT_ROW_SECONDS)}
+        values[":expires"] = number(counter.ends_at + _SPENT_ROW_KEPT)
     return {
         "Key": _key(counter, shard),
         "UpdateExpression": expression,

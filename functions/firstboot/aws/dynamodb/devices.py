@@ -5,6 +5,7 @@ What the conditions mean is said in `lifecycle.py`; a test holds the two togethe
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, cast
 
 from botocore.exceptions import ClientError
@@ -114,27 +115,29 @@ class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
             return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY]).by
         return None
 
-    def revoke(self, device_id: DeviceId, now: int) -> Device:
+    def revoke(self, device_id: DeviceId, now: datetime) -> Device:
         """UpdateItem: the device is revoked for good; repeating it changes only `updatedAt`.
 
         Raises DeviceNotFound.
         """
         return self._set_status(device_id, Status.REVOKED, now)
 
-    def delete(self, device_id: DeviceId, now: int) -> Device:
+    def delete(self, device_id: DeviceId, now: datetime) -> Device:
         """UpdateItem: the device is to go; repeating it changes only `updatedAt`.
 
         Raises DeviceNotFound.
         """
         return self._set_status(device_id, Status.DELETED, now)
 
-    def _set_status(self, device_id: DeviceId, status: Status, now: int) -> Device:
+    def _set_status(self, device_id: DeviceId, status: Status, now: datetime) -> Device:
         plain = {":status": status.value, ":now": now}
         return self._change(
             device_id, "SET #status = :status, updatedAt = :now", plain, {"#status": "status"}
         )
 
-    def set_attributes(self, device_id: DeviceId, changes: dict[str, Attribute | None], now: int) -> Device:
+    def set_attributes(
+        self, device_id: DeviceId, changes: dict[str, Attribute | None], now: datetime
+    ) -> Device:
         """UpdateItem: set the given attributes, remove those that are None, leave the others.
 
         Raises DeviceNotFound.

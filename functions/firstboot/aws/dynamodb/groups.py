@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -10,6 +11,7 @@ from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.claim import Spent
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.device import Attribute, Limits, Status
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
@@ -20,7 +22,9 @@ _ATTEMPTS = 5
 class DynamoGroups(DynamoTable):
     """The part of the Registry port that is about a group."""
 
-    def expect(self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: int) -> list[DeviceId]:
+    def expect(
+        self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime
+    ) -> list[DeviceId]:
         """TransactWriteItems of up to 100 devices; a second one without those of other groups."""
         foreign: list[DeviceId] = []
         wanted = list(devices)
@@ -37,15 +41,16 @@ class DynamoGroups(DynamoTable):
     def spent(self, group: str, limits: Limits) -> Spent:
         """GetItem of every shard."""
         found = [self._get(key) or {} for key in budget.shard_keys(group, limits)]
-        frozen = [int(row["frozenAt"]["N"]) for row in found if "frozenAt" in row]
+        frozen = [from_epoch(int(row["frozenAt"]["N"])) for row in found if "frozenAt" in row]
         used = sum(int(row["used"]["N"]) for row in found if "used" in row)
         return Spent(used, min(frozen, default=None))
 
-    def freeze(self, group: str, limits: Limits, now: int) -> None:
+    def freeze(self, group: str, limits: Limits, now: datetime) -> None:
         """UpdateItem of every shard of the group's total. Half done, what is done holds, and the
         next one who finds the threshold crossed does the rest.
         """
-        self._gate(group, limits, "SET frozenAt = if_not_exists(frozenAt, :now)", {":now": {"N": str(now)}})
+        since = "SET frozenAt = if_not_exists(frozenAt, :now)"
+        self._gate(group, limits, since, {":now": rows.number(now)})
 
     def thaw(self, group: str, limits: Limits) -> None:
         """UpdateItem of every shard of the group's total."""
@@ -68,7 +73,9 @@ class DynamoGroups(DynamoTable):
         raise Unavailable(log="the group's counters are busy")
 
 
-def _expected(group: str, device_id: DeviceId, attributes: dict[str, Attribute], now: int) -> dict[str, Any]:
+def _expected(
+    group: str, device_id: DeviceId, attributes: dict[str, Attribute], now: datetime
+) -> dict[str, Any]:
     values = {
         ":id": device_id,
         ":group": group,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -10,15 +11,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.aws.clients import answered
-from firstboot.aws.dynamodb.rows import Row
+from firstboot.aws.dynamodb.rows import Row, number
 from firstboot.aws.dynamodb.table import DynamoTable
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.proof_id import ProofId
 from firstboot.pki import chain, nonce
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_DAY = 86_400
+_KEPT = timedelta(days=2)
+"""How long after its day's beginning a nonce key's row is kept."""
 
 
 class DynamoProofs(DynamoTable):
@@ -26,7 +29,7 @@ class DynamoProofs(DynamoTable):
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
-        self._nonce_keys: dict[int, bytes] = {}
+        self._nonce_keys: dict[date, bytes] = {}
 
     def spend(self, proof: ProofId) -> bool:
         """UpdateItem where there is none. If botocore repeats it after a lost reply, the proof
@@ -39,7 +42,7 @@ class DynamoProofs(DynamoTable):
                     Key={"pk": {"S": f"PROOF#{proof.digest}"}},
                     UpdateExpression="SET expiresAt = :expires",
                     ConditionExpression="attribute_not_exists(pk)",
-                    ExpressionAttributeValues={":expires": {"N": str(proof.expires_at)}},
+                    ExpressionAttributeValues={":expires": number(proof.expires_at)},
                 )
         except ClientError:
             return False
@@ -55,23 +58,23 @@ class DynamoProofs(DynamoTable):
         row = self._get(_certificate_key(thumbprint))
         return chain.parse_der(row["der"]["B"]) if row else None
 
-    def nonce_key(self, day: int) -> bytes:
+    def nonce_key(self, day: date) -> bytes:
         """UpdateItem that makes the day's key unless it is there; once a day and process."""
         if day not in self._nonce_keys:
-            made = self._nonce_key(day)
-            self._nonce_keys = {other: key for other, key in self._nonce_keys.items() if abs(other - day) < 2}
+            made, known = self._nonce_key(day), self._nonce_keys
+            self._nonce_keys = {each: key for each, key in known.items() if abs(each - day) < _KEPT}
             self._nonce_keys[day] = made
         return self._nonce_keys[day]
 
-    def _nonce_key(self, day: int) -> bytes:
+    def _nonce_key(self, day: date) -> bytes:
         with answered():
             answer = self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"NONCE#{day}"}},
+                Key={"pk": {"S": f"NONCE#{(day - EPOCH.date()).days}"}},
                 UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
                 ExpressionAttributeValues={
                     ":fresh": {"B": os.urandom(nonce.KEY_BYTES)},
-                    ":expires": {"N": str((day + 2) * _DAY)},
+                    ":expires": number(datetime.combine(day, time(), UTC) + _KEPT),
                 },
                 ReturnValues="ALL_NEW",
             )

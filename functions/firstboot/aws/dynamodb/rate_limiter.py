@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain import rate_limiter as pace
+from firstboot.domain.clock import EPOCH, epoch_milliseconds, from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import PACE_KEY
 
@@ -18,19 +20,19 @@ if TYPE_CHECKING:
 
 _KEY = {"pk": {"S": PACE_KEY}}
 _TRIES = 3
-_REMEMBERED = 3_000
-"""Milliseconds for which a process answers with the backlog that it read last."""
+_REMEMBERED = timedelta(seconds=3)
+"""How long a process answers with the slot that it read last."""
 
 
 class Pace(DynamoTable):
-    """Slots, one after the other. All times are in epoch milliseconds, unless they say seconds."""
+    """Slots, one after the other. The row holds the next one in epoch milliseconds."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
-        self._next = 0
-        self._due = 0
+        self._next = EPOCH
+        self._due = EPOCH
 
-    def reserve(self, now: int, rate: float) -> int:
+    def reserve(self, now: datetime, rate: float) -> datetime:
         """The next slot, at `rate` slots a second: now, or when those who came before are done.
 
         UpdateItem, or two: the row's time goes on while it is ahead, and starts at `now` when it is
@@ -46,7 +48,7 @@ class Pace(DynamoTable):
                 return ahead - gap
         raise Unavailable(log="the pace's row changed again and again")
 
-    def _move(self, expression: str, condition: str, now: int, gap: int) -> int | None:
+    def _move(self, expression: str, condition: str, now: datetime, gap: timedelta) -> datetime | None:
         try:
             with answered("ConditionalCheckFailedException"):
                 answer = self._client.update_item(
@@ -55,21 +57,25 @@ class Pace(DynamoTable):
                     UpdateExpression=expression,
                     ConditionExpression=condition,
                     ExpressionAttributeNames={"#next": "next"},
-                    ExpressionAttributeValues={":now": {"N": str(now)}, ":gap": {"N": str(gap)}},
+                    ExpressionAttributeValues={
+                        ":now": {"N": str(epoch_milliseconds(now))},
+                        ":gap": {"N": str(gap // timedelta(milliseconds=1))},
+                    },
                     ReturnValues="UPDATED_NEW",
                 )
         except ClientError:
             return None
-        return int(answer["Attributes"]["next"]["N"])
+        return from_epoch_milliseconds(int(answer["Attributes"]["next"]["N"]))
 
-    def backlog(self, now: int) -> int:
-        """Seconds until one who comes now is served; 0 if that is at once. GetItem, but for some
-        seconds what it said last; and so when the table does not answer, since nobody should be
-        refused for want of a hint.
+    def backlog_seconds(self, now: datetime) -> int:
+        """Return the seconds until a message that is sent now has its slot; 0 if it has it at once.
+
+        GetItem, at most once in some seconds. When the table does not answer, the slot read last
+        counts: this is a hint, and no reason to refuse a device.
         """
         if now >= self._due:
             with suppress(Unavailable):
                 row = self._get(_KEY)
-                self._next = int(row["next"]["N"]) if row else 0
+                self._next = from_epoch_milliseconds(int(row["next"]["N"])) if row else EPOCH
             self._due = now + _REMEMBERED
-        return pace.backlog(self._next, now)
+        return pace.backlog_seconds(self._next, now)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
@@ -20,22 +22,31 @@ def device_key(device_id: str) -> Row:
 
 
 def values(plain: dict[str, Any]) -> Row:
-    """Python values in DynamoDB's form."""
+    """Return Python values in DynamoDB's form; an instant becomes its epoch seconds."""
     serializer = TypeSerializer()
-    return {name: serializer.serialize(value) for name, value in plain.items()}
+    return {
+        name: serializer.serialize(epoch(value) if isinstance(value, datetime) else value)
+        for name, value in plain.items()
+    }
+
+
+def number(moment: datetime) -> Row:
+    """Return an instant in DynamoDB's form: its epoch seconds."""
+    return {"N": str(epoch(moment))}
 
 
 def certificate_row(record: CertificateRecord) -> dict[str, Any]:
-    """A certificate as the map that a device's row holds."""
+    """Return a certificate as the map that a device's row holds; a `heldUntil` of 0 stands for None."""
     plain = {
         "serial": record.serial,
         "spki": record.spki,
-        "notBefore": record.not_before,
-        "notAfter": record.not_after,
-        "renewAfter": record.renew_after,
-        "heldUntil": record.held_until,
+        "notBefore": epoch(record.not_before),
+        "notAfter": epoch(record.not_after),
+        "renewAfter": epoch(record.renew_after),
+        "heldUntil": epoch(record.held_until) if record.held_until else 0,
     }
-    later = {"certificateId": record.certificate_id, "supersededAt": record.superseded_at}
+    superseded_at = epoch(record.superseded_at) if record.superseded_at else None
+    later = {"certificateId": record.certificate_id, "supersededAt": superseded_at}
     imported = {"imported": True} if record.imported else {}
     return plain | {name: value for name, value in later.items() if value is not None} | imported
 
@@ -49,8 +60,8 @@ def device(row: Row) -> Device:
         group=plain["group"],
         status=Status(plain["status"]),
         generation=int(plain["generation"]),
-        created_at=int(plain["createdAt"]),
-        updated_at=int(plain["updatedAt"]),
+        created_at=moment(plain["createdAt"]),
+        updated_at=moment(plain["updatedAt"]),
         enrolled_by=plain.get("enrolledBy"),
         pending=_certificate(plain.get("pending")),
         active=_certificate(plain.get("active")),
@@ -69,14 +80,19 @@ def _certificate(plain: dict[str, Any] | None) -> CertificateRecord | None:
     return CertificateRecord(
         serial=plain["serial"],
         spki=plain["spki"],
-        not_before=int(plain["notBefore"]),
-        not_after=int(plain["notAfter"]),
-        renew_after=int(plain["renewAfter"]),
-        held_until=int(plain["heldUntil"]),
+        not_before=moment(plain["notBefore"]),
+        not_after=moment(plain["notAfter"]),
+        renew_after=moment(plain["renewAfter"]),
+        held_until=moment(plain["heldUntil"]) if plain["heldUntil"] else None,
         certificate_id=plain.get("certificateId"),
-        superseded_at=int(plain["supersededAt"]) if "supersededAt" in plain else None,
+        superseded_at=moment(plain["supersededAt"]) if "supersededAt" in plain else None,
         imported=plain.get("imported", False),
     )
+
+
+def moment(seconds: Decimal) -> datetime:
+    """Return the instant that a row's number of epoch seconds stands for."""
+    return from_epoch(int(seconds))
 
 
 def _attributes(plain: dict[str, Any]) -> dict[str, Attribute]:

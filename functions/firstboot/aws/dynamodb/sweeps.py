@@ -22,15 +22,16 @@ class DynamoSweeps(DynamoTable):
         row = self._get(_key(SWEEP_KEY))
         return _sweep(row) if row else None
 
-    def write(self, sweep: Sweep, held_until: int | None) -> bool:
-        """PutItem, if the row is the one that is held until then. When a reply is lost, its repeat
-        finds the row taken: nobody works until `held_until`, and then the next run goes on.
+    def write(self, sweep: Sweep, known: Sweep | None) -> bool:
+        """PutItem, if the row is held until the same time as `known`, or if there is none and `known` is
+        None. When a reply is lost, its repeat finds the row taken: no run works until `held_until`,
+        and then the next run goes on.
         """
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        if held_until is not None:
+        if known:
             condition = {
                 "ConditionExpression": "heldUntil = :known",
-                "ExpressionAttributeValues": rows.values({":known": held_until}),
+                "ExpressionAttributeValues": rows.values({":known": known.held_until or 0}),
             }
         try:
             with answered("ConditionalCheckFailedException"):
@@ -53,7 +54,7 @@ def _row(sweep: Sweep) -> rows.Row:
         "scanned": sweep.scanned,
         "touched": sweep.touched,
         "finishedAt": sweep.finished_at,
-        "heldUntil": sweep.held_until,
+        "heldUntil": sweep.held_until or 0,
     }
     return rows.values({name: value for name, value in plain.items() if value is not None})
 
@@ -62,10 +63,10 @@ def _sweep(row: rows.Row) -> Sweep:
     plain = {name: TypeDeserializer().deserialize(value) for name, value in row.items()}
     return Sweep(
         fleet_hash=plain["fleetHash"],
-        started_at=int(plain["startedAt"]),
+        started_at=rows.moment(plain["startedAt"]),
         after=plain.get("after"),
         scanned=int(plain["scanned"]),
         touched=int(plain["touched"]),
-        finished_at=int(plain["finishedAt"]) if "finishedAt" in plain else None,
-        held_until=int(plain["heldUntil"]),
+        finished_at=rows.moment(plain["finishedAt"]) if "finishedAt" in plain else None,
+        held_until=rows.moment(plain["heldUntil"]) if plain["heldUntil"] else None,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered, error_code
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
@@ -37,19 +38,19 @@ class FleetSource:
         self._client = client
         self._bucket = bucket
         self._deployed = deployed
-        self._refresh = refresh_seconds
+        self._refresh = timedelta(seconds=refresh_seconds)
         self._current: Fleet | None = None
         self._etag = ""
-        self._due = 0.0
+        self._due = EPOCH
 
     def current(self, now: datetime) -> Fleet:
         """The fleet in force at `now`; at most one GetObject, and none before a refresh is due.
 
         Raises Unavailable when there is nothing to stand on.
         """
-        if self._current is None or now.timestamp() >= self._due:
+        if self._current is None or now >= self._due:
             self._current = self._read(self._current)
-            self._due = now.timestamp() + self._refresh
+            self._due = now + self._refresh
         return self._current
 
     def _read(self, known: Fleet | None) -> Fleet:

@@ -1,0 +1,67 @@
+"""Instants: aware UTC `datetime` inside, integers at the edge.
+
+A table row, a queue message, a nonce and the compiled fleet's JSON hold an instant as an integer: the
+seconds, or the milliseconds, since 1970-01-01T00:00:00Z. These functions convert at that edge.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""The instant that is 0 as an integer."""
+
+_SECOND = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def utc_now() -> datetime:
+    """Return the time. The only reader of the system clock; everything else takes `now` as an argument."""
+    return datetime.now(UTC)
+
+
+def epoch(moment: datetime) -> int:
+    """Return the whole seconds since the epoch, rounded down."""
+    return (moment - EPOCH) // _SECOND
+
+
+def from_epoch(seconds: int) -> datetime:
+    """Return the instant that many seconds after the epoch.
+
+    Raises ValueError for a number that no datetime can hold.
+    """
+    return _after(seconds, _SECOND)
+
+
+def epoch_milliseconds(moment: datetime) -> int:
+    """Return the whole milliseconds since the epoch, rounded down."""
+    return (moment - EPOCH) // _MILLISECOND
+
+
+def from_epoch_milliseconds(milliseconds: int) -> datetime:
+    """Return the instant that many milliseconds after the epoch.
+
+    Raises ValueError for a number that no datetime can hold.
+    """
+    return _after(milliseconds, _MILLISECOND)
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """Return `moment` without its fraction of a second.
+
+    Every instant of a record is made with this: rows hold whole seconds, and a record that is read back
+    must equal the record that was written.
+    """
+    return moment.replace(microsecond=0)
+
+
+def iso(moment: datetime) -> str:
+    """Return an instant as `2026-11-22T10:39:39Z`, the form of every answer."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _after(count: int, unit: timedelta) -> datetime:
+    try:
+        return EPOCH + count * unit
+    except OverflowError as error:
+        raise ValueError(f"no datetime holds {count} times {unit}") from error
