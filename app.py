@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from firstboot.domain.errors import FleetInvalid
+from firstboot.compiler.errors import FleetInvalid
 from infra.app import application
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import typer
 from console import describe, importing, output, values
 from console.cloud import Operate
 from console.options import Json, Options, Stack, Yes
-from firstboot.domain.errors import CertificateMalformed
 from firstboot.pki import chain
+from firstboot.pki.errors import CertificateMalformed
 
 app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")
 

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from console.cloud import Refused
-from firstboot.domain.errors import AuthenticationError, CertificateMalformed
+from firstboot.domain.errors import AuthenticationError
 from firstboot.domain.fleet import Group
 from firstboot.pki import chain
+from firstboot.pki.errors import CertificateMalformed
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

@@ -15,7 +15,7 @@ from console.cloud import Fleets, Operate, Refused
 from console.options import Json, Options, Stack, Yes
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
-from firstboot.domain.errors import FleetInvalid
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
 
 app = typer.Typer(no_args_is_help=True, help="Check, compare and publish the fleet definition.")

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from console.cloud import Refused
-from firstboot.domain.errors import CertificateMalformed
 from firstboot.pki import chain
+from firstboot.pki.errors import CertificateMalformed
 
 RUN = "run.json"
 MANIFEST = "manifest.csv"

@@ -22,7 +22,7 @@ from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import chain
 from firstboot.policy import limits, render
 from firstboot.policy.render import Place
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy
 
 SAMPLE = device_id("sample-device")
@@ -180,7 +180,9 @@ def _cells(fleet: Fleet, rules: list[scopes.Rule]) -> list[Cell]:
 def _new(rules: Rules, group: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return what a new device of a group holds: for "MQTT" and each role alias, the rules of each grant."""
     device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=EPOCH, updated_at=EPOCH)
-    moments = {MQTT: Moment()} | {name: Moment(role_alias=name) for name in rules.fleet.role_aliases}
+    moments = {MQTT: RequestContext()} | {
+        name: RequestContext(role_alias=name) for name in rules.fleet.role_aliases
+    }
     return {name: rules.decide(device, moment).rules for name, moment in moments.items()}
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from firstboot.domain import names
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
-from firstboot.domain.errors import AttributesInvalid
 from firstboot.domain.fleet import Fleet
+from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.rules import Rules
 
 Value = str | bool | int

@@ -63,7 +63,7 @@ class Api(apigw.HttpApi):
     def __init__(self, scope: Construct, construct_id: str, *, exchange: Function, vend: Function) -> None:
         super().__init__(scope, construct_id, description="Firstboot", create_default_stage=False)
         lambdas = {"exchange": _integration(exchange), "vend": _integration(vend)}
-        routes = [self._route(route.key, lambdas[route.function]) for route in ROUTES]
+        routes = [self._route(route.key, lambdas[route.service]) for route in ROUTES]
         routes.append(self._route("$default", lambdas["exchange"]))
         self.stage = self._stage()
         # Route settings name routes that must be there.

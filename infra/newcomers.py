@@ -18,7 +18,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PACE_KEY, PUBLISHED_FLEET_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
-from firstboot.runtime.settings import NewcomersSettings
+from firstboot.runtime.settings import JitrSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
@@ -37,7 +37,7 @@ class Newcomers(Function):
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(
-            scope, construct_id, code=deployment.code, handler="register.newcomers", seconds=_SECONDS
+            scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS
         )
         registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], registry.table_arn)
@@ -50,7 +50,7 @@ class Newcomers(Function):
         self.dead = DeadLetters(self, "DeadLetters")
         self.queue = self._queue()
         self.configure(
-            NewcomersSettings(
+            JitrSettings(
                 table=registry.table_name,
                 bucket=store.bucket_name,
                 stack=stack,

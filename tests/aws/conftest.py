@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import boto3
 import pytest
+from aws_lambda_powertools import Logger
 from botocore.loaders import create_loader
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -22,11 +23,6 @@ from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
 from typer.testing import CliRunner
 
-import assign
-import exchange
-import operate
-import register
-import vend
 from console import cloud
 from console.__main__ import app
 from firstboot.aws import clients
@@ -143,7 +139,7 @@ def product(
     issuing_ca: x509.Certificate,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Product]:
+) -> Product:
     """The Lambdas, wired by their environment as a deployment wires them."""
     factory = factories.authority()
     small = fleet(group("gateways", factory))
@@ -195,9 +191,7 @@ def product(
             monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
-    _forget_parts()
-    yield Product(factory, small, issuing_ca, table, bucket)
-    _forget_parts()
+    return Product(factory, small, issuing_ca, table, bucket)
 
 
 def _dead_letters() -> dict[str, dict[str, str]]:
@@ -209,24 +203,13 @@ def _dead_letters() -> dict[str, dict[str, str]]:
     }
 
 
-def _forget_parts() -> None:
-    assign.parts.cache_clear()
-    exchange.parts.cache_clear()
-    operate.parts.cache_clear()
-    register.parts.cache_clear()
-    register.queues.cache_clear()
-    register.sweep_parts.cache_clear()
-    register._keep_service_policies.cache_clear()
-    vend.parts.cache_clear()
-
-
 @pytest.fixture
 def logs() -> Iterator[io.StringIO]:
     """What the Lambdas log, while the test runs."""
     buffer = io.StringIO()
     handlers = [
-        cast("logging.StreamHandler[Any]", module.logger.registered_handler)
-        for module in (assign, exchange, operate, register, vend)
+        cast("logging.StreamHandler[Any]", Logger(service=service).registered_handler)
+        for service in ("assign", "exchange", "operate", "register", "vend")
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer
@@ -237,7 +220,7 @@ def logs() -> Iterator[io.StringIO]:
 @pytest.fixture
 def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the console; standard input is no terminal."""
-    monkeypatch.setattr(cloud, "client", lambda _: InProcess())
+    monkeypatch.setattr(cloud, "client", lambda _: InProcess(product))
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
 
 

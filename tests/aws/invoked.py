@@ -11,8 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from typer.testing import Result
 
-import operate
-from tests.aws.product import CONTEXT
+from tests.aws.product import CONTEXT, Product
 
 Run = Callable[..., Result]
 
@@ -23,6 +22,9 @@ class InProcess:
     """
 
     failure: dict[str, Any] | None = None
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
         """DescribeStacks."""
@@ -37,5 +39,5 @@ class InProcess:
         if self.failure:
             return self.failure
         with contextlib.redirect_stdout(io.StringIO()):  # metrics
-            answer = operate.invoke(json.loads(Payload), CONTEXT)
+            answer = self._product.lambdas.invoke(json.loads(Payload), CONTEXT)
         return {"Payload": io.BytesIO(json.dumps(answer).encode())}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
@@ -27,7 +27,7 @@ class Call:
 class Watch:
     """Looks at the record after every call. `recorded` are all certificates it ever named, by serial."""
 
-    def __init__(self, registry: DynamoRegistry, device_id: str, *, replaces: bool, grace: timedelta) -> None:
+    def __init__(self, registry: DynamoDevices, device_id: str, *, replaces: bool, grace: timedelta) -> None:
         self._registry = registry
         self._device_id = DeviceId(device_id)
         self._replaces = replaces

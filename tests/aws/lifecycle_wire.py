@@ -18,9 +18,6 @@ import jwt
 import pytest
 from cryptography import x509
 
-import exchange
-import operate
-import vend
 from device.refusal import Action, Refused
 from device.store import Identity
 from device.transport import Answer, Transport
@@ -56,10 +53,9 @@ class Fault:
 class Clock:
     """The service's time, in whole seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, product: Product) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
-        for module in (exchange, vend, operate):
-            monkeypatch.setattr(module, "clock", lambda: self.now)
+        product.lambdas.clock = lambda: self.now
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""

@@ -10,19 +10,12 @@ from typing import Any
 from cryptography import x509
 from moto.backends import get_backend
 
-import exchange
-import vend
 from firstboot.domain import topics
 from firstboot.pki import chain
 from tests import factories
-from tests.aws.product import CONTEXT
+from tests.aws.product import CONTEXT, Product
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
-HANDLERS = {
-    topics.CERTIFICATES: exchange.mqtt,
-    topics.COMMIT: exchange.mqtt,
-    topics.CREDENTIALS: vend.mqtt,
-}
 
 Heard = tuple[str, dict[str, Any]]
 
@@ -45,6 +38,7 @@ def published() -> list[Heard]:
 class Client:
     """An MQTT client that AWS IoT has let in with a certificate."""
 
+    product: Product
     client_id: str
     leaf: x509.Certificate
     key: factories.PrivateKey = field(default_factory=factories.ec_key)
@@ -58,9 +52,9 @@ class Client:
         """Publish a request; what the service publishes then."""
         before = len(published())
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        HANDLERS[call](
-            event(self.client_id, self.principal, call.request_topic(self.client_id), raw), CONTEXT
-        )
+        lambdas = self.product.lambdas
+        handler = lambdas.vend_mqtt if call is topics.CREDENTIALS else lambdas.exchange_mqtt
+        handler(event(self.client_id, self.principal, call.request_topic(self.client_id), raw), CONTEXT)
         return published()[before:]
 
     def ask(self, call: topics.Call, **members: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +11,13 @@ from typing import Any
 import boto3
 from cryptography import x509
 
-import exchange
-import operate
-import register
-import vend
 from firstboot.domain.clock import from_epoch
+from firstboot.aws import clients
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories, proofs
+from tests.aws.lambdas import Lambdas
 from tests.factories import Authority
 
 HOST = "devices.example.com"
@@ -98,6 +97,12 @@ class Product:
     ca: x509.Certificate
     table: str
     bucket: str
+    lambdas: Lambdas = field(default_factory=Lambdas)
+
+    @property
+    def records(self) -> DynamoDevices:
+        """The device records, as every adapter has them."""
+        return DynamoDevices(clients.dynamodb(), self.table)
 
     def bootstrap(self, device_id: str) -> x509.Certificate:
         """A fresh bootstrap certificate."""
@@ -126,8 +131,7 @@ class Product:
         """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
         newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
         boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
-        for module in (exchange, register, vend):
-            module.parts.cache_clear()
+        self.lambdas.restart()
 
     def call(
         self,
@@ -141,7 +145,8 @@ class Product:
     ) -> Answer:
         """Call the Lambda behind a path with an HTTP API event; `leaf` is the TLS client's."""
         event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
-        handler = vend.http if path.startswith(("/role-aliases", "/v1/device")) else exchange.http
+        is_vend = path.startswith(("/role-aliases", "/v1/device"))
+        handler = self.lambdas.vend_http if is_vend else self.lambdas.exchange_http
         answer = handler(event | changes, CONTEXT)
         assert len(answer["body"]) <= 4096
         lowered = {name.lower(): value for name, value in answer["headers"].items()}
@@ -164,7 +169,7 @@ class Product:
     def operate(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Invoke `operate`: its whole answer, through JSON as Lambda sends it."""
         event = json.loads(json.dumps({"operation": operation, "parameters": parameters}))
-        answer: dict[str, Any] = json.loads(json.dumps(operate.invoke(event, CONTEXT)))
+        answer: dict[str, Any] = json.loads(json.dumps(self.lambdas.invoke(event, CONTEXT)))
         return answer
 
     def rows(self) -> list[dict[str, Any]]:

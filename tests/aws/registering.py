@@ -14,7 +14,6 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-import register
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.product import CONTEXT, Product
@@ -138,7 +137,7 @@ class Registering:
             for index, body in enumerate(bodies)
         ]
         with self.calls.watch():
-            answer: dict[str, Any] = register.work({"Records": records}, CONTEXT)
+            answer: dict[str, Any] = self.product.lambdas.work({"Records": records}, CONTEXT)
         return answer
 
     def row(self, device_id: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import boto3
 
-import register
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
@@ -51,11 +50,11 @@ class Sweeper:
             get_remaining_time_in_millis=lambda: 50_000 if next(left, None) is not None else 0,
         )
         with contextlib.redirect_stdout(io.StringIO()):  # metrics
-            register.sweep({}, context)
+            self.product.lambdas.sweep({}, context)
 
     def beside(self) -> None:
         """A run in the middle of another; the handler's metrics are one process's."""
-        sweep.run(register.sweep_parts(), self.now, lambda: True)
+        self.product.lambdas.second_sweep()(self.now, lambda: True)
 
     def next_minute(self, pages: int = 100) -> None:
         """The schedule's next run."""

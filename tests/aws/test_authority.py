@@ -14,18 +14,14 @@ from cryptography import x509
 
 import authority
 from authority import DeploymentRefused
+from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChanged
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.aws.s3.authority import AuthorityStore
-from firstboot.domain.errors import (
-    AnchorConflict,
-    AuthorityKeyChanged,
-    AuthorityKeyUnfit,
-    AuthorityTermsChanged,
-    Unavailable,
-)
+from firstboot.domain.errors import AuthorityKeyUnfit, Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.pki.errors import AnchorConflict
 from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 from tests import factories
 from tests.aws.product import fleet, group

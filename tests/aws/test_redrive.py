@@ -8,11 +8,11 @@ from typing import Any
 
 import boto3
 import pytest
+from firstboot.operate.redrive import understood
 
 from firstboot.aws.sqs import dead_letters
 from firstboot.domain import topics
 from firstboot.domain.dead_letters import Failed, Lost
-from firstboot.operate.redrive import understood
 from tests.aws.invoked import Run
 from tests.aws.mqtt import event, published
 from tests.aws.product import Product

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget, rows
-from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.claim import RefusedBy
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import (
@@ -61,9 +61,9 @@ def enrollment(**changes: object) -> Enrollment:
 
 
 @pytest.fixture
-def registry(table: str) -> DynamoRegistry:
+def registry(table: str) -> DynamoDevices:
     """An empty registry."""
-    return DynamoRegistry(clients.dynamodb(), table)
+    return DynamoDevices(clients.dynamodb(), table)
 
 
 def renewal(**changes: object) -> Renewal:
@@ -143,7 +143,7 @@ def test_a_row_holds_epoch_seconds() -> None:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(device=_possible, asked=_asked)
 def test_the_condition_is_the_decision(
-    registry: DynamoRegistry, device: Device | None, asked: Enrollment | Renewal
+    registry: DynamoDevices, device: Device | None, asked: Enrollment | Renewal
 ) -> None:
     """For any row, DynamoDB's condition holds exactly when the pure decision lets it be claimed."""
     client = boto3.client("dynamodb")
@@ -168,7 +168,7 @@ def test_the_condition_is_the_decision(
         assert claimed.active == (device.active if device else None)
 
 
-def test_a_key_belongs_to_one_device(registry: DynamoRegistry) -> None:
+def test_a_key_belongs_to_one_device(registry: DynamoDevices) -> None:
     """Another device's claim on the same key is refused, and writes nothing."""
     assert registry.claim(enrollment()) is None
     refused = registry.claim(enrollment(device_id=DeviceId("gw-2")))
@@ -177,7 +177,7 @@ def test_a_key_belongs_to_one_device(registry: DynamoRegistry) -> None:
     assert registry.device(DeviceId("gw-2")) is None
 
 
-def test_a_budget_is_never_exceeded(registry: DynamoRegistry) -> None:
+def test_a_budget_is_never_exceeded(registry: DynamoDevices) -> None:
     """The limit's last device gets in, the next does not, and its claim leaves nothing."""
     limits = Limits(total=3, per_minute=100)
     outcomes = [_claim(registry, number, limits) for number in range(5)]
@@ -186,7 +186,7 @@ def test_a_budget_is_never_exceeded(registry: DynamoRegistry) -> None:
 
 
 def test_a_full_shard_leaves_the_others_open(
-    registry: DynamoRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: DynamoDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Devices fill every shard to the last place, whichever shard their id points at."""
     monkeypatch.setattr(budget, "_PER_SHARD", 2)
@@ -195,28 +195,28 @@ def test_a_full_shard_leaves_the_others_open(
     assert outcomes.count(None) == 7
 
 
-def test_a_rate_lasts_a_minute(registry: DynamoRegistry) -> None:
+def test_a_rate_lasts_a_minute(registry: DynamoDevices) -> None:
     """What was too much in one minute is welcome in the next."""
     limits = Limits(total=100, per_minute=2)
     assert [_claim(registry, number, limits) for number in range(3)] == [None, None, RefusedBy.RATE]
     assert _claim(registry, 3, limits, now=NOW + 60 * SECOND) is None
 
 
-def test_a_repeat_is_not_counted(registry: DynamoRegistry) -> None:
+def test_a_repeat_is_not_counted(registry: DynamoDevices) -> None:
     """A refused claim counts for nothing: the transaction is one."""
     limits = Limits(total=2, per_minute=100)
     assert [_claim(registry, 0, limits) for _ in range(3)] == [None, RefusedBy.DEVICE, RefusedBy.DEVICE]
     assert _claim(registry, 1, limits) is None
 
 
-def _claim(registry: DynamoRegistry, number: int, limits: Limits, now: datetime = NOW) -> RefusedBy | None:
+def _claim(registry: DynamoDevices, number: int, limits: Limits, now: datetime = NOW) -> RefusedBy | None:
     certificate = record(spki=f"key-{number}")
     asked = enrollment(device_id=DeviceId(f"dev-{number}"), certificate=certificate, now=now, limits=limits)
     refused = registry.claim(asked)
     return refused.by if refused else None
 
 
-def _claimed(registry: DynamoRegistry) -> tuple[Device, x509.Certificate]:
+def _claimed(registry: DynamoDevices) -> tuple[Device, x509.Certificate]:
     """A device with a pending certificate, and a certificate to commit it with."""
     registry.claim(enrollment())
     device = registry.device(DEVICE)
@@ -224,7 +224,7 @@ def _claimed(registry: DynamoRegistry) -> tuple[Device, x509.Certificate]:
     return device, factories.authority().issue(DEVICE, factories.ec_key())
 
 
-def test_a_commit_is_once(registry: DynamoRegistry) -> None:
+def test_a_commit_is_once(registry: DynamoDevices) -> None:
     """The first commit counts a generation; the second changes nothing and says the same."""
     device, leaf = _claimed(registry)
     first = registry.commit(committed(device, "c0", NOW), leaf)
@@ -235,7 +235,7 @@ def test_a_commit_is_once(registry: DynamoRegistry) -> None:
     assert registry.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
 
 
-def test_what_a_commit_supersedes_is_kept(registry: DynamoRegistry) -> None:
+def test_what_a_commit_supersedes_is_kept(registry: DynamoDevices) -> None:
     """The certificate before is there, with the time it lost its rights."""
     device, leaf = _claimed(registry)
     first = registry.commit(committed(device, "c0", NOW), leaf)
@@ -248,7 +248,7 @@ def test_what_a_commit_supersedes_is_kept(registry: DynamoRegistry) -> None:
     assert second == registry.device(DEVICE)
 
 
-def test_a_revocation_beats_a_commit(registry: DynamoRegistry) -> None:
+def test_a_revocation_beats_a_commit(registry: DynamoDevices) -> None:
     """Revoked between the read and the commit, the device does not become active."""
     device, leaf = _claimed(registry)
     registry.revoke(DEVICE, NOW)
@@ -257,7 +257,7 @@ def test_a_revocation_beats_a_commit(registry: DynamoRegistry) -> None:
     assert registry.certificate(leaf.fingerprint(SHA256()).hex()) is None
 
 
-def test_a_deletion_beats_a_commit(registry: DynamoRegistry) -> None:
+def test_a_deletion_beats_a_commit(registry: DynamoDevices) -> None:
     """Deleted between the read and the commit, the device does not become active."""
     device, leaf = _claimed(registry)
     assert registry.delete(DEVICE, NOW).status is Status.DELETED
@@ -266,14 +266,14 @@ def test_a_deletion_beats_a_commit(registry: DynamoRegistry) -> None:
     assert registry.delete(DEVICE, NOW) == replace(device, status=Status.DELETED, updated_at=NOW)
 
 
-def test_a_replaced_pending_certificate_can_not_be_committed(registry: DynamoRegistry) -> None:
+def test_a_replaced_pending_certificate_can_not_be_committed(registry: DynamoDevices) -> None:
     """Only the pending certificate the row names now may become the active one."""
     device, leaf = _claimed(registry)
     with pytest.raises(CertificateNotCurrent):
         registry.commit(committed(replace(device, pending=record(serial="ff")), "c0", NOW), leaf)
 
 
-def test_attributes_are_set_and_removed(registry: DynamoRegistry) -> None:
+def test_attributes_are_set_and_removed(registry: DynamoDevices) -> None:
     """A change touches what it names and nothing else."""
     registry.claim(enrollment())
     registry.set_attributes(DEVICE, {"site": "berlin", "floor": 3, "spare": True}, NOW)
@@ -281,7 +281,7 @@ def test_attributes_are_set_and_removed(registry: DynamoRegistry) -> None:
     assert device.attributes == {"site": "paris", "spare": True}
 
 
-def test_what_is_not_there_can_not_be_changed(registry: DynamoRegistry) -> None:
+def test_what_is_not_there_can_not_be_changed(registry: DynamoDevices) -> None:
     """No operator's typing error makes a row."""
     with pytest.raises(DeviceNotFound):
         registry.revoke(DEVICE, NOW)
@@ -292,7 +292,7 @@ def test_what_is_not_there_can_not_be_changed(registry: DynamoRegistry) -> None:
     assert registry.device(DEVICE) is None
 
 
-def test_pages_bring_every_device_once(registry: DynamoRegistry) -> None:
+def test_pages_bring_every_device_once(registry: DynamoDevices) -> None:
     """Page by page, every device comes once, and no other kind of row does."""
     for number in range(7):
         registry.claim(enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")))

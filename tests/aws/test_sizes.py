@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import exchange
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import EPOCH
-from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.session import Credentials
 from firstboot.vend import credential_provider
 from tests import factories, proofs

@@ -19,8 +19,9 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.aws.sqs.queue import Queue
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import epoch
-from firstboot.domain.errors import FleetInvalid, Unavailable
+from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.policy.service import ServicePolicy
 from firstboot.register import sweep

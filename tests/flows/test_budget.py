@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from firstboot.aws.dynamodb import budget
-from firstboot.aws.dynamodb.devices import DynamoRegistry
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.claim import RefusedBy
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.device import CertificateRecord, Enrollment, Limits
@@ -24,12 +24,12 @@ LATER = NOW + timedelta(minutes=15)
 
 
 @pytest.fixture
-def registry(cloud: Cloud) -> DynamoRegistry:
+def registry(cloud: Cloud) -> DynamoDevices:
     """The deployed registry, with an operator's credentials."""
-    return DynamoRegistry(client(cloud, "dynamodb"), output(cloud, "Table"))
+    return DynamoDevices(client(cloud, "dynamodb"), output(cloud, "Table"))
 
 
-def _outcome(registry: DynamoRegistry, number: int, limits: Limits) -> str:
+def _outcome(registry: DynamoDevices, number: int, limits: Limits) -> str:
     """What a device's claim came to, when it has come to something."""
     certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, LATER, LATER, LATER)
     asked = Enrollment(
@@ -52,7 +52,7 @@ def _outcome(registry: DynamoRegistry, number: int, limits: Limits) -> str:
 
 
 def test_a_thousand_at_once_never_exceed_a_budget(
-    registry: DynamoRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: DynamoDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spread over shards, exactly as many get in as may; not one more, and no place is lost."""
     monkeypatch.setattr(budget, "_PER_SHARD", 150)

@@ -31,7 +31,7 @@ SETTINGS: dict[str, type[settings.Settings]] = {
     "RegisterChanges": settings.ChangesSettings,
     "AuthorityFunction": settings.AuthoritySettings,
     "AuthorityWatch": settings.WatchSettings,
-    "Newcomers": settings.NewcomersSettings,
+    "Newcomers": settings.JitrSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from firstboot.domain import topics
-from firstboot.domain.errors import NoGrant, PoliciesTooLarge
 from firstboot.domain.names import RESERVED_PREFIX, DeviceId
 from firstboot.policy import render
+from firstboot.policy.errors import NoGrant, PoliciesTooLarge
 from firstboot.policy.limits import SESSION_POLICY
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy

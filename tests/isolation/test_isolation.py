@@ -12,7 +12,7 @@ from firstboot.domain.device import Attribute
 from firstboot.domain.names import DeviceId
 from firstboot.policy import render
 from firstboot.policy.render import Place
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.devices import HOSTILE_NAMES, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
@@ -124,7 +124,7 @@ def test_attributes_and_claims_give_a_grant_or_not(
     for name in ("dev1", "dev10"):
         claims: dict[str, Attribute] = {"model": model, "deviceId": "dev10", extra: model}
         one = device(device_id=name, attributes={"site": site}, claims=claims)
-        held[one.device_id] = Rules(_FLEET).decide(one, Moment()).grants
+        held[one.device_id] = Rules(_FLEET).decide(one, RequestContext()).grants
     check(pairs({"telemetry": _TELEMETRY}, held, PLACE), evaluators)
     for name, grants in held.items():
         if grants:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from firstboot.compiler import fleet as compiler
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.source import Source
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Attribute, Device, Status
-from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from tests import factories

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from firstboot.assign import authorizer
 from firstboot.assign.connect import Connection, ConnectionRequest
-from firstboot.domain.errors import FirstbootError, MalformedRequest, TokenMalformed, TokenMissing
+from firstboot.assign.errors import TokenMissing
+from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import DeviceId
+from firstboot.pki.errors import TokenMalformed
+from firstboot.runtime.errors import MalformedRequest
 
 # AWS IoT Core developer guide, "Defining your Lambda function" (custom-auth-lambda.html): the event
 # with all of its possible fields; its two placeholders, Boolean and UUID, are filled in.

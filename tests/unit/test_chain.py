@@ -11,17 +11,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
-from firstboot.domain.errors import (
+from firstboot.domain.errors import AuthenticationError, CertificateExpired
+from firstboot.pki import chain
+from firstboot.pki.errors import (
     AnchorConflict,
-    AuthenticationError,
-    CertificateExpired,
     CertificateKeyWeak,
     CertificateMalformed,
     CertificateNotYetValid,
     CertificateUntrusted,
     CertificateUsageWrong,
 )
-from firstboot.pki import chain
 from tests.factories import authority, ec_key, key_usage, pem, rsa_key
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # what a slow run makes later is valid, too

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.domain.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from firstboot.pki import csr
+from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from tests import factories
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from firstboot.compiler import definition, source
 from firstboot.compiler import fleet as compiler
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.source import Source
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.fleet import Budget, Fleet, Group
 from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
 from tests.unit.fleet_folders import source as folder

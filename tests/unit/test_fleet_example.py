@@ -15,7 +15,7 @@ from firstboot.domain.device import Attribute
 from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.policy import render
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.rules import RequestContext, Rules
 from tests.unit.fleet_folders import device
 from tests.unit.test_policy_rulebook import SAMPLE
 
@@ -26,7 +26,7 @@ PLACE = render.Place("aws", "us-east-1", "123456789012")
 
 
 def _held(group: str, alias: str | None, **attributes: Attribute) -> dict[str, tuple[str, ...]]:
-    return RULES.decide(device(group, attributes), Moment(alias)).rules
+    return RULES.decide(device(group, attributes), RequestContext(alias)).rules
 
 
 def test_it_is_what_a_reader_learns_from() -> None:
@@ -67,7 +67,7 @@ def test_firmware_is_for_the_stable_channel() -> None:
 def test_quarantine_takes_everything(alias: str | None) -> None:
     """A quarantined device holds nothing, whatever else is true of it."""
     one = device("gateways", {"quarantined": True, "site": "x", "channel": "stable"})
-    held = RULES.decide(one, Moment(alias))
+    held = RULES.decide(one, RequestContext(alias))
     assert held.grants == ()
     assert all("quarantine" in rules for rules in held.withheld.values())
 
@@ -76,8 +76,8 @@ def test_a_claim_takes_away() -> None:
     """The broken release gets no telemetry, another does, and what it says gives it nothing."""
     for release, grants in (("1.4.2-rc1", ()), ("1.4.2", ("telemetry",))):
         one = device("gateways", claims={"firmware": release, "channel": "stable"})
-        assert RULES.decide(one, Moment("telemetry")).grants == grants
-        assert RULES.decide(one, Moment("updates")).grants == ()
+        assert RULES.decide(one, RequestContext("telemetry")).grants == grants
+        assert RULES.decide(one, RequestContext("updates")).grants == ()
 
 
 def test_telemetry_writes_under_the_own_prefix() -> None:

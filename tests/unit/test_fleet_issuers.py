@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from firstboot.operate.publish import publish
 
 from firstboot.compiler import fleet as compiler
-from firstboot.domain.errors import FleetInvalid, FleetNeedsDeployment
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet, TokenIssuer
-from firstboot.operate.publish import publish
+from firstboot.operate.errors import FleetNeedsDeployment
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')

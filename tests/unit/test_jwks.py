@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from firstboot.domain.errors import IssuerUnavailable, TokenUntrusted
+from firstboot.pki.errors import TokenUntrusted
 from firstboot.runtime import issuer_keys as jwks
-from firstboot.runtime.issuer_keys import FRESH, MAX_SIZE, PAUSE, STALE, JwksSource
+from firstboot.runtime.errors import IssuerUnavailable
+from firstboot.runtime.issuer_keys import FRESH, MAX_SIZE, PAUSE, STALE, IssuerKeys
 from tests.issuers import NOW, Issuer, Web, serving
 
 ISSUER = Issuer()
@@ -32,9 +33,9 @@ def failures() -> list[str]:
 
 
 @pytest.fixture
-def source(web: Web, failures: list[str]) -> JwksSource:
+def source(web: Web, failures: list[str]) -> IssuerKeys:
     """A source that knows nothing yet."""
-    return JwksSource(failures.append)
+    return IssuerKeys(failures.append)
 
 
 def after(seconds: float) -> datetime:
@@ -42,14 +43,14 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def test_a_key_is_fetched_once(source: JwksSource, web: Web) -> None:
+def test_a_key_is_fetched_once(source: IssuerKeys, web: Web) -> None:
     """For as long as the set is fresh, whichever of its keys is asked for."""
     assert source.key(web.url, "ec", NOW).public == ISSUER.keys["ec"].public_key()
     assert source.key(web.url, "rsa", after(FRESH - 1)).public == ISSUER.keys["rsa"].public_key()
     assert web.asked == ["/jwks"]
 
 
-def test_a_set_is_fetched_anew(source: JwksSource, web: Web) -> None:
+def test_a_set_is_fetched_anew(source: IssuerKeys, web: Web) -> None:
     """A key that its issuer has withdrawn is none once the set was read again."""
     source.key(web.url, "ec", NOW)
     web.body = Issuer(keys={"rsa": ISSUER.keys["rsa"]}).document()
@@ -58,14 +59,14 @@ def test_a_set_is_fetched_anew(source: JwksSource, web: Web) -> None:
     assert len(web.asked) == 2
 
 
-def test_a_new_key_is_found_before_the_set_is_old(source: JwksSource, web: Web) -> None:
+def test_a_new_key_is_found_before_the_set_is_old(source: IssuerKeys, web: Web) -> None:
     """An issuer may change its keys at any time."""
     source.key(web.url, "ec", NOW)
     web.body = Issuer(keys={"new": ISSUER.keys["rsa"]}).document()
     assert source.key(web.url, "new", after(PAUSE)).public == ISSUER.keys["rsa"].public_key()
 
 
-def test_invented_key_ids_fetch_nothing(source: JwksSource, web: Web) -> None:
+def test_invented_key_ids_fetch_nothing(source: IssuerKeys, web: Web) -> None:
     """Whoever sends random ids costs the issuer one fetch a pause, and the good keys nothing."""
     for number in range(50):
         with pytest.raises(TokenUntrusted):
@@ -77,7 +78,7 @@ def test_invented_key_ids_fetch_nothing(source: JwksSource, web: Web) -> None:
     assert source.key(web.url, "ec", after(PAUSE))
 
 
-def test_a_failing_issuer_is_not_hammered(source: JwksSource, web: Web, failures: list[str]) -> None:
+def test_a_failing_issuer_is_not_hammered(source: IssuerKeys, web: Web, failures: list[str]) -> None:
     """A failed fetch counts as one: the next comes after the pause, and works."""
     web.status = 500
     for seconds in (0, 1, PAUSE - 1):
@@ -88,7 +89,7 @@ def test_a_failing_issuer_is_not_hammered(source: JwksSource, web: Web, failures
     assert source.key(web.url, "ec", after(PAUSE))
 
 
-def test_keys_are_kept_while_the_issuer_is_away(source: JwksSource, web: Web, failures: list[str]) -> None:
+def test_keys_are_kept_while_the_issuer_is_away(source: IssuerKeys, web: Web, failures: list[str]) -> None:
     """For an hour; then they are nobody's word any more."""
     source.key(web.url, "ec", NOW)
     web.status = 503
@@ -98,7 +99,7 @@ def test_keys_are_kept_while_the_issuer_is_away(source: JwksSource, web: Web, fa
     assert len(failures) == 2  # the last time was within the pause
 
 
-def test_issuers_have_keys_of_their_own(source: JwksSource, web: Web) -> None:
+def test_issuers_have_keys_of_their_own(source: IssuerKeys, web: Web) -> None:
     """One issuer's key is not another's, whatever its id."""
     source.key(web.url, "ec", NOW)
     web.body = b'{"keys": []}'
@@ -107,7 +108,7 @@ def test_issuers_have_keys_of_their_own(source: JwksSource, web: Web) -> None:
     assert web.asked == ["/jwks", "/jwks?tenant=2"]
 
 
-def test_a_redirect_is_not_followed(source: JwksSource, web: Web, failures: list[str]) -> None:
+def test_a_redirect_is_not_followed(source: IssuerKeys, web: Web, failures: list[str]) -> None:
     """Not even to the same host: the fleet names the URL."""
     web.status, web.headers = 302, {"Location": web.url + "/elsewhere"}
     with pytest.raises(IssuerUnavailable):
@@ -117,14 +118,14 @@ def test_a_redirect_is_not_followed(source: JwksSource, web: Web, failures: list
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"keys": {}}', b"\xff", b"[" * 60_000])
-def test_what_is_no_set_is_none(source: JwksSource, web: Web, body: bytes) -> None:
+def test_what_is_no_set_is_none(source: IssuerKeys, web: Web, body: bytes) -> None:
     """A set that was good stays, then."""
     web.body = body
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", NOW)
 
 
-def test_an_oversized_set_is_not_read(source: JwksSource, web: Web, failures: list[str]) -> None:
+def test_an_oversized_set_is_not_read(source: IssuerKeys, web: Web, failures: list[str]) -> None:
     """Good as it may be up to there."""
     web.body = ISSUER.document() + b" " * MAX_SIZE
     with pytest.raises(IssuerUnavailable):
@@ -133,7 +134,7 @@ def test_an_oversized_set_is_not_read(source: JwksSource, web: Web, failures: li
 
 
 def test_a_slow_issuer_is_left(
-    source: JwksSource, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
+    source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fetch ends in time, though the server never answers."""
     monkeypatch.setattr(jwks, "_SECONDS", 0.2)
@@ -144,7 +145,7 @@ def test_a_slow_issuer_is_left(
 
 
 def test_a_dripping_issuer_is_left(
-    source: JwksSource, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
+    source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no socket's time-out ends, the whole fetch's does."""
     release = threading.Event()
@@ -166,19 +167,19 @@ def test_an_issuer_that_is_away_is_unavailable(tmp_path: Path, failures: list[st
     with serving(tmp_path, b"") as gone:
         url = gone.url
     with pytest.raises(IssuerUnavailable):
-        JwksSource(failures.append).key(url, "ec", NOW)
+        IssuerKeys(failures.append).key(url, "ec", NOW)
     assert "refused" in failures[0]
 
 
 def test_a_stranger_in_the_issuers_place_is_not_heard(tmp_path: Path, failures: list[str]) -> None:
     """Its certificate chains to no root of this machine's."""
     with serving(tmp_path, ISSUER.document()) as stranger, pytest.raises(IssuerUnavailable):
-        JwksSource(failures.append).key(stranger.url, "ec", NOW)
+        IssuerKeys(failures.append).key(stranger.url, "ec", NOW)
     assert "CERTIFICATE_VERIFY_FAILED" in failures[0]
 
 
 def test_plain_http_is_not_spoken(tmp_path: Path, failures: list[str]) -> None:
     """Whatever scheme a URL has, what is spoken is TLS."""
     with serving(tmp_path, ISSUER.document(), tls=False) as plain, pytest.raises(IssuerUnavailable):
-        JwksSource(failures.append).key(plain.url, "ec", NOW)
+        IssuerKeys(failures.append).key(plain.url, "ec", NOW)
     assert plain.asked == []

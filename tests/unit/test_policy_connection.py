@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from firstboot.compiler import overlaps
-from firstboot.domain.errors import NoGrant, PoliciesTooLarge
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.policy import limits, render
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.errors import NoGrant, PoliciesTooLarge
+from firstboot.policy.rules import RequestContext, Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement
 
 PLACE = render.Place("aws", "eu-central-1", "123456789012")
@@ -128,7 +128,7 @@ def test_three_ways_to_the_same_rights(grants: dict[str, Any], data: st.DataObje
     names = st.sets(st.sampled_from(sorted(grants)))
     text = rules(data.draw(names), data.draw(names))
     compiled = fleet(grants=grants, rules=text)
-    held = Rules(compiled).decide(device(device_id=name), Moment()).grants
+    held = Rules(compiled).decide(device(device_id=name), RequestContext()).grants
     device_id = DeviceId(name)
     ways = [way(compiled, held, device_id) for way in (by_certificate, by_session, by_token)]
     assert ways[0] == ways[1] == ways[2]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from firstboot.domain.errors import (
-    AnswerTooLarge,
     DeviceIdInvalid,
     DurationTooLong,
     FirstbootError,
@@ -18,6 +17,7 @@ from firstboot.domain.errors import (
 from firstboot.domain.names import DeviceId
 from firstboot.domain.session import SessionRequest
 from firstboot.policy import limits
+from firstboot.policy.errors import AnswerTooLarge
 
 GOOD = SessionRequest("arn:aws:iam::1:role/r", DeviceId("dev-1"), "{}", 900, {"deviceId": "dev-1"})
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from firstboot.compiler import templates
-from firstboot.domain.errors import NoGrant
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.policy import render
+from firstboot.policy.errors import NoGrant
 from tests.unit.fleet_folders import fleet, grant, statement
 
 PLACE = render.Place("aws", "eu-central-1", "123456789012")

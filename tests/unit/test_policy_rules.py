@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstboot.domain.device import Attribute
-from firstboot.domain.errors import AttributesInvalid
 from firstboot.policy import vocabulary
-from firstboot.policy.rules import Holdings, Moment, Rules
+from firstboot.policy.errors import AttributesInvalid
+from firstboot.policy.rules import Holdings, RequestContext, Rules
 from tests.unit.fleet_folders import RULES, SCHEMA, device, fleet, grant
 
-ANY = Moment("telemetry", "192.0.2.1")
+ANY = RequestContext("telemetry", "192.0.2.1")
 NEVER = '@id("never") forbid (principal, action, resource) when '
 OVERFLOWS = NEVER + "{ principal has floor && principal.floor * 9223372036854775807 > 0 };"
 VALUES = st.booleans() | st.integers() | st.text(max_size=8)
@@ -78,7 +78,7 @@ def test_an_error_denies_its_own_grant_only() -> None:
 
 def test_an_address_that_is_none_denies() -> None:
     """A context that can't be read is an error, not a context without an address."""
-    held = _rules().decide(device(), Moment("telemetry", "no address"))
+    held = _rules().decide(device(), RequestContext("telemetry", "no address"))
     assert held.grants == ()
     assert "no address" in held.errors[0]
 
@@ -91,11 +91,11 @@ def test_the_context_is_seen() -> None:
     alias = f'@id("b") {permit} {{ context.roleAlias == "x" && {here} }};'
     rules = Rules(fleet(rules=mqtt + alias))
     moments = [
-        Moment(),
-        Moment("x", "192.0.2.9"),
-        Moment("x", "2001:db8::1"),
-        Moment("x"),
-        Moment(None, "192.0.2.9"),
+        RequestContext(),
+        RequestContext("x", "192.0.2.9"),
+        RequestContext("x", "2001:db8::1"),
+        RequestContext("x"),
+        RequestContext(None, "192.0.2.9"),
     ]
     given_by = [rules.decide(device(), moment).rules.get("telemetry") for moment in moments]
     assert given_by == [("a",), ("b",), None, None, None]

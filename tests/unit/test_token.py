@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from firstboot.domain.errors import (
-    FirstbootError,
+from firstboot.domain.errors import FirstbootError
+from firstboot.pki import token
+from firstboot.pki.errors import (
     TokenAudienceWrong,
     TokenExpired,
     TokenMalformed,
     TokenNotYetValid,
     TokenUntrusted,
 )
-from firstboot.pki import token
 from firstboot.pki.token import SigningKey, VerifiedToken
 from tests import factories
 from tests.issuers import AUDIENCE, NOW, Issuer, jwk

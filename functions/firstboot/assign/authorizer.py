@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from firstboot.assign.connect import Connection, ConnectionRequest
-from firstboot.domain.errors import MalformedRequest, TokenMalformed, TokenMissing
+from firstboot.assign.connect import Authorized, ConnectionRequest
+from firstboot.assign.errors import TokenMissing
 from firstboot.domain.names import DeviceId
+from firstboot.pki.errors import TokenMalformed
+from firstboot.runtime.errors import MalformedRequest
 
 REFUSED: dict[str, Any] = {"isAuthenticated": False}
-"""The answer to whoever may not connect. AWS IoT tells the device no more than that."""
+"""The answer to a client that may not connect. AWS IoT tells it nothing more."""
 
 
 def request(event: object) -> ConnectionRequest:
@@ -59,7 +61,7 @@ def connection_id(event: object) -> str:
             return ""
 
 
-def answer(connection: Connection) -> dict[str, Any]:
+def answer(connection: Authorized) -> dict[str, Any]:
     """The answer that lets a device connect."""
     return {
         "isAuthenticated": True,

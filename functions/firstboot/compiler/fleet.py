@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from firstboot.compiler import definition, rulebook, source, templates, trust
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.source import Source
-from firstboot.domain.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet, TokenIssuer
 
 Json = dict[str, Any]

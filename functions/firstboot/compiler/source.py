@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from firstboot.domain.errors import FleetInvalid
+from firstboot.compiler.errors import FleetInvalid
 
 DEFINITION = "fleet.toml"
 RULES = "rules.cedar"

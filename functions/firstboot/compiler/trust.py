@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.compiler.source import Source
-from firstboot.domain.errors import CertificateMalformed
 from firstboot.domain.fleet import Group
 from firstboot.pki import chain
+from firstboot.pki.errors import CertificateMalformed
 
 _PLACEHOLDER = "(replace me)"
 

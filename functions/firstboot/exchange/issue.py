@@ -1,40 +1,63 @@
-"""Issuing a certificate exactly once. The numbered steps of docs/issuance.md.
+"""Issue a certificate exactly once. The numbered steps of docs/issuance.md.
 
-1. Claim: the intent is recorded in the registry, all or nothing.
+1. Claim: the intent is recorded in the device record, all or nothing.
 2. Sign: the CA key signs the TBS rebuilt from the *recorded* intent.
 3. Store: the chain is put where there is none. This is the commit point.
 
-A repeat of a finished request fails step 1 and finds the chain; of an unfinished one, it
-finds none and goes on with step 2. Of two that race, one puts; the other answers with that.
+A repeat of a finished request fails step 1 and finds the chain; a repeat of an unfinished one finds none
+and goes on with step 2. Of two that race, one puts; the other answers with what is stored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.claim import ClaimRefused, RefusedBy
 from firstboot.domain.clock import epoch
-from firstboot.domain.device import Attribute, CertificateRecord, Enrollment, Renewal, answer_to
-from firstboot.domain.errors import (
+from firstboot.domain.device import Attribute, CertificateRecord, Enrollment, Limits, Renewal, answer_to
+from firstboot.domain.errors import FirstbootError, KeyInUse, Unavailable
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import DeviceId
+from firstboot.exchange.errors import (
     EnrollmentBudgetSpent,
     EnrollmentFrozen,
     EnrollmentRateExceeded,
-    KeyInUse,
     ReenrollmentRateExceeded,
-    Unavailable,
 )
-from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId
-from firstboot.domain.ports import CertificateStore, Registry
 from firstboot.pki import chain
 from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
 from firstboot.pki.profile import Issuer, operational_certificate
 
 FROZEN_SECONDS = 3_600
 """When a device of a frozen group asks again: thawing is a person's work."""
+
+
+class Claims(Protocol):
+    """The claims in the device records. Every method raises Unavailable when AWS does not answer."""
+
+    def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
+        """Record the intent to certify, or return what stands against it; all or nothing."""
+
+    def freeze(self, group: str, limits: Limits, now: datetime) -> None:
+        """Take no enrollments of the group until an operator thaws it; repeating it changes nothing."""
+
+    def make_known(self, leaf: x509.Certificate) -> None:
+        """Make a certificate of ours known by its thumbprint; repeating it changes nothing."""
+
+
+class CertificateStore(Protocol):
+    """The issued certificates. Every method raises Unavailable when AWS does not answer."""
+
+    def put(self, device_id: DeviceId, serial: str, chain: bytes) -> bool:
+        """Store `chain` (PEM) unless there is one; True if this call stored it."""
+
+    def get(self, device_id: DeviceId, serial: str) -> bytes | None:
+        """Return the stored chain (PEM), or None if the certificate has not been issued."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +71,10 @@ class ExchangeRequest:
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate that is stored, of a device of `group`. `chain` is PEM: the leaf, then the issuing
-    CA. `registered` are the ids of the device's certificates that are ACTIVE in AWS IoT.
+    """A stored certificate of a device of `group`.
+
+    `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates
+    that are ACTIVE in AWS IoT.
     """
 
     device_id: DeviceId
@@ -71,7 +96,8 @@ class Issued:
 
 @dataclass(frozen=True)
 class Claimed:
-    """The intent is recorded, but AWS did not sign or store: the same request goes on from here.
+    """A recorded intent that AWS did not sign or store yet: the same request goes on from here.
+
     `reason` is for the log.
     """
 
@@ -80,76 +106,79 @@ class Claimed:
     reason: str | None
 
 
-def issue(
-    asked: Enrollment | Renewal,
-    csr: VerifiedCsr,
-    issuer: Issuer,
-    registry: Registry,
-    store: CertificateStore,
-    group: Group,
-    *,
-    make_known: bool,
-) -> Issued | Claimed:
-    """Issue what is asked for a device of `group`, or find what was issued before.
+@dataclass(frozen=True)
+class Issue:
+    """Issue what is asked, or find what was issued before."""
 
-    `make_known`: the caller can't use client TLS, so its new certificate must be known by its
-    thumbprint before its first login.
+    issuer: Issuer
+    claims: Claims
+    store: CertificateStore
 
-    Raises what lifecycle.answer_to does, KeyInUse, EnrollmentFrozen, LimitError, and Unavailable
-    while nothing is recorded.
-    """
-    refused = registry.claim(asked)  # 1
-    record = recorded(refused, asked, registry) if refused else asked.certificate
-    try:
-        stored = store.get(asked.device_id, record.serial) if refused else None
-        pem = stored or _sign_and_store(asked.device_id, record, csr, issuer, store)
-        known = refused.device.registered if refused and refused.device else frozenset()
-        issued = Issued(asked.device_id, record, pem, group, known)
-        if make_known:
-            registry.make_known(issued.certificates[0])
-    except Unavailable as error:
-        return Claimed(asked.device_id, record, error.log)
-    return issued
+    def __call__(
+        self, asked: Enrollment | Renewal, csr: VerifiedCsr, group: Group, *, make_known: bool
+    ) -> Issued | Claimed:
+        """Issue what is asked for a device of `group`.
 
+        `make_known` says that the caller can't use client TLS, so that its new certificate must be known
+        by its thumbprint before its first login.
+        Raises what domain.device.answer_to does, KeyInUse, EnrollmentFrozen, LimitError, and Unavailable
+        while nothing is recorded.
+        """
+        refused = self.claims.claim(asked)  # 1
+        record = self._recorded(refused, asked) if refused else asked.certificate
+        try:
+            stored = self.store.get(asked.device_id, record.serial) if refused else None
+            pem = stored or self._sign_and_store(asked.device_id, record, csr)
+            known = refused.device.registered if refused and refused.device else frozenset()
+            issued = Issued(asked.device_id, record, pem, group, known)
+            if make_known:
+                self.claims.make_known(issued.certificates[0])
+        except Unavailable as error:
+            return Claimed(asked.device_id, record, error.log)
+        return issued
 
-def recorded(refused: ClaimRefused, asked: Enrollment | Renewal, registry: Registry) -> CertificateRecord:
-    """The certificate a refused claim's row already holds for this request.
+    def _recorded(self, refused: ClaimRefused, asked: Enrollment | Renewal) -> CertificateRecord:
+        """Return the certificate that the row of a refused claim already holds for this request.
 
-    Raises the refusal where there is none.
-    """
-    match refused.by:
-        case RefusedBy.DEVICE:
+        Raises the refusal where there is none.
+        """
+        if refused.by is RefusedBy.DEVICE:
             known = answer_to(refused.device, asked)
             if known is None:
                 raise Unavailable(log="the row changed between condition and answer")
             return known
-        case RefusedBy.KEY:
-            raise KeyInUse
-        case RefusedBy.THRESHOLD if isinstance(asked, Enrollment) and asked.limits:
-            registry.freeze(asked.group, asked.limits, asked.now)
+        if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
+            self.claims.freeze(asked.group, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
+        raise _refusal(refused.by, asked.now)
+
+    def _sign_and_store(self, device_id: DeviceId, record: CertificateRecord, csr: VerifiedCsr) -> bytes:
+        leaf = operational_certificate(self.issuer, device_id, csr.public_key, record)  # 2
+        pem = leaf.public_bytes(Encoding.PEM) + self.issuer.pem
+        if self.store.put(device_id, record.serial, pem):  # 3
+            return pem
+        winner = self.store.get(device_id, record.serial)
+        if winner is None:
+            raise Unavailable(log="a certificate was stored and is gone")
+        return winner
+
+
+def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
+    """Return the error for a claim that another row than the device's refused."""
+    match by:
+        case RefusedBy.KEY:
+            return KeyInUse()
         case RefusedBy.TOTAL:
-            raise EnrollmentBudgetSpent
+            return EnrollmentBudgetSpent()
         case RefusedBy.RATE:
-            raise EnrollmentRateExceeded(retry_after=60 - epoch(asked.now) % 60)
+            return EnrollmentRateExceeded(retry_after=_until_next(timedelta(minutes=1), now))
         case RefusedBy.DAY:
-            raise ReenrollmentRateExceeded(retry_after=86_400 - epoch(asked.now) % 86_400)
+            return ReenrollmentRateExceeded(retry_after=_until_next(timedelta(days=1), now))
         case _:
-            raise EnrollmentFrozen(retry_after=FROZEN_SECONDS)
+            return EnrollmentFrozen(retry_after=FROZEN_SECONDS)
 
 
-def _sign_and_store(
-    device_id: DeviceId,
-    record: CertificateRecord,
-    csr: VerifiedCsr,
-    issuer: Issuer,
-    store: CertificateStore,
-) -> bytes:
-    leaf = operational_certificate(issuer, device_id, csr.public_key, record)  # 2
-    pem = leaf.public_bytes(Encoding.PEM) + issuer.pem
-    if store.put(device_id, record.serial, pem):  # 3
-        return pem
-    winner = store.get(device_id, record.serial)
-    if winner is None:
-        raise Unavailable(log="a certificate was stored and is gone")
-    return winner
+def _until_next(period: timedelta, now: datetime) -> int:
+    """Return the seconds until the next full `period` of UTC begins."""
+    seconds = int(period.total_seconds())
+    return seconds - epoch(now) % seconds

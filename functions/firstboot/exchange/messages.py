@@ -1,170 +1,167 @@
-"""`POST /v1/certificates` and `…/commit`: their bodies, in and out."""
+"""The wire format of exchange: requests and answers of `POST /v1/certificates` and `…/commit`.
+
+The same members go over HTTPS and MQTT.
+"""
 
 from __future__ import annotations
 
 import base64
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import UNSET, Meta, UnsetType, field
 
-from firstboot.domain.clock import epoch, iso
-from firstboot.domain.device import Attribute
-from firstboot.domain.errors import BodyTooLarge, MalformedJson, MalformedRequest, UnsupportedMediaType
-from firstboot.domain.names import DeviceId
-from firstboot.domain.ports import CertificateStore
-from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
-from firstboot.identity.login import VerifiedIdentity
-from firstboot.pki import chain, csr
-from firstboot.runtime.http import MAX_BODY, RETRY_SECONDS, readiness, spread
+from firstboot.exchange.errors import UnsupportedMediaType
+from firstboot.exchange.issue import ExchangeRequest
+from firstboot.pki import csr
+from firstboot.runtime.errors import BodyTooLarge, MalformedRequest
+from firstboot.runtime.http import MAX_BODY
+from firstboot.runtime.messages import Answer, Request, convert, parse_json
 
-MAX_CLAIMS = 16
-MAX_CLAIM = 256
-URL_SECONDS = 300
+LONGEST_CLAIM = 256
+"""Characters of a claim's name and value together."""
 
 Deliver = Literal["url", "inline"]
-_MEMBERS = {"csr", "deviceId", "claims", "deliver", "configuration"}
+ClaimName = Annotated[str, Meta(min_length=1, max_length=LONGEST_CLAIM)]
+# Whole numbers in this range are the same in every JSON reader (RFC 8259 section 6).
+ClaimValue = str | bool | Annotated[int, Meta(gt=-(2**53), lt=2**53)]
+Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=16)]
+
+
+class CertificateRequest(Request, frozen=True, kw_only=True):
+    """A request for a certificate.
+
+    `csr` is PEM, or base64 of the DER. `device_id` and `claims` are what the device says of itself.
+    `deliver` chooses a URL of the certificate or the certificate itself. With `configuration` the answer
+    has the group's configuration.
+    """
+
+    csr: str
+    device_id: str | None = None
+    claims: Claims = field(default_factory=dict)
+    deliver: Deliver = "url"
+    configuration: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a claim that is too long."""
+        for name, value in self.claims.items():
+            if len(f"{name}{value}") > LONGEST_CLAIM:
+                raise ValueError(
+                    f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value"
+                )
+
+
+class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):
+    """The same over MQTT.
+
+    `bootstrap` is the bootstrap certificate in PEM or base64 of its DER; without it, the certificate is
+    the one that the device's record knows.
+    """
+
+    bootstrap: str | None = None
 
 
 @dataclass(frozen=True)
-class Body:
-    """A request as sent: what the use case takes, and how the answer is to come; `configuration`:
-    with the group's.
-    """
+class Asked:
+    """A request as read: what the use case takes, and how the answer is to come."""
 
     request: ExchangeRequest
-    deliver: Deliver
+    deliver: Deliver = "url"
     configuration: bool = False
 
 
-@dataclass(frozen=True)
-class Mqtt:
-    """Where AWS IoT listens."""
-
-    host: str
-    port: int
-
-
-def parse(body: str | None, content_type: str, query: dict[str, str], *, encoded: bool) -> Body:
-    """Read a request. `encoded` says that the gateway base64-encoded the body.
+def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
+    """Read the body of an HTTPS request: JSON, or a CSR alone (`application/pkcs10`, RFC 5967).
 
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
-    text = _text(body or "", encoded=encoded)
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/pkcs10":
-        return Body(ExchangeRequest(csr.parse(text), query.get("deviceId")), "url")
-    if kind not in ("", "application/json"):
-        raise UnsupportedMediaType
-    return _json(text)
-
-
-def _text(body: str, *, encoded: bool) -> str:
     if len(body) > MAX_BODY:
         raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/pkcs10":
+        return Asked(ExchangeRequest(csr.parse(_text(body)), query.get("deviceId")))
+    if kind not in ("", "application/json"):
+        raise UnsupportedMediaType
+    return asked(convert(CertificateRequest, parse_json(body)))
+
+
+def _text(body: bytes) -> str:
     try:
-        return base64.b64decode(body, validate=True).decode() if encoded else body
+        return body.decode()
     except ValueError as error:
         raise MalformedRequest("The body is not text", log=repr(error)) from error
 
 
-def _json(text: str) -> Body:
-    try:
-        members = json.loads(text)
-    except (ValueError, RecursionError) as error:  # a nested bomb exhausts the stack, not us
-        raise MalformedJson(log=repr(error)[:200]) from error
-    return from_members(members)
+def asked(request: CertificateRequest) -> Asked:
+    """Return what a request's members ask for.
 
-
-def from_members(members: object) -> Body:
-    """Read a request's JSON value.
-
-    Raises MalformedRequest, MalformedCsr.
+    Raises MalformedCsr.
     """
-    if not isinstance(members, dict) or not isinstance(members.get("csr"), str):
-        raise MalformedRequest("An object with a string member `csr` is expected")
-    if unknown := set(members) - _MEMBERS:
-        raise MalformedRequest(f"Unknown member {min(unknown)[:40]!a}")
-    deliver, named = members.get("deliver", "url"), members.get("deviceId")
-    if deliver not in ("url", "inline"):
-        raise MalformedRequest("`deliver` is `url` or `inline`")
-    if named is not None and not isinstance(named, str):
-        raise MalformedRequest("`deviceId` is a string")
-    configuration = members.get("configuration", False)
-    if not isinstance(configuration, bool):
-        raise MalformedRequest("`configuration` is a boolean")
-    claims = _claims(members.get("claims", {}))
-    return Body(ExchangeRequest(csr.parse(members["csr"]), named, claims), deliver, configuration)
+    wanted = ExchangeRequest(csr.parse(request.csr), request.device_id, request.claims)
+    return Asked(wanted, request.deliver, request.configuration)
 
 
-def _claims(claims: object) -> dict[str, Attribute]:
-    if not isinstance(claims, dict) or len(claims) > MAX_CLAIMS:
-        raise MalformedRequest(f"`claims` is an object of at most {MAX_CLAIMS} members")
-    for name, value in claims.items():
-        fits = isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**53)
-        if not fits or not name or len(f"{name}{value}") > MAX_CLAIM:
-            raise MalformedRequest(f"A claim is a short string, a boolean or an integer: {name[:40]!a}")
-    return claims
+class MqttAddress(Answer, frozen=True, kw_only=True):
+    """Where the device connects to AWS IoT, and whether AWS IoT knows its certificate yet.
 
-
-def issued(
-    outcome: Issued, body: Body, mqtt: Mqtt, store: CertificateStore, now: datetime, seconds: int
-) -> dict[str, Any]:
-    """The 201 body of a stored certificate, as `body` asks for it; AWS IoT may know the certificate in
-    `seconds`.
+    If not, `retry_after` is the seconds after which the device looks again.
     """
-    record, device_id = outcome.record, outcome.device_id
-    leaf, *chain_above = outcome.certificates
-    return {
-        "deviceId": device_id,
-        "certificateId": chain.fingerprint(leaf),
-        "serial": record.serial,
-        **(
-            _inline(leaf, chain_above)
-            if body.deliver == "inline"
-            else _url(device_id, record.serial, store, now)
-        ),
-        "notAfter": iso(record.not_after),
-        "renewAfter": iso(record.renew_after),
-        "renewIn": max(0, epoch(record.renew_after) - epoch(now)),
-        "mqtt": {
-            "host": mqtt.host,
-            "port": mqtt.port,
-            "clientId": device_id,
-            **readiness(device_id, seconds, ready=outcome.ready),
-        },
-        **({"configuration": outcome.group.configuration} if body.configuration else {}),
-    }
+
+    host: str
+    port: int
+    client_id: str
+    ready: bool
+    retry_after: int
 
 
-def _url(device_id: DeviceId, serial: str, store: CertificateStore, now: datetime) -> dict[str, Any]:
-    return {
-        "certificateUrl": store.url(device_id, serial, URL_SECONDS),
-        "urlExpiresAt": iso(now + timedelta(seconds=URL_SECONDS)),
-        "urlExpiresIn": URL_SECONDS,
-    }
+class CertificateAnswer(Answer, frozen=True, kw_only=True):
+    """The 201 answer. A certificate comes by URL or inline as base64 of the DER, as the request chose."""
+
+    device_id: str
+    certificate_id: str
+    serial: str
+    certificate_url: str | UnsetType = UNSET
+    url_expires_at: str | UnsetType = UNSET
+    url_expires_in: int | UnsetType = UNSET
+    certificate: str | UnsetType = UNSET
+    chain: list[str] | UnsetType = UNSET
+    not_after: str
+    renew_after: str
+    renew_in: int
+    mqtt: MqttAddress
+    configuration: dict[str, Any] | UnsetType = UNSET
 
 
-def _inline(leaf: x509.Certificate, above: list[x509.Certificate]) -> dict[str, Any]:
-    return {"certificate": _base64(leaf), "chain": [_base64(certificate) for certificate in above]}
+class DelayedAnswer(Answer, frozen=True, kw_only=True):
+    """The 202 answer: the intent is recorded, the certificate is not issued yet."""
+
+    device_id: str
+    retry_after: int
 
 
-def _base64(certificate: x509.Certificate) -> str:
+class CommitAnswer(Answer, frozen=True, kw_only=True):
+    """The 200 answer to a commit."""
+
+    device_id: str
+    certificate_id: str
+    status: Literal["active"] = "active"
+
+
+class NonceAnswer(Answer, frozen=True, kw_only=True):
+    """The 200 answer with a nonce for the next signed proof."""
+
+    nonce: str
+
+
+class HealthAnswer(Answer, frozen=True, kw_only=True):
+    """The 200 answer that the service works."""
+
+    status: Literal["ok"] = "ok"
+
+
+def base64_der(certificate: x509.Certificate) -> str:
+    """Return a certificate as base64 of its DER."""
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
-
-
-def claimed(outcome: Claimed) -> dict[str, Any]:
-    """The 202 body: the intent is recorded, the certificate not yet issued."""
-    return {"deviceId": outcome.device_id, "retryAfter": spread(RETRY_SECONDS, outcome.device_id)}
-
-
-def committed(identity: VerifiedIdentity) -> dict[str, Any]:
-    """The 200 body of a commit."""
-    return {
-        "deviceId": identity.device.device_id,
-        "certificateId": identity.certificate_id,
-        "status": "active",
-    }

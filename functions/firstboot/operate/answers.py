@@ -1,21 +1,21 @@
-"""The operator's calls, answered: values to the members of `{"result": {…}}`."""
+"""The answers to the operator's calls: values to the members of `{"result": {…}}`."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
 from firstboot.domain.device import CertificateRecord, Device
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import Sweep
 from firstboot.operate.explain import Explained
-from firstboot.operate.groups import GroupState
 from firstboot.policy.attachment import Found
 
 
 def device(record: Device) -> dict[str, Any]:
-    """A device's record, whole."""
+    """Return a whole device record."""
     return {
         "deviceId": record.device_id,
         "group": record.group,
@@ -44,9 +44,9 @@ def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
     }
 
 
-def group_state(state: GroupState) -> dict[str, Any]:
-    """A group, and what is left of its budget."""
-    group, budget, spent = state.group, state.group.budget, state.spent
+def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
+    """Return a group, and what is left of its budget; `spent` is None where it has none."""
+    budget = group.budget
     shown: dict[str, Any] = {
         "group": group.name,
         "deviceId": group.device_id,
@@ -67,21 +67,21 @@ def group_state(state: GroupState) -> dict[str, Any]:
 
 
 def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:
-    """What the device would get at each moment, and why."""
+    """Return what the device would get in each request context, and why."""
     return {
         "deviceId": record.device_id,
         "group": record.group,
         "status": record.status.value,
         "attributes": record.attributes,
         "claims": record.claims,
-        "moments": [_moment(each) for each in explained],
+        "moments": [_context(each) for each in explained],
     }
 
 
-def _moment(explained: Explained) -> dict[str, Any]:
+def _context(explained: Explained) -> dict[str, Any]:
     refusal, policy, held = explained.refusal, explained.session_policy, explained.holdings
     return {
-        "roleAlias": explained.moment.role_alias,
+        "roleAlias": explained.context.role_alias,
         "grants": [{"grant": grant, "rules": list(held.rules[grant])} for grant in held.grants],
         "withheld": [{"grant": grant, "rules": list(rules)} for grant, rules in held.withheld.items()],
         "errors": list(held.errors),
@@ -91,18 +91,19 @@ def _moment(explained: Explained) -> dict[str, Any]:
 
 
 def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
-    """fleet.show: the deployed fleet definition and the one in force, which may be the same."""
+    """Return the deployed fleet definition and the one in force, which may be the same."""
     return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
 
 
 def found(page: Found) -> dict[str, Any]:
-    """fleet.plan: how many devices a page has, how many of them need AWS IoT brought up to date."""
+    """Return how many devices a page has, and how many of them AWS IoT must be reconciled for."""
     return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
 
 
 def progress(sweep: Sweep | None, in_force: Fleet, backlog: int) -> dict[str, Any]:
-    """fleet.progress: the last sweep, whether it is of the fleet in force and through, and the
-    seconds until AWS IoT has had its calls.
+    """Return the last sweep, whether it is of the fleet in force, and whether it has ended.
+
+    `backlog` is the seconds until AWS IoT has had all its calls.
     """
     finished_at = sweep.finished_at if sweep else None
     return {

@@ -1,47 +1,121 @@
-"""Looking at devices' records, and changing what the operator says of them."""
+"""The operator's calls about single devices.
+
+Revoking and deleting begin in the device record: exchange and vend read it consistently, so both refuse
+from the next call on. AWS IoT follows through the table's stream (register/withdraw.py). Sessions vended
+before live until they expire.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from firstboot.domain.device import Attribute, Device
 from firstboot.domain.errors import DeviceNotFound
-from firstboot.domain.names import DeviceId
-from firstboot.domain.ports import OperatorRegistry
+from firstboot.domain.names import DeviceId, device_id
+from firstboot.operate import answers
+from firstboot.operate.audit import Audit
+from firstboot.operate.explain import explain
+from firstboot.operate.fleet_in_force import FleetInForce
+from firstboot.operate.requests import ExplainDevice, ListDevices, OneDevice, SetAttributes
 from firstboot.policy.limits import check_attributes
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.runtime.messages import Json
 
 
-def show(device_id: DeviceId, registry: OperatorRegistry) -> Device:
-    """The device's record.
+class Records(Protocol):
+    """The device records. Every method raises Unavailable when AWS does not answer."""
 
-    Raises DeviceNotFound, Unavailable.
-    """
-    device = registry.device(device_id)
-    if device is None:
-        raise DeviceNotFound
-    return device
+    def device(self, device_id: DeviceId) -> Device | None:
+        """Return the record, read consistently."""
+
+    def page(
+        self, limit: int, after: str | None, enrolled_by: str | None = None
+    ) -> tuple[list[Device], str | None]:
+        """Return some records (about `limit`, in no order) and where the next page starts, if any.
+
+        With `enrolled_by`, those that this bootstrap certificate (its SHA-256, hex) enrolled.
+        """
+
+    def revoke(self, device_id: DeviceId, now: datetime) -> Device:
+        """Take the device's rights for good; repeating it changes nothing. Raises DeviceNotFound."""
+
+    def delete(self, device_id: DeviceId, now: datetime) -> Device:
+        """Take the device's rights, and mark its record to go once AWS IoT is cleared of the device.
+
+        Repeating it changes nothing. Raises DeviceNotFound.
+        """
+
+    def set_attributes(
+        self, device_id: DeviceId, changes: dict[str, Attribute | None], now: datetime
+    ) -> Device:
+        """Set attributes; None removes one. Raises DeviceNotFound."""
 
 
-def set_attributes(
-    device_id: DeviceId,
-    changes: dict[str, Attribute | None],
-    rules: Rules,
-    registry: OperatorRegistry,
-    now: datetime,
-) -> Device:
-    """Return the record with `changes` made (None removes an attribute).
+@dataclass(frozen=True)
+class Devices:
+    """Carry out the calls about single devices."""
 
-    1. What is set fits the fleet's schema: else the rules could not read it. All of them fit an
-       answer.
-    2. Only then it is written.
+    records: Records
+    fleet: FleetInForce
+    place: Place
+    audit: Audit
 
-    Raises DeviceNotFound, AttributesInvalid, Unavailable.
-    """
-    device = show(device_id, registry)
-    values = {name: value for name, value in changes.items() if value is not None}
-    rules.check_attributes(replace(device, attributes=values))  # 1
-    kept = {name: value for name, value in device.attributes.items() if name not in changes}
-    check_attributes(kept | values)
-    return registry.set_attributes(device_id, changes, now)  # 2
+    def list(self, parameters: ListDevices, _: datetime) -> Json:
+        """Return a page of the devices, and the token of the next one."""
+        devices, following = self.records.page(parameters.limit, parameters.after, parameters.enrolled_by)
+        return {"devices": [answers.device(device) for device in devices], "next": following}
+
+    def show(self, parameters: OneDevice, _: datetime) -> Json:
+        """Return a device's record."""
+        return answers.device(self._device(parameters.device_id))
+
+    def revoke(self, parameters: OneDevice, now: datetime) -> Json:
+        """Revoke a device, for good."""
+        device = self.records.revoke(device_id(parameters.device_id), now)
+        self.audit("DeviceRevoked", deviceId=device.device_id)
+        return answers.device(device)
+
+    def delete(self, parameters: OneDevice, now: datetime) -> Json:
+        """Delete a device: its name is free once AWS IoT is cleared of it.
+
+        Its certificates stay in S3, and its keys stay its own: a key that was one device's is never
+        another's.
+        """
+        device = self.records.delete(device_id(parameters.device_id), now)
+        self.audit("DeviceDeleted", deviceId=device.device_id)
+        return answers.device(device)
+
+    def set_attributes(self, parameters: SetAttributes, now: datetime) -> Json:
+        """Set and remove a device's attributes.
+
+        1. What is set fits the fleet's schema: otherwise the rules could not read it. All of them fit an
+           answer.
+        2. Only then it is written.
+        """
+        changes, rules = parameters.attributes, Rules(self.fleet.current(now))
+        device = self._device(parameters.device_id)
+        values = {name: value for name, value in changes.items() if value is not None}
+        rules.check_attributes(replace(device, attributes=values))  # 1
+        kept = {name: value for name, value in device.attributes.items() if name not in changes}
+        check_attributes(kept | values)
+        changed = self.records.set_attributes(device.device_id, changes, now)  # 2
+        self.audit("AttributesSet", deviceId=device.device_id, attributes=sorted(changes))
+        return answers.device(changed)
+
+    def explain(self, parameters: ExplainDevice, now: datetime) -> Json:
+        """Return why a device holds what it holds."""
+        rules = Rules(self.fleet.current(now))
+        device = self._device(parameters.device_id)
+        return answers.explanation(
+            device, explain(device, parameters.contexts(rules.fleet), rules, self.place)
+        )
+
+    def _device(self, name: str) -> Device:
+        """Raise DeviceIdInvalid, DeviceNotFound, Unavailable."""
+        device = self.records.device(device_id(name))
+        if device is None:
+            raise DeviceNotFound
+        return device

@@ -1,4 +1,4 @@
-"""Why a device holds what it holds: the rules' answers, and the session policies they make."""
+"""Explain why a device holds what it holds: the rules' answers, and the session policies they make."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from dataclasses import dataclass
 from firstboot.domain.device import Device, check_not_revoked
 from firstboot.domain.errors import FirstbootError, RoleAliasNotFound
 from firstboot.policy.render import Place, session_policy
-from firstboot.policy.rules import Holdings, Moment, Rules
+from firstboot.policy.rules import Holdings, RequestContext, Rules
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What a device would get at `moment`: grants and a session policy (JSON; none over MQTT,
-    where no session is made), or a refusal.
+    """What a device would get in a request context, or the refusal that it would meet.
+
+    The session policy is JSON; there is none over MQTT, where no session is made.
     """
 
-    moment: Moment
+    context: RequestContext
     holdings: Holdings
     session_policy: str | None = None
     refusal: FirstbootError | None = None
 
 
-def explain(device: Device, moments: Iterable[Moment], rules: Rules, place: Place) -> list[Explained]:
-    """What the device would get at each of `moments`; decides and renders as vending does."""
-    return [_at(moment, device, rules, place) for moment in moments]
+def explain(
+    device: Device, contexts: Iterable[RequestContext], rules: Rules, place: Place
+) -> list[Explained]:
+    """Return what the device would get in each context; decides and renders as vending does."""
+    return [_explained(context, device, rules, place) for context in contexts]
 
 
-def _at(moment: Moment, device: Device, rules: Rules, place: Place) -> Explained:
+def _explained(context: RequestContext, device: Device, rules: Rules, place: Place) -> Explained:
     held = Holdings()
     try:
         check_not_revoked(device)
-        if moment.role_alias not in (None, *rules.fleet.role_aliases):
+        if context.role_alias not in (None, *rules.fleet.role_aliases):
             raise RoleAliasNotFound
-        held = rules.decide(device, moment)
+        held = rules.decide(device, context)
         policy = session_policy(rules.fleet, held.grants, device.device_id, place)
     except FirstbootError as refusal:
-        return Explained(moment, held, refusal=refusal)
-    return Explained(moment, held, policy if moment.role_alias else None)
+        return Explained(context, held, refusal=refusal)
+    return Explained(context, held, policy if context.role_alias else None)

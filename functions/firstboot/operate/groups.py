@@ -1,4 +1,4 @@
-"""Whole groups: devices named before they come, and budgets looked at, frozen and thawed."""
+"""The operator's calls about whole groups: devices named before they come, budgets shown and frozen."""
 
 from __future__ import annotations
 
@@ -6,75 +6,103 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Protocol
 
 from firstboot.domain.claim import Spent
-from firstboot.domain.device import Attribute, Device, Status
-from firstboot.domain.errors import AttributesInvalid, BudgetMissing, GroupNotFound
+from firstboot.domain.clock import whole_seconds
+from firstboot.domain.device import Device, Limits, Status
 from firstboot.domain.fleet import Budget, Fleet, Group
 from firstboot.domain.names import DeviceId
-from firstboot.domain.ports import OperatorRegistry
+from firstboot.operate import answers
+from firstboot.operate.audit import Audit
+from firstboot.operate.errors import BudgetMissing, GroupNotFound
+from firstboot.operate.fleet_in_force import FleetInForce
+from firstboot.operate.requests import Attributes, ExpectDevices, OneGroup, checked_ids
+from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.limits import check_attributes
 from firstboot.policy.rules import Rules
+from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
 """Devices a transaction: DynamoDB's own limit."""
 
 
+class Records(Protocol):
+    """The groups' part of the device records. Every method raises Unavailable when AWS does not answer."""
+
+    def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> list[DeviceId]:
+        """Name devices of a group, with their attributes, before they come.
+
+        A known device keeps its record. Returns those that belong to another group.
+        """
+
+    def spent(self, group: str, limits: Limits) -> Spent:
+        """Return how much of a group's budget is used up."""
+
+    def freeze(self, group: str, limits: Limits, now: datetime) -> None:
+        """Take no enrollments of the group until it is thawed; repeating it changes nothing."""
+
+    def thaw(self, group: str, limits: Limits) -> None:
+        """Let a frozen group take enrollments again."""
+
+
 @dataclass(frozen=True)
-class GroupState:
-    """A group, and how much of its budget is used up; None where it has none."""
+class Groups:
+    """Carry out the calls about whole groups."""
 
-    group: Group
-    spent: Spent | None
+    records: Records
+    fleet: FleetInForce
+    audit: Audit
+
+    def show(self, parameters: OneGroup, now: datetime) -> Json:
+        """Return a group, and what is left of its budget."""
+        return self._state(find(parameters.group, self.fleet.current(now)))
+
+    def freeze(self, parameters: OneGroup, now: datetime) -> Json:
+        """Take no enrollments of a group; devices that are enrolled go on."""
+        group = find(parameters.group, self.fleet.current(now))
+        self.records.freeze(group.name, _budget(group).limits, now)
+        self.audit("GroupFrozen", group=group.name)
+        return self._state(group)
+
+    def thaw(self, parameters: OneGroup, now: datetime) -> Json:
+        """Take enrollments of a group again."""
+        group = find(parameters.group, self.fleet.current(now))
+        self.records.thaw(group.name, _budget(group).limits)
+        self.audit("GroupThawed", group=group.name)
+        return self._state(group)
+
+    def expect(self, parameters: ExpectDevices, now: datetime) -> Json:
+        """Name devices of a group, with their attributes, before they come.
+
+        The same list may be sent again. The answer names those that belong to another group.
+        1. The group is there, and every attribute fits the schema: otherwise nothing is written.
+        2. A device that is known already keeps its record.
+        """
+        name, rules = parameters.group, Rules(self.fleet.current(now))
+        devices, moment = checked_ids(parameters.devices), whole_seconds(now)
+        find(name, rules.fleet)  # 1
+        for device_id, attributes in devices.items():
+            check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)
+        parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
+        foreign = [device_id for part in parts for device_id in part]
+        self.audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
+        return {"expected": len(devices) - len(foreign), "foreign": foreign}
+
+    def _state(self, group: Group) -> Json:
+        spent = self.records.spent(group.name, group.budget.limits) if group.budget else None
+        return answers.group_state(group, spent)
 
 
-def show(name: str, fleet: Fleet, registry: OperatorRegistry) -> GroupState:
-    """The group's state.
+def find(name: str, fleet: Fleet) -> Group:
+    """Return the group of that name.
 
-    Raises GroupNotFound, Unavailable.
+    Raises GroupNotFound.
     """
-    group = find(name, fleet)
-    return GroupState(group, registry.spent(name, group.budget.limits) if group.budget else None)
-
-
-def freeze(name: str, fleet: Fleet, registry: OperatorRegistry, now: datetime) -> GroupState:
-    """The group's state, taking no enrollments from now on; devices that are enrolled go on.
-
-    Raises GroupNotFound, BudgetMissing, Unavailable.
-    """
-    registry.freeze(name, _budget(name, fleet).limits, now)
-    return show(name, fleet, registry)
-
-
-def thaw(name: str, fleet: Fleet, registry: OperatorRegistry) -> GroupState:
-    """The group's state, taking enrollments again.
-
-    Raises GroupNotFound, BudgetMissing, Unavailable.
-    """
-    registry.thaw(name, _budget(name, fleet).limits)
-    return show(name, fleet, registry)
-
-
-def expect(
-    name: str,
-    devices: dict[DeviceId, dict[str, Attribute]],
-    rules: Rules,
-    registry: OperatorRegistry,
-    now: datetime,
-) -> list[DeviceId]:
-    """Name devices of a group, with their attributes, before they come; the same list may be sent
-    again. Returns those left out because they belong to another group.
-
-    1. The group is there, and every attribute fits the schema: else nothing is written.
-    2. A device that is known already keeps its record.
-
-    Raises GroupNotFound, AttributesInvalid, Unavailable.
-    """
-    find(name, rules.fleet)  # 1
-    for device_id, attributes in devices.items():
-        check(Device(device_id, name, Status.EXPECTED, 0, now, now, attributes=attributes), rules)
-    foreign = [registry.expect(name, part, now) for part in _parts(devices)]  # 2
-    return [each for part in foreign for each in part]
+    group = fleet.groups.get(name)
+    if group is None:
+        raise GroupNotFound(f"There are {', '.join(fleet.groups)}")
+    return group
 
 
 def check(device: Device, rules: Rules) -> None:
@@ -89,27 +117,13 @@ def check(device: Device, rules: Rules) -> None:
         raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
 
 
-def _parts(
-    devices: dict[DeviceId, dict[str, Attribute]],
-) -> Iterator[dict[DeviceId, dict[str, Attribute]]]:
+def _budget(group: Group) -> Budget:
+    if group.budget is None:
+        raise BudgetMissing
+    return group.budget
+
+
+def _parts(devices: dict[DeviceId, Attributes]) -> Iterator[dict[DeviceId, Attributes]]:
     items = iter(devices.items())
     while part := dict(islice(items, AT_ONCE)):
         yield part
-
-
-def find(name: str, fleet: Fleet) -> Group:
-    """The group of that name.
-
-    Raises GroupNotFound.
-    """
-    group = fleet.groups.get(name)
-    if group is None:
-        raise GroupNotFound(f"There are {', '.join(fleet.groups)}")
-    return group
-
-
-def _budget(name: str, fleet: Fleet) -> Budget:
-    budget = find(name, fleet).budget
-    if budget is None:
-        raise BudgetMissing
-    return budget

@@ -21,10 +21,9 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from firstboot.domain.errors import (
+from firstboot.domain.errors import AuthenticationError, CertificateExpired
+from firstboot.pki.errors import (
     AnchorConflict,
-    AuthenticationError,
-    CertificateExpired,
     CertificateKeyWeak,
     CertificateMalformed,
     CertificateNotYetValid,

@@ -16,8 +16,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from firstboot.domain.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from firstboot.pki.chain import key_is_strong
+from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 
 DevicePublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 

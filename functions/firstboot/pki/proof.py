@@ -22,8 +22,8 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from firstboot.domain.errors import CertificateMalformed, ProofMalformed, ProofMismatch, ProofSignatureInvalid
 from firstboot.pki import chain
+from firstboot.pki.errors import CertificateMalformed, ProofMalformed, ProofMismatch, ProofSignatureInvalid
 
 TYPE = "firstboot-proof+jwt"
 MAX_LENGTH = 8_192

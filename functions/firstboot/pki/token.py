@@ -19,15 +19,15 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from firstboot.domain.errors import (
+from firstboot.domain.fleet import TokenIssuer
+from firstboot.pki import chain
+from firstboot.pki.errors import (
     TokenAudienceWrong,
     TokenExpired,
     TokenMalformed,
     TokenNotYetValid,
     TokenUntrusted,
 )
-from firstboot.domain.fleet import TokenIssuer
-from firstboot.pki import chain
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 

@@ -10,7 +10,7 @@ from firstboot.domain.device import Device, Status, is_within_grace
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, is_thing_name
 from firstboot.policy.render import Place, compact, iot_policy, is_about_iot
-from firstboot.policy.rules import Moment, Rules
+from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 
@@ -20,7 +20,7 @@ def grants_to_attach(rules: Rules, device: Device) -> frozenset[str]:
     """
     if device.status is not Status.ENROLLED or _registering(rules, device) is None:
         return frozenset()
-    held = rules.decide(device, Moment()).grants
+    held = rules.decide(device, RequestContext()).grants
     return frozenset(grant for grant in held if is_about_iot(rules.fleet, grant))
 
 

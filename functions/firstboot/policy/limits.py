@@ -12,15 +12,9 @@ import re
 
 from firstboot.domain import names
 from firstboot.domain.device import Attribute
-from firstboot.domain.errors import (
-    AnswerTooLarge,
-    AttributesInvalid,
-    DurationTooLong,
-    PoliciesTooLarge,
-    RoleNotAssumable,
-    SessionPolicyTooLarge,
-)
+from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
 from firstboot.domain.session import SessionRequest
+from firstboot.policy.errors import AnswerTooLarge, AttributesInvalid, PoliciesTooLarge
 
 SESSION_POLICY = 2_048
 """Characters of an inline session policy. STS also packs policy and tags into a size it does not

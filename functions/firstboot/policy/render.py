@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from firstboot.domain.errors import NoGrant
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.policy import limits
+from firstboot.policy.errors import NoGrant
 
 VERSION = "2012-10-17"
 THING_NAME = "${iot:Connection.Thing.ThingName}"

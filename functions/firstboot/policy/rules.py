@@ -15,13 +15,13 @@ from typing import Any
 from cedarpy import AuthzResult, Entities, PolicySet, Schema, is_authorized_batch
 
 from firstboot.domain.device import Attribute, Device
-from firstboot.domain.errors import AttributesInvalid
 from firstboot.domain.fleet import Fleet
 from firstboot.policy import vocabulary
+from firstboot.policy.errors import AttributesInvalid
 
 
 @dataclass(frozen=True)
-class Moment:
+class RequestContext:
     """What a decision depends on beside the device. `role_alias` is the one credentials are asked
     under, None where none are (an MQTT connection); `source_ip` the caller's address.
     """
@@ -52,7 +52,7 @@ class Rules:
         self._policies = PolicySet.from_str(fleet.rules)
         self._grants = tuple(sorted(fleet.grants))
 
-    def decide(self, device: Device, moment: Moment) -> Holdings:
+    def decide(self, device: Device, moment: RequestContext) -> Holdings:
         """The grants `device` holds at `moment`."""
         fitting = self._fitting(device)
         if fitting is None:
@@ -133,7 +133,7 @@ class RulesInForce:
         return self._rules
 
 
-def _context(moment: Moment) -> dict[str, Any]:
+def _context(moment: RequestContext) -> dict[str, Any]:
     return vocabulary.context(moment.role_alias, moment.source_ip)
 
 

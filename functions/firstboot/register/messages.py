@@ -1,12 +1,13 @@
-"""The messages that ask for a registration: our own, and S3's notifications."""
+"""Messages that ask for a reconciliation: ours, and S3's notifications of stored certificates."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
+
+import msgspec
 
 from firstboot.domain.clock import (
     EPOCH,
@@ -16,14 +17,19 @@ from firstboot.domain.clock import (
     from_epoch_milliseconds,
     whole_seconds,
 )
-from firstboot.domain.errors import MalformedJson, MalformedRequest
 from firstboot.domain.names import DeviceId, certificate_owner, device_id
+from firstboot.runtime.errors import MalformedRequest
+from firstboot.runtime.messages import QueueMessage, convert, parse_json
+
+URGENT_SLOT = EPOCH
+"""The slot of a message that does not wait: long past."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A device for which AWS IoT must be reconciled since `since` (whole seconds). `slot` is its slot of
-    the rate limiter (whole milliseconds); None if it has not taken one yet.
+    """A device for which AWS IoT must be reconciled since `since` (whole seconds).
+
+    `slot` is its slot of the rate limiter (whole milliseconds); None if it has not taken one yet.
     """
 
     device_id: DeviceId
@@ -31,41 +37,62 @@ class Order:
     slot: datetime | None = None
 
 
-URGENT_SLOT = EPOCH
-"""The slot of a message that does not wait: long past."""
+class ReconcileMessage(QueueMessage, frozen=True, kw_only=True):
+    """An order as it is queued: `since` in epoch seconds, `slot` in epoch milliseconds."""
+
+    device_id: str
+    since: int | None = None
+    slot: int | None = None
+
+
+class _S3Object(msgspec.Struct, frozen=True):
+    """The key is URL-encoded."""
+
+    key: str
+
+
+class _S3Entity(msgspec.Struct, frozen=True):
+    object: _S3Object
+
+
+class _S3Record(msgspec.Struct, frozen=True, rename="camel"):
+    event_time: datetime
+    s3: _S3Entity
+
+
+class S3Notification(msgspec.Struct, frozen=True, rename={"records": "Records"}):
+    """Amazon S3 user guide, "Event message structure". S3's test of a queue has no records."""
+
+    records: tuple[_S3Record, ...] = ()
 
 
 def parse(record: dict[str, Any]) -> list[Order]:
-    """What an SQS record orders: ours `{"deviceId", "since"?, "slot"?}`, or S3's event, which may tell
-    of several objects, or of none when it only tests the queue.
+    """Return what an SQS record orders; S3's notification may name several objects, or none.
 
     Raises MalformedJson, MalformedRequest, DeviceIdInvalid.
     """
+    body = parse_json(record["body"].encode())
     try:
-        body = json.loads(record["body"])
-    except ValueError as error:
-        raise MalformedJson(log=str(error)) from error
-    sent = int(record["attributes"]["SentTimestamp"]) // 1_000  # SQS: epoch milliseconds
-    try:
-        if "deviceId" in body:
-            return [Order(device_id(body["deviceId"]), from_epoch(int(body.get("since", sent))), _slot(body))]
-        return [_stored(each) for each in body.get("Records", [])]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(body, dict) and "deviceId" in body:
+            return [_ours(convert(ReconcileMessage, body), int(record["attributes"]["SentTimestamp"]))]
+        return [_stored(each) for each in convert(S3Notification, body).records]
+    except ValueError as error:  # an instant that no datetime holds
         raise MalformedRequest(log=f"message {record['messageId']}: {error!r}") from error
 
 
-def _slot(body: dict[str, Any]) -> datetime | None:
-    return from_epoch_milliseconds(int(body["slot"])) if body.get("slot") is not None else None
+def _ours(message: ReconcileMessage, sent_milliseconds: int) -> Order:
+    since = sent_milliseconds // 1_000 if message.since is None else message.since
+    slot = None if message.slot is None else from_epoch_milliseconds(message.slot)
+    return Order(device_id(message.device_id), from_epoch(since), slot)
 
 
-def _stored(event: dict[str, Any]) -> Order:
-    """Amazon S3 user guide, "Event message structure": the key is URL-encoded."""
-    key = unquote_plus(event["s3"]["object"]["key"])
-    since = datetime.fromisoformat(event["eventTime"]).astimezone(UTC)
-    return Order(certificate_owner(key), whole_seconds(since))
+def _stored(event: _S3Record) -> Order:
+    owner = certificate_owner(unquote_plus(event.s3.object.key))
+    return Order(owner, whole_seconds(event.event_time.astimezone(UTC)))
 
 
 def render(order: Order) -> str:
-    """Return the message that orders it: `since` in epoch seconds, `slot` in epoch milliseconds."""
-    slot = {} if order.slot is None else {"slot": epoch_milliseconds(order.slot)}
-    return json.dumps({"deviceId": order.device_id, "since": epoch(order.since)} | slot)
+    """Return the message that orders a reconciliation."""
+    slot = None if order.slot is None else epoch_milliseconds(order.slot)
+    message = ReconcileMessage(device_id=order.device_id, since=epoch(order.since), slot=slot)
+    return msgspec.json.encode(message).decode()

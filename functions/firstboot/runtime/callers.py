@@ -1,44 +1,29 @@
-"""Who calls over HTTPS: the certificate of the TLS handshake, or a signed proof in `Authorization`."""
+"""Find out who calls over HTTPS: by the certificate of the TLS handshake, or by a signed proof."""
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 
-from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
-
-from firstboot.domain.errors import ProofRequired
-from firstboot.domain.ports import Registry
-from firstboot.identity.possession import Presented, prove
+from firstboot.identity.errors import ProofRequired
+from firstboot.identity.possession import OverTls, Proven
+from firstboot.identity.proof import Prove
 from firstboot.pki import chain
 from firstboot.pki.proof import Call
+from firstboot.runtime.http import HttpRequest
 
 _SCHEME = "bearer "
 
 
-def present(event: APIGatewayProxyEventV2, registry: Registry, now: datetime) -> Presented:
-    """The certificate that the caller proved to own.
+def present(request: HttpRequest, prove: Prove, now: datetime) -> OverTls | Proven:
+    """Return the certificate whose key the caller has proved to hold.
 
-    Of client TLS, only what the gateway's context says counts: a header of that meaning is the
-    client's own invention. The names and serials the gateway prints vary in form, so only the PEM
-    is read. Where there is one, an `Authorization` header counts for nothing.
-
+    Where the gateway verified a TLS client certificate, an `Authorization` header counts for nothing.
     Raises ProofRequired, ProofError, CertificateMalformed, Unavailable.
     """
-    context = event.raw_event.get("requestContext") or {}
-    pem = ((context.get("authentication") or {}).get("clientCert") or {}).get("clientCertPem")
-    if pem:
-        return Presented(chain.parse(pem))
-    authorization = event.headers.get("authorization", "")
+    if request.client_certificate:
+        return OverTls(chain.parse(request.client_certificate))
+    authorization = request.headers.get("authorization", "")
     if authorization[: len(_SCHEME)].lower() != _SCHEME:
         raise ProofRequired
-    return prove(authorization[len(_SCHEME) :].strip(), _call(event), registry, now)
-
-
-def _call(event: APIGatewayProxyEventV2) -> Call:
-    """The call as its sender saw it; the host is the one the gateway says it came to."""
-    query = f"?{event.raw_query_string}" if event.raw_query_string else ""
-    url = f"https://{event.request_context.domain_name}{event.raw_path}{query}"
-    body = event.body or ""
-    raw = base64.b64decode(body) if event.is_base64_encoded else body.encode()
-    return Call(event.request_context.http.method, url, raw)
+    token = authorization[len(_SCHEME) :].strip()
+    return prove(token, Call(request.method, request.url, request.body), now)

@@ -1,17 +1,87 @@
-"""Refusals in log and metrics, the same for every Lambda."""
+"""One Lambda function's log, metrics and clock, and the one place where its failures are handled."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from firstboot.domain.errors import FirstbootError
+from firstboot.domain.clock import utc_now
+from firstboot.domain.errors import FirstbootError, InternalError
+from firstboot.domain.names import METRICS
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Clock = Callable[[], datetime]
+Handler = Callable[[Any, "LambdaContext"], Any]
+Result = TypeVar("Result")
 
 
-def count(error: FirstbootError, logger: Logger, metrics: Metrics) -> None:
-    """Log a refusal, and count it under its class's name."""
-    level = "error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "info"
-    getattr(logger, level)("refused", extra={"code": error.code, "reason": error.log})
-    metrics.add_metric(type(error).__name__, MetricUnit.Count, 1)
+class Guard:
+    """The log, the metrics and the clock of one Lambda function.
+
+    `service` is the Lambda file's name: the log's service and the one dimension of every metric.
+    """
+
+    def __init__(self, service: str, clock: Clock = utc_now) -> None:
+        self.now = clock
+        self._logger = Logger(service=service)
+        self._metrics = Metrics(namespace=METRICS, service=service)
+
+    def about(self, **keys: object) -> None:
+        """Add `keys` to every following log line of this invocation."""
+        self._logger.append_keys(**keys)
+
+    def info(self, message: str, **fields: object) -> None:
+        """Log an expected event."""
+        self._logger.info(message, extra=fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        """Log an event that an operator may want to look at."""
+        self._logger.warning(message, extra=fields)
+
+    def count(self, metric: str, value: float = 1, unit: MetricUnit = MetricUnit.Count) -> None:
+        """Add to a CloudWatch metric."""
+        self._metrics.add_metric(metric, unit, value)
+
+    def refusal(self, error: FirstbootError) -> None:
+        """Log a domain error and count it under its class's name."""
+        log = self._logger.error if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else self._logger.info
+        log("refused", extra={"code": error.code, "reason": error.log})
+        self.count(type(error).__name__)
+
+    def run(self, work: Callable[[], Result], last_word: Callable[[FirstbootError], Result]) -> Result:
+        """Return what `work` returns, or what `last_word` makes of its failure.
+
+        Every failure is logged and counted. An exception that is no domain error reaches `last_word`
+        as InternalError, with the exception as its cause. `last_word` may raise, so that Lambda
+        invokes the function again.
+        """
+        try:
+            return work()
+        except FirstbootError as error:
+            self.refusal(error)
+            return last_word(error)
+        except Exception as error:
+            self._logger.exception("unhandled")
+            self.count("InternalError")
+            internal = InternalError(log=repr(error))
+            internal.__cause__ = error
+            return last_word(internal)
+
+    def handler(self, handle: Handler) -> Handler:
+        """Return `handle` as a Lambda handler: log lines name the invocation, metrics are flushed."""
+
+        def flushed(event: Any, context: LambdaContext) -> Any:  # noqa: ANN401 - any JSON value
+            try:
+                return handle(event, context)
+            finally:
+                if self._metrics.metric_set:  # without any, Powertools warns
+                    self._metrics.flush_metrics()
+
+        return self._logger.inject_lambda_context(flushed, clear_state=True)

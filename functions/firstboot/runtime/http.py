@@ -1,154 +1,187 @@
-"""HTTPS: API Gateway's events (payload 2.0) to values, values and errors to answers.
+"""HTTPS: API Gateway's events (payload format 2.0) to requests, answers and errors to responses.
 
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 Bodies are ASCII JSON and carry `time`; errors are problem+json (RFC 9457).
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from http import HTTPStatus
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from firstboot.domain.clock import iso, utc_now
+from firstboot.domain.errors import FirstbootError
+from firstboot.identity.errors import ProofStale
+from firstboot.runtime.errors import MalformedRequest, MethodNotAllowed, RouteNotFound
+from firstboot.runtime.guard import Clock, Guard, Handler
+from firstboot.runtime.messages import Answer, Json, members
+from firstboot.runtime.problem import problem
+from firstboot.runtime.routes import ROUTES, Route, allowed
 
-from firstboot.domain.clock import iso
-from firstboot.domain.errors import (
-    Action,
-    FirstbootError,
-    InternalError,
-    MethodNotAllowed,
-    ProofStale,
-    RouteNotFound,
-)
-from firstboot.runtime import guard as refusals
-from firstboot.runtime.routes import allowed
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Configuration = TypeVar("Configuration")
 
 MAX_BODY = 16_384
 """Bytes of a request body that is read. The largest valid request is a CSR for RSA-4096 with claims."""
 
 NONCE_HEADER = "DPoP-Nonce"
-"""RFC 9449 section 8."""
-
-RETRY_SECONDS = 5
-"""The least a device waits before it tries again; as much again is spread over the fleet."""
+"""The response header that carries a fresh nonce (RFC 9449 section 8)."""
 
 
-def answer(status: int, body: dict[str, Any], now: datetime) -> Response[str]:
-    """A JSON answer with the server's time."""
-    return _response(status, "application/json", body | {"time": iso(now)}, {})
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request as API Gateway passed it on.
 
-
-def wait(body: dict[str, Any], now: datetime) -> Response[str]:
-    """A 202: the same request again after `retryAfter` seconds."""
-    accepted = answer(HTTPStatus.ACCEPTED, body, now)
-    accepted.headers["Retry-After"] = str(body["retryAfter"])
-    return accepted
-
-
-def spread(seconds: int, seed: str) -> int:
-    """`seconds` and up to as much again, a minute at most, by `seed`: a fleet that waits must not
-    come back at once.
+    `url` names the host that the gateway says the request came to. Header names are in lower case.
+    `parameters` are those of the path. `client_certificate` is the PEM of the TLS client's
+    certificate, None where the host asks for none.
     """
-    return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
+
+    method: str
+    path: str
+    url: str
+    body: bytes
+    source_ip: str
+    request_id: str
+    client_certificate: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def readiness(device_id: str, seconds: int, *, ready: bool) -> dict[str, Any]:
-    """Whether AWS IoT knows the device's certificate; if not, when to look again: in `seconds`, spread."""
-    return {"ready": ready, "retryAfter": 0 if ready else spread(seconds, device_id)}
+@dataclass(frozen=True)
+class HttpResponse:
+    """A response; `body` is text."""
+
+    status: int
+    content_type: str
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_event(self) -> Json:
+        """Return the response in API Gateway's form."""
+        headers = {"Cache-Control": "no-store", **self.headers, "Content-Type": self.content_type}
+        return {
+            "statusCode": self.status,
+            "headers": headers,
+            "body": self.body,
+            "isBase64Encoded": False,
+        }
 
 
-def problem_members(error: FirstbootError, request_id: str, now: datetime) -> dict[str, Any]:
-    """The problem of a domain error, with the code that docs/protocol.md explains."""
-    members: dict[str, Any] = {
-        "type": f"urn:firstboot:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "requestId": request_id,
-        "action": error.action.value,
-    }
-    if error.action in (Action.RETRY, Action.WAIT):
-        members["retryAfter"] = spread(error.retry_after or RETRY_SECONDS, request_id)
-    if isinstance(error, ProofStale):
-        members["nonce"] = error.nonce
-    return members | {"time": iso(now)}
+Endpoint = Callable[[HttpRequest, datetime], HttpResponse]
+"""Answer a request at a time."""
 
 
-def problem(error: FirstbootError, request_id: str, now: datetime) -> Response[str]:
-    """The problem+json of a domain error."""
-    members = problem_members(error, request_id, now)
-    headers = {"Allow": error.allow} if isinstance(error, MethodNotAllowed) else {}
-    if "retryAfter" in members:
-        headers["Retry-After"] = str(members["retryAfter"])
-    if isinstance(error, ProofStale):
-        headers[NONCE_HEADER] = error.nonce
-    return _response(error.status, "application/problem+json", members, headers)
+def request(event: Json) -> HttpRequest:
+    """Return the request in an event.
 
-
-def _response(status: int, kind: str, body: dict[str, Any], headers: dict[str, str]) -> Response[str]:
-    return Response(
-        status_code=status,
-        content_type=kind,
-        body=json.dumps(body, separators=(",", ":")),
-        headers={"Cache-Control": "no-store", **headers},
+    Of client TLS only what the gateway's context says counts: a header of that meaning would be the
+    client's own invention. The names and serials that the gateway prints vary in form, so only the PEM
+    is read.
+    Raises MalformedRequest for a body that is not the base64 which the event says it is.
+    """
+    context = event["requestContext"]
+    certificate = (context.get("authentication") or {}).get("clientCert") or {}
+    query = f"?{event['rawQueryString']}" if event.get("rawQueryString") else ""
+    return HttpRequest(
+        method=context["http"]["method"],
+        path=event["rawPath"],
+        url=f"https://{context['domainName']}{event['rawPath']}{query}",
+        body=_body(event),
+        source_ip=context["http"]["sourceIp"],
+        request_id=context["requestId"],
+        client_certificate=certificate.get("clientCertPem") or None,
+        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+        query=event.get("queryStringParameters") or {},
     )
 
 
-class Api:
-    """A Lambda's HTTPS side: routes, and one place where errors become answers."""
-
-    def __init__(self, logger: Logger, metrics: Metrics, clock: Callable[[], datetime]) -> None:
-        self.app = APIGatewayHttpResolver()
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
-        self.app.exception_handler(FirstbootError)(self._refuse)
-        self.app.not_found(self._unrouted)
-
-    @property
-    def event(self) -> APIGatewayProxyEventV2:
-        """The event being answered."""
-        return self.app.current_event
-
-    def resolve(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answer an event. Whatever was not foreseen is a 500 that says nothing, and a loud log."""
-        self._metrics.add_metric("Request", MetricUnit.Count, 1)
-        try:
-            return self.app.resolve(event, context)
-        except Exception:
-            self._logger.exception("unhandled")
-            self._metrics.add_metric("InternalError", MetricUnit.Count, 1)
-            return _rendered(problem(InternalError(), _request_id(event), self._clock()))
-
-    def count_refusal(self, error: FirstbootError) -> None:
-        """Log and count a refusal."""
-        refusals.count(error, self._logger, self._metrics)
-
-    def _refuse(self, error: FirstbootError) -> Response[str]:
-        self.count_refusal(error)
-        return problem(error, self.event.request_context.request_id, self._clock())
-
-    def _unrouted(self, _: Exception) -> Response[str]:
-        methods = allowed(self.event.path)
-        return self._refuse(MethodNotAllowed(", ".join(methods)) if methods else RouteNotFound())
+def _body(event: Json) -> bytes:
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body).encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise MalformedRequest("The body is not base64", log=repr(error)) from error
 
 
-def _request_id(event: dict[str, Any]) -> str:
+def respond(
+    status: int, answer: Answer, now: datetime, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Return a JSON response with the server's time."""
+    return _json(status, "application/json", members(answer) | {"time": iso(now)}, headers or {})
+
+
+def refuse(error: FirstbootError, request_id: str, now: datetime) -> HttpResponse:
+    """Return the problem+json response for a domain error."""
+    body = problem(error, request_id, now)
+    headers = {"Allow": error.allow} if isinstance(error, MethodNotAllowed) else {}
+    if "retryAfter" in body:
+        headers["Retry-After"] = str(body["retryAfter"])
+    if isinstance(error, ProofStale):
+        headers[NONCE_HEADER] = error.nonce
+    return _json(error.status, "application/problem+json", body, headers)
+
+
+def _json(status: int, content_type: str, body: Json, headers: Mapping[str, str]) -> HttpResponse:
+    # ASCII: some firmware reads bytes only.
+    return HttpResponse(status, content_type, json.dumps(body, separators=(",", ":")), headers)
+
+
+class Dispatcher:
+    """The endpoints of one Lambda by route."""
+
+    def __init__(self, service: str, endpoints: Mapping[Route, Endpoint]) -> None:
+        """Raise ValueError unless `endpoints` are exactly the routes that the table gives `service`."""
+        declared = {route for route in ROUTES if route.service == service}
+        if endpoints.keys() != declared:
+            raise ValueError(f"{service} must answer exactly {sorted(route.key for route in declared)}")
+        self._endpoints = endpoints
+
+    def answer(self, request: HttpRequest, now: datetime) -> HttpResponse:
+        """Return the response of the endpoint behind the request's method and path.
+
+        Raises RouteNotFound, MethodNotAllowed and what the endpoint raises.
+        """
+        for route, endpoint in self._endpoints.items():
+            parameters = route.match(request.path)
+            if parameters is not None and route.method == request.method:
+                return endpoint(replace(request, parameters=parameters), now)
+        methods = allowed(request.path)
+        raise MethodNotAllowed(", ".join(methods)) if methods else RouteNotFound
+
+
+def http_function(
+    service: str,
+    build: Callable[[Configuration, Guard], Mapping[Route, Endpoint]],
+    read: Callable[[], Configuration],
+    clock: Clock = utc_now,
+) -> Handler:
+    """Return a Lambda handler for API Gateway with the endpoints that `build` returns.
+
+    They are built on the first call, from the settings that `read` returns. Every failure is a response.
+    """
+    guard = Guard(service, clock)
+    dispatcher = cache(lambda: Dispatcher(service, build(read(), guard)))
+
+    def handle(event: Json, _: LambdaContext) -> Json:
+        guard.count("Request")
+        return guard.run(
+            lambda: dispatcher().answer(request(event), guard.now()),
+            lambda error: refuse(error, _request_id(event), guard.now()),
+        ).as_event()
+
+    return guard.handler(handle)
+
+
+def _request_id(event: Any) -> str:  # noqa: ANN401 - any JSON value
     return str((event.get("requestContext") or {}).get("requestId", ""))
-
-
-def _rendered(response: Response[str]) -> dict[str, Any]:
-    return {
-        "statusCode": response.status_code,
-        "headers": {**response.headers, "Content-Type": response.content_type},
-        "body": response.body,
-        "isBase64Encoded": False,
-    }

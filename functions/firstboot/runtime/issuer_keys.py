@@ -16,8 +16,9 @@ from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from firstboot.domain.errors import IssuerUnavailable, TokenUntrusted
+from firstboot.pki.errors import TokenUntrusted
 from firstboot.pki.token import SigningKey, signing_keys
+from firstboot.runtime.errors import IssuerUnavailable
 
 FRESH = 300
 """Seconds for which a set is taken as it is. A key that the issuer withdraws counts as long."""
@@ -43,7 +44,7 @@ class _Known:
     tried_at: float = 0
 
 
-class JwksSource:
+class IssuerKeys:
     """Issuers' keys by the URL of their set, kept for a process. `failed` hears why a fetch did."""
 
     def __init__(self, failed: Callable[[str], None]) -> None:

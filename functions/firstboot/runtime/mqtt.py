@@ -1,46 +1,66 @@
 """Requests over MQTT: events of our topic rules in, answers to the one client out.
 
 A rule hands over exactly `{payload, clientId, principal, topic}`, all but the first as AWS IoT knows
-them. The payload is base64 of whatever the client sent, so nothing in it can look like a member of
-the event. Answers go below the client's own segment of the topics, which no one else may hear.
+them. The payload is base64 of what the client sent, so that nothing in it can look like a member of the
+event. Answers go below the client's own segment of the topics, which no other client may hear.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.typing import LambdaContext
+import msgspec
 
 from firstboot.domain import topics
-from firstboot.domain.clock import iso
-from firstboot.domain.errors import (
-    BodyTooLarge,
-    FirstbootError,
-    InternalError,
-    MalformedJson,
-    MalformedRequest,
-)
-from firstboot.identity.possession import Connection
-from firstboot.runtime import guard as refusals
-from firstboot.runtime.http import MAX_BODY, problem_members
+from firstboot.domain.clock import iso, utc_now
+from firstboot.domain.errors import FirstbootError, InternalError
+from firstboot.identity.connection import Connection
+from firstboot.runtime.errors import BodyTooLarge, MalformedJson, MalformedRequest
+from firstboot.runtime.guard import Clock, Guard, Handler
+from firstboot.runtime.http import MAX_BODY
+from firstboot.runtime.messages import Answer, Json, Request, convert, members, parse_json
+from firstboot.runtime.problem import problem
 
-MAX_CLIENT_TOKEN = 64
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Configuration = TypeVar("Configuration")
 
 # A topic's level, and no wildcard of a topic filter.
 _CLIENT_ID = re.compile(r"[^/+#\x00]{1,128}")
-_TOO_LONG = MAX_BODY * 4 // 3 + 4
+_LONGEST_PAYLOAD = MAX_BODY * 4 // 3 + 4
+"""Characters of base64 that MAX_BODY bytes become."""
 
-Members = dict[str, Any]
-Answer = Callable[[Connection, Members], Members]
-"""What answers a call: its connection and the request's members in, the answer's members out."""
+ClientToken = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""What a client sends to recognise the answer by, and the answer repeats."""
+
+
+class _Echo(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of a request that its answer repeats. Other members are ignored here."""
+
+    client_token: ClientToken | None = None
+
+
+@dataclass(frozen=True)
+class MqttEndpoint:
+    """A request's type, and the function that answers a client's request at a time."""
+
+    request: type[Request]
+    answer: Callable[[Connection, Any, datetime], Answer]
+
+
+@dataclass(frozen=True)
+class MqttEndpoints:
+    """The endpoints of one Lambda by call; `publish` sends an answer's members to a topic."""
+
+    by_call: Mapping[topics.Call, MqttEndpoint]
+    publish: Callable[[str, Json], None]
 
 
 @dataclass(frozen=True)
@@ -53,9 +73,9 @@ class Message:
 
 
 def message(event: object) -> Message:
-    """The request in a rule's event.
+    """Return the request in a rule's event.
 
-    Raises MalformedRequest for what none of our rules hands over: nobody may be told.
+    Raises MalformedRequest for an event that none of our rules makes; it names no client to answer.
     """
     match event:
         case {
@@ -71,71 +91,10 @@ def message(event: object) -> Message:
     raise MalformedRequest(log="not an event of our rules")
 
 
-def members(payload: str) -> Members:
-    """The members of a request's JSON object.
-
-    Raises BodyTooLarge, MalformedJson, MalformedRequest.
-    """
-    if len(payload) > _TOO_LONG:
-        raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
-    try:
-        found = json.loads(base64.b64decode(payload, validate=True))
-    except (ValueError, RecursionError) as error:
-        raise MalformedJson(log=repr(error)[:200]) from error
-    if not isinstance(found, dict):
-        raise MalformedRequest("An object is expected")
-    return found
-
-
-def take_client_token(request: Members) -> Members:
-    """Take the `clientToken` out of a request: what the answer repeats of it.
-
-    Raises MalformedRequest.
-    """
-    token = request.pop("clientToken", None)
-    if token is None:
-        return {}
-    if not isinstance(token, str) or not 1 <= len(token) <= MAX_CLIENT_TOKEN:
-        raise MalformedRequest(f"`clientToken` is a string of 1 to {MAX_CLIENT_TOKEN} characters")
-    return {"clientToken": token}
-
-
-def take_bootstrap(request: Members) -> str | None:
-    """Take the `bootstrap` certificate out of a request.
-
-    Raises MalformedRequest.
-    """
-    bootstrap = request.pop("bootstrap", None)
-    if bootstrap is not None and not isinstance(bootstrap, str):
-        raise MalformedRequest("`bootstrap` is the certificate in PEM, or base64 of its DER")
-    return bootstrap
-
-
-def take_nothing(request: Members) -> None:
-    """Take a request that has no members.
-
-    Raises MalformedRequest.
-    """
-    if request:
-        raise MalformedRequest(f"Unknown member {min(request)[:40]!a}")
-
-
-def role_alias(request: Members) -> str:
-    """The role alias that credentials are asked under.
-
-    Raises MalformedRequest.
-    """
-    alias = request.pop("roleAlias", None)
-    take_nothing(request)
-    if not isinstance(alias, str):
-        raise MalformedRequest("`roleAlias` is a string")
-    return alias
-
-
 def connection(event: object) -> Connection:
-    """Who has connected, in the event of the rule on presence: AWS IoT's own words, since no client
-    may publish there.
+    """Return the connection in the event of the rule on presence.
 
+    AWS IoT wrote the event: no client may publish to its topic.
     Raises MalformedRequest.
     """
     match event:
@@ -144,56 +103,82 @@ def connection(event: object) -> Connection:
     raise MalformedRequest(log="not an event of our rule")
 
 
-class Requests:
-    """A Lambda's MQTT side: its calls, and one place where errors become answers.
+def _object(payload: str) -> Json:
+    """Return the JSON object in a payload.
 
-    `publish` takes a topic and an answer's members. What it raises, and what nobody foresaw, leaves
-    the handler: Lambda tries once more, and then keeps the request where an operator finds it.
+    Raises BodyTooLarge, MalformedJson, MalformedRequest.
     """
+    if len(payload) > _LONGEST_PAYLOAD:
+        raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
+    try:
+        found = parse_json(base64.b64decode(payload, validate=True))
+    except ValueError as error:
+        raise MalformedJson(log=repr(error)[:200]) from error
+    if not isinstance(found, dict):
+        raise MalformedRequest("An object is expected")
+    return found
 
-    def __init__(
-        self,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], datetime],
-        publish: Callable[[str, Members], None],
-        answers: Mapping[topics.Call, Answer],
-    ) -> None:
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
-        self._publish = publish
-        self._answers = answers
 
-    def handle(self, event: object, context: LambdaContext) -> None:
-        """Answer an event."""
-        self._metrics.add_metric("Request", MetricUnit.Count, 1)
-        try:
-            asked = message(event)
-        except MalformedRequest as error:
-            refusals.count(error, self._logger, self._metrics)
+def mqtt_function(
+    service: str,
+    build: Callable[[Configuration, Guard], MqttEndpoints],
+    read: Callable[[], Configuration],
+    clock: Clock = utc_now,
+) -> Handler:
+    """Return a Lambda handler for topic rules with the endpoints that `build` returns.
+
+    They are built on the first call, from the settings that `read` returns. A refusal is published to the
+    client. After an unforeseen failure the invocation fails too: Lambda repeats it, and keeps the request
+    where an operator finds it.
+    """
+    guard = Guard(service, clock)
+    endpoints = cache(lambda: build(read(), guard))
+
+    def handle(event: object, context: LambdaContext) -> None:
+        guard.count("Request")
+        asked = guard.run(lambda: message(event), lambda _: None)
+        if asked is None:
             return
-        self._logger.append_keys(clientId=asked.connection.client_id, principal=asked.connection.principal)
-        self._answer(asked, context.aws_request_id)
+        guard.about(clientId=asked.connection.client_id, principal=asked.connection.principal)
+        reply = _reply(asked, endpoints, guard, context.aws_request_id)
+        endpoints().publish(reply.topic, reply.members)
+        if isinstance(reply.failure, InternalError):
+            raise reply.failure
 
-    def _answer(self, asked: Message, request_id: str) -> None:
-        echo: Members = {}
-        try:
-            request = members(asked.payload)
-            echo = take_client_token(request)
-            answer = self._answers[asked.call](asked.connection, request)
-        except FirstbootError as error:
-            refusals.count(error, self._logger, self._metrics)
-            self._reject(asked, error, request_id, echo)
-        except Exception:
-            self._logger.exception("unhandled")
-            self._metrics.add_metric("InternalError", MetricUnit.Count, 1)
-            self._reject(asked, InternalError(), request_id, echo)
-            raise
-        else:
-            whole = answer | {"time": iso(self._clock())} | echo
-            self._publish(asked.call.accepted_topic(asked.connection.client_id), whole)
+    return guard.handler(handle)
 
-    def _reject(self, asked: Message, error: FirstbootError, request_id: str, echo: Members) -> None:
-        problem = problem_members(error, request_id, self._clock()) | echo
-        self._publish(asked.call.rejected_topic(asked.connection.client_id), problem)
+
+@dataclass(frozen=True)
+class _Reply:
+    """What is published to the client, and the failure that it tells of, if any."""
+
+    topic: str
+    members: Json
+    failure: FirstbootError | None = None
+
+
+def _reply(asked: Message, endpoints: Callable[[], MqttEndpoints], guard: Guard, request_id: str) -> _Reply:
+    client, echo = asked.connection.client_id, Json()
+
+    def accept() -> _Reply:
+        request = _object(asked.payload)
+        echo.update(_echo(request))
+        endpoint = endpoints().by_call[asked.call]
+        answer = endpoint.answer(asked.connection, convert(endpoint.request, request), guard.now())
+        return _Reply(asked.call.accepted_topic(client), members(answer) | {"time": iso(guard.now())} | echo)
+
+    def reject(error: FirstbootError) -> _Reply:
+        body = problem(error, request_id, guard.now()) | echo
+        return _Reply(asked.call.rejected_topic(client), body, error)
+
+    return guard.run(accept, reject)
+
+
+def _echo(request: Json) -> Json:
+    """Take the client token out of a request.
+
+    Raises MalformedRequest.
+    """
+    token = convert(_Echo, request).client_token
+    request.pop("clientToken", None)
+    return {} if token is None else {"clientToken": token}

@@ -1,44 +1,63 @@
-"""Every route of the HTTPS hosts, and the Lambda behind it. The API is built from this table."""
+"""Every route of the HTTPS hosts, declared once.
+
+The gateway's routes, each Lambda's dispatcher, the 404 and 405 answers and docs/openapi.json follow
+from this table.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+Service = Literal["exchange", "vend"]
+
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path in API Gateway's notation."""
+    """A method and a path in API Gateway's notation, and the Lambda that answers it.
+
+    `proof` says what the caller proves: nothing, possession of any certificate that the route takes,
+    or possession of an operational certificate.
+    """
 
     method: Literal["GET", "POST"]
     path: str
-    function: Literal["exchange", "vend"]
+    service: Service
+    proof: Literal["none", "certificate", "operational"]
+    summary: str
 
     @property
     def key(self) -> str:
-        """API Gateway's name for it."""
+        """API Gateway's name for the route."""
         return f"{self.method} {self.path}"
 
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the path parameters of `path`; None if it is not this route's path."""
+        wanted, given = self.path.split("/"), path.split("/")
+        if len(wanted) != len(given):
+            return None
+        parameters = {}
+        for template, part in zip(wanted, given, strict=True):
+            if template.startswith("{") and part:
+                parameters[template[1:-1]] = part
+            elif template != part:
+                return None
+        return parameters
 
-ROUTES = (
-    Route("POST", "/v1/certificates", "exchange"),
-    Route("POST", "/v1/certificates/commit", "exchange"),
-    Route("GET", "/v1/nonce", "exchange"),
-    Route("GET", "/healthz", "exchange"),
-    Route("GET", "/v1/device", "vend"),
-    Route("GET", "/role-aliases/{alias}/credentials", "vend"),
+
+CERTIFICATES = Route("POST", "/v1/certificates", "exchange", "certificate", "Enroll, or renew a certificate")
+COMMIT = Route("POST", "/v1/certificates/commit", "exchange", "operational", "Log in with a new certificate")
+NONCE = Route("GET", "/v1/nonce", "exchange", "none", "Get a nonce for a signed proof")
+HEALTH = Route("GET", "/healthz", "exchange", "none", "See that the service answers")
+DEVICE = Route("GET", "/v1/device", "vend", "operational", "Read the device's own record")
+CREDENTIALS = Route(
+    "GET", "/role-aliases/{alias}/credentials", "vend", "operational", "Get short-lived AWS credentials"
 )
-"""What matches none of these goes to `exchange`, which answers 404 or 405."""
+
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS)
+"""The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 
 def allowed(path: str) -> list[str]:
-    """The methods that `path` answers; none if there is nothing."""
-    parts = path.split("/")
-    return [route.method for route in ROUTES if _matches(route.path.split("/"), parts)]
-
-
-def _matches(template: list[str], parts: list[str]) -> bool:
-    return len(template) == len(parts) and all(
-        part == wanted or (wanted.startswith("{") and part)
-        for wanted, part in zip(template, parts, strict=True)
-    )
+    """Return the methods that `path` answers; none if no route has that path."""
+    return [route.method for route in ROUTES if route.match(path) is not None]

@@ -133,7 +133,7 @@ class SweepSettings(Settings):
 
 
 @dataclass(frozen=True)
-class NewcomersSettings(Settings):
+class JitrSettings(Settings):
     """`stack` is what the AWS IoT policies' names begin with; `queue` the URL of the queue that brings
     newcomers, `iot_rate` how many AWS IoT takes a second. `fleet_refresh` is in seconds.
     """

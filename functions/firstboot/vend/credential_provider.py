@@ -1,19 +1,32 @@
 """AWS IoT's credential provider: `GET /role-aliases/{alias}/credentials`, to the letter.
 
 https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html
-Its clients (awscrt, Greengrass, Kinesis Video) know no problem+json: errors are `{"message"}`.
+Its clients (awscrt, Greengrass, Kinesis Video) cannot read problem+json: errors are `{"message"}`.
 """
 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 
-from aws_lambda_powertools.event_handler import Response
-
-from firstboot.domain import errors
 from firstboot.domain.clock import iso
+from firstboot.domain.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    DurationTooLong,
+    FirstbootError,
+    RoleAliasNotFound,
+    RoleNotAssumable,
+    SessionPolicyTooLarge,
+    Unavailable,
+)
 from firstboot.domain.session import Credentials
+from firstboot.identity.errors import OperationalCertificateRequired
+from firstboot.policy.errors import AnswerTooLarge
 from firstboot.policy.limits import check_answer
+from firstboot.runtime.http import HttpResponse
+from firstboot.runtime.messages import Answer, members
+from firstboot.vend.errors import ThingNameMismatch
 
 _Answer = tuple[int, str, str]
 _CERTIFICATE = (403, "AccessDeniedException", "Certificate is invalid on this endpoint")
@@ -22,50 +35,69 @@ _ROLE = (
     "InvalidRequestException",
     "Unable to assume the role, or the role to assume does not exist",
 )
-# The first class that an error is an instance of counts.
-_ANSWERS: dict[type[errors.FirstbootError], _Answer] = {
-    errors.ThingNameMismatch: (403, "AccessDeniedException", "Invalid thing name passed"),
-    errors.RoleAliasNotFound: (404, "ResourceNotFoundException", "Role alias does not exist"),
-    errors.DurationTooLong: (
+# The first entry that matches the error's class wins.
+_ANSWERS: dict[type[FirstbootError], _Answer] = {
+    ThingNameMismatch: (403, "AccessDeniedException", "Invalid thing name passed"),
+    RoleAliasNotFound: (404, "ResourceNotFoundException", "Role alias does not exist"),
+    DurationTooLong: (
         400,
         "InvalidRequestException",
         "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
     ),
-    errors.AnswerTooLarge: (500, "InternalFailureException", "Internal failure"),
-    errors.RoleNotAssumable: _ROLE,
-    errors.SessionPolicyTooLarge: _ROLE,
-    errors.AuthenticationError: _CERTIFICATE,
-    errors.OperationalCertificateRequired: _CERTIFICATE,
-    errors.AuthorizationError: (403, "AccessDeniedException", "Access Denied"),
-    errors.Unavailable: (503, "ServiceUnavailableException", "Service unavailable"),
+    AnswerTooLarge: (500, "InternalFailureException", "Internal failure"),
+    RoleNotAssumable: _ROLE,
+    SessionPolicyTooLarge: _ROLE,
+    AuthenticationError: _CERTIFICATE,
+    OperationalCertificateRequired: _CERTIFICATE,
+    AuthorizationError: (403, "AccessDeniedException", "Access Denied"),
+    Unavailable: (503, "ServiceUnavailableException", "Service unavailable"),
 }
 _UNFORESEEN = (500, "InternalFailureException", "Internal failure")
 
 
-def success(credentials: Credentials) -> Response[str]:
-    """The 200. `expiration` in the `Z` form: an epoch is silently read as "never refresh".
+class CredentialMembers(Answer, frozen=True, kw_only=True):
+    """Credentials as AWS IoT names them."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: str
+
+
+class CredentialsAnswer(Answer, frozen=True, kw_only=True):
+    """The 200 answer, over HTTPS and MQTT alike."""
+
+    credentials: CredentialMembers
+
+
+def render(credentials: Credentials) -> CredentialsAnswer:
+    """Return credentials as an answer.
+
+    `expiration` has the `Z` form: AWS's clients silently read an epoch as "never refresh".
+    """
+    made = CredentialMembers(
+        access_key_id=credentials.access_key_id,
+        secret_access_key=credentials.secret_access_key,
+        session_token=credentials.session_token,
+        expiration=iso(credentials.expiration),
+    )
+    return CredentialsAnswer(credentials=made)
+
+
+def success(credentials: Credentials) -> HttpResponse:
+    """Return the 200 response.
 
     Raises AnswerTooLarge: awscrt aborts above 2,048 bytes.
     """
-    body = json.dumps({"credentials": members(credentials)}, separators=(",", ":"))
+    body = json.dumps(members(render(credentials)), separators=(",", ":"))
     check_answer(body)
-    return Response(200, "application/json", body, {"Cache-Control": "no-store"})
+    return HttpResponse(HTTPStatus.OK, "application/json", body)
 
 
-def members(credentials: Credentials) -> dict[str, str]:
-    """Credentials as AWS IoT names them."""
-    return {
-        "accessKeyId": credentials.access_key_id,
-        "secretAccessKey": credentials.secret_access_key,
-        "sessionToken": credentials.session_token,
-        "expiration": iso(credentials.expiration),
-    }
-
-
-def failure(error: errors.FirstbootError, request_id: str) -> Response[str]:
-    """The error AWS IoT would give for this one."""
+def failure(error: FirstbootError, request_id: str) -> HttpResponse:
+    """Return the response that AWS IoT would give for an error."""
     status, kind, message = next(
         (answer for known, answer in _ANSWERS.items() if isinstance(error, known)), _UNFORESEEN
     )
-    headers = {"x-amzn-ErrorType": kind, "x-amzn-RequestId": request_id, "Cache-Control": "no-store"}
-    return Response(status, "application/json", json.dumps({"message": message}), headers)
+    headers = {"x-amzn-ErrorType": kind, "x-amzn-RequestId": request_id}
+    return HttpResponse(status, "application/json", json.dumps({"message": message}), headers)

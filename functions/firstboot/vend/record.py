@@ -2,37 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Literal, Protocol
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from firstboot.domain.clock import epoch, iso
+from firstboot.domain.device import Attribute
 from firstboot.identity.login import VerifiedIdentity
-from firstboot.runtime.http import readiness
+from firstboot.policy.rules import RequestContext, Rules
+from firstboot.runtime.messages import Answer
+from firstboot.runtime.problem import RETRY_SECONDS, retry_in
 
 
-def record(
-    identity: VerifiedIdentity, grants: list[str], now: datetime, seconds: int, *, ready: bool
-) -> dict[str, Any]:
-    """The 200 body; `renew` says that it is time to ask for the next certificate, `ready` that AWS
-    IoT knows this one. If not, it may in `seconds`.
-    """
-    device = identity.device
-    body: dict[str, Any] = {
-        "deviceId": device.device_id,
-        "group": device.group,
-        "status": "active",
-        "generation": device.generation,
-        "certificateId": identity.certificate_id,
-        "attributes": device.attributes,
-        "grants": grants,
-        "mqtt": readiness(device.device_id, seconds, ready=ready),
-    }
-    if device.active:
-        body |= {
-            "serial": device.active.serial,
-            "notAfter": iso(device.active.not_after),
-            "renewAfter": iso(device.active.renew_after),
-            "renewIn": max(0, epoch(device.active.renew_after) - epoch(now)),
-            "renew": now >= device.active.renew_after,
-        }
-    return body
+class MqttReadiness(Answer, frozen=True, kw_only=True):
+    """Whether AWS IoT knows the certificate; if not, the seconds after which the device looks again."""
+
+    ready: bool
+    retry_after: int
+
+
+class DeviceAnswer(Answer, frozen=True, kw_only=True):
+    """The 200 answer. `renew` says that it is time to ask for the next certificate."""
+
+    device_id: str
+    group: str
+    status: Literal["active"] = "active"
+    generation: int
+    certificate_id: str
+    attributes: dict[str, Attribute]
+    grants: list[str]
+    mqtt: MqttReadiness
+    serial: str | UnsetType = UNSET
+    not_after: str | UnsetType = UNSET
+    renew_after: str | UnsetType = UNSET
+    renew_in: int | UnsetType = UNSET
+    renew: bool | UnsetType = UNSET
+
+
+class Backlog(Protocol):
+    """The rate limiter of AWS IoT's control plane."""
+
+    def backlog_seconds(self, now: datetime) -> int:
+        """Return the seconds until a registration that is asked for at `now` is done."""
+
+
+@dataclass(frozen=True)
+class ShowRecord:
+    """Show a device its own record."""
+
+    limiter: Backlog
+
+    def __call__(
+        self, identity: VerifiedIdentity, source_ip: str, rules: Rules, now: datetime
+    ) -> DeviceAnswer:
+        """Return the record, with the grants that the device holds now over MQTT or under any role alias."""
+        device = identity.device
+        aliases = [None, *rules.fleet.role_aliases]
+        contexts = [RequestContext(role_alias=alias, source_ip=source_ip) for alias in aliases]
+        grants = {grant for context in contexts for grant in rules.decide(device, context).grants}
+        answer = DeviceAnswer(
+            device_id=device.device_id,
+            group=device.group,
+            generation=device.generation,
+            certificate_id=identity.certificate_id,
+            attributes=device.attributes,
+            grants=sorted(grants),
+            mqtt=self._readiness(identity, rules, now),
+        )
+        if device.active is None:
+            return answer
+        return replace(
+            answer,
+            serial=device.active.serial,
+            not_after=iso(device.active.not_after),
+            renew_after=iso(device.active.renew_after),
+            renew_in=max(0, epoch(device.active.renew_after) - epoch(now)),
+            renew=now >= device.active.renew_after,
+        )
+
+    def _readiness(self, identity: VerifiedIdentity, rules: Rules, now: datetime) -> MqttReadiness:
+        device = identity.device
+        group = rules.fleet.groups.get(device.group)
+        ready = group is not None and group.is_connectable(identity.certificate_id, device.registered)
+        seconds = RETRY_SECONDS + (0 if ready else self.limiter.backlog_seconds(now))
+        return MqttReadiness(ready=ready, retry_after=retry_in(device.device_id, seconds, ready=ready))

@@ -15,7 +15,7 @@ from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.groups import DynamoGroups
 from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
-from firstboot.aws.dynamodb.reconciled import DynamoRegistrations
+from firstboot.aws.dynamodb.reconciled import DynamoReconciled
 from firstboot.domain.claim import ClaimRefused, RefusedBy
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
 from firstboot.domain.errors import DeviceNotFound, Unavailable
@@ -27,7 +27,7 @@ _ADOPT = (
 )
 
 
-class DynamoRegistry(DynamoProofs, DynamoGroups, DynamoRegistrations):
+class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
     """The Registry port, and what the operator's calls need."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:

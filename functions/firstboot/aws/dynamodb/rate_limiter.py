@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb.table import DynamoTable
-from firstboot.domain import rate_limiter as pace
+from firstboot.domain import rate_limiter
 from firstboot.domain.clock import EPOCH, epoch_milliseconds, from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import PACE_KEY
@@ -24,7 +24,7 @@ _REMEMBERED = timedelta(seconds=3)
 """How long a process answers with the slot that it read last."""
 
 
-class Pace(DynamoTable):
+class DynamoRateLimiter(DynamoTable):
     """Slots, one after the other. The row holds the next one in epoch milliseconds."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
@@ -38,7 +38,7 @@ class Pace(DynamoTable):
         UpdateItem, or two: the row's time goes on while it is ahead, and starts at `now` when it is
         not. A lost reply costs a slot, nothing else. Raises Unavailable.
         """
-        gap = pace.interval(rate)
+        gap = rate_limiter.interval(rate)
         for _ in range(_TRIES):
             ahead = self._move("SET #next = #next + :gap", "#next >= :now", now, gap)
             if ahead is None:
@@ -46,7 +46,7 @@ class Pace(DynamoTable):
                 ahead = self._move("SET #next = :now + :gap", idle, now, gap)
             if ahead is not None:
                 return ahead - gap
-        raise Unavailable(log="the pace's row changed again and again")
+        raise Unavailable(log="the rate limiter's row changed again and again")
 
     def _move(self, expression: str, condition: str, now: datetime, gap: timedelta) -> datetime | None:
         try:
@@ -78,4 +78,4 @@ class Pace(DynamoTable):
                 row = self._get(_KEY)
                 self._next = from_epoch_milliseconds(int(row["next"]["N"])) if row else EPOCH
             self._due = now + _REMEMBERED
-        return pace.backlog_seconds(self._next, now)
+        return rate_limiter.backlog_seconds(self._next, now)

@@ -15,7 +15,7 @@ from firstboot.domain.names import DeviceId
 _NAMES = {"#status": "status", "#group": "group"}
 
 
-class DynamoRegistrations(DynamoTable):
+class DynamoReconciled(DynamoTable):
     """The part of the RegisteringRegistry port that writes."""
 
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:

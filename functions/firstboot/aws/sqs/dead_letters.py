@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firstboot.aws.clients import answered
-from firstboot.domain.dead_letters import Failed, Letter, Lost
+from firstboot.domain.dead_letters import Letter
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
 _HELD_SECONDS = 60
@@ -21,8 +18,10 @@ _AT_ONCE = 10
 
 @dataclass(frozen=True)
 class Queues:
-    """URLs: of a dead-letter queue, and of the queue whose letters it holds; None if they are
-    requests that no queue held before. (CDK leaves a member that is None out of its JSON.)
+    """URLs of a dead-letter queue, and of the queue whose letters it holds.
+
+    `source` is None for requests that no queue held before. (CDK leaves a member that is None out of its
+    JSON.)
     """
 
     dead: str
@@ -30,22 +29,14 @@ class Queues:
 
 
 class SqsDeadLetters:
-    """The DeadLetters of `queues`. `tell` is told the client's topic of refusals."""
+    """A dead-letter queue, by its URLs."""
 
-    def __init__(
-        self,
-        sqs: SQSClient,
-        functions: LambdaClient,
-        queues: Queues,
-        tell: Callable[[str], None],
-    ) -> None:
+    def __init__(self, sqs: SQSClient, queues: Queues) -> None:
         self._sqs = sqs
-        self._functions = functions
         self._queues = queues
-        self._tell = tell
 
     def waiting(self) -> int:
-        """GetQueueAttributes: about how many letters there are, those held included."""
+        """GetQueueAttributes: about how many letters there are, held ones included."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with answered():
             answer = self._sqs.get_queue_attributes(QueueUrl=self._queues.dead, AttributeNames=names)
@@ -62,25 +53,13 @@ class SqsDeadLetters:
             )
         return [Letter(each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", [])]
 
-    def again(self, failed: Failed) -> None:
-        """Invoke, asynchronously. What a letter names is in a queue of ours, but only functions
-        that this role may invoke can be reached by it.
-        """
+    def give_back(self, body: str) -> bool:
+        """SendMessage to the queue that the letters came from; False if there is none."""
+        if self._queues.source is None:
+            return False
         with answered():
-            self._functions.invoke(
-                FunctionName=failed.function_arn,
-                InvocationType="Event",
-                Payload=json.dumps(failed.event).encode(),
-            )
-
-    def tell(self, lost: Lost) -> None:
-        """Publish a refusal that says: again."""
-        self._tell(lost.call.rejected_topic(lost.client_id))
-
-    def give_back(self, body: str) -> None:
-        """SendMessage."""
-        with answered():
-            self._sqs.send_message(QueueUrl=self._queues.source or "", MessageBody=body)
+            self._sqs.send_message(QueueUrl=self._queues.source, MessageBody=body)
+        return True
 
     def delete(self, letter: Letter) -> None:
         """DeleteMessage."""

@@ -17,7 +17,7 @@ _BATCH = 10
 """Messages a SendMessageBatch takes."""
 
 
-class Queue:
+class SqsQueue:
     """A queue that we send to, by its URL."""
 
     def __init__(self, client: SQSClient, url: str) -> None:

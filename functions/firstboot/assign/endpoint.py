@@ -1,0 +1,47 @@
+"""What the assign Lambda function answers to AWS IoT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from firstboot.assign import authorizer
+from firstboot.assign.connect import Connect
+from firstboot.domain.errors import FirstbootError
+from firstboot.policy.rules import RulesInForce
+from firstboot.runtime.guard import Guard
+
+
+def refuse(_: FirstbootError, __: Guard) -> dict[str, Any]:
+    """Answer every failure with a refusal.
+
+    A device that may not connect must not look like a service that is down.
+    """
+    return authorizer.REFUSED
+
+
+@dataclass(frozen=True)
+class Authorize:
+    """Answer the events of AWS IoT's custom authorizer."""
+
+    rules: RulesInForce
+    connect: Connect
+    guard: Guard
+
+    def __call__(self, event: object, _: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context
+        """Return the policies of a connection."""
+        self.guard.count("Request")
+        self.guard.about(connectionId=authorizer.connection_id(event))
+        request = authorizer.request(event)
+        self.guard.about(clientId=request.client_id[:128])  # what the client calls itself, unverified
+        connection = self.connect(request, self.rules.at(now), now)
+        self.guard.info(
+            "connection authorized",
+            deviceId=connection.device_id,
+            issuer=connection.issuer,
+            documents=len(connection.policies),
+            seconds=connection.seconds,
+        )
+        self.guard.count("ConnectionAuthorized")
+        return authorizer.answer(connection)

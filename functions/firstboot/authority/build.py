@@ -1,0 +1,31 @@
+"""Build the authority Lambda functions from their settings."""
+
+from __future__ import annotations
+
+from firstboot.authority.authority import Authority
+from firstboot.authority.handlers import Resource, Watch
+from firstboot.aws import clients
+from firstboot.aws.iot.endpoint import data_endpoint
+from firstboot.aws.kms import KmsKey, public_key
+from firstboot.aws.s3.authority import AuthorityStore
+from firstboot.aws.s3.fleet import deployed
+from firstboot.pki import chain
+from firstboot.runtime.event import Work
+from firstboot.runtime.guard import Guard
+from firstboot.runtime.settings import AuthoritySettings, WatchSettings
+
+
+def resource(settings: AuthoritySettings, guard: Guard) -> Work:
+    """Return the work of the custom resource."""
+    store = AuthorityStore(clients.s3(), settings.bucket)
+
+    def authority() -> Authority:
+        key = KmsKey(clients.kms(), settings.ca_key, public_key(clients.kms(), settings.ca_key))
+        return Authority(store, key, settings.subject, int(settings.years))
+
+    return Resource(authority, store, deployed(), lambda: data_endpoint(clients.iot()), guard)
+
+
+def watch(settings: WatchSettings, guard: Guard) -> Work:
+    """Return the work of the daily schedule."""
+    return Watch(chain.parse(settings.ca_certificate), guard)

@@ -1,0 +1,91 @@
+"""Render the outcome of an exchange as an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from cryptography import x509
+
+from firstboot.domain.clock import epoch, iso
+from firstboot.domain.names import DeviceId
+from firstboot.exchange.issue import Claimed, Issued
+from firstboot.exchange.messages import Asked, CertificateAnswer, DelayedAnswer, MqttAddress, base64_der
+from firstboot.pki import chain
+from firstboot.runtime.problem import RETRY_SECONDS, retry_in, spread
+
+URL_SECONDS = 300
+"""How long a presigned URL works: the bucket's policy allows no longer."""
+
+
+class Urls(Protocol):
+    """Presigned URLs of issued certificates."""
+
+    def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
+        """Return a URL of the chain that works for `seconds`. Local; calls nothing."""
+
+
+class Backlog(Protocol):
+    """The rate limiter of AWS IoT's control plane."""
+
+    def backlog_seconds(self, now: datetime) -> int:
+        """Return the seconds until a registration that is asked for at `now` is done."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Render answers. `mqtt_host` and `mqtt_port` are where AWS IoT listens."""
+
+    mqtt_host: str
+    mqtt_port: int
+    urls: Urls
+    limiter: Backlog
+
+    def render(
+        self, outcome: Issued | Claimed, asked: Asked, now: datetime
+    ) -> CertificateAnswer | DelayedAnswer:
+        """Return the answer to a request, in the form that the request asked for."""
+        if isinstance(outcome, Claimed):
+            return DelayedAnswer(
+                device_id=outcome.device_id, retry_after=spread(RETRY_SECONDS, outcome.device_id)
+            )
+        record, device_id = outcome.record, outcome.device_id
+        leaf, *above = outcome.certificates
+        delivered = (
+            _inline(leaf, above) if asked.deliver == "inline" else self._url(device_id, record.serial, now)
+        )
+        if asked.configuration:
+            delivered["configuration"] = outcome.group.configuration
+        return CertificateAnswer(
+            device_id=device_id,
+            certificate_id=chain.fingerprint(leaf),
+            serial=record.serial,
+            not_after=iso(record.not_after),
+            renew_after=iso(record.renew_after),
+            renew_in=max(0, epoch(record.renew_after) - epoch(now)),
+            mqtt=self._mqtt(outcome, now),
+            **delivered,
+        )
+
+    def _mqtt(self, outcome: Issued, now: datetime) -> MqttAddress:
+        ready = outcome.ready
+        seconds = RETRY_SECONDS + (0 if ready else self.limiter.backlog_seconds(now))
+        return MqttAddress(
+            host=self.mqtt_host,
+            port=self.mqtt_port,
+            client_id=outcome.device_id,
+            ready=ready,
+            retry_after=retry_in(outcome.device_id, seconds, ready=ready),
+        )
+
+    def _url(self, device_id: DeviceId, serial: str, now: datetime) -> dict[str, Any]:
+        return {
+            "certificate_url": self.urls.url(device_id, serial, URL_SECONDS),
+            "url_expires_at": iso(now + timedelta(seconds=URL_SECONDS)),
+            "url_expires_in": URL_SECONDS,
+        }
+
+
+def _inline(leaf: x509.Certificate, above: list[x509.Certificate]) -> dict[str, Any]:
+    return {"certificate": base64_der(leaf), "chain": [base64_der(each) for each in above]}

@@ -1,0 +1,82 @@
+"""Build the exchange Lambda functions from their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from firstboot.aws import clients
+from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.iot.messages import IotMessages
+from firstboot.aws.kms import KmsKey
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.domain import topics
+from firstboot.exchange.answers import Answers
+from firstboot.exchange.commit import CommitByConnecting
+from firstboot.exchange.endpoints import Endpoints, Presence
+from firstboot.exchange.enroll import Enroll
+from firstboot.exchange.exchange import Exchange
+from firstboot.exchange.issue import Issue
+from firstboot.exchange.messages import MqttCertificateRequest
+from firstboot.exchange.renew import Renew
+from firstboot.identity.connection import Connected
+from firstboot.identity.login import LogIn
+from firstboot.identity.proof import Prove
+from firstboot.pki import chain
+from firstboot.pki.profile import Issuer
+from firstboot.runtime.event import Work
+from firstboot.runtime.guard import Guard
+from firstboot.runtime.http import Endpoint
+from firstboot.runtime.messages import NoMembers
+from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
+from firstboot.runtime.routes import CERTIFICATES, COMMIT, HEALTH, NONCE, Route
+from firstboot.runtime.settings import ExchangeSettings
+
+
+def http(settings: ExchangeSettings, guard: Guard) -> Mapping[Route, Endpoint]:
+    """Return the endpoints behind API Gateway."""
+    made = _endpoints(settings, guard)
+    return {
+        CERTIFICATES: made.certificates,
+        COMMIT: made.commit,
+        NONCE: made.nonce,
+        HEALTH: made.health,
+    }
+
+
+def mqtt(settings: ExchangeSettings, guard: Guard) -> MqttEndpoints:
+    """Return the endpoints behind the topic rules of requests."""
+    made = _endpoints(settings, guard)
+    by_call = {
+        topics.CERTIFICATES: MqttEndpoint(MqttCertificateRequest, made.certificates_message),
+        topics.COMMIT: MqttEndpoint(NoMembers, made.commit_message),
+    }
+    return MqttEndpoints(by_call, IotMessages(clients.iot_data()).publish)
+
+
+def presence(settings: ExchangeSettings, guard: Guard) -> Work:
+    """Return the work behind the topic rule of connections."""
+    made = _endpoints(settings, guard)
+    return Presence(CommitByConnecting(made.connected, made.log_in), guard)
+
+
+def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
+    ca = chain.parse(settings.ca_certificate)
+    key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
+    devices = DynamoDevices(clients.dynamodb(), settings.table)
+    store = S3CertificateStore(clients.s3(), settings.bucket)
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
+    issue = Issue(Issuer(ca, key), devices, store)
+    return Endpoints(
+        exchange=Exchange(fleet, Enroll(issue, devices), Renew(issue, devices, devices)),
+        log_in=LogIn(ca, devices, devices),
+        prove=Prove(devices),
+        connected=Connected(devices, store),
+        answers=Answers(settings.mqtt_host, int(settings.mqtt_port), store, limiter),
+        guard=guard,
+    )

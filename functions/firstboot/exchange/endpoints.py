@@ -1,0 +1,110 @@
+"""What the exchange Lambda functions answer over HTTPS and MQTT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from firstboot.exchange.answers import Answers
+from firstboot.exchange.commit import CommitByConnecting
+from firstboot.exchange.exchange import Exchange
+from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
+from firstboot.exchange.messages import (
+    CertificateAnswer,
+    CommitAnswer,
+    DelayedAnswer,
+    HealthAnswer,
+    MqttCertificateRequest,
+    NonceAnswer,
+    asked,
+    read,
+)
+from firstboot.identity.connection import Connected, Connection
+from firstboot.identity.login import LogIn
+from firstboot.identity.possession import Presented
+from firstboot.identity.proof import Prove
+from firstboot.runtime.callers import present
+from firstboot.runtime.guard import Guard
+from firstboot.runtime.http import NONCE_HEADER, HttpRequest, HttpResponse, respond
+from firstboot.runtime.messages import NoMembers
+from firstboot.runtime.mqtt import connection
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The endpoints, with what they need."""
+
+    exchange: Exchange
+    log_in: LogIn
+    prove: Prove
+    connected: Connected
+    answers: Answers
+    guard: Guard
+
+    def certificates(self, request: HttpRequest, now: datetime) -> HttpResponse:
+        """Certify the key in the CSR: enroll with a bootstrap certificate, renew with one of ours."""
+        presented = present(request, self.prove, now)
+        wanted = read(request.body, request.headers.get("content-type", ""), request.query)
+        answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)
+        if isinstance(answer, CertificateAnswer):
+            return respond(HTTPStatus.CREATED, answer, now)
+        return respond(HTTPStatus.ACCEPTED, answer, now, {"Retry-After": str(answer.retry_after)})
+
+    def commit(self, request: HttpRequest, now: datetime) -> HttpResponse:
+        """Log in with a new certificate, which makes it the active one."""
+        return respond(HTTPStatus.OK, self._log_in(present(request, self.prove, now), now), now)
+
+    def nonce(self, _: HttpRequest, now: datetime) -> HttpResponse:
+        """Give a nonce for a signed proof to a device without a clock."""
+        fresh = self.prove.fresh_nonce(now)
+        return respond(HTTPStatus.OK, NonceAnswer(nonce=fresh), now, {NONCE_HEADER: fresh})
+
+    def health(self, _: HttpRequest, now: datetime) -> HttpResponse:
+        """Show that the gateway reaches a Lambda function."""
+        return respond(HTTPStatus.OK, HealthAnswer(), now)
+
+    def certificates_message(
+        self, client: Connection, request: MqttCertificateRequest, now: datetime
+    ) -> CertificateAnswer | DelayedAnswer:
+        """Certify the key in the CSR, over MQTT."""
+        presented = self.connected(client, request.bootstrap)
+        wanted = asked(request)
+        return self.answers.render(self._certify(presented, wanted.request, now), wanted, now)
+
+    def commit_message(self, client: Connection, _: NoMembers, now: datetime) -> CommitAnswer:
+        """Log in with a new certificate, over MQTT."""
+        return self._log_in(self.connected(client, None), now)
+
+    def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
+        outcome = self.exchange(presented, request, now)
+        self.guard.about(deviceId=outcome.device_id)
+        if isinstance(outcome, Issued):
+            by = "renew" if self.exchange.renew.is_asked(presented) else "enroll"
+            self.guard.info("certificate issued", serial=outcome.record.serial, by=by)
+            self.guard.count("CertificateIssued")
+        else:
+            self.guard.warning("certificate delayed", reason=outcome.reason)
+            self.guard.count("CertificateDelayed")
+        return outcome
+
+    def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
+        identity = self.log_in(presented, now)
+        return CommitAnswer(device_id=identity.device.device_id, certificate_id=identity.certificate_id)
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Commit a pending certificate when its device connects to AWS IoT."""
+
+    commit: CommitByConnecting
+    guard: Guard
+
+    def __call__(self, event: object, _: Any, now: datetime) -> None:  # noqa: ANN401 - Lambda's context
+        """Handle the event of the rule on connections."""
+        self.guard.count("Connected")
+        identity = self.commit(connection(event), now)
+        if identity:
+            self.guard.info("committed by connecting", deviceId=identity.device.device_id)
+            self.guard.count("CommittedByConnecting")

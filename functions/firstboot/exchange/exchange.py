@@ -1,0 +1,43 @@
+"""Exchange: a certificate and a CSR become the next certificate.
+
+A bootstrap certificate enrolls its device, an operational one is renewed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from firstboot.domain.fleet import Fleet
+from firstboot.exchange.enroll import Enroll
+from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
+from firstboot.exchange.renew import Renew
+from firstboot.identity.admission import admit
+from firstboot.identity.possession import Presented
+
+
+class FleetInForce(Protocol):
+    """The fleet definition in force."""
+
+    def current(self, now: datetime) -> Fleet:
+        """Return the definition in force at `now`. Raises Unavailable when none can be read."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Enroll or renew, as the presented certificate says."""
+
+    fleet: FleetInForce
+    enroll: Enroll
+    renew: Renew
+
+    def __call__(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
+        """Certify the key in the request.
+
+        Raises what admit, Enroll and Renew raise.
+        """
+        fleet = self.fleet.current(now)
+        if self.renew.is_asked(presented):
+            return self.renew(presented, request, fleet, now)
+        return self.enroll(admit(presented, request.device_id, fleet, now), request, now)

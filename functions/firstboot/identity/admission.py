@@ -1,0 +1,119 @@
+"""Admission: the right of one device to enroll in a group. Pure.
+
+1. The bootstrap certificate chains to a group's trust anchor.
+2. The device has a name: the certificate's, or, where many devices share the certificate, the one that
+   the device says. An MQTT connection has that name too, behind a prefix for a shared certificate.
+3. The group still takes enrollments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography import x509
+
+from firstboot.domain.errors import CertificateExpired
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
+from firstboot.domain.proof_id import ProofId
+from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
+from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
+from firstboot.pki import chain, csr
+
+
+class AdmissionKind(StrEnum):
+    """The kinds of things that can admit a device to a group."""
+
+    BOOTSTRAP_CERTIFICATE = "bootstrap-certificate"
+
+
+@dataclass(frozen=True)
+class AdmittedBy:
+    """What admitted a device.
+
+    `identifier` is unique within the kind: a bootstrap certificate's SHA-256 (hex). `spki` is the SHA-256
+    (hex) of its key; None for a kind that has no key pair.
+    """
+
+    kind: AdmissionKind
+    identifier: str
+    spki: str | None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The right of a device to enroll in a group.
+
+    `proof` must be spent before anything is issued; None where the connection proved possession.
+    """
+
+    device_id: DeviceId
+    group: Group
+    by: AdmittedBy
+    proof: ProofId | None = None
+
+
+@dataclass(frozen=True)
+class VerifiedBootstrap:
+    """A bootstrap certificate that chains to an anchor of `group`."""
+
+    leaf: x509.Certificate
+    group: Group
+
+
+def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -> Admission:
+    """Admit the device that a bootstrap certificate speaks for; `said` is what the device calls itself.
+
+    Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
+    EnrollmentClosed.
+    """
+    bootstrap = verify_bootstrap(presented, fleet, now)  # 1
+    name = named(bootstrap, said)  # 2
+    check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
+    check_open(bootstrap.group, now)  # 3
+    admitted_by = AdmittedBy(
+        AdmissionKind.BOOTSTRAP_CERTIFICATE,
+        identifier=chain.fingerprint(bootstrap.leaf),
+        spki=csr.certificate_spki(bootstrap.leaf),
+    )
+    return Admission(name, bootstrap.group, admitted_by, proof_of(presented))
+
+
+def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:
+    """Verify a bootstrap certificate and find the group that its anchor belongs to.
+
+    Raises BootstrapExpired and what chain.verify raises.
+    """
+    groups = {chain.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
+    intermediates = presented.intermediates if isinstance(presented, Proven) else ()
+    try:
+        anchor = chain.verify(presented.leaf, list(groups), now, intermediates)
+    except CertificateExpired as error:
+        raise BootstrapExpired(log=error.log) from error
+    return VerifiedBootstrap(presented.leaf, groups[anchor])
+
+
+def named(bootstrap: VerifiedBootstrap, said: str | None) -> DeviceId:
+    """Return the device that is enrolling; `said` is what it calls itself.
+
+    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
+    """
+    if bootstrap.group.is_shared:
+        if said is None:
+            raise DeviceIdRequired
+        return device_id(said)
+    name = device_id(chain.common_name(bootstrap.leaf))
+    if said not in (None, name):
+        raise DeviceIdMismatch
+    return name
+
+
+def check_open(group: Group, now: datetime) -> None:
+    """Refuse an enrollment after the last day of the group's budget.
+
+    Raises EnrollmentClosed.
+    """
+    if group.budget and now >= group.budget.until:
+        raise EnrollmentClosed

@@ -1,0 +1,86 @@
+"""Possession over MQTT: AWS IoT verified the certificate in the handshake and passes on its id.
+
+A client with a bootstrap certificate sends the certificate itself, which must have that id. Any other
+certificate is found in the record of the device with the connection's client id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography import x509
+
+from firstboot.domain.device import Device
+from firstboot.domain.errors import CertificateNotCurrent
+from firstboot.domain.names import CERTIFICATE_ID, DeviceId, device_id
+from firstboot.identity.errors import PrincipalMismatch, ProofRequired
+from firstboot.identity.possession import OverMqtt, Recorded
+from firstboot.pki import chain
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An MQTT connection as AWS IoT knows it.
+
+    `principal` is the certificate's id (SHA-256, hex), or another kind of identity for a client that
+    connected without a certificate.
+    """
+
+    client_id: str
+    principal: str
+
+
+class Records(Protocol):
+    """The device records. The method raises Unavailable when AWS does not answer."""
+
+    def device(self, device_id: DeviceId) -> Device | None:
+        """Return the record, read consistently."""
+
+
+class Issued(Protocol):
+    """The issued certificates. The method raises Unavailable when AWS does not answer."""
+
+    def get(self, device_id: DeviceId, serial: str) -> bytes | None:
+        """Return the stored chain (PEM), or None if the certificate has not been issued."""
+
+
+@dataclass(frozen=True)
+class Connected:
+    """Find the certificate of an MQTT connection."""
+
+    records: Records
+    issued: Issued
+
+    def __call__(self, connection: Connection, shown: str | None) -> OverMqtt | Recorded:
+        """Return the certificate of `connection`.
+
+        `shown` is the certificate as the client sent it, in PEM or base64 DER; None where the client
+        leaves it to the device's record.
+        Raises ProofRequired, PrincipalMismatch, CertificateMalformed, DeviceIdInvalid,
+        CertificateNotCurrent, Unavailable.
+        """
+        if not CERTIFICATE_ID.fullmatch(connection.principal):
+            raise ProofRequired(log=f"principal {connection.principal[:80]!r}")
+        if shown is None:
+            return self._recorded(connection)
+        leaf = chain.parse_text(shown)
+        if chain.fingerprint(leaf) != connection.principal:
+            raise PrincipalMismatch(log=f"{chain.fingerprint(leaf)} shown by {connection.principal}")
+        return OverMqtt(leaf, connection.client_id)
+
+    def _recorded(self, connection: Connection) -> Recorded:
+        name = device_id(connection.client_id)
+        device = self.records.device(name)
+        certificates = (device.active, device.pending, device.superseded) if device else ()
+        for each in certificates:
+            # A pending certificate's id is recorded at its first login: look at the certificate itself.
+            if each and each.certificate_id in (None, connection.principal):
+                leaf = self._stored(name, each.serial)
+                if leaf and chain.fingerprint(leaf) == connection.principal:
+                    return Recorded(leaf, connection.client_id, name)
+        raise CertificateNotCurrent(log=f"{name}'s record has no certificate {connection.principal}")
+
+    def _stored(self, name: DeviceId, serial: str) -> x509.Certificate | None:
+        stored = self.issued.get(name, serial)
+        return x509.load_pem_x509_certificates(stored)[0] if stored else None

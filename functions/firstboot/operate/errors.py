@@ -1,0 +1,29 @@
+"""Errors of an operator's call."""
+
+from __future__ import annotations
+
+from firstboot.domain.errors import OperatorError
+
+
+class GroupNotFound(OperatorError):
+    code = "group-not-found"
+    status = 404
+    title = "There is no such group"
+
+
+class BudgetMissing(OperatorError):
+    code = "budget-missing"
+    status = 409
+    title = "The group has no budget, so nothing counts or stops its enrollments"
+
+
+class FleetOutdated(OperatorError):
+    code = "fleet-outdated"
+    status = 409
+    title = "The fleet definition builds on another deployment's"
+
+
+class FleetNeedsDeployment(OperatorError):
+    code = "fleet-needs-deployment"
+    status = 409
+    title = "This change needs a deployment"

@@ -1,0 +1,93 @@
+"""The operator's calls about the fleet definition: show, apply, plan, progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler.deployment import needs_deployment
+from firstboot.domain.device import Device
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.sweep import PAGE, Sweep
+from firstboot.operate import answers, requests
+from firstboot.operate.audit import Audit
+from firstboot.operate.errors import FleetNeedsDeployment, FleetOutdated
+from firstboot.operate.fleet_in_force import FleetInForce
+from firstboot.operate.requests import ApplyFleet, PlanFleet
+from firstboot.policy.attachment import look
+from firstboot.policy.rules import Rules
+from firstboot.runtime.messages import Json, NoMembers
+
+
+class Pages(Protocol):
+    """The device records, page by page."""
+
+    def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
+        """Return the devices among `limit` rows behind `after`, and where the next page starts, if any."""
+
+
+class Sweeps(Protocol):
+    """The row that says how far the last sweep got."""
+
+    def read(self) -> Sweep | None:
+        """Return the last sweep, read consistently; None before the first. Raises Unavailable."""
+
+
+class Backlog(Protocol):
+    """The rate limiter of AWS IoT's control plane."""
+
+    def backlog_seconds(self, now: datetime) -> int:
+        """Return the seconds until a reconciliation that is asked for at `now` is done."""
+
+
+@dataclass(frozen=True)
+class Fleets:
+    """Carry out the calls about the fleet definition. `deployed` is the one in the asset."""
+
+    deployed: Fleet
+    fleet: FleetInForce
+    records: Pages
+    sweeps: Sweeps
+    limiter: Backlog
+    audit: Audit
+
+    def show(self, _: NoMembers, now: datetime) -> Json:
+        """Return the fleet definitions, deployed and in force."""
+        return answers.fleets(self.deployed, self.fleet.current(now))
+
+    def apply(self, parameters: ApplyFleet, _: datetime) -> Json:
+        """Publish a fleet definition between deployments.
+
+        1. It builds on the fleet that is deployed.
+        2. It holds by every rule of the compiler: its sender need not have used ours.
+        3. It needs nothing that only a deployment makes.
+        4. It is put where exchange and vend look for it.
+        Raises FleetOutdated, FleetInvalid, FleetNeedsDeployment, Unavailable.
+        """
+        fleet = requests.fleet(parameters.fleet)
+        if fleet.base != self.deployed.hash:  # 1
+            raise FleetOutdated(f"The fleet builds on {fleet.base}, and {self.deployed.hash} is deployed")
+        compiler.check(fleet)  # 2
+        reasons = needs_deployment(self.deployed, fleet)  # 3
+        if reasons:
+            raise FleetNeedsDeployment("; ".join(reasons))
+        self.fleet.publish(fleet)  # 4
+        self.audit("FleetPublished", fleetHash=fleet.hash)
+        return {"hash": fleet.hash}
+
+    def plan(self, parameters: PlanFleet, now: datetime) -> Json:
+        """Return how many devices of a page a fleet definition would touch in AWS IoT.
+
+        Its sender need not have used our compiler, so it is checked first.
+        Raises FleetInvalid, Unavailable.
+        """
+        fleet = requests.fleet(parameters.fleet)
+        compiler.check(fleet)
+        return answers.found(look(Rules(fleet), *self.records.page(PAGE, parameters.after), now))
+
+    def progress(self, _: NoMembers, now: datetime) -> Json:
+        """Return how far AWS IoT has been brought to the fleet definition in force."""
+        backlog = self.limiter.backlog_seconds(now)
+        return answers.progress(self.sweeps.read(), self.fleet.current(now), backlog)

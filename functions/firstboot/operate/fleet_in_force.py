@@ -1,0 +1,21 @@
+"""The fleet definition as the operator's calls read it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from firstboot.domain.fleet import Fleet
+
+
+class FleetInForce(Protocol):
+    """The fleet definition in force, read anew for every call.
+
+    An operator must see what was published before the call.
+    """
+
+    def current(self, now: datetime) -> Fleet:
+        """Return the definition in force at `now`. Raises Unavailable when none can be read."""
+
+    def publish(self, fleet: Fleet) -> None:
+        """Publish a checked definition. Raises Unavailable."""

@@ -1,0 +1,98 @@
+"""Errors of parsing and verifying certificates, CSRs, proofs and tokens."""
+
+from __future__ import annotations
+
+from firstboot.domain.errors import (
+    Action,
+    AuthenticationError,
+    AuthorityError,
+    ProofError,
+    RequestError,
+    TokenError,
+)
+
+
+class MalformedCsr(RequestError):
+    code = "malformed-csr"
+    title = "The CSR can't be parsed"
+
+
+class CsrSignatureInvalid(RequestError):
+    code = "csr-signature-invalid"
+    title = "The CSR is not signed by the key it carries"
+
+
+class CsrKeyRefused(RequestError):
+    code = "csr-key-refused"
+    title = "The CSR's key must be P-256, P-384 or RSA of 2048 to 4096 bits"
+
+
+class CertificateMalformed(AuthenticationError):
+    code = "certificate-malformed"
+    title = "The client certificate can't be parsed"
+
+
+class CertificateUntrusted(AuthenticationError):
+    code = "certificate-untrusted"
+    title = "The client certificate chains to no trusted issuer"
+
+
+class CertificateUsageWrong(AuthenticationError):
+    code = "certificate-usage-wrong"
+    title = "The client certificate is not one for client authentication"
+
+
+class CertificateKeyWeak(AuthenticationError):
+    code = "certificate-key-weak"
+    title = "The client certificate's key must be P-256, P-384 or RSA of at least 2048 bits"
+
+
+class CertificateNotYetValid(AuthenticationError):
+    code = "certificate-not-yet-valid"
+    action = Action.WAIT
+    title = "The client certificate is not valid yet"
+
+
+class ProofMalformed(ProofError):
+    code = "proof-malformed"
+    title = "The signed proof is not of the kind that is taken here"
+
+
+class ProofSignatureInvalid(ProofError):
+    code = "proof-signature-invalid"
+    title = "The signed proof is not signed by its certificate's key"
+
+
+class ProofMismatch(ProofError):
+    code = "proof-mismatch"
+    title = "The signed proof is for another call"
+
+
+class TokenMalformed(TokenError):
+    code = "token-malformed"
+    title = "The token is not of the kind that is taken here"
+
+
+class TokenUntrusted(TokenError):
+    code = "token-untrusted"
+    title = "The token is not signed by an issuer of the fleet"
+
+
+class TokenAudienceWrong(TokenError):
+    code = "token-audience-wrong"
+    title = "The token is for another audience"
+
+
+class TokenExpired(TokenError):
+    code = "token-expired"
+    title = "The token has expired"
+
+
+class TokenNotYetValid(TokenError):
+    code = "token-not-yet-valid"
+    title = "The token is not valid yet"
+
+
+class AnchorConflict(AuthorityError):
+    code = "anchor-conflict"
+    title = "A factory trust anchor is, contains or hangs under the issuing CA"

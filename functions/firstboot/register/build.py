@@ -1,0 +1,100 @@
+"""Build the register Lambda functions from their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from firstboot.aws import clients
+from firstboot.aws.dynamodb import rows
+from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.dynamodb.sweeps import DynamoSweeps
+from firstboot.aws.iot.certificates import IotCertificates
+from firstboot.aws.iot.policies import IotPolicies
+from firstboot.aws.iot.things import IotThings
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.sqs.queue import SqsQueue
+from firstboot.domain.clock import whole_seconds
+from firstboot.domain.names import DeviceId
+from firstboot.domain.rate_limiter import LONGEST_DELAY_SECONDS
+from firstboot.policy.render import Place
+from firstboot.policy.rules import RulesInForce
+from firstboot.register.changes import Reaction
+from firstboot.register.handlers import Changes, Jitr, Sweeping, Work
+from firstboot.register.jitr import Judge
+from firstboot.register.messages import Order, render
+from firstboot.register.rate_limited import RateLimited
+from firstboot.register.reconcile import Account, Reconcile
+from firstboot.register.sweep import KeepServicePolicies, RunSweep
+from firstboot.register.withdraw import Withdraw
+from firstboot.runtime import event, queue
+from firstboot.runtime.guard import Guard
+from firstboot.runtime.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+
+
+def work(settings: RegisterSettings, guard: Guard) -> queue.Work:
+    """Return the work on both queues."""
+    account = _account(settings)
+    records = DynamoDevices(clients.dynamodb(), settings.table)
+    store = S3CertificateStore(clients.s3(), settings.bucket)
+    things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    withdraw = Withdraw(records, store, things, things)
+    reconcile = Reconcile(account, records, store, things, things, withdraw)
+    return Work(RulesInForce(fleet.current), reconcile, _rate_limited(settings, guard), guard)
+
+
+def changes(settings: ChangesSettings, guard: Guard) -> event.Work:
+    """Return the work on the table's stream."""
+    queues = {
+        Reaction.PACED: SqsQueue(clients.sqs(), settings.queue),
+        Reaction.URGENT: SqsQueue(clients.sqs(), settings.urgent_queue),
+    }
+    return Changes(rows.device, queues, guard)
+
+
+def sweep(settings: SweepSettings, guard: Guard) -> event.Work:
+    """Return the work of the schedule.
+
+    The fleet is read anew every time: the sweep is about what was published a moment ago.
+    """
+    account = _account(settings)
+    rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
+    policies = IotPolicies(clients.iot())
+    orders = SqsQueue(clients.sqs(), settings.queue)
+
+    def order(devices: Iterable[DeviceId]) -> None:
+        # `register` must not work with an older fleet than the one that was swept.
+        delay = min(int(settings.fleet_refresh), LONGEST_DELAY_SECONDS)
+        since = whole_seconds(guard.now())
+        orders.send_all((render(Order(device, since)) for device in devices), delay)
+
+    run = RunSweep(
+        rules=lambda: rules.at(guard.now()),
+        sweeps=DynamoSweeps(clients.dynamodb(), settings.table),
+        records=DynamoDevices(clients.dynamodb(), settings.table),
+        policies=policies,
+        order=order,
+        account=account,
+    )
+    return Sweeping(cache(KeepServicePolicies(policies, account)), run, guard)
+
+
+def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
+    """Return the work on the queue of certificates that AWS IoT registered by itself."""
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    records = DynamoDevices(clients.dynamodb(), settings.table)
+    judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
+    return Jitr(fleet, judge, _rate_limited(settings, guard), guard)
+
+
+def _account(settings: RegisterSettings | SweepSettings | JitrSettings) -> Account:
+    return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
+
+
+def _rate_limited(settings: RegisterSettings | JitrSettings, guard: Guard) -> RateLimited:
+    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
+    own_queue = SqsQueue(clients.sqs(), settings.queue)
+    return RateLimited(limiter, float(settings.iot_rate), own_queue, guard)

@@ -1,0 +1,64 @@
+"""Requests, answers and queue messages as typed structs, each declared once.
+
+A request from outside refuses members that it does not know, so that a misspelled member is an error
+and never ignored. An answer and a queue message may gain members in a later version, so their readers
+ignore unknown ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from firstboot.runtime.errors import MalformedJson, MalformedRequest
+
+Json = dict[str, Any]
+Kind = TypeVar("Kind")
+
+_LONGEST_DETAIL = 200
+"""Characters of a detail that names what the sender wrote: enough to find it."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A request from outside. Members are in camel case; an unknown one is refused."""
+
+
+class NoMembers(Request, frozen=True, kw_only=True):
+    """A request without members."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An answer. A member that is UNSET is left out."""
+
+
+class QueueMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A message in one of our queues. The version before and the version after can read it."""
+
+
+def parse_json(text: bytes) -> object:
+    """Return the JSON value in `text`.
+
+    Raises MalformedJson.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: nested without end
+        raise MalformedJson(log=repr(error)[:_LONGEST_DETAIL]) from error
+
+
+def convert(kind: type[Kind], value: object) -> Kind:
+    """Return a JSON value as a struct.
+
+    Raises MalformedRequest that names the member and what is expected there.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(ascii(str(error))[1:-1][:_LONGEST_DETAIL]) from error
+
+
+def members(answer: Answer) -> Json:
+    """Return the members of an answer."""
+    made: Json = msgspec.to_builtins(answer)
+    return made

@@ -1,0 +1,53 @@
+"""Lambda functions behind an SQS queue: each message is handled, and the failed ones are named.
+
+Lambda developer guide, "Implementing partial batch responses".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from firstboot.domain.clock import utc_now
+from firstboot.runtime.guard import Clock, Guard, Handler
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Configuration = TypeVar("Configuration")
+Record = dict[str, Any]
+Work = Callable[[Record, datetime], None]
+"""Handle one SQS record at a time."""
+
+
+def queue_function(
+    service: str,
+    build: Callable[[Configuration, Guard], Work],
+    read: Callable[[], Configuration],
+    clock: Clock = utc_now,
+) -> Handler:
+    """Return a Lambda handler for the batches of an SQS queue; the answer names the failed messages.
+
+    SQS delivers a failed message again, and moves it to the dead-letter queue in the end. The work is
+    built on the first call, from the settings that `read` returns.
+    """
+    guard = Guard(service, clock)
+    work = cache(lambda: build(read(), guard))
+
+    def done(record: Record) -> bool:
+        work()(record, guard.now())
+        return True
+
+    def handle(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+        records: list[Record] = event["Records"]
+        guard.count("Request", len(records))
+        failed = [
+            record["messageId"]
+            for record in records
+            if not guard.run(lambda record=record: done(record), lambda _: False)  # type: ignore[misc]
+        ]
+        return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
+
+    return guard.handler(handle)

@@ -1,0 +1,58 @@
+"""Build the vend Lambda functions from their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from firstboot.aws import clients
+from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.iot.messages import IotMessages
+from firstboot.aws.s3.certificates import S3CertificateStore
+from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.sts import StsSessions
+from firstboot.domain import topics
+from firstboot.identity.connection import Connected
+from firstboot.identity.login import LogIn
+from firstboot.identity.proof import Prove
+from firstboot.pki import chain
+from firstboot.policy.render import Place
+from firstboot.policy.rules import RulesInForce
+from firstboot.runtime.guard import Guard
+from firstboot.runtime.http import Endpoint
+from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route
+from firstboot.runtime.settings import VendSettings
+from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
+from firstboot.vend.record import ShowRecord
+from firstboot.vend.vend import Vend
+
+
+def http(settings: VendSettings, guard: Guard) -> Mapping[Route, Endpoint]:
+    """Return the endpoints behind API Gateway."""
+    made = _endpoints(settings, guard)
+    return {DEVICE: made.record, CREDENTIALS: made.credentials}
+
+
+def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:
+    """Return the endpoint behind the topic rule of requests."""
+    made = _endpoints(settings, guard)
+    by_call = {topics.CREDENTIALS: MqttEndpoint(MqttCredentialsRequest, made.credentials_message)}
+    return MqttEndpoints(by_call, IotMessages(clients.iot_data()).publish)
+
+
+def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
+    devices = DynamoDevices(clients.dynamodb(), settings.table)
+    store = S3CertificateStore(clients.s3(), settings.bucket)
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    place = Place(settings.partition, settings.region, settings.account)
+    return Endpoints(
+        rules=RulesInForce(fleet.current),
+        log_in=LogIn(chain.parse(settings.ca_certificate), devices, devices),
+        prove=Prove(devices),
+        connected=Connected(devices, store),
+        vend=Vend(place, json.loads(settings.role_arns), StsSessions(clients.sts())),
+        show_record=ShowRecord(DynamoRateLimiter(clients.dynamodb(), settings.table)),
+        guard=guard,
+    )

@@ -1,0 +1,76 @@
+"""The Lambda functions in this process, built as the Lambda files build them, with a clock of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import firstboot.assign.build
+import firstboot.authority.build
+import firstboot.exchange.build
+import firstboot.operate.build
+import firstboot.register.build
+import firstboot.vend.build
+from firstboot.assign.endpoint import refuse
+from firstboot.authority.handlers import refuse_deployment
+from firstboot.domain.clock import utc_now
+from firstboot.register.handlers import sweep_again
+from firstboot.runtime import settings
+from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
+from firstboot.runtime.http import http_function
+from firstboot.runtime.invoke import invoke_function
+from firstboot.runtime.mqtt import mqtt_function
+from firstboot.runtime.queue import queue_function
+
+
+class Lambdas:
+    """One process of every Lambda function. Each reads its settings from the environment at its first call.
+
+    `clock` may be replaced at any time.
+    """
+
+    def __init__(self) -> None:
+        self.clock: Callable[[], datetime] = utc_now
+        self.restart()
+
+    def now(self) -> datetime:
+        """Return the time as the functions see it."""
+        return self.clock()
+
+    def restart(self) -> None:
+        """Replace every process by a new one, which remembers nothing."""
+        self._restart_devices()
+        self._restart_operators()
+
+    def _restart_devices(self) -> None:
+        exchange, vend, now = firstboot.exchange.build, firstboot.vend.build, self.now
+        read = settings.ExchangeSettings.read
+        self.exchange_http = http_function("exchange", exchange.http, read, now)
+        self.exchange_mqtt = mqtt_function("exchange", exchange.mqtt, read, now)
+        self.presence = event_function("exchange", exchange.presence, read, repeat_unless_refused, now)
+        self.vend_http = http_function("vend", vend.http, settings.VendSettings.read, now)
+        self.vend_mqtt = mqtt_function("vend", vend.mqtt, settings.VendSettings.read, now)
+        authorize = firstboot.assign.build.authorize
+        self.authorize = event_function("assign", authorize, settings.AssignSettings.read, refuse, now)
+
+    def _restart_operators(self) -> None:
+        register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
+        self.work = queue_function("register", register.work, settings.RegisterSettings.read, now)
+        self.changes = event_function(
+            "register", register.changes, settings.ChangesSettings.read, repeat, now
+        )
+        self.sweep = event_function(
+            "register", register.sweep, settings.SweepSettings.read, sweep_again, now
+        )
+        self.jitr = queue_function("register", register.jitr, settings.JitrSettings.read, now)
+        self.invoke = invoke_function("operate", operate.invoke, settings.OperateSettings.read, now)
+        self.resource = event_function(
+            "authority",
+            firstboot.authority.build.resource,
+            settings.AuthoritySettings.read,
+            refuse_deployment,
+            now,
+        )
+        self.watch = event_function(
+            "authority", firstboot.authority.build.watch, settings.WatchSettings.read, repeat, now
+        )
