@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import (
     FirstbootError,
     TokenAudienceWrong,
@@ -111,7 +112,9 @@ def test_another_audience_is_refused(audience: Any) -> None:
 
 def test_the_end_is_the_end() -> None:
     """No leeway at `exp`: at that second it is over."""
-    assert verified(ISSUER.token(exp=int(NOW.timestamp()) + 1)).expires_at == int(NOW.timestamp()) + 1
+    assert verified(ISSUER.token(exp=int(NOW.timestamp()) + 1)).expires_at == from_epoch(
+        int(NOW.timestamp()) + 1
+    )
     for seconds in (0, 1, 3600):
         with pytest.raises(TokenExpired):
             verified(ISSUER.token(exp=int(NOW.timestamp()) - seconds))

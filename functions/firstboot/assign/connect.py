@@ -116,8 +116,8 @@ def _member(device: Device | None, issuer: TokenIssuer) -> Device:
 
 
 def _seconds(verified: VerifiedToken, now: datetime) -> int:
-    """What the token still lives, as far as AWS IoT lets a connection last."""
-    left = int(verified.expires_at - now.timestamp())
+    """Return the seconds that the token has left, within what AWS IoT allows a connection."""
+    left = int((verified.expires_at - now).total_seconds())
     if left < SECONDS.start:
         raise TokenEndsTooSoon(log=f"{left} s")
     return min(left, SECONDS.stop - 1)
