@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 import exchange
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rate_limiter as pace
+from firstboot.domain.clock import EPOCH
 from firstboot.pki import csr
 from tests import factories
 from tests.aws.product import Answer, Product
@@ -95,7 +96,7 @@ def test_nothing_is_called_before_everything_is_verified(
         monkeypatch.setattr(csr, "_signature_is_valid", lambda _: False)
     if flaw == "closed":
         past = product.fleet.groups["gateways"].budget
-        object.__setattr__(past, "until", 0)
+        object.__setattr__(past, "until", EPOCH)
         monkeypatch.setattr(exchange.parts().fleet, "_current", product.fleet)
     assert product.enroll(leaf).status in (400, 401, 403)
     assert recorder.take() == []

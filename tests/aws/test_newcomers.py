@@ -248,7 +248,7 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
     if flaw == "enrollment-closed":
         gateways = group("gateways", product.factory)
         assert gateways.budget
-        object.__setattr__(gateways.budget, "until", 1)
+        object.__setattr__(gateways.budget, "until", EPOCH)
         product.publish(groups={"gateways": gateways})
         register.door.cache_clear()
     if flaw == "device-revoked":

@@ -121,7 +121,7 @@ def _member(device: Device | None, issuer: TokenIssuer) -> Device:
 
 def _seconds(verified: VerifiedToken, now: datetime) -> int:
     """Return the seconds the token is still valid, at most the longest connection that AWS IoT allows."""
-    left = int(verified.expires_at - now.timestamp())
+    left = int((verified.expires_at - now).total_seconds())
     if left < SECONDS.start:
         raise TokenEndsTooSoon(log=f"{left} s")
     return min(left, SECONDS.stop - 1)

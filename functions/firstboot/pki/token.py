@@ -19,6 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import TokenIssuer
 from firstboot.pki import chain
 from firstboot.pki.errors import (
@@ -65,10 +66,10 @@ class UnverifiedToken:
 
 @dataclass(frozen=True)
 class VerifiedToken:
-    """What a token's issuer says. `expires_at` is in epoch seconds."""
+    """What a token's issuer says; `expires_at` is in whole seconds."""
 
     subject: str
-    expires_at: int
+    expires_at: datetime
 
 
 def parse(text: str) -> UnverifiedToken:
@@ -108,7 +109,7 @@ def verify(
         raise TokenExpired
     if max(_time(claims, "nbf"), _time(claims, "iat")) > now.timestamp() + LEEWAY:
         raise TokenNotYetValid
-    return VerifiedToken(claims["sub"], int(expires_at))
+    return VerifiedToken(claims["sub"], from_epoch(int(expires_at)))
 
 
 def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey) -> None:
