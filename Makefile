@@ -8,7 +8,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check audit verify-deploy local synth deploy lock clean
+.PHONY: demo test check docs audit verify-deploy local synth deploy lock clean
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
@@ -21,9 +21,13 @@ test: .venv/mosquitto/ready .venv/chromium/ready  ## run the whole suite
 check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local audit app.py tests
+	$(BIN)/mypy functions infra device console local audit docs app.py tests
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest tests/unit/test_documents.py
+
+docs: .venv/ready            ## write the generated parts of the documents
+	$(BIN)/python docs/generate.py
 
 audit: .venv/audit/ready     ## others' tools: checkov, parliament, pip-audit
 	$(BIN)/python -m audit

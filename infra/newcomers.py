@@ -36,9 +36,7 @@ class Newcomers(Function):
     """Admits or revokes what a factory CA's registration lets in, from a queue."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
-        super().__init__(
-            scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS
-        )
+        super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], registry.table_arn)
         # It reads records and must change none: only whose turn it is.

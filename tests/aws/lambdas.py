@@ -59,9 +59,7 @@ class Lambdas:
         self.changes = event_function(
             "register", register.changes, settings.ChangesSettings.read, repeat, now
         )
-        self.sweep = event_function(
-            "register", register.sweep, settings.SweepSettings.read, sweep_again, now
-        )
+        self.sweep = event_function("register", register.sweep, settings.SweepSettings.read, sweep_again, now)
         self.jitr = queue_function("register", register.jitr, settings.JitrSettings.read, now)
         self.invoke = invoke_function("operate", operate.invoke, settings.OperateSettings.read, now)
         self.resource = event_function(

@@ -15,7 +15,6 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import jwt
-import pytest
 from cryptography import x509
 
 from device.refusal import Action, Refused

@@ -11,9 +11,9 @@ from typing import Any
 import boto3
 from cryptography import x509
 
-from firstboot.domain.clock import from_epoch
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories, proofs

@@ -18,7 +18,6 @@ from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.domain.sweep import Sweep
 from firstboot.policy.service import ServicePolicy
-from firstboot.register import sweep
 from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import CONTEXT, TELEMETRY, Product
 

@@ -101,7 +101,7 @@ def test_algorithms_are_pinned(algorithm: str) -> None:
         ('groups = ["gateways"]', "groups = []", "issuers.acme.groups must be a list of one or more"),
         ('groups = ["gateways"]', 'groups = ["nobody"]', "names 'nobody': there is no such group"),
         ('mqtt = "token"', 'mqtt = "registry"', "names 'gateways', whose devices connect with certificates"),
-        ("[issuers.acme]", "[issuers.'a b']", "issuers.a b is no name"),
+        ("[issuers.acme]", "[issuers.'a b']", "issuers.a b is not a valid name: a name must match"),
         ("[issuers.acme]", "[issuers.acme]\naudience = 'x'", "issuers.acme.audience is not a key"),
         ("[issuers.acme]", "[issuers]\nacme = 3\n[x]", "issuers.acme must be a table"),
     ],

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from firstboot.compiler import definition, rulebook, source, templates, trust
 from firstboot.compiler.errors import FleetInvalid
+from firstboot.compiler.keys import NAME, Definition
 from firstboot.compiler.source import Source
-from firstboot.domain.fleet import Fleet, TokenIssuer
+from firstboot.domain.fleet import Fleet
 
 Json = dict[str, Any]
 
@@ -59,7 +59,7 @@ def check(fleet: Fleet) -> None:
 
 
 def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
-    defined = definition.read(values, problems) if values is not None else definition.Definition({}, {}, {})
+    defined = definition.read(values, problems) if values is not None else Definition({}, {}, {})
     rules, schema = (_text(files, name, problems) for name in (source.RULES, source.SCHEMA))
     grants = _grants(files, problems)
     fleet = Fleet(
@@ -106,8 +106,10 @@ def _grants(files: Source, problems: list[str]) -> dict[str, Json]:
         path = PurePosixPath(name)
         if not path.match(source.GRANTS):
             continue
-        if not definition.NAME.fullmatch(path.stem):
-            problems.append(f"{name}: {path.stem!r} is no grant's name: {definition.NAME.pattern}")
+        if not NAME.fullmatch(path.stem):
+            problems.append(
+                f"{name}: {path.stem!r} is not a valid grant name: a name must match {NAME.pattern}"
+            )
         grants[path.stem] = _grant(name, _text(files, name, problems), problems)
     return grants
 
@@ -133,29 +135,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def _decompiled(fleet: Fleet) -> tuple[Json, Source]:
-    """fleet.toml's values and the other files, as they would compile to `fleet`."""
+    """Return the values of `fleet.toml` and the other files that compile to `fleet`."""
     files = {source.RULES: fleet.rules.encode(), source.SCHEMA: fleet.schema.encode()}
     files |= {f"grants/{name}.json": json.dumps(grant).encode() for name, grant in fleet.grants.items()}
     groups = {}
     for name, group in fleet.groups.items():
         anchors = {f"trust/{name}-{n}.pem": pem.encode() for n, pem in enumerate(group.trust)}
         files |= anchors
-        table = asdict(group) | {"trust": list(anchors)}
-        del table["name"]
-        if group.budget:
-            # The last day is the one that ends at `until`.
-            last = group.budget.until - timedelta(seconds=1)
-            given = {name: value for name, value in asdict(group.budget).items() if value is not None}
-            table["budget"] = given | {"until": last.date()}
-        else:
-            del table["budget"]
-        groups[name] = table
-    aliases = {name: {"seconds": alias.seconds} for name, alias in fleet.role_aliases.items()}
-    issuers = {name: _issuer_table(issuer) for name, issuer in fleet.issuers.items()}
-    return {"groups": groups, "role_aliases": aliases, "issuers": issuers}, Source(files)
-
-
-def _issuer_table(issuer: TokenIssuer) -> Json:
-    table = asdict(issuer) | {"algorithms": list(issuer.algorithms), "groups": list(issuer.groups)}
-    del table["name"]
-    return table
+        groups[name] = replace(group, trust=tuple(anchors))
+    return definition.write(replace(fleet, groups=groups)), Source(files)

@@ -1,176 +1,136 @@
-"""Strict reading of a TOML table: a key nobody asked for is a mistake, not a comment."""
+"""Tables of `fleet.toml`: a table is declared as a list of keys, and a key it does not list is an error."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
-from datetime import date, datetime
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Generic, TypeVar
 
-Choice = TypeVar("Choice", bound=str)
-_MISSING = object()
-_LONGEST_URL = 512
-_EXACT = 2**53
-"""Whole numbers below this are the same in every JSON reader (RFC 8259 section 6)."""
+from firstboot.compiler.kinds import Json, Kind, Reading, Toml, Value
+
+Model = TypeVar("Model")
+
+REQUIRED: Final = object()
+"""In the place of a default: the key must be given."""
+
+SAME: Final = object()
+"""In the place of the default in a shared group: the same as in other groups."""
 
 
-class Table:
-    """A TOML table. Each method takes one key out, notes a problem if it is missing or wrong, and
-    then returns a stand-in, so that one reading finds every problem.
+@dataclass(frozen=True)
+class Key:
+    """A key of a table. `text` is a sentence about it, `unit` the unit of a number.
+
+    `default` is a TOML value, REQUIRED, or None where the model holds None without the key. `shared` is
+    the default in a shared group: one whose devices share a bootstrap certificate.
     """
 
-    def __init__(self, where: str, value: object, problems: list[str]) -> None:
-        self._where = where
-        self._problems = problems
+    name: str
+    kind: Kind
+    text: str
+    unit: str = ""
+    default: Toml = REQUIRED
+    shared: Toml = SAME
+
+    def default_in(self, *, shared: bool) -> Toml:
+        """Return the default in a shared group or in another one."""
+        return self.shared if shared and self.shared is not SAME else self.default
+
+    def read(self, path: str, table: Json, reading: Reading) -> Value:
+        """Read the key of a table; take the default if the table does not have the key."""
+        if self.name in table:
+            return self.kind.read(path, table[self.name], reading)
+        default = self.default_in(shared=reading.shared)
+        if default is REQUIRED:
+            reading.problem(path, f"is missing: it must be {self.kind.text}")
+            return self.kind.stand_in
+        return None if default is None else self.kind.read(path, default, reading)
+
+
+@dataclass(frozen=True)
+class Record(Kind, Generic[Model]):
+    """A table with these keys and no others. `model` takes their values by name.
+
+    `shared_if` is the key and the value that make the table a shared group.
+    """
+
+    model: Callable[..., Model]
+    keys: tuple[Key, ...]
+    shared_if: tuple[str, str] | None = None
+
+    @property
+    def text(self) -> str:
+        """List the keys."""
+        return f"a table of {', '.join(key.name for key in self.keys)}"
+
+    @property
+    def stand_in(self) -> Model:
+        """Return the model of the keys' stand-ins."""
+        return self.model(**self._stand_ins())
+
+    def read(self, path: str, value: Toml, reading: Reading) -> Model:
+        """Convert the table to the model."""
+        return self.model(**self.values(path, value, reading))
+
+    def values(self, path: str, value: Toml, reading: Reading) -> dict[str, Value]:
+        """Return the values that the model takes, by name. A key that is not declared is a problem."""
         if not isinstance(value, dict):
-            self._problem("", "must be a table")
-        self._rest: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+            reading.problem(path, "must be a table")
+            return self._stand_ins()
+        if self.shared_if and value.get(self.shared_if[0]) == self.shared_if[1]:
+            reading = replace(reading, shared=True)
+        declared = {key.name for key in self.keys}
+        for name in value:
+            if name not in declared:
+                reading.problem(below(path, name), "is not a key of a fleet definition")
+        return {key.name: key.read(below(path, key.name), value, reading) for key in self.keys}
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._rest
+    def _stand_ins(self) -> dict[str, Value]:
+        return {key.name: key.kind.stand_in for key in self.keys}
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None, *, why: str = "") -> int:
-        """A whole number from `low` to `high`; `why` is added to the complaint."""
-        value = self._take(key, default)
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        self._wrong(key, value, f"must be a whole number from {low} to {high}{why}")
-        return low
+    def write(self, value: Value) -> Json:
+        """Return the table that `read` converts to the model. A member that is None has no key."""
+        members = ((key, getattr(value, key.name)) for key in self.keys)
+        return {key.name: key.kind.write(member) for key, member in members if member is not None}
 
-    def fraction(self, key: str, default: float) -> float:
-        """A number above 0 and below 1."""
-        value = self._take(key, default)
-        if isinstance(value, float) and 0 < value < 1:
-            return value
-        self._wrong(key, value, "must be a number above 0 and below 1")
-        return default
 
-    def choice(self, key: str, options: tuple[Choice, ...], default: Choice) -> Choice:
-        """One of `options`."""
-        value = self._take(key, default)
-        for option in options:
-            if value == option:
-                return option
-        self._wrong(key, value, f"must be {' or '.join(map(repr, options))}")
-        return default
+@dataclass(frozen=True)
+class Tables(Kind):
+    """A table of `least` or more tables, whose names match `names` as a whole.
 
-    def strings(self, key: str) -> tuple[str, ...]:
-        """A list of one or more strings."""
-        value = self._take(key)
-        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        self._wrong(key, value, "must be a list of one or more strings")
-        return ()
+    Each has the keys of `record`, whose model takes the name of its table as well.
+    """
 
-    def choices(self, key: str, options: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        """A list of one or more of `options`, each once."""
-        value = self._take(key)
-        if isinstance(value, list) and value:
-            chosen = tuple(option for item in value for option in options if item == option)
-            if len(set(chosen)) == len(value):
-                return chosen
-        self._wrong(key, value, f"must be a list of one or more of {', '.join(options)}, each once")
-        return ()
+    record: Record[Value]
+    names: re.Pattern[str]
+    least: int
+    stand_in: ClassVar[Json] = {}
 
-    def url(self, key: str) -> str:
-        """An https URL with a host, and neither user, fragment nor white space."""
-        value = self._take(key)
-        if isinstance(value, str) and _is_https(value):
-            return value
-        self._wrong(key, value, "must be an https URL, without user or fragment")
-        return ""
+    @property
+    def text(self) -> str:
+        """Say how many tables there must be."""
+        return f"a table of {self.least} or more tables"
 
-    def day(self, key: str) -> date:
-        """A date without a time."""
-        value = self._take(key)
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return value
-        self._wrong(key, value, "must be a date, as in 2028-01-01")
-        return date.max
-
-    def document(self, key: str, levels: int, size: int) -> dict[str, Any]:
-        """A table that is JSON as it stands, with names at most `levels` deep (an item of a list is
-        one deeper than its list); as compact ASCII JSON it has at most `size` bytes. An empty one if
-        there is none.
-        """
-        value = self._rest.pop(key, {})
+    def read(self, path: str, value: Toml, reading: Reading) -> dict[str, Value]:
+        """Convert every table, by name, in the order of the file."""
         if not isinstance(value, dict):
-            self._problem(key, "must be a table")
+            reading.problem(path, "must be a table")
             return {}
-        before = len(self._problems)
-        self._check_members(self._path(key), value, levels)
-        if len(self._problems) == before and (bytes_ := len(compact(value))) > size:
-            self._problem(key, f"must have at most {size} bytes as JSON, has {bytes_}")
-        return value
+        if len(value) < self.least:
+            reading.problem(path, f"is empty: it must be {self.text}")
+        return {name: self._read(below(path, name), name, table, reading) for name, table in value.items()}
 
-    def _check_members(self, path: str, value: dict[str, Any] | list[Any], levels: int) -> None:
-        if value and not levels:
-            self._problems.append(f"{path} is nested too deep")
-            return
-        members = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, member in members:
-            below = f"{path}.{name}"
-            if isinstance(name, str) and not (name and name.isprintable()):
-                self._problems.append(f"{path} has a name that is empty or not printable: {name!r}")
-            if isinstance(member, dict | list):
-                self._check_members(below, member, levels - 1)
-            elif problem := _not_json(member):
-                self._problems.append(f"{below} {problem}")
+    def _read(self, path: str, name: str, table: Toml, reading: Reading) -> Value:
+        if not self.names.fullmatch(name):
+            reading.problem(path, f"is not a valid name: a name must match {self.names.pattern}")
+        return self.record.model(name=name, **self.record.values(path, table, reading))
 
-    def table(self, key: str) -> Table:
-        """The table under `key`; an empty one if there is none."""
-        return Table(self._path(key), self._rest.pop(key, {}), self._problems)
-
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """Every key of this table, as a table by that name."""
-        while self._rest:
-            name = next(iter(self._rest))
-            yield name, self.table(name)
-
-    def close(self) -> None:
-        """Note every key that has not been taken."""
-        for key in self._rest:
-            self._problem(key, "is not a key of a fleet definition")
-
-    def _take(self, key: str, default: object = None) -> Any:  # noqa: ANN401 - whatever TOML holds
-        return self._rest.pop(key, _MISSING if default is None else default)
-
-    def _wrong(self, key: str, value: object, text: str) -> None:
-        self._problem(key, "is missing: it " + text if value is _MISSING else f"{text}, is {value!r}")
-
-    def _problem(self, key: str, text: str) -> None:
-        self._problems.append(f"{self._path(key)} {text}")
-
-    def _path(self, key: str) -> str:
-        return f"{self._where}.{key}" if key and not self._where.endswith(" ") else f"{self._where}{key}"
+    def write(self, value: Value) -> Json:
+        """Return the tables."""
+        return {name: self.record.write(member) for name, member in value.items()}
 
 
-def compact(value: dict[str, Any]) -> str:
-    """`value` as the shortest ASCII JSON."""
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _not_json(value: object) -> str | None:
-    match value:
-        case bool():
-            return None
-        case str():
-            return None if value.isprintable() else "must be printable text"
-        case int():
-            return None if abs(value) < _EXACT else "is a whole number that few JSON readers can hold"
-        case float():
-            return None if math.isfinite(value) else "must be a finite number"
-        case _:
-            return f"must be a string, a number, a boolean, a list or a table, is {value!r}"
-
-
-def _is_https(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # raises for one that is no port
-    except ValueError:
-        return False
-    plain = len(text) <= _LONGEST_URL and text.isascii() and text.isprintable() and " " not in text
-    return plain and parts.scheme == "https" and bool(parts.hostname) and not set(text) & set("@#")
+def below(path: str, name: str) -> str:
+    """Return the path of the member `name` of the table at `path`."""
+    return f"{path}.{name}" if path else name

@@ -15,6 +15,8 @@ from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Limits
 
 Naming = Literal["subject.CN", "request.deviceId"]
+Reenroll = Literal["refuse", "replace"]
+MqttLogin = Literal["registry", "token"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -73,10 +75,10 @@ class Group:
     name: str
     trust: tuple[str, ...]
     device_id: Naming
-    reenroll: Literal["refuse", "replace"]
+    reenroll: Reenroll
     reenroll_per_day: int
     certificate: CertificatePlan
-    mqtt: Literal["registry", "token"]
+    mqtt: MqttLogin
     budget: Budget | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,74 @@
+"""Write the generated files and the generated parts of documents; with --check, compare them only.
+
+Each output is a function that takes the file's present text and returns what it must be. OUTPUTS lists them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from docs import fleet_reference
+
+ROOT = Path(__file__).parents[1]
+
+
+def between(text: str, name: str, content: str) -> str:
+    """Return `text` with `content` between the markers of the generated part `name`.
+
+    Raises ValueError unless the text has one pair of these markers.
+    """
+    begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of generated: {name} -->\n"
+    parts = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
+    text, found = parts.subn(lambda markers: f"{markers[1]}\n{content}\n{markers[2]}", text)
+    if found != 1:
+        raise ValueError(f"{found} parts between the markers of {name}")
+    return text
+
+
+def fleet_page(text: str) -> str:
+    """Fill in the tables of keys in docs/fleet.md."""
+    return between(text, "keys", fleet_reference.tables())
+
+
+def fleet_schema(_: str) -> str:
+    """Make the JSON schema of fleet.toml."""
+    return fleet_reference.schema_text()
+
+
+OUTPUTS: Mapping[str, Callable[[str], str]] = {
+    "docs/fleet.md": fleet_page,
+    "fleet/fleet.schema.json": fleet_schema,
+}
+
+
+def stale(root: Path, outputs: Mapping[str, Callable[[str], str]] = OUTPUTS) -> dict[Path, str]:
+    """Return the files that are not what they must be, and what they must be."""
+    found = {}
+    for name, make in outputs.items():
+        file = root / name
+        present = file.read_text(encoding="utf-8") if file.exists() else ""
+        if (wanted := make(present)) != present:
+            found[file] = wanted
+    return found
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """Write every stale file, or with --check name them. Return the exit status."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python docs/generate.py [--check]", file=sys.stderr)
+        return 2
+    files = stale(root)
+    for file, wanted in files.items():
+        if arguments:
+            print(f"{file.relative_to(root)} is stale: run `make docs`", file=sys.stderr)
+        else:
+            file.write_text(wanted, encoding="utf-8")
+            print(f"wrote {file.relative_to(root)}")
+    return 1 if files and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,237 @@
+"""Every key of `fleet.toml`, declared once.
+
+The compiler reads `fleet.toml` and writes it back with these declarations; docs/fleet.md and
+fleet/fleet.schema.json are generated from them (`make docs`). To add a key, add its declaration here and
+the field of the same name to the model in domain/fleet.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import get_args
+
+from firstboot.compiler.kinds import (
+    Choice,
+    Choices,
+    Document,
+    Fraction,
+    HttpsUrl,
+    Integer,
+    LastDay,
+    Strings,
+)
+from firstboot.compiler.table import REQUIRED, Key, Record, Tables
+from firstboot.domain import names
+from firstboot.domain.fleet import (
+    Algorithm,
+    Budget,
+    CertificatePlan,
+    Group,
+    MqttLogin,
+    Naming,
+    Reenroll,
+    RoleAlias,
+    TokenIssuer,
+)
+from firstboot.policy import limits
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""Names of groups, grants and issuers: they go into Cedar, session tags, policy names and table keys."""
+
+_SHARED: Naming = "request.deviceId"
+_MANY = 1_000_000_000
+_TEN_YEARS = 3_650
+
+CONFIGURATION = Document(levels=5, size=1_024)
+"""A shadow update of AWS IoT takes six levels of nesting (developer guide, "Device Shadow error
+messages"), and `state` may count as one. The size: an answer of 4,096 bytes must hold the configuration
+beside the longest certificate; a shadow holds 8,192 bytes (same guide, "Diagnosing problems with
+shadows")."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The contents of `fleet.toml`. The `trust` of a group still holds the names of files."""
+
+    groups: dict[str, Group]
+    role_aliases: dict[str, RoleAlias]
+    issuers: dict[str, TokenIssuer]
+
+
+CERTIFICATE = Record(
+    CertificatePlan,
+    (
+        Key(
+            "days",
+            Integer(1, _TEN_YEARS),
+            "The lifetime of an operational certificate.",
+            unit="days",
+            default=365,
+        ),
+        Key(
+            "renew_at",
+            Fraction(),
+            "The part of the lifetime after which a device may renew its certificate.",
+            unit="fraction of the lifetime",
+            default=0.66,
+        ),
+        Key(
+            "grace_days",
+            Integer(0, _TEN_YEARS),
+            "How long a certificate can still be renewed after it expired or was superseded.",
+            unit="days",
+            default=90,
+        ),
+    ),
+)
+
+BUDGET = Record(
+    Budget,
+    (
+        Key(
+            "total",
+            Integer(1, _MANY),
+            "How many devices the group may enroll in all.",
+            unit="devices",
+        ),
+        Key(
+            "per_minute",
+            Integer(1, _MANY),
+            "How many devices the group may enroll in one minute.",
+            unit="devices a minute",
+        ),
+        Key(
+            "until",
+            LastDay(),
+            "The last day, in UTC, on which the group may enroll devices.",
+        ),
+        # A holder of a shared certificate can try any device id, so an operator must be told.
+        Key(
+            "freeze_per_hour",
+            Integer(1, _MANY),
+            "More enrollments than this in one hour freeze the group: an alarm goes off, and the group "
+            "enrolls no device until an operator thaws it.",
+            unit="devices an hour",
+            default=None,
+            shared=REQUIRED,
+        ),
+    ),
+)
+
+GROUP = Record(
+    Group,
+    (
+        Key(
+            "trust",
+            Strings(),
+            "The files with the CA certificates under which the group's bootstrap certificates were issued, "
+            'as in `["trust/acme-factory.pem"]`.',
+        ),
+        Key(
+            "device_id",
+            Choice(get_args(Naming)),
+            "Where the device id is read from: the common name of the device's own bootstrap certificate, "
+            f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
+            default="subject.CN",
+        ),
+        Key(
+            "reenroll",
+            Choice(get_args(Reenroll)),
+            "What happens when an enrolled device enrolls once more with another key: the request is "
+            "refused, or the new certificate replaces the old one.",
+            default="replace",
+            shared="refuse",
+        ),
+        Key(
+            "reenroll_per_day",
+            Integer(1, _MANY),
+            "How often one device may enroll in one day if `reenroll` is `replace`.",
+            unit="enrollments a day",
+            default=10,
+        ),
+        Key(
+            "certificate",
+            CERTIFICATE,
+            "The operational certificates of the group's devices.",
+            default={},
+        ),
+        Key(
+            "mqtt",
+            Choice(get_args(MqttLogin)),
+            "How a device connects to AWS IoT's broker: with its operational certificate, which is "
+            "registered there, or with a token, which the custom authorizer checks.",
+            default="registry",
+        ),
+        Key(
+            "budget",
+            BUDGET,
+            "How many devices the group may enroll, and until when; there is no limit without it.",
+            default=None,
+            shared=REQUIRED,
+        ),
+        Key(
+            "configuration",
+            CONFIGURATION,
+            "What a new device starts with: the desired state of its shadow, and a member of the answer to "
+            "a device that asks for it.",
+            default={},
+        ),
+    ),
+    shared_if=("device_id", _SHARED),
+)
+
+ROLE_ALIAS = Record(
+    RoleAlias,
+    (
+        Key(
+            "seconds",
+            Integer(
+                limits.SECONDS.start,
+                limits.SECONDS.stop - 1,
+                "a session of a role that another role assumed, as `vend` does, lasts one hour at most",
+            ),
+            "How long the credentials are valid that a device gets under this role alias.",
+            unit="seconds",
+            default=3_600,
+        ),
+    ),
+)
+
+ISSUER = Record(
+    TokenIssuer,
+    (
+        Key("issuer", HttpsUrl(), "The exact value of the `iss` claim in this issuer's tokens."),
+        Key("jwks", HttpsUrl(), "The URL of the keys that sign the tokens (RFC 7517)."),
+        Key("algorithms", Choices(get_args(Algorithm)), "The signature algorithms that tokens may use."),
+        Key(
+            "groups",
+            Strings(),
+            "The groups for whose devices this issuer makes tokens; each must have `mqtt` set to `token`.",
+        ),
+    ),
+)
+
+ROOT = Record(
+    Definition,
+    (
+        Key(
+            "groups",
+            Tables(GROUP, NAME, least=1),
+            "A group is a set of devices that enroll in the same way and get the same kind of certificate.",
+        ),
+        Key(
+            "role_aliases",
+            Tables(ROLE_ALIAS, names.ROLE_ALIAS, least=0),
+            "A role alias is a name under which devices ask for credentials; the rules see it as "
+            "`context.roleAlias`.",
+            default={},
+        ),
+        Key(
+            "issuers",
+            Tables(ISSUER, NAME, least=0),
+            "An issuer makes the tokens (JWTs) with which devices connect to AWS IoT's broker.",
+            default={},
+        ),
+    ),
+)

@@ -1,0 +1,285 @@
+"""The kinds of value in `fleet.toml`, each with what it accepts and how it is read and written back."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from firstboot.domain.fleet import end_of_day
+from firstboot.policy.render import compact
+
+Json = dict[str, Any]
+Toml = Any
+"""A value as a TOML parser returns it."""
+Value = Any
+"""A value as the fleet model holds it."""
+
+_EXACT = 2**53
+"""Whole numbers below this are the same in every JSON reader (RFC 8259 section 6)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of a file: the problems found so far, and whether the group being read is shared."""
+
+    file: str
+    problems: list[str]
+    shared: bool = False
+
+    def problem(self, path: str, text: str) -> None:
+        """Add a problem of the value at `path`."""
+        self.problems.append(f"{self.file}: {path} {text}")
+
+
+class Kind(ABC):
+    """A kind of value."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """Describe what is allowed, to follow "must be"."""
+
+    @property
+    @abstractmethod
+    def stand_in(self) -> Value:
+        """Return a value of the model's type, for the place of a wrong or missing one."""
+
+    @abstractmethod
+    def read(self, path: str, value: Toml, reading: Reading) -> Value:
+        """Convert a TOML value to the model's value.
+
+        Add what is wrong to the problems of `reading`, and return the stand-in then, so that one reading
+        finds every problem.
+        """
+
+    def write(self, value: Value) -> Toml:
+        """Return the TOML value that `read` converts to `value`."""
+        return value
+
+
+class Plain(Kind):
+    """A kind whose value is accepted or refused as a whole."""
+
+    @abstractmethod
+    def accepts(self, value: Toml) -> bool:
+        """Whether a TOML value is allowed."""
+
+    def parse(self, value: Toml) -> Value:
+        """Convert an accepted TOML value to the model's value."""
+        return value
+
+    def read(self, path: str, value: Toml, reading: Reading) -> Value:
+        """Convert a TOML value; see Kind."""
+        if self.accepts(value):
+            return self.parse(value)
+        reading.problem(path, f"must be {self.text}, is {value!r}")
+        return self.stand_in
+
+
+@dataclass(frozen=True)
+class Integer(Plain):
+    """A whole number from `low` to `high`. `reason` is added to the error text."""
+
+    low: int
+    high: int
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """Name both ends of the range."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"a whole number from {self.low:,} to {self.high:,}{reason}"
+
+    @property
+    def stand_in(self) -> int:
+        """Return the smallest number."""
+        return self.low
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is in range. A boolean, which is an integer in Python, is not."""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Fraction(Plain):
+    """A number above 0 and below 1."""
+
+    text: ClassVar[str] = "a number above 0 and below 1"
+    stand_in: ClassVar[float] = 0.5
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is a float between the ends."""
+        return isinstance(value, float) and 0 < value < 1
+
+
+@dataclass(frozen=True)
+class Choice(Plain):
+    """One of `options`."""
+
+    options: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """List the options."""
+        return " or ".join(map(repr, self.options))
+
+    @property
+    def stand_in(self) -> str:
+        """Return the first option."""
+        return self.options[0]
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is an option."""
+        return value in self.options
+
+
+class _List(Plain):
+    """A list, which the model holds as a tuple."""
+
+    stand_in: ClassVar[tuple[str, ...]] = ()
+
+    def parse(self, value: Toml) -> tuple[str, ...]:
+        """Convert a list to a tuple."""
+        return tuple(value)
+
+    def write(self, value: Value) -> list[str]:
+        """Convert a tuple to a list."""
+        return list(value)
+
+
+@dataclass(frozen=True)
+class Strings(_List):
+    """A list of one or more strings."""
+
+    text: ClassVar[str] = "a list of one or more strings"
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is such a list."""
+        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+@dataclass(frozen=True)
+class Choices(_List):
+    """A list of one or more of `options`, each at most once."""
+
+    options: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """List the options."""
+        return f"a list of one or more of {', '.join(self.options)}, each once"
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is such a list."""
+        if not isinstance(value, list) or not value:
+            return False
+        return all(item in self.options for item in value) and len(set(value)) == len(value)
+
+
+@dataclass(frozen=True)
+class HttpsUrl(Plain):
+    """An https URL of ASCII characters, with a host and without user, fragment and white space."""
+
+    text: ClassVar[str] = "an https URL, without user or fragment"
+    stand_in: ClassVar[str] = ""
+    longest: ClassVar[int] = 512
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is such a URL, of 512 characters at most."""
+        if not isinstance(value, str) or len(value) > self.longest or not value.isascii():
+            return False
+        if not value.isprintable() or set(value) & set("@# "):
+            return False
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # Raises ValueError unless the port is a number up to 65,535.
+        except ValueError:
+            return False
+        return parts.scheme == "https" and bool(parts.hostname)
+
+
+@dataclass(frozen=True)
+class LastDay(Plain):
+    """A date without a time. The model holds the moment at which that day ends, in UTC."""
+
+    text: ClassVar[str] = "a date, as in 2028-01-01"
+
+    @property
+    def stand_in(self) -> datetime:
+        """Return the end of the last day that Python has."""
+        return end_of_day(date.max)
+
+    def accepts(self, value: Toml) -> bool:
+        """Whether the value is a TOML local date."""
+        return isinstance(value, date) and not isinstance(value, datetime)
+
+    def parse(self, value: Toml) -> datetime:
+        """Return the end of the day: "until 2028-01-01" includes that day."""
+        return end_of_day(value)
+
+    def write(self, value: Value) -> date:
+        """Return the day that ends at `value`."""
+        day: datetime = value - timedelta(seconds=1)
+        return day.date()
+
+
+@dataclass(frozen=True)
+class Document(Kind):
+    """A table that is JSON as it stands.
+
+    Names are at most `levels` deep; an item of a list is one level deeper than its list. As compact
+    ASCII JSON the table has at most `size` bytes.
+    """
+
+    levels: int
+    size: int
+    stand_in: ClassVar[Json] = {}
+
+    @property
+    def text(self) -> str:
+        """Name both limits."""
+        return (
+            f"a table of JSON values, at most {self.levels} levels deep and {self.size:,} bytes long as JSON"
+        )
+
+    def read(self, path: str, value: Toml, reading: Reading) -> Json:
+        """Return the table as it is. Problems name the paths of its members."""
+        if not isinstance(value, dict):
+            reading.problem(path, "must be a table")
+            return {}
+        before = len(reading.problems)
+        self._check(path, value, self.levels, reading)
+        if len(reading.problems) == before and (size := len(compact(value))) > self.size:
+            reading.problem(path, f"must have at most {self.size:,} bytes as JSON, has {size:,}")
+        return value
+
+    def _check(self, path: str, value: Json | list[Any], levels: int, reading: Reading) -> None:
+        if value and not levels:
+            reading.problem(path, "is nested too deep")
+            return
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, member in members:
+            if isinstance(name, str) and not (name and name.isprintable()):
+                reading.problem(path, f"has a name that is empty or not printable: {name!r}")
+            if isinstance(member, dict | list):
+                self._check(f"{path}.{name}", member, levels - 1, reading)
+            elif problem := _not_json(member):
+                reading.problem(f"{path}.{name}", problem)
+
+
+def _not_json(value: Toml) -> str | None:
+    match value:
+        case bool():
+            return None
+        case str():
+            return None if value.isprintable() else "must be printable text"
+        case int():
+            return None if abs(value) < _EXACT else "is a whole number that few JSON readers can hold"
+        case float():
+            return None if math.isfinite(value) else "must be a finite number"
+        case _:
+            return f"must be a string, a number, a boolean, a list or a table, is {value!r}"
