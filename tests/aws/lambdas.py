@@ -39,10 +39,11 @@ class Lambdas:
 
     def restart(self) -> None:
         """Replace every process by a new one, which remembers nothing."""
-        self._restart_devices()
-        self._restart_operators()
+        self.restart_readers()
+        self._restart_others()
 
-    def _restart_devices(self) -> None:
+    def restart_readers(self) -> None:
+        """Replace the processes that remember a fleet definition."""
         exchange, vend, now = firstboot.exchange.build, firstboot.vend.build, self.now
         read = settings.ExchangeSettings.read
         self.exchange_http = http_function("exchange", exchange.http, read, now)
@@ -53,14 +54,16 @@ class Lambdas:
         authorize = firstboot.assign.build.authorize
         self.authorize = event_function("assign", authorize, settings.AssignSettings.read, refuse, now)
 
-    def _restart_operators(self) -> None:
-        register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
+        register = firstboot.register.build
         self.work = queue_function("register", register.work, settings.RegisterSettings.read, now)
+        self.jitr = queue_function("register", register.jitr, settings.JitrSettings.read, now)
+
+    def _restart_others(self) -> None:
+        register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
         self.changes = event_function(
             "register", register.changes, settings.ChangesSettings.read, repeat, now
         )
         self.sweep = event_function("register", register.sweep, settings.SweepSettings.read, sweep_again, now)
-        self.jitr = queue_function("register", register.jitr, settings.JitrSettings.read, now)
         self.invoke = invoke_function("operate", operate.invoke, settings.OperateSettings.read, now)
         self.resource = event_function(
             "authority",

@@ -131,7 +131,7 @@ class Product:
         """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
         newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
         boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
-        self.lambdas.restart()
+        self.lambdas.restart_readers()
 
     def call(
         self,
@@ -165,6 +165,10 @@ class Product:
         token = proofs.sign(key, leaf, method, f"https://{HOST}{path}", body or "", **changes)
         headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
         return self.call(method, path, None, body, headers)
+
+    def warm_exchange(self) -> None:
+        """Have exchange's HTTP function read the fleet, by a request that is refused right after."""
+        assert self.enroll(self.bootstrap("gw-warm"), deviceId="another").status == 403
 
     def operate(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Invoke `operate`: its whole answer, through JSON as Lambda sends it."""

@@ -18,6 +18,8 @@ from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.domain.sweep import Sweep
 from firstboot.policy.service import ServicePolicy
+from firstboot.register import build
+from firstboot.runtime.guard import Guard
 from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import CONTEXT, TELEMETRY, Product
 
@@ -53,7 +55,7 @@ class Sweeper:
 
     def beside(self) -> None:
         """A run in the middle of another; the handler's metrics are one process's."""
-        self.product.lambdas.second_sweep()(self.now, lambda: True)
+        build.sweep(SweepSettings.read(), Guard("register", lambda: self.now)).run(self.now, lambda: True)
 
     def next_minute(self, pages: int = 100) -> None:
         """The schedule's next run."""

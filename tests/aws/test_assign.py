@@ -14,9 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-import assign
-import exchange
-from firstboot.assign.connect import REFRESH
+from firstboot.assign.connect import REFRESH, Connect
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Attribute
@@ -70,7 +68,7 @@ class Broker:
 
     def invoke(self, event: Any) -> dict[str, Any]:
         """The Lambda's answer, through JSON as Lambda sends it."""
-        answer: dict[str, Any] = json.loads(json.dumps(assign.authorize(event, CONTEXT)))
+        answer: dict[str, Any] = json.loads(json.dumps(self.product.lambdas.authorize(event, CONTEXT)))
         return answer
 
     def code(self) -> str:
@@ -80,7 +78,7 @@ class Broker:
 
     def set(self, **attributes: Attribute | None) -> None:
         """An operator sets the device's attributes."""
-        assign.parts().registry.set_attributes(DeviceId("gw-1"), dict(attributes), EPOCH)
+        self.product.records.set_attributes(DeviceId("gw-1"), dict(attributes), EPOCH)
 
     def publish(self, **changes: Any) -> None:
         """Publish a fleet that differs from the deployed one; seen at once."""
@@ -88,7 +86,7 @@ class Broker:
         boto3.client("s3").put_object(
             Bucket=self.product.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json()
         )
-        assign.parts.cache_clear()
+        self.product.lambdas.restart()
 
 
 @pytest.fixture
@@ -111,7 +109,7 @@ def broker(
         monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "deployed.json")
         monkeypatch.setenv("FIRSTBOOT_AUDIENCE", AUDIENCE)
         monkeypatch.setenv("SSL_CERT_FILE", str(web.ca))
-        exchange.parts.cache_clear()
+        product.lambdas.restart()
         assert product.enroll(product.bootstrap("gw-1")).status == 201
         yield Broker(product, issuer, web, logs)
 
@@ -307,7 +305,8 @@ def test_an_event_without_a_token_is_refused(broker: Broker, event: Any, code: s
 
 def test_a_registry_that_is_away_lets_nobody_in(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device whose record can't be read may be revoked."""
-    monkeypatch.setattr(assign.parts().registry, "_table", "gone")
+    monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
+    broker.product.lambdas.restart()
     assert broker.ask(broker.token()) == REFUSED
     assert broker.code() == "unavailable"
 
@@ -320,7 +319,7 @@ def test_what_was_not_foreseen_is_a_refusal(
     def fail(*_: Any) -> None:
         raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr(assign, "connect", fail)
+    monkeypatch.setattr(Connect, "__call__", fail)
     assert broker.ask(broker.token()) == REFUSED
     assert "not foreseen" in broker.logs.getvalue()
     assert metrics_of(capsys) == {"Request", "InternalError"}

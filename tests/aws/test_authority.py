@@ -12,9 +12,8 @@ import boto3
 import pytest
 from cryptography import x509
 
-import authority
-from authority import DeploymentRefused
 from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChanged
+from firstboot.authority.handlers import PHYSICAL_ID, DeploymentRefused
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.aws.s3.authority import AuthorityStore
@@ -24,11 +23,18 @@ from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.errors import AnchorConflict
 from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 from tests import factories
-from tests.aws.product import fleet, group
+from tests.aws.lambdas import Lambdas
+from tests.aws.product import CONTEXT, fleet, group
 
 CREATE = {"RequestType": "Create"}
-UPDATE = {"RequestType": "Update", "PhysicalResourceId": authority.PHYSICAL_ID}
-DELETE = {"RequestType": "Delete", "PhysicalResourceId": authority.PHYSICAL_ID}
+UPDATE = {"RequestType": "Update", "PhysicalResourceId": PHYSICAL_ID}
+DELETE = {"RequestType": "Delete", "PhysicalResourceId": PHYSICAL_ID}
+
+
+def resource(event: dict[str, Any]) -> dict[str, Any]:
+    """Hand an event of the custom resource to a new process."""
+    answer: dict[str, Any] = Lambdas().resource(event, CONTEXT)
+    return answer
 
 
 @pytest.fixture
@@ -79,7 +85,7 @@ def content(key: str) -> str:
 
 def test_create_makes_a_ca_of_the_kms_key(deploy: Any, settings: AuthoritySettings) -> None:
     """The CA is self-signed by the key in KMS, under the name and for the years it was told."""
-    data = authority.resource(CREATE, None)["Data"]
+    data = resource(CREATE)["Data"]
     ca = x509.load_pem_x509_certificate(data["CaCertificate"].encode())
     ca.verify_directly_issued_by(ca)
     assert ca.subject == factories.name("Acme Issuing CA")
@@ -95,7 +101,7 @@ def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: fact
         "sensors", other, trust=(factories.pem(other.certificate), factories.pem(factory.certificate))
     )
     deploy(fleet(group("gateways", factory), shared))
-    data = authority.resource(CREATE, None)["Data"]
+    data = resource(CREATE)["Data"]
     stored = x509.load_pem_x509_certificates(content(TRUSTSTORE_KEY).encode())
     ca = x509.load_pem_x509_certificate(data["CaCertificate"].encode())
     assert len(stored) == 3
@@ -106,8 +112,8 @@ def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: fact
 @pytest.mark.parametrize("again", [CREATE, UPDATE], ids=["retry", "update"])
 def test_a_second_run_finds_the_first_ones_ca(deploy: Any, again: dict[str, str]) -> None:
     """A retried or updated resource is the same one, to the last version; nothing is written."""
-    first = authority.resource(CREATE, None)
-    assert authority.resource(again, None) == first
+    first = resource(CREATE)
+    assert resource(again) == first
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
@@ -116,12 +122,12 @@ def test_another_name_or_time_is_refused(
     deploy: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """Whoever asks for another CA hears that there is one, and what it is; it stays."""
-    first = authority.resource(CREATE, None)["Data"]
+    first = resource(CREATE)["Data"]
     with monkeypatch.context() as renamed:
         renamed.setenv(f"FIRSTBOOT_{name}", value)
         with pytest.raises(DeploymentRefused, match=f"{AuthorityTermsChanged.title}: .*CN=Acme Issuing CA"):
-            authority.resource(UPDATE, None)
-    assert authority.resource(UPDATE, None)["Data"] == first
+            resource(UPDATE)
+    assert resource(UPDATE)["Data"] == first
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
@@ -130,10 +136,10 @@ def test_a_failed_create_leaves_what_the_next_one_uses(deploy: Any, monkeypatch:
     with monkeypatch.context() as failing:
         failing.setattr(AuthorityStore, "put_truststore", _unavailable)
         with pytest.raises(DeploymentRefused, match="did not answer"):
-            authority.resource(CREATE, None)
+            resource(CREATE)
     stored = content(AUTHORITY_KEY)
-    authority.resource(DELETE, None)
-    assert authority.resource(CREATE, None)["Data"]["CaCertificate"] == stored
+    resource(DELETE)
+    assert resource(CREATE)["Data"]["CaCertificate"] == stored
     assert len(versions(AUTHORITY_KEY)) == 1
 
 
@@ -143,8 +149,8 @@ def _unavailable(*_: object) -> str:
 
 def test_delete_touches_nothing(deploy: Any) -> None:
     """A deleted stack leaves the CA to the devices that trust it."""
-    created = authority.resource(CREATE, None)
-    assert authority.resource(DELETE, None) == {"PhysicalResourceId": created["PhysicalResourceId"]}
+    created = resource(CREATE)
+    assert resource(DELETE) == {"PhysicalResourceId": created["PhysicalResourceId"]}
     assert content(AUTHORITY_KEY) == created["Data"]["CaCertificate"]
     assert versions(TRUSTSTORE_KEY) == [created["Data"]["TruststoreVersion"]]
 
@@ -158,11 +164,11 @@ def test_of_two_at_once_one_ca_remains(deploy: Any, monkeypatch: pytest.MonkeyPa
         found = look(store)
         if found is None and not rival:
             rival.append("is at it")
-            rival[0] = authority.resource(CREATE, None)["Data"]["CaCertificate"]
+            rival[0] = resource(CREATE)["Data"]["CaCertificate"]
         return found
 
     monkeypatch.setattr(AuthorityStore, "certificate", overtaken)
-    assert authority.resource(CREATE, None)["Data"]["CaCertificate"] == rival[0]
+    assert resource(CREATE)["Data"]["CaCertificate"] == rival[0]
     assert len(versions(AUTHORITY_KEY)) == 1
 
 
@@ -170,11 +176,11 @@ def test_the_truststore_follows_the_fleet(deploy: Any, factory: factories.Author
     """Another anchor makes another version; the same anchors in another order don't."""
     other = factories.authority("Factory B")
     groups = [group("gateways", factory), group("sensors", other)]
-    before = authority.resource(CREATE, None)["Data"]
+    before = resource(CREATE)["Data"]
     deploy(fleet(*groups))
-    after = authority.resource(UPDATE, None)["Data"]
+    after = resource(UPDATE)["Data"]
     deploy(fleet(*reversed(groups)))
-    assert authority.resource(UPDATE, None)["Data"] == after
+    assert resource(UPDATE)["Data"] == after
     assert before["TruststoreVersion"] != after["TruststoreVersion"]
     assert before["CaCertificate"] == after["CaCertificate"]
     assert versions(TRUSTSTORE_KEY) == [after["TruststoreVersion"], before["TruststoreVersion"]]
@@ -182,24 +188,24 @@ def test_the_truststore_follows_the_fleet(deploy: Any, factory: factories.Author
 
 def test_another_key_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replaced KMS key can't pass for the CA's: every device in the field would be a stranger."""
-    before = authority.resource(CREATE, None)["Data"]
+    before = resource(CREATE)["Data"]
     other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
     with pytest.raises(DeploymentRefused, match=f"{AuthorityKeyChanged.title}: CN=Acme Issuing CA"):
-        authority.resource(UPDATE, None)
+        resource(UPDATE)
     assert content(AUTHORITY_KEY) == before["CaCertificate"]
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
 def test_the_key_may_come_back(deploy: Any, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deployment that was refused for its key is mended by the key's return: the CA is what it was."""
-    before = authority.resource(CREATE, None)["Data"]
+    before = resource(CREATE)["Data"]
     other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
     with pytest.raises(DeploymentRefused):
-        authority.resource(UPDATE, None)
+        resource(UPDATE)
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", ca_key)
-    assert authority.resource(UPDATE, None)["Data"] == before
+    assert resource(UPDATE)["Data"] == before
 
 
 @pytest.mark.parametrize("spec", ["RSA_2048", "ECC_NIST_P384", "ECC_SECG_P256K1"])
@@ -208,17 +214,17 @@ def test_a_key_on_another_curve_is_refused(deploy: Any, monkeypatch: pytest.Monk
     key = boto3.client("kms").create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", key)
     with pytest.raises(DeploymentRefused, match=f"{AuthorityKeyUnfit.title}: {key}"):
-        authority.resource(CREATE, None)
+        resource(CREATE)
     assert versions(AUTHORITY_KEY) == versions(TRUSTSTORE_KEY) == []
 
 
 def test_our_own_ca_is_no_factory(deploy: Any, factory: factories.Authority) -> None:
     """A fleet that trusts our CA as a factory is refused before the truststore changes."""
-    before = authority.resource(CREATE, None)["Data"]
+    before = resource(CREATE)["Data"]
     ours = group("gateways", factory, trust=(before["CaCertificate"],))
     deploy(fleet(ours))
     with pytest.raises(DeploymentRefused, match=f"{AnchorConflict.title}: CN=Acme Issuing CA"):
-        authority.resource(UPDATE, None)
+        resource(UPDATE)
     assert versions(TRUSTSTORE_KEY) == [before["TruststoreVersion"]]
 
 
@@ -230,7 +236,7 @@ def test_a_ca_that_can_not_be_read_is_not_made_anew(deploy: Any) -> None:
     events.register("before-call.s3.GetObject", denied)
     events.register("before-call.s3.PutObject", lambda **_: calls.append("put"))
     with pytest.raises(DeploymentRefused, match="GetObject: AccessDenied"):
-        authority.resource(CREATE, None)
+        resource(CREATE)
     assert calls == []
 
 
@@ -238,7 +244,7 @@ def test_a_ca_that_can_not_be_read_back_fails(deploy: Any, monkeypatch: pytest.M
     """What is not there after it was stored is not handed out as the CA."""
     monkeypatch.setattr(AuthorityStore, "certificate", lambda _: None)
     with pytest.raises(DeploymentRefused, match="is not there"):
-        authority.resource(CREATE, None)
+        resource(CREATE)
 
 
 def _days_left(output: str) -> float:
@@ -258,11 +264,11 @@ def test_the_watch_counts_the_days(
     ca = factories.authority("Issuing CA", days=100).certificate
     for name, value in WatchSettings(ca_certificate=factories.pem(ca)).environment().items():
         monkeypatch.setenv(name, value)
-    authority.watch({}, None)
+    Lambdas().watch({}, CONTEXT)
     assert _days_left(capsys.readouterr().out) == (ca.not_valid_after_utc - datetime.now(UTC)).days
 
 
 def test_a_deployment_counts_the_days(deploy: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The alarm on missing days must not go off between a deployment and the first daily watch."""
-    authority.resource(CREATE, None)
+    resource(CREATE)
     assert _days_left(capsys.readouterr().out) >= 365 * 20 - 1

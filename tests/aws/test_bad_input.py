@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-import exchange
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.domain.clock import EPOCH
@@ -223,7 +222,7 @@ def test_a_revoked_device_is_refused_on_every_path(product: Product) -> None:
     """From the next call on: enroll, commit, record."""
     bootstrap, leaf = product.bootstrap("gw-1"), product.identity("gw-1")
     product.call("POST", "/v1/certificates/commit", leaf)
-    exchange.parts().registry.revoke(DeviceId("gw-1"), EPOCH)
+    product.records.revoke(DeviceId("gw-1"), EPOCH)
     for answer in (
         product.enroll(bootstrap),
         product.call("POST", "/v1/certificates/commit", leaf),

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-import operate
 from console import cloud, output
 from console.__main__ import app
 from firstboot.aws.s3 import fleet as aws_fleet
@@ -27,7 +26,7 @@ def folder(product: Product, tmp_path: Path) -> Path:
     copy = tmp_path / "fleet"
     shutil.copytree("fleet", copy)
     aws_fleet._DEPLOYED.write_text(compiler.load(copy).to_json())
-    operate.parts.cache_clear()
+    product.lambdas.restart()
     return copy
 
 

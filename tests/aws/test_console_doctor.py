@@ -100,7 +100,7 @@ class Account:
         return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
 
     def _lambda(self) -> Any:
-        made: Any = InProcess()
+        made: Any = InProcess(self.product)
         variables = {"FIRSTBOOT_CA_KEY": self.ca_key}
         made.get_function_configuration = lambda **_: {"Environment": {"Variables": variables}}
         return made

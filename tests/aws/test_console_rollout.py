@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import operate
 from console import output, rollout
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.compiler import fleet as compiler
-from firstboot.operate import plan
+from firstboot.operate import fleet as operate_fleet
 from firstboot.register import sweep
 from tests.aws.invoked import Run
 from tests.aws.product import Product
@@ -27,7 +26,7 @@ from tests.aws.sweeping import Sweeper
 @pytest.fixture
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     """Three devices that AWS IoT has as the example fleet wants them; two rows a page."""
-    monkeypatch.setattr(plan, "PAGE", 2)
+    monkeypatch.setattr(operate_fleet, "PAGE", 2)
     monkeypatch.setattr(sweep, "PAGE", 2)
     monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
     made = Sweeper(product)
@@ -42,7 +41,7 @@ def folder(sweeper: Sweeper, tmp_path: Path) -> Path:
     copy = tmp_path / "fleet"
     shutil.copytree("fleet", copy)
     aws_fleet._DEPLOYED.write_text(compiler.load(copy).to_json())
-    operate.parts.cache_clear()
+    sweeper.product.lambdas.restart()
     sweeper.run()
     rules = (copy / "rules.cedar").read_text()
     assert '@id("own-topics")\npermit' in rules

@@ -14,15 +14,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-import exchange
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rows import device_key
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
+from firstboot.exchange.enroll import Enroll
 from firstboot.pki import chain
-from firstboot.runtime.http import RETRY_SECONDS
+from firstboot.runtime.problem import RETRY_SECONDS
 from tests import factories
 from tests.aws.product import Product, group
 
@@ -194,7 +194,7 @@ def test_a_refusal_writes_nothing_and_a_fault_says_nothing(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error no one foresaw is a 500 with a request id and no detail."""
-    monkeypatch.setattr("exchange.enroll", lambda *_: 1 / 0)
+    monkeypatch.setattr(Enroll, "__call__", lambda *_: 1 / 0)
     answer = product.enroll(product.bootstrap("gw-1"))
     assert (answer.status, answer.body["code"]) == (500, "internal-error")
     assert "ZeroDivision" not in json.dumps(answer.body)
@@ -223,8 +223,8 @@ def test_a_groups_budget_is_kept(
     product: Product, monkeypatch: pytest.MonkeyPatch, budget: Budget, status: int, code: str
 ) -> None:
     """The device too many is refused with its own code, and leaves nothing."""
-    moment = exchange.clock()
-    monkeypatch.setattr(exchange, "clock", lambda: moment)  # both in the same minute
+    moment = product.lambdas.now()
+    product.lambdas.clock = lambda: moment  # both in the same minute
     product.publish(groups={"gateways": group("gateways", product.factory, budget=budget)})
     assert product.enroll(product.bootstrap("gw-1")).status == 201
     answer = product.enroll(product.bootstrap("gw-2"))

@@ -12,7 +12,6 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-import operate
 from firstboot.aws import clients
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
@@ -40,16 +39,16 @@ def import_(product: Product, **devices: dict[str, Any]) -> Any:
     return product.operate("devices.import", group="gateways", devices=devices)["result"]
 
 
-def record(name: str) -> Device | None:
+def record(product: Product, name: str) -> Device | None:
     """The device's record."""
-    return operate.parts().registry.device(DeviceId(name))
+    return product.records.device(DeviceId(name))
 
 
 def test_a_device_gets_its_record(product: Product) -> None:
     """Enrolled in the group, with what its certificate says; due for renewal at once."""
     (leaf,) = in_aws_iot("gw1", "ACTIVE")
     assert import_(product, gw1={"site": "berlin"}) == {"imported": ["gw1"], "known": [], "refused": {}}
-    device = record("gw1")
+    device = record(product, "gw1")
     assert device
     assert (device.group, device.status, device.generation) == ("gateways", Status.ENROLLED, 0)
     assert (device.attributes, device.enrolled_by, device.pending) == ({"site": "berlin"}, None, None)
@@ -84,7 +83,7 @@ def test_exactly_one_active_certificate(product: Product, statuses: list[str], r
     """Which of two is the device's, nobody here can know."""
     in_aws_iot("gw1", *statuses)
     answer = import_(product, gw1={})
-    assert bool(answer["imported"]) == (reason is None) == bool(record("gw1"))
+    assert bool(answer["imported"]) == (reason is None) == bool(record(product, "gw1"))
     if reason:
         assert reason in answer["refused"]["gw1"]
         assert product.objects() == []
@@ -114,7 +113,7 @@ def test_a_key_belongs_to_one_device(product: Product) -> None:
         ["gw1"],
         {"gw2": "The key belongs to another certificate"},
     )
-    assert record("gw2") is None
+    assert record(product, "gw2") is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_the_certificate_is_there_before_the_record(
     calls.made.clear()
     assert import_(product, gw1={"site": "paris"}) == {"imported": [], "known": ["gw1"], "refused": {}}
     assert calls.made == ["GetItem"]
-    device = record("gw1")
+    device = record(product, "gw1")
     assert device
     assert device.attributes == {}
 
@@ -199,7 +198,7 @@ def test_a_failure_anywhere_is_mended_by_a_repeat(
     calls.failing = None
     again = import_(product, gw1={})
     assert again["imported"] + again["known"] == ["gw1"]
-    device = record("gw1")
+    device = record(product, "gw1")
     assert device
     assert device.active
     assert product.objects() == [f"certificates/gw1/{leaf.serial_number:x}.pem"]
@@ -236,7 +235,7 @@ def test_the_console_imports_a_file_at_a_pace(
     assert (summary["group"], summary["imported"], summary["known"]) == ("gateways", 4, 0)
     assert [each["deviceId"] for each in summary["refused"]] == ["gw4"]
     assert waits == [1.0, 1.0, 0.5]
-    device = record("gw0")
+    device = record(product, "gw0")
     assert device
     assert device.attributes == {"site": "berlin", "quarantined": True}
     waits.clear()

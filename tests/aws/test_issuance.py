@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +11,9 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 
-import exchange
 from firstboot.aws import clients
-from firstboot.aws.dynamodb import rate_limiter as pace
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.clock import EPOCH
 from firstboot.pki import csr
 from tests import factories
@@ -62,10 +61,8 @@ def recorder(product: Product, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """A recorder over a product that has read its fleet, and AWS IoT's backlog, which it does not read
     for every request either.
     """
-    monkeypatch.setattr(pace, "_REMEMBERED", timedelta(hours=1))
-    now = exchange.clock()
-    exchange.parts().fleet.current(now)
-    exchange.parts().pace.backlog_seconds(now)
+    monkeypatch.setattr(DynamoRateLimiter, "backlog_seconds", lambda *_: 0)
+    product.warm_exchange()
     return Recorder(monkeypatch)
 
 
@@ -97,7 +94,7 @@ def test_nothing_is_called_before_everything_is_verified(
     if flaw == "closed":
         past = product.fleet.groups["gateways"].budget
         object.__setattr__(past, "until", EPOCH)
-        monkeypatch.setattr(exchange.parts().fleet, "_current", product.fleet)
+        monkeypatch.setattr(FleetSource, "current", lambda *_: product.fleet)
     assert product.enroll(leaf).status in (400, 401, 403)
     assert recorder.take() == []
 

@@ -27,8 +27,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import exchange
-import vend
 from device import certificates
 from device.boot import Device
 from device.hosts import MutualTls, SignedProofs
@@ -73,9 +71,7 @@ class Devices(RuleBasedStateMachine):
         self.began = clock.now
         self.folder = folder / self.name
         self.replaces = reenroll == "replace"
-        self.watch = Watch(
-            exchange.parts().registry, self.name, replaces=self.replaces, grace=timedelta(seconds=GRACE)
-        )
+        self.watch = Watch(product.records, self.name, replaces=self.replaces, grace=timedelta(seconds=GRACE))
         self.wire = Wire(product, recorder, clock, self.watch)
         self.store = Store(self.folder / "state")
         self.folder.mkdir()
@@ -257,15 +253,17 @@ def test_no_two_identities_and_always_a_way_in(
     """Whatever happens in whatever order; where a group refuses, once what bars the way is over."""
     product.publish(groups={"gateways": group("gateways", product.factory, reenroll=reenroll, budget=None)})
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here but the machine's
-    clock = Clock(monkeypatch)
-    exchange.parts().fleet.current(clock.now.replace(year=2100))  # read once
+    clock = Clock(product)
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", str(10**9))  # read once
+    product.lambdas.restart()
+    product.warm_exchange()
     recorder = Recorder(monkeypatch)
     start = clock.now
 
     def devices() -> Devices:
         clock.now = start
-        for module in (exchange, vend):
-            module.parts().registry._nonce_keys.clear()  # or a run would depend on the one before
+        product.lambdas.restart()  # or a run would depend on the one before
+        product.warm_exchange()
         return Devices(product, recorder, clock, tmp_path, reenroll)
 
     run_state_machine_as_test(

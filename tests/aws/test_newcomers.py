@@ -16,13 +16,15 @@ from typing import Any, cast
 import boto3
 import botocore.client
 import pytest
+from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-import register
 from firstboot.aws import clients
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.names import DeviceId
+from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.product import CONTEXT, Product, group
@@ -30,24 +32,23 @@ from tests.aws.product import CONTEXT, Product, group
 # After two for its turn: the row of the last one is in the past.
 ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
 BOOTSTRAP = "Firstboot-bootstrap"
+PLACE = Place("aws", "us-east-1", "123456789012")
 # Of a version that let them do less.
 OLD = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
 @pytest.fixture(autouse=True)
-def _door(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _warm(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has read the fleet."""
     monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
-    register.door.cache_clear()
-    register.door().fleet.current(register.clock())
-    yield
-    register.door.cache_clear()
+    assert tell(product, "0" * 64) == []
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     """What the Lambda logs."""
     buffer = io.StringIO()
-    handler = cast("logging.StreamHandler[Any]", register.logger.registered_handler)
+    handler = cast("logging.StreamHandler[Any]", Logger(service="register").registered_handler)
     stream = handler.setStream(buffer)
     yield buffer
     handler.setStream(cast("Any", stream))
@@ -75,9 +76,9 @@ def event(*certificate_ids: str) -> dict[str, Any]:
     }
 
 
-def tell(*certificate_ids: str) -> list[str]:
+def tell(product: Product, *certificate_ids: str) -> list[str]:
     """Invoke the Lambda; the messages that it wants again."""
-    answer = register.newcomers(event(*certificate_ids), CONTEXT)
+    answer = product.lambdas.jitr(event(*certificate_ids), CONTEXT)
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
@@ -103,7 +104,7 @@ def in_force() -> Any:
 
 def due(policy: ServicePolicy) -> Any:
     """What a policy is to say."""
-    return policy.document(register.door().account.place)
+    return policy.document(PLACE)
 
 
 class Calls:
@@ -141,16 +142,16 @@ def test_awss_documented_event_admits(product: Product) -> None:
         "certificateRegistrationTimestamp": "1795399505000",
     }
     records = {"Records": [{"messageId": "m", "body": json.dumps(documented)}]}
-    assert register.newcomers(records, CONTEXT) == {"batchItemFailures": []}
+    assert product.lambdas.jitr(records, CONTEXT) == {"batchItemFailures": []}
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
 
 
 def test_a_newcomer_can_ask_before_it_can_connect(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The policy comes first: an ACTIVE certificate without one would be refused by the broker."""
-    tell(arrive(product.bootstrap("gw-1")))
+    tell(product, arrive(product.bootstrap("gw-1")))
     certificate = arrive(product.bootstrap("gw-2"))
     calls = Calls(monkeypatch)
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert calls.made[2:] == ADMITTING
 
 
@@ -158,7 +159,7 @@ def test_the_first_newcomer_brings_the_policy(product: Product, monkeypatch: pyt
     """It is nobody's before: a stack that had made it could not be deleted while a certificate has it."""
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     attach = ADMITTING.index("AttachPolicy")
     assert calls.made[2:] == [*ADMITTING[: attach + 1], "CreatePolicy", *ADMITTING[attach:]]
     assert policies(certificate) == {BOOTSTRAP}
@@ -170,7 +171,7 @@ def test_a_policy_that_is_there_is_taken_as_it_is(product: Product, monkeypatch:
     boto3.client("iot").create_policy(policyName=BOOTSTRAP, policyDocument=OLD)
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert calls.made[2:] == ADMITTING
     assert in_force() == (json.loads(OLD), 1)
 
@@ -178,13 +179,13 @@ def test_a_policy_that_is_there_is_taken_as_it_is(product: Product, monkeypatch:
 def test_a_policy_that_vanished_is_made_again(product: Product) -> None:
     """By an operator's hand, or by CloudFormation after an update from a version whose policy it was."""
     first = arrive(product.bootstrap("gw-1"))
-    tell(first)
+    tell(product, first)
     iot = boto3.client("iot")
     arn = iot.describe_certificate(certificateId=first)["certificateDescription"]["certificateArn"]
     iot.detach_policy(policyName=BOOTSTRAP, target=arn)
     iot.delete_policy(policyName=BOOTSTRAP)
     second = arrive(product.bootstrap("gw-2"))
-    assert tell(second) == []
+    assert tell(product, second) == []
     assert (status(second), policies(second)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
@@ -200,7 +201,7 @@ def test_another_process_makes_the_policy_meanwhile(
     calls.before["CreatePolicy"] = lambda: another.create_policy(
         policyName=BOOTSTRAP, policyDocument=document
     )
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
@@ -210,9 +211,8 @@ def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
     claims = factories.authority("Batch CA")
     shared = group("batch", claims, device_id="request.deviceId", reenroll="refuse")
     product.publish(groups=product.fleet.groups | {"batch": shared})
-    register.door.cache_clear()
     certificate = arrive(claims.issue("Acme batch 7, all of it", factories.ec_key()))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
     said = boto3.client("iot").get_policy(policyName="Firstboot-claim")["policyDocument"]
     assert json.loads(said) == due(ServicePolicy.CLAIM)
@@ -225,14 +225,14 @@ def test_what_someone_decided_is_left_alone(
     """Only a certificate that waits for activation is judged; a repeated event costs one call."""
     certificate = arrive(product.bootstrap("gw-1"), decided)
     calls = Calls(monkeypatch)
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert calls.made[2:] == ["DescribeCertificate"]
     assert (status(certificate), policies(certificate)) == (decided, set())
 
 
-def test_a_certificate_that_is_gone_is_done() -> None:
+def test_a_certificate_that_is_gone_is_done(product: Product) -> None:
     """Somebody deleted it meanwhile: there is nothing to bring again."""
-    assert tell("0" * 64) == []
+    assert tell(product, "0" * 64) == []
 
 
 def _refused(product: Product, flaw: str) -> x509.Certificate:
@@ -250,7 +250,6 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
         assert gateways.budget
         object.__setattr__(gateways.budget, "until", EPOCH)
         product.publish(groups={"gateways": gateways})
-        register.door.cache_clear()
     if flaw == "device-revoked":
         product.identity("gw-1")
         product.operate("devices.revoke", deviceId="gw-1")
@@ -271,7 +270,7 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
 def test_who_could_not_enroll_is_revoked(product: Product, flaw: str, log: io.StringIO) -> None:
     """What enrolling would refuse for good does not get as far as the broker; the log says why."""
     certificate = arrive(_refused(product, flaw))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
     (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "newcomer"]
     assert (line["code"], line["outcome"], line["certificateId"]) == (flaw, "revoked", certificate)
@@ -279,7 +278,7 @@ def test_who_could_not_enroll_is_revoked(product: Product, flaw: str, log: io.St
 
 def test_a_revocation_is_counted(product: Product, capsys: pytest.CaptureFixture[str]) -> None:
     """By a metric of its own: a factory that makes certificates nobody admits should show."""
-    tell(arrive(product.factory.issue("gw-*", factories.ec_key())))
+    tell(product, arrive(product.factory.issue("gw-*", factories.ec_key())))
     assert '"NewcomerRevoked":[1.0]' in capsys.readouterr().out
 
 
@@ -293,7 +292,7 @@ def test_another_cas_certificates_are_not_ours_to_revoke(product: Product) -> No
         stranger.issue("gw-1", factories.rsa_key(1024)),
     ):
         certificate = arrive(leaf)
-        assert tell(certificate) == []
+        assert tell(product, certificate) == []
         assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
 
 
@@ -301,7 +300,7 @@ def test_who_is_too_early_may_come_again(product: Product) -> None:
     """A certificate that is not valid yet keeps waiting; once it is valid, the next event admits it."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     certificate = arrive(product.factory.issue("gw-1", factories.ec_key(), not_before=tomorrow))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert status(certificate) == "PENDING_ACTIVATION"
 
 
@@ -310,9 +309,8 @@ def test_a_device_of_another_group_is_not_admitted(product: Product) -> None:
     product.identity("gw-1")
     other = factories.authority("Other factory")
     product.publish(groups=product.fleet.groups | {"others": group("others", other)})
-    register.door.cache_clear()
     certificate = arrive(other.issue("gw-1", factories.ec_key()))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
 
 
@@ -320,7 +318,7 @@ def test_a_device_that_is_enrolled_is_admitted(product: Product) -> None:
     """Whether it may enroll again is for `exchange` to decide, when it asks."""
     product.identity("gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert status(certificate) == "ACTIVE"
 
 
@@ -329,7 +327,7 @@ def test_a_deleted_device_is_admitted(product: Product) -> None:
     product.identity("gw-1")
     product.operate("devices.delete", deviceId="gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert status(certificate) == "ACTIVE"
 
 
@@ -338,9 +336,8 @@ def test_a_revocation_meanwhile_is_noticed(product: Product, monkeypatch: pytest
     product.identity("gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    registry = register.door().registry
-    calls.before["UpdateCertificate"] = lambda: registry.revoke(DeviceId("gw-1"), EPOCH)
-    assert tell(certificate) == []
+    calls.before["UpdateCertificate"] = lambda: product.records.revoke(DeviceId("gw-1"), EPOCH)
+    assert tell(product, certificate) == []
     assert status(certificate) == "REVOKED"
 
 
@@ -353,9 +350,9 @@ def test_a_failure_anywhere_is_tried_again(
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
     calls.failing = (operation, lost)
-    assert tell(certificate) == ["m0"]
+    assert tell(product, certificate) == ["m0"]
     calls.failing = None
-    assert tell(certificate) == []
+    assert tell(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force()[0] == due(ServicePolicy.BOOTSTRAP)
 
@@ -366,7 +363,7 @@ def test_one_bad_message_holds_up_no_other(product: Product) -> None:
     records = event(certificate)["Records"]
     bodies = ["", "[]", "{}", '{"certificateId": 1}', json.dumps({"certificateId": "g" * 64}), "[" * 100_000]
     bad = [{"messageId": f"bad{index}", "body": body} for index, body in enumerate(bodies)]
-    answer = register.newcomers({"Records": [*bad, *records]}, CONTEXT)
+    answer = product.lambdas.jitr({"Records": [*bad, *records]}, CONTEXT)
     assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == [
         message["messageId"] for message in bad
     ]
@@ -376,16 +373,16 @@ def test_one_bad_message_holds_up_no_other(product: Product) -> None:
 def test_newcomers_take_turns(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a first-boot storm all come at once: whose turn is later comes back then, and takes no other."""
     still = datetime.now(UTC)
-    monkeypatch.setattr(register, "clock", lambda: still)
+    product.lambdas.clock = lambda: still
     for _ in range(3):
-        register.door().turns.pace.reserve(still, 1)
+        DynamoRateLimiter(clients.dynamodb(), product.table).reserve(still, 1)
     certificate_id = arrive(product.bootstrap("gw-1"))
-    assert tell(certificate_id) == []
+    assert tell(product, certificate_id) == []
     assert status(certificate_id) == "PENDING_ACTIVATION"
     url = boto3.client("sqs").get_queue_url(QueueName="paced")["QueueUrl"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
     body = json.dumps({"certificateId": certificate_id, "slot": int(still.timestamp() * 1_000)})
     record = {"messageId": "m", "body": body, "eventSource": "aws:sqs"}
-    assert register.newcomers({"Records": [record]}, CONTEXT) == {"batchItemFailures": []}
+    assert product.lambdas.jitr({"Records": [record]}, CONTEXT) == {"batchItemFailures": []}
     assert status(certificate_id) == "ACTIVE"

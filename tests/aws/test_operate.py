@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-import operate
 from firstboot.aws import clients
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
@@ -351,7 +351,7 @@ def test_an_api_event_is_no_operation(product: Product) -> None:
     body = json.dumps(call)
     event = http_event("POST", "/v1/certificates", None, body, {}, {"operation": "devices.revoke"})
     for disguised in (event, event | call, [call], body, None):
-        assert problem(operate.invoke(disguised, CONTEXT))["code"] == "malformed-request"
+        assert problem(product.lambdas.invoke(disguised, CONTEXT))["code"] == "malformed-request"
     assert product.operate("devices.show", deviceId="gw-1")["result"]["status"] == "enrolled"
 
 
@@ -372,7 +372,7 @@ def test_a_fault_of_ours_says_nothing_and_logs_loudly(
     product: Product, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error nobody foresaw is a plain problem; what it was is in the log alone."""
-    monkeypatch.setattr(operate.parts().registry, "device", lambda _: 1 / 0)
+    monkeypatch.setattr(DynamoDevices, "device", lambda *_: 1 / 0)
     found = problem(product.operate("devices.show", deviceId="gw-1"))
     assert (found["code"], found["status"]) == ("internal-error", 500)
     assert "ZeroDivisionError" not in json.dumps(found)

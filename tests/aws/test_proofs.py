@@ -14,8 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-import exchange
-import vend
 from firstboot.domain.clock import EPOCH
 from firstboot.pki import nonce
 from tests import factories, proofs
@@ -95,7 +93,7 @@ def test_only_our_nonces_are_taken(product: Product) -> None:
     """A nonce of this very moment that another key made, and ours of a moment to come."""
     key, leaf = _identity(product)
     now = datetime.now(UTC)
-    ours = exchange.parts().registry.nonce_key(now.date())
+    ours = product.records.nonce_key(now.date())
     ahead, behind = now + timedelta(seconds=200), now - timedelta(days=10)
     for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, ahead), nonce.make(ours, behind)):
         answer = product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": forged})
@@ -144,7 +142,7 @@ def test_a_clock_may_be_five_minutes_off(product: Product, monkeypatch: pytest.M
     """Either way, and not a second more."""
     key, leaf = _identity(product)
     now = datetime.now(UTC)
-    _at(monkeypatch, now)
+    _at(product, now)
     for off, status in ((-301, 401), (-300, 200), (300, 200), (301, 401)):
         claims = {"iat": int(now.timestamp()) + off}
         assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == status
@@ -154,17 +152,16 @@ def test_a_nonce_ends(product: Product, monkeypatch: pytest.MonkeyPatch) -> None
     """Five minutes after it was made, and across midnight, when the key changes."""
     key, leaf = _identity(product)
     made = datetime.now(UTC).replace(hour=23, minute=58, second=0) + timedelta(days=1)
-    _at(monkeypatch, made)
+    _at(product, made)
     claims = {"iat": None, "nonce": product.call("GET", "/v1/nonce").body["nonce"]}
-    _at(monkeypatch, made + timedelta(seconds=300))
+    _at(product, made + timedelta(seconds=300))
     assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
-    _at(monkeypatch, made + timedelta(seconds=301))
+    _at(product, made + timedelta(seconds=301))
     assert product.prove("GET", "/v1/device", key, leaf, claims=claims).body["code"] == "proof-stale"
 
 
-def _at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
-    for module in (exchange, vend):
-        monkeypatch.setattr(module, "clock", lambda: moment)
+def _at(product: Product, moment: datetime) -> None:
+    product.lambdas.clock = lambda: moment
 
 
 def test_a_proof_is_used_once(product: Product) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
-from firstboot.operate.redrive import understood
 
+from firstboot.aws import clients
 from firstboot.aws.sqs import dead_letters
 from firstboot.domain import topics
 from firstboot.domain.dead_letters import Failed, Lost
+from firstboot.operate.failures import understood
 from tests.aws.invoked import Run
 from tests.aws.mqtt import event, published
 from tests.aws.product import Product
@@ -112,7 +113,7 @@ def test_a_letter_is_kept_until_its_part_is_done(product: Product, monkeypatch: 
     monkeypatch.setattr(dead_letters, "_HELD_SECONDS", 0)
     put("requests", lost())
     with monkeypatch.context() as patched:
-        patched.setattr("firstboot.aws.iot.messages.IotMessages.publish", lambda *_: 1 / 0)
+        patched.setattr(clients.iot_data(), "publish", lambda **_: 1 / 0)
         assert "problem" in product.operate("failures.redrive", failures="requests")
     assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 1}
 

@@ -10,11 +10,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-import register
 from firstboot.aws import clients
-from firstboot.aws.dynamodb.rate_limiter import Pace
+from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
+from firstboot.register.reconcile import Reconcile
 from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
 
@@ -24,46 +24,46 @@ RATE = 4  # a slot every GAP
 
 
 @pytest.fixture
-def pace(table: str) -> Pace:
-    """The pace of a fresh table."""
-    return Pace(clients.dynamodb(), table)
+def limiter(table: str) -> DynamoRateLimiter:
+    """The rate limiter of a fresh table."""
+    return DynamoRateLimiter(clients.dynamodb(), table)
 
 
-def test_slots_come_at_the_rate(pace: Pace) -> None:
+def test_slots_come_at_the_rate(limiter: DynamoRateLimiter) -> None:
     """Whoever comes at the same moment has the next slot; after a rest there is no credit beyond now."""
-    assert [pace.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
+    assert [limiter.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
     later = NOW + timedelta(seconds=10)
-    assert pace.reserve(later, RATE) == later
-    assert pace.reserve(later, RATE) == later + GAP
+    assert limiter.reserve(later, RATE) == later
+    assert limiter.reserve(later, RATE) == later + GAP
 
 
-def test_the_row_holds_epoch_milliseconds(pace: Pace, table: str) -> None:
+def test_the_row_holds_epoch_milliseconds(limiter: DynamoRateLimiter, table: str) -> None:
     """Older and newer versions move the same row; what is left of a microsecond is dropped."""
-    assert pace.reserve(NOW + timedelta(microseconds=999), RATE) == NOW
+    assert limiter.reserve(NOW + timedelta(microseconds=999), RATE) == NOW
     row = boto3.client("dynamodb").get_item(TableName=table, Key={"pk": {"S": "PACE#iot"}})["Item"]
     assert row["next"] == {"N": "1795000000250"}
 
 
-def test_a_slow_clock_gets_no_earlier_slot(pace: Pace) -> None:
+def test_a_slow_clock_gets_no_earlier_slot(limiter: DynamoRateLimiter) -> None:
     """The row's time never goes back."""
-    pace.reserve(NOW, RATE)
-    assert pace.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
+    limiter.reserve(NOW, RATE)
+    assert limiter.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
 
 
-def test_the_backlog_is_what_a_newcomer_would_wait(pace: Pace, table: str) -> None:
+def test_the_backlog_is_what_a_newcomer_would_wait(limiter: DynamoRateLimiter, table: str) -> None:
     """Known to every process, and to one that asks often for the price of one call in three seconds."""
-    other = Pace(clients.dynamodb(), table)
+    other = DynamoRateLimiter(clients.dynamodb(), table)
     assert other.backlog_seconds(NOW) == 0
     for _ in range(40):
-        pace.reserve(NOW, RATE)
+        limiter.reserve(NOW, RATE)
     assert other.backlog_seconds(NOW + timedelta(milliseconds=2_999)) == 0
     assert other.backlog_seconds(NOW + timedelta(seconds=3)) == 7
-    assert pace.backlog_seconds(NOW) == 10
-    assert pace.backlog_seconds(NOW + timedelta(seconds=2)) == 8
+    assert limiter.backlog_seconds(NOW) == 10
+    assert limiter.backlog_seconds(NOW + timedelta(seconds=2)) == 8
 
 
 def test_a_pace_that_others_move_all_the_time_is_unavailable(
-    pace: Pace, monkeypatch: pytest.MonkeyPatch
+    limiter: DynamoRateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody goes on without a slot."""
     refused = ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
@@ -73,16 +73,16 @@ def test_a_pace_that_others_move_all_the_time_is_unavailable(
 
     monkeypatch.setattr(clients.dynamodb(), "update_item", refuse)
     with pytest.raises(Unavailable):
-        pace.reserve(NOW, RATE)
+        limiter.reserve(NOW, RATE)
 
 
 @pytest.fixture
 def still(registering: Registering, monkeypatch: pytest.MonkeyPatch) -> datetime:
     """A clock that stands, when nobody waits, and a slow AWS IoT."""
     now = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-    register.parts.cache_clear()
-    monkeypatch.setattr(register, "clock", lambda: now)
     monkeypatch.setenv("FIRSTBOOT_IOT_RATE", "1")
+    registering.product.lambdas.restart()
+    registering.product.lambdas.clock = lambda: now
     return now
 
 
@@ -115,7 +115,7 @@ def test_whose_turn_is_later_is_sent_there(
     slot = int((still + timedelta(seconds=2)).timestamp() * 1_000)
     assert json.loads(message["MessageBody"]) == {"deviceId": "gw-3", "since": 7, "slot": slot}
     assert message["DelaySeconds"] == 2
-    monkeypatch.setattr(register, "clock", lambda: still + timedelta(seconds=2))
+    registering.product.lambdas.clock = lambda: still + timedelta(seconds=2)
     registering.records(message["MessageBody"])
     assert registering.noted("gw-3", "registered")
     assert "PACE#iot" not in json.dumps([parameters for _, parameters in registering.calls.made], default=str)
@@ -126,7 +126,7 @@ def test_an_urgent_message_waits_for_nobody(
 ) -> None:
     """However long the backlog: it has its turn already."""
     for _ in range(9):
-        register.parts().turns.pace.reserve(still, 1)
+        DynamoRateLimiter(clients.dynamodb(), registering.product.table).reserve(still, 1)
     registering.enroll("gw-1")
     assert registering.work("gw-1", slot=0) == {"batchItemFailures": []}
     assert registering.noted("gw-1", "registered")
@@ -155,7 +155,7 @@ def test_what_nobody_foresaw_fails_alone(
     registering: Registering, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A fault of ours is logged, counted and tried again."""
-    monkeypatch.setattr(register, "register", lambda *_: 1 / 0)
+    monkeypatch.setattr(Reconcile, "__call__", lambda *_: 1 / 0)
     assert registering.work("gw-1", slot=0) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
     assert '"InternalError":[1.0]' in capsys.readouterr().out
 
@@ -184,7 +184,7 @@ def test_the_stream_orders_what_must_be_followed(registering: Registering) -> No
         (lambda: product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"}), 1, 0),
         (lambda: product.operate("devices.revoke", deviceId="gw-1"), 0, 1),
     ):
-        register.changes(stream(product, "gw-1", change), CONTEXT)
+        product.lambdas.changes(stream(product, "gw-1", change), CONTEXT)
         sent = [waiting("paced"), waiting("urgent")]
         assert [len(messages) for messages in sent] == [paced, urgent]
         assert all(message["deviceId"] == "gw-1" for messages in sent for message in messages)
@@ -208,4 +208,4 @@ def test_an_order_that_cannot_be_sent_brings_the_stream_again(
         registering.product, "gw-1", lambda: registering.product.operate("devices.revoke", deviceId="gw-1")
     )
     with pytest.raises(Unavailable):
-        register.changes(event, CONTEXT)
+        registering.product.lambdas.changes(event, CONTEXT)

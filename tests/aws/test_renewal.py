@@ -11,8 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-import exchange
-import vend
+from firstboot.domain.clock import epoch
 from tests import factories
 from tests.aws.product import Answer, Product, group
 
@@ -43,7 +42,7 @@ class Device:
     def prove(self, key: factories.PrivateKey) -> Answer:
         """Ask by signed proof for a certificate of `key`."""
         body = json.dumps({"csr": factories.pem(factories.csr(key))})
-        claims = {"iat": int(exchange.clock().timestamp())}
+        claims = {"iat": epoch(self.product.lambdas.now())}
         return self.product.prove("POST", PATH, self.key, self.leaf, body, claims=claims)
 
 
@@ -53,9 +52,8 @@ def device(product: Product) -> Device:
     return Device(product)
 
 
-def _at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
-    for module in (exchange, vend):
-        monkeypatch.setattr(module, "clock", lambda: moment)
+def _at(product: Product, moment: datetime) -> None:
+    product.lambdas.clock = lambda: moment
 
 
 def _code(answer: Answer) -> tuple[int, str]:
@@ -79,7 +77,7 @@ def test_a_renewal_that_no_one_logs_in_with_changes_nothing(
     """Never committed, the new one lapses; the old one stays good and renews again with another key."""
     lost = product.certificate(device.renew(factories.ec_key()))
     assert _code(device.renew(factories.ec_key())) == (409, "enrollment-in-progress")
-    _at(monkeypatch, datetime.now(UTC) + timedelta(seconds=901))
+    _at(product, datetime.now(UTC) + timedelta(seconds=901))
     again = device.renew(factories.ec_key())
     assert again.status == 201
     assert _code(device.log_in(lost)) == (403, "certificate-not-current")
@@ -93,12 +91,12 @@ def test_a_repeat_gives_the_same_certificate(product: Product, device: Device) -
     assert len({answer.body["certificateId"] for answer in answers}) == 1
 
 
-def test_the_same_key_renews_when_it_is_due(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_key_renews_when_it_is_due(product: Product, device: Device) -> None:
     """Before `renewAfter` it gets the certificate it has, from then on the next."""
     first = device.renew(device.key)
     assert (first.status, first.body["serial"]) == (201, f"{device.leaf.serial_number:x}")
     due = datetime.fromisoformat(first.body["renewAfter"])
-    _at(monkeypatch, due)
+    _at(product, due)
     second = device.renew(device.key)
     assert second.status == 201
     assert second.body["serial"] != first.body["serial"]
@@ -122,7 +120,7 @@ def test_after_the_commit_the_old_one_may_ask_for_its_successor(
     again = device.renew(key)
     assert (again.status, again.body["serial"]) == (201, answer.body["serial"])
     assert _code(device.renew(factories.ec_key())) == (403, "certificate-not-current")
-    _at(monkeypatch, datetime.now(UTC) + 91 * DAY)
+    _at(product, datetime.now(UTC) + 91 * DAY)
     assert _code(device.renew(key)) == (403, "certificate-not-current")
 
 
@@ -139,7 +137,7 @@ def test_an_expired_certificate_renews_its_own_key_by_proof(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Off for longer than it lives: for the grace, the same key gets a new certificate."""
-    _at(monkeypatch, device.leaf.not_valid_after_utc + 89 * DAY)
+    _at(product, device.leaf.not_valid_after_utc + 89 * DAY)
     assert _code(device.prove(factories.ec_key())) == (401, "certificate-expired")
     answer = device.prove(device.key)
     assert answer.status == 201
@@ -150,12 +148,12 @@ def test_what_an_expired_certificate_can_not_do(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Log in, renew over mTLS, or renew when its grace is over."""
-    _at(monkeypatch, device.leaf.not_valid_after_utc + DAY)
-    claims = {"iat": int(exchange.clock().timestamp())}
+    _at(product, device.leaf.not_valid_after_utc + DAY)
+    claims = {"iat": epoch(product.lambdas.now())}
     login = product.prove("GET", "/v1/device", device.key, device.leaf, claims=claims)
     assert _code(login) == (401, "certificate-expired")
     assert _code(device.renew(device.key)) == (401, "certificate-expired")
-    _at(monkeypatch, device.leaf.not_valid_after_utc + 90 * DAY)
+    _at(product, device.leaf.not_valid_after_utc + 90 * DAY)
     late = device.prove(device.key)
     assert (*_code(late), late.body["action"]) == (401, "certificate-expired", "reenroll")
 
@@ -167,9 +165,9 @@ def test_a_lapsed_identity_stands_in_nobodys_way(
     refusing = {"gateways": group("gateways", product.factory, reenroll="refuse", budget=None)}
     product.publish(groups=refusing)
     long = product.factory.issue("gw-1", factories.ec_key(), days=3_000)
-    _at(monkeypatch, device.leaf.not_valid_after_utc + 89 * DAY)
+    _at(product, device.leaf.not_valid_after_utc + 89 * DAY)
     assert _code(product.enroll(long)) == (409, "already-enrolled")
-    _at(monkeypatch, device.leaf.not_valid_after_utc + 90 * DAY)
+    _at(product, device.leaf.not_valid_after_utc + 90 * DAY)
     assert product.enroll(long).status == 201
 
 

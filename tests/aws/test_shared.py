@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 
-import exchange
+from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget
@@ -59,7 +59,7 @@ class Batch:
 def batch(product: Product, claim: factories.PrivateKey, monkeypatch: pytest.MonkeyPatch) -> Batch:
     """A batch, at a moment that stands still: counts of a minute must not span two."""
     moment = datetime.now(UTC)
-    monkeypatch.setattr(exchange, "clock", lambda: moment)
+    product.lambdas.clock = lambda: moment
     return Batch(product, claim)
 
 
@@ -176,7 +176,7 @@ def test_a_device_re_enrolls_so_often_a_day(product: Product, monkeypatch: pytes
     codes = []
     for hour in range(1, 4):
         moment = datetime.now(UTC).replace(hour=hour, minute=0) + timedelta(days=1)
-        monkeypatch.setattr(exchange, "clock", lambda moment=moment: moment)
+        product.lambdas.clock = lambda moment=moment: moment  # type: ignore[misc]
         answer = product.enroll(bootstrap)
         codes.append(answer.status)
         if answer.status == 201:
@@ -184,7 +184,7 @@ def test_a_device_re_enrolls_so_often_a_day(product: Product, monkeypatch: pytes
     assert codes == [201, 201, 429]
     assert (answer.body["code"], answer.body["action"]) == ("reenrollment-rate-exceeded", "wait")
     next_day = moment + timedelta(days=1)
-    monkeypatch.setattr(exchange, "clock", lambda: next_day)
+    product.lambdas.clock = lambda: next_day
     assert product.enroll(bootstrap).status == 201
 
 
@@ -195,7 +195,7 @@ def test_a_full_rate_is_no_reason_to_try_other_shards(batch: Batch, monkeypatch:
     batch.expect("sn-1", "sn-2")
     assert batch.enroll("sn-1").status == 201
     calls: list[object] = []
-    client = exchange.parts().registry._client
+    client = clients.dynamodb()
     transact = client.transact_write_items
 
     def counted(**asked: Any) -> Any:

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-import exchange
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.session import Credentials
@@ -65,7 +64,7 @@ def bucket(aws: None, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_budgets_hold(product: Product, monkeypatch: pytest.MonkeyPatch, column: int) -> None:
     """Nothing is larger than docs/devices.md says, and nothing much smaller."""
     monkeypatch.setenv("FIRSTBOOT_MQTT_HOST", MQTT_HOST)
-    exchange.parts.cache_clear()
+    product.lambdas.restart()
     measured = _measured(product, COLUMNS[column])
     stated = {name: sizes[column] for name, sizes in _stated().items()}
     assert stated.keys() == measured.keys()

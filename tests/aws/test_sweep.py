@@ -13,18 +13,18 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 
-import operate
-import register
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.iot.policies import IotPolicies
-from firstboot.aws.sqs.queue import Queue
+from firstboot.aws.sqs.queue import SqsQueue
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import epoch
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
+from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
-from firstboot.register import sweep
+from firstboot.register import build, sweep
+from firstboot.runtime.guard import Guard
 from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
@@ -36,7 +36,7 @@ def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     made = Sweeper(product)
     monkeypatch.setattr(sweep, "PAGE", 2)
     monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
-    monkeypatch.setattr(register, "clock", lambda: made.now)
+    product.lambdas.clock = lambda: made.now
     product.publish(grants=GRANTS, rules=RULES)
     for number in range(5):
         made.device(f"gw-{number}", {"mqtt"} if number < 2 else set())
@@ -109,9 +109,9 @@ def test_a_new_version_brings_its_own_policies(sweeper: Sweeper, versions: int) 
             iot.create_policy_version(
                 policyName=name, policyDocument=json.dumps({"Version": str(number)}), setAsDefault=True
             )
-    register._keep_service_policies.cache_clear()
+    sweeper.product.lambdas.restart()
     sweeper.next_minute()
-    place = register.sweep_parts().place
+    place = Place("aws", "us-east-1", "123456789012")
     said = sweeper.all_policies()
     assert {name: said[name] for name in said.keys() - sweeper.policies().keys()} == {
         policy.policy_name("Firstboot"): policy.document(place) for policy in ServicePolicy
@@ -177,7 +177,7 @@ def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(clients.sqs(), "send_message_batch", lambda **_: refused)
         with pytest.raises(Unavailable):
-            Queue(clients.sqs(), SweepSettings.read().queue).send_all(["gw-1"], 0)
+            SqsQueue(clients.sqs(), SweepSettings.read().queue).send_all(["gw-1"], 0)
         sweeper.run()
         assert sweeper.row().finished_at is None
     sweeper.next_minute()
@@ -187,7 +187,7 @@ def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: 
 def test_messages_go_out_by_tens(sweeper: Sweeper) -> None:
     """A page of any size fits SQS's batches."""
     devices = [f"gw-{number:03}" for number in range(25)]
-    queue = Queue(clients.sqs(), SweepSettings.read().queue)
+    queue = SqsQueue(clients.sqs(), SweepSettings.read().queue)
     queue.send_all((json.dumps({"deviceId": device}) for device in devices), 0)
     assert sweeper.calls == ["SendMessageBatch"] * 3
     assert sweeper.told() == sorted(devices)
@@ -206,7 +206,7 @@ def test_messages_wait_until_register_has_the_fleet(
     monkeypatch.setattr(clients.sqs(), "send_message_batch", send)
     for refresh in ("60", "3600"):
         monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", refresh)
-        register.sweep_parts().send([DeviceId("gw-1")])
+        build.sweep(SweepSettings.read(), Guard("register")).run.order([DeviceId("gw-1")])
     assert [given["Entries"][0]["DelaySeconds"] for given in sent] == [60, 900]
 
 
@@ -417,5 +417,5 @@ def test_progress_tells_when_aws_iot_has_caught_up(sweeper: Sweeper) -> None:
     for ahead, least in ((-60, 0), (3_600, 3_500)):
         row = {"pk": "PACE#iot", "next": (epoch + ahead) * 1_000}
         boto3.client("dynamodb").put_item(TableName=sweeper.product.table, Item=rows.values(row))
-        operate.parts.cache_clear()
+        sweeper.product.lambdas.restart()
         assert least <= sweeper.product.operate("fleet.progress")["result"]["backlog"] <= least * 2

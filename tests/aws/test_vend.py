@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-import vend
 from firstboot.aws import clients
+from firstboot.aws.sts import StsSessions
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.fleet import RoleAlias
 from firstboot.domain.names import DeviceId
@@ -42,14 +42,13 @@ def refused(answer: Answer) -> tuple[int, str, str]:
 def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
     """What is asked of STS; the answers are moto's own."""
     asked: list[SessionRequest] = []
-    sts = vend.parts().sts
-    assume = sts.assume
+    assume = StsSessions.assume
 
-    def record(request: SessionRequest) -> Credentials:
+    def record(sessions: StsSessions, request: SessionRequest) -> Credentials:
         asked.append(request)
-        return assume(request)
+        return assume(sessions, request)
 
-    monkeypatch.setattr(sts, "assume", record)
+    monkeypatch.setattr(StsSessions, "assume", record)
     return asked
 
 
@@ -114,7 +113,7 @@ def test_a_revoked_device_gets_nothing(product: Product, assumed: list[SessionRe
     """From the next call on."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
-    vend.parts().registry.revoke(DeviceId("gw-1"), EPOCH)
+    product.records.revoke(DeviceId("gw-1"), EPOCH)
     assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
     assert len(assumed) == 1
 
@@ -123,7 +122,7 @@ def test_no_grant_means_no_session(product: Product, assumed: list[SessionReques
     """A device no rule gives anything never gets an unrestricted session."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
-    vend.parts().registry.set_attributes(DeviceId("gw-1"), {"quarantined": True}, EPOCH)
+    product.records.set_attributes(DeviceId("gw-1"), {"quarantined": True}, EPOCH)
     assert refused(ask(product, leaf)) == (403, "AccessDeniedException", "Access Denied")
     assert len(assumed) == 1
 
@@ -173,7 +172,7 @@ def test_an_answer_is_never_oversized(
 ) -> None:
     """AWS's tokens (about 1,000 characters) fit; what would make awscrt abort is refused and counted."""
     big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, from_epoch(1_800_000_000))
-    monkeypatch.setattr(vend.parts().sts, "assume", lambda _: big)
+    monkeypatch.setattr(StsSessions, "assume", lambda *_: big)
     answer = ask(product, product.identity("gw-1"))
     assert answer.status == status
     assert ("AnswerTooLarge" in capsys.readouterr().out) == (status == 500)
@@ -214,7 +213,7 @@ def test_nothing_secret_is_logged(product: Product, logs: io.StringIO) -> None:
 def test_the_record_tells_a_device_what_it_is(product: Product) -> None:
     """Its group, its attributes, its grants now, and whether to renew."""
     leaf = product.identity("gw-1")
-    vend.parts().registry.set_attributes(DeviceId("gw-1"), {"site": "berlin"}, EPOCH)
+    product.records.set_attributes(DeviceId("gw-1"), {"site": "berlin"}, EPOCH)
     answer = product.call("GET", "/v1/device", leaf)
     assert answer.status == 200
     assert answer.body["deviceId"] == "gw-1"

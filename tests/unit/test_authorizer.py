@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.assign import authorizer
-from firstboot.assign.connect import Connection, ConnectionRequest
+from firstboot.assign.connect import Authorized, ConnectionRequest
 from firstboot.assign.errors import TokenMissing
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import DeviceId
@@ -144,7 +144,7 @@ def test_any_event_is_judged(event: Any) -> None:
 def test_the_answer_is_awss() -> None:
     """Its members, as the guide has them, and nothing else."""
     document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}
-    assert authorizer.answer(Connection(DeviceId("gw-1"), "acme", [document], 3600, 900)) == {
+    assert authorizer.answer(Authorized(DeviceId("gw-1"), "acme", [document], 3600, 900)) == {
         "isAuthenticated": True,
         "principalId": "TM53S2MI",
         "disconnectAfterInSeconds": 3600,

@@ -7,21 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from firstboot.domain import errors
 from firstboot.runtime.routes import ROUTES
+from tests.domain_errors import leaves
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
-TESTS = [path.read_text() for path in ROOT.glob("tests/*/test_*.py") if path != Path(__file__)]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("fleet/*/*.md")])
 
 
-def _leaves(kind: type[errors.FirstbootError]) -> list[type[errors.FirstbootError]]:
-    below = [leaf for child in kind.__subclasses__() for leaf in _leaves(child)]
-    return below or [kind]
-
-
-ERRORS = _leaves(errors.FirstbootError)
+ERRORS = leaves()
 
 
 def _rows() -> dict[str, tuple[str, str, str]]:
@@ -38,18 +32,6 @@ def test_every_error_has_its_row() -> None:
 def test_every_code_is_unique() -> None:
     """A code names one error."""
     assert len({e.code for e in ERRORS}) == len(ERRORS)
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda e: e.code)
-def test_every_error_is_raised_by_a_test(error: type[errors.FirstbootError]) -> None:
-    """Some test names the error's code or class."""
-    assert any(f'"{error.code}"' in text or re.search(rf"\b{error.__name__}\b", text) for text in TESTS)
-
-
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    """Every error is drawn."""
-    drawn = errors.__doc__ or ""
-    assert [e.__name__ for e in ERRORS if e.__name__ not in drawn] == []
 
 
 def test_every_route_is_described() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from firstboot.operate.publish import publish
 
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.errors import FleetInvalid
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.fleet import Fleet, TokenIssuer
 from firstboot.operate.errors import FleetNeedsDeployment
+from firstboot.operate.fleet import Fleets
+from firstboot.operate.requests import ApplyFleet
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')
@@ -152,7 +156,14 @@ def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> N
 def test_who_is_trusted_is_not_published(issuers: dict[str, TokenIssuer]) -> None:
     """Whoever may publish rules may not thereby name an issuer: that needs a deployment."""
     published: list[Fleet] = []
-    publish(replace(GOOD, base=GOOD.hash), GOOD, published.append)
+    in_force: Any = SimpleNamespace(publish=published.append)
+    unused: Any = None
+    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit=lambda *_, **__: None)  # type: ignore[arg-type]
+
+    def apply(fleet: Fleet) -> None:
+        fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)
+
+    apply(replace(GOOD, base=GOOD.hash))
     with pytest.raises(FleetNeedsDeployment, match="token issuers differ"):
-        publish(replace(GOOD, base=GOOD.hash, issuers=issuers), GOOD, published.append)
+        apply(replace(GOOD, base=GOOD.hash, issuers=issuers))
     assert len(published) == 1

@@ -55,7 +55,7 @@ def changes(settings: ChangesSettings, guard: Guard) -> event.Work:
     return Changes(rows.device, queues, guard)
 
 
-def sweep(settings: SweepSettings, guard: Guard) -> event.Work:
+def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     """Return the work of the schedule.
 
     The fleet is read anew every time: the sweep is about what was published a moment ago.
