@@ -19,8 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firstboot.domain.topics import Call
 from firstboot.pki import chain
+from tests.clients.broker import mosquitto
 from tests.flows.conftest import Cloud
-from tests.unit.device_broker import mosquitto
 
 SECONDS = 30
 

@@ -29,8 +29,8 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests import factories
-from tests.unit.device_server import running
-from tests.unit.device_service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
+from tests.device.server import running
+from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
 
 SECONDS = 10
 """For whatever must happen soon; a test that waits so long has failed."""
