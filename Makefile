@@ -67,28 +67,35 @@ clean:                       ## forget everything that can be made again
 	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
 	touch $@
 
-# Programs of Debian's for the tests: packages, unpacked here, not installed. With lists and a cache of
-# its own apt needs no root; as root it must not become a user who can't write here.
-#   $(call unpacked,FOLDER,PACKAGES): the packages, and what they need beyond what is installed, in FOLDER/root
+# Debian packages for tests/clients, unpacked below .venv and not installed. apt is told that nothing is
+# installed, so it fetches all that a package needs, and the tests do not depend on what this machine has.
+# libc6 alone is the machine's own: it must match the machine's program loader. apt has lists and a cache
+# of its own here, so it needs no root; as root it must not become a user who cannot write here.
+#   $(call unpacked,FOLDER,PACKAGES): the packages and all they need, in FOLDER/root
 unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && \
   apt="apt-get -qq -o Dir::State::lists=$(CURDIR)/$(1)/lists -o Dir::Cache=$(CURDIR)/$(1)/cache \
-    -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+    -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
   $$apt update && $$apt install --yes --download-only --no-install-recommends $(2) && \
+  rm -f $(1)/cache/archives/libc6_*.deb && \
   for package in $(1)/cache/archives/*.deb; do dpkg-deb --extract $$package $(1)/root || exit 1; done && \
   rm -rf $(1)/lists $(1)/cache
 #   $(call wrapped,FOLDER,PROGRAM): a command in .venv/bin that runs the unpacked PROGRAM (below usr)
 wrapped = lib=$$(echo $(CURDIR)/$(1)/root/usr/lib/*-linux-gnu) && \
-  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s/pulseaudio exec %s "$$@"\n' \
-    $$lib $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
+  base=$$(echo $(CURDIR)/$(1)/root/lib/*-linux-gnu) && \
+  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/pulseaudio exec %s "$$@"\n' \
+    $$lib $$base $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
 
+# Without apt, the installed programs are used.
 MOSQUITTO := .venv/mosquitto
 $(MOSQUITTO)/ready: | .venv/ready
 	rm -rf $(MOSQUITTO) $(BIN)/mosquitto*
 	mkdir -p $(MOSQUITTO)
-	PATH=$$PATH:/usr/sbin; if ! command -v mosquitto || ! command -v mosquitto_pub; then \
+	if command -v apt-get; then \
 	  $(call unpacked,$(MOSQUITTO),mosquitto mosquitto-clients) && \
 	  $(foreach program,sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub bin/mosquitto_rr,\
 	    $(call wrapped,$(MOSQUITTO),$(program)) &&) true; \
+	else \
+	  PATH=$$PATH:/usr/sbin; command -v mosquitto && command -v mosquitto_rr; \
 	fi
 	touch $@
 
@@ -97,8 +104,10 @@ CHROMIUM := .venv/chromium
 $(CHROMIUM)/ready: | .venv/ready
 	rm -rf $(CHROMIUM) $(BIN)/chromium-headless-shell
 	mkdir -p $(CHROMIUM)
-	if ! command -v chromium-headless-shell; then \
+	if command -v apt-get; then \
 	  $(call unpacked,$(CHROMIUM),chromium-headless-shell) && \
 	  $(call wrapped,$(CHROMIUM),lib/chromium/chromium-headless-shell); \
+	else \
+	  command -v chromium-headless-shell || command -v chromium || command -v google-chrome; \
 	fi
 	touch $@

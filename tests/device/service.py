@@ -1,4 +1,4 @@
-"""A service for device tests, made to misbehave. `device_server` puts it on a socket."""
+"""A service for device tests, made to misbehave. `server` puts it on a socket."""
 
 from __future__ import annotations
 
