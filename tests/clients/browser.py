@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.clients.programs import program
 
-_BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+_BROWSER = "chromium-headless-shell"
 _VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
 
 
@@ -66,13 +66,7 @@ def open_page(page: Path, folder: Path) -> Opened:
     own = page.resolve().as_uri()
     done = subprocess.run(
         [
-            *(
-                program(*_BROWSERS),
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-            ),
+            *(program(_BROWSER), "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
             *(f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", own),
         ],
         capture_output=True,

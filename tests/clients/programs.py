@@ -11,8 +11,8 @@ _UNPACKED = Path(sys.executable).parent  # `make test-clients` puts its commands
 _PLACES = os.pathsep.join([str(_UNPACKED), os.environ["PATH"], "/usr/sbin"])
 
 
-def program(*names: str) -> str:
-    """Return the path of the first of `names` that this machine has; unpacked ones come first."""
-    found = [path for name in names if (path := shutil.which(name, path=_PLACES))]
-    assert found, f"{names[0]} is not installed: run `make test-clients`"
-    return found[0]
+def program(name: str) -> str:
+    """Return the path of a program: the unpacked one, or else the installed one."""
+    found = shutil.which(name, path=_PLACES)
+    assert found, f"{name} is not installed: run `make test-clients`"
+    return found
