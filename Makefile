@@ -1,5 +1,5 @@
-# Everything lives in .venv; Python 3.11 with venv, curl and openssl are all a machine must have, and
-# for the tests mosquitto, or Debian's apt to get it with.
+# Everything lives in .venv. A machine needs Python 3.11 with venv, curl and openssl; for `make test-clients`
+# also Debian's apt, or mosquitto and chromium-headless-shell. docs/testing.md says what each test target runs.
 SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
@@ -8,15 +8,30 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check audit verify-deploy local synth deploy lock clean
+.PHONY: demo quick quick-313 test test-clients check audit verify-deploy local synth deploy lock clean .venv/py313/passed
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
 
-test: .venv/mosquitto/ready .venv/chromium/ready  ## run the whole suite
+quick: .venv/ready           ## pure tests, in half a minute
+	$(BIN)/pytest tests/unit --numprocesses 2
+
+test: .venv/ready quick-313  ## every test but those of the next two targets
 	$(BIN)/coverage erase
-	$(BIN)/pytest tests --numprocesses 2 --dist loadgroup --cov --cov-report=
+	$(BIN)/pytest tests --ignore tests/clients --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
+
+test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## tests with programs that are not ours
+	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
+
+# Lambda has Python 3.13, so the pure tests run on it too where this machine has it: on the PATH, by pyenv or by uv.
+quick-313: .venv/ready       ## pure tests on Python 3.13, or a line that there is none
+	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 \
+	  "$$(uv python find --managed-python --no-python-downloads --quiet 3.13 2>/dev/null)"; do \
+	  if "$$python" -c 'import venv' 2>/dev/null; then \
+	    exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
+	  fi; \
+	done; echo "There is no Python 3.13 here: the pure tests did not run on it."
 
 check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/ruff check
@@ -59,6 +74,16 @@ clean:                       ## forget everything that can be made again
 	  @cloud-copilot/iam-simulate@$(IAM_SIMULATE)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
+
+# What ships and what the pure tests import, in the locked versions.
+.venv/py313/ready: requirements.txt functions/requirements.txt | .venv/ready
+	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
+	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
+	  --requirement functions/requirements.txt boto3 hypothesis jinja2 pytest pytest-xdist rich typer
+	touch $@
+
+.venv/py313/passed: .venv/py313/ready
+	.venv/py313/bin/python -m pytest tests/unit --numprocesses 2
 
 # Linters with needs of their own, so in an environment of their own. About 240 MB.
 .venv/audit/ready: audit/requirements.txt | .venv/ready
