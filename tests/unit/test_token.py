@@ -196,7 +196,8 @@ def test_nesting_and_length_are_no_crash() -> None:
     head, payload, _ = ISSUER.token().split(".")
     deep = "W1tb" * 1_000  # base64 of [[[…
     for text in (f"{deep}.{payload}.", f"{head}.{deep}."):
-        with pytest.raises(TokenMalformed, match="recursion"):
+        # Before Python 3.12 json gives up on the depth, from then on it reaches the end of the text.
+        with pytest.raises(TokenMalformed, match=r"recursion|Expecting value: line 1 column 3001"):
             token.parse(text)
     longest = ISSUER.token(x="y" * (token.MAX_LENGTH * 3 // 4 - 300))
     assert len(longest) < token.MAX_LENGTH

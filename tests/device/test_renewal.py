@@ -11,9 +11,9 @@ import pytest
 
 from device import certificates
 from device.refusal import Action
-from tests.unit.device_bench import Bench, refused
-from tests.unit.device_server import running
-from tests.unit.device_service import (
+from tests.device.bench import Bench, refused
+from tests.device.server import running
+from tests.device.service import (
     CHAIN,
     COMMIT,
     DEVICE,

@@ -24,9 +24,9 @@ from awscrt.io import (
 from botocore.exceptions import ClientError
 
 from local.processes import ROOT
+from tests.clients.relay import relaying
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, client, fresh_name, issued
-from tests.flows.relay import relaying
 
 SCRIPT = ROOT / "device" / "firstboot.sh"
 

@@ -7,13 +7,10 @@ rules tell the service whose certificate a message came over; here the broker's 
 from __future__ import annotations
 
 import json
-import os
 import queue
 import re
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,8 +26,9 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests import factories
-from tests.unit.device_server import running
-from tests.unit.device_service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
+from tests.clients.programs import program
+from tests.device.server import running
+from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
 
 SECONDS = 10
 """For whatever must happen soon; a test that waits so long has failed."""
@@ -187,9 +185,8 @@ def _mosquitto(broker: Broker, ports: dict[str, int]) -> Iterator[subprocess.Pop
     authorities = (service.factory, service.issuing)
     (folder / "clients.crt").write_text("".join(factories.pem(a.certificate) for a in authorities))
     (folder / "mosquitto.conf").write_text(_CONFIGURATION.format(folder=folder, **ports))
-    program = mosquitto("mosquitto")
     with subprocess.Popen(
-        [program, "-c", folder / "mosquitto.conf"],
+        [program("mosquitto"), "-c", folder / "mosquitto.conf"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -223,14 +220,6 @@ def _answering(broker: Broker, port: int) -> Iterator[None]:
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-def mosquitto(program: str) -> str:
-    """Where one of mosquitto's programs is."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
-    found = shutil.which(program, path=path)
-    assert found, "make .venv/mosquitto/ready"
-    return found
 
 
 def _free_port() -> int:

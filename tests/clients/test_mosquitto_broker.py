@@ -24,13 +24,13 @@ from device.service import Service as Client
 from device.store import Store
 from device.transport import Transport
 from tests import factories
-from tests.unit.device_bench import refused
-from tests.unit.device_broker import Broker, brokered, hanging_up
-from tests.unit.device_crash import DIED, run
-from tests.unit.device_service import COMMIT, CREDENTIALS, ENROLL, Reply, identifier, problem
-from tests.unit.test_device_crash import holds_one_identity
+from tests.clients.broker import Broker, brokered, hanging_up
+from tests.device.bench import refused
+from tests.device.crash import DIED, run
+from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Reply, identifier, problem
+from tests.device.test_crash import holds_one_identity
 
-# What is on disk in between, every host has in common: test_device_crash.
+# What is on disk in between, every host has in common: tests/device/test_crash.py.
 SPEAKING = ("connect", "subscribe", "publish", "disconnect", "request", "read", "replace")
 UNKNOWN = {"mqtt": {"ready": False, "retryAfter": 7}}
 

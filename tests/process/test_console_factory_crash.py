@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from firstboot.pki import chain
+from tests.device.crash import DIED
 from tests.production import Factory, base64_key, public_key
-from tests.unit.device_crash import DIED
 
 
 def deaths(factory: Factory, *more: str) -> list[dict[str, Any]]:
     """What factory_crash.py tells of every death."""
-    program = [sys.executable, "-m", "tests.unit.factory_crash", str(factory.out), *factory.command(*more)]
+    program = [sys.executable, "-m", "tests.process.factory_crash", str(factory.out), *factory.command(*more)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -18,9 +18,9 @@ from device.proof import proof
 from device.refusal import Action
 from device.store import Identity
 from tests import factories
-from tests.unit.device_bench import Bench, refused
-from tests.unit.device_server import running
-from tests.unit.device_service import COMMIT, ENROLL, NONCE, Reply, Service, problem
+from tests.device.bench import Bench, refused
+from tests.device.server import running
+from tests.device.service import COMMIT, ENROLL, NONCE, Reply, Service, problem
 
 URL = "https://localhost:8444/v1/certificates?deviceId=dev1"
 FACTORY = factories.authority()

@@ -1,4 +1,4 @@
-"""A service for device tests, made to misbehave. `device_server` puts it on a socket."""
+"""A service for device tests, made to misbehave. `server` puts it on a socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from device.store import Identity
 from tests import factories
-from tests.unit.device_proofs import Proofs, Replayed, Stale
+from tests.device.proofs import Proofs, Replayed, Stale
 
 ENROLL, COMMIT = "POST /v1/certificates", "POST /v1/certificates/commit"
 DEVICE, CHAIN, NONCE = "GET /v1/device", "GET /chain", "GET /v1/nonce"

@@ -22,7 +22,7 @@ from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet, RoleAlias, TokenIssuer
 from firstboot.policy.render import Place
 from tests import factories
-from tests.browser import Opened, open_page
+from tests.clients.browser import Opened, open_page
 
 PLACE = Place("aws", "us-east-1", "123456789012")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+from tests.clients.programs import program
+
 _BROWSER = "chromium-headless-shell"
 _VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
 
@@ -64,7 +66,7 @@ def open_page(page: Path, folder: Path) -> Opened:
     own = page.resolve().as_uri()
     done = subprocess.run(
         [
-            *(_BROWSER, "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *(program(_BROWSER), "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
             *(f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", own),
         ],
         capture_output=True,

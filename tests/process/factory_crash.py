@@ -14,7 +14,7 @@ from pathlib import Path
 
 from console import fleet
 from console.__main__ import app
-from tests.unit.device_crash import DIED, Fuse
+from tests.device.crash import DIED, Fuse
 
 
 def attempt(arguments: list[str], point: int = 0) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.unit.device_crash import DIED, run
-from tests.unit.device_server import running
-from tests.unit.device_service import COMMIT, Service, problem
+from tests.device.crash import DIED, run
+from tests.device.server import running
+from tests.device.service import COMMIT, Service, problem
 
 IDENTITY = {"certificate.pem", "device.key", "service.json"}
 

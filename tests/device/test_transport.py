@@ -15,8 +15,8 @@ from device.refusal import Action, CertificateRefused, Refused
 from device.store import Identity
 from device.transport import Answer, Transport
 from tests import factories
-from tests.unit.device_server import running
-from tests.unit.device_service import DEVICE, Reply, Service
+from tests.device.server import running
+from tests.device.service import DEVICE, Reply, Service
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from device.refusal import Refused
 from device.service import Service as Client
 from device.store import Identity, Store
 from device.transport import Transport
-from tests.unit.device_service import Service
+from tests.device.service import Service
 
 HOSTS: dict[str, type[MutualTls | SignedProofs]] = {"mtls": MutualTls, "public": SignedProofs}
 

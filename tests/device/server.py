@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests import factories
-from tests.unit.device_service import Call, Service
+from tests.device.service import Call, Service
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from device.__main__ import main
-from tests.unit.device_server import running
-from tests.unit.device_service import (
+from tests.device.server import running
+from tests.device.service import (
     COMMIT,
     CREDENTIALS,
     DEVICE,

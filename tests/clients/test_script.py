@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests import factories
-from tests.unit.device_server import running
-from tests.unit.device_service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Service, problem
+from tests.device.server import running
+from tests.device.service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Service, problem
 
 SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
 KILLED = -9

@@ -1,0 +1,18 @@
+"""Where the third-party programs of these tests are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+_UNPACKED = Path(sys.executable).parent  # `make test-clients` puts its commands there
+_PLACES = os.pathsep.join([str(_UNPACKED), os.environ["PATH"], "/usr/sbin"])
+
+
+def program(name: str) -> str:
+    """Return the path of a program: the unpacked one, or else the installed one."""
+    found = shutil.which(name, path=_PLACES)
+    assert found, f"{name} is not installed: run `make test-clients`"
+    return found
