@@ -41,6 +41,7 @@ CALLS = {
 _CONFIGURATION = """
 user root
 per_listener_settings true
+set_tcp_nodelay true
 connection_messages true
 log_type information
 log_type notice

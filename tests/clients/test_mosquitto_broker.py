@@ -354,7 +354,7 @@ def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(broker: Brok
         point += 1
         broker.service.forget()
         boot = command(broker, tmp_path / f"state-{point}")
-        code = run(boot, point=point, only=SPEAKING)
+        code = run(boot, point=point, only=SPEAKING, kills=True)
         assert run(boot) == 0, f"after dying at {point}"
         assert holds_one_identity(broker.service, tmp_path / f"state-{point}"), f"after dying at {point}"
         assert len(broker.service.issued) == 1, f"after dying at {point}"

@@ -1,20 +1,30 @@
-"""Runs the device in a process of its own that dies at a chosen point, as a power failure does."""
+"""Runs the device so that it dies at a chosen point, as in a power failure.
+
+A death in this process costs a tenth of a process that is killed: `Died` unwinds the run, and from then on
+no operation that counts has an effect, so that no cleanup can leave what a power failure would not. Every
+`KILLED_EVERY`-th point is a process that really ends.
+"""
 
 from __future__ import annotations
 
 import http.client
+import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from paho.mqtt.client import Client
 
 from device.__main__ import main
 
 DIED = 137
+KILLED_EVERY = 10
 
 # All that changes the disk or speaks to the service: each may be the last thing that happens.
 _OPERATIONS: list[tuple[Any, str]] = [
@@ -27,59 +37,97 @@ _OPERATIONS: list[tuple[Any, str]] = [
 ]
 
 
+class Died(BaseException):
+    """The device has died. No handler of the device's catches it."""
+
+
 class Fuse:
-    """Ends the process at the `point`-th of the points before and after each operation that counts."""
+    """Ends this thread's work at the `point`-th of the points before and after each operation that
+    counts: all of them, or the `only` ones. Point 0 never comes.
 
-    def __init__(self, point: int, only: Collection[str]) -> None:
-        self._left = point
+    With `kills` the process ends there; otherwise `Died` is raised there and by every later operation.
+    """
+
+    def __init__(self, point: int, only: Collection[str] = (), *, kills: bool = False) -> None:
+        self._left: float = point or math.inf
         self._only = only
+        self._kills = kills
+        self._thread = threading.get_ident()
 
-    def lay(self) -> None:
-        """Watch the operations of this process, for good."""
-        watched = [(owner, name) for owner, name in _OPERATIONS if name in self._only or not self._only]
-        for owner, name in watched:
-            setattr(owner, name, self._watched(name, getattr(owner, name)))
+    @contextmanager
+    def laid(self) -> Iterator[None]:
+        """Watch the operations."""
+        with ExitStack() as stack:
+            for owner, name in _OPERATIONS:
+                if name in self._only or not self._only:
+                    watched = self._watched(name, getattr(owner, name))
+                    stack.enter_context(mock.patch.object(owner, name, watched))
+            yield
 
     def _watched(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any, **options: Any) -> Any:
-            if self._burnt():
-                _die(arguments[0] if name == "fsync" else None)
+            if threading.get_ident() != self._thread:  # a server's, or the test runner's
+                return operation(*arguments, **options)
+            self._pass(arguments[0] if name == "fsync" else None)
             result = operation(*arguments, **options)
-            if self._burnt():
-                _die(None)
+            self._pass(None)
             return result
 
         return watched
 
-    def _burnt(self) -> bool:
+    def _pass(self, unsynced: int | None) -> None:
+        """Pass a point, or die there. What `unsynced` holds may be half on the disk."""
         self._left -= 1
-        return self._left == 0
+        if self._left > 0:
+            return
+        if self._left == 0 and unsynced is not None and _is_file(unsynced):
+            os.ftruncate(unsynced, os.fstat(unsynced).st_size // 2)
+        if self._kills:
+            os._exit(DIED)
+        raise Died
 
 
-def _die(unsynced: int | None) -> None:
-    """What was not synced may be half there."""
-    if unsynced is not None and Path(f"/proc/self/fd/{unsynced}").resolve().is_file():
-        os.ftruncate(unsynced, os.fstat(unsynced).st_size // 2)
-    os._exit(DIED)
+def _is_file(descriptor: int) -> bool:
+    return Path(f"/proc/self/fd/{descriptor}").resolve().is_file()
 
 
-def _run(arguments: list[str], point: int, only: Collection[str]) -> None:
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    os.environ["SSL_CERT_FILE"] = os.devnull  # the system's roots cost more than all the rest
-    Fuse(point, only).lay()
-    sys.exit(main(arguments))
-
-
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([__name__, "pytest"])
-
-
-def run(arguments: list[str], *, point: int = 0, only: Collection[str] = ()) -> int:
+def run(arguments: list[str], *, point: int = 0, only: Collection[str] = (), kills: bool = False) -> int:
     """The exit code of `python -m device` with `arguments`; DIED if it got to `point` (from 1), of
-    all or of the `only` operations that count.
+    all or of the `only` operations that count. With `kills` each death is a process's.
     """
-    process = _PROCESSES.Process(target=_run, args=(arguments, point, only))
+    if point and (kills or point % KILLED_EVERY == 1):
+        return _run_killed(arguments, point, only)
+    return _run_here(arguments, point, only)
+
+
+def _run_here(arguments: list[str], point: int, only: Collection[str]) -> int:
+    # The system's roots cost more than all the rest, and real syncs show nothing.
+    roots, syncs = mock.patch.dict(os.environ, SSL_CERT_FILE=os.devnull), mock.patch.object(os, "fsync", _no)
+    try:
+        with roots, syncs, Fuse(point, only).laid():
+            return main(arguments)
+    except Died:
+        return DIED
+
+
+def _no(_descriptor: int) -> None:
+    """Sync nothing: what a death leaves unsynced, the fuse spoils."""
+
+
+def _run_killed(arguments: list[str], point: int, only: Collection[str]) -> int:
+    process = _PROCESSES.Process(target=_run_alone, args=(arguments, point, only))
     process.start()
     process.join()
     assert process.exitcode is not None
     return process.exitcode
+
+
+def _run_alone(arguments: list[str], point: int, only: Collection[str]) -> None:
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    os.environ["SSL_CERT_FILE"] = os.devnull
+    with Fuse(point, only, kills=True).laid():
+        sys.exit(main(arguments))
+
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__, "pytest"])

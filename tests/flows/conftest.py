@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from local import cloud as local_cloud
 from local.processes import ROOT
 from tests import factories
 
+GROUP = "cloud"
+"""The tests of one worker (`--dist loadgroup`): one cloud is enough."""
+
 _READY_SECONDS = 90
 
 
@@ -29,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all flows to one worker (`--dist loadgroup`): they share a cloud."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cloud"))
+            item.add_marker(pytest.mark.xdist_group(GROUP))
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,9 @@ def processes_of(state: Path) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The cloud all flows share."""
-    state = tmp_path_factory.mktemp("cloud")
+@contextmanager
+def running(state: Path) -> Iterator[Cloud]:
+    """A cloud whose files are in `state`."""
     process = start(state)
     try:
         until((state / "endpoints.json").exists, process)

@@ -1,29 +1,27 @@
-"""A quiet cloud of its own: what moves by itself there would do a flow's work under a role that is whole."""
+"""The flows' cloud, made quiet: what moved by itself there would do the work of a flow without its right."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flows import conftest as flows
-from tests.flows.conftest import Cloud
+from tests.flows.conftest import GROUP, Cloud
 from tests.privilege.scene import Scene
-
-cloud = flows.cloud
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all of this to one worker (`--dist loadgroup`): it shares a cloud."""
+    """Give all of this to the worker that has the cloud (`--dist loadgroup`)."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("privilege"))
+            item.add_marker(pytest.mark.xdist_group(GROUP))
 
 
-@pytest.fixture(scope="session")
-def scene(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+@pytest.fixture(scope="package")
+def scene(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The running stack, with nothing in it that moves by itself."""
     made = Scene(cloud, tmp_path_factory.mktemp("scene"))
-    made.silence()
-    return made
+    with made.silenced():
+        yield made

@@ -39,7 +39,7 @@ def fleet_applied(scene: Scene) -> None:
 def fleet_shown(scene: Scene) -> None:
     """The operator sees which fleet is in force: the published one, and then the deployed one."""
     _in_force(scene, scene.fleet.hash)
-    with scene.publishing(**forbidding(scene)) as newer:
+    with scene.published(**forbidding(scene)) as newer:
         _in_force(scene, newer.hash)
     _in_force(scene, scene.fleet.hash)
 

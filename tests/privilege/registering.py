@@ -204,7 +204,7 @@ def sweep_tells(scene: Scene) -> None:
 def sweep_follows_the_fleet(scene: Scene) -> None:
     """A sweep is of the published fleet, and of the deployed one once that is withdrawn."""
     scene.forget_sweep()
-    with scene.publishing(**forbidding(scene)) as newer:
+    with scene.published(**forbidding(scene)) as newer:
         _swept(scene, newer.hash)
     _swept(scene, scene.fleet.hash)
 

@@ -34,8 +34,8 @@ from tests.flows.devices import client, fresh_name
 from tests.infra.conftest import spell
 from tests.privilege.roles import Role
 
-REFRESH_SECONDS = 1.1
-"""After which a Lambda has seen a published fleet: locally it looks every second."""
+REFRESH = "FIRSTBOOT_FLEET_REFRESH"
+"""What tells a Lambda the seconds after which it looks for a published fleet again."""
 
 Members = dict[str, Any]
 
@@ -116,13 +116,38 @@ class Scene:
         """The deployed fleet."""
         return load(Path(self.cloud.endpoints["api_ca"]).parent / "fleet")
 
-    def silence(self) -> None:
-        """Nothing happens by itself from here on."""
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Nothing happens by itself meanwhile, and Lambdas look for a published fleet at every call."""
         functions, events = self.aws("lambda"), self.aws("events")
-        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+        mappings = functions.list_event_source_mappings()["EventSourceMappings"]
+        rules = events.list_rules()["Rules"]
+        for mapping in mappings:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        for rule in events.list_rules()["Rules"]:
+        for rule in rules:
             events.disable_rule(Name=rule["Name"])
+        told = self._refreshing("0")
+        try:
+            yield
+        finally:
+            self._refreshing(*told)
+            for rule in rules:
+                events.enable_rule(Name=rule["Name"])
+            for mapping in mappings:
+                functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+    def _refreshing(self, seconds: str) -> set[str]:
+        """Tell each Lambda that follows the fleet how often it looks. Returns what they were told before."""
+        functions, before = self.aws("lambda"), set()
+        for function in functions.list_functions()["Functions"]:
+            variables = function.get("Environment", {}).get("Variables", {})
+            if REFRESH in variables:
+                before.add(variables[REFRESH])
+                functions.update_function_configuration(
+                    FunctionName=function["FunctionName"],
+                    Environment={"Variables": variables | {REFRESH: seconds}},
+                )
+        return before
 
     def role(self, function: str) -> Role:
         """The role of a Lambda."""
@@ -243,19 +268,7 @@ class Scene:
         self.aws("dynamodb").delete_item(TableName=self.names["Registry"], Key={"pk": {"S": SWEEP_KEY}})
 
     @contextmanager
-    def published(self, **changes: Any) -> Iterator[None]:
-        """A fleet that differs from the deployed one is in force, and every Lambda may know; and again
-        when it no longer is.
-        """
-        try:
-            with self.publishing(**changes):
-                time.sleep(REFRESH_SECONDS)
-                yield
-        finally:
-            time.sleep(REFRESH_SECONDS)
-
-    @contextmanager
-    def publishing(self, **changes: Any) -> Iterator[Fleet]:
+    def published(self, **changes: Any) -> Iterator[Fleet]:
         """A fleet that differs from the deployed one is in force."""
         newer = self.publish(**changes)
         try:

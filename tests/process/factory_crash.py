@@ -22,9 +22,9 @@ def attempt(arguments: list[str], point: int = 0) -> int:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        Fuse(point, ()).lay()
         try:
-            app(arguments)
+            with Fuse(point, kills=True).laid():
+                app(arguments)
         except SystemExit as end:
             os._exit(int(end.code or 0))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
