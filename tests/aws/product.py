@@ -129,9 +129,13 @@ class Product:
 
     def publish(self, **changes: Any) -> None:
         """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
+        self.publish_to_warm(**changes)
+        self.lambdas.restart_readers()
+
+    def publish_to_warm(self, **changes: Any) -> None:
+        """Publish a fleet that differs from the deployed one; a warm process sees it at its next refresh."""
         newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
         boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
-        self.lambdas.restart_readers()
 
     def call(
         self,

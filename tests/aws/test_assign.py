@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,18 @@ def test_an_event_without_a_token_is_refused(broker: Broker, event: Any, code: s
     """HTTP publishing has no client id; a client may come with nothing."""
     assert broker.invoke(event) == REFUSED
     assert broker.code() == code
+
+
+def test_a_warm_process_takes_up_a_newer_fleet(broker: Broker) -> None:
+    """Within the refresh time, a rule that is gone lets the device connect no more."""
+    start = datetime.now(UTC)
+    seen = []
+    for seconds in (0, 59, 60):
+        broker.product.lambdas.clock = lambda seconds=seconds: start + timedelta(seconds=seconds)  # type: ignore[misc]
+        seen.append(broker.ask(broker.token())["isAuthenticated"])
+        if seconds == 0:
+            broker.product.publish_to_warm(rules="")
+    assert seen == [True, True, False]
 
 
 def test_a_registry_that_is_away_lets_nobody_in(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

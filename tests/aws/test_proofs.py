@@ -223,6 +223,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "x5c no base64": ("certificate-malformed", _with(header={"x5c": ["?"]})),
     "x5c no string": ("certificate-malformed", _with(header={"x5c": [1]})),
     "a short thumbprint": ("proof-malformed", _with(header={"x5c": None, "x5t#S256": "AAAA"})),
+    "a thumbprint that is no base64url": (
+        "proof-malformed",
+        _with(header={"x5c": None, "x5t#S256": "?" + "A" * 43}),
+    ),
     "an unknown thumbprint": ("certificate-unknown", _with(header={"x5c": None, "x5t#S256": "A" * 43})),
     "another method": ("proof-mismatch", _with(claims={"htm": "GET"})),
     "another host": ("proof-mismatch", _with(claims={"htu": f"https://evil.example{PATH}"})),

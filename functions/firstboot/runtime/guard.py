@@ -21,6 +21,9 @@ Clock = Callable[[], datetime]
 Handler = Callable[[Any, "LambdaContext"], Any]
 Result = TypeVar("Result")
 
+_CALLER = 3
+"""Frames between a log call here and the line that a log entry names: the caller's (Logger, `stacklevel`)."""
+
 
 class Guard:
     """The log, the metrics and the clock of one Lambda function.
@@ -39,11 +42,11 @@ class Guard:
 
     def info(self, message: str, **fields: object) -> None:
         """Log an expected event."""
-        self._logger.info(message, extra=fields)
+        self._logger.info(message, extra=fields, stacklevel=_CALLER)
 
     def warning(self, message: str, **fields: object) -> None:
         """Log an event that an operator may want to look at."""
-        self._logger.warning(message, extra=fields)
+        self._logger.warning(message, extra=fields, stacklevel=_CALLER)
 
     def count(self, metric: str, value: float = 1, unit: MetricUnit = MetricUnit.Count) -> None:
         """Add to a CloudWatch metric."""

@@ -1,0 +1,68 @@
+"""Fail the run unless its tests made the product raise every domain error. Loaded by `make test`.
+
+An error counts when code under functions/ makes an instance of its class; a test that makes one itself,
+or that only names its code, does not count.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from firstboot.domain.errors import FirstbootError
+from tests.domain_errors import leaves
+
+_PRODUCT = "/functions/firstboot/"
+RAISED: set[str] = set()
+"""The names of the error classes that this process, and the workers that have ended, have seen."""
+
+
+def pytest_configure() -> None:
+    """Watch the one constructor that every domain error calls."""
+    construct = FirstbootError.__init__
+
+    @functools.wraps(construct)
+    def watched(error: FirstbootError, *arguments: Any, **options: Any) -> None:
+        if _is_products(sys._getframe(1)):
+            RAISED.add(type(error).__name__)
+        construct(error, *arguments, **options)
+
+    FirstbootError.__init__ = watched  # type: ignore[method-assign]
+
+
+def _is_products(frame: FrameType | None) -> bool:
+    """Return whether the first frame that is no constructor is in the product's code."""
+    while frame and frame.f_code.co_name == "__init__":
+        frame = frame.f_back
+    return frame is not None and _PRODUCT in frame.f_code.co_filename
+
+
+def missing() -> list[str]:
+    """Return the names of the errors that no test made the product raise."""
+    return sorted({error.__name__ for error in leaves()} - RAISED)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send a worker's errors to the run, and fail the run if an error is missing."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["raised"] = sorted(RAISED)
+    elif session.exitstatus == pytest.ExitCode.OK and missing():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the errors of a worker that has ended."""
+    RAISED.update(getattr(node, "workeroutput", {}).get("raised", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what is missing."""
+    if not hasattr(terminalreporter.config, "workeroutput") and missing():
+        terminalreporter.write_line(f"no test made the product raise: {', '.join(missing())}", red=True)
