@@ -19,7 +19,8 @@ quick: .venv/ready           ## pure tests, in half a minute
 
 test: .venv/ready quick-313  ## every test but those of the next two targets
 	$(BIN)/coverage erase
-	$(BIN)/pytest tests --ignore tests/clients --numprocesses 2 --dist loadgroup --cov --cov-report=
+	$(BIN)/pytest tests --ignore tests/clients -p tests.every_error --numprocesses 2 --dist loadgroup \
+	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
 test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## tests with programs that are not ours

@@ -31,7 +31,7 @@ def pytest_configure() -> None:
             RAISED.add(type(error).__name__)
         construct(error, *arguments, **options)
 
-    FirstbootError.__init__ = watched  # type: ignore[method-assign]
+    FirstbootError.__init__ = watched  # type: ignore[method-assign, assignment]
 
 
 def _is_products(frame: FrameType | None) -> bool:
