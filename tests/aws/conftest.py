@@ -88,11 +88,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget_clients() -> None:
-    for client in (
+    for made in (
         *(clients.dynamodb, clients.kms, clients.s3, clients.sts),
-        *(clients.iot, clients.iot_data, clients.sqs, clients.lambda_),
+        *(clients.iot, clients.iot_data, clients.sqs, clients.lambda_, clients.session),
     ):
-        client.cache_clear()
+        made.cache_clear()
 
 
 @pytest.fixture

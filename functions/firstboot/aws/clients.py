@@ -1,4 +1,7 @@
-"""Every boto3 client of the product, made once a process.
+"""Every AWS client of the product, made once a process.
+
+They are made by botocore itself: importing boto3 on top of it would add a tenth to a cold start, and nothing
+of it is used.
 
 Short time-outs and one retry: a device that waits longer has hung up, and time asleep is billed.
 """
@@ -8,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session, get_session
 
 from firstboot.domain.errors import Unavailable
 
@@ -30,7 +33,7 @@ _CONFIG = Config(
     connect_timeout=1,
     read_timeout=3,
     retries={"mode": "standard", "total_max_attempts": 2},
-    # Presigned URLs must be SigV4 and name the region's own host. boto3 may choose the global one,
+    # Presigned URLs must be SigV4 and name the region's own host. botocore may choose the global one,
     # which answers for a new bucket with a redirect, and devices follow none.
     signature_version="v4",
     s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
@@ -38,51 +41,61 @@ _CONFIG = Config(
 
 
 @cache
+def session() -> Session:
+    """Return the session of every client: they share the service models and endpoint rules that it reads."""
+    return get_session()
+
+
+def _client(service: str, config: Config = _CONFIG) -> Any:  # noqa: ANN401 - the callers know its type
+    return session().create_client(service, config=config)
+
+
+@cache
 def dynamodb() -> DynamoDBClient:
     """DynamoDB."""
-    return boto3.client("dynamodb", config=_CONFIG)
+    return cast("DynamoDBClient", _client("dynamodb"))
 
 
 @cache
 def kms() -> KMSClient:
     """KMS."""
-    return boto3.client("kms", config=_CONFIG)
+    return cast("KMSClient", _client("kms"))
 
 
 @cache
 def s3() -> S3Client:
     """S3; presigns with SigV4."""
-    return boto3.client("s3", config=_CONFIG.merge(Config(signature_version="s3v4")))
+    return cast("S3Client", _client("s3", _CONFIG.merge(Config(signature_version="s3v4"))))
 
 
 @cache
 def sts() -> STSClient:
     """STS, of the region."""
-    return boto3.client("sts", config=_CONFIG)
+    return cast("STSClient", _client("sts"))
 
 
 @cache
 def iot() -> IoTClient:
     """AWS IoT's control plane."""
-    return boto3.client("iot", config=_CONFIG)
+    return cast("IoTClient", _client("iot"))
 
 
 @cache
 def iot_data() -> IoTDataPlaneClient:
     """AWS IoT's data plane: messages, shadows, connections."""
-    return boto3.client("iot-data", config=_CONFIG)
+    return cast("IoTDataPlaneClient", _client("iot-data"))
 
 
 @cache
 def sqs() -> SQSClient:
     """SQS."""
-    return boto3.client("sqs", config=_CONFIG)
+    return cast("SQSClient", _client("sqs"))
 
 
 @cache
 def lambda_() -> LambdaClient:
     """Lambda."""
-    return boto3.client("lambda", config=_CONFIG)
+    return cast("LambdaClient", _client("lambda"))
 
 
 def error_code(error: ClientError) -> str:

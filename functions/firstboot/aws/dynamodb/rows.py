@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
+from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import epoch, from_epoch
-from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
+from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
 Row = dict[str, Any]
@@ -23,10 +21,8 @@ def device_key(device_id: str) -> Row:
 
 def values(plain: dict[str, Any]) -> Row:
     """Return Python values in DynamoDB's form; an instant becomes its epoch seconds."""
-    serializer = TypeSerializer()
     return {
-        name: serializer.serialize(epoch(value) if isinstance(value, datetime) else value)
-        for name, value in plain.items()
+        name: encode(epoch(value) if isinstance(value, datetime) else value) for name, value in plain.items()
     }
 
 
@@ -52,22 +48,21 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
 
 
 def device(row: Row) -> Device:
-    """The Device in a row."""
-    deserializer = TypeDeserializer()
-    plain = {name: deserializer.deserialize(value) for name, value in row.items()}
+    """Return the device in a row."""
+    plain = decoded(row)
     return Device(
         device_id=DeviceId(plain["deviceId"]),
         group=plain["group"],
         status=Status(plain["status"]),
-        generation=int(plain["generation"]),
+        generation=plain["generation"],
         created_at=moment(plain["createdAt"]),
         updated_at=moment(plain["updatedAt"]),
         enrolled_by=plain.get("enrolledBy"),
         pending=_certificate(plain.get("pending")),
         active=_certificate(plain.get("active")),
         superseded=_certificate(plain.get("superseded")),
-        attributes=_attributes(plain["attributes"]),
-        claims=_attributes(plain["claims"]),
+        attributes=plain["attributes"],
+        claims=plain["claims"],
         # DynamoDB has no empty set: an attribute that is not there is one.
         registered=frozenset(plain.get("registered", ())),
         attached=frozenset(plain.get("attached", ())),
@@ -90,10 +85,6 @@ def _certificate(plain: dict[str, Any] | None) -> CertificateRecord | None:
     )
 
 
-def moment(seconds: Decimal) -> datetime:
+def moment(seconds: int) -> datetime:
     """Return the instant that a row's number of epoch seconds stands for."""
-    return from_epoch(int(seconds))
-
-
-def _attributes(plain: dict[str, Any]) -> dict[str, Attribute]:
-    return {name: int(value) if isinstance(value, Decimal) else value for name, value in plain.items()}
+    return from_epoch(seconds)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.table import DynamoTable
+from firstboot.aws.dynamodb.values import decoded
 from firstboot.domain.names import SWEEP_KEY
 from firstboot.domain.sweep import Sweep
 
@@ -60,13 +60,13 @@ def _row(sweep: Sweep) -> rows.Row:
 
 
 def _sweep(row: rows.Row) -> Sweep:
-    plain = {name: TypeDeserializer().deserialize(value) for name, value in row.items()}
+    plain = decoded(row)
     return Sweep(
         fleet_hash=plain["fleetHash"],
         started_at=rows.moment(plain["startedAt"]),
         after=plain.get("after"),
-        scanned=int(plain["scanned"]),
-        touched=int(plain["touched"]),
+        scanned=plain["scanned"],
+        touched=plain["touched"],
         finished_at=rows.moment(plain["finishedAt"]) if "finishedAt" in plain else None,
         held_until=rows.moment(plain["heldUntil"]) if plain["heldUntil"] else None,
     )

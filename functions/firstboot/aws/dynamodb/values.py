@@ -1,0 +1,65 @@
+"""Python values in DynamoDB's form and back.
+
+boto3 has the same, but importing it costs a cold start more than everything that is read and written here.
+Numbers are whole, and sets hold strings: the rows have no others.
+
+DynamoDB API reference, AttributeValue.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Item = dict[str, Any]
+"""Attributes in DynamoDB's own form, `{"S": …}`."""
+
+
+def encode(value: object) -> Item:
+    """Return a value in DynamoDB's form.
+
+    Raises TypeError for a type that no row has.
+    """
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case set() | frozenset():
+            return {"SS": sorted(value)}
+        case dict():
+            return {"M": encoded(value)}
+        case _:
+            raise TypeError(f"no row holds a {type(value).__name__}")
+
+
+def encoded(values: dict[str, Any]) -> Item:
+    """Return named values in DynamoDB's form."""
+    return {name: encode(value) for name, value in values.items()}
+
+
+def decode(value: Item) -> Any:  # noqa: ANN401 - any value that a row holds
+    """Return the value behind DynamoDB's form.
+
+    Raises TypeError for a type that no row has.
+    """
+    ((kind, held),) = value.items()
+    match kind:
+        case "S" | "BOOL" | "B":
+            return held
+        case "N":
+            return int(held)
+        case "SS":
+            return set(held)
+        case "M":
+            return decoded(held)
+        case _:
+            raise TypeError(f"no row holds a {kind}")
+
+
+def decoded(item: Item) -> dict[str, Any]:
+    """Return the named values behind DynamoDB's form."""
+    return {name: decode(value) for name, value in item.items()}

@@ -1,0 +1,44 @@
+"""DynamoDB's form of the values that rows hold, against boto3's own reading and writing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firstboot.aws.dynamodb.values import decode, encode
+
+WHOLE = st.integers(-(10**37), 10**37)
+LEAVES = st.booleans() | st.text() | WHOLE | st.binary() | st.sets(st.text(), min_size=1)
+VALUES = st.recursive(LEAVES, lambda inner: st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(VALUES)
+def test_a_value_comes_back(value: Any) -> None:
+    """What is written is read again, types included."""
+    back = decode(encode(value))
+    assert back == value
+    assert type(back) is type(value)
+
+
+@given(VALUES)
+def test_boto3_reads_and_writes_the_same(value: Any) -> None:
+    """The form is DynamoDB's: boto3 reads ours, and we read boto3's."""
+    assert TypeDeserializer().deserialize(encode(value)) == value
+    assert decode(TypeSerializer().serialize(value)) == value
+
+
+@pytest.mark.parametrize("value", [None, 1.5, [1], object()])
+def test_a_type_that_no_row_has_is_a_fault(value: object) -> None:
+    """It is found when it is written, not when it is read."""
+    with pytest.raises(TypeError, match="no row holds"):
+        encode(value)
+
+
+def test_an_unknown_form_is_a_fault() -> None:
+    """A row that another program wrote is not guessed at."""
+    with pytest.raises(TypeError, match="no row holds"):
+        decode({"L": []})
