@@ -27,8 +27,10 @@ def test_a_value_comes_back(value: Any) -> None:
 @given(VALUES)
 def test_boto3_reads_and_writes_the_same(value: Any) -> None:
     """The form is DynamoDB's: boto3 reads ours, and we read boto3's."""
-    assert TypeDeserializer().deserialize(encode(value)) == value
-    assert decode(TypeSerializer().serialize(value)) == value
+    reader: Any = TypeDeserializer()
+    writer: Any = TypeSerializer()
+    assert reader.deserialize(encode(value)) == value
+    assert decode(writer.serialize(value)) == value
 
 
 @pytest.mark.parametrize("value", [None, 1.5, [1], object()])
