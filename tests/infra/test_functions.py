@@ -377,7 +377,7 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
         "RegisterChanges": "register.changes",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
-        "Newcomers": "register.newcomers",
+        "Newcomers": "register.jitr",
     }.items(),
 )
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:
