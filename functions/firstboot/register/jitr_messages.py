@@ -42,7 +42,7 @@ def parse(body: str) -> Waiting:
 
     Raises MalformedJson, MalformedRequest.
     """
-    message = convert(RegisteredMessage, parse_json(body.encode()))
+    message = convert(RegisteredMessage, parse_json(body))
     if not CERTIFICATE_ID.fullmatch(message.certificate_id):
         raise MalformedRequest(log="no event of a registered certificate")
     try:

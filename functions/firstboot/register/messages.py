@@ -71,7 +71,7 @@ def parse(record: dict[str, Any]) -> list[Order]:
 
     Raises MalformedJson, MalformedRequest, DeviceIdInvalid.
     """
-    body = parse_json(record["body"].encode())
+    body = parse_json(record["body"])
     try:
         if isinstance(body, dict) and "deviceId" in body:
             return [_ours(convert(ReconcileMessage, body), int(record["attributes"]["SentTimestamp"]))]

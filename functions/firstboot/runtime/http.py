@@ -107,7 +107,7 @@ def request(event: Json) -> HttpRequest:
 def _body(event: Json) -> bytes:
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        return str(body).encode()
+        return str(body).encode(errors="surrogatepass")  # JSON may escape half a character
     try:
         return base64.b64decode(body, validate=True)
     except ValueError as error:

@@ -36,7 +36,7 @@ class QueueMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """A message in one of our queues. The version before and the version after can read it."""
 
 
-def parse_json(text: bytes) -> object:
+def parse_json(text: bytes | str) -> object:
     """Return the JSON value in `text`.
 
     Raises MalformedJson.

@@ -1,0 +1,121 @@
+"""Requests, answers and messages as typed structs: what is read, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firstboot.domain.errors import RequestError
+from firstboot.exchange.messages import CertificateRequest, read
+from firstboot.runtime.errors import BodyTooLarge, MalformedJson, MalformedRequest
+from firstboot.runtime.http import MAX_BODY
+from firstboot.runtime.messages import NoMembers, QueueMessage, convert, parse_json
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+class Example(QueueMessage, frozen=True, kw_only=True):
+    """A queue message with an optional member."""
+
+    device_id: str
+    slot: int | None = None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "nul", "[" * 100_000, '"\\ud800"', '{"a": NaN}', '"\ud800"', "1" * 5_000),
+        *(b"\xff", b'"\xff"', b"\xed\xa0\x80"),
+    ],
+)
+def test_what_is_no_json_is_malformed(text: bytes | str) -> None:
+    """Half a character, a number without end and nesting without end are no JSON either."""
+    with pytest.raises(MalformedJson):
+        parse_json(text)
+
+
+@given(st.binary() | st.text())
+def test_any_text_is_read_or_malformed(text: bytes | str) -> None:
+    """No other exception leaves the reader."""
+    with suppress(MalformedJson):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("unknown", ["delivr", "csr ", "\N{SNOWMAN}", "x" * 5_000, "\x1b[31m"])
+def test_an_unknown_member_is_refused_by_name(unknown: str) -> None:
+    """The detail names it, in printable ASCII and not at any length."""
+    with pytest.raises(MalformedRequest, match="unknown field") as refused:
+        convert(CertificateRequest, {"csr": "x", unknown: 1})
+    assert refused.value.detail.isascii()
+    assert refused.value.detail.isprintable()
+    assert len(refused.value.detail) <= 200
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        *([], None, "csr", {}, {"csr": 1}, {"csr": None}, {"csr": "x", "deviceId": 7}),
+        *({"csr": "x", "deliver": "mail"}, {"csr": "x", "configuration": "yes"}, {"csr": "x", "claims": []}),
+        *({"csr": "x", "claims": {"": 1}}, {"csr": "x", "claims": {"a": 1.5}}, {"csr": "x", "claims": None}),
+        *({"csr": "x", "claims": {"a": None}}, {"csr": "x", "claims": {"a": 2**53}}),
+        *({"csr": "x", "claims": {"a": "b" * 256}}, {"csr": "x", "claims": {"a" * 257: 1}}),
+        {"csr": "x", "claims": {str(n): n for n in range(17)}},
+    ],
+)
+def test_a_wrong_member_is_refused(members: object) -> None:
+    """Whichever it is, the request is malformed and not the server at fault."""
+    with pytest.raises(MalformedRequest):
+        convert(CertificateRequest, members)
+
+
+@pytest.mark.parametrize(
+    "claims", [{}, {"a": "b" * 255}, {"a": -(2**53) + 1, "b": True}, {str(n): n for n in range(16)}]
+)
+def test_claims_within_the_limits_are_taken(claims: dict[str, Any]) -> None:
+    """The limits themselves are allowed."""
+    assert convert(CertificateRequest, {"csr": "x", "claims": claims}).claims == claims
+
+
+@given(JSON)
+def test_any_value_is_read_or_refused(value: object) -> None:
+    """No other exception leaves the reader of a request."""
+    with suppress(MalformedRequest):
+        convert(CertificateRequest, value)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["application/json", "application/pkcs10", "", "text/plain"]))
+def test_any_body_is_read_or_refused(body: bytes, content_type: str) -> None:
+    """What a caller sends ends in an error that is the caller's."""
+    with suppress(RequestError):
+        read(body, content_type, {})
+
+
+def test_a_body_has_a_limit() -> None:
+    """It is refused before it is read."""
+    with pytest.raises(BodyTooLarge):
+        read(b"[" * (MAX_BODY + 1), "application/json", {})
+    with pytest.raises(MalformedJson):
+        read(b"[" * MAX_BODY, "application/json", {})
+
+
+def test_a_request_without_members_takes_none() -> None:
+    """A member that nothing reads is a misunderstanding."""
+    assert convert(NoMembers, {}) == NoMembers()
+    with pytest.raises(MalformedRequest):
+        convert(NoMembers, {"deviceId": "gw-1"})
+
+
+def test_a_queue_message_may_gain_members() -> None:
+    """A message of a later version is read without what this version does not know."""
+    message = convert(Example, parse_json(json.dumps({"deviceId": "gw-1", "slot": 7, "later": {"a": 1}})))
+    assert message == Example(device_id="gw-1", slot=7)
+    assert convert(Example, {"deviceId": "gw-1"}) == Example(device_id="gw-1")
