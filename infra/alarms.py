@@ -84,7 +84,7 @@ class Alarms(Construct):
             "Requests over MQTT could not be handled",
         )
 
-    def watch_newcomers(self, dead: sqs.Queue) -> None:
+    def watch_jitr(self, dead: sqs.Queue) -> None:
         """`register` fails message by message, so its failures are no errors to Lambda."""
         self._above(
             "NewcomersDead",

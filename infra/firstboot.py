@@ -16,9 +16,9 @@ from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
+from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
-from infra.newcomers import Newcomers
 from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
 from infra.steps import steps
@@ -50,7 +50,7 @@ class Firstboot(Construct):
         self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
         self._vend = Vend(self, "Vend", deployment=deployment, authority=self.authority)
         self._mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=self._exchange, vend=self._vend)
-        self._newcomers = Newcomers(self, "Newcomers", deployment=deployment)
+        self._jitr = Jitr(self, "Newcomers", deployment=deployment)
         self._register = Register(self, "Register", deployment=deployment)
         queues = self._register.queues
         self.operate = Operate(
@@ -61,7 +61,7 @@ class Firstboot(Construct):
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.paced),
-                "newcomers": DeadLettersOf(self._newcomers.dead, self._newcomers.queue),
+                "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.queue),
             },
         )
         self._sweep = Sweep(self, "Sweep", deployment=deployment, queue=queues.paced)
@@ -85,14 +85,14 @@ class Firstboot(Construct):
             "Sweep": self._sweep,
             "Authority": self.authority.function,
             "Watch": self.authority.watch,
-            "Newcomers": self._newcomers,
+            "Newcomers": self._jitr,
             "RegisterWork": self._register.work,
             "RegisterChanges": self._register.changes,
         }
         if self._assign:
             functions["Assign"] = self._assign
         alarms = Alarms(self, "Alarms", functions=functions, api=self.api, fleet=fleet)
-        alarms.watch_newcomers(self._newcomers.dead)
+        alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
         alarms.watch_registration(self._register.queues.dead)
         return alarms

@@ -31,7 +31,7 @@ CERTIFICATES, COMMIT, CREDENTIALS = topics.CALLS
 
 
 @pytest.fixture
-def newcomer(product: Product) -> Client:
+def unenrolled(product: Product) -> Client:
     """A device connected with its bootstrap certificate."""
     return Client(product, "gw-1", product.bootstrap("gw-1"))
 
@@ -50,9 +50,9 @@ def own(product: Product, client: Client) -> Client:
     return Client(product, answer["deviceId"], x509.load_pem_x509_certificates(stored)[0], client.key)
 
 
-def test_first_boot(product: Product, newcomer: Client) -> None:
+def test_first_boot(product: Product, unenrolled: Client) -> None:
     """The answer is HTTPS's own, with the client's token, to that client alone."""
-    answer = boot(newcomer, clientToken="t-1")
+    answer = boot(unenrolled, clientToken="t-1")
     assert set(answer) == {
         "deviceId", "certificateId", "serial", "certificateUrl", "urlExpiresAt", "urlExpiresIn",
         "notAfter", "renewAfter", "renewIn", "mqtt", "time", "clientToken",
@@ -62,30 +62,32 @@ def test_first_boot(product: Product, newcomer: Client) -> None:
     assert len(product.objects()) == 1
 
 
-def test_base64_der_will_do(newcomer: Client) -> None:
+def test_base64_der_will_do(unenrolled: Client) -> None:
     """The bootstrap certificate may come as base64 of its DER: PEM's newlines bite in JSON."""
     answer = boot(
-        newcomer, bootstrap=factories.base64_text(newcomer.leaf.public_bytes(Encoding.DER)), deliver="inline"
+        unenrolled,
+        bootstrap=factories.base64_text(unenrolled.leaf.public_bytes(Encoding.DER)),
+        deliver="inline",
     )
     assert "certificate" in answer
 
 
-def test_a_message_that_comes_twice(product: Product, newcomer: Client) -> None:
+def test_a_message_that_comes_twice(product: Product, unenrolled: Client) -> None:
     """QoS 1 and the rules engine both repeat: one certificate, the same answer."""
-    first, again = boot(newcomer), boot(newcomer)
+    first, again = boot(unenrolled), boot(unenrolled)
     assert first["certificateId"] == again["certificateId"]
     assert len(product.objects()) == 1
 
 
-def test_both_hosts_are_one_service(product: Product, newcomer: Client) -> None:
+def test_both_hosts_are_one_service(product: Product, unenrolled: Client) -> None:
     """What was asked over MQTT is answered over HTTPS, and the other way round."""
-    answer = boot(newcomer)
-    assert product.enroll(newcomer.leaf, newcomer.key).body["certificateId"] == answer["certificateId"]
+    answer = boot(unenrolled)
+    assert product.enroll(unenrolled.leaf, unenrolled.key).body["certificateId"] == answer["certificateId"]
 
 
-def test_committing(product: Product, newcomer: Client) -> None:
+def test_committing(product: Product, unenrolled: Client) -> None:
     """The first login is a message; repeated, it is still accepted."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     for _ in range(2):
         answer = device.ask(COMMIT, clientToken="c")
         assert answer["status"] == "active"
@@ -93,28 +95,28 @@ def test_committing(product: Product, newcomer: Client) -> None:
     assert product.operate("devices.show", deviceId="gw-1")["result"]["generation"] == 1
 
 
-def test_renewing(product: Product, newcomer: Client) -> None:
+def test_renewing(product: Product, unenrolled: Client) -> None:
     """Without `bootstrap` the certificate is the one that the record knows: this is a renewal."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     fresh = replace(device, key=factories.ec_key())
     answer = fresh.ask(CERTIFICATES, csr=fresh.csr())
     assert answer["certificateId"] != device.principal
     assert product.operate("devices.show", deviceId="gw-1")["result"]["pending"]["serial"] == answer["serial"]
 
 
-def test_credentials(product: Product, newcomer: Client) -> None:
+def test_credentials(product: Product, unenrolled: Client) -> None:
     """The members are AWS IoT's own, and the call logs in like any other."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     answer = device.ask(CREDENTIALS, roleAlias="telemetry")
     assert set(answer) == {"credentials", "time"}
     assert set(answer["credentials"]) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
     assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is not None
 
 
-def test_connecting_commits(product: Product, newcomer: Client) -> None:
+def test_connecting_commits(product: Product, unenrolled: Client) -> None:
     """AWS IoT tells who connected; with a pending certificate that is its first login."""
-    device = own(product, newcomer)
-    product.lambdas.presence({"clientId": "gw-1", "principalIdentifier": newcomer.principal}, CONTEXT)
+    device = own(product, unenrolled)
+    product.lambdas.presence({"clientId": "gw-1", "principalIdentifier": unenrolled.principal}, CONTEXT)
     assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is None
     for _ in range(2):
         product.lambdas.presence({"clientId": "gw-1", "principalIdentifier": device.principal}, CONTEXT)
@@ -123,9 +125,9 @@ def test_connecting_commits(product: Product, newcomer: Client) -> None:
     assert len(published()) == 1
 
 
-def test_what_no_device_connected_as_commits_nothing(product: Product, newcomer: Client) -> None:
+def test_what_no_device_connected_as_commits_nothing(product: Product, unenrolled: Client) -> None:
     """A token's client, a device nobody knows, and what is no event of ours."""
-    own(product, newcomer)
+    own(product, unenrolled)
     events: list[Any] = [
         {"clientId": "gw-1", "principalIdentifier": "TGJXA"},
         {"clientId": "gw-2", "principalIdentifier": "a" * 64},
@@ -140,10 +142,10 @@ def test_what_no_device_connected_as_commits_nothing(product: Product, newcomer:
 
 
 def test_a_presence_that_can_not_be_written_is_kept(
-    product: Product, newcomer: Client, monkeypatch: pytest.MonkeyPatch
+    product: Product, unenrolled: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lambda tries again, and then the queue has it."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     clients.dynamodb.cache_clear()
     monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
     product.lambdas.restart()
@@ -178,27 +180,28 @@ def test_a_shared_certificate_connects_under_the_prefix(product: Product, batch:
         assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
 
 
-def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, newcomer: Client) -> None:
+def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, unenrolled: Client) -> None:
     """A certificate that names the device connects as that device."""
     for client_id in ("boot-gw-1", "gw-2"):
-        client = replace(newcomer, client_id=client_id)
+        client = replace(unenrolled, client_id=client_id)
         request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)}
         assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
     assert not product.objects()
 
 
-def test_another_ones_bootstrap_certificate(product: Product, newcomer: Client) -> None:
+def test_another_ones_bootstrap_certificate(product: Product, unenrolled: Client) -> None:
     """It is public: only AWS IoT's word that the connection is its owner's counts."""
     stolen = factories.pem(product.bootstrap("gw-1"))
     assert (
-        newcomer.refused(CERTIFICATES, {"csr": newcomer.csr(), "bootstrap": stolen}) == "principal-mismatch"
+        unenrolled.refused(CERTIFICATES, {"csr": unenrolled.csr(), "bootstrap": stolen})
+        == "principal-mismatch"
     )
     assert not product.objects()
 
 
-def test_an_operational_certificate_under_another_client_id(product: Product, newcomer: Client) -> None:
+def test_an_operational_certificate_under_another_client_id(product: Product, unenrolled: Client) -> None:
     """Neither another device's record nor one's own is reached under a foreign name."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     own(product, Client(product, "gw-2", product.bootstrap("gw-2")))
     for call, request in ((COMMIT, {}), (CREDENTIALS, {"roleAlias": "telemetry"})):
         foreign = replace(device, client_id="gw-2")
@@ -207,38 +210,38 @@ def test_an_operational_certificate_under_another_client_id(product: Product, ne
     assert replace(device, client_id="gw-2").refused(CERTIFICATES, shown) == "device-id-mismatch"
 
 
-def test_a_bootstrap_certificate_may_only_enroll(newcomer: Client) -> None:
+def test_a_bootstrap_certificate_may_only_enroll(unenrolled: Client) -> None:
     """It is in no record, so it neither commits nor vends; nor before it enrolled."""
     for _ in range(2):
-        assert newcomer.refused(COMMIT, {}) == "certificate-not-current"
-        assert newcomer.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "certificate-not-current"
-        boot(newcomer)
+        assert unenrolled.refused(COMMIT, {}) == "certificate-not-current"
+        assert unenrolled.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "certificate-not-current"
+        boot(unenrolled)
 
 
-def test_a_connection_without_a_certificate(newcomer: Client) -> None:
+def test_a_connection_without_a_certificate(unenrolled: Client) -> None:
     """Whoever came with a token or a signature has shown no certificate."""
     principal = "TGJXA"
     topic = CERTIFICATES.request_topic("gw-1")
-    body = json.dumps({"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf)}).encode()
-    newcomer.product.lambdas.exchange_mqtt(event("gw-1", principal, topic, body), CONTEXT)
+    body = json.dumps({"csr": unenrolled.csr(), "bootstrap": factories.pem(unenrolled.leaf)}).encode()
+    unenrolled.product.lambdas.exchange_mqtt(event("gw-1", principal, topic, body), CONTEXT)
     assert published()[-1][1]["code"] == "proof-required"
 
 
-def test_a_revoked_device_is_told_so(product: Product, newcomer: Client) -> None:
+def test_a_revoked_device_is_told_so(product: Product, unenrolled: Client) -> None:
     """A stolen certificate gets nothing, by any call."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     device.ask(COMMIT)
     product.operate("devices.revoke", deviceId="gw-1")
     assert device.refused(COMMIT, {}) == "device-revoked"
     assert device.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "device-revoked"
     assert device.refused(CERTIFICATES, {"csr": device.csr()}) == "device-revoked"
-    bootstrap = {"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf)}
-    assert newcomer.refused(CERTIFICATES, bootstrap) == "device-revoked"
+    bootstrap = {"csr": unenrolled.csr(), "bootstrap": factories.pem(unenrolled.leaf)}
+    assert unenrolled.refused(CERTIFICATES, bootstrap) == "device-revoked"
 
 
-def test_a_superseded_certificate_has_no_rights(product: Product, newcomer: Client) -> None:
+def test_a_superseded_certificate_has_no_rights(product: Product, unenrolled: Client) -> None:
     """After the next one's first login the old one may only ask for its successor."""
-    old = own(product, newcomer)
+    old = own(product, unenrolled)
     old.ask(COMMIT)
     fresh = replace(old, key=factories.ec_key())
     answer = fresh.ask(CERTIFICATES, csr=fresh.csr())
@@ -250,9 +253,9 @@ def test_a_superseded_certificate_has_no_rights(product: Product, newcomer: Clie
     assert fresh.ask(CERTIFICATES, csr=fresh.csr())["certificateId"] == new.principal
 
 
-def test_no_grant(product: Product, newcomer: Client) -> None:
+def test_no_grant(product: Product, unenrolled: Client) -> None:
     """The rules decide over MQTT as over HTTPS."""
-    device = own(product, newcomer)
+    device = own(product, unenrolled)
     product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": True})
     assert device.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "no-grant"
     assert device.refused(CREDENTIALS, {"roleAlias": "nothing"}) == "role-alias-not-found"
@@ -279,15 +282,15 @@ def test_no_grant(product: Product, newcomer: Client) -> None:
         (CREDENTIALS, {"roleAlias": "telemetry", "deviceId": "gw-2"}, "malformed-request"),
     ],
 )
-def test_bad_requests(newcomer: Client, call: topics.Call, payload: Any, code: str) -> None:
+def test_bad_requests(unenrolled: Client, call: topics.Call, payload: Any, code: str) -> None:
     """Each gets its code on the client's own topic."""
-    assert newcomer.refused(call, payload) == code
+    assert unenrolled.refused(call, payload) == code
 
 
-def test_an_unknown_member_is_refused(newcomer: Client) -> None:
+def test_an_unknown_member_is_refused(unenrolled: Client) -> None:
     """As over HTTPS: a misspelled one must not be silently ignored."""
-    request = {"csr": newcomer.csr(), "bootstrap": factories.pem(newcomer.leaf), "delivr": "inline"}
-    assert newcomer.refused(CERTIFICATES, request) == "malformed-request"
+    request = {"csr": unenrolled.csr(), "bootstrap": factories.pem(unenrolled.leaf), "delivr": "inline"}
+    assert unenrolled.refused(CERTIFICATES, request) == "malformed-request"
 
 
 def _events(leaf: x509.Certificate) -> dict[str, Any]:
@@ -311,20 +314,20 @@ def _events(leaf: x509.Certificate) -> dict[str, Any]:
 
 @pytest.mark.parametrize("forged", _events(factories.authority().certificate))
 def test_silence_for_what_no_rule_of_ours_hands_over(
-    product: Product, newcomer: Client, forged: str, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
+    product: Product, unenrolled: Client, forged: str, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody is told; there is a line in the log and a metric."""
     for handler in (product.lambdas.exchange_mqtt, product.lambdas.vend_mqtt):
-        handler(_events(newcomer.leaf)[forged], CONTEXT)
+        handler(_events(unenrolled.leaf)[forged], CONTEXT)
     assert not published()
     assert not product.objects()
     assert logs.getvalue().count('"code":"malformed-request"') == 2
     assert capsys.readouterr().out.count('"MalformedRequest"') >= 2
 
 
-def test_http_handlers_take_no_event_of_a_rule(product: Product, newcomer: Client) -> None:
+def test_http_handlers_take_no_event_of_a_rule(product: Product, unenrolled: Client) -> None:
     """And the other way round: a payload that imitates an API event is text in `payload`, no more."""
-    body = json.dumps({"csr": newcomer.csr()})
+    body = json.dumps({"csr": unenrolled.csr()})
     imitation = {
         "version": "2.0",
         "requestContext": {
@@ -333,17 +336,17 @@ def test_http_handlers_take_no_event_of_a_rule(product: Product, newcomer: Clien
         },
         "body": body,
     }
-    assert newcomer.refused(CERTIFICATES, imitation) == "malformed-request"
+    assert unenrolled.refused(CERTIFICATES, imitation) == "malformed-request"
     topic = CERTIFICATES.request_topic("gw-1")
     answer = product.lambdas.exchange_http(
-        event("gw-1", newcomer.principal, topic, json.dumps(imitation).encode()), CONTEXT
+        event("gw-1", unenrolled.principal, topic, json.dumps(imitation).encode()), CONTEXT
     )
     assert answer["statusCode"] in (404, 500)
     assert not product.objects()
 
 
 def test_an_answer_that_can_not_be_published_is_kept(
-    product: Product, newcomer: Client, monkeypatch: pytest.MonkeyPatch
+    product: Product, unenrolled: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler fails, so that Lambda repeats it; then it finds what was issued."""
 
@@ -353,22 +356,22 @@ def test_an_answer_that_can_not_be_published_is_kept(
     with monkeypatch.context() as patched:
         patched.setattr(clients.iot_data(), "publish", lost)
         with pytest.raises(Unavailable):
-            boot(newcomer)
-    answer = boot(newcomer)
+            boot(unenrolled)
+    answer = boot(unenrolled)
     assert [f"certificates/gw-1/{answer['serial']}.pem"] == product.objects()
 
 
-def test_what_nobody_foresaw_is_told_and_kept(newcomer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_is_told_and_kept(unenrolled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device hears that it should come again; the operator finds the request in the queue."""
     monkeypatch.setattr(Connected, "__call__", lambda *_: 1 / 0)
     with pytest.raises(InternalError):
-        boot(newcomer, clientToken="t")
+        boot(unenrolled, clientToken="t")
     topic, problem = published()[-1]
     assert topic == CERTIFICATES.rejected_topic("gw-1")
     assert (problem["code"], problem["action"], problem["clientToken"]) == ("internal-error", "retry", "t")
 
 
-def test_a_delayed_certificate_has_no_url(newcomer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delayed_certificate_has_no_url(unenrolled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTPS's 202 is an accepted answer without a certificate: the same again, later."""
 
     def lost(*_: object) -> None:
@@ -376,14 +379,14 @@ def test_a_delayed_certificate_has_no_url(newcomer: Client, monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setattr(S3CertificateStore, "put", lost)
-        assert set(boot(newcomer)) == {"deviceId", "retryAfter", "time"}
-    assert "certificateUrl" in boot(newcomer)
+        assert set(boot(unenrolled)) == {"deviceId", "retryAfter", "time"}
+    assert "certificateUrl" in boot(unenrolled)
 
 
-def test_no_secret_in_a_log(product: Product, newcomer: Client, logs: io.StringIO) -> None:
+def test_no_secret_in_a_log(product: Product, unenrolled: Client, logs: io.StringIO) -> None:
     """Neither URL nor credentials."""
-    answer = boot(newcomer)
-    device = own(product, newcomer)
+    answer = boot(unenrolled)
+    device = own(product, unenrolled)
     credentials = device.ask(CREDENTIALS, roleAlias="telemetry")["credentials"]
     text = logs.getvalue()
     assert "gw-1" in text

@@ -50,7 +50,7 @@ def test_a_slow_clock_gets_no_earlier_slot(limiter: DynamoRateLimiter) -> None:
     assert limiter.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
 
 
-def test_the_backlog_is_what_a_newcomer_would_wait(limiter: DynamoRateLimiter, table: str) -> None:
+def test_the_backlog_is_what_the_next_message_waits(limiter: DynamoRateLimiter, table: str) -> None:
     """Known to every process, and to one that asks often for the price of one call in three seconds."""
     other = DynamoRateLimiter(clients.dynamodb(), table)
     assert other.backlog_seconds(NOW) == 0

@@ -80,13 +80,13 @@ def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
     return said
 
 
-def still_served(account: Account, kept: Device, revoked: Device, newcomer: Device) -> None:
+def still_served(account: Account, kept: Device, revoked: Device, fresh: Device) -> None:
     """Who had an identity has it, who lost it has none; who is new gets one, and a place in AWS IoT."""
     assert kept.status()["deviceId"] == kept.name
     assert vend(account, kept)["SessionToken"]
     assert revoked.run("status", "--state", str(revoked.state)).returncode == STOP
-    assert newcomer.boot()["status"] == "active"
-    until(lambda: registered(account, newcomer))
+    assert fresh.boot()["status"] == "active"
+    until(lambda: registered(account, fresh))
 
 
 def registered(account: Account, device: Device) -> bool:
@@ -234,5 +234,5 @@ def test_the_adopted_devices_live_on(
     are taken over where they are.
     """
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-adoption", tmp_path))
-    newcomer = Device(account.cloud, "gw-mqtt-after-adoption", tmp_path / "mqtt", "mqtt")
-    assert newcomer.boot()["status"] == "active"
+    fresh = Device(account.cloud, "gw-mqtt-after-adoption", tmp_path / "mqtt", "mqtt")
+    assert fresh.boot()["status"] == "active"

@@ -116,8 +116,8 @@ def registration_redriven(scene: Scene) -> None:
     _redriven(scene, "registrations", "RegisterQueuesDead", {"deviceId": fresh_name()})
 
 
-def newcomer_redriven(scene: Scene) -> None:
-    """A newcomer that could not be judged goes back to its queue."""
+def jitr_redriven(scene: Scene) -> None:
+    """A JITR message that always failed goes back to its queue."""
     _redriven(scene, "newcomers", "NewcomersDeadLetters", {"certificateId": "0" * 64})
 
 

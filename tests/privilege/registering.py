@@ -12,7 +12,7 @@ from typing import Any
 from firstboot.pki import chain
 from tests.flows.conftest import save
 from tests.flows.devices import fresh_name
-from tests.flows.test_newcomers import outcome
+from tests.flows.test_jitr import outcome
 from tests.privilege.devices import closed, exiled, forbidding
 from tests.privilege.scene import Newborn, Scene, need
 
@@ -129,41 +129,41 @@ def _changed(scene: Scene, status: str) -> None:
     scene.invoke("RegisterChanges", {"Records": [{"eventName": "MODIFY", "dynamodb": images}]})
 
 
-def newcomer_admitted(scene: Scene) -> None:
+def jitr_admitted(scene: Scene) -> None:
     """A bootstrap certificate that AWS IoT meets for the first time is let in."""
     newborn = _met(scene)
     _judged(scene, newborn)
     need(_status(scene, newborn) == "ACTIVE", "it is not let in")
 
 
-def first_newcomer(scene: Scene) -> None:
+def jitr_first_policy(scene: Scene) -> None:
     """There is no policy for bootstrap certificates before the first one."""
     scene.take_policy(f"{scene.stack}-bootstrap")
-    newcomer_admitted(scene)
+    jitr_admitted(scene)
 
 
-def first_claim(scene: Scene) -> None:
+def jitr_first_claim_policy(scene: Scene) -> None:
     """Nor one for certificates that many share."""
     shared = {name: replace(each, device_id="request.deviceId") for name, each in scene.fleet.groups.items()}
     scene.take_policy(f"{scene.stack}-claim")
     with scene.published(groups=shared):
-        newcomer_admitted(scene)
+        jitr_admitted(scene)
 
 
-def newcomer_in_its_turn(scene: Scene) -> None:
-    """A newcomer whose turn is later comes back then."""
+def jitr_at_its_slot(scene: Scene) -> None:
+    """A certificate whose slot is later comes back at its slot."""
     later = int((time.time() + 60) * 1_000)
     certificate = chain.fingerprint(scene.newborn().bootstrap)
     scene.deliver("Newcomers", certificateId=certificate, slot=later)
 
 
-def newcomers_follow_the_fleet(scene: Scene) -> None:
-    """Nobody is let in when a published fleet says so, and somebody again when it is withdrawn."""
+def jitr_follows_the_fleet(scene: Scene) -> None:
+    """No certificate is admitted while a published fleet closes the groups; afterwards one is."""
     newborn = _met(scene)
     with scene.published(**closed(scene)):
         _judged(scene, newborn)
         need(_status(scene, newborn) != "ACTIVE", "it is let in")
-    newcomer_admitted(scene)
+    jitr_admitted(scene)
 
 
 def _met(scene: Scene) -> Newborn:

@@ -28,7 +28,7 @@ from tests.privilege.scene import Scene
 Flow = Callable[[Scene], None]
 
 TABLE, STORE, KEY = "${Registry.Arn}", "${Store.Arn}", "${AuthorityKey.Arn}"
-NEWCOMERS, NEWCOMERS_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
+JITR, JITR_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
 IOT = IOT_CERTIFICATES.removesuffix("cert/*")
 THING, GROUP, POLICY = f"{IOT}thing/*", f"{IOT}thinggroup/Firstboot-*", f"{IOT}policy/Firstboot-*"
 
@@ -95,13 +95,13 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:ListThingPrincipals", THING): operating.device_imported,
         **{
             ("sqs:GetQueueAttributes", queue): operating.failures_shown
-            for queue in (UNDELIVERED, DEAD, NEWCOMERS_DEAD)
+            for queue in (UNDELIVERED, DEAD, JITR_DEAD)
         },
         **_each(operating.request_redriven, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.registration_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
-        **_each(operating.newcomer_redriven, NEWCOMERS_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        **_each(operating.jitr_redriven, JITR_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         ("sqs:SendMessage", PACED): operating.registration_redriven,
-        ("sqs:SendMessage", NEWCOMERS): operating.newcomer_redriven,
+        ("sqs:SendMessage", JITR): operating.jitr_redriven,
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
         ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
         ("lambda:InvokeFunction", "${VendMqtt.Arn}"): operating.credentials_redriven,
@@ -165,18 +165,18 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("sqs:SendMessage", URGENT): registering.revocation_told,
     },
     "Newcomers": {
-        ("dynamodb:GetItem", TABLE): registering.newcomer_admitted,
-        ("dynamodb:UpdateItem", TABLE): registering.newcomer_admitted,
-        ("s3:GetObject", FLEET): registering.newcomers_follow_the_fleet,
-        ("s3:ListBucket", STORE): registering.newcomers_follow_the_fleet,
-        ("sqs:SendMessage", NEWCOMERS): registering.newcomer_in_its_turn,
+        ("dynamodb:GetItem", TABLE): registering.jitr_admitted,
+        ("dynamodb:UpdateItem", TABLE): registering.jitr_admitted,
+        ("s3:GetObject", FLEET): registering.jitr_follows_the_fleet,
+        ("s3:ListBucket", STORE): registering.jitr_follows_the_fleet,
+        ("sqs:SendMessage", JITR): registering.jitr_at_its_slot,
         **_each(
-            registering.newcomer_admitted,
+            registering.jitr_admitted,
             IOT_CERTIFICATES,
             *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
         ),
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.first_newcomer,
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-claim"): registering.first_claim,
+        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,
+        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-claim"): registering.jitr_first_claim_policy,
     },
     "AuthorityWatch": {},
     "AuthorityProvider": {},
@@ -269,7 +269,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
         ("sqs:SendMessage", DEAD): _FAILED,
         **{(f"dynamodb:{action}", STREAM): _STREAM for action in READING},
     },
-    "Newcomers": _ours("Newcomers") | _brought(NEWCOMERS),
+    "Newcomers": _ours("Newcomers") | _brought(JITR),
     "AuthorityFunction": _ours("AuthorityFunction"),
     "AuthorityWatch": _ours("AuthorityWatch"),
     "AuthorityProvider": {
@@ -278,8 +278,8 @@ UNSEEN: dict[str, dict[Right, str]] = {
         ("lambda:GetFunction", "${AuthorityFunction.Arn}"): _FRAMEWORK,
     },
     "MqttError": _sent(UNDELIVERED),
-    "NewcomersRule": _sent(NEWCOMERS),
-    "NewcomersRuleError": _sent(NEWCOMERS_DEAD),
+    "NewcomersRule": _sent(JITR),
+    "NewcomersRuleError": _sent(JITR_DEAD),
 }
 """Rights that the emulator can't show to be needed, and why; what proves them in its place. tests/infra
 asserts each of them exactly.

@@ -134,8 +134,8 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class JitrSettings(Settings):
-    """`stack` is what the AWS IoT policies' names begin with; `queue` the URL of the queue that brings
-    newcomers, `iot_rate` how many AWS IoT takes a second. `fleet_refresh` is in seconds.
+    """`stack` begins the names of our AWS IoT policies; `queue` is the URL of the JITR queue; `iot_rate`
+    is how many slots a second the rate limiter gives; `fleet_refresh` is in seconds.
     """
 
     table: str

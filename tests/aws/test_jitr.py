@@ -1,4 +1,4 @@
-"""Newcomers: bootstrap certificates that AWS IoT registered by itself are admitted or refused.
+"""JITR: bootstrap certificates that AWS IoT registered by itself are admitted or refused.
 
 moto registers nothing by itself: the certificate is put there as AWS IoT would, and the message is
 AWS's documented event. `tests/flows` has the broker do it.
@@ -29,7 +29,7 @@ from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.product import CONTEXT, Product, group
 
-# After two for its turn: the row of the last one is in the past.
+# These follow two calls of the rate limiter, whose last slot is in the past.
 ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
 BOOTSTRAP = "Firstboot-bootstrap"
 PLACE = Place("aws", "us-east-1", "123456789012")
@@ -146,7 +146,7 @@ def test_awss_documented_event_admits(product: Product) -> None:
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
 
 
-def test_a_newcomer_can_ask_before_it_can_connect(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_can_ask_before_it_can_connect(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The policy comes first: an ACTIVE certificate without one would be refused by the broker."""
     tell(product, arrive(product.bootstrap("gw-1")))
     certificate = arrive(product.bootstrap("gw-2"))
@@ -155,7 +155,7 @@ def test_a_newcomer_can_ask_before_it_can_connect(product: Product, monkeypatch:
     assert calls.made[2:] == ADMITTING
 
 
-def test_the_first_newcomer_brings_the_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_certificate_makes_the_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is nobody's before: a stack that had made it could not be deleted while a certificate has it."""
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
@@ -193,7 +193,7 @@ def test_a_policy_that_vanished_is_made_again(product: Product) -> None:
 def test_another_process_makes_the_policy_meanwhile(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first newcomers come to several at once: who is late finds it there."""
+    """Several processes handle the first certificates at once: the later one finds the policy."""
     certificate = arrive(product.bootstrap("gw-1"))
     document = json.dumps(due(ServicePolicy.BOOTSTRAP))
     another = boto3.client("iot")
@@ -370,8 +370,8 @@ def test_one_bad_message_holds_up_no_other(product: Product) -> None:
     assert status(certificate) == "ACTIVE"
 
 
-def test_newcomers_take_turns(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a first-boot storm all come at once: whose turn is later comes back then, and takes no other."""
+def test_each_message_waits_for_its_slot(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a first-boot storm a message whose slot is later comes back at its slot, and takes no second one."""
     still = datetime.now(UTC)
     product.lambdas.clock = lambda: still
     for _ in range(3):

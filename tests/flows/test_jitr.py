@@ -55,12 +55,12 @@ def status(cloud: Cloud, files: tuple[Path, Path]) -> str:
 
 
 def settled(cloud: Cloud, files: tuple[Path, Path]) -> str:
-    """The status that the product gives a newcomer."""
+    """The status that JITR gives a certificate."""
     until(lambda: status(cloud, files) != "PENDING_ACTIVATION")
     return status(cloud, files)
 
 
-def test_a_newcomer_connects_at_its_second_attempt(cloud: Cloud, tmp_path: Path) -> None:
+def test_an_unknown_certificate_connects_at_its_second_attempt(cloud: Cloud, tmp_path: Path) -> None:
     """The first connection is closed and makes the certificate known; then it may connect, as itself,
     and listen on its own topics.
     """

@@ -45,7 +45,7 @@ def test_a_ca_goes_with_its_anchor(stack: Synthesised) -> None:
 
 
 def test_a_ca_comes_after_all_that_judges_its_certificates(stack: Synthesised) -> None:
-    """Rule, queue and a Lambda with this very fleet: else a newcomer is lost, or judged by the
+    """Rule, queue and a Lambda with this very fleet: else a certificate is lost, or decided by the
     fleet before.
     """
     for each in stack.resources("AWS::IoT::CACertificate").values():

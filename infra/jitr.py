@@ -1,4 +1,4 @@
-"""Just-in-time registration: bootstrap certificates that AWS IoT meets for the first time.
+"""Just-in-time registration (JITR): bootstrap certificates that AWS IoT meets for the first time.
 
 AWS IoT developer guide, "Register a client certificate when the client connects to AWS IoT
 just-in-time registration (JITR)".
@@ -28,20 +28,23 @@ from infra.queue import DeadLetters, Queue
 _SECONDS = 30
 _BATCH = 5
 _AT_ONCE = 5
-"""More would not be faster: newcomers take their turns with registrations."""
+"""More would not be faster: JITR and reconciling share one rate limiter."""
 _ATTEMPTS = 10
 
 
-class Newcomers(Function):
-    """Admits or revokes what a factory CA's registration lets in, from a queue."""
+class Jitr(Function):
+    """Lambda that decides on the bootstrap certificates that AWS IoT registered by itself, from a queue.
+
+    Its construct id is "Newcomers": the ids of a deployed stack stay.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], registry.table_arn)
-        # It reads records and must change none: only whose turn it is.
-        turns = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PACE_KEY]}}
-        self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=turns)
+        # It reads device records and changes none; it writes the rate limiter's row alone.
+        rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PACE_KEY]}}
+        self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=rate_limiter)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         self._permit_policies(stack)
@@ -63,8 +66,8 @@ class Newcomers(Function):
         self.permit(["sqs:SendMessage"], self.queue.queue_arn)
         self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
-            # A certificate that came before there was someone to judge it, by this very fleet, would
-            # be lost, or judged by the fleet before.
+            # AWS IoT must know the CAs last. Before this Lambda has its fleet, the event of a certificate
+            # would be lost, or decided by the previous fleet.
             FactoryCas(scope, f"{construct_id}Factory", fleet=deployment.fleet).node.add_dependency(self)
 
     def _permit_certificates(self) -> None:
@@ -129,10 +132,10 @@ def _into(queue: sqs.Queue, role: iam.Role) -> iot.CfnTopicRule.ActionProperty:
 
 
 class FactoryCas(Construct):
-    """The CAs of groups whose devices AWS IoT knows by certificate, registered there.
+    """The factory CAs of the groups with `mqtt = "registry"`, registered in AWS IoT.
 
-    A CA goes when its anchor does, or the stack: it would go on registering certificates that
-    nobody admits. Certificates that were admitted stay.
+    A CA is deleted with its trust anchor or with the stack: otherwise AWS IoT would go on registering
+    certificates that no Lambda decides on. Certificates that were admitted stay.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, fleet: Fleet) -> None:
