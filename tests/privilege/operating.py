@@ -60,8 +60,8 @@ def device_imported(scene: Scene) -> None:
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     iot.create_thing(thingName=name)
     iot.attach_thing_principal(thingName=name, principal=arn)
-    adopted = scene.operate("devices.import", group="gateways", devices={name: {}})
-    need(adopted["imported"] == [name], adopted)
+    imported = scene.operate("devices.import", group="gateways", devices={name: {}})
+    need(imported["imported"] == [name], imported)
 
 
 def failures_shown(scene: Scene) -> None:

@@ -39,7 +39,7 @@ class Records(Protocol):
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently."""
 
-    def adopt(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
+    def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
         """Write the first record of a device that is in AWS IoT with the certificate `active`.
 
         Returns what stands against it (DEVICE: it has a record; KEY); all or nothing.
@@ -118,7 +118,7 @@ class DeviceImport:
             outcome.refused[device.device_id] = error.title
             return
         self.store.put(device.device_id, record.serial, active[0].pem.encode())  # 4
-        match self.records.adopt(replace(device, active=record), record):  # 5
+        match self.records.import_device(replace(device, active=record), record):  # 5
             case None:
                 outcome.imported.append(device.device_id)
             case RefusedBy.DEVICE:  # another call was faster

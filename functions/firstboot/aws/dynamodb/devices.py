@@ -21,7 +21,7 @@ from firstboot.domain.device import Attribute, CertificateRecord, Device, Enroll
 from firstboot.domain.errors import DeviceNotFound, Unavailable
 from firstboot.domain.names import DeviceId
 
-_ADOPT = (
+_IMPORT = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, active = :active, registered = :registered,"
     " attributes = :attributes, claims = :empty, generation = :zero, createdAt = :now, updatedAt = :now"
 )
@@ -88,11 +88,11 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
             return login(refused.device, active.serial).device
         return committed
 
-    def adopt(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
+    def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
         """TransactWriteItems: a record where there is none, and its certificate's key."""
         record = {
             "Key": rows.device_key(device.device_id),
-            "UpdateExpression": _ADOPT,
+            "UpdateExpression": _IMPORT,
             "ConditionExpression": "attribute_not_exists(pk)",
             "ExpressionAttributeNames": {"#group": "group", "#status": "status"},
             "ExpressionAttributeValues": rows.values(
