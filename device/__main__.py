@@ -45,7 +45,7 @@ HOSTS = ("mtls", "public", "mqtt")
 # What waits for these two has time-outs of its own.
 IMPATIENCE = Patience(tries=3, longest=10)
 
-# AWS IoT registers certificates after they are issued, and at its own pace.
+# AWS IoT registers certificates some time after they are issued.
 MQTT_TRIES = 10
 
 

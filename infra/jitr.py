@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import PACE_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.names import RATE_LIMITER_KEY, PUBLISHED_FLEET_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
 from firstboot.runtime.settings import JitrSettings
@@ -43,7 +43,7 @@ class Jitr(Function):
         registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], registry.table_arn)
         # It reads device records and changes none; it writes the rate limiter's row alone.
-        rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PACE_KEY]}}
+        rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
         self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=rate_limiter)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()

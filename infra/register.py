@@ -1,4 +1,4 @@
-"""`register`: what brings AWS IoT's registry to the devices' records, and the queues it works from."""
+"""`register` reconciles AWS IoT's registry with the device records; its queues."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS = 60
 _TRIES = 5
 _BATCH = 5
 
-# Of the quota of 10 a second, a registration takes one RegisterCertificate and one UpdateCertificate.
+# Of the quota of 10 a second, a first reconciliation takes one RegisterCertificate and one UpdateCertificate.
 _AT_ONCE = 10
 _URGENT_AT_ONCE = 5
 
@@ -57,14 +57,16 @@ _WILDCARDS = {
 
 
 class Queues(Construct):
-    """What asks for registrations: `paced` in its turn, `urgent` at once; what always failed is `dead`."""
+    """The queues of orders to reconcile a device: `rate_limited` through the rate limiter, `urgent` past it;
+    `dead` holds what always failed. The construct id of the first is "Paced".
+    """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self.dead = DeadLetters(self, "Dead")
         dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
         hidden = Duration.seconds(6 * _SECONDS)
-        self.paced, self.urgent = (
+        self.rate_limited, self.urgent = (
             Queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
             for name in ("Paced", "Urgent")
         )
@@ -98,12 +100,12 @@ class Register(Construct):
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
-                queue=queues.paced.queue_url,
+                queue=queues.rate_limited.queue_url,
                 iot_rate=str(configuration.iot_rate),
                 fleet_refresh=str(configuration.fleet_refresh),
             )
         )
-        for queue, at_once in ((queues.paced, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
+        for queue, at_once in ((queues.rate_limited, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
             queue.bring_to(self.work, batch_size=_BATCH, at_once=at_once)
         acknowledge_serverless(
             self.work, {"LambdaEventSourceMappingDestination": "The queues have dead letters of their own."}
@@ -111,7 +113,7 @@ class Register(Construct):
         self.work.permit(
             ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn
         )
-        self.work.permit(["sqs:SendMessage"], queues.paced.queue_arn)
+        self.work.permit(["sqs:SendMessage"], queues.rate_limited.queue_arn)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(
             self.work.own_role,
@@ -135,9 +137,9 @@ class Register(Construct):
     def _changes(self, registry: Registry) -> None:
         queues = self.queues
         self.changes.configure(
-            ChangesSettings(queue=queues.paced.queue_url, urgent_queue=queues.urgent.queue_url)
+            ChangesSettings(queue=queues.rate_limited.queue_url, urgent_queue=queues.urgent.queue_url)
         )
-        self.changes.permit(["sqs:SendMessage"], queues.paced.queue_arn, queues.urgent.queue_arn)
+        self.changes.permit(["sqs:SendMessage"], queues.rate_limited.queue_arn, queues.urgent.queue_arn)
         devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
         self.changes.add_event_source(
             sources.DynamoEventSource(
@@ -164,7 +166,7 @@ class Register(Construct):
         By the bucket's own property: CDK's notification would come with a Lambda that may change every
         bucket's. The queue's policy names the account and no bucket, since the bucket comes after it.
         """
-        queue = self.queues.paced
+        queue = self.queues.rate_limited
         queue.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal("s3.amazonaws.com")],

@@ -172,7 +172,9 @@ def product(
         dead_letters=json.dumps(_dead_letters()),
     )
     sqs = boto3.client("sqs")
-    registrations, urgent = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("paced", "urgent"))
+    registrations, urgent = (
+        sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("rate-limited", "urgent")
+    )
     register_settings = RegisterSettings(
         table=table,
         bucket=bucket,

@@ -221,7 +221,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def test_the_console_imports_a_file_at_a_pace(
+def test_the_console_imports_a_file_at_a_rate(
     product: Product, run: Run, tmp_path: Path, waits: list[float]
 ) -> None:
     """So many devices a second, and no waiting for those that are known: a repeat is soon through."""

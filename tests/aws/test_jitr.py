@@ -379,7 +379,7 @@ def test_each_message_waits_for_its_slot(product: Product, monkeypatch: pytest.M
     certificate_id = arrive(product.bootstrap("gw-1"))
     assert tell(product, certificate_id) == []
     assert status(certificate_id) == "PENDING_ACTIVATION"
-    url = boto3.client("sqs").get_queue_url(QueueName="paced")["QueueUrl"]
+    url = boto3.client("sqs").get_queue_url(QueueName="rate-limited")["QueueUrl"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
     body = json.dumps({"certificateId": certificate_id, "slot": int(still.timestamp() * 1_000)})

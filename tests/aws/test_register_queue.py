@@ -1,4 +1,4 @@
-"""`register`'s messages: paced, urgent, ordered by the table's stream; none lost."""
+"""`register`'s messages: rate-limited or urgent, ordered by the table's stream; none is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def limiter(table: str) -> DynamoRateLimiter:
 
 
 def test_slots_come_at_the_rate(limiter: DynamoRateLimiter) -> None:
-    """Whoever comes at the same moment has the next slot; after a rest there is no credit beyond now."""
+    """Calls at the same time take one slot after the other; unused slots are not saved up."""
     assert [limiter.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
     later = NOW + timedelta(seconds=10)
     assert limiter.reserve(later, RATE) == later
@@ -62,10 +62,10 @@ def test_the_backlog_is_what_the_next_message_waits(limiter: DynamoRateLimiter, 
     assert limiter.backlog_seconds(NOW + timedelta(seconds=2)) == 8
 
 
-def test_a_pace_that_others_move_all_the_time_is_unavailable(
+def test_a_row_that_others_change_all_the_time_is_unavailable(
     limiter: DynamoRateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody goes on without a slot."""
+    """No message is handled without a slot."""
     refused = ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
 
     def refuse(**_: object) -> None:
@@ -124,7 +124,7 @@ def test_whose_turn_is_later_is_sent_there(
 def test_an_urgent_message_waits_for_nobody(
     still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However long the backlog: it has its turn already."""
+    """However long the backlog: the message has its slot already."""
     for _ in range(9):
         DynamoRateLimiter(clients.dynamodb(), registering.product.table).reserve(still, 1)
     registering.enroll("gw-1")
@@ -175,22 +175,22 @@ def stream(product: Product, device_id: str, change: Any) -> dict[str, Any]:
 
 
 def test_the_stream_orders_what_must_be_followed(registering: Registering) -> None:
-    """An attribute in its turn, a revocation at once; what register itself notes, never."""
+    """An attribute through the rate limiter, a revocation past it; what `register` writes, never."""
     device = registering.enroll("gw-1")
     product = registering.product
-    for change, paced, urgent in (
+    for change, rate_limited, urgent in (
         (lambda: registering.work("gw-1", slot=0), 0, 0),
         (device.commit, 0, 0),
         (lambda: product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"}), 1, 0),
         (lambda: product.operate("devices.revoke", deviceId="gw-1"), 0, 1),
     ):
         product.lambdas.changes(stream(product, "gw-1", change), CONTEXT)
-        sent = [waiting("paced"), waiting("urgent")]
-        assert [len(messages) for messages in sent] == [paced, urgent]
+        sent = [waiting("rate-limited"), waiting("urgent")]
+        assert [len(messages) for messages in sent] == [rate_limited, urgent]
         assert all(message["deviceId"] == "gw-1" for messages in sent for message in messages)
-        assert [("slot" in message) for messages in sent for message in messages] == [False] * paced + [
-            True
-        ] * urgent
+        assert [("slot" in message) for messages in sent for message in messages] == [
+            False
+        ] * rate_limited + [True] * urgent
 
 
 def test_an_order_that_cannot_be_sent_brings_the_stream_again(

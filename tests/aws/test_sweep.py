@@ -412,7 +412,7 @@ def test_progress_tells_of_the_fleet_in_force(sweeper: Sweeper) -> None:
 
 
 def test_progress_tells_when_aws_iot_has_caught_up(sweeper: Sweeper) -> None:
-    """The seconds until the last turn that `register` has given away; none when that time is over."""
+    """The seconds until the last slot that was taken; 0 when that slot is in the past."""
     epoch = int(datetime.now(UTC).timestamp())
     for ahead, least in ((-60, 0), (3_600, 3_500)):
         row = {"pk": "PACE#iot", "next": (epoch + ahead) * 1_000}

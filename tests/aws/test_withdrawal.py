@@ -178,7 +178,7 @@ def test_a_grant_lost_while_it_is_given_is_lost(registering: Registering) -> Non
 
 
 def test_a_record_that_never_rests_comes_again_later(registering: Registering) -> None:
-    """After three changes under its hands, the message waits its turn again."""
+    """After three changes under its hands, the message waits for a slot again."""
     registering.enroll("gw-1")
     sites = iter(range(9))
 

@@ -76,7 +76,7 @@ VEND = {
     *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
 }
 IOT = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:"
-PACED, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
+RATE_LIMITED, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
 DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
 
 
@@ -121,7 +121,7 @@ PERMISSIONS = {
             for queue in (UNDELIVERED, DEAD, "${NewcomersDeadLetters.Arn}")
         ),
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
-        ("sqs:SendMessage", PACED),
+        ("sqs:SendMessage", RATE_LIMITED),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
         ("s3:PutObject", CERTIFICATES),
@@ -148,7 +148,7 @@ PERMISSIONS = {
         ("iot:ListPolicies", "*"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
-        ("sqs:SendMessage", PACED),
+        ("sqs:SendMessage", RATE_LIMITED),
     },
     "RegisterWork": {
         ("dynamodb:DeleteItem", "${Registry.Arn}"),
@@ -157,8 +157,8 @@ PERMISSIONS = {
         ("s3:GetObject", CERTIFICATES),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
-        ("sqs:SendMessage", PACED),
-        *((f"sqs:{action}", queue) for action in CONSUMING for queue in (PACED, URGENT)),
+        ("sqs:SendMessage", RATE_LIMITED),
+        *((f"sqs:{action}", queue) for action in CONSUMING for queue in (RATE_LIMITED, URGENT)),
         ("iot:ListAttachedPolicies", "*"),
         ("iot:RegisterCertificateWithoutCA", "*"),
         *on(
@@ -174,7 +174,7 @@ PERMISSIONS = {
     },
     "RegisterChanges": {
         *((f"dynamodb:{action}", STREAM) for action in READING),
-        *(("sqs:SendMessage", queue) for queue in (PACED, URGENT, DEAD)),
+        *(("sqs:SendMessage", queue) for queue in (RATE_LIMITED, URGENT, DEAD)),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),

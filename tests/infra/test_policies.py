@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import Synthesised, run_app, spelled
-from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, PACED, UNDELIVERED, URGENT, listed
+from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, RATE_LIMITED, UNDELIVERED, URGENT, listed
 
 # One worker, one synthesis.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -21,7 +21,7 @@ ADMINISTRATION = [
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
 ANYONE = {"AWS": "*"}
 INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
-QUEUES = {UNDELIVERED, PACED, URGENT, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
+QUEUES = {UNDELIVERED, RATE_LIMITED, URGENT, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
 NAMELESS = {
     "iot:DescribeEndpoint",
     "iot:ListAttachedPolicies",
@@ -74,12 +74,14 @@ def test_the_queues_policies(stack: Synthesised) -> None:
     """TLS only; and S3, for this account, may send to the one queue that it tells of certificates."""
     account = {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
     told = [
-        statement("Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage", PACED, Condition=account),
+        statement(
+            "Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage", RATE_LIMITED, Condition=account
+        ),
     ]
     assert policies(stack, "AWS::SQS::QueuePolicy", "Queues") == {
         arn.replace(".Arn}", "}"): [
             statement("Deny", ANYONE, "sqs:*", arn, Condition=INSECURE),
-            *(told if arn == PACED else []),
+            *(told if arn == RATE_LIMITED else []),
         ]
         for arn in QUEUES
     }

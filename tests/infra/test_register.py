@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import Synthesised, spell, synthesise
-from tests.infra.test_functions import DEAD, PACED, STREAM, URGENT, ours
+from tests.infra.test_functions import DEAD, RATE_LIMITED, STREAM, URGENT, ours
 
 # One worker, one synthesis.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -27,11 +27,11 @@ def queues(stack: Synthesised) -> dict[str, dict[str, Any]]:
     return {f"${{{name}.Arn}}": queue["Properties"] for name, queue in ours.items()}
 
 
-def test_s3_tells_the_paced_queue_of_every_certificate(stack: Synthesised) -> None:
+def test_s3_tells_the_rate_limited_queue_of_every_certificate(stack: Synthesised) -> None:
     """And of nothing else that is written to the bucket; S3 finds the queue open when it is told of it."""
     (bucket,) = stack.resources("AWS::S3::Bucket").values()
     (told,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
-    assert (told["Event"], spell(told["Queue"])) == ("s3:ObjectCreated:*", PACED)
+    assert (told["Event"], spell(told["Queue"])) == ("s3:ObjectCreated:*", RATE_LIMITED)
     assert told["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "certificates/"}]
     assert "RegisterQueuesPacedPolicy" in map(spell, bucket["DependsOn"])
 
@@ -41,7 +41,7 @@ def test_what_fails_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None
     found = queues(stack)
     assert all(queue["SqsManagedSseEnabled"] for queue in found.values())
     assert found[DEAD]["MessageRetentionPeriod"] == 14 * 86_400
-    for name in (PACED, URGENT):
+    for name in (RATE_LIMITED, URGENT):
         redrive = found[name]["RedrivePolicy"]
         assert (spell(redrive["deadLetterTargetArn"]), redrive["maxReceiveCount"]) == (DEAD, 5)
 
@@ -49,11 +49,11 @@ def test_what_fails_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None
 def test_a_message_stays_hidden_while_it_is_worked_on(stack: Synthesised) -> None:
     """Six times the Lambda's time, as Lambda's developer guide says of SQS."""
     seconds = ours(stack)["RegisterWork"]["Timeout"]
-    for name in (PACED, URGENT):
+    for name in (RATE_LIMITED, URGENT):
         assert queues(stack)[name]["VisibilityTimeout"] >= 6 * seconds
 
 
-@pytest.mark.parametrize("name", [PACED, URGENT])
+@pytest.mark.parametrize("name", [RATE_LIMITED, URGENT])
 def test_both_queues_are_worked_by_message(stack: Synthesised, name: str) -> None:
     """One bad message fails alone, and a storm takes no more Lambdas than AWS IoT can feed."""
     mapping = mappings(stack)[name]
@@ -80,7 +80,7 @@ def test_the_stream_brings_changes_of_devices_only(stack: Synthesised) -> None:
     assert mapping["BisectBatchOnFunctionError"]
 
 
-def test_the_pace_is_below_the_quotas_and_the_deployers_to_set(
+def test_the_rate_is_below_the_quotas_and_the_deployers_to_set(
     stack: Synthesised, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Two AttachPolicy a device, of 15 a second; one RegisterCertificate…, of 10."""

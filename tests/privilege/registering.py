@@ -64,7 +64,7 @@ def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
 
 
 def registration_in_its_turn(scene: Scene) -> None:
-    """A message whose turn is later comes back then."""
+    """A message whose slot is later comes back at its slot."""
     later = int((time.time() + 60) * 1_000)
     scene.deliver("RegisterWork", deviceId=fresh_name(), slot=later)
 
@@ -113,7 +113,7 @@ def deletion_followed(scene: Scene) -> None:
 
 
 def deletion_told(scene: Scene) -> None:
-    """A change that AWS IoT follows at its pace becomes a message."""
+    """A deletion becomes a message to the rate-limited queue."""
     _changed(scene, "deleted")
 
 

@@ -13,7 +13,7 @@ from tests.infra.test_functions import (
     FLEET_ROLES,
     GRANTS,
     IOT_CERTIFICATES,
-    PACED,
+    RATE_LIMITED,
     READING,
     STREAM,
     TRUSTSTORE,
@@ -100,7 +100,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(operating.request_redriven, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.registration_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.jitr_redriven, JITR_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
-        ("sqs:SendMessage", PACED): operating.registration_redriven,
+        ("sqs:SendMessage", RATE_LIMITED): operating.registration_redriven,
         ("sqs:SendMessage", JITR): operating.jitr_redriven,
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
         ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
@@ -113,7 +113,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.sweep_follows_the_fleet,
-        ("sqs:SendMessage", PACED): registering.sweep_tells,
+        ("sqs:SendMessage", RATE_LIMITED): registering.sweep_tells,
         ("iot:ListPolicies", "*"): registering.sweep,
         **_each(registering.sweep, POLICY, "iot:GetPolicy"),
         **_each(
@@ -131,7 +131,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:GetObject", CERTIFICATES): registering.registration,
         ("s3:GetObject", FLEET): registering.registration_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.registration_before_issuance,
-        ("sqs:SendMessage", PACED): registering.registration_in_its_turn,
+        ("sqs:SendMessage", RATE_LIMITED): registering.registration_in_its_turn,
         **_each(
             registering.registration, "*", "iot:ListAttachedPolicies", "iot:RegisterCertificateWithoutCA"
         ),
@@ -161,7 +161,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:DeleteCertificate", IOT_CERTIFICATES): registering.deletion_followed,
     },
     "RegisterChanges": {
-        ("sqs:SendMessage", PACED): registering.deletion_told,
+        ("sqs:SendMessage", RATE_LIMITED): registering.deletion_told,
         ("sqs:SendMessage", URGENT): registering.revocation_told,
     },
     "Newcomers": {
@@ -260,7 +260,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "Sweep": _ours("Sweep"),
     "RegisterWork": {
         **_ours("RegisterWork"),
-        **_brought(PACED, URGENT),
+        **_brought(RATE_LIMITED, URGENT),
         ("iot:AttachThingPrincipal", IOT_CERTIFICATES): _BOTH,
         ("iot:DetachThingPrincipal", IOT_CERTIFICATES): _BOTH,
     },

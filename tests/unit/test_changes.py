@@ -29,7 +29,7 @@ REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}),
 )
 def test_what_a_registered_device_holds_by_is_followed(change: dict[str, Any]) -> None:
     """Rules read these; a group may have no place in AWS IoT; a deleted device has none."""
-    assert reaction(REGISTERED, replace(REGISTERED, **change)) is Reaction.PACED
+    assert reaction(REGISTERED, replace(REGISTERED, **change)) is Reaction.RATE_LIMITED
 
 
 def test_a_revocation_does_not_wait() -> None:
@@ -49,11 +49,11 @@ def test_a_commit_takes_the_old_certificates_grants() -> None:
     """The one that is superseded keeps none."""
     renewed = replace(REGISTERED, pending=NEXT)
     assert reaction(REGISTERED, renewed) is None
-    assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.PACED
+    assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.RATE_LIMITED
 
 
 def test_a_first_boot_orders_nothing() -> None:
-    """Its certificate's arrival in S3 does: twice the messages would be half the pace in a storm."""
+    """Its certificate's arrival in S3 does: twice the messages would halve the rate in a storm."""
     expected = replace(device(), status=Status.EXPECTED)
     claimed = replace(device(), pending=NEXT, claims={"model": "x"})
     assert reaction(expected, claimed) is None
@@ -77,7 +77,7 @@ def test_who_is_not_registered_yet_is_not_followed() -> None:
 def test_another_group_may_want_what_this_one_did_not() -> None:
     """From tokens to certificates: nothing is registered, and all of it must be."""
     token = replace(device(), active=CERTIFICATE)
-    assert reaction(token, replace(token, group="other")) is Reaction.PACED
+    assert reaction(token, replace(token, group="other")) is Reaction.RATE_LIMITED
     assert reaction(device(), replace(device(), group="other")) is None
 
 
@@ -85,5 +85,5 @@ def test_an_imported_device_is_followed() -> None:
     """Its record is new, and AWS IoT has its certificate with none of our policies; no other new record
     asks for anything.
     """
-    assert reaction(None, REGISTERED) is Reaction.PACED
+    assert reaction(None, REGISTERED) is Reaction.RATE_LIMITED
     assert reaction(None, replace(device(), pending=NEXT)) is None

@@ -35,7 +35,9 @@ PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
 
-PACE_KEY = "PACE#iot"
+RATE_LIMITER_KEY = "PACE#iot"
+"""The primary key of the rate limiter's row in the table. The row keeps its old spelling."""
+
 SWEEP_KEY = "SWEEP"
 """The registry's row that says how far the last sweep got."""
 

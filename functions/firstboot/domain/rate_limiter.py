@@ -1,8 +1,7 @@
-"""Keeping below a quota: a token bucket, as the time at which the next one is due (GCRA). Pure.
+"""The rate limiter: a token bucket, kept as the time of its next slot (GCRA). Pure.
 
-Everyone who comes takes the next slot, and slots are the quota's interval apart. Whoever's slot is
-far away comes back then: nobody sleeps, nobody asks twice, and the backlog is known to the second.
-Slots are whole milliseconds apart.
+Each message takes the next slot. Slots are `interval(rate)` apart, in whole milliseconds. A message whose slot
+is later is sent again with a delay, so no process sleeps, and the backlog is the time of the next slot.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def work(settings: RegisterSettings, guard: Guard) -> queue.Work:
 def changes(settings: ChangesSettings, guard: Guard) -> event.Work:
     """Return the work on the table's stream."""
     queues = {
-        Reaction.PACED: SqsQueue(clients.sqs(), settings.queue),
+        Reaction.RATE_LIMITED: SqsQueue(clients.sqs(), settings.queue),
         Reaction.URGENT: SqsQueue(clients.sqs(), settings.urgent_queue),
     }
     return Changes(rows.device, queues, guard)

@@ -1,7 +1,7 @@
 """What a change of a device's record means for AWS IoT. Pure.
 
 A first enrollment asks for nothing here: its certificate's arrival in S3 does. Nor does a first login:
-that certificate has all its rights already. In a first-boot storm each would cost AWS IoT a turn.
+that certificate has all its rights already. In a first-boot storm each would take a slot of the rate limiter.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from firstboot.domain.device import Device, Status
 
 
 class Reaction(StrEnum):
-    """How soon AWS IoT must follow: at its pace, or at once."""
+    """Which queue the message goes to: through the rate limiter, or urgent and past it."""
 
-    PACED = "paced"
+    RATE_LIMITED = "rate-limited"
     URGENT = "urgent"
 
 
@@ -22,13 +22,13 @@ def reaction(old: Device | None, new: Device) -> Reaction | None:
     """Whether and how soon AWS IoT must follow a record that was `old` (None: it is new) and is `new`."""
     if old is None:
         # An imported device has a certificate there, but none of our policies.
-        return Reaction.PACED if new.registered else None
+        return Reaction.RATE_LIMITED if new.registered else None
     if new.status is not old.status and new.status is Status.REVOKED:
         return Reaction.URGENT
     if new.status is not old.status and new.status is Status.DELETED:
-        return Reaction.PACED
+        return Reaction.RATE_LIMITED
     if new.status is Status.ENROLLED and (_has_moved(old, new) or _holds_otherwise(old, new)):
-        return Reaction.PACED
+        return Reaction.RATE_LIMITED
     return None
 
 

@@ -78,7 +78,7 @@ class AssignSettings(Settings):
 
 @dataclass(frozen=True)
 class OperateSettings(Settings):
-    """What the operator's calls need: the registry, the fleet, and where policies apply.
+    """What the operator's calls need: the device records, the fleet, and where policies apply.
     `dead_letters` is JSON: what a dead-letter queue holds, to its URL as `dead`, and that of the
     queue which its letters go back to as `source`, if there is one.
     """
@@ -93,8 +93,8 @@ class OperateSettings(Settings):
 
 @dataclass(frozen=True)
 class RegisterSettings(Settings):
-    """`stack` is what our names in AWS IoT begin with, `queue` the URL of the paced queue, `iot_rate`
-    how many registrations a second AWS IoT is asked for.
+    """`stack` begins our names in AWS IoT; `queue` is the URL of the rate-limited queue; `iot_rate` is how
+    many slots a second the rate limiter gives; `fleet_refresh` is in seconds.
     """
 
     table: str
@@ -110,7 +110,7 @@ class RegisterSettings(Settings):
 
 @dataclass(frozen=True)
 class ChangesSettings(Settings):
-    """The URLs of the paced queue and of the urgent one."""
+    """The URLs of the rate-limited queue and of the urgent queue."""
 
     queue: str
     urgent_queue: str

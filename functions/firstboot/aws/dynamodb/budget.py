@@ -1,4 +1,4 @@
-"""A group's enrollment budget as counters in the registry, spread over shards.
+"""A group's enrollment budget as counters in the table, spread over shards.
 
 One counter would be one hot item in a storm. Every shard has its part of the limit, so their
 sum is never above it, whoever counts at the same time. A frozen group's shards all say so.
@@ -86,8 +86,8 @@ def _period(now: datetime, seconds: int) -> tuple[int, datetime]:
 
 
 def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str, Any]]]:
-    """The counters' updates to try a claim with, one list a try: the device's own shards first,
-    then the next ones, until every shard of every counter had its turn.
+    """Yield the counters' updates for each try of a claim: first the device's own shard of each counter,
+    then the next ones, until every shard of every counter has been tried.
     """
     first = zlib.crc32(device_id.encode())
     for step in range(max((counter.shards for counter in counted), default=1)):

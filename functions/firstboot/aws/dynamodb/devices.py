@@ -205,7 +205,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
 
 
 def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
-    """Whether the counter that refused has shards that had no turn yet."""
+    """Tell whether the counter that refused has shards that were not tried yet."""
     return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
 
 

@@ -1,4 +1,4 @@
-"""The pace of AWS IoT's control plane, for all processes together: one row in the registry's table."""
+"""The rate limiter of AWS IoT's control plane: one row in the table, shared by all processes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain import rate_limiter
 from firstboot.domain.clock import EPOCH, epoch_milliseconds, from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.names import PACE_KEY
+from firstboot.domain.names import RATE_LIMITER_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_KEY = {"pk": {"S": PACE_KEY}}
+_KEY = {"pk": {"S": RATE_LIMITER_KEY}}
 _TRIES = 3
 _REMEMBERED = timedelta(seconds=3)
 """How long a process answers with the slot that it read last."""
 
 
 class DynamoRateLimiter(DynamoTable):
-    """Slots, one after the other. The row holds the next one in epoch milliseconds."""
+    """The next free slot, as a row that holds it in epoch milliseconds."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
@@ -33,10 +33,10 @@ class DynamoRateLimiter(DynamoTable):
         self._due = EPOCH
 
     def reserve(self, now: datetime, rate: float) -> datetime:
-        """The next slot, at `rate` slots a second: now, or when those who came before are done.
+        """Take and return the next slot, at `rate` slots a second; `now` if no slot is taken.
 
-        UpdateItem, or two: the row's time goes on while it is ahead, and starts at `now` when it is
-        not. A lost reply costs a slot, nothing else. Raises Unavailable.
+        One UpdateItem while the row's time is ahead of `now`, otherwise two: the second starts at `now`.
+        When a reply is lost, one slot stays unused. Raises Unavailable.
         """
         gap = rate_limiter.interval(rate)
         for _ in range(_TRIES):
