@@ -44,23 +44,26 @@ def _value(value: object) -> str:
 
 
 def explanation(record: Record) -> list[str]:
-    """What a device holds at each moment, and why."""
+    """Describe what a device holds in each request context, and by which rules.
+
+    The contexts are the member `moments` of the answer.
+    """
     lines = [f"{record['deviceId']} ({record['status']}, group {record['group']})"]
-    for moment in record["moments"]:
-        alias = moment["roleAlias"]
-        lines += ["", f"role alias {alias}" if alias else "MQTT (no role alias)", *_holdings(moment)]
+    for context in record["moments"]:
+        alias = context["roleAlias"]
+        lines += ["", f"role alias {alias}" if alias else "MQTT (no role alias)", *_holdings(context)]
     return lines
 
 
-def _holdings(moment: Record) -> list[str]:
+def _holdings(context: Record) -> list[str]:
     lines = [
-        *[f"  {held['grant']:<24}  by {', '.join(held['rules'])}" for held in moment["grants"]],
-        *[f"  {held['grant']:<24}  withheld by {', '.join(held['rules'])}" for held in moment["withheld"]],
-        *[f"  error: {error!a}" for error in moment["errors"]],
+        *[f"  {held['grant']:<24}  by {', '.join(held['rules'])}" for held in context["grants"]],
+        *[f"  {held['grant']:<24}  withheld by {', '.join(held['rules'])}" for held in context["withheld"]],
+        *[f"  error: {error!a}" for error in context["errors"]],
     ]
-    if moment["refusal"]:
-        return [*lines, f"  refused, {moment['refusal']['code']}: {moment['refusal']['detail']}"]
-    return lines + _policy(moment["sessionPolicy"])
+    if context["refusal"]:
+        return [*lines, f"  refused, {context['refusal']['code']}: {context['refusal']['detail']}"]
+    return lines + _policy(context["sessionPolicy"])
 
 
 def _policy(document: Record | None) -> list[str]:

@@ -102,7 +102,7 @@ def _new(cell: Cell) -> str:
     """Describe when a new device of the group holds the grant."""
     if not cell.permits:
         return "never"
-    held = [f"{moment}, by {', '.join(rules)}" for moment, rules in cell.new.items()]
+    held = [f"{context}, by {', '.join(rules)}" for context, rules in cell.new.items()]
     return "; ".join(held) or "no"
 
 

@@ -180,10 +180,10 @@ def _cells(fleet: Fleet, rules: list[scopes.Rule]) -> list[Cell]:
 def _new(rules: Rules, group: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return what a new device of a group holds: for "MQTT" and each role alias, the rules of each grant."""
     device = Device(SAMPLE, group, Status.ENROLLED, generation=1, created_at=EPOCH, updated_at=EPOCH)
-    moments = {MQTT: RequestContext()} | {
+    contexts = {MQTT: RequestContext()} | {
         name: RequestContext(role_alias=name) for name in rules.fleet.role_aliases
     }
-    return {name: rules.decide(device, moment).rules for name, moment in moments.items()}
+    return {name: rules.decide(device, context).rules for name, context in contexts.items()}
 
 
 def _cell(
@@ -193,7 +193,7 @@ def _cell(
     return Cell(
         group=group,
         grant=grant,
-        new={moment: grants[grant] for moment, grants in held.items() if grant in grants},
+        new={context: grants[grant] for context, grants in held.items() if grant in grants},
         permits=tuple(rule.id for rule in concerned if rule.effect == "permit"),
         forbids=tuple(rule.id for rule in concerned if rule.effect == "forbid"),
     )

@@ -190,7 +190,7 @@ def test_explain_names_rules_and_policy(product: Product, run: Run) -> None:
 
 
 def test_explain_answers_what_if(product: Product, run: Run) -> None:
-    """A context asks about one moment; what it refuses is said with its code, and is no failure."""
+    """A context asks what would be; a refusal is shown with its code, and is no failure."""
     product.identity("gw-1")
     result = run("devices", "explain", "gw-1", "--context", "roleAlias=no-such", "--context", "sourceIp=::1")
     assert result.exit_code == 0

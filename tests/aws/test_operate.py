@@ -127,8 +127,8 @@ def test_a_deleted_device_holds_nothing(product: Product) -> None:
     product.identity("gw-1")
     product.operate("devices.delete", deviceId="gw-1")
     explained = product.operate("devices.explain", deviceId="gw-1")["result"]
-    for moment in explained["moments"]:
-        assert (moment["refusal"]["code"], moment["grants"]) == ("certificate-not-current", [])
+    for context in explained["moments"]:
+        assert (context["refusal"]["code"], context["grants"]) == ("certificate-not-current", [])
 
 
 @pytest.mark.parametrize("operation", ["devices.revoke", "devices.delete", "devices.set", "devices.explain"])
@@ -178,28 +178,28 @@ def test_an_explanation_names_the_rule_and_the_policy_that_sts_gets(product: Pro
     )
     assert product.call("GET", "/role-aliases/telemetry/credentials", leaf).status == 200
     explained = product.operate("devices.explain", deviceId="gw-1", context={"roleAlias": "telemetry"})
-    (moment,) = explained["result"]["moments"]
-    assert moment["grants"] == [{"grant": "telemetry", "rules": ["everyone"]}]
-    assert [moment["sessionPolicy"]] == [json.loads(policy) for policy in sent]
+    (context,) = explained["result"]["moments"]
+    assert context["grants"] == [{"grant": "telemetry", "rules": ["everyone"]}]
+    assert [context["sessionPolicy"]] == [json.loads(policy) for policy in sent]
 
 
 def test_an_explanation_covers_every_role_alias_and_mqtt(product: Product) -> None:
-    """Without a context: one moment a role alias, and MQTT, which has none and makes no session."""
+    """Without a context asked for: one for each role alias, and MQTT, which has none and makes no session."""
     product.identity("gw-1")
-    moments = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
-    assert [moment["roleAlias"] for moment in moments] == ["telemetry", None]
-    assert [bool(moment["sessionPolicy"]) for moment in moments] == [True, False]
-    assert all(moment["grants"] for moment in moments)
+    contexts = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
+    assert [context["roleAlias"] for context in contexts] == ["telemetry", None]
+    assert [bool(context["sessionPolicy"]) for context in contexts] == [True, False]
+    assert all(context["grants"] for context in contexts)
 
 
 def test_an_explanation_names_the_rule_that_withholds(product: Product) -> None:
     """A device that holds nothing is told as refused, with the `forbid` that did it."""
     deploy(product, rules=f'{product.fleet.rules} @id("stop") forbid (principal, action, resource);')
     product.identity("gw-1")
-    moment = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"][0]
-    assert (moment["grants"], moment["sessionPolicy"]) == ([], None)
-    assert moment["withheld"] == [{"grant": "telemetry", "rules": ["stop"]}]
-    assert moment["refusal"]["code"] == "no-grant"
+    context = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"][0]
+    assert (context["grants"], context["sessionPolicy"]) == ([], None)
+    assert context["withheld"] == [{"grant": "telemetry", "rules": ["stop"]}]
+    assert context["refusal"]["code"] == "no-grant"
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_an_explanation_refuses_as_vending_does(
     if revoked:
         product.operate("devices.revoke", deviceId="gw-1")
     answer = product.operate("devices.explain", deviceId="gw-1", context={"roleAlias": alias})
-    (moment,) = answer["result"]["moments"]
-    assert (moment["grants"], moment["sessionPolicy"], moment["refusal"]["code"]) == ([], None, code)
+    (context,) = answer["result"]["moments"]
+    assert (context["grants"], context["sessionPolicy"], context["refusal"]["code"]) == ([], None, code)
 
 
 def test_a_what_if_takes_the_callers_address(product: Product) -> None:
@@ -246,8 +246,8 @@ def test_a_published_fleet_is_in_force(product: Product) -> None:
     assert shown["inForce"]["hash"] == answer["result"]["hash"]
     assert shown["inForce"]["fleet"]["rules"] == rules
     product.identity("gw-1")
-    moments = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
-    assert moments[0]["grants"][0]["rules"] == ["everybody"]
+    contexts = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
+    assert contexts[0]["grants"][0]["rules"] == ["everybody"]
 
 
 def test_a_fleet_for_another_deployment_is_refused(product: Product) -> None:

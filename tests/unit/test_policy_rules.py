@@ -90,14 +90,14 @@ def test_the_context_is_seen() -> None:
     mqtt = f'@id("a") {permit} {{ context.roleAlias == "" && !({here}) }};'
     alias = f'@id("b") {permit} {{ context.roleAlias == "x" && {here} }};'
     rules = Rules(fleet(rules=mqtt + alias))
-    moments = [
+    contexts = [
         RequestContext(),
         RequestContext("x", "192.0.2.9"),
         RequestContext("x", "2001:db8::1"),
         RequestContext("x"),
         RequestContext(None, "192.0.2.9"),
     ]
-    given_by = [rules.decide(device(), moment).rules.get("telemetry") for moment in moments]
+    given_by = [rules.decide(device(), context).rules.get("telemetry") for context in contexts]
     assert given_by == [("a",), ("b",), None, None, None]
 
 

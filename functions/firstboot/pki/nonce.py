@@ -23,8 +23,8 @@ _MAC = 16
 
 def make(key: bytes, now: datetime) -> str:
     """Return a nonce that holds `now` in whole seconds: 32 characters of base64url."""
-    moment = epoch(now).to_bytes(_TIME, "big")
-    return base64.urlsafe_b64encode(moment + _mac(key, moment)).decode()
+    made = epoch(now).to_bytes(_TIME, "big")
+    return base64.urlsafe_b64encode(made + _mac(key, made)).decode()
 
 
 def made_at(nonce: str) -> datetime | None:
@@ -57,5 +57,5 @@ def _decoded(nonce: str) -> bytes | None:
     return raw if len(raw) == _TIME + _MAC else None
 
 
-def _mac(key: bytes, moment: bytes) -> bytes:
-    return hmac.digest(key, moment, hashlib.sha256)[:_MAC]
+def _mac(key: bytes, made: bytes) -> bytes:
+    return hmac.digest(key, made, hashlib.sha256)[:_MAC]

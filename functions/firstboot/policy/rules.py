@@ -1,4 +1,4 @@
-"""Which grants a device holds at a moment: Cedar, asked once per grant. Pure.
+"""Which grants a device holds in a request context: Cedar, asked once per grant. Pure.
 
 Fail closed: what Cedar can't decide without an error, it has not granted. (Cedar skips a rule
 whose evaluation errs; a skipped `forbid` would be a permission.)
@@ -22,8 +22,8 @@ from firstboot.policy.errors import AttributesInvalid
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a decision depends on beside the device. `role_alias` is the one credentials are asked
-    under, None where none are (an MQTT connection); `source_ip` the caller's address.
+    """What a decision depends on besides the device. `role_alias` is the role alias of a request for
+    credentials, None for an MQTT connection; `source_ip` is the caller's address.
     """
 
     role_alias: str | None = None
@@ -52,12 +52,12 @@ class Rules:
         self._policies = PolicySet.from_str(fleet.rules)
         self._grants = tuple(sorted(fleet.grants))
 
-    def decide(self, device: Device, moment: RequestContext) -> Holdings:
-        """The grants `device` holds at `moment`."""
+    def decide(self, device: Device, context: RequestContext) -> Holdings:
+        """Return the grants that `device` holds in `context`."""
         fitting = self._fitting(device)
         if fitting is None:
             return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))
-        requests = [vocabulary.request(device.device_id, grant, _context(moment)) for grant in self._grants]
+        requests = [vocabulary.request(device.device_id, grant, _context(context)) for grant in self._grants]
         results = is_authorized_batch(requests, self._policies, fitting, self._schema)
         return _holdings(dict(zip(self._grants, results, strict=True)))
 
@@ -133,8 +133,8 @@ class RulesInForce:
         return self._rules
 
 
-def _context(moment: RequestContext) -> dict[str, Any]:
-    return vocabulary.context(moment.role_alias, moment.source_ip)
+def _context(context: RequestContext) -> dict[str, Any]:
+    return vocabulary.context(context.role_alias, context.source_ip)
 
 
 def _holdings(results: dict[str, AuthzResult]) -> Holdings:

@@ -40,13 +40,13 @@ def context(role_alias: str | None, source_ip: str | None) -> Json:
     return {"roleAlias": role_alias or "", **address}
 
 
-def request(device_id: str, grant: str, moment: Json) -> Json:
-    """The question whether the device holds the grant; `moment` is the context."""
+def request(device_id: str, grant: str, context: Json) -> Json:
+    """Return the question whether the device holds the grant in `context`."""
     return {
         "principal": {"type": "Device", "id": device_id},
         "action": {"type": "Action", "id": "hold"},
         "resource": {"type": "Grant", "id": grant},
-        "context": moment,
+        "context": context,
     }
 
 
