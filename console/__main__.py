@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from console import bench, devices, doctor, failures, groups, registry, reporting
+from console import bench, devices, doctor, failures, groups, reporting, restore
 from console.options import Json, Options, Stack
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app.add_typer(bench.app, name="factory")
 app.add_typer(groups.app, name="groups")
 app.add_typer(reporting.app, name="fleet")
 app.add_typer(failures.app, name="failures")
-app.add_typer(registry.app, name="registry")
+app.add_typer(restore.app, name="registry")
 app.command()(doctor.doctor)
 
 

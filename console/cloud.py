@@ -73,8 +73,8 @@ class Operate:
         return result
 
     def devices(self, enrolled_by: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every device of the registry, or those that the bootstrap certificate with that SHA-256
-        (hex) enrolled. The first page comes with the call, the others as they are needed.
+        """Return all device records, or those that the bootstrap certificate with that SHA-256 (hex) enrolled.
+        The first page is read by the call, each other page when it is needed.
 
         Raises Refused, Unreachable.
         """
@@ -98,7 +98,7 @@ class Operate:
         )
 
     def plan(self, fleet: Fleet) -> Iterator[dict[str, Any]]:
-        """What `fleet` would touch in AWS IoT, a page of the registry at a time.
+        """What `fleet` would touch in AWS IoT, one page of device records at a time.
 
         Raises Refused, Unreachable.
         """

@@ -24,7 +24,7 @@ class Assign(Function):
         self.audience = f"urn:firstboot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{Stack.of(self).stack_name}"
         self.configure(
             AssignSettings(
-                table=deployment.registry.table_name,
+                table=deployment.device_records.table_name,
                 bucket=deployment.store.bucket_name,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
@@ -33,7 +33,7 @@ class Assign(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem"], deployment.registry.table_arn)
+        self.permit(["dynamodb:GetItem"], deployment.device_records.table_arn)
         deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.authorizer = self._authorizer()
 

@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 
 from firstboot.domain.fleet import Fleet
 from infra.configuration import Configuration
-from infra.storage import Registry, Store
+from infra.storage import DeviceRecords, Store
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Deployment:
     configuration: Configuration
     fleet: Fleet
     code: lambda_.Code
-    registry: Registry
+    device_records: DeviceRecords
     store: Store

@@ -25,7 +25,7 @@ class Exchange(Function):
         deployment: Deployment,
         authority: Authority,
     ) -> None:
-        registry, store = deployment.registry, deployment.store
+        device_records, store = deployment.device_records, deployment.store
         super().__init__(
             scope, construct_id, code=deployment.code, handler="exchange.http", seconds=9, memory=1024
         )
@@ -38,7 +38,7 @@ class Exchange(Function):
             memory=1024,
         )
         self.settings = ExchangeSettings(
-            table=registry.table_name,
+            table=device_records.table_name,
             bucket=store.bucket_name,
             ca_certificate=authority.certificate,
             ca_key=authority.key.key_arn,
@@ -49,7 +49,7 @@ class Exchange(Function):
         for function in (self, self.mqtt):
             function.configure(self.settings)
             # A claim is a TransactWriteItems of updates, a commit one update.
-            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)

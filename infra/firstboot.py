@@ -22,17 +22,17 @@ from infra.mtls import MtlsHost
 from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
 from infra.steps import steps
-from infra.storage import Registry, Store
+from infra.storage import DeviceRecords, Store
 from infra.sweep import Sweep
 from infra.vend import Vend
 
 
 class Firstboot(Construct):
-    """Everything Firstboot is in an AWS account. A stack has one: names in AWS IoT come from the stack's.
+    """All of Firstboot in an AWS account. A stack has one, since names in AWS IoT begin with the stack's name.
 
-    Whoever may invoke `operate` is an operator; `alarms.topic` is told when someone must look; `mtls` is
-    None without a domain. `registry`, `store`, `authority` and `api` are what the console and devices use.
-    The stack's outputs have the names that the console finds them by.
+    `operate` is the Lambda of the operators; every alarm goes to `alarms.topic`; `mtls` is None without a
+    domain. The console and devices use `device_records`, `store`, `authority` and `api`. The console finds
+    the stack's outputs by their fixed names.
 
     Raises FleetInvalid for a fleet folder with errors, ValueError when the stack can't have a Firstboot.
     """
@@ -41,10 +41,10 @@ class Firstboot(Construct):
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
         fleet = load(configuration.fleet)
-        self.registry = Registry(self, "Registry")
+        self.device_records = DeviceRecords(self, "Registry")
         self.store = Store(self, "Store")
         deployment = Deployment(
-            configuration, fleet, code(configuration.target, fleet), self.registry, self.store
+            configuration, fleet, code(configuration.target, fleet), self.device_records, self.store
         )
         self.authority = Authority(self, "Authority", deployment=deployment)
         self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
@@ -117,7 +117,7 @@ class Firstboot(Construct):
             "ExchangeFunction": self._exchange.function_name,
             "VendFunction": self._vend.function_name,
             "CertificatesBucket": self.store.bucket_name,
-            "Table": self.registry.table_name,
+            "Table": self.device_records.table_name,
             "CaKey": self.authority.key.key_id,
             "RegistrationQueue": self._register.queues.rate_limited.queue_url,
             "DeadQueue": self._register.queues.dead.queue_url,
@@ -132,7 +132,7 @@ class Firstboot(Construct):
         return outputs
 
     def _output(self, name: str, value: str, description: str | None = None) -> None:
-        """An output of the stack, under this very name wherever in the tree this is."""
+        """Add an output of the stack under this exact name, wherever in the tree the construct is."""
         CfnOutput(self, name, value=value, description=description).override_logical_id(name)
 
 

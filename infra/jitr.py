@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import RATE_LIMITER_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
 from firstboot.runtime.settings import JitrSettings
@@ -40,11 +40,11 @@ class Jitr(Function):
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
-        registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
-        self.permit(["dynamodb:GetItem"], registry.table_arn)
+        device_records, store, stack = deployment.device_records, deployment.store, Stack.of(self).stack_name
+        self.permit(["dynamodb:GetItem"], device_records.table_arn)
         # It reads device records and changes none; it writes the rate limiter's row alone.
         rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
-        self.permit(["dynamodb:UpdateItem"], registry.table_arn, conditions=rate_limiter)
+        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rate_limiter)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         self._permit_policies(stack)
@@ -52,7 +52,7 @@ class Jitr(Function):
         self.queue = self._queue()
         self.configure(
             JitrSettings(
-                table=registry.table_name,
+                table=device_records.table_name,
                 bucket=store.bucket_name,
                 stack=stack,
                 partition=Aws.PARTITION,

@@ -126,7 +126,7 @@ class Presence(Function):
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="exchange.presence", seconds=9)
         self.configure(settings)
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], deployment.registry.table_arn)
+        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], deployment.device_records.table_arn)
         deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,

@@ -50,11 +50,11 @@ class Operate(Function):
         functions: Sequence[Function],
         dead_letters: dict[str, DeadLettersOf],
     ) -> None:
-        registry, store = deployment.registry, deployment.store
+        device_records, store = deployment.device_records, deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
             OperateSettings(
-                table=registry.table_name,
+                table=device_records.table_name,
                 bucket=store.bucket_name,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
@@ -64,7 +64,7 @@ class Operate(Function):
                 ),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], registry.table_arn)
+        self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], device_records.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.permit(_TAKE, *(each.dead.queue_arn for each in dead_letters.values()))

@@ -19,7 +19,7 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.queue import DeadLetters, Queue
-from infra.storage import Registry, Store
+from infra.storage import DeviceRecords, Store
 
 _SECONDS = 60
 """A batch's time. Lambda's own advice is to hide its messages for six times as long (developer guide,
@@ -73,7 +73,7 @@ class Queues(Construct):
 
 
 class Register(Construct):
-    """`work` brings AWS IoT to a device's record, `changes` reads the table's stream for it."""
+    """`work` reconciles AWS IoT with a device record; `changes` orders it from the table's stream."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
@@ -85,16 +85,16 @@ class Register(Construct):
             self, "Changes", code=deployment.code, handler="register.changes", seconds=30, memory=1024
         )
         self._work(deployment)
-        self._changes(deployment.registry)
+        self._changes(deployment.device_records)
         self._tell_of_certificates(deployment.store)
 
     def _work(self, deployment: Deployment) -> None:
-        registry, store = deployment.registry, deployment.store
+        device_records, store = deployment.device_records, deployment.store
         configuration, queues = deployment.configuration, self.queues
         stack = Stack.of(self).stack_name
         self.work.configure(
             RegisterSettings(
-                table=registry.table_name,
+                table=device_records.table_name,
                 bucket=store.bucket_name,
                 stack=stack,
                 partition=Aws.PARTITION,
@@ -111,7 +111,7 @@ class Register(Construct):
             self.work, {"LambdaEventSourceMappingDestination": "The queues have dead letters of their own."}
         )
         self.work.permit(
-            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn
+            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn
         )
         self.work.permit(["sqs:SendMessage"], queues.rate_limited.queue_arn)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
@@ -122,7 +122,7 @@ class Register(Construct):
         self._permit_aws_iot(stack)
 
     def _permit_aws_iot(self, stack: str) -> None:
-        """Let `work` do what its adapter does, to anyone's thing and certificate, and to what is ours."""
+        """Let `work` call what its adapters call: on every thing and certificate, and on our policies and groups."""
         for resources, actions in _AWS_IOT.items():
             named = [each if each == "*" else arn(each.format(stack=stack)) for each in resources]
             self.work.permit([f"iot:{action}" for action in actions], *named)
@@ -134,7 +134,7 @@ class Register(Construct):
             self.work.own_role, {f"IAM5[Resource::{name}]": reason for name, reason in reasons.items()}
         )
 
-    def _changes(self, registry: Registry) -> None:
+    def _changes(self, device_records: DeviceRecords) -> None:
         queues = self.queues
         self.changes.configure(
             ChangesSettings(queue=queues.rate_limited.queue_url, urgent_queue=queues.urgent.queue_url)
@@ -143,10 +143,10 @@ class Register(Construct):
         devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
         self.changes.add_event_source(
             sources.DynamoEventSource(
-                registry,
+                device_records,
                 starting_position=lambda_.StartingPosition.TRIM_HORIZON,
                 batch_size=100,
-                # A removed record has nothing to follow any more.
+                # A record is removed when AWS IoT has been cleared: there is nothing to reconcile.
                 filters=[
                     lambda_.FilterCriteria.filter(
                         {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY")} | devices
@@ -156,7 +156,8 @@ class Register(Construct):
                 bisect_batch_on_error=True,
             )
         )
-        mapping = self.changes.node.find_child(f"DynamoDBEventSource:{Names.node_unique_id(registry.node)}")
+        source = f"DynamoDBEventSource:{Names.node_unique_id(device_records.node)}"
+        mapping = self.changes.node.find_child(source)
         made = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
         queues.dead.keep_failures(self.changes, made)
 

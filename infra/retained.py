@@ -6,7 +6,7 @@ from constructs import Construct
 
 from infra.authority import signing_key
 from infra.configuration import Configuration
-from infra.storage import Registry, Store
+from infra.storage import DeviceRecords, Store
 
 
 class Retained(Construct):
@@ -19,6 +19,6 @@ class Retained(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, configuration: Configuration) -> None:
         super().__init__(scope, construct_id)
-        Registry(self, "Registry")
+        DeviceRecords(self, "Registry")
         Store(self, "Store")
         signing_key(Construct(self, "Authority"), configuration)

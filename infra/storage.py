@@ -1,4 +1,4 @@
-"""What must outlive every deployment: the devices' records and the bucket."""
+"""What must outlive every deployment: the table of the device records, and the bucket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PRESIGNED_AGE = 300
 """Seconds for which a presigned URL is good, whatever its own expiry says."""
 
 
-class Registry(dynamodb.TableV2):
-    """The table of devices.
+class DeviceRecords(dynamodb.TableV2):
+    """The table of the device records.
 
-    Retained, and protected against deletion on top: whoever deletes the records makes every
-    device in the field a stranger.
+    It is retained, and protected against deletion as well: without its record no device in the field is
+    known any more. Its construct id is "Registry".
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:

@@ -33,10 +33,10 @@ class Sweep(Function):
             seconds=RUN_SECONDS,
             memory=1024,
         )
-        registry, store, stack = deployment.registry, deployment.store, Stack.of(self).stack_name
+        device_records, store, stack = deployment.device_records, deployment.store, Stack.of(self).stack_name
         self.configure(
             SweepSettings(
-                table=registry.table_name,
+                table=device_records.table_name,
                 bucket=store.bucket_name,
                 queue=queue.queue_url,
                 stack=stack,
@@ -46,10 +46,10 @@ class Sweep(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan"], registry.table_arn)
+        self.permit(["dynamodb:GetItem", "dynamodb:Scan"], device_records.table_arn)
         # It reads every record and must change none.
         own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
-        self.permit(["dynamodb:PutItem"], registry.table_arn, conditions=own_row)
+        self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
         self.permit(["sqs:SendMessage"], queue.queue_arn)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))

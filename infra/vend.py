@@ -36,7 +36,7 @@ class Vend(Function):
         deployment: Deployment,
         authority: Authority,
     ) -> None:
-        registry, store = deployment.registry, deployment.store
+        device_records, store = deployment.device_records, deployment.store
         super().__init__(
             scope, construct_id, code=deployment.code, handler="vend.http", seconds=9, memory=1024
         )
@@ -49,7 +49,7 @@ class Vend(Function):
             for name, alias in deployment.fleet.role_aliases.items()
         }
         settings = VendSettings(
-            table=registry.table_name,
+            table=device_records.table_name,
             bucket=store.bucket_name,
             ca_certificate=authority.certificate,
             partition=Aws.PARTITION,
@@ -61,7 +61,7 @@ class Vend(Function):
         for function in functions:
             function.configure(settings)
             # The update is the commit: a device's first login may be for credentials.
-            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], registry.table_arn)
+            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
             if roles:  # a statement must name a resource
                 function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)

@@ -97,14 +97,14 @@ def _forget_clients() -> None:
 
 @pytest.fixture
 def table(aws: None) -> str:
-    """The registry's table."""
+    """The table."""
     boto3.client("dynamodb").create_table(
-        TableName="registry",
+        TableName="device-records",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    return "registry"
+    return "device-records"
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ class Call:
 class Watch:
     """Looks at the record after every call. `recorded` are all certificates it ever named, by serial."""
 
-    def __init__(self, registry: DynamoDevices, device_id: str, *, replaces: bool, grace: timedelta) -> None:
-        self._registry = registry
+    def __init__(self, records: DynamoDevices, device_id: str, *, replaces: bool, grace: timedelta) -> None:
+        self._records = records
         self._device_id = DeviceId(device_id)
         self._replaces = replaces
         self._grace = grace
@@ -47,7 +47,7 @@ class Watch:
 
     def look(self) -> None:
         """Read the record."""
-        self.device = self._registry.device(self._device_id)
+        self.device = self._records.device(self._device_id)
 
     def called(self, call: Call, status: int, answer: dict[str, Any]) -> None:
         """Hold the answer to `call`, and what became of the record, against what may be."""

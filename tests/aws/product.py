@@ -181,7 +181,7 @@ class Product:
         return answer
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of the registry."""
+        """Every row of the table."""
         return list(boto3.client("dynamodb").scan(TableName=self.table)["Items"])
 
     def objects(self) -> list[str]:

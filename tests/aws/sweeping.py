@@ -63,8 +63,8 @@ class Sweeper:
         self.run(pages)
 
     def device(self, name: str, attached: set[str] | None = None, **members: Any) -> None:
-        """Put a device into the registry that AWS IoT has, with these grants' policies; its certificate
-        is pending, so that its id is not in the record.
+        """Put a device record that says AWS IoT has the device with these grants' policies; its certificate
+        is pending, so its id is not in the record.
         """
         plain = {
             "pk": f"DEV#{name}",

@@ -315,7 +315,7 @@ def test_a_warm_process_takes_up_a_newer_fleet(broker: Broker) -> None:
     assert seen == [True, True, False]
 
 
-def test_a_registry_that_is_away_lets_nobody_in(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_device_records_nobody_connects(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device whose record can't be read may be revoked."""
     monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
     broker.product.lambdas.restart()

@@ -191,7 +191,7 @@ def test_the_cas_key_alone_makes_nobody(
 
 
 def test_a_certificate_we_never_recorded_is_nobody(product: Product) -> None:
-    """Under our CA, but not in the registry: refused."""
+    """A certificate of our CA that is in no device record is refused."""
     product.identity("gw-1")
     other = product.identity("gw-2")
     boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-2"}})

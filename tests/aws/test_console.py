@@ -67,7 +67,7 @@ def test_long_work_shows_its_progress(product: Product, run: Run, monkeypatch: p
 
 
 def test_list_of_nothing_is_a_document_too(run: Run) -> None:
-    """A program reads an empty registry like any other."""
+    """A program reads a list of no devices like any other list."""
     assert json.loads(run("devices", "list", "--json").stdout) == {"devices": []}
 
 

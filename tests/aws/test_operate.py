@@ -340,7 +340,7 @@ def test_an_unknown_operation_is_refused(product: Product) -> None:
 
 
 def test_a_malformed_device_id_is_refused(product: Product) -> None:
-    """An id that is no name does not get as far as the registry."""
+    """A malformed id is refused before the table is read."""
     assert problem(product.operate("devices.show", deviceId="../gw-1"))["code"] == "device-id-invalid"
 
 

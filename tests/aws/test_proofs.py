@@ -185,7 +185,7 @@ def test_another_devices_jti_is_no_replay(product: Product) -> None:
 
 
 def test_a_strangers_proof_writes_nothing(product: Product) -> None:
-    """A proof is spent only after its certificate was verified: no one can fill the registry."""
+    """A proof is spent only after its certificate was verified, so a stranger can't fill the table."""
     key = factories.ec_key()
     answer = product.prove("POST", PATH, key, factories.authority().issue("gw-1", key), _csr())
     assert (answer.status, answer.body["code"]) == (401, "certificate-untrusted")

@@ -227,7 +227,7 @@ def test_renewals_are_spread(product: Product) -> None:
 
 
 def test_an_unknown_device_renews_nothing(product: Product) -> None:
-    """A certificate of our CA that the registry does not know is nobody's."""
+    """A certificate of our CA without a device record is refused."""
     leaf = product.identity("gw-1")
     boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-1"}})
     assert _code(product.enroll(leaf)) == (403, "certificate-not-current")

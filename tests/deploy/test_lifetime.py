@@ -182,8 +182,10 @@ def test_nobody_noticed(account: Account, hosts: None, kept: Device, revoked: De
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-rollback", tmp_path))
 
 
-def test_a_lost_registry_is_restored(account: Account, hosts: None, kept: Device, revoked: Device) -> None:
-    """The devices' records come back from a backup, into the table that the stack has; nobody is forgiven."""
+def test_lost_device_records_are_restored(
+    account: Account, hosts: None, kept: Device, revoked: Device
+) -> None:
+    """Device records come back from a backup into the stack's table; a revoked device stays revoked."""
     table, client, before = output(account.cloud, "Table"), account.client("dynamodb"), lasting(account)
     backup = client.create_backup(TableName=table, BackupName="nightly")["BackupDetails"]["BackupArn"]
     for row in client.scan(TableName=table)["Items"]:

@@ -109,7 +109,7 @@ class Service:
         return identity
 
     def answer(self, call: Call) -> Reply:
-        """What a request gets. One at a time, as the registry's conditions have it."""
+        """Answer a request. One at a time, as the conditional writes of the device records have it."""
         with self._lock:
             if call.route != NONCE:
                 self.requests.append(call.route)

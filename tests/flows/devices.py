@@ -62,7 +62,7 @@ def issued(cloud: Cloud, device_id: str) -> list[str]:
 
 
 def recorded(cloud: Cloud, device_id: str) -> bool:
-    """Whether the registry knows a device."""
+    """Tell whether a device has a record."""
     key = {"pk": {"S": f"DEV#{device_id}"}}
     return "Item" in client(cloud, "dynamodb").get_item(TableName=output(cloud, "Table"), Key=key)
 

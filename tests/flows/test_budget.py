@@ -24,12 +24,12 @@ LATER = NOW + timedelta(minutes=15)
 
 
 @pytest.fixture
-def registry(cloud: Cloud) -> DynamoDevices:
-    """The deployed registry, with an operator's credentials."""
+def records(cloud: Cloud) -> DynamoDevices:
+    """The deployed device records, with an operator's credentials."""
     return DynamoDevices(client(cloud, "dynamodb"), output(cloud, "Table"))
 
 
-def _outcome(registry: DynamoDevices, number: int, limits: Limits) -> str:
+def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
     """What a device's claim came to, when it has come to something."""
     certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, LATER, LATER, LATER)
     asked = Enrollment(
@@ -45,19 +45,19 @@ def _outcome(registry: DynamoDevices, number: int, limits: Limits) -> str:
     )
     while True:
         try:
-            refused = registry.claim(asked)
+            refused = records.claim(asked)
         except Unavailable:  # a conflict: a device would come again, too
             continue
         return refused.by.value if refused else "claimed"
 
 
 def test_a_thousand_at_once_never_exceed_a_budget(
-    registry: DynamoDevices, monkeypatch: pytest.MonkeyPatch
+    records: DynamoDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spread over shards, exactly as many get in as may; not one more, and no place is lost."""
     monkeypatch.setattr(budget, "_PER_SHARD", 150)
     limits = Limits(total=300, per_minute=DEVICES, freeze_per_hour=DEVICES)
     with ThreadPoolExecutor(10) as crowd:
-        outcomes = Counter(crowd.map(lambda number: _outcome(registry, number, limits), range(DEVICES)))
+        outcomes = Counter(crowd.map(lambda number: _outcome(records, number, limits), range(DEVICES)))
     assert outcomes == {"claimed": 300, RefusedBy.TOTAL.value: DEVICES - 300}
-    assert registry.spent("crowd", limits).total == 300
+    assert records.spent("crowd", limits).total == 300

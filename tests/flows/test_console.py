@@ -87,7 +87,7 @@ def felt(condition: Callable[[], Any]) -> None:
 
 
 def test_a_device_is_listed_and_shown(cloud: Cloud, device: Device) -> None:
-    """The registry of the deployed stack is what the console shows."""
+    """The console shows the device records of the deployed stack."""
     listed = result(cloud, "devices", "list")["devices"]
     (found,) = [each for each in listed if each["deviceId"] == device.name]
     assert found == result(cloud, "devices", "show", device.name)

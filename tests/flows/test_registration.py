@@ -18,7 +18,7 @@ SERVICE, GRANT = "Firstboot-device", "Firstboot-grant-mqtt"
 
 
 class Registered:
-    """A device that booted, as AWS IoT and the registry know it."""
+    """A device that booted, as AWS IoT and its record know it."""
 
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self.cloud = cloud

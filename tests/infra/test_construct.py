@@ -161,7 +161,7 @@ def test_an_app_gets_what_the_document_says(tmp_path: Path) -> None:
         "firstboot.operate.grant_invoke(role)\n"
         'firstboot.alarms.topic.add_subscription(subscriptions.EmailSubscription("ops@example.com"))\n'
         "for number, value in enumerate([firstboot.api.api_endpoint, firstboot.mtls.regional_domain_name,\n"
-        "        firstboot.mtls.regional_hosted_zone_id, firstboot.registry.table_arn,\n"
+        "        firstboot.mtls.regional_hosted_zone_id, firstboot.device_records.table_arn,\n"
         "        firstboot.store.bucket_arn, firstboot.authority.certificate,\n"
         "        firstboot.authority.key.key_arn]):\n"
         '    CfnOutput(stack, f"Mine{number}", value=value)\n'

@@ -1,4 +1,4 @@
-"""Flows of AWS IoT's registry, which follows the devices' records."""
+"""Flows that reconcile AWS IoT's registry with the device records."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _status(scene: Scene, newborn: Newborn) -> str:
 
 
 def sweep(scene: Scene) -> None:
-    """A day has passed: the registry is swept."""
+    """A day has passed: the device records are swept."""
     scene.forget_sweep()
     _swept(scene, scene.fleet.hash)
 

@@ -253,7 +253,7 @@ class Scene:
             raise BrokenError(error) from error
 
     def row(self, key: str) -> Members:
-        """A row of the registry; empty if there is none."""
+        """A row of the table; empty if there is none."""
         found: Members = self.aws("dynamodb").get_item(
             TableName=self.names["Registry"], Key={"pk": {"S": key}}, ConsistentRead=True
         )

@@ -1,4 +1,4 @@
-"""A device's record and what may become of it. Pure.
+"""The device record and its lifecycle. Pure.
 
     (none) ───────────────┐
     expected ──enroll──▶ pending ──first login──▶ active ──renew, or enroll anew──▶ active + pending
@@ -13,8 +13,8 @@ one and valid; that first login commits it. There is one *active* certificate at
 *superseded* one has lost its rights at that very moment; for the group's grace it may ask again
 for the one that superseded it, since its device may have lost power right after the commit.
 
-Every status check of the product is here; `aws/registry.py` says the same as conditions, and a
-test holds the two together.
+Every check of a device's status is here. `aws/dynamodb/claims.py` has the same checks as DynamoDB conditions;
+a property test holds the two together.
 """
 
 from __future__ import annotations
@@ -79,12 +79,11 @@ class CertificateRecord:
 
 @dataclass(frozen=True)
 class Device:
-    """A device's record. `attributes` are the operator's, `claims` what the device says of
-    itself, `enrolled_by` the SHA-256 of the bootstrap certificate (hex; None while expected).
+    """A device record. `attributes` are set by the operator, `claims` by the device; `enrolled_by` is the
+    SHA-256 of the bootstrap certificate (hex; None while expected).
 
-    What AWS IoT was brought to, as `register` last wrote it down: `registered` are the ids of this
-    device's certificates that are ACTIVE there, `attached` the grants whose policies the current
-    ones have.
+    `register` writes what it last reconciled: `registered` has the ids of the device's certificates that
+    are ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have.
     """
 
     device_id: DeviceId

@@ -39,7 +39,7 @@ RATE_LIMITER_KEY = "PACE#iot"
 """The primary key of the rate limiter's row in the table. The row keeps its old spelling."""
 
 SWEEP_KEY = "SWEEP"
-"""The registry's row that says how far the last sweep got."""
+"""The primary key of the row that says how far the last sweep got."""
 
 METRICS = "Firstboot"
 """The CloudWatch namespace of our metrics; their one dimension, `service`, is the Lambda's file."""

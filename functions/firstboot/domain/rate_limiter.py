@@ -1,7 +1,7 @@
 """The rate limiter: a token bucket, kept as the time of its next slot (GCRA). Pure.
 
-Each message takes the next slot. Slots are `interval(rate)` apart, in whole milliseconds. A message whose slot
-is later is sent again with a delay, so no process sleeps, and the backlog is the time of the next slot.
+Each message takes the next slot; slots are `interval(rate)` apart, in whole milliseconds. A message whose
+slot is later is sent again with a delay, so no process sleeps, and the next slot is the whole backlog.
 """
 
 from __future__ import annotations

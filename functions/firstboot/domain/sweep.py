@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 PAGE = 1_000
-"""Rows of the registry at a time: about what one Scan reads, and seconds of a Lambda's time."""
+"""Rows of the table in one page: about as many as one Scan reads, and seconds of a Lambda's time."""
 
 
 @dataclass(frozen=True)

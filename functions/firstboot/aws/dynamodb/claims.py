@@ -1,6 +1,6 @@
 """A claim as updates in one DynamoDB transaction: of the device's row, and of its key's.
 
-What the conditions mean is said in `lifecycle.answer_to`; a test holds the two together.
+`answer_to` in `domain/device.py` explains the conditions; a property test holds the two together.
 """
 
 from __future__ import annotations

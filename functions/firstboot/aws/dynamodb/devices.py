@@ -1,6 +1,6 @@
-"""The device registry in DynamoDB: one item a device, every transition one conditional write.
+"""The device records in DynamoDB: one item for each device, one conditional write for each transition.
 
-What the conditions mean is said in `lifecycle.py`; a test holds the two together.
+`domain/device.py` explains the conditions; a property test holds the two together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IMPORT = (
 
 
 class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
-    """The Registry port, and what the operator's calls need."""
+    """The device records, as `exchange`, `vend`, `register` and `operate` read and write them."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
         """TransactWriteItems: the device's row, its key, its group's budget; all or nothing.
@@ -89,7 +89,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return committed
 
     def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
-        """TransactWriteItems: a record where there is none, and its certificate's key."""
+        """TransactWriteItems: write a device record where there is none, and the row of its certificate's key."""
         record = {
             "Key": rows.device_key(device.device_id),
             "UpdateExpression": _IMPORT,

@@ -1,4 +1,4 @@
-"""Whole groups in the registry: devices named beforehand, budgets looked at, frozen and thawed."""
+"""Groups in the table: expected devices, budgets, freezing and thawing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTEMPTS = 5
 
 
 class DynamoGroups(DynamoTable):
-    """The part of the Registry port that is about a group."""
+    """The device records and counters of a group."""
 
     def expect(
         self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime

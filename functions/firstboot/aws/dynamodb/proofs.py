@@ -1,4 +1,4 @@
-"""What signed proofs need of the registry's table: used proofs, nonce keys, known certificates."""
+"""What signed proofs need of the table: used proofs, nonce keys, certificates by thumbprint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEPT = timedelta(days=2)
 
 
 class DynamoProofs(DynamoTable):
-    """The part of the Registry port that proofs need."""
+    """Used proofs, nonce keys and certificates by thumbprint."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)

@@ -1,4 +1,4 @@
-"""What is noted of AWS IoT in a device's row."""
+"""What `register` notes in a device record about AWS IoT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {"#status": "status", "#group": "group"}
 
 
 class DynamoReconciled(DynamoTable):
-    """The part of the RegisteringRegistry port that writes."""
+    """Write to device records what AWS IoT was brought to, and remove the records of deleted devices."""
 
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
         """UpdateItem, if all that was decided by is as it was `read`. It is written even if it says

@@ -1,4 +1,4 @@
-"""Registry rows: a Device to DynamoDB attributes and back."""
+"""Device records as rows: a Device to DynamoDB attributes and back."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from firstboot.domain.sweep import Sweep
 
 
 class DynamoSweeps(DynamoTable):
-    """The sweep's row in the registry's table."""
+    """The sweep's row in the table."""
 
     def read(self) -> Sweep | None:
         """GetItem, consistent."""

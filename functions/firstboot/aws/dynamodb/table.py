@@ -1,4 +1,4 @@
-"""The registry's table, as every adapter of it holds it."""
+"""The table, as each of its adapters holds it."""
 
 from __future__ import annotations
 

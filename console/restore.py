@@ -23,7 +23,7 @@ from firstboot.domain.device import Status
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-app = typer.Typer(no_args_is_help=True, help="Look after the table of devices.")
+app = typer.Typer(no_args_is_help=True, help="Look after the table of the device records.")
 
 Row = dict[str, Any]
 

@@ -10,10 +10,10 @@ import boto3
 import pytest
 from typer.testing import CliRunner, Result
 
-from console import cloud, registry
+from console import cloud
 from console.__main__ import app
-from console.registry import Fate
 from console.report import Deployed
+from console.restore import LASTING, Fate, Tables, fate
 from firstboot.policy.render import Place
 from tests.aws.product import Product
 
@@ -43,7 +43,7 @@ def row(key: str, **values: str) -> Row:
 )
 def test_what_becomes_of_a_row(old: Row, now: Row | None, expected: Fate) -> None:
     """What is gone comes back, what was taken out stays out, and nothing counts backwards."""
-    assert registry.fate(old, now) is expected
+    assert fate(old, now) is expected
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_lost_devices_are_served_again(product: Product, restore: Callable[..., 
     assert product.call("GET", "/v1/device", leaves[1]).status == 403
     assert restore(input="n\n").exit_code == 1
     assert len(product.rows()) == 1
-    lost = len([key for key in before if key.startswith(registry.LASTING)]) - 1
+    lost = len([key for key in before if key.startswith(LASTING)]) - 1
     assert counts(restore("--yes")) == {"missing": lost, "same": 1, "restored": lost}
     assert counts(restore("--yes")) == {"same": lost + 1}
     assert product.call("GET", "/v1/device", leaves[1]).status == 200
@@ -117,7 +117,7 @@ def test_what_was_spoilt_is_asked_for(product: Product, restore: Callable[..., R
 
 def lasting(product: Product) -> dict[str, Row]:
     """The rows that a restoration is about."""
-    return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(registry.LASTING)}
+    return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(LASTING)}
 
 
 def test_a_revocation_is_not_undone(product: Product, restore: Callable[..., Result]) -> None:
@@ -151,13 +151,13 @@ def test_what_changes_meanwhile_wins(
     )
     update(product, "DEV#gw-1", "REMOVE enrolledBy")
     boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-2"}})
-    put = registry.Tables._put
+    put = Tables._put
 
-    def overtaken(self: registry.Tables, old: Row, now: Row | None) -> bool:
+    def overtaken(self: Tables, old: Row, now: Row | None) -> bool:
         update(product, old["pk"]["S"], "SET #s = :revoked", revoked={"S": "revoked"})
         return put(self, old, now)
 
-    monkeypatch.setattr(registry.Tables, "_put", overtaken)
+    monkeypatch.setattr(Tables, "_put", overtaken)
     assert "restored" not in counts(restore("--yes", *overwrite))
     assert lasting(product)["DEV#gw-2"]["status"] == {"S": "revoked"}
 

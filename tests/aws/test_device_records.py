@@ -1,4 +1,4 @@
-"""The registry's conditions are `lifecycle.py`'s decisions, and its transitions are atomic."""
+"""The DynamoDB conditions decide as `domain/device.py` does, and each transition is atomic."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def enrollment(**changes: object) -> Enrollment:
 
 
 @pytest.fixture
-def registry(table: str) -> DynamoDevices:
-    """An empty registry."""
+def records(table: str) -> DynamoDevices:
+    """Device records in an empty table."""
     return DynamoDevices(clients.dynamodb(), table)
 
 
@@ -96,7 +96,7 @@ def _put(device: Device) -> None:
         if known:
             plain[name] = rows.certificate_row(known)
     item = rows.device_key(device.device_id) | rows.values(plain)
-    boto3.client("dynamodb").put_item(TableName="registry", Item=item)
+    boto3.client("dynamodb").put_item(TableName="device-records", Item=item)
 
 
 _moments = st.sampled_from([NOW - SECOND, NOW, NOW + SECOND])
@@ -143,24 +143,24 @@ def test_a_row_holds_epoch_seconds() -> None:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(device=_possible, asked=_asked)
 def test_the_condition_is_the_decision(
-    registry: DynamoDevices, device: Device | None, asked: Enrollment | Renewal
+    records: DynamoDevices, device: Device | None, asked: Enrollment | Renewal
 ) -> None:
     """For any row, DynamoDB's condition holds exactly when the pure decision lets it be claimed."""
     client = boto3.client("dynamodb")
     for key in (rows.device_key(DEVICE), {"pk": {"S": "KEY#k1"}}):
-        client.delete_item(TableName="registry", Key=key)
+        client.delete_item(TableName="device-records", Key=key)
     if device:
         _put(device)
     try:
         allowed = answer_to(device, asked) is None
     except FirstbootError:
         allowed = False
-    refused = registry.claim(asked)
+    refused = records.claim(asked)
     assert (refused is None) == allowed
     if refused:
         assert refused.device == device
     else:
-        claimed = registry.device(DEVICE)
+        claimed = records.device(DEVICE)
         assert claimed
         assert claimed.status is Status.ENROLLED
         assert claimed.pending == asked.certificate
@@ -168,138 +168,136 @@ def test_the_condition_is_the_decision(
         assert claimed.active == (device.active if device else None)
 
 
-def test_a_key_belongs_to_one_device(registry: DynamoDevices) -> None:
+def test_a_key_belongs_to_one_device(records: DynamoDevices) -> None:
     """Another device's claim on the same key is refused, and writes nothing."""
-    assert registry.claim(enrollment()) is None
-    refused = registry.claim(enrollment(device_id=DeviceId("gw-2")))
+    assert records.claim(enrollment()) is None
+    refused = records.claim(enrollment(device_id=DeviceId("gw-2")))
     assert refused
     assert refused.by is RefusedBy.KEY
-    assert registry.device(DeviceId("gw-2")) is None
+    assert records.device(DeviceId("gw-2")) is None
 
 
-def test_a_budget_is_never_exceeded(registry: DynamoDevices) -> None:
+def test_a_budget_is_never_exceeded(records: DynamoDevices) -> None:
     """The limit's last device gets in, the next does not, and its claim leaves nothing."""
     limits = Limits(total=3, per_minute=100)
-    outcomes = [_claim(registry, number, limits) for number in range(5)]
+    outcomes = [_claim(records, number, limits) for number in range(5)]
     assert outcomes == [None, None, None, RefusedBy.TOTAL, RefusedBy.TOTAL]
-    assert registry.device(DeviceId("dev-4")) is None
+    assert records.device(DeviceId("dev-4")) is None
 
 
-def test_a_full_shard_leaves_the_others_open(
-    registry: DynamoDevices, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_shard_leaves_the_others_open(records: DynamoDevices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Devices fill every shard to the last place, whichever shard their id points at."""
     monkeypatch.setattr(budget, "_PER_SHARD", 2)
     limits = Limits(total=7, per_minute=100)
-    outcomes = [_claim(registry, number, limits) for number in range(9)]
+    outcomes = [_claim(records, number, limits) for number in range(9)]
     assert outcomes.count(None) == 7
 
 
-def test_a_rate_lasts_a_minute(registry: DynamoDevices) -> None:
+def test_a_rate_lasts_a_minute(records: DynamoDevices) -> None:
     """What was too much in one minute is welcome in the next."""
     limits = Limits(total=100, per_minute=2)
-    assert [_claim(registry, number, limits) for number in range(3)] == [None, None, RefusedBy.RATE]
-    assert _claim(registry, 3, limits, now=NOW + 60 * SECOND) is None
+    assert [_claim(records, number, limits) for number in range(3)] == [None, None, RefusedBy.RATE]
+    assert _claim(records, 3, limits, now=NOW + 60 * SECOND) is None
 
 
-def test_a_repeat_is_not_counted(registry: DynamoDevices) -> None:
+def test_a_repeat_is_not_counted(records: DynamoDevices) -> None:
     """A refused claim counts for nothing: the transaction is one."""
     limits = Limits(total=2, per_minute=100)
-    assert [_claim(registry, 0, limits) for _ in range(3)] == [None, RefusedBy.DEVICE, RefusedBy.DEVICE]
-    assert _claim(registry, 1, limits) is None
+    assert [_claim(records, 0, limits) for _ in range(3)] == [None, RefusedBy.DEVICE, RefusedBy.DEVICE]
+    assert _claim(records, 1, limits) is None
 
 
-def _claim(registry: DynamoDevices, number: int, limits: Limits, now: datetime = NOW) -> RefusedBy | None:
+def _claim(records: DynamoDevices, number: int, limits: Limits, now: datetime = NOW) -> RefusedBy | None:
     certificate = record(spki=f"key-{number}")
     asked = enrollment(device_id=DeviceId(f"dev-{number}"), certificate=certificate, now=now, limits=limits)
-    refused = registry.claim(asked)
+    refused = records.claim(asked)
     return refused.by if refused else None
 
 
-def _claimed(registry: DynamoDevices) -> tuple[Device, x509.Certificate]:
+def _claimed(records: DynamoDevices) -> tuple[Device, x509.Certificate]:
     """A device with a pending certificate, and a certificate to commit it with."""
-    registry.claim(enrollment())
-    device = registry.device(DEVICE)
+    records.claim(enrollment())
+    device = records.device(DEVICE)
     assert device
     return device, factories.authority().issue(DEVICE, factories.ec_key())
 
 
-def test_a_commit_is_once(registry: DynamoDevices) -> None:
+def test_a_commit_is_once(records: DynamoDevices) -> None:
     """The first commit counts a generation; the second changes nothing and says the same."""
-    device, leaf = _claimed(registry)
-    first = registry.commit(committed(device, "c0", NOW), leaf)
-    again = registry.commit(committed(device, "c0", NOW + 5 * SECOND), leaf)
-    assert first == again == registry.device(DEVICE)
+    device, leaf = _claimed(records)
+    first = records.commit(committed(device, "c0", NOW), leaf)
+    again = records.commit(committed(device, "c0", NOW + 5 * SECOND), leaf)
+    assert first == again == records.device(DEVICE)
     assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=None)
     assert (first.pending, first.generation, first.superseded) == (None, 1, None)
-    assert registry.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
+    assert records.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
 
 
-def test_what_a_commit_supersedes_is_kept(registry: DynamoDevices) -> None:
+def test_what_a_commit_supersedes_is_kept(records: DynamoDevices) -> None:
     """The certificate before is there, with the time it lost its rights."""
-    device, leaf = _claimed(registry)
-    first = registry.commit(committed(device, "c0", NOW), leaf)
-    registry.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2")))
-    renewed = registry.device(DEVICE)
+    device, leaf = _claimed(records)
+    first = records.commit(committed(device, "c0", NOW), leaf)
+    records.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2")))
+    renewed = records.device(DEVICE)
     assert renewed
-    second = registry.commit(committed(renewed, "c1", NOW + 7 * SECOND), leaf)
+    second = records.commit(committed(renewed, "c1", NOW + 7 * SECOND), leaf)
     assert first.active
     assert second.superseded == replace(first.active, superseded_at=NOW + 7 * SECOND)
-    assert second == registry.device(DEVICE)
+    assert second == records.device(DEVICE)
 
 
-def test_a_revocation_beats_a_commit(registry: DynamoDevices) -> None:
+def test_a_revocation_beats_a_commit(records: DynamoDevices) -> None:
     """Revoked between the read and the commit, the device does not become active."""
-    device, leaf = _claimed(registry)
-    registry.revoke(DEVICE, NOW)
+    device, leaf = _claimed(records)
+    records.revoke(DEVICE, NOW)
     with pytest.raises(DeviceRevoked):
-        registry.commit(committed(device, "c0", NOW), leaf)
-    assert registry.certificate(leaf.fingerprint(SHA256()).hex()) is None
+        records.commit(committed(device, "c0", NOW), leaf)
+    assert records.certificate(leaf.fingerprint(SHA256()).hex()) is None
 
 
-def test_a_deletion_beats_a_commit(registry: DynamoDevices) -> None:
+def test_a_deletion_beats_a_commit(records: DynamoDevices) -> None:
     """Deleted between the read and the commit, the device does not become active."""
-    device, leaf = _claimed(registry)
-    assert registry.delete(DEVICE, NOW).status is Status.DELETED
+    device, leaf = _claimed(records)
+    assert records.delete(DEVICE, NOW).status is Status.DELETED
     with pytest.raises(CertificateNotCurrent):
-        registry.commit(committed(device, "c0", NOW), leaf)
-    assert registry.delete(DEVICE, NOW) == replace(device, status=Status.DELETED, updated_at=NOW)
+        records.commit(committed(device, "c0", NOW), leaf)
+    assert records.delete(DEVICE, NOW) == replace(device, status=Status.DELETED, updated_at=NOW)
 
 
-def test_a_replaced_pending_certificate_can_not_be_committed(registry: DynamoDevices) -> None:
+def test_a_replaced_pending_certificate_can_not_be_committed(records: DynamoDevices) -> None:
     """Only the pending certificate the row names now may become the active one."""
-    device, leaf = _claimed(registry)
+    device, leaf = _claimed(records)
     with pytest.raises(CertificateNotCurrent):
-        registry.commit(committed(replace(device, pending=record(serial="ff")), "c0", NOW), leaf)
+        records.commit(committed(replace(device, pending=record(serial="ff")), "c0", NOW), leaf)
 
 
-def test_attributes_are_set_and_removed(registry: DynamoDevices) -> None:
+def test_attributes_are_set_and_removed(records: DynamoDevices) -> None:
     """A change touches what it names and nothing else."""
-    registry.claim(enrollment())
-    registry.set_attributes(DEVICE, {"site": "berlin", "floor": 3, "spare": True}, NOW)
-    device = registry.set_attributes(DEVICE, {"site": "paris", "floor": None}, NOW)
+    records.claim(enrollment())
+    records.set_attributes(DEVICE, {"site": "berlin", "floor": 3, "spare": True}, NOW)
+    device = records.set_attributes(DEVICE, {"site": "paris", "floor": None}, NOW)
     assert device.attributes == {"site": "paris", "spare": True}
 
 
-def test_what_is_not_there_can_not_be_changed(registry: DynamoDevices) -> None:
+def test_what_is_not_there_can_not_be_changed(records: DynamoDevices) -> None:
     """No operator's typing error makes a row."""
     with pytest.raises(DeviceNotFound):
-        registry.revoke(DEVICE, NOW)
+        records.revoke(DEVICE, NOW)
     with pytest.raises(DeviceNotFound):
-        registry.delete(DEVICE, NOW)
+        records.delete(DEVICE, NOW)
     with pytest.raises(DeviceNotFound):
-        registry.set_attributes(DEVICE, {"site": "berlin"}, NOW)
-    assert registry.device(DEVICE) is None
+        records.set_attributes(DEVICE, {"site": "berlin"}, NOW)
+    assert records.device(DEVICE) is None
 
 
-def test_pages_bring_every_device_once(registry: DynamoDevices) -> None:
+def test_pages_bring_every_device_once(records: DynamoDevices) -> None:
     """Page by page, every device comes once, and no other kind of row does."""
     for number in range(7):
-        registry.claim(enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")))
+        records.claim(enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")))
     seen: list[str] = []
     after = None
     while True:
-        devices, after = registry.page(3, after)
+        devices, after = records.page(3, after)
         seen += [device.device_id for device in devices]
         if after is None:
             break
