@@ -73,8 +73,8 @@ class Operate:
         return result
 
     def devices(self, enrolled_by: str | None = None) -> Iterator[dict[str, Any]]:
-        """Return all device records, or those that the bootstrap certificate with that SHA-256 (hex) enrolled.
-        The first page is read by the call, each other page when it is needed.
+        """Return all device records, or those that the bootstrap certificate `enrolled_by` (SHA-256, hex)
+        enrolled. The first page is read by the call, each other page when it is needed.
 
         Raises Refused, Unreachable.
         """

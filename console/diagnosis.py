@@ -49,11 +49,12 @@ class Need:
 
 
 def needs(template: Json) -> list[Need]:
-    """What a deployed stack can use of the account's quotas.
+    """Return what a deployed stack can use of the account's quotas.
 
-    AWS IoT by the deployment's `iotRate`: a device is one registration, one update and, with one grant,
-    two attachments. Everything else by the gateway's throttling: a signature for each enrollment, an
-    execution of about a second for each call.
+    AWS IoT is used at the deployment's `iotRate`: reconciling a new device takes one
+    RegisterCertificateWithoutCA, one UpdateCertificate and, with one grant, two AttachPolicy. Everything
+    else is used at the gateway's throttles: one signature for each enrollment, one execution of about a
+    second for each call.
     """
     rate = _iot_rate(template)
     routes = _throttles(template)

@@ -20,8 +20,8 @@ from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
 from infra.function import Function
 
-_REGISTRATION_HOURS = 6
-"""How long a device may wait for its place in AWS IoT before someone should know."""
+_RECONCILE_HOURS = 6
+"""How long a device may wait until AWS IoT is reconciled before the alarm rings."""
 
 
 class Alarms(Construct):
@@ -85,7 +85,7 @@ class Alarms(Construct):
         )
 
     def watch_jitr(self, dead: sqs.Queue) -> None:
-        """`register` fails message by message, so its failures are no errors to Lambda."""
+        """`register` fails message by message, so Lambda counts no errors."""
         self._above(
             "NewcomersDead",
             dead.metric_approximate_number_of_messages_visible(),
@@ -156,9 +156,9 @@ class Alarms(Construct):
             "Devices hold more grants than an authorizer's answer takes",
         )
 
-    def watch_registration(self, dead: sqs.Queue) -> None:
-        """`register` fails message by message, so its failures are no errors to Lambda; and devices wait
-        in silence.
+    def watch_register(self, dead: sqs.Queue) -> None:
+        """`register` fails message by message, so Lambda counts no errors; and a device that waits for AWS
+        IoT sees none.
         """
         self._above(
             "RegistrationsDead",
@@ -169,7 +169,7 @@ class Alarms(Construct):
         self._above(
             "RegistrationAge",
             _ours("register", "RegistrationAge"),
-            _REGISTRATION_HOURS * 3_600,
+            _RECONCILE_HOURS * 3_600,
             "Devices wait for hours until they may connect to AWS IoT",
         )
         self._count(

@@ -28,15 +28,15 @@ class Domain:
 
 @dataclass(frozen=True)
 class Configuration:
-    """`fleet` is the fleet folder; `fleet_refresh` seconds; `mqtt_host` takes the place of AWS
-    IoT's own endpoint (a custom domain's name, an emulator's); `ca_subject` and `ca_years` hold
-    for good. `ca_key` is the ARN of a KMS key from elsewhere (ECC_NIST_P256, SIGN_VERIFY)
-    to be the CA's in the place of one of the stack's own. `iot_rate` is how many registrations a second
-    AWS IoT is asked for: below its quotas, of which the tightest are 10 a second for RegisterCertificate…
-    and UpdateCertificate, and 15 for AttachPolicy, which a device with one grant takes twice (AWS IoT Core
-    quotas).
-    `register_factory_cas` is off where AWS IoT knows the factories' CAs
-    already: it takes a CA once an account and region.
+    """What a deployer chooses.
+
+    `fleet` is the fleet folder; `fleet_refresh` is in seconds; `mqtt_host` replaces the account's AWS IoT
+    endpoint (a custom domain, an emulator). `ca_subject` and `ca_years` can't be changed later. `ca_key` is
+    the ARN of a KMS key (ECC_NIST_P256, SIGN_VERIFY) that the CA uses; without it the stack makes one.
+    `iot_rate` is how many slots a second the rate limiter gives. It stays below the quotas of AWS IoT Core:
+    10 a second for RegisterCertificateWithoutCA and UpdateCertificate, 15 for AttachPolicy, which a device
+    with one grant takes twice. `register_factory_cas` is off where the factory CAs are registered in AWS
+    IoT already: it takes a CA once in an account and region.
 
     Raises ValueError when `ca_key` is no key's ARN: IAM permits nothing on an alias.
     """

@@ -28,7 +28,7 @@ from infra.vend import Vend
 
 
 class Firstboot(Construct):
-    """All of Firstboot in an AWS account. A stack has one, since names in AWS IoT begin with the stack's name.
+    """All of Firstboot in an AWS account. A stack has one: names in AWS IoT begin with the stack's name.
 
     `operate` is the Lambda of the operators; every alarm goes to `alarms.topic`; `mtls` is None without a
     domain. The console and devices use `device_records`, `store`, `authority` and `api`. The console finds
@@ -94,7 +94,7 @@ class Firstboot(Construct):
         alarms = Alarms(self, "Alarms", functions=functions, api=self.api, fleet=fleet)
         alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
-        alarms.watch_registration(self._register.queues.dead)
+        alarms.watch_register(self._register.queues.dead)
         return alarms
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:

@@ -122,7 +122,7 @@ class Register(Construct):
         self._permit_aws_iot(stack)
 
     def _permit_aws_iot(self, stack: str) -> None:
-        """Let `work` call what its adapters call: on every thing and certificate, and on our policies and groups."""
+        """Let `work` call AWS IoT: on every thing and certificate, and on our policies and groups."""
         for resources, actions in _AWS_IOT.items():
             named = [each if each == "*" else arn(each.format(stack=stack)) for each in resources]
             self.work.permit([f"iot:{action}" for action in actions], *named)

@@ -1,4 +1,4 @@
-"""`register.sweep`: finds out which devices AWS IoT must be brought up to date for."""
+"""`register.sweep`: finds the devices that AWS IoT must be reconciled for."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def product(
         dead_letters=json.dumps(_dead_letters()),
     )
     sqs = boto3.client("sqs")
-    registrations, urgent = (
+    rate_limited, urgent = (
         sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("rate-limited", "urgent")
     )
     register_settings = RegisterSettings(
@@ -182,11 +182,11 @@ def product(
         partition="aws",
         region=REGION,
         account=ACCOUNT,
-        queue=registrations,
+        queue=rate_limited,
         iot_rate="1000",
         fleet_refresh="60",
     )
-    changes_settings = ChangesSettings(queue=registrations, urgent_queue=urgent)
+    changes_settings = ChangesSettings(queue=rate_limited, urgent_queue=urgent)
     everyone = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
     for settings in everyone:
         for name, value in settings.environment().items():

@@ -24,10 +24,10 @@ FIRST = [
     "UpdateCertificate",
     "UpdateItem",
 ]
-"""A first registration, in a group that others were registered in before."""
+"""The calls of a first reconciliation, in a group that has devices in AWS IoT already."""
 
 
-def test_a_first_registration_in_order(registering: Registering) -> None:
+def test_a_first_reconciliation_in_order(registering: Registering) -> None:
     """Thing, shadow, certificate INACTIVE, policies, the record again, ACTIVE, noted: in that order."""
     device = registering.enroll("gw-1")
     registering.work("gw-1", slot=0)
@@ -72,7 +72,7 @@ def test_a_repeat_changes_nothing(registering: Registering) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
-def test_a_failure_anywhere_in_a_first_registration_heals(registering: Registering, *, lost: bool) -> None:
+def test_a_first_reconciliation_heals_after_any_failure(registering: Registering, *, lost: bool) -> None:
     """Whichever call fails, or succeeds unheard: the same message again ends in the same state, and
     before that the certificate is ACTIVE only if all else was done.
     """

@@ -111,8 +111,8 @@ def _told(scene: Scene, call: topics.Call) -> None:
     _redriven(scene, "requests", "MqttUndelivered", letter)
 
 
-def registration_redriven(scene: Scene) -> None:
-    """A registration that always failed goes back to its queue."""
+def order_redriven(scene: Scene) -> None:
+    """An order that always failed goes back to its queue."""
     _redriven(scene, "registrations", "RegisterQueuesDead", {"deviceId": fresh_name()})
 
 

@@ -20,13 +20,13 @@ GRANT = "Firstboot-grant-mqtt"
 EXTRA = "extra"
 
 
-def registration(scene: Scene) -> None:
-    """A device's first certificate gets its place in AWS IoT."""
+def reconciled(scene: Scene) -> None:
+    """AWS IoT is reconciled for a device's first certificate."""
     identity = scene.registered()
     need(GRANT in scene.policies(identity.leaf), "it has no grant")
 
 
-def first_registration(scene: Scene) -> None:
+def first_reconciliation(scene: Scene) -> None:
     """The first device of a group, of a grant, and of the account: what it joins is made."""
     iot, kind = scene.aws("iot"), scene.stack
     for name in (f"{kind}-device", GRANT):
@@ -39,10 +39,10 @@ def first_registration(scene: Scene) -> None:
     with suppress(iot.exceptions.ResourceNotFoundException):
         iot.deprecate_thing_type(thingTypeName=kind)
         iot.delete_thing_type(thingTypeName=kind)
-    registration(scene)
+    reconciled(scene)
 
 
-def registration_before_issuance(scene: Scene) -> None:
+def reconciled_before_issuance(scene: Scene) -> None:
     """A message about a device whose certificate is claimed and not issued: there is nothing to do."""
     identity = scene.booted()
     (serial,) = scene.device_row(identity.name)["pending"]["M"]["serial"].values()
@@ -50,7 +50,7 @@ def registration_before_issuance(scene: Scene) -> None:
     scene.deliver("RegisterWork", deviceId=identity.name)
 
 
-def registration_with_configuration(scene: Scene) -> None:
+def reconciled_with_configuration(scene: Scene) -> None:
     """A device of a group with a configuration finds it in its shadow."""
     gateways = _gateways(scene, configuration={"interval": 60})
     with scene.published(groups=scene.fleet.groups | gateways):
@@ -63,13 +63,13 @@ def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
     return {"gateways": replace(scene.fleet.groups["gateways"], **changes)}
 
 
-def registration_in_its_turn(scene: Scene) -> None:
+def reconciled_at_its_slot(scene: Scene) -> None:
     """A message whose slot is later comes back at its slot."""
     later = int((time.time() + 60) * 1_000)
     scene.deliver("RegisterWork", deviceId=fresh_name(), slot=later)
 
 
-def registration_follows_the_fleet(scene: Scene) -> None:
+def reconciled_follows_the_fleet(scene: Scene) -> None:
     """A device loses a grant when a published fleet forbids it, and gets it back when it is withdrawn."""
     identity = exiled(scene)
     with scene.published(**forbidding(scene)):
@@ -190,7 +190,7 @@ def sweep(scene: Scene) -> None:
 
 
 def sweep_tells(scene: Scene) -> None:
-    """A device that needs registering is told of."""
+    """A device that AWS IoT must be reconciled for is ordered."""
     identity = scene.registered()
     scene.aws("dynamodb").update_item(
         TableName=scene.names["Registry"],

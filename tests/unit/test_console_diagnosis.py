@@ -51,7 +51,7 @@ def template(rate: str = "7") -> dict[str, Any]:
 
 
 def test_needs_are_the_deployments_own() -> None:
-    """A registration takes two attachments; everything else is what the gateway lets in."""
+    """A first reconciliation takes two attachments; everything else is what the gateway lets in."""
     found = {(need.service, need.quota): need.wanted for need in diagnosis.needs(template("9.5"))}
     assert found == {
         ("iotcore", "RegisterCertificateWithoutCA API TPS"): 9.5,

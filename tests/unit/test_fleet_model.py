@@ -40,7 +40,7 @@ def test_a_budget_without_an_end_is_no_fleet(until: Any) -> None:
 
 
 def test_a_broker_knows_what_is_registered_and_who_brings_a_token() -> None:
-    """A certificate counts from its registration on; a token's authorizer asks our own record."""
+    """A certificate must be registered in AWS IoT; the custom authorizer reads the device record."""
     group = fleet().groups["gateways"]
     assert not group.is_connectable("a", frozenset("b"))
     assert group.is_connectable("a", frozenset("ab"))

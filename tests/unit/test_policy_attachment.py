@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.names import DeviceId
-from firstboot.policy.attachment import grants_to_attach, needs_registration
+from firstboot.policy.attachment import grants_to_attach, needs_reconciling
 from firstboot.policy.rules import Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement
 
@@ -66,36 +66,36 @@ def registered(**changes: Any) -> Device:
 
 def test_a_device_as_it_should_be_needs_nothing() -> None:
     """Neither does one that has not logged in yet, nor one that nobody has seen."""
-    assert not needs_registration(RULES, registered(), NOW)
+    assert not needs_reconciling(RULES, registered(), NOW)
     waiting = registered(active=None, pending=certificate(None), registered=frozenset(), attached=frozenset())
-    assert not needs_registration(RULES, waiting, NOW)
-    assert not needs_registration(RULES, registered(status=Status.EXPECTED), NOW)
+    assert not needs_reconciling(RULES, waiting, NOW)
+    assert not needs_reconciling(RULES, registered(status=Status.EXPECTED), NOW)
 
 
 def test_a_certificate_in_use_that_aws_iot_does_not_know() -> None:
     """Its event was lost, or it is older than this part of the product; unless AWS IoT can't know it."""
     missing = registered(registered=frozenset(), attached=frozenset())
-    assert needs_registration(RULES, missing, NOW)
-    assert needs_registration(RULES, registered(registered=frozenset({"other"})), NOW)
-    assert not needs_registration(RULES, replace(missing, device_id=DeviceId("gw.1")), NOW)
+    assert needs_reconciling(RULES, missing, NOW)
+    assert needs_reconciling(RULES, registered(registered=frozenset({"other"})), NOW)
+    assert not needs_reconciling(RULES, replace(missing, device_id=DeviceId("gw.1")), NOW)
 
 
 def test_what_a_lost_device_still_has() -> None:
     """A revoked device must have nothing, and a deleted one not even a row."""
     revoked = registered(status=Status.REVOKED)
-    assert needs_registration(RULES, revoked, NOW)
-    assert not needs_registration(RULES, replace(revoked, registered=frozenset()), NOW)
-    assert needs_registration(RULES, registered(status=Status.DELETED, registered=frozenset()), NOW)
+    assert needs_reconciling(RULES, revoked, NOW)
+    assert not needs_reconciling(RULES, replace(revoked, registered=frozenset()), NOW)
+    assert needs_reconciling(RULES, registered(status=Status.DELETED, registered=frozenset()), NOW)
 
 
 @given(attached=st.frozensets(st.sampled_from(["mqtt", "both", "telemetry", "gone"])))
 def test_other_policies_than_the_rules_say_are_told(attached: frozenset[str]) -> None:
     """A policy too many and one too few alike; a group that is gone or has tokens has none."""
     found = registered(attached=attached)
-    assert needs_registration(RULES, found, NOW) == (attached != {"mqtt", "both"})
-    assert needs_registration(RULES, replace(found, group="gone"), NOW)
+    assert needs_reconciling(RULES, found, NOW) == (attached != {"mqtt", "both"})
+    assert needs_reconciling(RULES, replace(found, group="gone"), NOW)
     tokens = {"gateways": replace(RULES.fleet.groups["gateways"], mqtt="token")}
-    assert needs_registration(Rules(replace(RULES.fleet, groups=tokens)), found, NOW)
+    assert needs_reconciling(Rules(replace(RULES.fleet, groups=tokens)), found, NOW)
 
 
 @given(since=st.integers(-10, 10).map(lambda seconds: GRACE + timedelta(seconds=seconds)))
@@ -103,17 +103,17 @@ def test_a_superseded_certificate_has_its_grace(since: timedelta) -> None:
     """To the second; and who has it not in AWS IoT needs nothing."""
     old = certificate("old", superseded_at=NOW - since)
     found = registered(superseded=old, registered=frozenset({"old", "new"}))
-    assert needs_registration(RULES, found, NOW) == (since >= GRACE)
-    assert not needs_registration(RULES, replace(found, registered=frozenset({"new"})), NOW)
+    assert needs_reconciling(RULES, found, NOW) == (since >= GRACE)
+    assert not needs_reconciling(RULES, replace(found, registered=frozenset({"new"})), NOW)
 
 
 def test_a_pending_certificate_may_be_there_unknown() -> None:
     """Its id is written down with its first login; until then one unknown id is its."""
     found = registered(registered=frozenset({"new", "unknown"}))
-    assert needs_registration(RULES, found, NOW)
+    assert needs_reconciling(RULES, found, NOW)
     waiting = replace(found, pending=certificate(None))
-    assert not needs_registration(RULES, waiting, NOW)
-    assert needs_registration(RULES, replace(waiting, registered=frozenset({"new", "x", "y"})), NOW)
+    assert not needs_reconciling(RULES, waiting, NOW)
+    assert needs_reconciling(RULES, replace(waiting, registered=frozenset({"new", "x", "y"})), NOW)
 
 
 def test_a_superseded_certificate_is_no_pending_one() -> None:
@@ -121,7 +121,7 @@ def test_a_superseded_certificate_is_no_pending_one() -> None:
     old = certificate("old", superseded_at=NOW - GRACE)
     both = frozenset({"old", "new"})
     found = registered(pending=certificate(None), superseded=old, registered=both)
-    assert needs_registration(RULES, found, NOW)
+    assert needs_reconciling(RULES, found, NOW)
 
 
 def test_a_commit_by_itself_needs_nothing_until_the_grace_is_over() -> None:
@@ -129,6 +129,6 @@ def test_a_commit_by_itself_needs_nothing_until_the_grace_is_over() -> None:
     both = frozenset({"new", "newer"})
     waiting = registered(pending=certificate(None), registered=both)
     after = committed(waiting, "newer", NOW)
-    assert not needs_registration(RULES, waiting, NOW)
-    assert not needs_registration(RULES, after, NOW)
-    assert needs_registration(RULES, after, NOW + GRACE)
+    assert not needs_reconciling(RULES, waiting, NOW)
+    assert not needs_reconciling(RULES, after, NOW)
+    assert needs_reconciling(RULES, after, NOW + GRACE)

@@ -30,7 +30,7 @@ class Backlog(Protocol):
     """The rate limiter of AWS IoT's control plane."""
 
     def backlog_seconds(self, now: datetime) -> int:
-        """Return the seconds until a registration that is asked for at `now` is done."""
+        """Return the seconds until AWS IoT is reconciled for a device that is ordered at `now`."""
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 
 def grants_to_attach(rules: Rules, device: Device) -> frozenset[str]:
-    """The grants about AWS IoT that the device holds; none for one that is not enrolled, or whose
-    group connects with tokens.
+    """Return the grants about AWS IoT that the device holds; none if it is not enrolled or its group
+    connects with tokens.
     """
-    if device.status is not Status.ENROLLED or _registering(rules, device) is None:
+    if device.status is not Status.ENROLLED or _registry_group(rules, device) is None:
         return frozenset()
     held = rules.decide(device, RequestContext()).grants
     return frozenset(grant for grant in held if is_about_iot(rules.fleet, grant))
 
 
 def policies_to_attach(fleet: Fleet, grants: Iterable[str], stack: str, place: Place) -> dict[str, str]:
-    """The policies of a device's certificate, name to document (compact JSON): the grants', and the one
-    that lets any device of ours ask.
+    """Return the policies of a device's certificate, name to document (compact JSON): those of its grants,
+    and the service policy.
     """
     service = ServicePolicy.DEVICE
     documents = {service.policy_name(stack): compact(service.document(place))}
@@ -37,7 +37,7 @@ def policies_to_attach(fleet: Fleet, grants: Iterable[str], stack: str, place: P
     return documents
 
 
-def needs_registration(rules: Rules, device: Device, now: datetime) -> bool:
+def needs_reconciling(rules: Rules, device: Device, now: datetime) -> bool:
     """Tell whether AWS IoT, as the record describes it, is not what `rules` require at `now`: it lacks a
     certificate that is in use, has other policies, or has a certificate ACTIVE that may no longer be.
 
@@ -50,7 +50,7 @@ def needs_registration(rules: Rules, device: Device, now: datetime) -> bool:
             return bool(device.registered)
         case Status.DELETED:
             return True
-    group = _registering(rules, device)
+    group = _registry_group(rules, device)
     if group is None:
         return bool(device.registered)
     if _is_missing(device) or not device.registered:
@@ -72,26 +72,26 @@ class Found:
 
 
 def look(rules: Rules, devices: list[Device], following: str | None, now: datetime) -> Found:
-    """Find the devices of a page that need registration under `rules` at `now`."""
-    needing = tuple(each.device_id for each in devices if needs_registration(rules, each, now))
+    """Find the devices of a page that AWS IoT must be reconciled for under `rules` at `now`."""
+    needing = tuple(each.device_id for each in devices if needs_reconciling(rules, each, now))
     return Found(len(devices), needing, following)
 
 
 def _is_missing(device: Device) -> bool:
-    """Whether AWS IoT could know the certificate in use, and does not."""
+    """Tell whether the certificate in use could be in the AWS IoT registry and is not there."""
     known = device.active is None or device.active.certificate_id in device.registered
     return not known and is_thing_name(device.device_id)
 
 
-def _registering(rules: Rules, device: Device) -> Group | None:
-    """The device's group, if it connects with certificates that AWS IoT knows."""
+def _registry_group(rules: Rules, device: Device) -> Group | None:
+    """Return the device's group if its devices connect with certificates in the AWS IoT registry."""
     group = rules.fleet.groups.get(device.group)
     return group if group and group.mqtt == "registry" else None
 
 
 def _has_stale(device: Device, group: Group, now: datetime) -> bool:
-    """Whether a certificate is ACTIVE that is neither active, nor pending, nor superseded and
-    within its grace. A pending one's id is not in the record, so there may be one unknown.
+    """Tell whether a certificate is ACTIVE in AWS IoT that is neither active, nor pending, nor superseded
+    and within its grace. The record does not hold a pending certificate's id, so one id may be unknown.
     """
     rightful = {device.active.certificate_id} if device.active else set()
     old = device.superseded

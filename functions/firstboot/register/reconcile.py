@@ -1,11 +1,11 @@
-"""Reconcile: AWS IoT's registry is brought to what a device's record says.
+"""Reconcile: bring the AWS IoT registry to what a device record says.
 
 1. The record is read. It says which certificates are current (pending or active, and issued), which
    may only ask for their successor (superseded, within the group's grace), and which are over.
 2. Certificates that are over are deactivated, and superseded ones restricted, before anything new is
    granted.
 3. The thing: its type, attributes and group.
-4. Before the first registration, the shadow: a device finds its group's configuration there.
+4. For a device's first certificate, its shadow first: the device finds its group's configuration there.
 5. New certificates are made known, INACTIVE, and attached to the thing. Every current one has the policies
    of the device's grants.
 6. The record is read again. Only if it is still the same do new certificates become ACTIVE.

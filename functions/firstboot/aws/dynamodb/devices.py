@@ -89,7 +89,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return committed
 
     def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
-        """TransactWriteItems: write a device record where there is none, and the row of its certificate's key."""
+        """TransactWriteItems: write a record where there is none, and the row of its certificate's key."""
         record = {
             "Key": rows.device_key(device.device_id),
             "UpdateExpression": _IMPORT,

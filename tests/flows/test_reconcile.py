@@ -1,4 +1,4 @@
-"""AWS IoT follows the devices' records: the whole stack, from a first boot on."""
+"""AWS IoT is reconciled with the device records: the whole stack, from a first boot on."""
 
 from __future__ import annotations
 

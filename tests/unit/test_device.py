@@ -1,4 +1,4 @@
-"""Decisions over a device's record."""
+"""Decisions on a device record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that ask for a registration, ours and S3's."""
+"""Messages that order a reconciliation: ours and S3's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_our_own_message_waits_since_it_was_sent() -> None:
 
 @pytest.mark.parametrize("slot", [None, 0, 1_795_343_979_000])
 def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
-    """Neither its age nor its turn is lost on the way."""
+    """A message keeps its age and its slot when it is sent again."""
     order = Order(DeviceId("gw-1"), from_epoch(7), None if slot is None else from_epoch_milliseconds(slot))
     body = json.loads(render(order))
     assert (body["since"], body.get("slot")) == (7, slot)
