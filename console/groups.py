@@ -57,7 +57,7 @@ def _state(ctx: typer.Context, operation: str, group: str, stack: str | None, *,
 def expect(
     ctx: typer.Context, group: Group, file: Manifest, *, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Name devices of a group before they come: only these enroll with a shared claim certificate.
+    """Name devices of a group before they come: only these enroll with a claim certificate.
 
     A device that is known already keeps its record, so the same file may be given again, and a
     longer one too.

@@ -1,4 +1,4 @@
-"""The documents say what the code does: error table, routes, links."""
+"""The documents agree with the code: error table, routes, links, names of modules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.domain_errors import leaves
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+LAMBDAS = {path.stem: path.read_text() for path in (ROOT / "functions").glob("*.py")}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("fleet/*/*.md")])
 
 
@@ -50,6 +51,31 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert other.exists(), f"{document.name}: {target}"
         if anchor:
             assert anchor in _anchors(other), f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_that_a_document_names_exist(document: Path) -> None:
+    """A path to a Python file is below the repository's root, `functions/` or `functions/firstboot/`."""
+    text = document.read_text()
+    assert [path for path in re.findall(r"`([\w./]+\.py)`", text) if not _is_a_module(path)] == []
+    dotted = re.findall(r"`(firstboot(?!\.sh`)(?:\.[a-z_0-9]+)+)`", text)
+    assert [name for name in dotted if not _is_a_module(f"{name.replace('.', '/')}.py")] == []
+    folders = re.findall(r"`((?:functions|infra|console|device|local|tests)/[\w/]*)`", text)
+    assert [folder for folder in folders if not (ROOT / folder).exists()] == []
+
+
+def _is_a_module(path: str) -> bool:
+    package = Path(path).with_suffix("")
+    roots = (ROOT, ROOT / "functions", ROOT / "functions/firstboot")
+    return any((root / path).is_file() or (root / package / "__init__.py").is_file() for root in roots)
+
+
+def test_lambda_functions_of_the_security_model_exist() -> None:
+    """`register.jitr` is the name `jitr` in `functions/register.py`."""
+    named = re.findall(rf"`({'|'.join(LAMBDAS)})\.(\w+)`", (ROOT / "docs/security-model.md").read_text())
+    assert named
+    for file, function in named:
+        assert re.search(rf"^{function} = ", LAMBDAS[file], re.MULTILINE), f"{file}.{function}"
 
 
 def _anchors(document: Path) -> set[str]:

@@ -15,7 +15,7 @@ DeviceId = NewType("DeviceId", str)
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
 
 RESERVED_PREFIX = "boot-"
-"""MQTT client ids of devices that hold a shared claim certificate; no thing may have it."""
+"""Begins the MQTT client id of a device that holds a claim certificate, and no thing's name."""
 
 TOPIC_ROOT = "firstboot"
 """The first segment of our MQTT topics. No device may have the name: with a grant of the topics
