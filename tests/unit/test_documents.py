@@ -13,7 +13,9 @@ from tests.domain_errors import leaves
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 LAMBDAS = {path.stem: path.read_text() for path in (ROOT / "functions").glob("*.py")}
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("fleet/*/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/*/*.md"), *ROOT.glob("fleet/*/*.md")]
+)
 
 
 ERRORS = leaves()
