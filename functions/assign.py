@@ -2,7 +2,7 @@
 
 from firstboot.assign import build
 from firstboot.assign.endpoint import refuse
+from firstboot.assign.settings import AssignSettings
 from firstboot.runtime.event import event_function
-from firstboot.runtime.settings import AssignSettings
 
 authorize = event_function("assign", build.authorize, AssignSettings.read, refuse)

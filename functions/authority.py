@@ -5,8 +5,8 @@
 
 from firstboot.authority import build
 from firstboot.authority.handlers import refuse_deployment
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.runtime.event import event_function
-from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 
 resource = event_function("authority", build.resource, AuthoritySettings.read, refuse_deployment)
 watch = event_function("authority", build.watch, WatchSettings.read)

@@ -5,10 +5,10 @@ functions so that a payload which a device controls is never parsed as another s
 """
 
 from firstboot.exchange import build
+from firstboot.exchange.settings import ExchangeSettings
 from firstboot.runtime.event import event_function, repeat_unless_refused
 from firstboot.runtime.http import http_function
 from firstboot.runtime.mqtt import mqtt_function
-from firstboot.runtime.settings import ExchangeSettings
 
 http = http_function("exchange", build.http, ExchangeSettings.read)
 mqtt = mqtt_function("exchange", build.mqtt, ExchangeSettings.read)

@@ -7,9 +7,9 @@ registered by itself.
 
 from firstboot.register import build
 from firstboot.register.handlers import sweep_again
+from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
 from firstboot.runtime.event import event_function
 from firstboot.runtime.queue import queue_function
-from firstboot.runtime.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
 
 work = queue_function("register", build.work, RegisterSettings.read)
 changes = event_function("register", build.changes, ChangesSettings.read)

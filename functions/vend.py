@@ -5,8 +5,8 @@
 
 from firstboot.runtime.http import http_function
 from firstboot.runtime.mqtt import mqtt_function
-from firstboot.runtime.settings import VendSettings
 from firstboot.vend import build
+from firstboot.vend.settings import VendSettings
 
 http = http_function("vend", build.http, VendSettings.read)
 mqtt = mqtt_function("vend", build.mqtt, VendSettings.read)

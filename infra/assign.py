@@ -7,8 +7,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from constructs import Construct
 
+from firstboot.assign.settings import AssignSettings
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
-from firstboot.runtime.settings import AssignSettings
 from infra.deployment import Deployment
 from infra.function import Function
 

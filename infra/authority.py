@@ -13,9 +13,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import custom_resources as cr
 from constructs import Construct
 
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
-from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function, accept_dependency

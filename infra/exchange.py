@@ -5,7 +5,7 @@ from __future__ import annotations
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
-from firstboot.runtime.settings import ExchangeSettings
+from firstboot.exchange.settings import ExchangeSettings
 from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function

@@ -16,7 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from firstboot.domain import topics
-from firstboot.runtime.settings import ExchangeSettings
+from firstboot.exchange.settings import ExchangeSettings
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function

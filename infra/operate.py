@@ -10,7 +10,7 @@ from constructs import Construct
 
 from firstboot.domain import topics
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
-from firstboot.runtime.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

@@ -13,7 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
-from firstboot.runtime.settings import ChangesSettings, RegisterSettings
+from firstboot.register.settings import ChangesSettings, RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

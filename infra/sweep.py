@@ -10,8 +10,8 @@ from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
 from firstboot.policy.service import grant_policy_name
+from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
-from firstboot.runtime.settings import SweepSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled

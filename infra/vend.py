@@ -11,7 +11,7 @@ from constructs import Construct
 from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.policy.render import VERSION, Place, ceiling, listed
-from firstboot.runtime.settings import VendSettings
+from firstboot.vend.settings import VendSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function

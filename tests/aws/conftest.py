@@ -28,14 +28,11 @@ from console.__main__ import app
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.exchange.settings import ExchangeSettings
+from firstboot.operate.settings import OperateSettings
 from firstboot.pki.profile import authority_certificate
-from firstboot.runtime.settings import (
-    ChangesSettings,
-    ExchangeSettings,
-    OperateSettings,
-    RegisterSettings,
-    VendSettings,
-)
+from firstboot.register.settings import ChangesSettings, RegisterSettings
+from firstboot.vend.settings import VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group

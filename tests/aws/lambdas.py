@@ -12,15 +12,20 @@ import firstboot.operate.build
 import firstboot.register.build
 import firstboot.vend.build
 from firstboot.assign.endpoint import refuse
+from firstboot.assign.settings import AssignSettings
 from firstboot.authority.handlers import refuse_deployment
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.clock import utc_now
+from firstboot.exchange.settings import ExchangeSettings
+from firstboot.operate.settings import OperateSettings
 from firstboot.register.handlers import sweep_again
-from firstboot.runtime import settings
+from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
 from firstboot.runtime.http import http_function
 from firstboot.runtime.invoke import invoke_function
 from firstboot.runtime.mqtt import mqtt_function
 from firstboot.runtime.queue import queue_function
+from firstboot.vend.settings import VendSettings
 
 
 class Lambdas:
@@ -45,33 +50,31 @@ class Lambdas:
     def restart_readers(self) -> None:
         """Replace the processes that remember a fleet definition."""
         exchange, vend, now = firstboot.exchange.build, firstboot.vend.build, self.now
-        read = settings.ExchangeSettings.read
+        read = ExchangeSettings.read
         self.exchange_http = http_function("exchange", exchange.http, read, now)
         self.exchange_mqtt = mqtt_function("exchange", exchange.mqtt, read, now)
         self.presence = event_function("exchange", exchange.presence, read, repeat_unless_refused, now)
-        self.vend_http = http_function("vend", vend.http, settings.VendSettings.read, now)
-        self.vend_mqtt = mqtt_function("vend", vend.mqtt, settings.VendSettings.read, now)
+        self.vend_http = http_function("vend", vend.http, VendSettings.read, now)
+        self.vend_mqtt = mqtt_function("vend", vend.mqtt, VendSettings.read, now)
         authorize = firstboot.assign.build.authorize
-        self.authorize = event_function("assign", authorize, settings.AssignSettings.read, refuse, now)
+        self.authorize = event_function("assign", authorize, AssignSettings.read, refuse, now)
 
         register = firstboot.register.build
-        self.work = queue_function("register", register.work, settings.RegisterSettings.read, now)
-        self.jitr = queue_function("register", register.jitr, settings.JitrSettings.read, now)
+        self.work = queue_function("register", register.work, RegisterSettings.read, now)
+        self.jitr = queue_function("register", register.jitr, JitrSettings.read, now)
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
-        self.changes = event_function(
-            "register", register.changes, settings.ChangesSettings.read, repeat, now
-        )
-        self.sweep = event_function("register", register.sweep, settings.SweepSettings.read, sweep_again, now)
-        self.invoke = invoke_function("operate", operate.invoke, settings.OperateSettings.read, now)
+        self.changes = event_function("register", register.changes, ChangesSettings.read, repeat, now)
+        self.sweep = event_function("register", register.sweep, SweepSettings.read, sweep_again, now)
+        self.invoke = invoke_function("operate", operate.invoke, OperateSettings.read, now)
         self.resource = event_function(
             "authority",
             firstboot.authority.build.resource,
-            settings.AuthoritySettings.read,
+            AuthoritySettings.read,
             refuse_deployment,
             now,
         )
         self.watch = event_function(
-            "authority", firstboot.authority.build.watch, settings.WatchSettings.read, repeat, now
+            "authority", firstboot.authority.build.watch, WatchSettings.read, repeat, now
         )

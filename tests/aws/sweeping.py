@@ -19,8 +19,8 @@ from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.domain.sweep import Sweep
 from firstboot.policy.service import ServicePolicy
 from firstboot.register import build
+from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import CONTEXT, TELEMETRY, Product
 
 CONNECT = {

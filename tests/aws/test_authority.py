@@ -14,6 +14,7 @@ from cryptography import x509
 
 from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChanged
 from firstboot.authority.handlers import PHYSICAL_ID, DeploymentRefused
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.aws.s3.authority import AuthorityStore
@@ -21,7 +22,6 @@ from firstboot.domain.errors import AuthorityKeyUnfit, Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.errors import AnchorConflict
-from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 from tests import factories
 from tests.aws.lambdas import Lambdas
 from tests.aws.product import CONTEXT, fleet, group

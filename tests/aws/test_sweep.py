@@ -24,8 +24,8 @@ from firstboot.domain.names import DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.register import build, sweep
+from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.settings import SweepSettings
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
 

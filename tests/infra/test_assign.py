@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import assign
-from firstboot.runtime.settings import AssignSettings
+from firstboot.assign.settings import AssignSettings
 from tests.infra.conftest import ROOT, Synthesised, spell, synthesise
 from tests.infra.test_functions import FLEET, ours, pairs, statements
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firstboot.assign.connect import Connect
 from firstboot.assign.endpoint import Authorize
+from firstboot.assign.settings import AssignSettings
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.s3.fleet import FleetSource, deployed
@@ -12,7 +13,6 @@ from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.event import Work
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.issuer_keys import IssuerKeys
-from firstboot.runtime.settings import AssignSettings
 
 
 def authorize(settings: AssignSettings, guard: Guard) -> Work:

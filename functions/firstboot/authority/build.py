@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firstboot.authority.authority import Authority
 from firstboot.authority.handlers import Resource, Watch
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.aws import clients
 from firstboot.aws.iot.endpoint import data_endpoint
 from firstboot.aws.kms import KmsKey, public_key
@@ -12,7 +13,6 @@ from firstboot.aws.s3.fleet import deployed
 from firstboot.pki import chain
 from firstboot.runtime.event import Work
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.settings import AuthoritySettings, WatchSettings
 
 
 def resource(settings: AuthoritySettings, guard: Guard) -> Work:

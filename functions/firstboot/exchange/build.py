@@ -23,6 +23,7 @@ from firstboot.exchange.exchange import Exchange
 from firstboot.exchange.issue import Issue
 from firstboot.exchange.messages import MqttCertificateRequest
 from firstboot.exchange.renew import Renew
+from firstboot.exchange.settings import ExchangeSettings
 from firstboot.identity.connection import Connected
 from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
@@ -34,7 +35,6 @@ from firstboot.runtime.http import Endpoint
 from firstboot.runtime.messages import NoMembers
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
 from firstboot.runtime.routes import CERTIFICATES, COMMIT, HEALTH, NONCE, Route
-from firstboot.runtime.settings import ExchangeSettings
 
 
 def http(settings: ExchangeSettings, guard: Guard) -> Mapping[Route, Endpoint]:

@@ -23,11 +23,11 @@ from firstboot.operate.devices import Devices
 from firstboot.operate.failures import Failures
 from firstboot.operate.fleet import Fleets
 from firstboot.operate.groups import Groups
+from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.invoke import Operation
 from firstboot.runtime.messages import NoMembers
-from firstboot.runtime.settings import OperateSettings
 
 
 def invoke(settings: OperateSettings, guard: Guard) -> Mapping[str, Operation[Any]]:

@@ -27,11 +27,11 @@ from firstboot.register.jitr import Judge
 from firstboot.register.messages import Order, render
 from firstboot.register.rate_limited import RateLimited
 from firstboot.register.reconcile import Account, Reconcile
+from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime import event, queue
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
 
 
 def work(settings: RegisterSettings, guard: Guard) -> queue.Work:

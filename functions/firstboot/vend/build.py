@@ -23,9 +23,9 @@ from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
 from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route
-from firstboot.runtime.settings import VendSettings
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
+from firstboot.vend.settings import VendSettings
 from firstboot.vend.vend import Vend
 
 
