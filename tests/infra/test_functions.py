@@ -9,29 +9,34 @@ from typing import Any
 
 import pytest
 
+from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.aws.sqs.dead_letters import Queues
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
+from firstboot.exchange.settings import ExchangeSettings
+from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place, ceiling
-from firstboot.runtime import settings
+from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+from firstboot.runtime.settings import Settings
+from firstboot.vend.settings import VendSettings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
 
 # One worker, one synthesis.
 pytestmark = pytest.mark.xdist_group("infra")
 
-SETTINGS: dict[str, type[settings.Settings]] = {
-    "Exchange": settings.ExchangeSettings,
-    "ExchangeMqtt": settings.ExchangeSettings,
-    "Presence": settings.ExchangeSettings,
-    "Vend": settings.VendSettings,
-    "VendMqtt": settings.VendSettings,
-    "Operate": settings.OperateSettings,
-    "Sweep": settings.SweepSettings,
-    "RegisterWork": settings.RegisterSettings,
-    "RegisterChanges": settings.ChangesSettings,
-    "AuthorityFunction": settings.AuthoritySettings,
-    "AuthorityWatch": settings.WatchSettings,
-    "Newcomers": settings.JitrSettings,
+SETTINGS: dict[str, type[Settings]] = {
+    "Exchange": ExchangeSettings,
+    "ExchangeMqtt": ExchangeSettings,
+    "Presence": ExchangeSettings,
+    "Vend": VendSettings,
+    "VendMqtt": VendSettings,
+    "Operate": OperateSettings,
+    "Sweep": SweepSettings,
+    "RegisterWork": RegisterSettings,
+    "RegisterChanges": ChangesSettings,
+    "AuthorityFunction": AuthoritySettings,
+    "AuthorityWatch": WatchSettings,
+    "Newcomers": JitrSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
