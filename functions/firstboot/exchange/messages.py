@@ -19,7 +19,7 @@ from firstboot.exchange.issue import ExchangeRequest
 from firstboot.pki import csr
 from firstboot.runtime.errors import BodyTooLarge, MalformedRequest
 from firstboot.runtime.http import MAX_BODY
-from firstboot.runtime.messages import Answer, Request, convert, parse_json
+from firstboot.runtime.messages import Answer, Request, Time, convert, parse_json
 
 LONGEST_CLAIM = 256
 """Characters of a claim's name and value together."""
@@ -32,18 +32,37 @@ Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=16)]
 
 
 class CertificateRequest(Request, frozen=True, kw_only=True):
-    """A request for a certificate.
+    """A request for a certificate."""
 
-    `csr` is PEM, or base64 of the DER. `device_id` and `claims` are what the device says of itself.
-    `deliver` chooses a URL of the certificate or the certificate itself. With `configuration` the answer
-    has the group's configuration.
-    """
-
-    csr: str
-    device_id: str | None = None
-    claims: Claims = field(default_factory=dict)
-    deliver: Deliver = "url"
-    configuration: bool = False
+    csr: Annotated[
+        str,
+        Meta(
+            description="A certificate request: PEM, or base64 of the DER. Its key is P-256, P-384, or RSA of"
+            " 2,048 to 4,096 bits. Its subject and extensions are ignored: the certificate says what"
+            " Firstboot decides"
+        ),
+    ]
+    device_id: Annotated[
+        str | None,
+        Meta(
+            description="The device's id. Required with a claim certificate that many devices share: the"
+            " operator has named the device beforehand (`console groups expect`). With a certificate that"
+            " names the device it must be absent or the same"
+        ),
+    ] = None
+    claims: Annotated[
+        Claims,
+        Meta(
+            description="What the device says of itself: at most 16 strings, booleans or integers,"
+            f" {LONGEST_CLAIM} characters each with their name. Rules see them as claims, never as facts"
+        ),
+    ] = field(default_factory=dict)
+    deliver: Annotated[
+        Deliver, Meta(description="How the certificate comes: by `url`, or `inline` in the answer")
+    ] = "url"
+    configuration: Annotated[
+        bool, Meta(description="Whether the answer has the configuration that the group's devices start with")
+    ] = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a claim that is too long."""
@@ -55,13 +74,15 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
 
 
 class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):
-    """The same over MQTT.
+    """A request for a certificate over MQTT."""
 
-    `bootstrap` is the bootstrap certificate in PEM or base64 of its DER; without it, the certificate is
-    the one that the device's record knows.
-    """
-
-    bootstrap: str | None = None
+    bootstrap: Annotated[
+        str | None,
+        Meta(
+            description="The bootstrap certificate of the connection: PEM, or base64 of the DER. Without it,"
+            " the certificate is the one that the device's record knows, which asks for its successor"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -105,45 +126,63 @@ def asked(request: CertificateRequest) -> Asked:
 
 
 class MqttAddress(Answer, frozen=True, kw_only=True):
-    """Where the device connects to AWS IoT, and whether AWS IoT knows its certificate yet.
-
-    If not, `retry_after` is the seconds after which the device looks again.
-    """
+    """Where the device connects to AWS IoT, and whether AWS IoT knows its certificate yet."""
 
     host: str
     port: int
     client_id: str
-    ready: bool
-    retry_after: int
+    ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate")]
+    retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
 
 
 class CertificateAnswer(Answer, frozen=True, kw_only=True):
-    """The 201 answer. A certificate comes by URL or inline as base64 of the DER, as the request chose."""
+    """The answer with a certificate that is issued and stored."""
 
-    device_id: str
-    certificate_id: str
-    serial: str
-    certificate_url: str | UnsetType = UNSET
-    url_expires_at: str | UnsetType = UNSET
-    url_expires_in: int | UnsetType = UNSET
-    certificate: str | UnsetType = UNSET
-    chain: list[str] | UnsetType = UNSET
-    not_after: str
-    renew_after: str
-    renew_in: int
-    mqtt: MqttAddress
-    configuration: dict[str, Any] | UnsetType = UNSET
+    device_id: Annotated[str, Meta(description="The device's id, thing name and MQTT client id")]
+    certificate_id: Annotated[str, Meta(description="SHA-256 of the certificate's DER, in hex, as AWS IoT's")]
+    serial: Annotated[str, Meta(description="The certificate's serial number, in hex")]
+    certificate_url: (
+        Annotated[
+            str,
+            Meta(
+                description="With `deliver: url`. Where the certificate and the issuing CA's are (PEM, in"
+                " this order). It needs no proof: treat it as a secret"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    url_expires_at: Annotated[Time, Meta(description="When the URL ends")] | UnsetType = UNSET
+    url_expires_in: Annotated[int, Meta(description="Seconds until then")] | UnsetType = UNSET
+    certificate: (
+        Annotated[str, Meta(description="With `deliver: inline`. The certificate, base64 of the DER")]
+        | UnsetType
+    ) = UNSET
+    chain: Annotated[list[str], Meta(description="The issuing CA's certificate likewise")] | UnsetType = UNSET
+    not_after: Annotated[Time, Meta(description="When the certificate ends")]
+    renew_after: Annotated[Time, Meta(description="From when on the device asks for the next one")]
+    renew_in: Annotated[int, Meta(description="Seconds until then; 0 if it has passed")]
+    mqtt: Annotated[MqttAddress, Meta(description="Where AWS IoT listens, and whether it knows the device")]
+    configuration: (
+        Annotated[
+            dict[str, Any],
+            Meta(
+                description="With `configuration: true`. What the group's devices start with, at most 1,024"
+                " bytes; `{}` if the group has none"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class DelayedAnswer(Answer, frozen=True, kw_only=True):
-    """The 202 answer: the intent is recorded, the certificate is not issued yet."""
+    """The answer if the request is recorded and the certificate not issued yet."""
 
     device_id: str
-    retry_after: int
+    retry_after: Annotated[int, Meta(description="Seconds after which the device repeats the request")]
 
 
 class CommitAnswer(Answer, frozen=True, kw_only=True):
-    """The 200 answer to a commit."""
+    """The answer to a login with a new certificate, which is now the active one."""
 
     device_id: str
     certificate_id: str
@@ -151,13 +190,13 @@ class CommitAnswer(Answer, frozen=True, kw_only=True):
 
 
 class NonceAnswer(Answer, frozen=True, kw_only=True):
-    """The 200 answer with a nonce for the next signed proof."""
+    """A nonce for signed proofs, good for five minutes."""
 
     nonce: str
 
 
 class HealthAnswer(Answer, frozen=True, kw_only=True):
-    """The 200 answer that the service works."""
+    """The answer that the service works."""
 
     status: Literal["ok"] = "ok"
 

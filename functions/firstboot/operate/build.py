@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from firstboot.aws import clients
@@ -16,7 +15,7 @@ from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
-from firstboot.operate import requests
+from firstboot.operate import operations
 from firstboot.operate.audit import Audit
 from firstboot.operate.device_import import DeviceImport
 from firstboot.operate.devices import Devices
@@ -26,11 +25,10 @@ from firstboot.operate.groups import Groups
 from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.invoke import Operation
-from firstboot.runtime.messages import NoMembers
+from firstboot.runtime.invoke import Bound, Operations, by_name
 
 
-def invoke(settings: OperateSettings, guard: Guard) -> Mapping[str, Operation[Any]]:
+def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     """Return the operations by name.
 
     The fleet is read anew for every call: an operator must see what was published a moment ago.
@@ -48,25 +46,26 @@ def invoke(settings: OperateSettings, guard: Guard) -> Mapping[str, Operation[An
     groups = Groups(records, fleet, audit)
     fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
     failures = _failures(settings, audit)
-    return {
-        "devices.list": Operation(requests.ListDevices, devices.list),
-        "devices.show": Operation(requests.OneDevice, devices.show),
-        "devices.revoke": Operation(requests.OneDevice, devices.revoke),
-        "devices.delete": Operation(requests.OneDevice, devices.delete),
-        "devices.import": Operation(requests.ImportDevices, device_import),
-        "devices.set": Operation(requests.SetAttributes, devices.set_attributes),
-        "devices.explain": Operation(requests.ExplainDevice, devices.explain),
-        "groups.show": Operation(requests.OneGroup, groups.show),
-        "groups.freeze": Operation(requests.OneGroup, groups.freeze),
-        "groups.thaw": Operation(requests.OneGroup, groups.thaw),
-        "groups.expect": Operation(requests.ExpectDevices, groups.expect),
-        "fleet.show": Operation(NoMembers, fleets.show),
-        "fleet.apply": Operation(requests.ApplyFleet, fleets.apply),
-        "fleet.plan": Operation(requests.PlanFleet, fleets.plan),
-        "fleet.progress": Operation(NoMembers, fleets.progress),
-        "failures.show": Operation(NoMembers, failures.show),
-        "failures.redrive": Operation(requests.RedriveFailures, failures.redrive),
-    }
+    bound: list[Bound[Any]] = [
+        operations.DEVICES_LIST.bind(devices.list),
+        operations.DEVICES_SHOW.bind(devices.show),
+        operations.DEVICES_REVOKE.bind(devices.revoke),
+        operations.DEVICES_DELETE.bind(devices.delete),
+        operations.DEVICES_IMPORT.bind(device_import),
+        operations.DEVICES_SET.bind(devices.set_attributes),
+        operations.DEVICES_EXPLAIN.bind(devices.explain),
+        operations.GROUPS_SHOW.bind(groups.show),
+        operations.GROUPS_FREEZE.bind(groups.freeze),
+        operations.GROUPS_THAW.bind(groups.thaw),
+        operations.GROUPS_EXPECT.bind(groups.expect),
+        operations.FLEET_SHOW.bind(fleets.show),
+        operations.FLEET_APPLY.bind(fleets.apply),
+        operations.FLEET_PLAN.bind(fleets.plan),
+        operations.FLEET_PROGRESS.bind(fleets.progress),
+        operations.FAILURES_SHOW.bind(failures.show),
+        operations.FAILURES_REDRIVE.bind(failures.redrive),
+    ]
+    return by_name(operations.OPERATIONS, bound)
 
 
 def _failures(settings: OperateSettings, audit: Audit) -> Failures:

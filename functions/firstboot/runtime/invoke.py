@@ -6,7 +6,7 @@ Event `{"operation": "devices.show", "parameters": {…}}`, answer `{"result": {
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -27,15 +27,50 @@ Parameters = TypeVar("Parameters", bound=Request)
 
 @dataclass(frozen=True)
 class Operation(Generic[Parameters]):
-    """An operation: the type of its parameters, and the function that carries it out at a time."""
+    """An operation as declared: its name, the type of its parameters, and what it does."""
 
+    name: str
     parameters: type[Parameters]
+    summary: str
+
+    def bind(self, carry_out: Callable[[Parameters, datetime], Json]) -> Bound[Parameters]:
+        """Return the operation with the function that carries it out at a time."""
+        return Bound(self, carry_out)
+
+
+@dataclass(frozen=True)
+class Bound(Generic[Parameters]):
+    """An operation, and the function that carries it out at a time."""
+
+    operation: Operation[Parameters]
     carry_out: Callable[[Parameters, datetime], Json]
+
+    def call(self, parameters: Json, now: datetime) -> Json:
+        """Carry out the operation.
+
+        Raises MalformedRequest for parameters of another type, and what the operation raises.
+        """
+        return self.carry_out(convert(self.operation.parameters, parameters), now)
+
+
+Operations = Mapping[str, Bound[Any]]
+"""Bound operations by name."""
+
+
+def by_name(declared: Sequence[Operation[Any]], bound: Sequence[Bound[Any]]) -> Operations:
+    """Return bound operations by name, in the order of their declarations.
+
+    Raises ValueError unless each declared operation is bound once, and no other one is.
+    """
+    if sorted(each.name for each in declared) != sorted(each.operation.name for each in bound):
+        raise ValueError(f"Bind exactly {[each.name for each in declared]}")
+    found = {each.operation.name: each for each in bound}
+    return {each.name: found[each.name] for each in declared}
 
 
 def invoke_function(
     service: str,
-    build: Callable[[Configuration, Guard], Mapping[str, Operation[Any]]],
+    build: Callable[[Configuration, Guard], Operations],
     read: Callable[[], Configuration],
     clock: Clock = utc_now,
 ) -> Handler:
@@ -56,7 +91,7 @@ def invoke_function(
     return guard.handler(handle)
 
 
-def _carried_out(event: object, operations: Mapping[str, Operation[Any]], guard: Guard) -> Json:
+def _carried_out(event: object, operations: Operations, guard: Guard) -> Json:
     """Carry out the operation that an event names.
 
     An event with any other member is refused: an event that API Gateway or a topic rule forwards has
@@ -71,5 +106,4 @@ def _carried_out(event: object, operations: Mapping[str, Operation[Any]], guard:
     if name not in operations:
         raise OperationUnknown(f"There are {', '.join(operations)}")
     guard.about(operation=name)
-    operation = operations[name]
-    return operation.carry_out(convert(operation.parameters, parameters), guard.now())
+    return operations[name].call(parameters, guard.now())

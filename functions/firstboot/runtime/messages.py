@@ -7,14 +7,17 @@ ignore unknown ones.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from firstboot.runtime.errors import MalformedJson, MalformedRequest
 
 Json = dict[str, Any]
 Kind = TypeVar("Kind")
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""A time in an answer, as `2026-11-22T10:39:39Z`."""
 
 _LONGEST_DETAIL = 200
 """Characters of a detail that names what the sender wrote: enough to find it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zlib
 from datetime import datetime
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
 
 from firstboot.domain.clock import iso
 from firstboot.domain.errors import Action, FirstbootError
 from firstboot.identity.errors import ProofStale
-from firstboot.runtime.messages import Json
+from firstboot.runtime.messages import Answer, Json, members
 
 RETRY_SECONDS = 5
 """The shortest time a device waits before it tries again; up to as much again is added by `spread`."""
@@ -27,19 +30,39 @@ def retry_in(device_id: str, seconds: int, *, ready: bool) -> int:
     return 0 if ready else spread(seconds, device_id)
 
 
+class Problem(Answer, frozen=True, kw_only=True):
+    """A refusal, as problem+json (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="`urn:firstboot:problem:` and the code")]
+    title: Annotated[str, Meta(description="The code in a few words")]
+    status: Annotated[int, Meta(description="The HTTP status")]
+    detail: Annotated[str, Meta(description="What is wrong with this request")]
+    code: Annotated[str, Meta(description="What is wrong, for programs")]
+    request_id: Annotated[str, Meta(description="Finds the request in the operator's log")]
+    action: Annotated[
+        Action,
+        Meta(
+            description="What the device does: `retry` the same request with back-off; `wait` for"
+            " `retryAfter` seconds, then send the same request; `stop`, since a person must look;"
+            " `reenroll`: start over with the bootstrap certificate"
+        ),
+    ]
+    retry_after: Annotated[int, Meta(description="Seconds; with `retry` and `wait`")] | UnsetType = UNSET
+    nonce: Annotated[str, Meta(description="With `proof-stale`: for the next proof")] | UnsetType = UNSET
+
+
 def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
     """Return the members of the problem that a domain error becomes; docs/protocol.md lists the codes."""
-    members: Json = {
-        "type": f"urn:firstboot:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "requestId": request_id,
-        "action": error.action.value,
-    }
-    if error.action in (Action.RETRY, Action.WAIT):
-        members["retryAfter"] = spread(error.retry_after or RETRY_SECONDS, request_id)
-    if isinstance(error, ProofStale):
-        members["nonce"] = error.nonce
-    return members | {"time": iso(now)}
+    waits = error.action in (Action.RETRY, Action.WAIT)
+    made = Problem(
+        type=f"urn:firstboot:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        action=error.action,
+        retry_after=spread(error.retry_after or RETRY_SECONDS, request_id) if waits else UNSET,
+        nonce=error.nonce if isinstance(error, ProofStale) else UNSET,
+    )
+    return members(made) | {"time": iso(now)}

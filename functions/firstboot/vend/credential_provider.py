@@ -25,10 +25,12 @@ from firstboot.identity.errors import OperationalCertificateRequired
 from firstboot.policy.errors import AnswerTooLarge
 from firstboot.policy.limits import check_answer
 from firstboot.runtime.http import HttpResponse
-from firstboot.runtime.messages import Answer, members
+from firstboot.runtime.messages import Answer, Time, members
 from firstboot.vend.errors import ThingNameMismatch
 
-_Answer = tuple[int, str, str]
+Refusal = tuple[int, str, str]
+"""A status, the value of `x-amzn-ErrorType`, and the message."""
+
 _CERTIFICATE = (403, "AccessDeniedException", "Certificate is invalid on this endpoint")
 _ROLE = (
     400,
@@ -36,7 +38,7 @@ _ROLE = (
     "Unable to assume the role, or the role to assume does not exist",
 )
 # The first entry that matches the error's class wins.
-_ANSWERS: dict[type[FirstbootError], _Answer] = {
+REFUSALS: dict[type[FirstbootError], Refusal] = {
     ThingNameMismatch: (403, "AccessDeniedException", "Invalid thing name passed"),
     RoleAliasNotFound: (404, "ResourceNotFoundException", "Role alias does not exist"),
     DurationTooLong: (
@@ -52,7 +54,13 @@ _ANSWERS: dict[type[FirstbootError], _Answer] = {
     AuthorizationError: (403, "AccessDeniedException", "Access Denied"),
     Unavailable: (503, "ServiceUnavailableException", "Service unavailable"),
 }
-_UNFORESEEN = (500, "InternalFailureException", "Internal failure")
+UNFORESEEN = (500, "InternalFailureException", "Internal failure")
+
+
+class ProviderError(Answer, frozen=True, kw_only=True):
+    """A refusal as AWS IoT's credential provider writes it."""
+
+    message: str
 
 
 class CredentialMembers(Answer, frozen=True, kw_only=True):
@@ -61,7 +69,7 @@ class CredentialMembers(Answer, frozen=True, kw_only=True):
     access_key_id: str
     secret_access_key: str
     session_token: str
-    expiration: str
+    expiration: Time
 
 
 class CredentialsAnswer(Answer, frozen=True, kw_only=True):
@@ -84,12 +92,16 @@ def render(credentials: Credentials) -> CredentialsAnswer:
     return CredentialsAnswer(credentials=made)
 
 
+def _json(answer: Answer) -> str:
+    return json.dumps(members(answer), separators=(",", ":"))
+
+
 def success(credentials: Credentials) -> HttpResponse:
     """Return the 200 response.
 
     Raises AnswerTooLarge: awscrt aborts above 2,048 bytes.
     """
-    body = json.dumps(members(render(credentials)), separators=(",", ":"))
+    body = _json(render(credentials))
     check_answer(body)
     return HttpResponse(HTTPStatus.OK, "application/json", body)
 
@@ -97,7 +109,7 @@ def success(credentials: Credentials) -> HttpResponse:
 def failure(error: FirstbootError, request_id: str) -> HttpResponse:
     """Return the response that AWS IoT would give for an error."""
     status, kind, message = next(
-        (answer for known, answer in _ANSWERS.items() if isinstance(error, known)), _UNFORESEEN
+        (answer for known, answer in REFUSALS.items() if isinstance(error, known)), UNFORESEEN
     )
     headers = {"x-amzn-ErrorType": kind, "x-amzn-RequestId": request_id}
-    return HttpResponse(status, "application/json", json.dumps({"message": message}), headers)
+    return HttpResponse(status, "application/json", _json(ProviderError(message=message)), headers)

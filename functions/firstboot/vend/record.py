@@ -4,42 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from firstboot.domain.clock import epoch, iso
 from firstboot.domain.device import Attribute
 from firstboot.identity.login import VerifiedIdentity
 from firstboot.policy.rules import RequestContext, Rules
-from firstboot.runtime.messages import Answer
+from firstboot.runtime.messages import Answer, Time
 from firstboot.runtime.problem import RETRY_SECONDS, retry_in
 
 
 class MqttReadiness(Answer, frozen=True, kw_only=True):
-    """Whether AWS IoT knows the certificate; if not, the seconds after which the device looks again."""
+    """Whether AWS IoT knows the certificate that asks."""
 
     ready: bool
-    retry_after: int
+    retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
 
 
 class DeviceAnswer(Answer, frozen=True, kw_only=True):
-    """The 200 answer. `renew` says that it is time to ask for the next certificate."""
+    """What a device may know of its own record. The last five members are those of its active certificate."""
 
     device_id: str
     group: str
     status: Literal["active"] = "active"
-    generation: int
-    certificate_id: str
-    attributes: dict[str, Attribute]
-    grants: list[str]
-    mqtt: MqttReadiness
-    serial: str | UnsetType = UNSET
-    not_after: str | UnsetType = UNSET
-    renew_after: str | UnsetType = UNSET
-    renew_in: int | UnsetType = UNSET
-    renew: bool | UnsetType = UNSET
+    generation: Annotated[int, Meta(description="How many certificates have been committed")]
+    certificate_id: Annotated[str, Meta(description="The id of the certificate that asks")]
+    attributes: Annotated[dict[str, Attribute], Meta(description="What the operator set")]
+    grants: Annotated[
+        list[str], Meta(description="The grants that the device holds now, under any role alias or none")
+    ]
+    mqtt: Annotated[MqttReadiness, Meta(description="Whether AWS IoT knows the certificate that asks")]
+    serial: Annotated[str, Meta(description="The serial number, in hex")] | UnsetType = UNSET
+    not_after: Annotated[Time, Meta(description="When the certificate ends")] | UnsetType = UNSET
+    renew_after: (
+        Annotated[Time, Meta(description="From when on the device asks for the next one")] | UnsetType
+    ) = UNSET
+    renew_in: Annotated[int, Meta(description="Seconds until then; 0 if it has passed")] | UnsetType = UNSET
+    renew: (
+        Annotated[bool, Meta(description="Whether it is time to ask for the next certificate")] | UnsetType
+    ) = UNSET
 
 
 class Backlog(Protocol):

@@ -1,0 +1,48 @@
+"""Every operation of the operator's calls, declared once.
+
+`operate.build` binds each one to its function, and the table in docs/operations.md is generated from
+this list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firstboot.operate import requests
+from firstboot.runtime.invoke import Operation
+from firstboot.runtime.messages import NoMembers
+
+DEVICES_LIST = Operation("devices.list", requests.ListDevices, "List devices, one page a call")
+DEVICES_SHOW = Operation("devices.show", requests.OneDevice, "Show a device's record")
+DEVICES_REVOKE = Operation("devices.revoke", requests.OneDevice, "Revoke a device for good")
+DEVICES_DELETE = Operation("devices.delete", requests.OneDevice, "Delete a device and free its name")
+DEVICES_IMPORT = Operation(
+    "devices.import", requests.ImportDevices, "Bring devices that AWS IoT knows into a group"
+)
+DEVICES_SET = Operation("devices.set", requests.SetAttributes, "Set or remove attributes of a device")
+DEVICES_EXPLAIN = Operation(
+    "devices.explain", requests.ExplainDevice, "Explain which grants a device holds, and why"
+)
+GROUPS_SHOW = Operation("groups.show", requests.OneGroup, "Show a group's budget and whether it is frozen")
+GROUPS_FREEZE = Operation("groups.freeze", requests.OneGroup, "Stop a group's enrollments")
+GROUPS_THAW = Operation("groups.thaw", requests.OneGroup, "Resume a group's enrollments")
+GROUPS_EXPECT = Operation(
+    "groups.expect", requests.ExpectDevices, "Name the devices that a group may enroll, with attributes"
+)
+FLEET_SHOW = Operation("fleet.show", NoMembers, "Show the fleet definition in force")
+FLEET_APPLY = Operation("fleet.apply", requests.ApplyFleet, "Publish a fleet definition")
+FLEET_PLAN = Operation(
+    "fleet.plan", requests.PlanFleet, "Count the devices that a fleet definition changes, one page a call"
+)
+FLEET_PROGRESS = Operation("fleet.progress", NoMembers, "Show how far AWS IoT follows the fleet definition")
+FAILURES_SHOW = Operation("failures.show", NoMembers, "Count the messages in the dead-letter queues")
+FAILURES_REDRIVE = Operation(
+    "failures.redrive", requests.RedriveFailures, "Handle messages of a dead-letter queue again"
+)
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT, DEVICES_SET),
+    *(DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
+    *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),
+    *(FAILURES_SHOW, FAILURES_REDRIVE),
+)
