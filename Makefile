@@ -85,7 +85,8 @@ clean:                       ## forget everything that can be made again
 .venv/py313/ready: requirements.txt functions/requirements.txt | .venv/ready
 	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
 	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
-	  --requirement functions/requirements.txt boto3 hypothesis jinja2 pytest pytest-xdist rich typer
+	  --requirement functions/requirements.txt boto3 hypothesis jinja2 jsonschema \
+	  openapi-spec-validator pytest pytest-xdist rich typer
 	touch $@
 
 .venv/py313/passed: .venv/py313/ready
