@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running cloud: its endpoints.json, and its factory."""
+    """A running cloud: its endpoints.json and its factory; the operator's clients, and the stack's
+    outputs, once they have been asked for.
+    """
 
     endpoints: dict[str, Any]
     factory: factories.Authority
+    clients: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def operator(self) -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import secrets
 import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 from cryptography import x509
 
-from local.processes import ROOT
+from device.__main__ import main
 from tests.flows.conftest import Cloud
 
 
@@ -23,22 +26,27 @@ def fresh_name() -> str:
 
 
 def client(cloud: Cloud, service: Any) -> Any:
-    """An operator's boto3 client."""
-    aws = cloud.endpoints["aws"]
-    return boto3.client(
-        service,
-        endpoint_url=aws["s3_endpoint" if service == "s3" else "endpoint"],
-        region_name=aws["region"],
-        aws_access_key_id=aws["accessKeyId"],
-        aws_secret_access_key=aws["secretAccessKey"],
-        verify=cloud.endpoints["api_ca"],
-    )
+    """An operator's boto3 client: one for each service, since to make one takes longer than most calls."""
+    if service not in cloud.clients:
+        aws = cloud.endpoints["aws"]
+        cloud.clients[service] = boto3.client(
+            service,
+            endpoint_url=aws["s3_endpoint" if service == "s3" else "endpoint"],
+            region_name=aws["region"],
+            aws_access_key_id=aws["accessKeyId"],
+            aws_secret_access_key=aws["secretAccessKey"],
+            verify=cloud.endpoints["api_ca"],
+        )
+    return cloud.clients[service]
 
 
 def output(cloud: Cloud, name: str) -> str:
     """An output of the deployed stack."""
-    stack = client(cloud, "cloudformation").describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"][0]
-    return str(next(o["OutputValue"] for o in stack["Outputs"] if o["OutputKey"] == name))
+    if not cloud.outputs:
+        formation = client(cloud, "cloudformation")
+        (stack,) = formation.describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"]
+        cloud.outputs.update({each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
+    return cloud.outputs[name]
 
 
 def operate(cloud: Cloud, operation: str, **parameters: Any) -> Any:
@@ -112,9 +120,15 @@ class Device:
         return [f"{endpoints['mqtt']['host']}:{endpoints['mqtt']['port']}", "--ca", str(both)]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python -m device`."""
-        whole = [sys.executable, "-m", "device", *arguments]
-        return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        """Run the client in this process, on real sockets. That `python -m device` is the same is shown by
+        who uses it as a `credential_process`.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        # The system's roots cost more than all the rest.
+        roots = mock.patch.dict(os.environ, SSL_CERT_FILE=os.devnull)
+        with roots, redirect_stdout(out), redirect_stderr(err):
+            code = main(list(arguments))
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def boot(self, *more: str) -> dict[str, Any]:
         """A first boot that must work; what it printed."""

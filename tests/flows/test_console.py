@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import boto3
 import pytest
+from typer.testing import CliRunner
 
+from console.__main__ import app
 from local.processes import ROOT
 from tests.flows.conftest import Cloud
+from tests.flows.devices import Device
 
 _FELT_SECONDS = 30
 
@@ -34,40 +40,35 @@ def console(cloud: Cloud, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def printed(cloud: Cloud, *arguments: str) -> str:
+    """What the console prints, run in this process; it must have worked."""
+    environment = mock.patch.dict(os.environ, cloud.operator, clear=True)
+    with environment, mock.patch.object(boto3, "DEFAULT_SESSION", None):
+        done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
 def result(cloud: Cloud, *arguments: str) -> dict[str, Any]:
     """What the console prints for programs; it must have worked."""
-    done = console(cloud, *arguments, "--stack", cloud.endpoints["stack"], "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(
+        printed(cloud, *arguments, "--stack", cloud.endpoints["stack"], "--json")
+    )
     return found
 
 
-class Device:
-    """The reference device, with an identity of its own."""
-
-    def __init__(self, cloud: Cloud, name: str, folder: Path) -> None:
-        certificate, key = cloud.bootstrap(name, folder / "factory")
-        self.name, self._state = name, str(folder / "state")
-        done = self._run(
-            "boot", "--mtls", cloud.endpoints["mtls"], "--ca", cloud.endpoints["api_ca"],
-            "--bootstrap-cert", str(certificate), "--bootstrap-key", str(key),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    def refused(self, *command: str) -> str | None:
-        """The code a command is refused with, if it is."""
-        done = self._run(*command)
-        return None if done.returncode == 0 else str(json.loads(done.stderr)["code"])
-
-    def _run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        whole = [sys.executable, "-m", "device", command, "--state", self._state, *arguments]
-        return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def refused(device: Device, command: str, *arguments: str) -> str | None:
+    """The code that a device's command is refused with, if it is."""
+    done = device.run(command, "--state", str(device.state), *arguments)
+    return None if done.returncode == 0 else str(json.loads(done.stderr)["code"])
 
 
 @pytest.fixture
 def device(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> Device:
     """A device that has booted, named for its test."""
-    return Device(cloud, request.node.name.replace("_", "-")[:60], tmp_path)
+    device = Device(cloud, request.node.name.replace("_", "-")[:60], tmp_path)
+    device.boot()
+    return device
 
 
 @pytest.fixture
@@ -92,46 +93,46 @@ def test_a_device_is_listed_and_shown(cloud: Cloud, device: Device) -> None:
     (found,) = [each for each in listed if each["deviceId"] == device.name]
     assert found == result(cloud, "devices", "show", device.name)
     assert found["active"]
-    assert device.name in console(cloud, "devices", "list").stdout
+    assert device.name in printed(cloud, "devices", "list")
 
 
 def test_an_attribute_opens_a_grant(cloud: Cloud, device: Device) -> None:
     """`set` is felt by the device, and `explain` names the rule."""
     credentials = ("credentials", "--role-alias", "updates")
     explain = ("devices", "explain", device.name, "--context", "roleAlias=updates")
-    assert device.refused(*credentials)
+    assert refused(device, *credentials)
     assert result(cloud, *explain)["moments"][0]["refusal"]["code"] == "no-grant"
     result(cloud, "devices", "set", device.name, "channel=stable")
     assert result(cloud, *explain)["moments"][0]["grants"] == [
         {"grant": "firmware", "rules": ["stable-firmware"]}
     ]
-    assert device.refused(*credentials) is None
-    assert "by stable-firmware" in console(cloud, *explain).stdout
+    assert refused(device, *credentials) is None
+    assert "by stable-firmware" in printed(cloud, *explain)
 
 
 def test_a_published_rule_is_felt(cloud: Cloud, device: Device, folder: Path) -> None:
     """A rule taken out of the folder is gone for the device within seconds of `apply`, and back after it."""
     credentials = ("credentials", "--role-alias", "telemetry")
-    assert device.refused(*credentials) is None
+    assert refused(device, *credentials) is None
     rules = folder / "rules.cedar"
     permitted = rules.read_text()
     rules.write_text(f'{permitted}\n@id("none") forbid (principal, action, resource);\n')
     assert result(cloud, "fleet", "check", str(folder))["valid"]
-    difference = console(cloud, "fleet", "diff", str(folder)).stdout
+    difference = printed(cloud, "fleet", "diff", str(folder))
     assert '+@id("none") forbid' in difference
     result(cloud, "fleet", "apply", str(folder))
-    felt(lambda: device.refused(*credentials))
+    felt(lambda: refused(device, *credentials))
     rules.write_text(permitted)
     result(cloud, "fleet", "apply", str(folder))
-    felt(lambda: device.refused(*credentials) is None)
+    felt(lambda: refused(device, *credentials) is None)
 
 
 def test_a_revoked_device_is_refused_from_the_next_call_on(cloud: Cloud, device: Device) -> None:
     """A script revokes without being asked, and the very next call of the device is refused."""
-    assert device.refused("status") is None
+    assert refused(device, "status") is None
     assert result(cloud, "devices", "revoke", device.name)["status"] == "revoked"
-    assert device.refused("status") == "device-revoked"
-    assert device.refused("credentials", "--role-alias", "telemetry")
+    assert refused(device, "status") == "device-revoked"
+    assert refused(device, "credentials", "--role-alias", "telemetry")
 
 
 def test_a_refusal_is_exit_code_1(cloud: Cloud) -> None:

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,10 @@ class Scene:
 
     cloud: Cloud
     folder: Path
-    _clients: dict[str, Any] = field(default_factory=dict)
 
     def aws(self, service: str) -> Any:
         """The operator's client."""
-        if service not in self._clients:
-            self._clients[service] = client(self.cloud, service)
-        return self._clients[service]
+        return client(self.cloud, service)
 
     @cached_property
     def names(self) -> dict[str, str]:
