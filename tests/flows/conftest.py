@@ -22,9 +22,6 @@ from local import cloud as local_cloud
 from local.processes import ROOT
 from tests import factories
 
-GROUP = "cloud"
-"""The tests of one worker (`--dist loadgroup`): one cloud is enough."""
-
 _READY_SECONDS = 90
 
 
@@ -33,19 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all flows to one worker (`--dist loadgroup`): they share a cloud."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(GROUP))
+            item.add_marker(pytest.mark.xdist_group("cloud"))
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running cloud: its endpoints.json and its factory; the operator's clients, and the stack's
-    outputs, once they have been asked for.
-    """
+    """A running cloud: its endpoints.json, its factory, and the operator's clients that were asked for."""
 
     endpoints: dict[str, Any]
     factory: factories.Authority
     clients: dict[str, Any] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def operator(self) -> dict[str, str]:
@@ -107,6 +101,13 @@ def running(state: Path) -> Iterator[Cloud]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The cloud all flows share."""
+    with running(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
 
 
 def factory(files: dict[str, str]) -> factories.Authority:

@@ -42,11 +42,9 @@ def client(cloud: Cloud, service: Any) -> Any:
 
 def output(cloud: Cloud, name: str) -> str:
     """An output of the deployed stack."""
-    if not cloud.outputs:
-        formation = client(cloud, "cloudformation")
-        (stack,) = formation.describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"]
-        cloud.outputs.update({each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
-    return cloud.outputs[name]
+    formation = client(cloud, "cloudformation")
+    (stack,) = formation.describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"]
+    return str(next(o["OutputValue"] for o in stack["Outputs"] if o["OutputKey"] == name))
 
 
 def operate(cloud: Cloud, operation: str, **parameters: Any) -> Any:

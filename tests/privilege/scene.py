@@ -113,38 +113,20 @@ class Scene:
         """The deployed fleet."""
         return load(Path(self.cloud.endpoints["api_ca"]).parent / "fleet")
 
-    @contextmanager
-    def silenced(self) -> Iterator[None]:
-        """Nothing happens by itself meanwhile, and Lambdas look for a published fleet at every call."""
+    def silence(self) -> None:
+        """Nothing happens by itself from here on, and Lambdas look for a published fleet at every call."""
         functions, events = self.aws("lambda"), self.aws("events")
-        mappings = functions.list_event_source_mappings()["EventSourceMappings"]
-        rules = events.list_rules()["Rules"]
-        for mapping in mappings:
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        for rule in rules:
+        for rule in events.list_rules()["Rules"]:
             events.disable_rule(Name=rule["Name"])
-        told = self._refreshing("0")
-        try:
-            yield
-        finally:
-            self._refreshing(*told)
-            for rule in rules:
-                events.enable_rule(Name=rule["Name"])
-            for mapping in mappings:
-                functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
-
-    def _refreshing(self, seconds: str) -> set[str]:
-        """Tell each Lambda that follows the fleet how often it looks. Returns what they were told before."""
-        functions, before = self.aws("lambda"), set()
         for function in functions.list_functions()["Functions"]:
             variables = function.get("Environment", {}).get("Variables", {})
             if REFRESH in variables:
-                before.add(variables[REFRESH])
                 functions.update_function_configuration(
                     FunctionName=function["FunctionName"],
-                    Environment={"Variables": variables | {REFRESH: seconds}},
+                    Environment={"Variables": variables | {REFRESH: "0"}},
                 )
-        return before
 
     def role(self, function: str) -> Role:
         """The role of a Lambda."""
