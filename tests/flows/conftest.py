@@ -22,7 +22,8 @@ from local import cloud as local_cloud
 from local.processes import ROOT
 from tests import factories
 
-_READY_SECONDS = 90
+_SECONDS = 90
+"""For a cloud to start, to follow and to end."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
@@ -69,7 +70,7 @@ def start(state: Path) -> subprocess.Popen[bytes]:
 
 def until(condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait for `condition` while `process` lives."""
-    deadline = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + _SECONDS
     while not condition():
         assert process is None or process.poll() is None, "local up has ended"
         assert time.monotonic() < deadline, "this takes too long"
@@ -100,7 +101,7 @@ def running(state: Path) -> Iterator[Cloud]:
         yield Cloud(endpoints, factory(endpoints["factory"]))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(_SECONDS)
 
 
 @pytest.fixture(scope="session")
