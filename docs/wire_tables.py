@@ -119,14 +119,16 @@ def _value(schema: Json) -> str:
         return " or ".join(_value(each) for each in schema["anyOf"] if each != {"type": "null"})
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
-    kind = {"array": "list", "date-time": "time"}.get(schema.get("format", schema["type"]), schema["type"])
-    if kind == "list":
+    if schema.get("format") == "date-time":
+        return "time"
+    if schema["type"] == "array":
         return f"list of {_value(schema['items'])}s"
+    kind: str = schema["type"]
     low, high = _bounds(schema)
     if high is None or "pattern" in schema:
-        return str(kind)
+        return kind
     span = f"{low:,} to {high:,}" if low else f"at most {high:,}"
-    return f"{kind}, {span}{_UNITS.get(schema['type'], '')}"
+    return f"{kind}, {span}{_UNITS.get(kind, '')}"
 
 
 _UNITS = {"object": " entries", "string": " characters"}

@@ -17,10 +17,11 @@ import firstboot.vend.build
 from docs import calls
 from firstboot.aws import clients
 from firstboot.domain import topics
+from firstboot.exchange.settings import ExchangeSettings
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.mqtt import MqttEndpoint
 from firstboot.runtime.routes import ROUTES
-from firstboot.runtime.settings import ExchangeSettings, VendSettings
+from firstboot.vend.settings import VendSettings
 from tests import factories
 from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product
