@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import fleet_reference
+from docs import fleet_reference, openapi, wire_tables
+from firstboot.exchange.messages import CertificateAnswer, CertificateRequest
+from firstboot.vend.record import DeviceAnswer
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,8 +40,30 @@ def fleet_schema(_: str) -> str:
     return fleet_reference.schema_text()
 
 
+def protocol_page(text: str) -> str:
+    """Fill in the tables of calls, topics and members in docs/protocol.md."""
+    text = between(text, "calls", wire_tables.http_calls(text))
+    text = between(text, "request", wire_tables.members(CertificateRequest))
+    text = between(text, "answer", wire_tables.members(CertificateAnswer))
+    text = between(text, "device", wire_tables.members(DeviceAnswer))
+    return between(text, "topics", wire_tables.mqtt_calls())
+
+
+def operations_page(text: str) -> str:
+    """Fill in the table of operations in docs/operations.md."""
+    return between(text, "operations", wire_tables.operations())
+
+
+def openapi_document(_: str) -> str:
+    """Make the OpenAPI document of the HTTPS calls."""
+    return openapi.text()
+
+
 OUTPUTS: Mapping[str, Callable[[str], str]] = {
     "docs/fleet.md": fleet_page,
+    "docs/operations.md": operations_page,
+    "docs/protocol.md": protocol_page,
+    "docs/openapi.json": openapi_document,
     "fleet/fleet.schema.json": fleet_schema,
 }
 

@@ -11,7 +11,7 @@ from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from firstboot.runtime.routes import ROUTES
+from firstboot.runtime import routes
 from infra.function import LOG_RETENTION, Function
 from infra.nag import acknowledge
 
@@ -47,14 +47,15 @@ class Throttle:
 # KMS makes 300 ECC signatures a second in every region, STS 600 sessions: a storm must end here,
 # as a fast 429, and not there.
 THROTTLES = {
-    "POST /v1/certificates": Throttle(200, 400),
-    "POST /v1/certificates/commit": Throttle(200, 400),
-    "GET /v1/device": Throttle(200, 400),
-    "GET /role-aliases/{alias}/credentials": Throttle(400, 800),
-    "GET /v1/nonce": Throttle(200, 400),
-    "GET /healthz": Throttle(20, 40),
-    "$default": Throttle(50, 100),
+    routes.CERTIFICATES: Throttle(200, 400),
+    routes.COMMIT: Throttle(200, 400),
+    routes.DEVICE: Throttle(200, 400),
+    routes.CREDENTIALS: Throttle(400, 800),
+    routes.NONCE: Throttle(200, 400),
+    routes.HEALTH: Throttle(20, 40),
 }
+OTHERS = Throttle(50, 100)
+"""For requests that no route takes."""
 
 
 class Api(apigw.HttpApi):
@@ -63,11 +64,11 @@ class Api(apigw.HttpApi):
     def __init__(self, scope: Construct, construct_id: str, *, exchange: Function, vend: Function) -> None:
         super().__init__(scope, construct_id, description="Firstboot", create_default_stage=False)
         lambdas = {"exchange": _integration(exchange), "vend": _integration(vend)}
-        routes = [self._route(route.key, lambdas[route.service]) for route in ROUTES]
-        routes.append(self._route("$default", lambdas["exchange"]))
+        made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
+        made.append(self._route("$default", lambdas["exchange"]))
         self.stage = self._stage()
         # Route settings name routes that must be there.
-        self.stage.node.add_dependency(*routes)
+        self.stage.node.add_dependency(*made)
         acknowledge(
             self,
             {
@@ -98,11 +99,14 @@ class Api(apigw.HttpApi):
             stage_name="$default",
             auto_deploy=True,
             default_route_settings=apigw.CfnStage.RouteSettingsProperty(
-                throttling_rate_limit=THROTTLES["$default"].rate,
-                throttling_burst_limit=THROTTLES["$default"].burst,
+                throttling_rate_limit=OTHERS.rate,
+                throttling_burst_limit=OTHERS.burst,
             ),
-            # A free-form map, so in CloudFormation's own spelling.
-            route_settings={key: throttle.settings for key, throttle in THROTTLES.items()},
+            # A free-form map, so in CloudFormation's own spelling. KeyError for a route without a throttle.
+            route_settings={
+                **{route.key: THROTTLES[route].settings for route in routes.ROUTES},
+                "$default": OTHERS.settings,
+            },
             access_log_settings=apigw.CfnStage.AccessLogSettingsProperty(
                 destination_arn=log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
             ),

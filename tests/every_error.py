@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from docs.errors import leaves
 from firstboot.domain.errors import FirstbootError
-from tests.domain_errors import leaves
 
 _PRODUCT = "/functions/firstboot/"
 RAISED: set[str] = set()

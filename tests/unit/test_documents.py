@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.errors import leaves
 from firstboot.runtime.routes import ROUTES
-from tests.domain_errors import leaves
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()

@@ -128,9 +128,9 @@ def asked(request: CertificateRequest) -> Asked:
 class MqttAddress(Answer, frozen=True, kw_only=True):
     """Where the device connects to AWS IoT, and whether AWS IoT knows its certificate yet."""
 
-    host: str
-    port: int
-    client_id: str
+    host: Annotated[str, Meta(description="AWS IoT's data endpoint")]
+    port: Annotated[int, Meta(description="The port for TLS with a client certificate")]
+    client_id: Annotated[str, Meta(description="The client id to connect with: the device's id")]
     ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate")]
     retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
 

@@ -29,7 +29,7 @@ GROUPS_THAW = Operation("groups.thaw", requests.OneGroup, "Resume a group's enro
 GROUPS_EXPECT = Operation(
     "groups.expect", requests.ExpectDevices, "Name the devices that a group may enroll, with attributes"
 )
-FLEET_SHOW = Operation("fleet.show", NoMembers, "Show the fleet definition in force")
+FLEET_SHOW = Operation("fleet.show", NoMembers, "Show the fleet definitions, deployed and in force")
 FLEET_APPLY = Operation("fleet.apply", requests.ApplyFleet, "Publish a fleet definition")
 FLEET_PLAN = Operation(
     "fleet.plan", requests.PlanFleet, "Count the devices that a fleet definition changes, one page a call"

@@ -20,19 +20,21 @@ from firstboot.runtime.problem import RETRY_SECONDS, retry_in
 class MqttReadiness(Answer, frozen=True, kw_only=True):
     """Whether AWS IoT knows the certificate that asks."""
 
-    ready: bool
+    ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate that asks")]
     retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
 
 
 class DeviceAnswer(Answer, frozen=True, kw_only=True):
     """What a device may know of its own record. The last five members are those of its active certificate."""
 
-    device_id: str
-    group: str
-    status: Literal["active"] = "active"
+    device_id: Annotated[str, Meta(description="The device's id")]
+    group: Annotated[str, Meta(description="The device's group")]
+    status: Annotated[Literal["active"], Meta(description="A revoked device gets a problem instead")] = (
+        "active"
+    )
     generation: Annotated[int, Meta(description="How many certificates have been committed")]
     certificate_id: Annotated[str, Meta(description="The id of the certificate that asks")]
-    attributes: Annotated[dict[str, Attribute], Meta(description="What the operator set")]
+    attributes: Annotated[dict[str, Attribute], Meta(description="What the operator has set")]
     grants: Annotated[
         list[str], Meta(description="The grants that the device holds now, under any role alias or none")
     ]

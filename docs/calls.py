@@ -1,0 +1,122 @@
+"""The messages of each HTTPS call and each MQTT call: one entry for every route and every topic.
+
+`check` refuses a route or a call without an entry, and a test over moto holds the entries to what the
+Lambda functions take and answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from firstboot.domain import topics
+from firstboot.exchange.messages import (
+    CertificateAnswer,
+    CertificateRequest,
+    CommitAnswer,
+    DelayedAnswer,
+    HealthAnswer,
+    MqttCertificateRequest,
+    NonceAnswer,
+)
+from firstboot.runtime import routes
+from firstboot.runtime.http import NONCE_HEADER
+from firstboot.runtime.messages import Answer, NoMembers, Request
+from firstboot.runtime.routes import Route
+from firstboot.vend.credential_provider import CredentialsAnswer
+from firstboot.vend.endpoints import MqttCredentialsRequest
+from firstboot.vend.record import DeviceAnswer
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a call beside its body."""
+
+    name: str
+    where: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Success:
+    """An answer that is no refusal: its members, and the name of a header that it has beside them."""
+
+    members: type[Answer]
+    header: str | None = None
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """What a route takes and answers.
+
+    `refusals` are the statuses of our own refusals. `problems` says whether these are problem+json, and
+    whether answers carry `time`; otherwise they are as AWS IoT's credential provider writes them.
+    """
+
+    answers: Mapping[HTTPStatus, Success]
+    refusals: tuple[int, ...] = (500, 503)
+    request: type[Request] | None = None
+    parameters: tuple[Parameter, ...] = field(default=())
+    problems: bool = True
+
+
+@dataclass(frozen=True)
+class MqttCall:
+    """What a request over MQTT holds, how it may be answered, and which certificate it takes."""
+
+    request: type[Request]
+    answers: tuple[type[Answer], ...]
+    certificate: str
+
+
+HTTP: Mapping[Route, HttpCall] = {
+    routes.CERTIFICATES: HttpCall(
+        answers={
+            HTTPStatus.CREATED: Success(CertificateAnswer),
+            HTTPStatus.ACCEPTED: Success(DelayedAnswer, "Retry-After"),
+        },
+        refusals=(400, 401, 403, 409, 413, 415, 429, 500, 503),
+        request=CertificateRequest,
+        parameters=(
+            Parameter("deviceId", "query", "As `deviceId` of a JSON body; with `application/pkcs10` only"),
+        ),
+    ),
+    routes.COMMIT: HttpCall(
+        answers={HTTPStatus.OK: Success(CommitAnswer)}, refusals=(400, 401, 403, 500, 503)
+    ),
+    routes.NONCE: HttpCall(answers={HTTPStatus.OK: Success(NonceAnswer, NONCE_HEADER)}),
+    routes.HEALTH: HttpCall(answers={HTTPStatus.OK: Success(HealthAnswer)}),
+    routes.DEVICE: HttpCall(
+        answers={HTTPStatus.OK: Success(DeviceAnswer)}, refusals=(400, 401, 403, 500, 503)
+    ),
+    routes.CREDENTIALS: HttpCall(
+        answers={HTTPStatus.OK: Success(CredentialsAnswer)},
+        refusals=(400, 401, 403, 404, 500, 503),
+        parameters=(
+            Parameter("alias", "path", "The role alias"),
+            Parameter("x-amzn-iot-thingname", "header", "The device's own id, or absent"),
+        ),
+        problems=False,
+    ),
+}
+
+MQTT: Mapping[topics.Call, MqttCall] = {
+    topics.CERTIFICATES: MqttCall(
+        MqttCertificateRequest,
+        (CertificateAnswer, DelayedAnswer),
+        "a bootstrap certificate: enroll · an operational one: renew",
+    ),
+    topics.COMMIT: MqttCall(
+        NoMembers, (CommitAnswer,), "an operational certificate. Connecting with it commits too"
+    ),
+    topics.CREDENTIALS: MqttCall(MqttCredentialsRequest, (CredentialsAnswer,), "an operational certificate"),
+}
+
+
+def check(http: Collection[Route] = tuple(HTTP), mqtt: Collection[topics.Call] = tuple(MQTT)) -> None:
+    """Raise ValueError unless exactly the declared routes and MQTT calls have entries."""
+    if set(http) != set(routes.ROUTES):
+        raise ValueError(f"docs/calls.py needs exactly {[route.key for route in routes.ROUTES]}")
+    if set(mqtt) != set(topics.CALLS):
+        raise ValueError(f"docs/calls.py needs exactly {[call.request for call in topics.CALLS]}")
