@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,6 +108,25 @@ def test_boot_status_renew_credentials(
         )
     ]
     assert [request["deliver"] for request in broker.service.enrollments] == ["url", "inline"]
+
+
+def open_sockets() -> set[int]:
+    """The file descriptors of the sockets that Python objects of this process hold."""
+    found = [each for each in gc.get_objects() if isinstance(each, socket.socket)]
+    return {each.fileno() for each in found} - {-1}
+
+
+def test_no_socket_is_left_to_the_garbage_collector(broker: Broker, state: Path) -> None:
+    """It may close an object's socket after it has warned of it, in whichever test runs then."""
+    bench = Bench(broker, state)
+    gc.collect()
+    gc.disable()
+    try:
+        before = open_sockets()
+        bench.boot()
+        assert open_sockets() <= before
+    finally:
+        gc.enable()
 
 
 def test_inline_needs_no_https(broker: Broker, state: Path) -> None:
