@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from device.patience import Patience
 from device.refusal import Action
 from device.service import Service as Client
 from device.store import Store
-from device.transport import Transport
+from device.transport import TIMEOUT_SECONDS, Transport
 from tests import factories
 from tests.clients.broker import Broker, brokered, hanging_up
 from tests.device.bench import refused
@@ -74,8 +74,13 @@ class Bench:
         self.bootstrap = broker.service.bootstrap()
         transport = Transport(broker.service.ca.read_text() if ca == "" else ca)
         host = mqtt.Broker(address or broker.address, transport, self.bootstrap)
-        patience = Patience(tries=tries, sleep=self.pauses.append, jitter=lambda: 0)
+        patience = Patience(tries=tries, sleep=self._pause, jitter=lambda: 0)
         self.device = Device(Store(state), Client(host, transport), patience)
+        self.paused: Callable[[], object] = lambda: None
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.paused()
 
     def boot(self) -> dict[str, Any]:
         """`boot`."""
@@ -247,9 +252,12 @@ def test_a_silent_service_is_asked_again(
     broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For the same key: one certificate, however many answers are lost."""
+    patient = TIMEOUT_SECONDS
     monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
     broker.silent = 2
     bench = Bench(broker, state)
+    # The third answer comes, however late on a busy machine.
+    bench.paused = lambda: len(bench.pauses) == 2 and monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", patient)
     assert bench.boot()["status"] == "active"
     assert len(bench.pauses) == 2
     assert len(broker.service.issued) == 1
