@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import select
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -177,10 +178,26 @@ class _Conversation:
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            code = self._client.loop(min(left, 1.0))
-            if code is not MQTTErrorCode.MQTT_ERR_SUCCESS and arrived() is None:
+            if self._turn(min(left, 1.0)) is not MQTTErrorCode.MQTT_ERR_SUCCESS and arrived() is None:
                 raise ConnectionError
         return thing
+
+    def _turn(self, seconds: float) -> MQTTErrorCode:
+        """Wait for the socket, then have the client read, write and keep the connection alive.
+
+        `Client.loop` would do this, but it makes a pair of sockets that it leaves to the garbage collector.
+        """
+        connection = self._client.socket()
+        if connection is None:
+            return MQTTErrorCode.MQTT_ERR_CONN_LOST
+        writing = [connection] if self._client.want_write() else []
+        # What TLS has decrypted already is not seen by select.
+        pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        readable, writable, _ = select.select([connection], writing, [], 0 if pending else seconds)
+        code = self._client.loop_read() if readable or pending else MQTTErrorCode.MQTT_ERR_SUCCESS
+        if writable and code is MQTTErrorCode.MQTT_ERR_SUCCESS:
+            code = self._client.loop_write()
+        return self._client.loop_misc() if code is MQTTErrorCode.MQTT_ERR_SUCCESS else code
 
     def _on_connect(
         self, _client: Client, _data: object, _flags: object, code: ReasonCode, _: object

@@ -29,8 +29,9 @@ from tests import factories
 from tests.clients.programs import program
 from tests.device.server import running
 from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Reply, Service, common_name
+from tests.paho_clients import end
 
-SECONDS = 10
+SECONDS = 60
 """For whatever must happen soon; a test that waits so long has failed."""
 
 CALLS = {
@@ -219,8 +220,7 @@ def _answering(broker: Broker, port: int) -> Iterator[None]:
         assert ready.wait(SECONDS)
         yield
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 def _free_port() -> int:

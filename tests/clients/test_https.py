@@ -132,7 +132,7 @@ def test_aws_s_own_client_gets_credentials_that_fit(device: Device, bucket: str)
                 "127.0.0.1", port, connection_type=HttpProxyConnectionType.Tunneling
             ),
         )
-        credentials = provider.get_credentials().result(30)
+        credentials = provider.get_credentials().result(120)
         del provider
     aws = device.cloud.endpoints["aws"]
     s3 = boto3.client(

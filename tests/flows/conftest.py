@@ -22,7 +22,7 @@ from local import cloud as local_cloud
 from local.processes import ROOT
 from tests import factories
 
-_SECONDS = 90
+_SECONDS = 300
 """For a cloud to start, to follow and to end."""
 
 

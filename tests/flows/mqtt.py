@@ -17,8 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from firstboot.domain.topics import Call
 from firstboot.pki import chain
 from tests.flows.conftest import Cloud
+from tests.paho_clients import end
 
-SECONDS = 30
+SECONDS = 120
 
 Members = dict[str, Any]
 
@@ -73,7 +74,6 @@ def paho(protocol: MQTTProtocolVersion) -> Ask:
             connection.publish(call.request_topic(who.client_id), json.dumps(members), qos=1)
             return heard.get(timeout=SECONDS)
         finally:
-            connection.disconnect()
-            connection.loop_stop()
+            end(connection)
 
     return ask

@@ -22,7 +22,7 @@ from local.processes import ROOT
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device
 
-_FELT_SECONDS = 30
+_FELT_SECONDS = 120
 
 
 def console(cloud: Cloud, *arguments: str) -> subprocess.CompletedProcess[str]:

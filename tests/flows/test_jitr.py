@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests import factories
 from tests.flows.conftest import Cloud, save, until
 from tests.flows.devices import client, fresh_name, operate
+from tests.paho_clients import end
 
 CLOSED = "closed"
 
@@ -34,10 +35,9 @@ def connecting(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> Iterat
     made.connect(endpoint["host"], endpoint["port"])
     made.loop_start()
     try:
-        yield made, heard.get(timeout=30)
+        yield made, heard.get(timeout=120)
     finally:
-        made.disconnect()
-        made.loop_stop()
+        end(made)
 
 
 def outcome(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> str:
@@ -73,7 +73,7 @@ def test_an_unknown_certificate_connects_at_its_second_attempt(cloud: Cloud, tmp
         granted: SimpleQueue[list[int]] = SimpleQueue()
         connected.on_subscribe = lambda *arguments: granted.put([code.value for code in arguments[3]])
         connected.subscribe(f"firstboot/{name}/certificates/accepted", qos=1)
-        assert granted.get(timeout=30) == [1]
+        assert granted.get(timeout=120) == [1]
     assert outcome(cloud, fresh_name(), files) == CLOSED
 
 

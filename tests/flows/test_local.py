@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import signal
 import socket
 import ssl
 import stat
@@ -270,7 +271,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     up = start(tmp_path)
     until((tmp_path / "deploy.log").exists, up)
     subprocess.run([*LOCAL, "down", "--state", tmp_path], cwd=ROOT, check=True)
-    assert up.wait(10) == 0
+    assert up.wait(60) == 0
     assert processes_of(tmp_path) == set()
     assert {file.name for file in tmp_path.iterdir()} == {"lock", "deploy.log", "emulator.log"}
 
@@ -283,3 +284,13 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
     up.wait()
     until(lambda: not any("local.emulator" in each for each in processes_of(tmp_path)))
     assert subprocess.run([*LOCAL, "down", "--state", tmp_path], cwd=ROOT, check=False).returncode == 0
+
+
+def test_sigint_ends_up_in_the_background_of_a_script(tmp_path: Path) -> None:
+    """Its shell starts `up &` with SIGINT ignored; `up` takes the signal all the same, and cleans up."""
+    background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    with subprocess.Popen([*background, *LOCAL, "up", "--state", tmp_path], cwd=ROOT) as up:
+        until((tmp_path / "deploy.log").exists, up)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 0
+    assert processes_of(tmp_path) == set()

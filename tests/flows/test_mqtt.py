@@ -14,6 +14,7 @@ from firstboot.domain import topics
 from tests.flows.conftest import Cloud, until
 from tests.flows.devices import Device, fresh_name, issued, printed, revoke
 from tests.flows.mqtt import SECONDS, Identity
+from tests.paho_clients import end
 
 
 def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
@@ -106,7 +107,7 @@ def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
         revoke(cloud, device.name)
         assert gone.wait(SECONDS)
     finally:
-        client.loop_stop()
+        end(client)
     assert not _survives(operational(device), lambda _: None)
 
 
@@ -128,8 +129,7 @@ def _survives(who: Identity, act: Any) -> bool:
                 return False
         return not gone.wait(1)
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 def _connection(who: Identity) -> tuple[Any, threading.Event, threading.Event]:

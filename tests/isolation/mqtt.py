@@ -14,7 +14,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-_SECONDS = 30
+from tests.paho_clients import end
+
+_SECONDS = 120
 # MQTT 5, "2.4 Reason Code": not authorized. Any other refusal is none by a policy.
 _REFUSED = 0x87
 _NOBODY = "filter/of/nobody"
@@ -86,8 +88,7 @@ def connected(login: Login, client_id: str) -> Iterator[Connection | None]:
     try:
         yield connection if _granted(_next(answers)[1]) == [True] else None
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 def _next(answers: _Answers) -> tuple[int, list[ReasonCode]]:

@@ -6,12 +6,20 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
-COMMAND = [sys.executable, "-m", "console", "devices", "list"]
+import pytest
+
+from tests.processes import interruptible
+
+COMMAND = interruptible("console", "devices", "list")
 
 
-def test_ctrl_c_ends_it_cleanly() -> None:
+# How a shell without job control starts a command that ends with `&`.
+IN_THE_BACKGROUND = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+
+
+@pytest.mark.parametrize("prefix", [[], IN_THE_BACKGROUND], ids=["terminal", "background"])
+def test_ctrl_c_ends_it_cleanly(prefix: list[str]) -> None:
     """Interrupted while AWS does not answer: exit code 130, and no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
@@ -21,7 +29,9 @@ def test_ctrl_c_ends_it_cleanly() -> None:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_REGION": "us-east-1",
         }
-        with subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [*prefix, *COMMAND], env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
             connection, _ = silent.accept()
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
