@@ -151,7 +151,7 @@ def test_devices_are_in_every_state(account: Account, hosts: None, others: dict[
 
 
 def test_work_waits_in_every_queue(account: Account, hosts: None, others: dict[str, Device]) -> None:
-    """Our own messages, one with a slot in a minute, S3's and AWS IoT's."""
+    """Our own messages, one with a slot in 45 seconds, S3's and AWS IoT's."""
     until(lambda: queues.left(account) == 0)
     queues.bring(account, enabled=False)
     others["stored"].boot()
@@ -164,7 +164,7 @@ def test_work_waits_in_every_queue(account: Account, hosts: None, others: dict[s
     queues.wait_for(account, queues.REGISTERED, "PENDING_ACTIVATION")
     misname(account, others["misnamed"])
     since = int(time.time())
-    late = {"deviceId": others["misnamed"].name, "since": since, "slot": (since + 60) * 1_000}
+    late = {"deviceId": others["misnamed"].name, "since": since, "slot": (since + 45) * 1_000}
     queues.send(account, queues.PACED, late)
 
 
