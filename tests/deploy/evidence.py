@@ -22,14 +22,15 @@ IDENTIFIERS = {
 @dataclass(frozen=True)
 class Lasting:
     """What these deployments must not change: the retained resources (logical id: type and name), the CA,
-    whom the gateway trusts, what the bucket holds, and of each device its status, generation, certificate.
+    the gateway's truststore, the keys of the bucket's objects, and of each device its status, generation
+    and certificates (member of its record: serial).
     """
 
     resources: dict[str, tuple[str, str]]
     ca: bytes
     truststore: bytes
     objects: frozenset[str]
-    devices: dict[str, tuple[str, str, str]]
+    devices: dict[str, tuple[str, str, dict[str, str]]]
 
 
 def lasting(account: Account) -> Lasting:
@@ -40,9 +41,9 @@ def lasting(account: Account) -> Lasting:
     rows = account.client("dynamodb").scan(TableName=table)["Items"]
     return Lasting(
         resources={
-            each["LogicalResourceId"]: (each["ResourceType"], each["PhysicalResourceId"])
-            for each in resources(account)
-            if each["ResourceType"] in IDENTIFIERS
+            logical: (kind, name)
+            for logical, (kind, name) in physical(account).items()
+            if kind in IDENTIFIERS
         },
         ca=s3.get_object(Bucket=bucket, Key=AUTHORITY_KEY)["Body"].read(),
         truststore=s3.get_object(Bucket=bucket, Key=TRUSTSTORE_KEY)["Body"].read(),
@@ -51,7 +52,11 @@ def lasting(account: Account) -> Lasting:
             row["deviceId"]["S"]: (
                 row["status"]["S"],
                 row["generation"]["N"],
-                row["active"]["M"]["serial"]["S"],
+                {
+                    name: row[name]["M"]["serial"]["S"]
+                    for name in ("pending", "active", "superseded")
+                    if name in row
+                },
             )
             for row in rows
             if row["pk"]["S"].startswith("DEV#")
@@ -74,6 +79,14 @@ def resources(account: Account) -> list[dict[str, Any]]:
     """The stack's resources."""
     pages = account.client("cloudformation").get_paginator("list_stack_resources")
     return [each for page in pages.paginate(StackName=STACK) for each in page["StackResourceSummaries"]]
+
+
+def physical(account: Account) -> dict[str, tuple[str, str]]:
+    """The stack's resources: logical id to type and physical id. A replaced one has another physical id."""
+    return {
+        each["LogicalResourceId"]: (each["ResourceType"], each["PhysicalResourceId"])
+        for each in resources(account)
+    }
 
 
 def status(account: Account) -> str:

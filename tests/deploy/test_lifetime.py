@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import ssl
+import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from firstboot.policy.service import ServicePolicy
 from local.cloud import ACCOUNT, REGION, STACK
 from tests import factories
+from tests.deploy import halfway, queues
 from tests.deploy.conftest import Account
 from tests.deploy.evidence import (
     IDENTIFIERS,
@@ -21,18 +23,29 @@ from tests.deploy.evidence import (
     code,
     having,
     lasting,
+    physical,
     resources,
     signers,
     status,
     template,
     things,
 )
+from tests.deploy.served import (
+    REENROLL,
+    STOP,
+    WAIT,
+    iot_status,
+    misname,
+    registered,
+    still_served,
+    vend,
+)
 from tests.flows.conftest import until
-from tests.flows.devices import Device, output, printed
+from tests.flows.devices import Device, operate, output, printed
 from tests.flows.test_console import result
+from tests.flows.test_jitr import CLOSED, outcome, settled
 from tests.infra.test_stack import STATEFUL
 
-WAIT, STOP, REENROLL = 11, 12, 13
 NEW_RULE = """
 @id("maintenance-in-berlin")
 forbid (principal, action == Action::"hold", resource == Grant::"telemetry")
@@ -72,30 +85,13 @@ def over_mqtt(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Dev
     return Device(account.cloud, "gw-over-mqtt", tmp_path_factory.mktemp("over-mqtt"), "mqtt")
 
 
-def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
-    """Credentials for the first role alias, or a refusal with an exit code."""
-    done = device.run(*device.credentials_arguments(account.cloud.endpoints["role_alias"]))
-    assert done.returncode == exits, done.stdout + done.stderr
-    said: dict[str, Any] = json.loads(done.stderr if exits else done.stdout)
-    return said
-
-
-def still_served(account: Account, kept: Device, revoked: Device, fresh: Device) -> None:
-    """Who had an identity has it, who lost it has none; who is new gets one, and a place in AWS IoT."""
-    assert kept.status()["deviceId"] == kept.name
-    assert vend(account, kept)["SessionToken"]
-    assert revoked.run("status", "--state", str(revoked.state)).returncode == STOP
-    assert fresh.boot()["status"] == "active"
-    until(lambda: registered(account, fresh))
-
-
-def registered(account: Account, device: Device) -> bool:
-    """Whether AWS IoT has followed: the bucket, the queue and `register` are in touch."""
-    iot = account.client("iot")
-    known = iot.list_things()["things"]
-    return device.name in {thing["thingName"] for thing in known} and bool(
-        iot.list_thing_principals(thingName=device.name)["principals"]
-    )
+@pytest.fixture(scope="session")
+def others(account: Account, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Device]:
+    """The devices that the update meets, each named for the state in which it meets it."""
+    names = ["enrolling", "renewing", "superseded", "expected", "returning", "misnamed", "stored", "barred"]
+    hosts = dict.fromkeys(names, "mtls") | dict.fromkeys(["admitted", "unknown"], "mqtt")
+    folder = tmp_path_factory.mktemp("others")
+    return {name: Device(account.cloud, f"gw-{name}", folder / name, host) for name, host in hosts.items()}
 
 
 def test_an_empty_account_takes_the_app(account: Account, empty: set[str]) -> None:
@@ -138,14 +134,51 @@ def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> 
     assert revoked.run(*revoked.boot_arguments(revoked.folder / "again")).returncode == STOP
 
 
+def test_devices_are_in_every_state(account: Account, hosts: None, others: dict[str, Device]) -> None:
+    """One each is enrolling, renewing, left with a superseded certificate, and expected. One was admitted by
+    AWS IoT and has not enrolled.
+    """
+    for name in ("renewing", "superseded", "returning", "misnamed", "barred"):
+        others[name].boot()
+        until(lambda name=name: registered(account, others[name]))  # type: ignore[misc]
+    files = account.cloud.bootstrap(others["admitted"].name, others["admitted"].folder)
+    assert outcome(account.cloud, others["admitted"].name, files) == CLOSED
+    assert settled(account.cloud, files) == "ACTIVE"
+    operate(account.cloud, "groups.expect", group="gateways", devices={others["expected"].name: {}})
+    halfway.enroll(others["enrolling"])
+    halfway.renew(others["renewing"])
+    halfway.lose_the_new_certificate(others["superseded"])
+
+
+def test_work_waits_in_every_queue(account: Account, hosts: None, others: dict[str, Device]) -> None:
+    """Our own messages, one with a slot in 45 seconds, S3's and AWS IoT's."""
+    until(lambda: queues.left(account) == 0)
+    queues.bring(account, enabled=False)
+    others["stored"].boot()
+    queues.wait_for(account, queues.PACED, others["stored"].name)
+    operate(account.cloud, "devices.revoke", deviceId=others["barred"].name)
+    queues.wait_for(account, queues.URGENT, others["barred"].name)
+    unknown = others["unknown"]
+    files = account.cloud.bootstrap(unknown.name, unknown.folder)
+    assert outcome(account.cloud, unknown.name, files) == CLOSED
+    queues.wait_for(account, queues.REGISTERED, "PENDING_ACTIVATION")
+    misname(account, others["misnamed"])
+    since = int(time.time())
+    late = {"deviceId": others["misnamed"].name, "since": since, "slot": (since + 45) * 1_000}
+    queues.send(account, queues.PACED, late)
+
+
 def test_a_second_deployment(account: Account) -> None:
-    """Another fleet definition, so other code in every Lambda; what lasts is what it was."""
-    before, old = lasting(account), code(account)
+    """Another fleet definition, so other code in every Lambda; what lasts is what it was, and no resource of
+    the stack is replaced.
+    """
+    before, old, resources_before = lasting(account), code(account), physical(account)
     with (account.fleet / "rules.cedar").open("a") as rules:
         rules.write(NEW_RULE)
     account.deploy()
     assert status(account) == "UPDATE_COMPLETE"
     assert lasting(account) == before
+    assert physical(account) == resources_before
     new = code(account)
     assert {name for name in old if new[name] == old[name]} == {name for name in old if "Provider" in name}
 
@@ -156,6 +189,42 @@ def test_what_changed_is_felt(account: Account, hosts: None, kept: Device) -> No
     vend(account, kept, exits=WAIT)
     result(account.cloud, "devices", "set", kept.name, "site=bonn")
     assert vend(account, kept)["SessionToken"]
+
+
+def test_the_work_that_waited_is_done(account: Account, hosts: None, others: dict[str, Device]) -> None:
+    """By the new version; no message is lost, and none ends among the dead letters."""
+    iot, waited = account.client("iot"), queues.left(account)
+    assert waited >= 4
+    assert not registered(account, others["stored"])
+    queues.bring(account, enabled=True)
+    until(lambda: registered(account, others["stored"]))
+    until(lambda: iot_status(account, others["barred"]) == "REVOKED")
+    unknown = others["unknown"]
+    assert (
+        settled(account.cloud, (unknown.folder / "bootstrap.pem", unknown.folder / "bootstrap.key"))
+        == "ACTIVE"
+    )
+    until(lambda: not iot.describe_thing(thingName=others["misnamed"].name)["attributes"])
+    until(lambda: queues.left(account) == 0)
+
+
+def test_every_device_goes_on(account: Account, hosts: None, others: dict[str, Device]) -> None:
+    """With the certificate that it was about to get, or had, and no other; revoked ones stay revoked."""
+    issued = lasting(account).devices
+    for name, certificate in {"enrolling": "pending", "renewing": "pending", "superseded": "active"}.items():
+        device = others[name]
+        assert device.boot()["status"] == "active"
+        _, _, serials = lasting(account).devices[device.name]
+        assert serials["active"] == issued[device.name][2][certificate]
+    shutil.rmtree(others["returning"].state)
+    for name in ("expected", "returning", "admitted", "unknown"):
+        assert others[name].boot()["status"] == "active"
+    barred = others["barred"]
+    assert barred.run(*barred.boot_arguments(barred.folder / "again")).returncode == STOP
+    going = [device for device in others.values() if device is not barred]
+    for device in going:
+        assert vend(account, device)["SessionToken"]
+        until(lambda device=device: registered(account, device))  # type: ignore[misc]
 
 
 def test_nothing_is_left_to_deploy(account: Account) -> None:

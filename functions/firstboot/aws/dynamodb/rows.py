@@ -14,6 +14,21 @@ Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
 
 
+_CERTIFICATES = frozenset({"pending", "active", "superseded"})
+_DEVICE = frozenset(
+    {
+        *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
+        *("attributes", "claims", "registered", "attached"),
+    }
+)
+_CERTIFICATE = frozenset(
+    {
+        *("serial", "spki", "notBefore", "notAfter", "renewAfter", "heldUntil"),
+        *("certificateId", "supersededAt", "imported"),
+    }
+)
+
+
 def device_key(device_id: str) -> Row:
     """The primary key of a device's row."""
     return {"pk": {"S": f"DEV#{device_id}"}}
@@ -49,7 +64,8 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
 
 def device(row: Row) -> Device:
     """Return the device in a row."""
-    plain = decoded(row)
+    plain = decoded(row, _DEVICE)
+    certificates = {name: _certificate(row[name]["M"]) for name in _CERTIFICATES & row.keys()}
     return Device(
         device_id=DeviceId(plain["deviceId"]),
         group=plain["group"],
@@ -58,9 +74,9 @@ def device(row: Row) -> Device:
         created_at=moment(plain["createdAt"]),
         updated_at=moment(plain["updatedAt"]),
         enrolled_by=plain.get("enrolledBy"),
-        pending=_certificate(plain.get("pending")),
-        active=_certificate(plain.get("active")),
-        superseded=_certificate(plain.get("superseded")),
+        pending=certificates.get("pending"),
+        active=certificates.get("active"),
+        superseded=certificates.get("superseded"),
         attributes=plain["attributes"],
         claims=plain["claims"],
         # DynamoDB has no empty set: an attribute that is not there is one.
@@ -69,9 +85,8 @@ def device(row: Row) -> Device:
     )
 
 
-def _certificate(plain: dict[str, Any] | None) -> CertificateRecord | None:
-    if plain is None:
-        return None
+def _certificate(row: Row) -> CertificateRecord:
+    plain = decoded(row, _CERTIFICATE)
     return CertificateRecord(
         serial=plain["serial"],
         spki=plain["spki"],

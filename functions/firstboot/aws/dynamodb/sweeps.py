@@ -13,6 +13,8 @@ from firstboot.aws.dynamodb.values import decoded
 from firstboot.domain.names import SWEEP_KEY
 from firstboot.domain.sweep import Sweep
 
+_MEMBERS = frozenset({"fleetHash", "startedAt", "after", "scanned", "touched", "finishedAt", "heldUntil"})
+
 
 class DynamoSweeps(DynamoTable):
     """The sweep's row in the table."""
@@ -60,7 +62,7 @@ def _row(sweep: Sweep) -> rows.Row:
 
 
 def _sweep(row: rows.Row) -> Sweep:
-    plain = decoded(row)
+    plain = decoded(row, _MEMBERS)
     return Sweep(
         fleet_hash=plain["fleetHash"],
         started_at=rows.moment(plain["startedAt"]),

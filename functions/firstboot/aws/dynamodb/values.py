@@ -55,11 +55,14 @@ def decode(value: Item) -> Any:  # noqa: ANN401 - any value that a row holds
         case "SS":
             return set(held)
         case "M":
-            return decoded(held)
+            return {name: decode(each) for name, each in held.items()}
         case _:
             raise TypeError(f"no row holds a {kind}")
 
 
-def decoded(item: Item) -> dict[str, Any]:
-    """Return the named values behind DynamoDB's form."""
-    return {name: decode(value) for name, value in item.items()}
+def decoded(item: Item, known: frozenset[str]) -> dict[str, Any]:
+    """Return the values of the `known` names that are there.
+
+    Another version may have added attributes, of types that this one does not read: they are passed over.
+    """
+    return {name: decode(value) for name, value in item.items() if name in known}

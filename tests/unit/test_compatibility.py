@@ -1,0 +1,276 @@
+"""What one version writes, the version before and the version after can read.
+
+During an update both run at the same time, and after a return to the version before its code reads what
+the newer one wrote. The literal texts here are those of versions that were deployed: add new ones beside
+them, and change none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from firstboot.aws.dynamodb import rows
+from firstboot.domain import topics
+from firstboot.domain.clock import from_epoch, from_epoch_milliseconds
+from firstboot.domain.dead_letters import Failed, Lost
+from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId
+from firstboot.operate.failures import understood
+from firstboot.register import jitr_messages, messages
+from firstboot.register.jitr_messages import Waiting
+from firstboot.register.messages import URGENT_SLOT, Order
+
+ID = "9058330ed852089442d0a6a9b608191497bd25cb60f9a30eda26c2402e9a7927"
+CA = "91c2b7036fd900f2ae1ff5d0f6bb2a5f5d8c4b0a9e7d6c5b4a39281706f5e4d3"
+
+SENT = 1_764_000_000
+SINCE, SLOT = 1_795_778_244, 1_795_778_394_266
+"""Epoch seconds and epoch milliseconds."""
+
+
+def order(since: int = SINCE, slot: int | None = None) -> Order:
+    """The order that a message about gw-1 stands for."""
+    return Order(DeviceId("gw-1"), from_epoch(since), None if slot is None else from_epoch_milliseconds(slot))
+
+
+ORDERS = {
+    '{"deviceId": "gw-1", "since": 1795778244}': order(),
+    '{"deviceId": "gw-1", "since": 1795778244, "slot": 1795778394266}': order(slot=SLOT),
+    '{"deviceId": "gw-1", "since": 1795778244, "slot": 0}': order(slot=0),
+    '{"deviceId": "gw-1", "since": 1795778244, "slot": null}': order(),
+    '{"deviceId": "gw-1"}': order(SENT),
+    '{"deviceId": "gw-1", "slot": 1795778394266}': order(SENT, SLOT),
+    '{"deviceId": "gw-1", "since": 1795778244, "reason": {"unknown": [1]}}': order(),
+    '{"Records": [{"eventVersion": "2.6", "eventSource": "aws:s3", "eventTime": "2026-11-27T11:17:24.123Z",'
+    ' "s3": {"object": {"key": "certificates/gw-1/4f.pem", "size": 1024, "added": true}}}]}': order(SINCE),
+}
+"""Messages in the queues of `register.work`, as versions wrote them, and S3's."""
+
+
+@pytest.mark.parametrize("text", ORDERS)
+def test_an_order_of_another_version_is_read(text: str) -> None:
+    """Optional members may be missing, and members that a later version adds are ignored."""
+    record = {"messageId": "m", "body": text, "attributes": {"SentTimestamp": f"{SENT}999"}}
+    assert messages.parse(record) == [ORDERS[text]]
+
+
+@pytest.mark.parametrize(
+    ("made", "members"),
+    [
+        (order(), {"deviceId": "gw-1", "since": SINCE}),
+        (order(slot=SLOT), {"deviceId": "gw-1", "since": SINCE, "slot": SLOT}),
+        (replace(order(), slot=URGENT_SLOT), {"deviceId": "gw-1", "since": SINCE, "slot": 0}),
+    ],
+)
+def test_an_order_is_written_as_the_version_before_reads_it(made: Order, members: dict[str, Any]) -> None:
+    """`deviceId` is a string; `since` and `slot` are integers. A slot that was not taken is left out."""
+    assert typed(messages.render(made)) == typed(json.dumps(members))
+
+
+WAITING = {
+    f'{{"certificateId": "{ID}", "slot": 1795778394266}}': Waiting(ID, from_epoch_milliseconds(SLOT)),
+    f'{{"certificateId": "{ID}", "slot": null}}': Waiting(ID),
+    f'{{"certificateId": "{ID}"}}': Waiting(ID),
+    f'{{"certificateId": "{ID}", "caCertificateId": "{CA}", "certificateStatus": "PENDING_ACTIVATION"}}': (
+        Waiting(ID)
+    ),
+    f'{{"certificateId": "{ID}", "slot": 1795778394266, "tries": [1]}}': (
+        Waiting(ID, from_epoch_milliseconds(SLOT))
+    ),
+}
+"""Messages in the queue of `register.jitr`, as versions wrote them, and AWS IoT's event."""
+
+
+@pytest.mark.parametrize("text", WAITING)
+def test_a_certificate_that_waits_since_another_version_is_read(text: str) -> None:
+    """AWS IoT's own members and those that a later version adds are ignored."""
+    assert jitr_messages.parse(text) == WAITING[text]
+
+
+def test_a_certificate_that_waits_is_written_as_the_version_before_reads_it() -> None:
+    """It takes a slot only if that is an integer."""
+    made = Waiting(ID, from_epoch_milliseconds(SLOT))
+    assert typed(jitr_messages.render(made)) == typed(json.dumps({"certificateId": ID, "slot": SLOT}))
+
+
+def typed(text: str) -> dict[str, tuple[type, Any]]:
+    """Return the members of a JSON object with their types: `1` and `1.0` are equal, and not the same."""
+    return {name: (type(value), value) for name, value in json.loads(text).items()}
+
+
+def certificate(number: int, **more: Any) -> dict[str, Any]:
+    """A certificate in a device's row."""
+    plain = {
+        "serial": {"S": f"{number:040x}"},
+        "spki": {"S": f"{number:064x}"},
+        "notBefore": {"N": "1795778000"},
+        "notAfter": {"N": "1827314000"},
+        "renewAfter": {"N": "1816591760"},
+        "heldUntil": {"N": "0"},
+    }
+    return {"M": plain | more}
+
+
+def record(number: int, **more: Any) -> CertificateRecord:
+    """What `certificate` stands for."""
+    return CertificateRecord(
+        serial=f"{number:040x}",
+        spki=f"{number:064x}",
+        not_before=from_epoch(1_795_778_000),
+        not_after=from_epoch(1_827_314_000),
+        renew_after=from_epoch(1_816_591_760),
+        **more,
+    )
+
+
+HELD = {"heldUntil": {"N": "1795778900"}}
+COMMITTED = {"certificateId": {"S": ID}}
+REPLACED = COMMITTED | {"supersededAt": {"N": "1795778244"}}
+ROW = {
+    "pk": {"S": "DEV#gw-1"},
+    "deviceId": {"S": "gw-1"},
+    "group": {"S": "gateways"},
+    "status": {"S": "enrolled"},
+    "generation": {"N": "1"},
+    "createdAt": {"N": "1795778000"},
+    "updatedAt": {"N": "1795778244"},
+    "enrolledBy": {"S": ID},
+    "attributes": {"M": {"site": {"S": "bonn"}, "quarantined": {"BOOL": False}, "floor": {"N": "7"}}},
+    "claims": {"M": {}},
+}
+DEVICE = Device(
+    device_id=DeviceId("gw-1"),
+    group="gateways",
+    status=Status.ENROLLED,
+    generation=1,
+    created_at=from_epoch(1_795_778_000),
+    updated_at=from_epoch(SINCE),
+    enrolled_by=ID,
+    attributes={"site": "bonn", "quarantined": False, "floor": 7},
+)
+EXPECTED = {name: value for name, value in ROW.items() if name != "enrolledBy"}
+IN_AWS_IOT = {"registered": {"SS": [ID]}, "attached": {"SS": ["mqtt", "telemetry"]}}
+KNOWN = {"registered": frozenset({ID}), "attached": frozenset({"mqtt", "telemetry"})}
+STATES: dict[str, tuple[dict[str, Any], Device]] = {
+    "expected": (
+        EXPECTED | {"status": {"S": "expected"}, "generation": {"N": "0"}},
+        replace(DEVICE, status=Status.EXPECTED, generation=0, enrolled_by=None),
+    ),
+    "pending": (
+        ROW | {"generation": {"N": "0"}, "pending": certificate(1, **HELD)},
+        replace(DEVICE, generation=0, pending=record(1, held_until=from_epoch(1_795_778_900))),
+    ),
+    "active": (
+        ROW | IN_AWS_IOT | {"active": certificate(1, **COMMITTED)},
+        replace(DEVICE, active=record(1, certificate_id=ID), **KNOWN),  # type: ignore[arg-type]
+    ),
+    "renewing, superseded": (
+        ROW
+        | {
+            "pending": certificate(3, **HELD),
+            "active": certificate(2, **COMMITTED),
+            "superseded": certificate(1, **REPLACED),
+        },
+        replace(
+            DEVICE,
+            pending=record(3, held_until=from_epoch(1_795_778_900)),
+            active=record(2, certificate_id=ID),
+            superseded=record(1, certificate_id=ID, superseded_at=from_epoch(SINCE)),
+        ),
+    ),
+    "imported": (
+        EXPECTED | {"active": certificate(1, imported={"BOOL": True}, **COMMITTED)},
+        replace(DEVICE, enrolled_by=None, active=record(1, certificate_id=ID, imported=True)),
+    ),
+    "revoked": (ROW | {"status": {"S": "revoked"}}, replace(DEVICE, status=Status.REVOKED)),
+    "deleted": (ROW | {"status": {"S": "deleted"}}, replace(DEVICE, status=Status.DELETED)),
+}
+"""A device's row in each state as versions wrote it, and the device that it is."""
+
+LATER: dict[str, Any] = {"later": {"L": [{"NULL": True}]}, "ratio": {"N": "0.5"}}
+"""Attributes that a later version might add, of types that no row has today."""
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_device_s_row_of_another_version_is_read(state: str) -> None:
+    """In each state; what a later version adds is passed over."""
+    row, device = STATES[state]
+    assert rows.device(row) == device
+    assert rows.device(row | LATER) == device
+
+
+def test_a_certificate_s_later_members_are_passed_over() -> None:
+    """In the row of a device too, where each certificate is a map."""
+    row, device = STATES["active"]
+    assert rows.device(row | {"active": certificate(1, **COMMITTED, **LATER)}) == device
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_certificate_is_written_as_the_version_before_reads_it(state: str) -> None:
+    """Its map in the row is the very same."""
+    row, device = STATES[state]
+    for name in ("pending", "active", "superseded"):
+        if known := getattr(device, name):
+            assert rows.values({name: rows.certificate_row(known)}) == {name: row[name]}
+
+
+FLEET = (
+    '{"base":null,"grants":{"telemetry":{"Statement":[]}},"groups":{"batch":{"budget":{"freeze_per_hour":5,'
+    '"per_minute":2,"total":10,"until":1830297600},"certificate":{"days":730,"grace_days":180,"renew_at":0.5},'
+    '"configuration":{"log":{"level":"info"}},"device_id":"request.deviceId","mqtt":"token","name":"batch",'
+    '"reenroll":"refuse","reenroll_per_day":3,"trust":["anchor-a","anchor-b"]},"gateways":{"budget":'
+    '{"freeze_per_hour":null,"per_minute":200,"total":50000,"until":253402300800},"certificate":{"days":365,'
+    '"grace_days":90,"renew_at":0.66},"configuration":{},"device_id":"subject.CN","mqtt":"registry",'
+    '"name":"gateways","reenroll":"replace","reenroll_per_day":10,"trust":["anchor-c"]},"open":{"budget":null,'
+    '"certificate":{"days":1,"grace_days":0,"renew_at":0.9},"configuration":{},"device_id":"subject.CN",'
+    '"mqtt":"registry","name":"open","reenroll":"replace","reenroll_per_day":10,"trust":["anchor-d"]}},'
+    '"issuers":{"acme":{"algorithms":["ES256","PS256"],"groups":["batch"],"issuer":"https://id.acme.example",'
+    '"jwks":"https://id.acme.example/jwks","name":"acme"}},"role_aliases":{"telemetry":{"name":"telemetry",'
+    '"seconds":3600}},"rules":"permit (principal, action, resource);","schema":"entity Group;"}'
+)
+HASH = "6c20bf79061aed4c39f283d07237a5a77a6424c856eaaf1e5dc61888440bd387"
+PUBLISHED_HASH = "e71ec19c509dfebfc443ca335d5db17014b969f568fb88ee74aa27281c409254"
+
+
+def test_a_compiled_fleet_keeps_its_text_and_hash() -> None:
+    """A published fleet names the hash of the deployed one: another text would switch it off."""
+    fleet = Fleet.from_json(FLEET)
+    assert fleet.to_json() == FLEET
+    assert fleet.hash == HASH
+
+
+def test_a_published_fleet_keeps_its_text_and_hash() -> None:
+    """It is the deployed one but for `base`."""
+    published = FLEET.replace('"base":null', f'"base":"{HASH}"')
+    fleet = Fleet.from_json(published)
+    assert (fleet.base, fleet.hash, fleet.to_json()) == (HASH, PUBLISHED_HASH, published)
+    assert replace(Fleet.from_json(FLEET), base=HASH) == fleet
+
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:Firstboot-ExchangeMqtt"
+
+
+REQUEST = '{"payload": "e30=", "clientId": "gw-1", "topic": "firstboot/gw-1/certificates/request"}'
+LETTERS: dict[str, Failed | Lost] = {
+    '{"version": "1.0", "timestamp": "2026-11-27T11:17:24.123Z", "requestContext": {"requestId": "e4",'
+    f' "functionArn": "{ARN}:$LATEST", "condition": "RetriesExhausted", "approximateInvokeCount": 3}}'
+    f', "requestPayload": {REQUEST}, "responseContext": {{"statusCode": 200}}, "later": null}}': (
+        Failed(ARN, json.loads(REQUEST))
+    ),
+    '{"ruleName": "CertificatesRequest", "topic": "firstboot/gw-1/certificates/request",'
+    ' "clientId": "gw-1", "base64OriginalPayload": "e30=", "failures": [], "later": null}': (
+        Lost(topics.CERTIFICATES, "gw-1")
+    ),
+}
+"""Letters as Lambda and AWS IoT write them. They wait for up to two weeks."""
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_a_dead_letter_from_before_an_update_is_understood(letter: str) -> None:
+    """The operator redrives it under the version that is deployed then."""
+    assert understood(letter) == LETTERS[letter]
