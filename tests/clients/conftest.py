@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.flows.conftest import cloud
+
+__all__ = ["cloud"]  # a fixture
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
