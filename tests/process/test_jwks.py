@@ -38,15 +38,18 @@ def source(web: Web, failures: list[str]) -> IssuerKeys:
     return IssuerKeys(failures.append)
 
 
-def after(seconds: float) -> datetime:
-    """So long after now."""
-    return NOW + timedelta(seconds=seconds)
+SECOND = timedelta(seconds=1)
+
+
+def after(time: timedelta) -> datetime:
+    """Return the instant that long after now."""
+    return NOW + time
 
 
 def test_a_key_is_fetched_once(source: IssuerKeys, web: Web) -> None:
     """For as long as the set is fresh, whichever of its keys is asked for."""
     assert source.key(web.url, "ec", NOW).public == ISSUER.keys["ec"].public_key()
-    assert source.key(web.url, "rsa", after(FRESH - 1)).public == ISSUER.keys["rsa"].public_key()
+    assert source.key(web.url, "rsa", after(FRESH - SECOND)).public == ISSUER.keys["rsa"].public_key()
     assert web.asked == ["/jwks"]
 
 
@@ -70,7 +73,7 @@ def test_invented_key_ids_fetch_nothing(source: IssuerKeys, web: Web) -> None:
     """Whoever sends random ids costs the issuer one fetch a pause, and the good keys nothing."""
     for number in range(50):
         with pytest.raises(TokenUntrusted):
-            source.key(web.url, f"invented-{number}", after(number / 10))
+            source.key(web.url, f"invented-{number}", after(number * SECOND / 10))
     assert len(web.asked) == 1
     with pytest.raises(TokenUntrusted):
         source.key(web.url, "invented", after(PAUSE))
@@ -81,9 +84,9 @@ def test_invented_key_ids_fetch_nothing(source: IssuerKeys, web: Web) -> None:
 def test_a_failing_issuer_is_not_hammered(source: IssuerKeys, web: Web, failures: list[str]) -> None:
     """A failed fetch counts as one: the next comes after the pause, and works."""
     web.status = 500
-    for seconds in (0, 1, PAUSE - 1):
+    for time in (0 * SECOND, SECOND, PAUSE - SECOND):
         with pytest.raises(IssuerUnavailable):
-            source.key(web.url, "ec", after(seconds))
+            source.key(web.url, "ec", after(time))
     assert len(web.asked) == len(failures) == 1
     web.status = 200
     assert source.key(web.url, "ec", after(PAUSE))
@@ -93,7 +96,7 @@ def test_keys_are_kept_while_the_issuer_is_away(source: IssuerKeys, web: Web, fa
     """For an hour; then they are nobody's word any more."""
     source.key(web.url, "ec", NOW)
     web.status = 503
-    assert source.key(web.url, "ec", after(FRESH)) == source.key(web.url, "ec", after(STALE - 1))
+    assert source.key(web.url, "ec", after(FRESH)) == source.key(web.url, "ec", after(STALE - SECOND))
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", after(STALE))
     assert len(failures) == 2  # the last time was within the pause

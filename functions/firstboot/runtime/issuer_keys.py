@@ -1,8 +1,8 @@
 """An issuer's JWK set (RFC 7517), fetched over HTTPS and kept.
 
 An issuer is trusted to name its keys and with nothing else: no redirect is followed, no proxy asked,
-and an answer ends at a size and at a time. Whoever sends tokens with invented key ids makes no more
-fetches than one per `PAUSE`.
+and an answer ends at a size and at a time. A client that sends tokens with invented key ids causes at most
+one fetch in each `PAUSE`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from firstboot.domain.clock import EPOCH
 from firstboot.pki.errors import TokenUntrusted
 from firstboot.pki.token import SigningKey, signing_keys
 from firstboot.runtime.errors import IssuerUnavailable
 
-FRESH = 300
-"""Seconds for which a set is taken as it is. A key that the issuer withdraws counts as long."""
+FRESH = timedelta(minutes=5)
+"""How long a set is used without fetching it again, and so how long a withdrawn key still counts."""
 
-STALE = 3_600
-"""Seconds for which it is taken while the issuer does not answer."""
+STALE = timedelta(hours=1)
+"""How long a set is used while the issuer does not answer."""
 
-PAUSE = 30
-"""Seconds between two fetches, whether they worked or not. A new key waits for as long."""
+PAUSE = timedelta(seconds=30)
+"""The time between two fetches, whether they worked or not. A new key may wait for as long."""
 
 MAX_SIZE = 65_536
 """Bytes of a set."""
@@ -37,40 +38,41 @@ _SECONDS = 1.5  # of AWS IoT's five, a fetch in all: names resolved, connected, 
 
 @dataclass
 class _Known:
-    """An issuer's keys; times are epoch seconds."""
+    """An issuer's keys, when they were fetched, and when a fetch was last tried."""
 
     keys: dict[str, SigningKey] = field(default_factory=dict)
-    fetched_at: float = 0
-    tried_at: float = 0
+    fetched_at: datetime = EPOCH
+    tried_at: datetime = EPOCH
 
 
 class IssuerKeys:
-    """Issuers' keys by the URL of their set, kept for a process. `failed` hears why a fetch did."""
+    """Issuers' keys by the URL of their set, kept for a process. `failed` is told why a fetch failed."""
 
     def __init__(self, failed: Callable[[str], None]) -> None:
         self._known: dict[str, _Known] = {}
         self._failed = failed
         self._tls = ssl.create_default_context()
-        # A time-out of a socket ends one read, not an answer that drips; a thread can be left.
+        # A socket's time-out ends one read, not an answer that comes a byte at a time. The thread that reads
+        # it can be left behind.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jwks")
 
     def key(self, url: str, key_id: str, now: datetime) -> SigningKey:
-        """The key `key_id` of the set at `url`; at most one fetch.
+        """Return the key `key_id` of the set at `url`; fetch the set at most once.
 
         Raises TokenUntrusted if the set has no such key, IssuerUnavailable if there is no set.
         """
-        known, at = self._known.setdefault(url, _Known()), now.timestamp()
-        due = key_id not in known.keys or at >= known.fetched_at + FRESH
-        if due and at >= known.tried_at + PAUSE:
-            self._fetch(url, known, at)
-        if at >= known.fetched_at + STALE:
+        known = self._known.setdefault(url, _Known())
+        due = key_id not in known.keys or now >= known.fetched_at + FRESH
+        if due and now >= known.tried_at + PAUSE:
+            self._fetch(url, known, now)
+        if now >= known.fetched_at + STALE:
             raise IssuerUnavailable(log=url)
         if key_id not in known.keys:
             raise TokenUntrusted(log=f"key {key_id[:80]!r} is not in {url}")
         return known.keys[key_id]
 
-    def _fetch(self, url: str, known: _Known, at: float) -> None:
-        known.tried_at = at
+    def _fetch(self, url: str, known: _Known, now: datetime) -> None:
+        known.tried_at = now
         pending: Future[bytes] = self._worker.submit(_get, url, self._tls)
         try:
             known.keys = signing_keys(pending.result(timeout=_SECONDS))
@@ -78,11 +80,14 @@ class IssuerKeys:
             pending.cancel()
             self._failed(f"{url}: {error!r}"[:300])
         else:
-            known.fetched_at = at
+            known.fetched_at = now
 
 
 def _get(url: str, tls: ssl.SSLContext) -> bytes:
-    """The body of a 200; anything else, and a body that is too long, is a ValueError."""
+    """Return the body of a 200 answer.
+
+    Raises ValueError for any other answer and for a body that is too long, OSError, HTTPException.
+    """
     parts = urlsplit(url)
     connection = http.client.HTTPSConnection(
         parts.hostname or "", parts.port or 443, timeout=_SECONDS, context=tls
