@@ -7,11 +7,11 @@ registered by itself.
 
 from firstboot.register import build
 from firstboot.register.handlers import sweep_again
-from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
 from firstboot.runtime.event import event_function
 from firstboot.runtime.queue import queue_function
 
 work = queue_function("register", build.work, RegisterSettings.read)
 changes = event_function("register", build.changes, ChangesSettings.read)
 sweep = event_function("register", build.sweep, SweepSettings.read, sweep_again)
-jitr = queue_function("register", build.jitr, JitrSettings.read)
+jitr = queue_function("register", build.jitr, RegisterSettings.read)

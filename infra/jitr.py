@@ -18,7 +18,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
-from firstboot.register.settings import JitrSettings
+from firstboot.register.settings import RegisterSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
@@ -51,7 +51,7 @@ class Jitr(Function):
         self.dead = DeadLetters(self, "DeadLetters")
         self.queue = self._queue()
         self.configure(
-            JitrSettings(
+            RegisterSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
                 stack=stack,

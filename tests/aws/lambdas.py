@@ -19,7 +19,7 @@ from firstboot.domain.clock import utc_now
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.register.handlers import sweep_again
-from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
 from firstboot.runtime.http import http_function
 from firstboot.runtime.invoke import invoke_function
@@ -61,7 +61,7 @@ class Lambdas:
 
         register = firstboot.register.build
         self.work = queue_function("register", register.work, RegisterSettings.read, now)
-        self.jitr = queue_function("register", register.jitr, JitrSettings.read, now)
+        self.jitr = queue_function("register", register.jitr, RegisterSettings.read, now)
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now

@@ -16,7 +16,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place, ceiling
-from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
@@ -36,7 +36,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "RegisterChanges": ChangesSettings,
     "AuthorityFunction": AuthoritySettings,
     "AuthorityWatch": WatchSettings,
-    "Newcomers": JitrSettings,
+    "Newcomers": RegisterSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}

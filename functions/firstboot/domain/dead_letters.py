@@ -10,7 +10,7 @@ from firstboot.domain import topics
 
 @dataclass(frozen=True)
 class Letter:
-    """A message that is held for whoever received it; `receipt` deletes it."""
+    """A received message, hidden from other receivers for a while; `receipt` deletes it."""
 
     receipt: str
     body: str

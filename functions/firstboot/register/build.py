@@ -27,7 +27,7 @@ from firstboot.register.jitr import Judge
 from firstboot.register.messages import Order, render
 from firstboot.register.rate_limited import RateLimited
 from firstboot.register.reconcile import Account, Reconcile
-from firstboot.register.settings import ChangesSettings, JitrSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime import event, queue
@@ -82,7 +82,7 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     return Sweeping(cache(KeepServicePolicies(policies, account)), run, guard)
 
 
-def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
+def jitr(settings: RegisterSettings, guard: Guard) -> queue.Work:
     """Return the work on the queue of certificates that AWS IoT registered by itself."""
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     records = DynamoDevices(clients.dynamodb(), settings.table)
@@ -90,11 +90,11 @@ def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     return Jitr(fleet, judge, _rate_limited(settings, guard), guard)
 
 
-def _account(settings: RegisterSettings | SweepSettings | JitrSettings) -> Account:
+def _account(settings: RegisterSettings | SweepSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 
-def _rate_limited(settings: RegisterSettings | JitrSettings, guard: Guard) -> RateLimited:
+def _rate_limited(settings: RegisterSettings, guard: Guard) -> RateLimited:
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     own_queue = SqsQueue(clients.sqs(), settings.queue)
     return RateLimited(limiter, float(settings.iot_rate), own_queue, guard)

@@ -79,7 +79,7 @@ class Certificates(Protocol):
         """Make a certificate known, INACTIVE."""
 
     def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
-        """Attach exactly these of our policies (name to JSON), whatever others the certificate has.
+        """Attach exactly these of our policies (name to JSON); policies of others stay.
 
         Surplus policies are detached before missing ones are attached; a policy that AWS IoT lacks is made.
         Raises PoliciesTooLarge.

@@ -9,8 +9,11 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class RegisterSettings(Settings):
-    """`stack` begins our names in AWS IoT; `queue` is the URL of the rate-limited queue; `iot_rate` is how
-    many slots a second the rate limiter gives; `fleet_refresh` is in seconds.
+    """The settings of `work` and `jitr`.
+
+    `stack` begins our names in AWS IoT; `queue` is the URL of the queue that brings the messages and takes
+    them back until their slot; `iot_rate` is how many slots a second the rate limiter gives;
+    `fleet_refresh` is in seconds.
     """
 
     table: str
@@ -45,21 +48,4 @@ class SweepSettings(Settings):
     partition: str
     region: str
     account: str
-    fleet_refresh: str
-
-
-@dataclass(frozen=True)
-class JitrSettings(Settings):
-    """`stack` begins the names of our AWS IoT policies; `queue` is the URL of the JITR queue; `iot_rate`
-    is how many slots a second the rate limiter gives; `fleet_refresh` is in seconds.
-    """
-
-    table: str
-    bucket: str
-    stack: str
-    partition: str
-    region: str
-    account: str
-    queue: str
-    iot_rate: str
     fleet_refresh: str

@@ -69,7 +69,7 @@ class Certificates(Protocol):
         """Set a certificate's status."""
 
     def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
-        """Attach exactly these of our policies (name to JSON), whatever others the certificate has."""
+        """Attach exactly these of our policies (name to JSON); policies of others stay."""
 
     def delete_certificate(self, certificate_id: str) -> None:
         """Delete a certificate that is not ACTIVE, and is attached to no thing."""
