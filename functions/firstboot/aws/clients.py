@@ -105,7 +105,7 @@ def error_code(error: ClientError) -> str:
 
 @contextmanager
 def answered(*expected: str) -> Iterator[None]:
-    """Turn whatever AWS did not do into Unavailable; the log names it, the caller never sees it.
+    """Turn a failed AWS call into Unavailable; the log names the failure, the caller never sees it.
 
     A ClientError with an `expected` code passes: it is an answer.
     """

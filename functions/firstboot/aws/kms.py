@@ -1,6 +1,6 @@
 """The CA key: an EllipticCurvePrivateKey whose private half only KMS has.
 
-The way pyca's own page on cloud KMS shows; it signs whatever `cryptography` signs.
+This is what pyca's page on cloud KMS recommends: `cryptography` signs certificates with it as with any key.
 """
 
 from __future__ import annotations

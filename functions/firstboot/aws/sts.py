@@ -45,7 +45,7 @@ class StsSessions:
 
 
 def _refusal(error: ClientError) -> DurationTooLong | RoleNotAssumable | SessionPolicyTooLarge:
-    # The wire code has no "Exception" at its end, whatever the documentation prints.
+    # The code on the wire has no "Exception" at its end, unlike the one in AWS's documentation.
     if error_code(error) == "PackedPolicyTooLarge":
         return SessionPolicyTooLarge(log=str(error))
     if "MaxSessionDuration" in str(error):

@@ -23,7 +23,7 @@ class Source:
 
 
 def read(folder: Path) -> Source:
-    """The fleet definition in `folder`. Other files there are nobody's business.
+    """Return the fleet definition in `folder`; other files there are ignored.
 
     Raises FleetInvalid if a file can't be read.
     """

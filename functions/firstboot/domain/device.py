@@ -160,8 +160,9 @@ def check_not_revoked(device: Device) -> None:
 
 
 def check_admissible(device: Device, group: str) -> None:
-    """Refuse a device that could never enroll in `group`: a first binding is for good. A deleted one
-    is nobody's as soon as its record is gone.
+    """Refuse a device that could never enroll in `group`: a first binding is for good.
+
+    A deleted device is not refused, because its name is free again as soon as its record is gone.
 
     Raises DeviceRevoked, GroupMismatch.
     """
@@ -193,7 +194,7 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
         raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
     check_admissible(device, asked.group)
     known = _known(device, asked)
-    # An identity whose time and grace are over stands in nobody's way.
+    # An identity whose time and grace are over does not prevent another enrollment.
     if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):
         raise AlreadyEnrolled
     return known

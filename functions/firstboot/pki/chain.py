@@ -110,7 +110,7 @@ def verify(
 ) -> x509.Certificate:
     """Verify a client certificate (RFC 5280 section 6) and return the anchor it chains to.
 
-    `intermediates` are whatever came with it; nothing in them is trusted.
+    `intermediates` came with the certificate; none of them is trusted by itself.
 
     Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
     CertificateUntrusted.

@@ -1,7 +1,7 @@
 """Nonces for devices without a clock (RFC 9449 section 8). Pure.
 
-A nonce is its own time and a MAC over it: nobody keeps a list of them. It may be used for several
-proofs; each proof's `jti` is what may be used once.
+A nonce is the time it was made at and a MAC over it, so that no list of nonces is kept. It may be used for
+several proofs; each proof's `jti` may be used once.
 """
 
 from __future__ import annotations

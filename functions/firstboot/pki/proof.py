@@ -6,8 +6,7 @@ A proof is a JWS (RFC 7515) bound to one call, like DPoP's (RFC 9449), with the 
     {"typ": "firstboot-proof+jwt", "alg": "ES256", "x5c": […]}
     {"htm": "POST", "htu": "https://…/v1/certificates", "bsh": …, "jti": …, "nonce": … or "iat": …}
 
-What is verified here is possession and binding. That the certificate is worth anything is for
-whoever takes the result to verify.
+Only possession and binding are verified here. The caller verifies the certificate itself.
 """
 
 from __future__ import annotations

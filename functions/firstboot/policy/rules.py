@@ -33,8 +33,9 @@ class RequestContext:
 @dataclass(frozen=True)
 class Holdings:
     """What a device holds: grants by name, and for each the ids of the rules that gave it.
-    `withheld` names the rules that forbade a grant; `errors` is for the operator's log only, and
-    whatever it tells of was denied.
+
+    `withheld` names the rules that forbade a grant. `errors` is for the operator's log only; every grant that
+    an error is about was denied.
     """
 
     grants: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The AWS IoT policies of Firstboot itself: what lets a client ask, whatever the rules give it.
+"""The AWS IoT policies of Firstboot itself: they let a client make its requests, independent of the rules.
 
 One each for a device's own certificates, for a bootstrap certificate of its own, and for one that
 many share. Variables stand for the client, so that each serves every client of its kind.
@@ -25,12 +25,14 @@ class ServicePolicy(StrEnum):
     CLAIM = "claim"
 
     def policy_name(self, stack: str) -> str:
-        """The name it has in AWS IoT."""
+        """Return the name it has in AWS IoT."""
         return f"{stack}-{self}"
 
     def document(self, place: Place) -> dict[str, Any]:
-        """The policy document. A bootstrap certificate can ask for a certificate, and nothing else:
-        whoever has it may be anyone who was near the factory.
+        """Return the policy document.
+
+        A bootstrap certificate can ask for a certificate, and nothing else: it may have been copied at the
+        factory.
         """
         if self is ServicePolicy.DEVICE:
             # Six topics to hear would not fit into the policy's size: those of any call, then.

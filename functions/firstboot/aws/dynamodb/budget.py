@@ -1,7 +1,7 @@
 """A group's enrollment budget as counters in the table, spread over shards.
 
-One counter would be one hot item in a storm. Every shard has its part of the limit, so their
-sum is never above it, whoever counts at the same time. A frozen group's shards all say so.
+One counter would be one hot item in a storm. Every shard has its part of the limit, so their sum is never
+above it, however many processes count at the same time. Every shard of a frozen group is marked as frozen.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class IotPolicies:
             self._replace(name, document)
 
     def create(self, name: str, document: str) -> bool:
-        """CreatePolicy; False if there is one of that name, whatever it says."""
+        """CreatePolicy; False if a policy of that name exists, with this or another document."""
         try:
             with answered("ResourceAlreadyExistsException"):
                 self._client.create_policy(policyName=name, policyDocument=document)
@@ -34,8 +34,10 @@ class IotPolicies:
         return True
 
     def attach(self, name: str, document: str, target: str) -> None:
-        """AttachPolicy; a policy that is missing is made first. What one says that is there is the sweep's
-        to change: whoever attaches policies can't change what all may do.
+        """AttachPolicy; a policy that is missing is made first.
+
+        An existing policy is not changed here: only the sweep's role may change what every certificate with
+        the policy may do.
         """
         try:
             with answered("ResourceNotFoundException"):

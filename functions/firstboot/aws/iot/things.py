@@ -110,7 +110,7 @@ class IotThings:
                 self._data.update_thing_shadow(thingName=device_id, payload=payload.encode())
 
     def certificates(self, device_id: DeviceId) -> frozenset[str]:
-        """ListThingPrincipals; principals of another kind are nobody's business here."""
+        """ListThingPrincipals; principals that are no certificates are left out."""
         pages = self._client.get_paginator("list_thing_principals")
         try:
             with answered(_GONE):
