@@ -1,0 +1,1 @@
+"""Values and decisions that every package uses, without any protocol or framework. Begin with `device`."""

@@ -1,0 +1,1 @@
+"""Certificates, CSRs, signed proofs and tokens: parsed, verified and built. Pure."""

@@ -1,0 +1,1 @@
+"""AWS IoT: its registry, its policies and its messages."""

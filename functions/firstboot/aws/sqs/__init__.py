@@ -1,0 +1,1 @@
+"""Queues, and the dead-letter queues behind them."""
