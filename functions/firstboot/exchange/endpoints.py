@@ -81,8 +81,7 @@ class Endpoints:
         outcome = self.exchange(presented, request, now)
         self.guard.about(deviceId=outcome.device_id)
         if isinstance(outcome, Issued):
-            by = "renew" if self.exchange.renew.is_asked(presented) else "enroll"
-            self.guard.info("certificate issued", serial=outcome.record.serial, by=by)
+            self.guard.info("certificate issued", serial=outcome.record.serial, by=outcome.by)
             self.guard.count("CertificateIssued")
         else:
             self.guard.warning("certificate delayed", reason=outcome.reason)

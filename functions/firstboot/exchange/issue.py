@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -74,7 +74,7 @@ class Issued:
     """A stored certificate of a device of `group`.
 
     `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates
-    that are ACTIVE in AWS IoT.
+    that are ACTIVE in AWS IoT. `by` is how the device asked.
     """
 
     device_id: DeviceId
@@ -82,6 +82,7 @@ class Issued:
     chain: bytes
     group: Group
     registered: frozenset[str]
+    by: Literal["enroll", "renew"]
 
     @property
     def certificates(self) -> list[x509.Certificate]:
@@ -130,7 +131,8 @@ class Issue:
             stored = self.store.get(asked.device_id, record.serial) if refused else None
             pem = stored or self._sign_and_store(asked.device_id, record, csr)
             known = refused.device.registered if refused and refused.device else frozenset()
-            issued = Issued(asked.device_id, record, pem, group, known)
+            by: Literal["enroll", "renew"] = "renew" if isinstance(asked, Renewal) else "enroll"
+            issued = Issued(asked.device_id, record, pem, group, known, by)
             if make_known:
                 self.claims.make_known(issued.certificates[0])
         except Unavailable as error:
