@@ -13,7 +13,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.exchange.issue import Claimed, Issued
 from firstboot.exchange.messages import Asked, CertificateAnswer, DelayedAnswer, MqttAddress, base64_der
 from firstboot.pki import chain
-from firstboot.runtime.problem import RETRY_SECONDS, retry_in, spread
+from firstboot.runtime.problem import RETRY_SECONDS, Backlog, retry_in, spread
 
 URL_SECONDS = 300
 """How long a presigned URL works: the bucket's policy allows no longer."""
@@ -24,13 +24,6 @@ class Urls(Protocol):
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
         """Return a URL of the chain that works for `seconds`. Local; calls nothing."""
-
-
-class Backlog(Protocol):
-    """The rate limiter of AWS IoT's control plane."""
-
-    def backlog_seconds(self, now: datetime) -> int:
-        """Return the seconds until AWS IoT is reconciled for a device that is ordered at `now`."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +63,12 @@ class Answers:
 
     def _mqtt(self, outcome: Issued, now: datetime) -> MqttAddress:
         ready = outcome.ready
-        seconds = RETRY_SECONDS + (0 if ready else self.limiter.backlog_seconds(now))
         return MqttAddress(
             host=self.mqtt_host,
             port=self.mqtt_port,
             client_id=outcome.device_id,
             ready=ready,
-            retry_after=retry_in(outcome.device_id, seconds, ready=ready),
+            retry_after=retry_in(outcome.device_id, self.limiter, now, ready=ready),
         )
 
     def _url(self, device_id: DeviceId, serial: str, now: datetime) -> dict[str, Any]:

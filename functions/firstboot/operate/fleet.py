@@ -19,6 +19,7 @@ from firstboot.operate.requests import ApplyFleet, PlanFleet
 from firstboot.policy.attachment import look
 from firstboot.policy.rules import Rules
 from firstboot.runtime.messages import Json, NoMembers
+from firstboot.runtime.problem import Backlog
 
 
 class Pages(Protocol):
@@ -33,13 +34,6 @@ class Sweeps(Protocol):
 
     def read(self) -> Sweep | None:
         """Return the last sweep, read consistently; None before the first. Raises Unavailable."""
-
-
-class Backlog(Protocol):
-    """The rate limiter of AWS IoT's control plane."""
-
-    def backlog_seconds(self, now: datetime) -> int:
-        """Return the seconds until a reconciliation that is asked for at `now` is done."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -25,9 +25,19 @@ def spread(seconds: int, seed: str) -> int:
     return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
 
 
-def retry_in(device_id: str, seconds: int, *, ready: bool) -> int:
-    """Return after how many seconds the device asks again whether AWS IoT knows its certificate."""
-    return 0 if ready else spread(seconds, device_id)
+class Backlog(Protocol):
+    """The rate limiter of AWS IoT's control plane."""
+
+    def backlog_seconds(self, now: datetime) -> int:
+        """Return the seconds until AWS IoT is reconciled for a device that is ordered at `now`."""
+
+
+def retry_in(device_id: str, limiter: Backlog, now: datetime, *, ready: bool) -> int:
+    """Return after how many seconds the device asks again whether AWS IoT knows its certificate.
+
+    `ready` says that AWS IoT knows it: then it is 0, and the limiter is not asked.
+    """
+    return 0 if ready else spread(RETRY_SECONDS + limiter.backlog_seconds(now), device_id)
 
 
 class Problem(Answer, frozen=True, kw_only=True):

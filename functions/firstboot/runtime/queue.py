@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firstboot.domain.clock import utc_now
@@ -44,9 +44,7 @@ def queue_function(
         records: list[Record] = event["Records"]
         guard.count("Request", len(records))
         failed = [
-            record["messageId"]
-            for record in records
-            if not guard.run(lambda record=record: done(record), lambda _: False)  # type: ignore[misc]
+            record["messageId"] for record in records if not guard.run(partial(done, record), lambda _: False)
         ]
         return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from firstboot.domain.device import Attribute
 from firstboot.identity.login import VerifiedIdentity
 from firstboot.policy.rules import RequestContext, Rules
 from firstboot.runtime.messages import Answer, Time
-from firstboot.runtime.problem import RETRY_SECONDS, retry_in
+from firstboot.runtime.problem import Backlog, retry_in
 
 
 class MqttReadiness(Answer, frozen=True, kw_only=True):
@@ -48,13 +48,6 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
     renew: (
         Annotated[bool, Meta(description="Whether it is time to ask for the next certificate")] | UnsetType
     ) = UNSET
-
-
-class Backlog(Protocol):
-    """The rate limiter of AWS IoT's control plane."""
-
-    def backlog_seconds(self, now: datetime) -> int:
-        """Return the seconds until AWS IoT is reconciled for a device that is ordered at `now`."""
 
 
 @dataclass(frozen=True)
@@ -95,5 +88,5 @@ class ShowRecord:
         device = identity.device
         group = rules.fleet.groups.get(device.group)
         ready = group is not None and group.is_connectable(identity.certificate_id, device.registered)
-        seconds = RETRY_SECONDS + (0 if ready else self.limiter.backlog_seconds(now))
-        return MqttReadiness(ready=ready, retry_after=retry_in(device.device_id, seconds, ready=ready))
+        retry_after = retry_in(device.device_id, self.limiter, now, ready=ready)
+        return MqttReadiness(ready=ready, retry_after=retry_after)
