@@ -1,0 +1,64 @@
+"""The dispatch table of a Lambda's HTTPS side."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from firstboot.domain.clock import EPOCH
+from firstboot.runtime.errors import MethodNotAllowed, RouteNotFound
+from firstboot.runtime.http import Dispatcher, HttpRequest, HttpResponse
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, NONCE, ROUTES
+
+
+def told(request: HttpRequest, _: datetime) -> HttpResponse:
+    """Answer with the path parameters."""
+    return HttpResponse(200, "text/plain", str(dict(request.parameters)))
+
+
+def other(_: HttpRequest, __: datetime) -> HttpResponse:
+    """Answer as another endpoint does."""
+    return HttpResponse(200, "text/plain", "other")
+
+
+def asked(method: str, path: str) -> HttpRequest:
+    """Make a request."""
+    return HttpRequest(method, path, f"https://host{path}", b"", "192.0.2.1", "request-1")
+
+
+@pytest.mark.parametrize(
+    "endpoints", [{}, {DEVICE: told}, {DEVICE: told, CREDENTIALS: told, NONCE: told}, {NONCE: told}]
+)
+def test_a_lambda_answers_exactly_its_routes(endpoints: dict[Any, Any]) -> None:
+    """A route without an endpoint, and an endpoint of another Lambda's route, fail when it is built."""
+    with pytest.raises(ValueError, match="vend must answer exactly"):
+        Dispatcher("vend", endpoints)
+
+
+def test_a_request_reaches_the_endpoint_of_its_route() -> None:
+    """Path parameters come with it."""
+    dispatcher = Dispatcher("vend", {DEVICE: other, CREDENTIALS: told})
+    found = dispatcher.answer(asked("GET", "/role-aliases/telemetry/credentials"), EPOCH)
+    assert found.body == "{'alias': 'telemetry'}"
+    assert dispatcher.answer(asked("GET", "/v1/device"), EPOCH).body == "other"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.key)
+def test_another_method_is_told_the_allowed_ones(route: Any) -> None:
+    """Also for a route that another Lambda answers: the gateway sends what matches nothing to exchange."""
+    dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
+    with pytest.raises(MethodNotAllowed) as refused:
+        dispatcher.answer(asked("DELETE", route.path.replace("{alias}", "telemetry")), EPOCH)
+    assert refused.value.allow == route.method
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "", "/v1", "/v1/device/", "/v1/device/x", "/role-aliases//credentials", "/V1/device"]
+)
+def test_an_unknown_path_is_not_found(path: str) -> None:
+    """An empty path parameter is none."""
+    dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
+    with pytest.raises(RouteNotFound):
+        dispatcher.answer(asked("GET", path), EPOCH)
