@@ -41,7 +41,7 @@ check: .venv/ready           ## lint, format, types, imports, docs
 	$(BIN)/mypy functions infra device console local audit docs app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/pytest tests/unit/test_documents.py tests/unit/test_openapi.py
+	$(BIN)/pytest tests/unit/test_documents.py tests/unit/test_openapi.py tests/unit/test_plain_words.py
 
 docs: .venv/ready            ## write the generated parts of the documents
 	$(BIN)/python docs/generate.py
