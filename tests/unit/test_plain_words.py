@@ -32,15 +32,30 @@ FOLDERS = (
 )
 
 HIDDEN_SUBJECTS = re.compile(
-    r"\b(who(so|m)?ever|what(so)?ever|whichever|no[- ]?body|no one|any(body|one)|some(body|one)|every(body|one))\b",
+    r"(?<![a-z])(who(so|m)?ever|what(so)?ever|whichever|no[- ]?body|no one|any(body|one)|some(body|one)|every(body|one))(?![a-z])",
     re.IGNORECASE,
 )
 """Say who or what: "the caller", "an attacker", "each device", "no client", "any value"."""
 
-CLAUSES = frozenset(
-    "And Another But Else Its Neither None Nor Not Or Or, So That Their Them These They Those Who Whom Whose"
-    " What Where Whether Which How It This".split()
-)
+CLAUSES = {
+    *(
+        "And",
+        "Another",
+        "But",
+        "Else",
+        "How",
+        "It",
+        "Its",
+        "Neither",
+        "None",
+        "Nor",
+        "Not",
+        "Or",
+        "So",
+        "That",
+    ),
+    *("Their", "Them", "These", "They", "This", "Those", "What", "Where", "Whether", "Which", "Who", "Whose"),
+}
 """First words of a docstring that reads only with its function's name, or that is a clause and no sentence."""
 
 
