@@ -1,6 +1,6 @@
 """Documents, docstrings, comments and messages are in plain words.
 
-A word list cannot judge style. It keeps out the two habits that made readers decode this project's text: pronouns
+A word list cannot judge style. It keeps out two habits that made readers decode this project's text: pronouns
 that hide who or what is meant, and docstrings that are a clause without a verb of their own.
 """
 
@@ -32,7 +32,8 @@ FOLDERS = (
 )
 
 HIDDEN_SUBJECTS = re.compile(
-    r"(?<![a-z])(who(so|m)?ever|what(so)?ever|whichever|no[- ]?body|no one|any(body|one)|some(body|one)|every(body|one))(?![a-z])",
+    r"(?<![a-z])(who(so|m)?ever|what(so)?ever|whichever|no one"
+    r"|(any|every|some)one|(any|every|no|some)body)(?![a-z])",
     re.IGNORECASE,
 )
 """Say who or what: "the caller", "an attacker", "each device", "no client", "any value"."""
@@ -56,7 +57,7 @@ CLAUSES = {
     ),
     *("Their", "Them", "These", "They", "This", "Those", "What", "Where", "Whether", "Which", "Who", "Whose"),
 }
-"""First words of a docstring that reads only with its function's name, or that is a clause and no sentence."""
+"""First words of a docstring that is a clause, or that needs its function's name to be a sentence."""
 
 
 def written() -> Iterator[Path]:
