@@ -1,35 +1,42 @@
 """Certificate signing requests: a public key and the proof that its owner sent it. Pure.
 
-Subject, attributes and extensions of a CSR are the sender's wishes; none is ever used.
+The key, the signed bytes, the algorithm and the signature count. Version, subject and attributes are the
+sender's wishes. They are not read, so no form of them makes a CSR malformed, and none is ever used.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from firstboot.pki.chain import key_is_strong
+from firstboot.pki import der, signature
+from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
-
-DevicePublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+from firstboot.pki.signature import AlgorithmRefused, DevicePublicKey, KeyRefused
 
 MAX_LENGTH = 8_192
 """Characters. A CSR for RSA-4096 has about 2,300."""
 
+_PEM = re.compile(r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----\s([^-]*)-----END (?P=label)-----")
+
 
 @dataclass(frozen=True)
 class UnverifiedCsr:
-    """A CSR that parses. Nothing in it has been checked."""
+    """A CSR whose parts are found. Nothing in it has been checked.
 
-    request: x509.CertificateSigningRequest
+    `signed` are the bytes that the signature covers, `spki` the SubjectPublicKeyInfo.
+    """
+
+    signed: bytes
+    spki: bytes
+    algorithm: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -43,19 +50,51 @@ class VerifiedCsr:
 
 
 def parse(text: str) -> UnverifiedCsr:
-    """The CSR in `text`, PEM (RFC 7468) or base64 of the DER (RFC 2986).
+    """Return the CSR in `text`: PEM (RFC 7468) or base64 of the DER (RFC 2986).
 
-    Raises MalformedCsr.
+    Text around the PEM block is ignored, as RFC 7468 section 2 allows it. Raises MalformedCsr.
     """
     if len(text) > MAX_LENGTH:
         raise MalformedCsr(f"A CSR has at most {MAX_LENGTH} characters")
+    if found := _PEM.search(text):
+        text = found[2]
+    elif "-----BEGIN" in text:
+        raise MalformedCsr("The PEM text has no whole CERTIFICATE REQUEST block")
     try:
-        if text.lstrip().startswith("-----BEGIN"):
-            return UnverifiedCsr(x509.load_pem_x509_csr(text.encode()))
-        der = base64.b64decode("".join(text.split()), validate=True)
-        return UnverifiedCsr(x509.load_der_x509_csr(der))
-    except (ValueError, binascii.Error, x509.InvalidVersion) as error:
-        raise MalformedCsr(log=repr(error)) from error
+        encoded = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise MalformedCsr("The CSR is not valid base64", log=repr(error)) from error
+    return parse_der(encoded)
+
+
+def parse_der(encoded: bytes) -> UnverifiedCsr:
+    """Return the CSR in `encoded`.
+
+    Raises MalformedCsr.
+    """
+    if len(encoded) > MAX_LENGTH:
+        raise MalformedCsr(f"A CSR has at most {MAX_LENGTH} bytes")
+    try:
+        # Two levels down are version, subject, key and attributes. What is in them is read only if it counts.
+        return _parts(der.read_top(encoded, levels=2))
+    except NotDer as error:
+        raise MalformedCsr(f"The CSR is not in DER: {error}") from error
+
+
+def _parts(whole: Element) -> UnverifiedCsr:
+    match whole.expect(der.SEQUENCE).children:
+        case [info, algorithm, signed_by]:
+            pass
+        case _:
+            raise NotDer("a CSR has three parts")
+    match info.expect(der.SEQUENCE).children:
+        # The attributes [0] are not optional (RFC 2986 section 4.1), but many encoders think so.
+        case [version, subject, spki] | [version, subject, spki, Element(tag=0xA0)]:
+            version.expect(der.INTEGER)
+            subject.expect(der.SEQUENCE)
+        case _:
+            raise NotDer("a CSR has a version, a subject, a key and attributes")
+    return UnverifiedCsr(info.encoded, spki.encoded, algorithm.encoded, der.read(signed_by.encoded).bits())
 
 
 def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
@@ -64,32 +103,27 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
     Raises CsrKeyRefused, CsrSignatureInvalid, MalformedCsr.
     """
     try:
-        key = unverified.request.public_key()
-    except UnsupportedAlgorithm as error:
-        raise CsrKeyRefused(log=repr(error)) from error
-    except ValueError as error:
-        raise MalformedCsr(log=repr(error)) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not key_is_strong(key):
-        raise CsrKeyRefused(log=repr(key))
-    if not _signature_is_valid(unverified.request):
+        key = signature.public_key(der.read(unverified.spki))
+        algorithm = signature.algorithm(der.read(unverified.algorithm))
+    except KeyRefused as error:
+        raise CsrKeyRefused(f"The CSR has {error}") from error
+    except AlgorithmRefused as error:
+        raise CsrSignatureInvalid(f"The CSR must be signed with SHA-2, and is with {error}") from error
+    except NotDer as error:
+        raise MalformedCsr(f"The CSR is not in DER: {error}") from error
+    if not signature.is_valid(key, unverified.signed, unverified.signature, algorithm):
         raise CsrSignatureInvalid
     return VerifiedCsr(key, spki_fingerprint(key))
 
 
 def spki_fingerprint(key: DevicePublicKey) -> str:
-    """SHA-256 (hex) of the key's SubjectPublicKeyInfo, encoded anew: a compressed point gives
-    the same as an uncompressed one.
+    """Return the SHA-256 (hex) of the key's SubjectPublicKeyInfo, encoded anew.
+
+    A compressed point gives the same as an uncompressed one.
     """
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def certificate_spki(certificate: x509.Certificate) -> str:
-    """`spki_fingerprint` of a certificate's key, which must be of a kind that `chain.key_is_strong` takes."""
+    """Return `spki_fingerprint` of a certificate's key, which must be of a kind that `signature` takes."""
     return spki_fingerprint(cast("DevicePublicKey", certificate.public_key()))
-
-
-def _signature_is_valid(request: x509.CertificateSigningRequest) -> bool:
-    try:
-        return request.is_signature_valid
-    except (UnsupportedAlgorithm, ValueError, TypeError):
-        return False

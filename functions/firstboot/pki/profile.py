@@ -19,7 +19,7 @@ from firstboot.domain.device import CertificateRecord
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
-from firstboot.pki.csr import DevicePublicKey
+from firstboot.pki.signature import DevicePublicKey
 
 BACKDATE = timedelta(minutes=5)
 """How far a certificate starts in the past, for devices whose clock is slow."""

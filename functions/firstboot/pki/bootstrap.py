@@ -1,0 +1,158 @@
+"""Verify a bootstrap certificate: exact about what is signed and by whom, lenient about form. Pure.
+
+1. The leaf is one for client authentication, by a strong key, signed with SHA-2.
+2. Intermediates that are no CAs, or weak, are left out: none of them is trusted by itself.
+3. OpenSSL finds a path to an anchor (see `path`).
+4. The path has at most two intermediates, and its anchor is a CA and not the leaf itself.
+
+Operational certificates have an exact profile and a verifier of their own, in `chain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from firstboot.domain.errors import CertificateExpired
+from firstboot.pki import der, path, signature
+from firstboot.pki.certificate import Certificate, Extension
+from firstboot.pki.der import Element, NotDer
+from firstboot.pki.errors import (
+    CertificateKeyWeak,
+    CertificateMalformed,
+    CertificateNotYetValid,
+    CertificateUntrusted,
+    CertificateUsageWrong,
+)
+from firstboot.pki.signature import AlgorithmRefused, KeyRefused
+
+T = TypeVar("T")
+
+MAX_INTERMEDIATES = 2
+"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
+
+BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE = "2.5.29.19", "2.5.29.15", "2.5.29.37"
+_PROXY = "1.3.6.1.5.5.7.1.14"
+_CLIENT_AUTH, _ANY_USE = "1.3.6.1.5.5.7.3.2", "2.5.29.37.0"
+_DIGITAL_SIGNATURE, _KEY_CERT_SIGN = 0, 5
+"""Bits of keyUsage (RFC 5280 section 4.2.1.3), the first bit being 0."""
+
+
+def verify(
+    leaf: Certificate,
+    anchors: Sequence[Certificate],
+    now: datetime,
+    intermediates: Sequence[Certificate] = (),
+) -> list[Certificate]:
+    """Return the path from the leaf to its anchor, both included.
+
+    `intermediates` came with the certificate, in any order.
+    Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
+    CertificateUntrusted, CertificateMalformed.
+    """
+    _check_leaf(leaf, now)  # 1
+    unfit = {each: reason for each in intermediates if (reason := _unfit_issuer(each))}  # 2
+    usable = [each for each in intermediates if each not in unfit]
+    try:
+        found = path.find(leaf, [each for each in anchors if each != leaf], usable, now)  # 3
+    except path.NoPath as error:
+        left_out = "".join(f"; {each.subject.text()} {reason}" for each, reason in unfit.items())
+        raise CertificateUntrusted(f"No path to a trust anchor: {error}{left_out}") from error
+    if len(found) > MAX_INTERMEDIATES + 2:  # 4
+        raise CertificateUntrusted(f"The path has more than {MAX_INTERMEDIATES} intermediate certificates")
+    if reason := _unfit_issuer(found[-1], is_anchor=True):
+        raise CertificateUntrusted(f"The trust anchor {found[-1].subject.text()} {reason}")
+    return found
+
+
+def _check_leaf(leaf: Certificate, now: datetime) -> None:
+    try:
+        usage = wrong_usage(leaf)
+    except NotDer as error:
+        raise CertificateMalformed(f"An extension of the certificate is not in DER: {error}") from error
+    if usage:
+        raise CertificateUsageWrong(usage)
+    try:
+        signature.public_key(leaf.spki)
+    except KeyRefused as error:
+        raise CertificateKeyWeak(f"The certificate has {error}") from error
+    except NotDer as error:
+        raise CertificateMalformed(f"The certificate's key is not in DER: {error}") from error
+    if now < leaf.not_before:
+        raise CertificateNotYetValid(f"The certificate is valid from {leaf.not_before:%Y-%m-%dT%H:%M:%SZ}")
+    if now > leaf.not_after:
+        raise CertificateExpired(f"The certificate ended at {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}")
+    if reason := _weak_signature(leaf):
+        raise CertificateUntrusted(f"The certificate {reason}")
+
+
+def wrong_usage(leaf: Certificate) -> str | None:
+    """Return why the certificate is not for client authentication, or None. Raises NotDer."""
+    if _is_ca(leaf):
+        return "The certificate is a CA's (basicConstraints)"
+    usage = _key_usage(leaf)
+    if usage is not None and _DIGITAL_SIGNATURE not in usage:
+        return "keyUsage does not have digitalSignature"
+    if usage is not None and _KEY_CERT_SIGN in usage:
+        return "keyUsage has keyCertSign"
+    if not _allows_clients(leaf):
+        return "extendedKeyUsage has neither clientAuth nor anyExtendedKeyUsage"
+    return None
+
+
+def _unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
+    """Return why a certificate cannot be an issuer on a path, or None."""
+    try:
+        usage = _key_usage(issuer)
+        if issuer.version != 2 or not _is_ca(issuer):
+            return "is no CA (v3 with basicConstraints cA TRUE)"
+        if usage is not None and _KEY_CERT_SIGN not in usage:
+            return "has keyUsage without keyCertSign"
+        if not _allows_clients(issuer):
+            return "has an extendedKeyUsage without clientAuth"
+        signature.public_key(issuer.spki)
+    except (NotDer, KeyRefused) as error:
+        return f"has {error}"
+    # An anchor is trusted for its key. Its own signature says nothing.
+    return None if is_anchor else _weak_signature(issuer)
+
+
+def _weak_signature(certificate: Certificate) -> str | None:
+    if certificate.serial_number < 0:
+        return "has a negative serial number"
+    if _PROXY in certificate.extensions:
+        return "is a proxy certificate"
+    try:
+        signature.algorithm(certificate.algorithm)
+    except (AlgorithmRefused, NotDer) as error:
+        return f"is not signed with SHA-2: {error}"
+    return None
+
+
+def _is_ca(certificate: Certificate) -> bool:
+    def read(constraints: Element) -> bool:
+        return any(each.boolean() for each in constraints.children if each.tag == der.BOOLEAN)
+
+    return _value(certificate, BASIC_CONSTRAINTS, read, default=False)
+
+
+def _key_usage(certificate: Certificate) -> frozenset[int] | None:
+    def read(usage: Element) -> frozenset[int] | None:
+        bits = "".join(f"{octet:08b}" for octet in usage.expect(der.BIT_STRING).content[1:])
+        return frozenset(index for index, bit in enumerate(bits) if bit == "1")
+
+    return _value(certificate, KEY_USAGE, read, default=None)
+
+
+def _allows_clients(certificate: Certificate) -> bool:
+    def read(purposes: Element) -> bool:
+        return bool({_CLIENT_AUTH, _ANY_USE} & {each.oid() for each in purposes.children})
+
+    # RFC 5280 section 4.2.1.12: without the extension, any purpose is allowed.
+    return _value(certificate, EXTENDED_KEY_USAGE, read, default=True)
+
+
+def _value(certificate: Certificate, oid: str, read: Callable[[Element], T], default: T) -> T:
+    extension: Extension | None = certificate.extensions.get(oid)
+    return read(extension.read()) if extension else default

@@ -1,0 +1,191 @@
+"""Read DER (ITU-T X.690) without accepting a second encoding of the same value. Pure.
+
+A certificate that can be written in two ways has two fingerprints, and two readers may see two meanings in
+it. So lengths must be minimal, no string may be in parts, and nothing may follow. Three deviations are read
+because they give one value in every reader and because makers' tools write them: a BOOLEAN that is true by
+any non-zero octet, a SET in the sender's order, and a default that is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
+UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
+SEQUENCE, SET = 0x30, 0x31
+
+MAX_DEPTH = 24
+"""Levels that are read. A certificate has about ten; a bound keeps a sender from exhausting the stack."""
+
+_UNIVERSAL_CONSTRUCTED = {SEQUENCE, SET, 0x28}
+"""SEQUENCE, SET and EXTERNAL. Every other universal type is primitive in DER (X.690 section 10.2)."""
+
+
+class NotDer(ValueError):
+    """The bytes are not the DER encoding of one value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One DER element.
+
+    `tag` is the identifier octet, `encoded` all bytes, `content` those after the length.
+    """
+
+    tag: int
+    encoded: bytes
+    content: bytes
+    children: tuple[Element, ...] = ()
+
+    def oid(self) -> str:
+        """Return the object identifier in dotted form. Raises NotDer."""
+        return _dotted(self.expect(OID).content)
+
+    def integer(self) -> int:
+        """Return the integer. Raises NotDer."""
+        return int.from_bytes(self.expect(INTEGER).content, "big", signed=True)
+
+    def boolean(self) -> bool:
+        """Return the boolean: false is the octet 0, true any other. Raises NotDer."""
+        return self.expect(BOOLEAN).content != b"\0"
+
+    def bits(self) -> bytes:
+        """Return the octets of a bit string that has whole octets. Raises NotDer."""
+        if self.expect(BIT_STRING).content[0]:
+            raise NotDer("a bit string is not a whole number of octets")
+        return self.content[1:]
+
+    def time(self) -> datetime:
+        """Return a time to the second, with a Z, in either form (RFC 5280 section 4.1.2.5). Raises NotDer."""
+        try:
+            text = self.content.decode("ascii")
+            if not text[:-1].isdecimal() or text[-1:] != "Z":
+                raise NotDer("a time has digits and a Z")
+            if self.tag == UTC_TIME and len(text) == 13:
+                text = ("19" if text[0] >= "5" else "20") + text
+            elif self.tag != GENERALIZED_TIME or len(text) != 15:
+                raise NotDer("a time has 12 digits as UTCTime or 14 as GeneralizedTime")
+            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise NotDer(f"not a time: {self.content[:20]!r}") from error
+
+    def expect(self, tag: int) -> Element:
+        """Return the element itself. Raises NotDer if its tag is another."""
+        if self.tag != tag:
+            raise NotDer(f"expected tag {tag:#04x}, found {self.tag:#04x}")
+        return self
+
+
+def read(der: bytes) -> Element:
+    """Return the one element that `der` is, with everything in it checked.
+
+    The content of an OCTET STRING and of a BIT STRING is not read. Raises NotDer.
+    """
+    return _whole(der, MAX_DEPTH, may_stop=False)
+
+
+def read_top(der: bytes, levels: int) -> Element:
+    """Return the one element that `der` is, and its descendants to `levels` below it.
+
+    What is deeper is not read, so no form of it is an error. Raises NotDer.
+    """
+    return _whole(der, levels, may_stop=True)
+
+
+def _whole(der: bytes, levels: int, *, may_stop: bool) -> Element:
+    element, end = _element(der, 0, levels, may_stop=may_stop)
+    if end != len(der):
+        raise NotDer(f"{len(der) - end} bytes follow the value")
+    return element
+
+
+def _element(der: bytes, start: int, levels: int, *, may_stop: bool) -> tuple[Element, int]:
+    if start + 2 > len(der):
+        raise NotDer("the value ends early")
+    tag = der[start]
+    length, begin = _length(der, start + 1)
+    end = begin + length
+    if end > len(der):
+        raise NotDer("the value ends early")
+    content = der[begin:end]
+    _check_tag(tag)
+    if levels == 0:
+        if may_stop:
+            return Element(tag, der[start:end], content), end
+        raise NotDer(f"more than {MAX_DEPTH} levels")
+    if (check := _CONTENTS.get(tag)) and not check(content):
+        raise NotDer(f"the content of tag {tag:#04x} is not in DER")
+    children = tuple(_children(content, levels - 1, may_stop=may_stop)) if tag & 0x20 else ()
+    return Element(tag, der[start:end], content, children), end
+
+
+def _children(content: bytes, levels: int, *, may_stop: bool) -> Iterator[Element]:
+    at = 0
+    while at < len(content):
+        child, at = _element(content, at, levels, may_stop=may_stop)
+        yield child
+
+
+def _length(der: bytes, at: int) -> tuple[int, int]:
+    first = der[at]
+    if first < 0x80:
+        return first, at + 1
+    octets = der[at + 1 : at + 1 + (first & 0x7F)]
+    length = int.from_bytes(octets, "big")
+    # X.690 section 10.1: definite, in the fewest octets. The first octet of a long form is not 0.
+    if first in (0x80, 0xFF) or len(octets) != first & 0x7F or octets[0] == 0 or length < 0x80:
+        raise NotDer("a length is indefinite or not minimal")
+    return length, at + 1 + len(octets)
+
+
+def _check_tag(tag: int) -> None:
+    if tag & 0x1F == 0x1F or tag == 0:
+        raise NotDer("a tag that no certificate or CSR has")
+    if tag < 0x40 and (tag & 0x20 != 0) != (tag in _UNIVERSAL_CONSTRUCTED):
+        raise NotDer(f"tag {tag:#04x}: a string in parts, or a sequence without any")
+
+
+def _is_integer(content: bytes) -> bool:
+    """X.690 section 8.3.2: at least one octet, and not nine equal bits at the start."""
+    return len(content) == 1 or (len(content) > 1 and not _repeats_sign(content))
+
+
+def _repeats_sign(content: bytes) -> bool:
+    return (content[0] == 0 and content[1] < 0x80) or (content[0] == 0xFF and content[1] >= 0x80)
+
+
+def _is_bit_string(content: bytes) -> bool:
+    """X.690 section 11.2.1: the unused bits of the last octet are 0."""
+    if not content or content[0] > 7 or (content[0] and len(content) == 1):
+        return False
+    return not content[-1] & ((1 << content[0]) - 1) if content[0] else True
+
+
+def _is_oid(content: bytes) -> bool:
+    """X.690 section 8.19.2: the last octet ends a number, and no number has leading zeros."""
+    if not content or content[-1] >= 0x80 or content[0] == 0x80:
+        return False
+    return all(one >= 0x80 or other != 0x80 for one, other in pairwise(content))
+
+
+_CONTENTS = {
+    BOOLEAN: lambda content: len(content) == 1,
+    INTEGER: _is_integer,
+    BIT_STRING: _is_bit_string,
+    NULL: lambda content: not content,
+    OID: _is_oid,
+}
+
+
+def _dotted(content: bytes) -> str:
+    numbers, number = [], 0
+    for octet in content:
+        number = number << 7 | octet & 0x7F
+        if octet < 0x80:
+            numbers.append(number)
+            number = 0
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
