@@ -16,7 +16,7 @@ from console.cloud import Refused
 from console.options import Json, Options
 from firstboot.compiler.source import TRUST
 from firstboot.compiler.trust import is_placeholder
-from firstboot.pki import chain
+from firstboot.pki import certificate
 from firstboot.pki.profile import authority_certificate
 
 app = factory.app
@@ -60,7 +60,7 @@ def _placeholder(folder: Path, name: str) -> Path:
     """
     groups = fleet.load(folder).groups
     trusted = groups[name].trust if name in groups else ()
-    placeholders = {pem.encode() for pem in trusted if is_placeholder(chain.anchor(pem))}
+    placeholders = {pem.encode() for pem in trusted if is_placeholder(certificate.anchor(pem))}
     for file in sorted(folder.glob(TRUST)):
         if file.read_bytes() in placeholders:
             return file

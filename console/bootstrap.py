@@ -13,8 +13,8 @@ from console.production import Folder
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import chain
-from firstboot.pki.signature import DevicePublicKey
 from firstboot.pki.profile import Issuer, bootstrap_certificate
+from firstboot.pki.signature import DevicePublicKey
 
 COLUMNS = ("deviceId", "certificateId", "serial", "notAfter")
 DIGITS = 6

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.pki import chain
+from firstboot.pki import certificate
 
 Kind = Literal["added", "removed", "changed"]
 
@@ -54,8 +54,8 @@ def _group(group: Group) -> str:
 
 def _anchor(pem: str) -> str:
     """Return a trust anchor as its subject and fingerprint, which a person can compare."""
-    certificate = chain.parse(pem)
-    return f"{certificate.subject.rfc4514_string()} sha256:{chain.fingerprint(certificate)}"
+    anchor = certificate.anchor(pem)
+    return f"{anchor.subject.text()} sha256:{anchor.fingerprint}"
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,7 @@ import typer
 from console import describe, importing, output, values
 from console.cloud import Operate
 from console.options import Json, Options, Stack, Yes
-from firstboot.pki import chain
+from firstboot.pki.certificate import parse_text
 from firstboot.pki.errors import CertificateMalformed
 
 app = typer.Typer(no_args_is_help=True, help="Look at devices, change, revoke and delete them.")
@@ -151,7 +151,7 @@ def _fingerprint(certificate: str) -> str:
     if _SHA256.fullmatch(plain):
         return plain
     try:
-        return chain.fingerprint(chain.parse(Path(certificate).read_text()))
+        return parse_text(Path(certificate).read_text()).identifier
     except (OSError, ValueError, CertificateMalformed) as error:
         raise typer.BadParameter(f"{certificate} is neither a SHA-256 nor a PEM certificate") from error
 

@@ -9,9 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.fleet import Fleet
-from firstboot.pki import chain
+from firstboot.pki import certificate
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.profile import CA_NOTICE_DAYS
 
 Json = dict[str, Any]
@@ -114,20 +116,19 @@ def ca_days(ca: x509.Certificate, fleet: Fleet, now: datetime) -> Line:
     return Line(Level.WARN if left < longest + CA_NOTICE_DAYS else Level.OK, "CA certificate", detail)
 
 
-def truststore(found: Iterable[x509.Certificate], fleet: Fleet, ca: x509.Certificate) -> Line:
+def truststore(found: Iterable[Certificate], fleet: Fleet, ca: x509.Certificate) -> Line:
     """Whether the truststore has the deployed fleet's anchors and our CA, and nothing else."""
-    anchors = (chain.parse(pem) for group in fleet.groups.values() for pem in group.trust)
-    wanted = {chain.fingerprint(each): each for each in (*anchors, ca)}
-    there = {chain.fingerprint(each): each for each in found}
-    problems = [f"{_name(wanted[each])} is missing" for each in wanted.keys() - there.keys()]
-    problems += [f"{_name(there[each])} does not belong there" for each in there.keys() - wanted.keys()]
+    anchors = (certificate.anchor(pem) for group in fleet.groups.values() for pem in group.trust)
+    own = certificate.parse(ca.public_bytes(Encoding.DER))
+    wanted = {each.fingerprint: each for each in (*anchors, own)}
+    there = {each.fingerprint: each for each in found}
+    problems = [f"{wanted[each].subject.text()} is missing" for each in wanted.keys() - there.keys()]
+    problems += [
+        f"{there[each].subject.text()} does not belong there" for each in there.keys() - wanted.keys()
+    ]
     if problems:
         return Line(Level.FAIL, "truststore", "; ".join(sorted(problems)))
     return Line(Level.OK, "truststore", f"{len(there)} certificates: the fleet's anchors, and our CA")
-
-
-def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string()
 
 
 def truststore_in_use(version: str, used: str, warnings: list[str]) -> Line:

@@ -26,6 +26,7 @@ from console.diagnosis import Level, Line
 from console.options import Json, Options, Stack
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.pki.certificate import parse_all
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 _URL_SECONDS = 60
@@ -93,7 +94,7 @@ class Patient:
 
     def _truststore(self) -> Iterable[Line]:
         stored = self._object(TRUSTSTORE_KEY)
-        found = x509.load_pem_x509_certificates(stored["Body"].read())
+        found = parse_all(stored["Body"].read().decode())
         yield diagnosis.truststore(found, self._fleet, self._ca)
         url = self._outputs.get("MtlsUrl")
         if url:

@@ -9,12 +9,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from console.cloud import Refused
 from firstboot.domain.errors import AuthenticationError
 from firstboot.domain.fleet import Group
-from firstboot.pki import chain
+from firstboot.pki import bootstrap, certificate, chain, path
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 
@@ -57,37 +58,43 @@ def check(issuer: Issuer, group: Group, now: datetime, not_after: datetime) -> b
     Returns the PEM that goes with each: the CA's own where it only hangs under an anchor, else none.
     Raises Refused.
     """
-    ca, anchors = issuer.certificate, [chain.anchor(pem) for pem in group.trust]
+    ca, anchors = _read(issuer.certificate), [certificate.anchor(pem) for pem in group.trust]
     above = next((anchor for anchor in anchors if _same(anchor, ca)), None)
     direct = above is not None
-    above = above or next((anchor for anchor in anchors if _allows(anchor, ca)), None)
+    above = above or next((anchor for anchor in anchors if path.issued_by(ca, anchor)), None)
     if above is None:
         raise unfit(
-            f"{_name(ca)} is no trust anchor of group {group.name}, nor may it stand under one of them"
+            f"{ca.subject.text()} is no trust anchor of group {group.name}, and no trust anchor of it issued it"
         )
-    last = min(ca.not_valid_after_utc, above.not_valid_after_utc) - timedelta(seconds=1)
+    last = min(ca.not_after, above.not_after) - timedelta(seconds=1)
     if not_after > last:
         raise unfit(f"certificates must end before their CA: --days {max(0, (last - now).days)} at most")
-    _try(issuer, anchors if direct else [ca], now, not_after)
+    _try(issuer, anchors, [] if direct else [ca], now, not_after)
     return b"" if direct else issuer.pem
 
 
-def _same(one: x509.Certificate, other: x509.Certificate) -> bool:
-    """The same CA, be it in a renewed certificate."""
-    return one.subject == other.subject and one.public_key() == other.public_key()
+def _read(made: x509.Certificate) -> Certificate:
+    return certificate.parse(made.public_bytes(Encoding.DER))
 
 
-def _allows(anchor: x509.Certificate, ca: x509.Certificate) -> bool:
-    """True if `anchor` issued `ca`, and allows CAs under itself (RFC 5280 section 4.2.1.9)."""
-    constraints = anchor.extensions.get_extension_for_class(x509.BasicConstraints).value
-    return chain.issued_by(ca, anchor) and constraints.path_length != 0
+def _same(one: Certificate, other: Certificate) -> bool:
+    """Return whether both are certificates of one CA, of which one may be a renewed one."""
+    same_name = one.subject.canonical() == other.subject.canonical()
+    return same_name and one.spki_fingerprint() == other.spki_fingerprint()
 
 
-def _try(issuer: Issuer, anchors: list[x509.Certificate], now: datetime, not_after: datetime) -> None:
+def _try(
+    issuer: Issuer,
+    anchors: list[Certificate],
+    intermediates: list[Certificate],
+    now: datetime,
+    not_after: datetime,
+) -> None:
     """Have the verifier that devices will meet judge a certificate that nobody gets."""
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     try:
-        chain.verify(bootstrap_certificate(issuer, "trial", key, now, not_after), anchors, now)
+        trial = _read(bootstrap_certificate(issuer, "trial", key, now, not_after))
+        bootstrap.verify(trial, anchors, now, intermediates)
     except AuthenticationError as error:
         raise unfit(
             f"a certificate of {_name(issuer.certificate)} would be refused, {error.code}: {error}"

@@ -19,8 +19,7 @@ from console.bootstrap import Wanted
 from console.manifest import DEVICE_ID
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.names import device_id
-from firstboot.pki.chain import key_is_strong
-from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
+from firstboot.pki.signature import DevicePublicKey, is_strong, spki_fingerprint
 
 PUBLIC_KEY = "publicKey"
 
@@ -89,6 +88,6 @@ def _key(text: str) -> DevicePublicKey:
             key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("the public key can't be parsed") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not key_is_strong(key):
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not is_strong(key):
         raise ValueError("the public key must be P-256, P-384 or RSA of 2048 to 4096 bits")
     return key

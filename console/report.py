@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography import x509
-
 from console import scopes, template
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
-from firstboot.pki import chain
+from firstboot.pki import certificate
+from firstboot.pki.certificate import Certificate
 from firstboot.policy import limits, render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RequestContext, Rules
@@ -151,16 +150,18 @@ def _stack(deployed: Deployed) -> Stack:
 
 def _anchors(fleet: Fleet, now: datetime) -> list[Anchor]:
     return [
-        _anchor(group.name, chain.parse(pem), now) for group in fleet.groups.values() for pem in group.trust
+        _anchor(group.name, certificate.anchor(pem), now)
+        for group in fleet.groups.values()
+        for pem in group.trust
     ]
 
 
-def _anchor(group: str, certificate: x509.Certificate, now: datetime) -> Anchor:
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+def _anchor(group: str, anchor: Certificate, now: datetime) -> Anchor:
+    begin, end = anchor.not_before, anchor.not_after
     return Anchor(
         group=group,
-        subject=certificate.subject.rfc4514_string(),
-        sha256=chain.fingerprint(certificate),
+        subject=anchor.subject.text(),
+        sha256=anchor.fingerprint,
         not_before=begin,
         not_after=end,
         is_valid=begin <= now.astimezone(UTC) <= end,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from firstboot.compiler.trust import is_placeholder
 from firstboot.domain.fleet import Fleet
-from firstboot.pki import chain
+from firstboot.pki import certificate
 
 DEVICE = "bench-000001"
 _WHERE = "In the checkout, with its .venv active: "
@@ -42,7 +42,7 @@ def steps(fleet: Fleet, stack: str, url: str) -> list[Step]:
         ),
         Step(f"python -m console devices show {DEVICE} --stack {stack}", "See what is known of it"),
     ]
-    if all(map(is_placeholder, map(chain.anchor, group.trust))):
+    if all(map(is_placeholder, map(certificate.anchor, group.trust))):
         making = f"python -m console factory ca --group {group.name} --out bench/factory"
         purpose = "make a factory CA in the place of the example's, whose key nobody has, then deploy again"
         found.insert(0, Step(making, _WHERE + purpose))

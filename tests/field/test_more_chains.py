@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -33,8 +34,8 @@ GOOD = ROOT.issue("SN-1", KEY)
 
 def verify(
     leaf: x509.Certificate | Certificate,
-    anchors: list[Authority | Certificate],
-    intermediates: list[Authority | Certificate] | None = None,
+    anchors: Sequence[Authority | Certificate],
+    intermediates: Sequence[Authority | Certificate] = (),
 ) -> list[Certificate]:
     """Verify at the present time; return the path."""
 
@@ -42,7 +43,7 @@ def verify(
         return each if isinstance(each, Certificate) else own(each.certificate)
 
     leaf = leaf if isinstance(leaf, Certificate) else own(leaf)
-    return bootstrap.verify(leaf, [*map(read, anchors)], NOW, [*map(read, intermediates or [])])
+    return bootstrap.verify(leaf, [*map(read, anchors)], NOW, [*map(read, intermediates)])
 
 
 def without_key_identifiers(fields: list[bytes]) -> list[bytes]:
@@ -83,7 +84,7 @@ def test_an_expired_and_a_good_certificate_of_one_key(order: int, place: str) ->
     key = factories.ec_key()
     expired = Authority(ROOT.issue("CA", key, ca=True, not_before=NOW - timedelta(days=9), days=3), key)
     good = Authority(ROOT.issue("CA", key, ca=True), key)
-    both: list[Authority | Certificate] = [good, expired][::order]
+    both = [own(each.certificate) for each in (good, expired)][::order]
     leaf = good.issue("SN-1", KEY)
     path = verify(leaf, both) if place == "anchors" else verify(leaf, [ROOT], both)
     assert path[1] == own(good.certificate)

@@ -14,6 +14,7 @@ from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChange
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import chain, profile
+from firstboot.pki.certificate import Certificate, parse_text
 
 
 class Store(Protocol):
@@ -56,10 +57,10 @@ class Authority:
         return ca
 
 
-def trust_anchors(fleet: Fleet) -> list[x509.Certificate]:
+def trust_anchors(fleet: Fleet) -> list[Certificate]:
     """Return every trust anchor of every group, once, in an order that depends on nothing but them."""
     texts = {pem for group in fleet.groups.values() for pem in group.trust}
-    return sorted(map(chain.parse, texts), key=chain.fingerprint)
+    return sorted(map(parse_text, texts), key=lambda anchor: anchor.fingerprint)
 
 
 def pem(certificate: x509.Certificate) -> str:

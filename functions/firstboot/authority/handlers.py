@@ -61,7 +61,7 @@ class Resource:
         anchors = trust_anchors(self.fleet)
         chain.check_anchors(anchors, ca)
         count_days(ca, now, self.guard)
-        truststore = "".join(map(pem, [*anchors, ca])).encode()
+        truststore = "".join([*(anchor.pem for anchor in anchors), pem(ca)]).encode()
         data = {
             "CaCertificate": pem(ca),
             "TruststoreVersion": self.truststore.put_truststore(truststore),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firstboot.aws.clients import answered
 from firstboot.domain.errors import AuthorityKeyUnfit
+from firstboot.pki.chain import smaller_s
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -54,12 +55,14 @@ class KmsKey(ec.EllipticCurvePrivateKey):
         digest = hashes.Hash(hashes.SHA256())
         digest.update(bytes(data))
         with answered():
-            return self._client.sign(
+            answer = self._client.sign(
                 KeyId=self._key_arn,
                 Message=digest.finalize(),
                 MessageType="DIGEST",
                 SigningAlgorithm="ECDSA_SHA_256",
-            )["Signature"]
+            )
+        # One of two equal signatures, so that a certificate of ours has one fingerprint (see `chain.issued`).
+        return smaller_s(answer["Signature"])
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """The public half."""

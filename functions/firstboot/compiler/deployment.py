@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from firstboot.domain.fleet import Fleet
-from firstboot.pki import chain
+from firstboot.pki import certificate
 from firstboot.policy.render import Place, ceiling
 
 
@@ -46,4 +46,4 @@ def _allowed(fleet: Fleet) -> set[str]:
 
 
 def _anchors(fleet: Fleet) -> set[str]:
-    return {chain.fingerprint(chain.anchor(pem)) for group in fleet.groups.values() for pem in group.trust}
+    return {certificate.anchor(pem).fingerprint for group in fleet.groups.values() for pem in group.trust}

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from firstboot.compiler.source import Source
 from firstboot.domain.fleet import Group
-from firstboot.pki import chain
+from firstboot.pki import bootstrap, path
+from firstboot.pki.certificate import Certificate, parse_all
 from firstboot.pki.errors import CertificateMalformed
 
 _PLACEHOLDER = "(replace me)"
@@ -26,17 +24,17 @@ class Anchor:
 
     group: str
     file: str
-    certificate: x509.Certificate
+    certificate: Certificate
 
     @property
     def pem(self) -> str:
         """The certificate as PEM, without what else was in the file."""
-        return self.certificate.public_bytes(Encoding.PEM).decode()
+        return self.certificate.pem
 
 
-def is_placeholder(certificate: x509.Certificate) -> bool:
+def is_placeholder(certificate: Certificate) -> bool:
     """Whether an anchor is one of the example's, which says so: its key was thrown away."""
-    return _PLACEHOLDER in certificate.subject.rfc4514_string()
+    return _PLACEHOLDER in certificate.subject.text()
 
 
 def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> list[Anchor]:
@@ -53,7 +51,7 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
     return found
 
 
-def _certificates(source: Source, group: str, file: str, problems: list[str]) -> list[x509.Certificate]:
+def _certificates(source: Source, group: str, file: str, problems: list[str]) -> list[Certificate]:
     content = source.files.get(file, b"") if file.startswith("trust/") else b""
     if not content:
         problems.append(f"fleet.toml: groups.{group}.trust names {file!r}: there is no such file in trust/")
@@ -62,39 +60,22 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
         problems.append(f"{file}: holds a private key; it would be deployed and published with the fleet")
         return []
     try:
-        # Once more one by one: the first parser leaves extensions and keys for later.
-        certificates = [
-            chain.parse(each.public_bytes(Encoding.PEM).decode())
-            for each in x509.load_pem_x509_certificates(content)
-        ]
-    except (ValueError, CertificateMalformed) as error:
-        problems.append(f"{file}: not a PEM certificate: {error}")
+        certificates = parse_all(content.decode("latin-1"))  # text around PEM blocks may be in any encoding
+    except CertificateMalformed as error:
+        problems.append(f"{file}: not a PEM certificate: {error.detail}")
         return []
-    problems += [f"{file}: {text}" for each in certificates for text in _unfit(each)]
-    return certificates
-
-
-def _unfit(certificate: x509.Certificate) -> list[str]:
-    """Why it is no CA (RFC 5280 sections 4.2.1.9 and 4.2.1.3), or none of API Gateway's."""
-    found = {type(extension.value): extension.value for extension in certificate.extensions}
-    constraints = found.get(x509.BasicConstraints)
-    usage = found.get(x509.KeyUsage)
-    name = certificate.subject.rfc4514_string()
-    problems = []
-    if not (isinstance(constraints, x509.BasicConstraints) and constraints.ca):
-        problems.append(f"{name} is no CA certificate (basicConstraints)")
-    if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
-        problems.append(f"{name} may not sign certificates (keyUsage)")
-    if not chain.key_is_strong(certificate.public_key()):
-        problems.append(f"{name} has a key that is not P-256, P-384 or RSA of 2048 to 4096 bits")
-    return problems
+    if not certificates:
+        problems.append(f"{file}: holds no PEM certificate")
+    unfit = {each: bootstrap.unfit_issuer(each, is_anchor=True) for each in certificates}
+    problems += [f"{file}: {each.subject.text()} {reason}" for each, reason in unfit.items() if reason]
+    return [each for each in certificates if not unfit[each]]
 
 
 def _conflict(one: Anchor, other: Anchor) -> list[str]:
     pair = f"{one.group}'s {one.file} and {other.group}'s {other.file}"
-    if one.certificate.public_key() == other.certificate.public_key():
+    if one.certificate.spki_fingerprint() == other.certificate.spki_fingerprint():
         return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
     for upper, lower in ((one, other), (other, one)):
-        if chain.issued_by(lower.certificate, upper.certificate):
+        if path.issued_by(lower.certificate, upper.certificate):
             return [f"fleet.toml: {pair}: the CA of {lower.group} hangs under the CA of {upper.group}"]
     return []

@@ -25,11 +25,12 @@ from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
-from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed
+from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed, OperationalCertificateRequired
 from firstboot.identity.login import LoginRecords
 from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, check_key, proof_of
 from firstboot.identity.proof import Proofs, spend
 from firstboot.pki import chain, csr
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.profile import plan
 
 
@@ -56,33 +57,35 @@ class Renew:
         verified = csr.verify(request.csr)  # 3
         proof = proof_of(presented)
         spend(proof, self.proofs)  # 4
-        device = self._logged_in(self.records.device(name), presented.leaf, now)  # 5
+        device = self._logged_in(self.records.device(name), presented, now)  # 5
         group = _group(device, fleet)
         asked = self._renewal(device, group, presented.leaf, request.claims, verified, now)
         return self.issue(asked, verified, group, make_known=proof is not None)  # 6
 
     def is_asked(self, presented: Presented) -> bool:
         """Return whether a certificate is one to renew: ours, or an imported one that a record names."""
-        return isinstance(presented, Recorded) or self._is_ours(presented.leaf)
+        return isinstance(presented, Recorded) or self._issued(presented) is not None
 
-    def _is_ours(self, leaf: x509.Certificate) -> bool:
-        return chain.issued_by(leaf, self.issue.issuer.certificate)
+    def _issued(self, presented: Presented) -> x509.Certificate | None:
+        return chain.issued(presented.leaf, self.issue.issuer.certificate)
 
     def _verified(self, presented: Presented, now: datetime) -> DeviceId:
-        leaf = presented.leaf
-        if isinstance(presented, Recorded) and not self._is_ours(leaf):
+        leaf = self._issued(presented)
+        if isinstance(presented, Recorded) and leaf is None:
             return presented.device_id
+        if leaf is None:
+            raise OperationalCertificateRequired
         moment = min(now, leaf.not_valid_after_utc) if isinstance(presented, Proven) else now
-        chain.verify(leaf, [self.issue.issuer.certificate], moment)
+        chain.verify(leaf, self.issue.issuer.certificate, moment)
         return device_id(chain.common_name(leaf))
 
-    def _logged_in(self, device: Device | None, leaf: x509.Certificate, now: datetime) -> Device:
+    def _logged_in(self, device: Device | None, presented: Presented, now: datetime) -> Device:
         if device is None:
             raise CertificateNotCurrent(log="no such device")
-        check_key(leaf, device)
-        pending = device.pending
-        is_pending = pending is not None and int(pending.serial, 16) == leaf.serial_number
-        if not is_pending or now > leaf.not_valid_after_utc:
+        check_key(presented.leaf, device)
+        pending, leaf = device.pending, self._issued(presented)
+        is_pending = leaf and pending and int(pending.serial, 16) == leaf.serial_number
+        if not leaf or not is_pending or now > leaf.not_valid_after_utc:
             return device
         return self.records.commit(committed(device, chain.fingerprint(leaf), now), leaf)
 
@@ -90,7 +93,7 @@ class Renew:
         self,
         device: Device,
         group: Group,
-        leaf: x509.Certificate,
+        leaf: Certificate,
         claims: dict[str, Attribute] | None,
         verified: csr.VerifiedCsr,
         now: datetime,

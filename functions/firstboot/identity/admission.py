@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cryptography import x509
-
 from firstboot.domain.errors import CertificateExpired
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
-from firstboot.pki import chain, csr
+from firstboot.pki import bootstrap, certificate
+from firstboot.pki.certificate import Certificate
 
 
 class AdmissionKind(StrEnum):
@@ -59,8 +58,9 @@ class Admission:
 class VerifiedBootstrap:
     """A bootstrap certificate that chains to an anchor of `group`."""
 
-    leaf: x509.Certificate
+    leaf: Certificate
     group: Group
+    anchor: Certificate
 
 
 def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -> Admission:
@@ -69,42 +69,42 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
     EnrollmentClosed.
     """
-    bootstrap = verify_bootstrap(presented, fleet, now)  # 1
-    name = named(bootstrap, said)  # 2
-    check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
-    check_open(bootstrap.group, now)  # 3
+    verified = verify_bootstrap(presented, fleet, now)  # 1
+    name = named(verified, said)  # 2
+    check_client_id(presented, f"{RESERVED_PREFIX}{name}" if verified.group.is_shared else name)
+    check_open(verified.group, now)  # 3
     admitted_by = AdmittedBy(
         AdmissionKind.BOOTSTRAP_CERTIFICATE,
-        identifier=chain.fingerprint(bootstrap.leaf),
-        spki=csr.certificate_spki(bootstrap.leaf),
+        identifier=verified.leaf.identifier,
+        spki=verified.leaf.spki_fingerprint(),
     )
-    return Admission(name, bootstrap.group, admitted_by, proof_of(presented))
+    return Admission(name, verified.group, admitted_by, proof_of(presented))
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:
     """Verify a bootstrap certificate and find the group that its anchor belongs to.
 
-    Raises BootstrapExpired and what chain.verify raises.
+    Raises BootstrapExpired and what bootstrap.verify raises.
     """
-    groups = {chain.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
+    groups = {certificate.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
     intermediates = presented.intermediates if isinstance(presented, Proven) else ()
     try:
-        anchor = chain.verify(presented.leaf, list(groups), now, intermediates)
+        anchor = bootstrap.verify(presented.leaf, list(groups), now, intermediates)[-1]
     except CertificateExpired as error:
-        raise BootstrapExpired(log=error.log) from error
-    return VerifiedBootstrap(presented.leaf, groups[anchor])
+        raise BootstrapExpired(error.detail) from error
+    return VerifiedBootstrap(presented.leaf, groups[anchor], anchor)
 
 
-def named(bootstrap: VerifiedBootstrap, said: str | None) -> DeviceId:
+def named(verified: VerifiedBootstrap, said: str | None) -> DeviceId:
     """Return the device that is enrolling; `said` is what it calls itself.
 
     Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
     """
-    if bootstrap.group.is_shared:
+    if verified.group.is_shared:
         if said is None:
             raise DeviceIdRequired
         return device_id(said)
-    name = device_id(chain.common_name(bootstrap.leaf))
+    name = device_id(verified.leaf.common_name())
     if said not in (None, name):
         raise DeviceIdMismatch
     return name

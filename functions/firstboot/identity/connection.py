@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography import x509
-
 from firstboot.domain.device import Device
 from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.names import CERTIFICATE_ID, DeviceId, device_id
 from firstboot.identity.errors import PrincipalMismatch, ProofRequired
 from firstboot.identity.possession import OverMqtt, Recorded
-from firstboot.pki import chain
+from firstboot.pki import certificate
+from firstboot.pki.certificate import Certificate
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Connected:
             raise ProofRequired(log=f"principal {connection.principal[:80]!r}")
         if shown is None:
             return self._recorded(connection)
-        leaf = chain.parse_text(shown)
-        if chain.fingerprint(leaf) != connection.principal:
-            raise PrincipalMismatch(log=f"{chain.fingerprint(leaf)} shown by {connection.principal}")
+        leaf = certificate.parse_text(shown)
+        if leaf.fingerprint != connection.principal:
+            raise PrincipalMismatch(log=f"{leaf.fingerprint} shown by {connection.principal}")
         return OverMqtt(leaf, connection.client_id)
 
     def _recorded(self, connection: Connection) -> Recorded:
@@ -77,10 +76,10 @@ class Connected:
             # A pending certificate's id is recorded at its first login: look at the certificate itself.
             if each and each.certificate_id in (None, connection.principal):
                 leaf = self._stored(name, each.serial)
-                if leaf and chain.fingerprint(leaf) == connection.principal:
+                if leaf and leaf.fingerprint == connection.principal:
                     return Recorded(leaf, connection.client_id, name)
         raise CertificateNotCurrent(log=f"{name}'s record has no certificate {connection.principal}")
 
-    def _stored(self, name: DeviceId, serial: str) -> x509.Certificate | None:
+    def _stored(self, name: DeviceId, serial: str) -> Certificate | None:
         stored = self.issued.get(name, serial)
-        return x509.load_pem_x509_certificates(stored)[0] if stored else None
+        return certificate.parse_text(stored.decode()) if stored else None

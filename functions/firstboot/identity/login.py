@@ -57,18 +57,18 @@ class LogIn:
         Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
         CertificateNotCurrent, CertificateForged, DeviceRevoked, Unavailable.
         """
-        leaf = presented.leaf
-        if not chain.issued_by(leaf, self.ca):
+        leaf = chain.issued(presented.leaf, self.ca)
+        if leaf is None:
             # A certificate of any other issuer is no identity here, however valid it is.
             raise OperationalCertificateRequired
-        chain.verify(leaf, [self.ca], now)  # 1
+        chain.verify(leaf, self.ca, now)  # 1
         spend(proof_of(presented), self.proofs)
         certificate_id = chain.fingerprint(leaf)
         name = device_id(chain.common_name(leaf))
         check_client_id(presented, name)
         device = self.records.device(name)  # 2
         if device:
-            check_key(leaf, device)
+            check_key(presented.leaf, device)
         found = login(device, f"{leaf.serial_number:x}")
         if found.pending is None:
             return VerifiedIdentity(found.device, certificate_id)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography import x509
-
 from firstboot.domain.device import Device
 from firstboot.domain.names import DeviceId
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import CertificateForged, DeviceIdMismatch
-from firstboot.pki import csr
+from firstboot.pki.certificate import Certificate
 
 
 @dataclass(frozen=True)
 class OverTls:
     """The certificate of a TLS client; the handshake proved possession."""
 
-    leaf: x509.Certificate
+    leaf: Certificate
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Proven:
     unauthenticated requests cannot write to the table.
     """
 
-    leaf: x509.Certificate
-    intermediates: tuple[x509.Certificate, ...]
+    leaf: Certificate
+    intermediates: tuple[Certificate, ...]
     proof: ProofId
 
 
@@ -41,7 +39,7 @@ class Proven:
 class OverMqtt:
     """The certificate that an MQTT client sent; it is the one of the client's connection."""
 
-    leaf: x509.Certificate
+    leaf: Certificate
     client_id: str
 
 
@@ -49,7 +47,7 @@ class OverMqtt:
 class Recorded:
     """The certificate of an MQTT connection, found in the record of the device with that client id."""
 
-    leaf: x509.Certificate
+    leaf: Certificate
     client_id: str
     device_id: DeviceId
 
@@ -71,14 +69,14 @@ def check_client_id(presented: Presented, own: str) -> None:
         raise DeviceIdMismatch(log=f"{own} connected as {presented.client_id[:128]!r}")
 
 
-def check_key(leaf: x509.Certificate, device: Device) -> None:
+def check_key(leaf: Certificate, device: Device) -> None:
     """Refuse a certificate of our CA that has a recorded serial but another key.
 
     Such a certificate was not issued here: somebody else made the CA's key sign. A serial is no secret,
     so matching serials alone would let its holder be any device.
     Raises CertificateForged.
     """
-    serial, spki = f"{leaf.serial_number:x}", csr.certificate_spki(leaf)
+    serial, spki = f"{leaf.serial_number:x}", leaf.spki_fingerprint()
     for record in (device.active, device.pending, device.superseded):
         if record and record.serial == serial and record.spki != spki:
             raise CertificateForged(log=f"{device.device_id}'s certificate {serial} has another key: {spki}")

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
-from cryptography import x509
-
 from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import CertificateUnknown, ProofReplayed, ProofStale
 from firstboot.identity.possession import Proven
 from firstboot.pki import nonce
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.proof import Call, UnverifiedProof, VerifiedProof, parse, verify
 
 CLOCK_SECONDS = 300
@@ -36,7 +35,7 @@ class Proofs(Protocol):
     def spend(self, proof: ProofId) -> bool:
         """Record that a proof is used; False if it was recorded before."""
 
-    def certificate(self, thumbprint: str) -> x509.Certificate | None:
+    def certificate(self, thumbprint: str) -> Certificate | None:
         """Return the certificate of ours with that SHA-256 (hex), once it was made known."""
 
     def nonce_key(self, day: date) -> bytes:
@@ -68,7 +67,7 @@ class Prove:
         """
         return nonce.make(self.proofs.nonce_key(now.date()), now)
 
-    def _leaf(self, unverified: UnverifiedProof) -> x509.Certificate:
+    def _leaf(self, unverified: UnverifiedProof) -> Certificate:
         if unverified.certificates:
             return unverified.certificates[0]
         known = self.proofs.certificate(unverified.thumbprint)

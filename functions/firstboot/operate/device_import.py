@@ -26,8 +26,10 @@ from firstboot.operate.audit import Audit
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.groups import check, find
 from firstboot.operate.requests import ImportDevices, checked_ids
-from firstboot.pki import chain, csr
+from firstboot.pki.certificate import parse_text
+from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateKeyWeak, CertificateMalformed
+from firstboot.pki.signature import KeyRefused
 from firstboot.policy.rules import Rules
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import Json
@@ -133,15 +135,16 @@ class DeviceImport:
 
 def _record(certificate: BrokerCertificate, now: datetime) -> CertificateRecord:
     """Raises CertificateMalformed, CertificateKeyWeak."""
-    leaf = chain.parse(certificate.pem)
-    key = leaf.public_key()
-    if not chain.key_is_strong(key):
-        raise CertificateKeyWeak(log=repr(key))
+    leaf = parse_text(certificate.pem)
+    try:
+        spki = leaf.spki_fingerprint()
+    except (KeyRefused, NotDer) as error:
+        raise CertificateKeyWeak(f"The certificate has {error}") from error
     return CertificateRecord(
         serial=f"{leaf.serial_number:x}",
-        spki=csr.certificate_spki(leaf),
-        not_before=leaf.not_valid_before_utc,
-        not_after=leaf.not_valid_after_utc,
+        spki=spki,
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
         renew_after=now,
         certificate_id=certificate.certificate_id,
         imported=True,

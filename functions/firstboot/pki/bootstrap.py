@@ -52,7 +52,7 @@ def verify(
     CertificateUntrusted, CertificateMalformed.
     """
     _check_leaf(leaf, now)  # 1
-    unfit = {each: reason for each in intermediates if (reason := _unfit_issuer(each))}  # 2
+    unfit = {each: reason for each in intermediates if (reason := unfit_issuer(each))}  # 2
     usable = [each for each in intermediates if each not in unfit]
     try:
         found = path.find(leaf, [each for each in anchors if each != leaf], usable, now)  # 3
@@ -61,7 +61,7 @@ def verify(
         raise CertificateUntrusted(f"No path to a trust anchor: {error}{left_out}") from error
     if len(found) > MAX_INTERMEDIATES + 2:  # 4
         raise CertificateUntrusted(f"The path has more than {MAX_INTERMEDIATES} intermediate certificates")
-    if reason := _unfit_issuer(found[-1], is_anchor=True):
+    if reason := unfit_issuer(found[-1], is_anchor=True):
         raise CertificateUntrusted(f"The trust anchor {found[-1].subject.text()} {reason}")
     return found
 
@@ -101,7 +101,7 @@ def wrong_usage(leaf: Certificate) -> str | None:
     return None
 
 
-def _unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
+def unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
     """Return why a certificate cannot be an issuer on a path, or None."""
     try:
         usage = _key_usage(issuer)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,14 +19,17 @@ from functools import cached_property, lru_cache
 
 from cryptography import x509
 
-from firstboot.pki import der
+from firstboot.pki import der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CertificateMalformed
+from firstboot.pki.signature import DevicePublicKey
 
 MAX_PEM = 16_384
 """Characters. A certificate for RSA-4096 with a long subject has about 3,000."""
 
 COMMON_NAME = "2.5.4.3"
+
+_PEM = re.compile("-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _UNIQUE_IDS = (0x81, 0x82, 0xA1, 0xA2)
@@ -110,6 +115,20 @@ class Certificate:
         """
         return hashlib.sha256(self.signed).hexdigest()
 
+    @property
+    def pem(self) -> str:
+        """The certificate in PEM (RFC 7468)."""
+        lines = textwrap.fill(base64.b64encode(self.der).decode(), 64)
+        return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+    def public_key(self) -> DevicePublicKey:
+        """Return the subject's key. Raises KeyRefused for a kind that is not taken, NotDer."""
+        return signature.public_key(self.spki)
+
+    def spki_fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of the subject's key. Raises KeyRefused, NotDer."""
+        return signature.spki_fingerprint(self.public_key())
+
     def common_name(self) -> str:
         """Return the subject's one common name. Raises CertificateMalformed."""
         names = self.subject.values(COMMON_NAME)
@@ -134,11 +153,14 @@ def parse_text(text: str) -> Certificate:
         raise CertificateMalformed(f"A certificate has at most {MAX_PEM} characters")
     if "-----BEGIN" not in text:
         return parse(_decoded(text))
-    _, _, rest = text.partition("-----BEGIN CERTIFICATE-----")
-    encoded, end, _ = rest.partition("-----END CERTIFICATE-----")
-    if not end:
+    if not (found := _PEM.search(text)):
         raise CertificateMalformed("The PEM text has no whole CERTIFICATE block")
-    return parse(_decoded(encoded))
+    return parse(_decoded(found[1]))
+
+
+def parse_all(text: str) -> list[Certificate]:
+    """Return the certificates in a PEM file, other text being left out. Raises CertificateMalformed."""
+    return [parse(_decoded(encoded)) for encoded in _PEM.findall(text)]
 
 
 def _decoded(text: str) -> bytes:
@@ -166,7 +188,7 @@ def parse(encoded: bytes) -> Certificate:
 
 
 def _certificate(whole: Element) -> Certificate:
-    tbs, algorithm, signature = _fields(whole, 3)
+    tbs, algorithm, signed_by = _fields(whole, 3)
     rest = list(tbs.expect(der.SEQUENCE).children)
     version = _version(rest)
     serial, inner, issuer, validity, subject, spki = _taken(rest, 6)
@@ -185,7 +207,7 @@ def _certificate(whole: Element) -> Certificate:
         not_after=not_after.time(),
         spki=spki,
         algorithm=algorithm,
-        signature=signature.bits(),
+        signature=signed_by.bits(),
         extensions=_extensions(rest, version),
     )
 

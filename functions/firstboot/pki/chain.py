@@ -1,16 +1,18 @@
-"""Client certificates: parse, verify, and say what they prove. Pure."""
+"""Operational certificates: those of our issuing CA, which have one exact profile. Pure.
+
+Bootstrap certificates come from other CAs and in other forms: see `bootstrap`.
+"""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import utils
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -22,79 +24,62 @@ from cryptography.x509.verification import (
 )
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
+from firstboot.pki import certificate, der, path
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import (
     AnchorConflict,
-    CertificateKeyWeak,
     CertificateMalformed,
     CertificateNotYetValid,
     CertificateUntrusted,
     CertificateUsageWrong,
 )
 
-MAX_INTERMEDIATES = 2
-"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
-
-RSA_BITS = range(2048, 4097)
-MAX_PEM = 16_384
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The number of points on P-256 (FIPS 186-5, SP 800-186 section 3.2.1.3)."""
 
 
 def parse(pem: str) -> x509.Certificate:
-    """The certificate in `pem`, unverified.
+    """Return the certificate in `pem`, which Firstboot has stored: our CA's or a device's.
 
     Raises CertificateMalformed.
     """
-    if len(pem) > MAX_PEM:
-        raise CertificateMalformed(log=f"{len(pem)} characters")
-    return _parsed(lambda: x509.load_pem_x509_certificate(pem.encode()))
-
-
-def parse_der(der: bytes) -> x509.Certificate:
-    """The certificate in `der`, unverified.
-
-    Raises CertificateMalformed.
-    """
-    return _parsed(lambda: x509.load_der_x509_certificate(der))
-
-
-def parse_text(text: str) -> x509.Certificate:
-    """The certificate in `text`, PEM or base64 of the DER, unverified.
-
-    Raises CertificateMalformed.
-    """
-    if text.lstrip().startswith("-----"):
-        return parse(text)
-    if len(text) > MAX_PEM:
-        raise CertificateMalformed(log=f"{len(text)} characters")
-    try:
-        return parse_der(base64.b64decode("".join(text.split()), validate=True))
-    except ValueError as error:
-        raise CertificateMalformed(log=repr(error)) from error
-
-
-_UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
-
-
-def _parsed(load: Callable[[], x509.Certificate]) -> x509.Certificate:
-    try:
-        certificate = load()
-        # Both are parsed lazily: a certificate whose parts don't parse must fail here.
-        _ = certificate.extensions, certificate.public_key()
-    except _UNPARSABLE as error:
-        raise CertificateMalformed(log=repr(error)) from error
-    return certificate
-
-
-anchor = lru_cache(maxsize=256)(parse)
-"""`parse`, remembered: for trust anchors, which every request needs again."""
+    return certificate.parse_text(pem).to_cryptography()
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the DER, lower-case hex; AWS IoT's certificateId."""
+    """Return the SHA-256 of the DER in lower-case hex, which is AWS IoT's certificateId."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
+def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
+    """Return `leaf` in the form in which `ca` issued it, or None for a certificate of another issuer.
+
+    An ECDSA signature (r, s) holds as (r, -s) too, so a sender can give a certificate a second fingerprint.
+    Our CA issues the form with the smaller s alone (see `smaller_s`), and this form is returned.
+    """
+    try:
+        found = leaf.to_cryptography()
+        if not issued_by(found, ca):
+            return None
+        signature = der.encode(der.BIT_STRING, b"\0", smaller_s(leaf.signature))
+    except (CertificateMalformed, ValueError):
+        return None
+    return x509.load_der_x509_certificate(
+        der.encode(der.SEQUENCE, leaf.signed, leaf.algorithm.encoded, signature)
+    )
+
+
+def smaller_s(signature: bytes) -> bytes:
+    """Return an ECDSA signature of P-256 (DER) with the smaller of the two values that its s may have.
+
+    Raises ValueError for bytes that are no ECDSA signature.
+    """
+    r, s = utils.decode_dss_signature(signature)
+    return utils.encode_dss_signature(r, min(s, P256_ORDER - s))
+
+
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """True if `issuer`'s key signed `certificate` and the names agree."""
+    """Return whether `issuer`'s key signed `certificate` and the names agree."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
@@ -102,44 +87,27 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def verify(
-    leaf: x509.Certificate,
-    anchors: list[x509.Certificate],
-    now: datetime,
-    intermediates: Sequence[x509.Certificate] = (),
-) -> x509.Certificate:
-    """Verify a client certificate (RFC 5280 section 6) and return the anchor it chains to.
+def verify(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+    """Verify an operational certificate under our issuing CA (RFC 5280 section 6).
 
-    `intermediates` came with the certificate; none of them is trusted by itself.
-
-    Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
-    CertificateUntrusted.
+    Raises CertificateUsageWrong, CertificateExpired, CertificateNotYetValid, CertificateUntrusted.
     """
-    if not key_is_strong(leaf.public_key()):
-        raise CertificateKeyWeak(log=repr(leaf.public_key()))
     verifier = (
         PolicyBuilder()
-        .store(Store(anchors))
+        .store(Store([ca]))
         .time(now)
-        .max_chain_depth(MAX_INTERMEDIATES)
+        .max_chain_depth(0)
         .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
         .build_client_verifier()
     )
     try:
-        return verifier.verify(leaf, list(intermediates)).chain[-1]
+        verifier.verify(leaf, [])
     except VerificationError as error:
         raise _reason(leaf, now)(log=str(error)) from error
 
 
-def key_is_strong(key: object) -> bool:
-    """P-256, P-384, or RSA of 2,048 to 4,096 bits: the verifier does not look at a leaf's key."""
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
-    return isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS
-
-
 def common_name(certificate: x509.Certificate) -> str:
-    """The subject's one common name.
+    """Return the subject's one common name.
 
     Raises CertificateMalformed.
     """
@@ -149,20 +117,21 @@ def common_name(certificate: x509.Certificate) -> str:
     return names[0].value
 
 
-def check_anchors(anchors: list[x509.Certificate], ca: x509.Certificate) -> None:
-    """Refuse factory anchors that could vouch for operational certificates: our CA itself, one
-    that issued it, one it issued, or one with its key.
+def check_anchors(anchors: Sequence[Certificate], ca: x509.Certificate) -> None:
+    """Refuse factory anchors that could vouch for operational certificates.
 
+    Those are our CA itself, a CA that issued it, a CA that it issued, and a CA with its key.
     Raises AnchorConflict.
     """
-    for certificate in anchors:
-        same_key = certificate.public_key() == ca.public_key()
-        if same_key or issued_by(ca, certificate) or issued_by(certificate, ca):
-            raise AnchorConflict(log=certificate.subject.rfc4514_string())
+    own = certificate.parse(ca.public_bytes(Encoding.DER))
+    for anchor in anchors:
+        same_key = anchor.spki_fingerprint() == own.spki_fingerprint()
+        if same_key or path.issued_by(own, anchor) or path.issued_by(anchor, own):
+            raise AnchorConflict(log=anchor.subject.text())
 
 
 def _is_client_leaf(leaf: x509.Certificate) -> bool:
-    """No CA, may sign (TLS client authentication does), and is meant for clients."""
+    """Return whether it is no CA, may sign (TLS client authentication does), and is meant for clients."""
     found = {type(extension.value): extension.value for extension in leaf.extensions}
     constraints = found.get(x509.BasicConstraints)
     usage = found.get(x509.KeyUsage)
@@ -185,28 +154,21 @@ def _issuer_is_a_ca(_: Policy, __: x509.Certificate, constraints: x509.BasicCons
         raise ValueError("an issuer that is no CA")
 
 
-def _issuer_signs(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
-    if usage and not usage.key_cert_sign:
-        raise ValueError("an issuer without keyCertSign")
-
-
-# The library's default client policy demands a SAN, which factory certificates lack, and lets a
-# missing EKU pass. Its CA policy wants keyUsage, which `openssl req -x509` roots lack.
+# The library's default client policy demands a SAN, which our certificates do not have, and accepts a leaf
+# without EKU.
 _LEAF_POLICY = (
     ExtensionPolicy.permit_all()
     .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
     .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, None)
     .require_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_leaf)
 )
-_CA_POLICY = (
-    ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _issuer_is_a_ca)
-    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _issuer_signs)
+_CA_POLICY = ExtensionPolicy.permit_all().require_present(
+    x509.BasicConstraints, Criticality.AGNOSTIC, _issuer_is_a_ca
 )
 
 
 def _reason(leaf: x509.Certificate, now: datetime) -> type[AuthenticationError]:
-    """Which error best tells why the verifier refused; it decides nothing."""
+    """Return the error that best tells why the verifier refused; it decides nothing."""
     if now < leaf.not_valid_before_utc:
         return CertificateNotYetValid
     if now > leaf.not_valid_after_utc:

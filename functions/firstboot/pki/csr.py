@@ -7,18 +7,13 @@ sender's wishes. They are not read, so no form of them makes a CSR malformed, an
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from dataclasses import dataclass
-from typing import cast
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from firstboot.pki import der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
-from firstboot.pki.signature import AlgorithmRefused, DevicePublicKey, KeyRefused
+from firstboot.pki.signature import AlgorithmRefused, DevicePublicKey, KeyRefused, spki_fingerprint
 
 MAX_LENGTH = 8_192
 """Characters. A CSR for RSA-4096 has about 2,300."""
@@ -114,16 +109,3 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
     if not signature.is_valid(key, unverified.signed, unverified.signature, algorithm):
         raise CsrSignatureInvalid
     return VerifiedCsr(key, spki_fingerprint(key))
-
-
-def spki_fingerprint(key: DevicePublicKey) -> str:
-    """Return the SHA-256 (hex) of the key's SubjectPublicKeyInfo, encoded anew.
-
-    A compressed point gives the same as an uncompressed one.
-    """
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-def certificate_spki(certificate: x509.Certificate) -> str:
-    """Return `spki_fingerprint` of a certificate's key, which must be of a kind that `signature` takes."""
-    return spki_fingerprint(cast("DevicePublicKey", certificate.public_key()))

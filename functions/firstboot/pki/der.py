@@ -95,6 +95,15 @@ def read_top(der: bytes, levels: int) -> Element:
     return _whole(der, levels, may_stop=True)
 
 
+def encode(tag: int, *parts: bytes) -> bytes:
+    """Return the element with that identifier octet and the concatenated `parts` as content."""
+    content = b"".join(parts)
+    if len(content) < 0x80:
+        return bytes([tag, len(content)]) + content
+    length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
 def _whole(der: bytes, levels: int, *, may_stop: bool) -> Element:
     element, end = _element(der, 0, levels, may_stop=may_stop)
     if end != len(der):

@@ -18,11 +18,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import jwt
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from firstboot.pki import chain
+from firstboot.pki import bootstrap, certificate
+from firstboot.pki.certificate import Certificate
+from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateMalformed, ProofMalformed, ProofMismatch, ProofSignatureInvalid
+from firstboot.pki.signature import KeyRefused
 
 TYPE = "firstboot-proof+jwt"
 MAX_LENGTH = 8_192
@@ -34,7 +36,7 @@ _KEYS: dict[str, type] = {
     "RS256": rsa.RSAPublicKey,
     "PS256": rsa.RSAPublicKey,
 }
-_MAX_CHAIN = 1 + chain.MAX_INTERMEDIATES
+_MAX_CHAIN = 1 + bootstrap.MAX_INTERMEDIATES
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class UnverifiedProof:
 
     token: str
     algorithm: str
-    certificates: tuple[x509.Certificate, ...]
+    certificates: tuple[Certificate, ...]
     thumbprint: str
 
 
@@ -88,21 +90,21 @@ def parse(token: str) -> UnverifiedProof:
     match header:
         case {"x5c": list(encoded)} if 1 <= len(encoded) <= _MAX_CHAIN:
             certificates = tuple(_certificate(each) for each in encoded)
-            return UnverifiedProof(token, header["alg"], certificates, chain.fingerprint(certificates[0]))
+            return UnverifiedProof(token, header["alg"], certificates, certificates[0].fingerprint)
         case {"x5t#S256": str(thumbprint)}:
             return UnverifiedProof(token, header["alg"], (), _hex(thumbprint))
         case _:
             raise ProofMalformed("x5c is a list of at most three, x5t#S256 a string")
 
 
-def _certificate(encoded: object) -> x509.Certificate:
+def _certificate(encoded: object) -> Certificate:
     if not isinstance(encoded, str):
         raise CertificateMalformed(log="x5c holds no string")
     try:
         der = base64.b64decode(encoded, validate=True)
     except ValueError as error:
         raise CertificateMalformed(log=repr(error)) from error
-    return chain.parse_der(der)
+    return certificate.parse(der)
 
 
 def _hex(thumbprint: str) -> str:
@@ -115,7 +117,7 @@ def _hex(thumbprint: str) -> str:
     return digest.hex()
 
 
-def verify(proof: UnverifiedProof, leaf: x509.Certificate, call: Call) -> VerifiedProof:
+def verify(proof: UnverifiedProof, leaf: Certificate, call: Call) -> VerifiedProof:
     """Check that `leaf`'s key signed `proof`, and signed it for `call`.
 
     Raises ProofSignatureInvalid, ProofMalformed, ProofMismatch.
@@ -137,10 +139,13 @@ def verify(proof: UnverifiedProof, leaf: x509.Certificate, call: Call) -> Verifi
     return VerifiedProof(jti, nonce, issued_at)
 
 
-def _claims(proof: UnverifiedProof, leaf: x509.Certificate) -> dict[str, Any]:
-    key = leaf.public_key()
+def _claims(proof: UnverifiedProof, leaf: Certificate) -> dict[str, Any]:
+    try:
+        key = leaf.public_key()
+    except (KeyRefused, NotDer) as error:
+        raise ProofSignatureInvalid(log=repr(error)) from error
     # The algorithm goes by the key: ES256 is P-256's alone (RFC 7518 section 3.4).
-    fits = isinstance(key, _KEYS[proof.algorithm]) and chain.key_is_strong(key)
+    fits = isinstance(key, _KEYS[proof.algorithm])
     if not fits or (isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1)):
         raise ProofSignatureInvalid(log=f"{proof.algorithm} with {key!r}")
     unchecked = {f"verify_{claim}": False for claim in ("aud", "exp", "iat", "iss", "jti", "nbf", "sub")}

@@ -7,12 +7,13 @@ beside RSA.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from firstboot.pki import der
 from firstboot.pki.der import Element, NotDer
@@ -79,6 +80,23 @@ def public_key(spki: Element) -> DevicePublicKey:
     except (ValueError, TypeError) as error:
         raise KeyRefused(f"a key that can't be read: {error}") from error
     return _strong(key)
+
+
+def spki_fingerprint(key: DevicePublicKey) -> str:
+    """Return the SHA-256 (hex) of the key's SubjectPublicKeyInfo, encoded anew.
+
+    A compressed point gives the same as an uncompressed one.
+    """
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def is_strong(key: object) -> bool:
+    """Return whether a key is P-256, P-384, or RSA of 2,048 to 4,096 bits without a known flaw."""
+    try:
+        _strong(key)
+    except KeyRefused:
+        return False
+    return True
 
 
 def _strong(key: object) -> DevicePublicKey:

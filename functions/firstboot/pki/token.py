@@ -21,7 +21,6 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import TokenIssuer
-from firstboot.pki import chain
 from firstboot.pki.errors import (
     TokenAudienceWrong,
     TokenExpired,
@@ -29,6 +28,7 @@ from firstboot.pki.errors import (
     TokenNotYetValid,
     TokenUntrusted,
 )
+from firstboot.pki.signature import is_strong
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -117,7 +117,7 @@ def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKe
     fits = (
         isinstance(key.public, ec.EllipticCurvePublicKey) and isinstance(key.public.curve, ec.SECP256R1)
         if token.algorithm == "ES256"
-        else isinstance(key.public, rsa.RSAPublicKey) and chain.key_is_strong(key.public)
+        else isinstance(key.public, rsa.RSAPublicKey) and is_strong(key.public)
     )
     if token.algorithm not in issuer.algorithms or not fits or key.algorithm not in (None, token.algorithm):
         raise TokenUntrusted(log=f"algorithm {token.algorithm[:80]!r} with key {token.key_id[:80]!r}")

@@ -39,7 +39,7 @@ from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
 from firstboot.identity.admission import VerifiedBootstrap, check_open, named, verify_bootstrap
 from firstboot.identity.possession import OverTls
-from firstboot.pki import chain
+from firstboot.pki import certificate, path
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
 from firstboot.policy.render import compact
 from firstboot.policy.service import ServicePolicy
@@ -135,10 +135,10 @@ class Judge:
 
 def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap, DeviceId | None]:
     """Return the bootstrap certificate and its own device; None where many devices share it."""
-    leaf = chain.parse(pem)
+    leaf = certificate.parse_text(pem)
     # First of all: the verifier would also find faults in a stranger's certificate, and revoke it.
-    anchors = [chain.anchor(anchor) for group in fleet.groups.values() for anchor in group.trust]
-    if not any(chain.issued_by(leaf, anchor) for anchor in anchors):
+    anchors = [certificate.anchor(anchor) for group in fleet.groups.values() for anchor in group.trust]
+    if not any(path.issued_by(leaf, anchor) for anchor in anchors):
         raise CertificateUntrusted(log="no trust anchor of the fleet issued it")
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)

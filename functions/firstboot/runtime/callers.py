@@ -7,7 +7,7 @@ from datetime import datetime
 from firstboot.identity.errors import ProofRequired
 from firstboot.identity.possession import OverTls, Proven
 from firstboot.identity.proof import Prove
-from firstboot.pki import chain
+from firstboot.pki import certificate
 from firstboot.pki.proof import Call
 from firstboot.runtime.http import HttpRequest
 
@@ -21,7 +21,7 @@ def present(request: HttpRequest, prove: Prove, now: datetime) -> OverTls | Prov
     Raises ProofRequired, ProofError, CertificateMalformed, Unavailable.
     """
     if request.client_certificate:
-        return OverTls(chain.parse(request.client_certificate))
+        return OverTls(certificate.parse_text(request.client_certificate))
     authorization = request.headers.get("authorization", "")
     if authorization[: len(_SCHEME)].lower() != _SCHEME:
         raise ProofRequired

@@ -15,7 +15,8 @@ from firstboot.aws.dynamodb.rows import Row, number
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.proof_id import ProofId
-from firstboot.pki import chain, nonce
+from firstboot.pki import certificate, chain, nonce
+from firstboot.pki.certificate import Certificate
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,10 +54,10 @@ class DynamoProofs(DynamoTable):
         with answered():
             self._client.update_item(TableName=self._table, **certificate_row(leaf))
 
-    def certificate(self, thumbprint: str) -> x509.Certificate | None:
+    def certificate(self, thumbprint: str) -> Certificate | None:
         """GetItem."""
         row = self._get(_certificate_key(thumbprint))
-        return chain.parse_der(row["der"]["B"]) if row else None
+        return certificate.parse(row["der"]["B"]) if row else None
 
     def nonce_key(self, day: date) -> bytes:
         """UpdateItem that makes the day's key unless it is there; once a day and process."""
