@@ -64,7 +64,7 @@ def check(issuer: Issuer, group: Group, now: datetime, not_after: datetime) -> b
     above = above or next((anchor for anchor in anchors if path.issued_by(ca, anchor)), None)
     if above is None:
         raise unfit(
-            f"{ca.subject.text()} is no trust anchor of group {group.name}, and no trust anchor of it issued it"
+            f"{ca.subject.text()} is no trust anchor of group {group.name}, and none of its anchors issued it"
         )
     last = min(ca.not_after, above.not_after) - timedelta(seconds=1)
     if not_after > last:

@@ -85,6 +85,8 @@ def _check_leaf(leaf: Certificate, now: datetime) -> None:
         raise CertificateExpired(f"The certificate ended at {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}")
     if reason := _weak_signature(leaf):
         raise CertificateUntrusted(f"The certificate {reason}")
+    if not path.is_readable(leaf):
+        raise CertificateMalformed("OpenSSL cannot read the certificate")
 
 
 def wrong_usage(leaf: Certificate) -> str | None:
@@ -114,6 +116,8 @@ def unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
         signature.public_key(issuer.spki)
     except (NotDer, KeyRefused) as error:
         return f"has {error}"
+    if not path.is_readable(issuer):
+        return "cannot be read by OpenSSL"
     # An anchor is trusted for its key. Its own signature says nothing.
     return None if is_anchor else _weak_signature(issuer)
 

@@ -70,6 +70,15 @@ def _verified(
     return [_encoded(each) for each in context.get_verified_chain()]
 
 
+def is_readable(certificate: Certificate) -> bool:
+    """Return whether OpenSSL can read the certificate too. It reads more of it than `certificate` does."""
+    try:
+        _loaded(certificate.der)
+    except crypto.Error:
+        return False
+    return True
+
+
 def issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Return whether `issuer`'s key signed `certificate` and the names agree."""
     return certificate.issuer.canonical() == issuer.subject.canonical() and signed_by(certificate, issuer)

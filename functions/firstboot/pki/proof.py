@@ -85,14 +85,18 @@ def parse(token: str) -> UnverifiedProof:
     # Exactly these: a key or a URL of a key in the header (`jwk`, `jku`, `x5u`, `kid`), or an
     # extension that must be understood (`crit`), would be the sender's own choice of trust.
     named = header.keys() - {"typ", "alg"}
-    if header.get("typ") != TYPE or header.get("alg") not in _KEYS or len(named) != 1:
-        raise ProofMalformed("The header has typ, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
+    algorithm = header.get("alg")
+    # Any member may have any JSON type, and a list is no key of a dict.
+    if not isinstance(algorithm, str) or algorithm not in _KEYS:
+        raise ProofMalformed(f"alg is one of {', '.join(_KEYS)}", log=repr(algorithm)[:80])
+    if header.get("typ") != TYPE or len(named) != 1:
+        raise ProofMalformed(f"The header has typ {TYPE}, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
     match header:
         case {"x5c": list(encoded)} if 1 <= len(encoded) <= _MAX_CHAIN:
             certificates = tuple(_certificate(each) for each in encoded)
-            return UnverifiedProof(token, header["alg"], certificates, certificates[0].fingerprint)
+            return UnverifiedProof(token, algorithm, certificates, certificates[0].fingerprint)
         case {"x5t#S256": str(thumbprint)}:
-            return UnverifiedProof(token, header["alg"], (), _hex(thumbprint))
+            return UnverifiedProof(token, algorithm, (), _hex(thumbprint))
         case _:
             raise ProofMalformed("x5c is a list of at most three, x5t#S256 a string")
 
@@ -128,8 +132,9 @@ def verify(proof: UnverifiedProof, leaf: Certificate, call: Call) -> VerifiedPro
             nonce, issued_at = claims.get("nonce"), claims.get("iat")
         case _:
             raise ProofMalformed("The claims htm, htu, bsh and jti are strings")
-    if not 1 <= len(jti) <= MAX_JTI:
-        raise ProofMalformed(f"jti has 1 to {MAX_JTI} characters")
+    # Half a surrogate pair, which JSON can escape, has no encoding to hash or to store.
+    if not 1 <= len(jti) <= MAX_JTI or not jti.isprintable():
+        raise ProofMalformed(f"jti has 1 to {MAX_JTI} printable characters")
     if not (isinstance(nonce, str) if issued_at is None else nonce is None and type(issued_at) is int):
         raise ProofMalformed("Either nonce (a string) or iat (an integer) is there")
     if (method, _normal(url), body_hash) != (call.method, _normal(call.url), _digest(call.body)):
@@ -158,12 +163,19 @@ def _claims(proof: UnverifiedProof, leaf: Certificate) -> dict[str, Any]:
 
 
 def _normal(url: str) -> tuple[str, str, str, str]:
-    """RFC 3986 section 6.2.2: scheme and host in any case; the path percent-encoded or not."""
+    """Return a URL's parts for comparison (RFC 3986 sections 6.2.2 and 6.2.3).
+
+    Scheme and host are in any case, the path is percent-encoded or not, the port 443 is there or not, and an
+    empty path is `/`.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return ("", "", "", "")
-    return parts.scheme.lower(), parts.netloc.lower(), unquote(parts.path), parts.query
+    scheme, host = parts.scheme.lower(), parts.netloc.lower()
+    if scheme == "https":
+        host = host.removesuffix(":443").removesuffix(":")
+    return scheme, host, unquote(parts.path) or "/", parts.query
 
 
 def _digest(body: bytes) -> str:

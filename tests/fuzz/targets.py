@@ -1,0 +1,228 @@
+"""What is fuzzed: each parser of bytes from outside, with the only errors that it may raise.
+
+A parser whose input a device, a factory or an operator chooses must end in a value or in a domain error. Any
+other exception is an answer 500, a poison message in a queue, or a traceback on a terminal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import Message
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device import answers
+from device.refusal import Refused
+from device.transport import Answer
+from firstboot.assign import authorizer
+from firstboot.compiler.errors import FleetInvalid
+from firstboot.compiler.fleet import compile_fleet
+from firstboot.compiler.source import Source, read
+from firstboot.domain.errors import FirstbootError
+from firstboot.exchange import messages as exchange
+from firstboot.operate import requests
+from firstboot.pki import bootstrap, certificate, csr, nonce, proof, token
+from firstboot.register import jitr_messages
+from firstboot.register import messages as register
+from firstboot.runtime import http, mqtt
+from firstboot.runtime.messages import convert, parse_json
+from tests import factories
+from tests.field import corpus
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser, the errors it may raise, and inputs to start from."""
+
+    run: Callable[[bytes], object]
+    errors: tuple[type[Exception], ...]
+    seeds: Callable[[], Iterator[bytes]]
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _json(data: bytes) -> Any:
+    """Return the JSON value in `data`, or null: events are JSON before the product sees them."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _verify_certificate(data: bytes) -> None:
+    leaf = certificate.parse(data)
+    for anchor in _anchors():
+        bootstrap.verify(leaf, [anchor], NOW, [leaf])
+
+
+def _verify_path(data: bytes) -> None:
+    """Verify a good leaf below the certificate `data`: as an intermediate, and as an anchor if it is fit for one."""
+    other = certificate.parse(data)
+    anchors = [] if bootstrap.unfit_issuer(other, is_anchor=True) else [other]
+    bootstrap.verify(certificate.parse(_good_leaf()), [*anchors, *_anchors()], NOW, [other])
+
+
+@cache
+def _anchors() -> list[certificate.Certificate]:
+    return [case.anchor() for case in corpus.cases("chain") if str(case) in ("plain-p256", "mbedtls-p256")]
+
+
+@cache
+def _good_leaf() -> bytes:
+    (case,) = (case for case in corpus.cases("chain") if str(case) == "plain-p256")
+    return case.read("leaf")
+
+
+def _verify_proof(data: bytes) -> None:
+    """Verify a proof whose claims are `data`, signed for real, so that the claims are looked at."""
+    signed = _signed_proof(data)
+    proof.verify(proof.parse(signed), _proof_leaf(), proof.Call("POST", "https://example.com/", b""))
+
+
+@cache
+def _proof_key() -> Any:
+    return factories.ec_key()
+
+
+@cache
+def _proof_leaf() -> certificate.Certificate:
+    leaf = factories.authority().issue("SN-1", _proof_key())
+    return certificate.parse(leaf.public_bytes(Encoding.DER))
+
+
+def _signed_proof(claims: bytes) -> str:
+    import jwt  # noqa: PLC0415 - the one target that needs it
+
+    x5c = [base64.b64encode(_proof_leaf().der).decode()]
+    return jwt.api_jws.encode(claims, _proof_key(), "ES256", {"typ": proof.TYPE, "x5c": x5c})
+
+
+def _fleet(data: bytes) -> None:
+    """Compile the example's fleet with one file replaced by `data`; its first byte chooses the file."""
+    files = dict(_example().files)
+    names = sorted(files)
+    files[names[data[0] % len(names) if data else 0]] = data[1:]
+    compile_fleet(Source(files))
+
+
+@cache
+def _example() -> Source:
+    return read(ROOT / "fleet")
+
+
+def _sqs(data: bytes) -> object:
+    record = {"body": _text(data), "messageId": "1", "attributes": {"SentTimestamp": "1"}}
+    return register.parse(record)
+
+
+def _chains() -> Iterator[bytes]:
+    yield from (case.read("leaf") for case in corpus.cases("chain"))
+
+
+def _csrs() -> Iterator[bytes]:
+    yield from (case.read("der") for case in corpus.cases("csr"))
+
+
+def _of(*texts: str) -> Callable[[], Iterator[bytes]]:
+    return lambda: (text.encode() for text in texts)
+
+
+def _jwt(header: str, claims: str) -> str:
+    parts = (base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in (header, claims))
+    return ".".join([*parts, "AAAA"])
+
+
+_PROOF = _jwt('{"typ":"firstboot-proof+jwt","alg":"ES256","x5c":["MAA="]}', "{}")
+_PROOF_CLAIMS = '{"htm":"POST","htu":"https://example.com/","bsh":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","jti":"1","iat":1}'
+_TOKEN = _jwt('{"typ":"at+jwt","alg":"ES256","kid":"1"}', '{"iss":"i","aud":"a","sub":"d","exp":1}')
+_HTTP = json.dumps(
+    {
+        "rawPath": "/v1/certificates",
+        "rawQueryString": "",
+        "headers": {"authorization": "Bearer x"},
+        "requestContext": {
+            "domainName": "example.com",
+            "http": {"method": "POST", "sourceIp": "192.0.2.1"},
+            "requestId": "1",
+        },
+        "body": "e30=",
+        "isBase64Encoded": True,
+    }
+)
+_RULE = '{"payload":"e30=","clientId":"d","principal":"p","topic":"firstboot/d/certificates/request"}'
+_REQUEST = '{"csr":"MAA=","deviceId":"d","claims":{"a":1},"deliver":"inline","configuration":true}'
+_RECONCILE = '{"deviceId":"d","since":1,"slot":2}'
+_S3 = '{"Records":[{"eventTime":"2026-01-01T00:00:00Z","s3":{"object":{"key":"certificates/d/1.pem"}}}]}'
+
+_DOMAIN = (FirstbootError,)
+
+TARGETS: dict[str, Target] = {
+    "certificate": Target(_verify_certificate, _DOMAIN, _chains),
+    "certificate-text": Target(
+        lambda data: certificate.parse_text(_text(data)),
+        _DOMAIN,
+        lambda: (case.anchor().pem.encode() for case in corpus.cases("chain") if case.is_good),
+    ),
+    "path": Target(_verify_path, _DOMAIN, _chains),
+    "csr": Target(lambda data: csr.verify(csr.parse_der(data)), _DOMAIN, _csrs),
+    "csr-text": Target(
+        lambda data: csr.verify(csr.parse(_text(data))),
+        _DOMAIN,
+        lambda: (case.read("pem") for case in corpus.cases("csr") if "pem" in case.case["files"]),
+    ),
+    "proof": Target(lambda data: proof.parse(_text(data)), _DOMAIN, _of(_PROOF)),
+    "proof-claims": Target(_verify_proof, _DOMAIN, _of(_PROOF_CLAIMS)),
+    "nonce": Target(lambda data: nonce.is_good(_text(data), b"key", NOW), (), _of(nonce.make(b"key", NOW))),
+    "token": Target(lambda data: token.parse(_text(data)), _DOMAIN, _of(_TOKEN)),
+    "issuer-keys": Target(token.signing_keys, (ValueError,), _of('{"keys":[{"kid":"1","kty":"EC"}]}')),
+    "authorizer": Target(
+        lambda data: authorizer.request(_json(data)),
+        _DOMAIN,
+        _of('{"protocolData":{"mqtt":{"clientId":"d","password":"eA=="}},"token":"t"}'),
+    ),
+    "http-body": Target(lambda data: exchange.read(data, "application/json", {}), _DOMAIN, _of(_REQUEST)),
+    "http-pkcs10": Target(lambda data: exchange.read(data, "application/pkcs10", {}), _DOMAIN, _csrs),
+    "mqtt-event": Target(lambda data: mqtt.message(_json(data)), _DOMAIN, _of(_RULE)),
+    "mqtt-presence": Target(
+        lambda data: mqtt.connection(_json(data)), _DOMAIN, _of('{"clientId":"d","principalIdentifier":"p"}')
+    ),
+    "queue-reconcile": Target(_sqs, _DOMAIN, _of(_RECONCILE, _S3)),
+    "queue-jitr": Target(
+        lambda data: jitr_messages.parse(_text(data)), _DOMAIN, _of('{"certificateId":"' + "a" * 64 + '"}')
+    ),
+    "operator-fleet": Target(
+        lambda data: requests.fleet(convert(requests.ApplyFleet, parse_json(data)).fleet),
+        _DOMAIN,
+        _of('{"fleet":{"groups":{}}}'),
+    ),
+    "fleet-folder": Target(
+        _fleet, (FleetInvalid,), lambda: (b"\0" + text for text in _example().files.values())
+    ),
+    "device-answer": Target(
+        lambda data: answers.success(Answer(200, Message(), data)),
+        (Refused,),
+        _of('{"time":"2026-01-01T00:00:00Z"}'),
+    ),
+}
+
+
+def http_event(data: bytes) -> object:
+    """Read an HTTPS event. API Gateway makes it, so only its body and headers are a caller's."""
+    event = json.loads(_HTTP)
+    event["body"] = _text(data)
+    return http.request(event)
+
+
+TARGETS["http-event"] = Target(http_event, _DOMAIN, _of("e30="))
