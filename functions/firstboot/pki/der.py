@@ -153,7 +153,7 @@ def _length(der: bytes, at: int) -> tuple[int, int]:
 def _check_tag(tag: int) -> None:
     if tag & 0x1F == 0x1F or tag == 0:
         raise NotDer("a tag that no certificate or CSR has")
-    if tag < 0x40 and (tag & 0x20 != 0) != (tag in _UNIVERSAL_CONSTRUCTED):
+    if tag < 0x40 and (tag & 0x20 != 0) != (tag | 0x20 in _UNIVERSAL_CONSTRUCTED):
         raise NotDer(f"tag {tag:#04x}: a string in parts, or a sequence without any")
 
 

@@ -1,0 +1,139 @@
+"""DER is read strictly: one encoding of one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firstboot.pki import der
+from firstboot.pki.der import NotDer, encode, read
+
+
+def nested(leaf: bytes, levels: int) -> bytes:
+    """Return `leaf` within that many SEQUENCEs."""
+    for _ in range(levels):
+        leaf = encode(der.SEQUENCE, leaf)
+    return leaf
+
+
+@given(st.recursive(st.binary(max_size=40), lambda inner: st.lists(inner, max_size=4), max_leaves=20))
+def test_what_is_encoded_is_read(tree: object) -> None:
+    """Reading an encoded tree gives the same tree."""
+
+    def encoded(node: object) -> bytes:
+        if isinstance(node, bytes):
+            return encode(der.OCTET_STRING, node)
+        assert isinstance(node, list)
+        return encode(der.SEQUENCE, *map(encoded, node))
+
+    def found(element: der.Element) -> object:
+        return element.content if element.tag == der.OCTET_STRING else [*map(found, element.children)]
+
+    assert found(read(encoded(tree))) == tree
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_der_or_refused(data: bytes) -> None:
+    """The reader raises no other error, and what it reads is all of the input."""
+    try:
+        element = read(data)
+    except NotDer:
+        return
+    assert element.encoded == data
+
+
+@given(st.integers(0, 200), st.integers(1, 5))
+def test_bytes_before_the_end_or_after_it_are_refused(length: int, change: int) -> None:
+    """A value that is cut short or followed by bytes is refused."""
+    good = encode(der.SEQUENCE, encode(der.OCTET_STRING, bytes(length)))
+    for bad in (good[:-change], good + bytes(change)):
+        with pytest.raises(NotDer):
+            read(bad)
+
+
+REFUSED = {
+    "empty": b"",
+    "a tag alone": b"\x30",
+    "an indefinite length": b"\x30\x80\x00\x00",
+    "a long form for a short length": b"\x04\x81\x01a",
+    "a length with a leading zero": b"\x04\x82\x00\x80" + bytes(128),
+    "the reserved length": b"\x04\xff" + bytes(127),
+    "a string in parts": b"\x24\x03\x04\x01a",
+    "a primitive SEQUENCE": b"\x10\x00",
+    "a tag of two octets": b"\x1f\x81\x01\x00",
+    "the end-of-contents tag": b"\x00\x00",
+    "a BOOLEAN of no octet": b"\x01\x00",
+    "a BOOLEAN of two octets": b"\x01\x02\xff\xff",
+    "an INTEGER of no octet": b"\x02\x00",
+    "an INTEGER with a needless 0": b"\x02\x02\x00\x01",
+    "an INTEGER with a needless FF": b"\x02\x02\xff\xff",
+    "a BIT STRING of no octet": b"\x03\x00",
+    "a BIT STRING with 8 unused bits": b"\x03\x02\x08\x00",
+    "a BIT STRING whose unused bits are set": b"\x03\x02\x01\x01",
+    "an empty BIT STRING with unused bits": b"\x03\x01\x01",
+    "a NULL with content": b"\x05\x01\x00",
+    "an empty OID": b"\x06\x00",
+    "an OID that ends early": b"\x06\x01\x80",
+    "an OID with a leading zero": b"\x06\x03\x2a\x80\x01",
+    "too many levels": nested(b"\x05\x00", der.MAX_DEPTH + 1),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_another_encoding_is_refused(kind: str) -> None:
+    """A value that is not in DER is refused, alone and within another."""
+    for bad in (REFUSED[kind], encode(der.SEQUENCE, REFUSED[kind]) if REFUSED[kind] else b"\x30"):
+        with pytest.raises(NotDer):
+            read(bad)
+
+
+TAKEN: dict[str, tuple[bytes, Callable[[der.Element], bool]]] = {
+    "true by another octet": (b"\x01\x01\x01", lambda element: element.boolean() is True),
+    "false": (b"\x01\x01\x00", lambda element: element.boolean() is False),
+    "a negative INTEGER": (b"\x02\x01\xff", lambda element: element.integer() == -1),
+    "an INTEGER with a sign octet": (b"\x02\x02\x00\x80", lambda element: element.integer() == 128),
+    "an OID under 2": (b"\x06\x03\x88\x37\x03", lambda element: element.oid() == "2.999.3"),
+    "UTCTime until 1999": (b"\x17\x0d500101000000Z", lambda element: element.time().year == 1950),
+    "UTCTime until 2049": (b"\x17\x0d491231235959Z", lambda element: element.time().year == 2049),
+    "GeneralizedTime": (
+        b"\x18\x0f99991231235959Z",
+        lambda element: element.time() == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_a_value_is_read(kind: str) -> None:
+    """A value in DER is read as what it stands for."""
+    encoded, holds = TAKEN[kind]
+    assert holds(read(encoded))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\x17\x0b5001010000Z",
+        b"\x17\x0d500101000000z",
+        b"\x17\x0d501301000000Z",
+        b"\x18\x1120340301000000.5Z",
+        b"\x18\x13203403010000+0100",
+        b"\x18\x0f20340230000000Z",
+        b"\x17\x0d5\xb201010000000",
+    ],
+)
+def test_a_time_of_another_form_is_refused(encoded: bytes) -> None:
+    """A time has seconds, no fraction, and the zone Z (RFC 5280 section 4.1.2.5)."""
+    with pytest.raises(NotDer):
+        read(encoded).time()
+
+
+def test_what_is_below_the_wanted_levels_is_not_read() -> None:
+    """`read_top` leaves alone what is deeper, in any form."""
+    outer = encode(der.SEQUENCE, encode(der.SEQUENCE, b"\x30\x80 no DER"))
+    assert der.read_top(outer, 1).children[0].children == ()
+    with pytest.raises(NotDer):
+        der.read_top(outer, 3)
