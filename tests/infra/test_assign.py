@@ -113,7 +113,7 @@ def test_the_audience_is_the_deployments_own(token_stack: Synthesised) -> None:
     assert spell(outputs["AuthorizerName"]["Value"]) == "${AssignAuthorizer}"
 
 
-def test_its_alarms_are_added(stack: Synthesised, token_stack: Synthesised) -> None:
+def test_the_authorizers_alarms_are_added(stack: Synthesised, token_stack: Synthesised) -> None:
     """The Lambda has the alarms of all Lambdas, and alarms for failures that it answers with a refusal."""
     alarms = token_stack.resources("AWS::CloudWatch::Alarm")
     counted = {

@@ -101,7 +101,7 @@ def shipped(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_ships_has_its_bill_of_materials(shipped: Path) -> None:
+def test_the_asset_has_a_bill_of_materials(shipped: Path) -> None:
     """The asset has a CycloneDX list of the locked packages with versions and hashes, without dates and
     paths.
     """

@@ -40,13 +40,13 @@ def test_every_factory_ca_is_registered(stack: Synthesised, fleet: Fleet) -> Non
     ] * len(anchors)
 
 
-def test_a_ca_goes_with_its_anchor(stack: Synthesised) -> None:
+def test_a_ca_is_deleted_with_its_anchor(stack: Synthesised) -> None:
     """A factory CA is not retained, so that AWS IoT stops registering its certificates."""
     for each in stack.resources("AWS::IoT::CACertificate").values():
         assert "DeletionPolicy" not in each
 
 
-def test_a_ca_comes_after_all_that_judges_its_certificates(stack: Synthesised) -> None:
+def test_a_ca_is_registered_last(stack: Synthesised) -> None:
     """A factory CA is registered after the rule, the queue and the Lambda that has the new fleet."""
     for each in stack.resources("AWS::IoT::CACertificate").values():
         after = {spell(name) for name in each["DependsOn"]}
@@ -89,7 +89,7 @@ def test_a_switch_is_on_or_off(tmp_path: Path) -> None:
         Configuration.read(Node(), tmp_path)  # type: ignore[arg-type]
 
 
-def test_the_rule_hands_on_what_is_needed(stack: Synthesised) -> None:
+def test_the_rule_sends_events_to_the_queue(stack: Synthesised) -> None:
     """The rule sends three fields of the event to the queue, and to the dead-letter queue when that fails."""
     rule = spelled(properties(stack, "AWS::IoT::TopicRule", "NewcomersRegistered"))["TopicRulePayload"]
     assert rule["Sql"] == (
@@ -117,7 +117,7 @@ def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue:
     assert spelled(trust["Statement"]) == [TRUST]
 
 
-def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
+def test_the_queue_repeats_failed_messages(stack: Synthesised) -> None:
     """The queue hides a message while the Lambda may work on it, and gives up after ten attempts."""
     mappings = [each["Properties"] for each in stack.resources("AWS::Lambda::EventSourceMapping").values()]
     (made,) = [each for each in mappings if spell(each["FunctionName"]) == "${Newcomers}"]

@@ -62,14 +62,14 @@ def test_nothing_else_is_replaced(theirs: Synthesised, stack: Synthesised) -> No
     assert stateful(theirs.template) == kept
 
 
-def test_exchange_waits_for_the_verdict(theirs: Synthesised) -> None:
+def test_exchange_is_deployed_after_the_check_of_the_key(theirs: Synthesised) -> None:
     """The settings of `exchange` need the custom resource's result, so a key that `authority` refuses never
     signs.
     """
-    (verdict,) = theirs.resources("Custom::FirstbootAuthority")
+    (authority,) = theirs.resources("Custom::FirstbootAuthority")
     for name in ("Exchange", "ExchangeMqtt"):
         variables = spelled(ours(theirs)[name]["Environment"]["Variables"])
-        assert variables["FIRSTBOOT_CA_CERTIFICATE"] == f"${{{verdict}.CaCertificate}}"
+        assert variables["FIRSTBOOT_CA_CERTIFICATE"] == f"${{{authority}.CaCertificate}}"
 
 
 def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_check_sees_a_partition(stack: Synthesised) -> None:
 
 
 @pytest.mark.parametrize(("region", "partition"), PLACES)
-def test_what_is_rendered_fits_its_partition(fleet: Fleet, region: str, partition: str) -> None:
+def test_rendered_documents_fit_their_partition(fleet: Fleet, region: str, partition: str) -> None:
     """Rendered session policies, IoT policies and ceilings have the ARNs of their partition."""
     place, device = Place(partition, region, "123456789012"), device_id("gw-1")
     documents = [

@@ -120,7 +120,7 @@ def test_the_table_has_no_policy(stack: Synthesised) -> None:
 
 
 def test_nothing_else_has_a_policy_of_its_own(stack: Synthesised) -> None:
-    """No other type of resource than these has a policy."""
+    """Of all resources only roles, the bucket, the topic and the queues have policies."""
     kinds = {each["Type"] for each in stack.template["Resources"].values() if "Polic" in each["Type"]}
     assert kinds == {
         "AWS::IAM::Policy",

@@ -36,7 +36,7 @@ def test_s3_notifies_the_rate_limited_queue_of_every_certificate(stack: Synthesi
     assert "RegisterQueuesPacedPolicy" in map(spell, bucket["DependsOn"])
 
 
-def test_what_fails_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None:
+def test_a_message_that_failed_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None:
     """A message that failed five times goes from either queue to one dead-letter queue."""
     found = queues(stack)
     assert all(queue["SqsManagedSseEnabled"] for queue in found.values())

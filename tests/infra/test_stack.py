@@ -185,7 +185,7 @@ def test_the_watch_is_daily(stack: Synthesised) -> None:
 
 
 def test_the_alarms(stack: Synthesised) -> None:
-    """The stack has exactly these alarms, and each of them notifies the topic."""
+    """The stack has exactly the listed alarms, and each of them notifies the topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
     lambdas += ["RegisterWork", "RegisterChanges", "Newcomers", "Sweep"]
@@ -238,7 +238,7 @@ def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None
 
 
 def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
-    """The stack has exactly these outputs, and those with the next steps for a new user."""
+    """The stack has exactly the listed outputs, and those with the next steps for a new user."""
     outputs = {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()}
     next_steps = [outputs.pop(name) for name in list(outputs) if name.startswith("Next")]
     assert next_steps == [step.command for step in steps(fleet, "Firstboot", "${Api.ApiEndpoint}")]
