@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 demo: .venv/ready            ## run the three flows on this machine and show each step
 	$(BIN)/python -m local demo
 
-quick: .venv/ready           ## run the tests without I/O, in half a minute
+quick: .venv/ready           ## run the unit tests, in half a minute
 	$(BIN)/pytest tests/unit --numprocesses 2
 
 test: .venv/ready quick-313  ## run all tests but those of test-clients and verify-deploy
@@ -27,15 +27,15 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
-# Lambda has Python 3.13, so the tests without I/O run on it too if this machine has it on the PATH, by pyenv or
+# Lambda has Python 3.13, so the unit tests run on it too if this machine has it on the PATH, by pyenv or
 # by uv.
-quick-313: .venv/ready       ## run the tests without I/O on Python 3.13, if this machine has it
+quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machine has it
 	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 \
 	  "$$(uv python find --managed-python --no-python-downloads --quiet 3.13 2>/dev/null)"; do \
 	  if "$$python" -c 'import venv' 2>/dev/null; then \
 	    exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
 	  fi; \
-	done; echo "This machine has no Python 3.13, so the tests without I/O did not run on it."
+	done; echo "This machine has no Python 3.13, so the unit tests did not run on it."
 
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
@@ -83,7 +83,7 @@ clean:                       ## delete all files that other targets make
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 
-# The packages that ship and those that the tests without I/O import, in the locked versions.
+# The packages that ship and those that the unit tests import, in the locked versions.
 .venv/py313/ready: requirements.txt functions/requirements.txt | .venv/ready
 	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
 	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \

@@ -44,7 +44,7 @@ def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS)
 
 def _install(out: Path, target: Target, requirements: Path) -> None:
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config", "--link-mode", "copy"]
-    # Bytecode is not compiled, because Lambda's Python could not use that of this machine's.
+    # No bytecode is compiled, because Lambda's Python could not use this machine's bytecode.
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode"]
     subprocess.run(  # noqa: S603 - no argument comes from outside
         [*command, *options, *_PLATFORM[target], "--target", str(out), "-r", str(requirements)], check=True
