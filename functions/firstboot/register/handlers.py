@@ -1,4 +1,4 @@
-"""What the register Lambda functions do with the events of their queues, the stream and the schedule."""
+"""The handlers of the register Lambda functions, for the events of queues, the stream and the schedule."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Work:
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
-        """Handle an SQS record."""
+        """Handle an SQS record.
+
+        After a failure, SQS delivers the record again; a repeated reconciliation ends in the same state.
+        """
         for order in messages.parse(record):
             self._work(order, now)
 
@@ -46,12 +49,12 @@ class Work:
             order.slot, now, lambda slot: messages.render(replace(order, slot=slot))
         ):
             return
-        self._tell(self.reconcile(order.device_id, self.rules.at(now), now))
+        self._report(self.reconcile(order.device_id, self.rules.at(now), now))
         age = (self.guard.now() - order.since).total_seconds()
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)
 
-    def _tell(self, outcome: Outcome) -> None:
-        """Log and count what was done."""
+    def _report(self, outcome: Outcome) -> None:
+        """Log and count the outcome."""
         self.guard.info("registered", activated=sorted(outcome.activated), deleted=outcome.deleted)
         counts = {
             "CertificateActivated": len(outcome.activated),
@@ -67,10 +70,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Changes:
-    """Turn the changes of the table's stream that AWS IoT must follow into messages.
+    """Send an order for each change in the table's stream that AWS IoT must follow.
 
-    `read` makes a device of a row's image. A message that can't be sent fails the batch, and the stream
-    brings it again.
+    `read` makes a device of a row's image. If a message can't be sent, the batch fails and the stream
+    delivers it again.
     """
 
     read: Callable[[dict[str, Any]], Device]
@@ -93,9 +96,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class Sweeping:
-    """Sweep the device records, as the schedule or a published fleet asks; the event says nothing.
+    """Sweep the device records when the schedule or a published fleet invokes the function.
 
-    `keep_service_policies` works once a process: another version of this code is another process.
+    `keep_service_policies` works once in a process, which is enough: another version of this code runs in
+    another process.
     """
 
     keep_service_policies: Callable[[], None]
@@ -103,7 +107,7 @@ class Sweeping:
     guard: Guard
 
     def __call__(self, _: object, context: LambdaContext, now: datetime) -> None:
-        """Handle an event."""
+        """Handle an event. Its content is not read."""
         self.guard.count("SweepRun")
         stop = 1000 * (RUN_SECONDS - WORK_SECONDS)
         self.keep_service_policies()
@@ -113,7 +117,7 @@ class Sweeping:
 
 
 def sweep_again(error: FirstbootError, guard: Guard) -> None:
-    """Leave what AWS did not do to the next minute's run; repeat after a fault of ours."""
+    """Leave a failed AWS call to the next minute's run; have an unforeseen failure repeated."""
     if isinstance(error, InternalError):
         repeat(error, guard)
     guard.count("SweepFailed")
@@ -129,7 +133,7 @@ class Jitr:
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
-        """Handle an SQS record."""
+        """Handle an SQS record. After a failure, SQS delivers it again; repeating a decision is safe."""
         waiting = jitr_messages.parse(record["body"])
         if not self.rate_limited.is_due(
             waiting.slot, now, lambda slot: jitr_messages.render(replace(waiting, slot=slot))
