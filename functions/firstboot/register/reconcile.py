@@ -171,6 +171,8 @@ class Reconcile:
 
     def _target(self, device: Device, rules: Rules, now: datetime) -> _Target:
         group = rules.fleet.groups.get(device.group)
+        # Devices of a group with mqtt = "token" have no certificates in AWS IoT, so those that are registered
+        # are withdrawn.
         if group and group.mqtt != "registry":
             group = None
         there = self.things.certificates(device.device_id)
