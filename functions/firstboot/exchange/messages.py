@@ -55,7 +55,7 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
         Claims,
         Meta(
             description="Statements of the device about itself: at most 16 strings, booleans or integers,"
-            f" {LONGEST_CLAIM} characters each with their name. Rules see them apart from attributes"
+            f" {LONGEST_CLAIM} characters each with its name. Rules see them apart from attributes"
         ),
     ] = field(default_factory=dict)
     deliver: Annotated[

@@ -5,8 +5,7 @@ A message in a dead-letter queue is one of three:
 1. A request over MQTT on which a Lambda function failed. The function is invoked again with the event that
    AWS IoT had sent. A repeat is harmless (exchange/issue.py).
 2. A request that AWS IoT could not hand over. AWS IoT's error message has no `principal()`, so nothing in it
-   proves whose request it was. Its client gets an answer that asks it to repeat the
-   request.
+   proves whose request it was. Its client gets an answer that asks it to repeat the request.
 3. A message of our own from another queue. It is sent to that queue again.
 
 A message is deleted when it has been handled. A crash before the deletion repeats the handling, which is

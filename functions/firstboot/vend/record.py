@@ -18,7 +18,7 @@ from firstboot.runtime.problem import Backlog, retry_in
 
 
 class MqttReadiness(Answer, frozen=True, kw_only=True):
-    """Whether AWS IoT knows the certificate that the request came with."""
+    """The readiness of AWS IoT for the certificate that the request came with."""
 
     ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate of this request")]
     retry_after: Annotated[int, Meta(description="Seconds after which the device asks again; 0 if ready")]
