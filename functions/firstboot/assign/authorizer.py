@@ -61,6 +61,7 @@ def connection_id(event: object) -> str:
     """Return AWS IoT's id of the connection for the log, or "" if the event has none."""
     match event:
         case {"connectionMetadata": {"id": str(identifier)}}:
+            # The event is not authenticated, so the log takes a bounded part of it.
             return identifier[:128]
         case _:
             return ""

@@ -63,8 +63,11 @@ class Resource:
             return {"PhysicalResourceId": event["PhysicalResourceId"]}
         ca = self.authority()(now)
         anchors = trust_anchors(self.fleet)
+        # The compiler does not know the CA. An anchor that is the CA, or above or below it, could vouch for
+        # operational certificates.
         chain.check_anchors(anchors, ca)
         count_days(ca, now, self.guard)
+        # The gateway must accept bootstrap certificates, under an anchor, and operational ones, under the CA.
         truststore = "".join(map(pem, [*anchors, ca])).encode()
         data = {
             "CaCertificate": pem(ca),

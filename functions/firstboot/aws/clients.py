@@ -115,5 +115,6 @@ def answered(*expected: str) -> Iterator[None]:
         if error_code(error) in expected:
             raise
         raise Unavailable(log=f"{error.operation_name}: {error_code(error)}") from error
+    # Time-outs, refused connections and missing credentials have no code of a service.
     except BotoCoreError as error:
         raise Unavailable(log=type(error).__name__) from error

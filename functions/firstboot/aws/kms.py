@@ -92,6 +92,7 @@ class KmsKey(ec.EllipticCurvePrivateKey):
         """Raise NotImplementedError: the private half does not leave KMS."""
         raise NotImplementedError
 
+    # cryptography's base class demands both. A copy would sign with the same key in KMS.
     def __copy__(self) -> KmsKey:
         return self
 

@@ -32,6 +32,7 @@ class StsSessions:
                 answer = self._client.assume_role(
                     RoleArn=request.role_arn,
                     RoleSessionName=request.device_id,
+                    # CloudTrail shows it with every call of the session, also after a further AssumeRole.
                     SourceIdentity=request.device_id,
                     Policy=request.policy,
                     DurationSeconds=request.seconds,
@@ -52,6 +53,7 @@ def _refusal(error: ClientError) -> DurationTooLong | RoleNotAssumable | Session
     # AWS documents the code as PackedPolicyTooLargeException; STS sends it without "Exception".
     if error_code(error) == "PackedPolicyTooLarge":
         return SessionPolicyTooLarge(log=str(error))
+    # STS reports it as a ValidationError like others; only the message differs.
     if "MaxSessionDuration" in str(error):
         return DurationTooLong(log=str(error))
     return RoleNotAssumable(log=str(error))

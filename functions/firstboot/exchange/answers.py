@@ -59,6 +59,7 @@ class Answers:
             serial=record.serial,
             not_after=iso(record.not_after),
             renew_after=iso(record.renew_after),
+            # A device without a clock counts seconds, and can't compare dates.
             renew_in=max(0, epoch(record.renew_after) - epoch(now)),
             mqtt=self._mqtt(outcome, now),
             **delivered,

@@ -41,6 +41,8 @@ class Enroll:
         # of them act as this device.
         if admission.group.is_shared and verified.spki == admission.by.spki:
             raise ClaimKeyRefused
+        # The admission and the CSR are verified by now, so a caller without a valid bootstrap certificate
+        # can't write to the table.
         spend(admission.proof, self.proofs)  # 2
         asked = self._enrollment(admission, request, verified, now)
         return self.issue(asked, verified, admission.group, make_known=admission.proof is not None)  # 3

@@ -156,12 +156,15 @@ class Issue:
             if known is None:
                 raise Unavailable(log="the device record changed during the claim")
             return known
+        # More devices enroll in this hour than the operator expected, so the group stops until a person has
+        # looked.
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
             self.claims.freeze(asked.group, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
         raise _refusal(refused.by, asked.now)
 
     def _sign_and_store(self, device_id: DeviceId, record: CertificateRecord, csr: VerifiedCsr) -> bytes:
+        # Every attempt signs the same TBS, because it is rebuilt from the record and not from this request.
         leaf = operational_certificate(self.issuer, device_id, csr.public_key, record)  # 2
         pem = leaf.public_bytes(Encoding.PEM) + self.issuer.pem
         if self.store.put(device_id, record.serial, pem):  # 3

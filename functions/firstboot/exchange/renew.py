@@ -56,6 +56,8 @@ class Renew:
         check_client_id(presented, name)
         verified = csr.verify(request.csr)  # 3
         proof = proof_of(presented)
+        # The certificate and the CSR are verified by now, so a caller without a certificate of ours can't
+        # write to the table.
         spend(proof, self.proofs)  # 4
         device = self._logged_in(self.records.device(name), presented.leaf, now)  # 5
         group = _group(device, fleet)
@@ -85,6 +87,7 @@ class Renew:
         check_key(leaf, device)
         pending = device.pending
         is_pending = pending is not None and int(pending.serial, 16) == leaf.serial_number
+        # An expired certificate can't log in, so an expired pending one is not committed.
         if not is_pending or now > leaf.not_valid_after_utc:
             return device
         return self.records.commit(committed(device, chain.fingerprint(leaf), now), leaf)

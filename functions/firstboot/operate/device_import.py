@@ -102,6 +102,7 @@ class DeviceImport:
         ]
         for device in devices:
             check(device, rules)
+        # All devices are checked by now, so that a mistake in the list imports none of them.
         outcome = Imported()
         for device in devices:
             self._import(device, outcome)
@@ -124,6 +125,8 @@ class DeviceImport:
         except (CertificateMalformed, CertificateKeyWeak) as error:
             outcome.refused[device.device_id] = error.title
             return
+        # The chain is stored first: `register` treats a recorded certificate without a stored chain as not
+        # issued.
         self.store.put(device.device_id, record.serial, active[0].pem.encode())  # 4
         match self.records.import_device(replace(device, active=record), record):  # 5
             case None:

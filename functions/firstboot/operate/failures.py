@@ -106,8 +106,10 @@ def understood(body: str) -> Failed | Lost | None:
     """
     match _json(body):
         case {"requestContext": {"functionArn": str(arn)}, "requestPayload": dict(event)}:
+            # Lambda's record has the qualified ARN, but the role's permission is for the function.
             return Failed(arn.removesuffix(":$LATEST"), event)
         case {"topic": str(topic), "clientId": str(client_id)}:
+            # The topic must be the client's own: the answer must not go to another client.
             for call in topics.CALLS:
                 if topic == call.request_topic(client_id):
                     return Lost(call, client_id)

@@ -139,5 +139,6 @@ def fleet(members: dict[str, Any]) -> Fleet:
     """
     try:
         return Fleet.from_json(json.dumps(members))
+    # The members may be any JSON. These are the exceptions that a wrong shape raises.
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise MalformedRequest("`fleet` is not a compiled fleet definition", log=repr(error)) from error

@@ -51,6 +51,7 @@ class Work:
             return
         self._report(self.reconcile(order.device_id, self.rules.at(now), now))
         age = (self.guard.now() - order.since).total_seconds()
+        # The clocks of S3, DynamoDB and Lambda differ a little, so the difference may be negative.
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)
 
     def _report(self, outcome: Outcome) -> None:

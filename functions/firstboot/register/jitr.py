@@ -131,6 +131,7 @@ class Judge:
         # the stack could not be deleted after a first connection. The sweep keeps the policy up to date.
         self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
+        # An operator may have revoked the device after step 3. Then the refusal revokes the certificate.
         self._check_record(name, group)  # 6
 
     def _check_record(self, name: DeviceId | None, group: Group) -> None:

@@ -57,5 +57,6 @@ class RateLimited:
         self.guard.count("RegistrationBacklog", backlog_seconds(own, now), MetricUnit.Seconds)
         delay = delay_seconds(own, now)
         if delay:
+            # The message carries its slot, so that it takes no second one when it comes back.
             self.queue.send(again(own), delay)
         return not delay

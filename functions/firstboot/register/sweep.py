@@ -131,6 +131,7 @@ class RunSweep:
             taken, sweep = sweep, self._page(sweep, now)
             held = self.sweeps.write(sweep, taken)
         if held and sweep.finished_at is None:
+            # Release the sweep, so that the next run can continue at once.
             self.sweeps.write(replace(sweep, held_until=None), sweep)
         return sweep if held else None
 
@@ -145,6 +146,7 @@ class RunSweep:
         # The rows note what AWS IoT was last brought to, so looking at a device costs no call to AWS IoT. At
         # its quota, asking about a million devices would take 55 hours.
         found = look(rules, *self.records.page(PAGE, sweep.after), now)  # 5
+        # The orders go out before the caller writes the row, so that a crash repeats a page and skips none.
         self.order(found.needing)
         if found.following is None:
             ours = self.policies.names(grant_policy_name(self.account.stack, ""))

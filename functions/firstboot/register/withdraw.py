@@ -125,6 +125,7 @@ class Withdraw:
     def revoke(self, device: Device, group: Group | None) -> Outcome | None:
         """Revoke everything that a revoked device has; return None if its record changed in the meantime."""
         revoked = self._revoked(device, group)
+        # The certificates are REVOKED by now, so the device can't connect again.
         self.things.disconnect(device.device_id)
         for certificate in sorted(revoked):
             self.certificates.set_policies(certificate, {})
@@ -155,6 +156,7 @@ class Withdraw:
         """
         certificates = device.registered | self._issued(device)
         if device.enrolled_by and group and not group.is_shared:
+            # AWS IoT may know the bootstrap certificate too (JITR).
             certificates |= {device.enrolled_by}
         for certificate in sorted(certificates):
             self.certificates.set_status(certificate, "REVOKED")

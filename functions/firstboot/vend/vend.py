@@ -69,6 +69,7 @@ class Vend:
             raise RoleAliasNotFound
         context = RequestContext(role_alias=alias.name, source_ip=request.source_ip)
         held = rules.decide(device, context)  # 3
+        # STS gives a session without a session policy all rights of the fleet role, for every device.
         if not held.grants:
             raise NoGrant
         session = SessionRequest(

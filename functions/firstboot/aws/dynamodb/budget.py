@@ -20,6 +20,7 @@ from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Enrollment, Limits
 from firstboot.domain.names import DeviceId
 
+# A small limit needs few shards: the writes to its counter end when the limit is reached.
 _PER_SHARD = 1_000
 _MAX_SHARDS = 16
 _SPENT_ROW_KEPT = timedelta(hours=1)
@@ -76,6 +77,7 @@ def counters(enrollment: Enrollment) -> list[Counter]:
 
 
 def _of_group(group: str, limits: Limits, now: datetime) -> list[Counter]:
+    # The first counter that refuses gives the reason, so the one that is final stands first.
     found = [_total(group, limits)]
     if limits.freeze_per_hour is not None:
         hour, ends_at = _period(now, _HOUR_SECONDS)
@@ -98,6 +100,7 @@ def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str
     when every shard of every counter has been tried, so that no part of the limit is lost to an uneven
     distribution.
     """
+    # A hash spreads the devices over the shards without a random source.
     first = zlib.crc32(device_id.encode())
     for step in range(max((counter.shards for counter in counted), default=1)):
         yield [_update(counter, (first + step) % counter.shards) for counter in counted]
@@ -105,6 +108,7 @@ def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str
 
 def _update(counter: Counter, shard: int) -> dict[str, Any]:
     """Return the update that adds 1 to a shard's counter if its part of the limit allows it."""
+    # The first shards take the remainder, so that the parts add up to the limit exactly.
     part = counter.limit // counter.shards + (shard < counter.limit % counter.shards)
     values = {":one": {"N": "1"}, ":part": {"N": str(part)}}
     expression = "ADD used :one"
@@ -118,5 +122,6 @@ def _update(counter: Counter, shard: int) -> dict[str, Any]:
             "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
         ),
         "ExpressionAttributeValues": values,
+        # A frozen counter and a full one fail the same condition. The old row tells them apart.
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }

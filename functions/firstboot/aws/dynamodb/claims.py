@@ -20,10 +20,12 @@ _FREE = (
 # The active certificate is not the one that a repeat would get.
 _DUE = "(active.spki <> :spki OR active.renewAfter <= :now)"
 _ALIVE = "NOT #status IN (:revoked, :deleted)"
+# An expired certificate can renew within the group's grace, and its own key only.
 _RENEWS = (
     f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
     " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
 )
+# What an operator wrote beforehand, and what an earlier certificate left, is kept.
 _ENROLL = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
     " enrolledBy = :by, updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
@@ -67,10 +69,13 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     if not asked.replaces:
         values[":over"] = asked.now - asked.grace
     known = f"{_ALIVE} AND #group = :group AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
+    # In a shared group the records of expected devices are the allow-list: without a record there is no
+    # claim.
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
     return {
         "UpdateExpression": _ENROLL,
         "ConditionExpression": f"{exists} ({known})",
+        # `status` and `group` are reserved words of DynamoDB.
         "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
         "ExpressionAttributeValues": values,
     }

@@ -86,6 +86,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         device = {
             "Key": rows.device_key(committed.device_id),
             "UpdateExpression": f"{expression} ADD generation :one REMOVE pending",
+            # A device that was revoked after its record was read must not get an active certificate.
             "ConditionExpression": "#status = :enrolled AND pending.serial = :serial",
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": rows.values(plain),
@@ -157,6 +158,8 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
 
         Other attributes stay. A repeat changes only `updatedAt`. Raises DeviceNotFound and Unavailable.
         """
+        # The names come from an operator. Placeholders keep them out of the expression, where they could be
+        # reserved words.
         names = {f"#a{index}": name for index, name in enumerate(changes)}
         sets = [f"attributes.{alias} = :{alias[1:]}" for alias in names if changes[names[alias]] is not None]
         removes = [f"attributes.{alias}" for alias in names if changes[names[alias]] is None]
@@ -208,6 +211,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         # An index by group would have one hot partition when a whole group boots at once, and DynamoDB would
         # throttle the table with it. An operator can wait for a scan.
         start = {"ExclusiveStartKey": {"pk": {"S": after}}} if after else {}
+        # The table has other rows too, so a page may have fewer devices than its limit, or none.
         only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
         if enrolled_by:
             only, values[":by"] = f"{only} AND enrolledBy = :by", {"S": enrolled_by}
@@ -236,6 +240,7 @@ def _refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
     reasons = error.response.get("CancellationReasons", [])
     for condition, reason in zip(conditions, reasons, strict=False):
         if reason.get("Code") == "ConditionalCheckFailed":
+            # A frozen counter and a full one fail the same condition.
             if "frozenAt" in (reason.get("Item") or {}):
                 return ClaimRefused(RefusedBy.FROZEN)
             return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)

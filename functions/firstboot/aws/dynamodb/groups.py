@@ -51,6 +51,7 @@ class DynamoGroups(DynamoTable):
         found = [self._get(key) or {} for key in budget.shard_keys(group, limits)]
         frozen = [from_epoch(int(row["frozenAt"]["N"])) for row in found if "frozenAt" in row]
         used = sum(int(row["used"]["N"]) for row in found if "used" in row)
+        # After a crash only some shards are marked, and each may have been marked at another time.
         return Spent(used, min(frozen, default=None))
 
     def freeze(self, group: str, limits: Limits, now: datetime) -> None:

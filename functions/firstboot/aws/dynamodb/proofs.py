@@ -42,6 +42,7 @@ class DynamoProofs(DynamoTable):
                 self._client.update_item(
                     TableName=self._table,
                     Key={"pk": {"S": f"PROOF#{proof.digest}"}},
+                    # When the proof has expired it is refused anyway, and time-to-live removes the row.
                     UpdateExpression="SET expiresAt = :expires",
                     ConditionExpression="attribute_not_exists(pk)",
                     ExpressionAttributeValues={":expires": number(proof.expires_at)},
@@ -68,6 +69,7 @@ class DynamoProofs(DynamoTable):
         repeat returns the key that was stored.
         """
         if day not in self._nonce_keys:
+            # Yesterday's nonces may be presented after midnight. Older keys are dropped.
             made, known = self._nonce_key(day), self._nonce_keys
             self._nonce_keys = {each: key for each, key in known.items() if abs(each - day) < _KEPT}
             self._nonce_keys[day] = made
@@ -78,6 +80,7 @@ class DynamoProofs(DynamoTable):
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"NONCE#{(day - EPOCH.date()).days}"}},
+                # The first process of the day stores its key, and all others get that one.
                 UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
                 ExpressionAttributeValues={
                     ":fresh": {"B": os.urandom(nonce.KEY_BYTES)},

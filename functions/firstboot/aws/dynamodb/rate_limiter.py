@@ -41,6 +41,8 @@ class DynamoRateLimiter(DynamoTable):
         gap = rate_limiter.interval(rate)
         for _ in range(_TRIES):
             ahead = self._move("SET #next = #next + :gap", "#next >= :now", now, gap)
+            # The row was behind `now`, unless another process has moved it since. Then the next round finds
+            # it ahead.
             if ahead is None:
                 idle = "attribute_not_exists(#next) OR #next < :now"
                 ahead = self._move("SET #next = :now + :gap", idle, now, gap)
@@ -56,6 +58,7 @@ class DynamoRateLimiter(DynamoTable):
                     Key=_KEY,
                     UpdateExpression=expression,
                     ConditionExpression=condition,
+                    # `next` is a reserved word of DynamoDB.
                     ExpressionAttributeNames={"#next": "next"},
                     ExpressionAttributeValues={
                         ":now": {"N": str(epoch_milliseconds(now))},

@@ -12,6 +12,7 @@ from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
+# Both are reserved words of DynamoDB.
 _NAMES = {"#status": "status", "#group": "group"}
 
 

@@ -54,6 +54,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "notBefore": epoch(record.not_before),
         "notAfter": epoch(record.not_after),
         "renewAfter": epoch(record.renew_after),
+        # A claim's condition compares it with the present time, and is false for a missing attribute.
         "heldUntil": epoch(record.held_until) if record.held_until else 0,
     }
     superseded_at = epoch(record.superseded_at) if record.superseded_at else None

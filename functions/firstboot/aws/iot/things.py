@@ -83,6 +83,7 @@ class IotThings:
             self._client.update_thing(
                 thingName=device_id,
                 thingTypeName=self._stack,
+                # Attributes that the record no longer has are removed, too.
                 attributePayload={"attributes": attributes, "merge": False},
             )
 
@@ -159,9 +160,11 @@ class IotThings:
         target = self._arn(certificate_id)
         attached = self._attached(target)
         ours = {name for name in attached if name.startswith(self._prefix)}
+        # Surplus rights are taken first: the check below may raise.
         for name in sorted(ours - documents.keys()):
             with _already(_GONE):
                 self._client.detach_policy(policyName=name, target=target)
+        # Policies of others count towards AWS IoT's limit of policies, but their sizes are not known here.
         check_documents([*(len(each) for each in documents.values()), *(0 for _ in attached - ours)])
         for name in sorted(documents.keys() - ours):
             self._policies.attach(name, documents[name], target)
@@ -186,6 +189,7 @@ class IotThings:
     def disconnect(self, device_id: DeviceId) -> None:
         """End the device's connection and its session, if it is connected (DeleteConnection)."""
         with _already(_GONE):
+            # A kept session would deliver its queued messages to the next client with this id.
             self._data.delete_connection(clientId=device_id, cleanSession=True)
 
     def delete_certificate(self, certificate_id: str) -> None:

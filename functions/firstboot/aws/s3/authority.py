@@ -45,6 +45,8 @@ class AuthorityStore:
         same content.
         """
         found = self._read(TRUSTSTORE_KEY)
+        # API Gateway reads one version of the truststore. A new version without a change would make each
+        # deployment update the domain.
         if found and found[0] == pem:
             return found[1]
         with answered():

@@ -49,6 +49,8 @@ class FleetSource:
         """
         if self._current is None or now >= self._due:
             self._current = self._read(self._current)
+            # This also holds after a failure, so that an outage of S3 costs one call in each period, not one
+            # in each request.
             self._due = now + self._refresh
         return self._current
 
