@@ -79,7 +79,9 @@ HTTP: Mapping[Route, HttpCall] = {
         refusals=(400, 401, 403, 409, 413, 415, 429, 500, 503),
         request=CertificateRequest,
         parameters=(
-            Parameter("deviceId", "query", "As `deviceId` of a JSON body; with `application/pkcs10` only"),
+            Parameter(
+                "deviceId", "query", "The `deviceId` of a JSON body, for a body of `application/pkcs10`"
+            ),
         ),
     ),
     routes.COMMIT: HttpCall(
@@ -95,7 +97,7 @@ HTTP: Mapping[Route, HttpCall] = {
         refusals=(400, 401, 403, 404, 500, 503),
         parameters=(
             Parameter("alias", "path", "The role alias"),
-            Parameter("x-amzn-iot-thingname", "header", "The device's own id, or absent"),
+            Parameter("x-amzn-iot-thingname", "header", "The device's own id; optional"),
         ),
         problems=False,
     ),
@@ -105,7 +107,7 @@ MQTT: Mapping[topics.Call, MqttCall] = {
     topics.CERTIFICATES: MqttCall(
         MqttCertificateRequest,
         (CertificateAnswer, DelayedAnswer),
-        "a bootstrap certificate: enroll · an operational one: renew",
+        "a bootstrap certificate to enroll, an operational certificate to renew",
     ),
     topics.COMMIT: MqttCall(
         NoMembers, (CommitAnswer,), "an operational certificate. Connecting with it commits too"

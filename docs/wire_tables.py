@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 _PROOFS = {
     "none": "none",
-    "certificate": "bootstrap certificate: enroll · operational: renew",
+    "certificate": "bootstrap certificate to enroll, operational certificate to renew",
     "operational": "operational certificate",
 }
 

@@ -86,7 +86,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Connect:
-    """Authorize the connection of a device that presents a token.
+    """The use case that authorizes the connection of a device with a token.
 
     `audience` is the `aud` that tokens for this deployment have.
     """

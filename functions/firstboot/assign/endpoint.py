@@ -23,7 +23,7 @@ def refuse(_: FirstbootError, __: Guard) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Authorize:
-    """Answer the events of AWS IoT's custom authorizer."""
+    """The handler of the events of AWS IoT's custom authorizer."""
 
     rules: RulesInForce
     connect: Connect

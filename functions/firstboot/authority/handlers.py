@@ -40,7 +40,7 @@ class Truststore(Protocol):
 
 @dataclass(frozen=True)
 class Resource:
-    """Handle the custom resource's events, which CDK's provider framework sends.
+    """The handler of the custom resource's events, which CDK's provider framework sends.
 
     `authority` and `mqtt_host` are functions because a Delete event needs neither.
     """
@@ -79,7 +79,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Watch:
-    """Report every day how long the CA is still valid."""
+    """The handler of the daily schedule, which reports how long the CA is still valid."""
 
     ca: x509.Certificate
     guard: Guard

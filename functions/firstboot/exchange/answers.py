@@ -28,7 +28,7 @@ class Urls(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
-    """Render answers. `mqtt_host` and `mqtt_port` are AWS IoT's address for devices."""
+    """The renderer of answers. `mqtt_host` and `mqtt_port` are AWS IoT's address for devices."""
 
     mqtt_host: str
     mqtt_port: int

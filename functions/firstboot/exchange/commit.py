@@ -20,7 +20,7 @@ from firstboot.identity.login import LogIn, VerifiedIdentity
 
 @dataclass(frozen=True)
 class CommitByConnecting:
-    """Log a device in because it has connected to AWS IoT."""
+    """The use case that logs a device in because it has connected to AWS IoT."""
 
     connected: Connected
     log_in: LogIn

@@ -62,7 +62,7 @@ class Endpoints:
         return respond(HTTPStatus.OK, NonceAnswer(nonce=fresh), now, {NONCE_HEADER: fresh})
 
     def health(self, _: HttpRequest, now: datetime) -> HttpResponse:
-        """Return that the service works. The call shows that the gateway reaches a Lambda function."""
+        """Return an answer, which shows that the gateway reaches a Lambda function."""
         return respond(HTTPStatus.OK, HealthAnswer(), now)
 
     def certificates_message(
@@ -99,7 +99,7 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Presence:
-    """Commit a pending certificate when its device connects to AWS IoT."""
+    """The handler that commits a pending certificate when its device connects to AWS IoT."""
 
     commit: CommitByConnecting
     guard: Guard

@@ -24,7 +24,7 @@ from firstboot.pki.profile import plan
 
 @dataclass(frozen=True)
 class Enroll:
-    """Certify the key of a device that was admitted to a group."""
+    """The use case that certifies the key of a device admitted to a group."""
 
     issue: Issue
     proofs: Proofs

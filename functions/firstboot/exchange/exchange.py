@@ -26,7 +26,7 @@ class FleetInForce(Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """Enroll or renew, depending on the presented certificate."""
+    """The use case that enrolls or renews, depending on the presented certificate."""
 
     fleet: FleetInForce
     enroll: Enroll

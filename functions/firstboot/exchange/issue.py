@@ -114,7 +114,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Issue:
-    """Issue a certificate, or find the one that an earlier request issued."""
+    """The step of enroll and renew that issues a certificate, or finds the one issued before."""
 
     issuer: Issuer
     claims: Claims

@@ -35,7 +35,7 @@ from firstboot.pki.profile import plan
 
 @dataclass(frozen=True)
 class Renew:
-    """Certify the next key of a device that presents its operational certificate."""
+    """The use case that certifies the next key of a device with an operational certificate."""
 
     issue: Issue
     records: LoginRecords

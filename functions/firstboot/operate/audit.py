@@ -13,7 +13,7 @@ from firstboot.runtime.guard import Guard
 
 @dataclass(frozen=True)
 class Audit:
-    """Write the audit trail."""
+    """The audit trail."""
 
     guard: Guard
 

@@ -76,7 +76,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class DeviceImport:
-    """Give devices of AWS IoT their records, in a group and with their attributes."""
+    """The use case that gives devices of AWS IoT their records, in a group and with attributes."""
 
     records: Records
     certificates: Certificates

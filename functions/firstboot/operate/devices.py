@@ -56,7 +56,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Devices:
-    """Carry out the calls about single devices. Every method raises Unavailable when AWS does not answer."""
+    """The operations on single devices. Every method raises Unavailable when AWS does not answer."""
 
     records: Records
     fleet: FleetInForce

@@ -55,7 +55,7 @@ class Functions(Protocol):
 
 @dataclass(frozen=True)
 class Failures:
-    """Carry out the calls about dead-letter queues, which have names.
+    """The operations on dead-letter queues, which have names.
 
     `publish` sends an answer's members to a topic. Every method raises Unavailable when AWS does not answer.
     """

@@ -41,7 +41,7 @@ class Sweeps(Protocol):
 
 @dataclass(frozen=True)
 class Fleets:
-    """Carry out the calls about the fleet definition. `deployed` is the one in the asset."""
+    """The operations on the fleet definition. `deployed` is the one in the asset."""
 
     deployed: Fleet
     fleet: FleetInForce

@@ -48,7 +48,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Groups:
-    """Carry out the calls about groups.
+    """The operations on groups.
 
     Every method raises GroupNotFound, and Unavailable when AWS does not answer. A repeat is safe.
     """

@@ -28,7 +28,7 @@ from firstboot.runtime.guard import Guard
 
 @dataclass(frozen=True)
 class Work:
-    """Reconcile the devices that the messages of both queues name, each at its slot."""
+    """The handler of both queues, which reconciles the devices that messages name, each at its slot."""
 
     rules: RulesInForce
     reconcile: Reconcile
@@ -71,7 +71,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Changes:
-    """Send an order for each change in the table's stream that AWS IoT must follow.
+    """The handler of the table's stream, which sends an order for each change that AWS IoT must follow.
 
     `read` makes a device of a row's image. If a message can't be sent, the batch fails and the stream
     delivers it again.
@@ -97,7 +97,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Sweeping:
-    """Sweep the device records when the schedule or a published fleet invokes the function.
+    """The handler of the schedule and of published fleets, which sweeps the device records.
 
     `keep_service_policies` works once in a process, which is enough: another version of this code runs in
     another process.
@@ -128,7 +128,7 @@ def sweep_again(error: FirstbootError, guard: Guard) -> None:
 
 @dataclass(frozen=True)
 class Jitr:
-    """Decide on the certificates that AWS IoT registered by itself, each at its slot."""
+    """The handler of certificates that AWS IoT registered by itself, each at its slot."""
 
     fleet: FleetInForce
     judge: Judge

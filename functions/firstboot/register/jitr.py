@@ -98,7 +98,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """Decide on certificates that wait for activation."""
+    """The use case that decides on certificates that wait for activation."""
 
     account: Account
     certificates: Certificates

@@ -34,7 +34,7 @@ class Queue(Protocol):
 
 @dataclass(frozen=True)
 class RateLimited:
-    """Let messages through at `rate` a second, and send a message with a later slot back.
+    """A limit of `rate` messages a second. A message with a later slot is sent back to the queue.
 
     The default of `rate` (setting `iotRate`) is 7. A device with one grant takes two AttachPolicy, of which
     AWS IoT allows 15 a second by default, and one RegisterCertificateWithoutCA and one UpdateCertificate, of

@@ -128,7 +128,7 @@ class _Target:
 
 @dataclass(frozen=True)
 class Reconcile:
-    """Bring AWS IoT to the state that a device's record describes."""
+    """The use case that brings AWS IoT to the state that a device's record describes."""
 
     account: Account
     records: Records

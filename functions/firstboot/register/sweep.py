@@ -83,7 +83,7 @@ class Policies(Protocol):
 
 @dataclass(frozen=True)
 class KeepServicePolicies:
-    """Bring Firstboot's own policies to the state that this version of the code describes.
+    """The use case that brings Firstboot's own policies to the state that this version describes.
 
     The functions that attach a service policy create a missing one, and may not change one: a function that
     handles every device's changes could otherwise change the rights of all devices.
@@ -101,7 +101,7 @@ class KeepServicePolicies:
 
 @dataclass(frozen=True)
 class RunSweep:
-    """Continue the sweep, or begin one.
+    """The use case that continues the sweep, or begins one.
 
     `rules` reads the rules in force anew at each call. `order` asks `register` to reconcile devices.
     """

@@ -1,4 +1,4 @@
-"""Withdraw: take from certificates their rights and their place in AWS IoT.
+"""Withdraw: take from devices and certificates what they have in AWS IoT.
 
 A certificate that is *over* becomes INACTIVE, loses our policies and is detached from the thing. It is not
 deleted, because an operator may look for it. The detachment is the last step: what a crash left half done is
@@ -97,7 +97,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Take from a device's certificates their place in AWS IoT."""
+    """The use case that takes from devices and certificates what they have in AWS IoT."""
 
     records: Records
     store: IssuedCertificates

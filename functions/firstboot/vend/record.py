@@ -60,7 +60,7 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ShowRecord:
-    """Show a device its own record."""
+    """The use case that shows a device its own record."""
 
     limiter: Backlog
 

@@ -48,7 +48,7 @@ class VendingRequest:
 
 @dataclass(frozen=True)
 class Vend:
-    """Vend credentials. `role_arns` maps a role alias to the ARN of the fleet role behind it."""
+    """The use case that vends credentials. `role_arns` maps role aliases to the ARNs of fleet roles."""
 
     place: Place
     role_arns: Mapping[str, str]

@@ -17,7 +17,7 @@ _NAMES = {"#status": "status", "#group": "group"}
 
 
 class DynamoReconciled(DynamoTable):
-    """Write the reconciled state to device records, and remove the records of deleted devices."""
+    """The reconciled states in device records, and the removal of deleted devices' records."""
 
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
         """Write the reconciled state if the record is still as it was `read`; return whether it was.
