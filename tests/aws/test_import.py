@@ -111,7 +111,7 @@ def test_a_key_belongs_to_one_device(product: Product) -> None:
     answer = import_(product, gw1={}, gw2={})
     assert (answer["imported"], answer["refused"]) == (
         ["gw1"],
-        {"gw2": "The key belongs to another certificate"},
+        {"gw2": "The key belongs to another device's certificate"},
     )
     assert record(product, "gw2") is None
 

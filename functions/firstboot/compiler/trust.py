@@ -1,7 +1,7 @@
-"""Trust anchors: files to certificates, and the rules that keep groups apart.
+"""Read trust anchors from their files, and check that they separate the groups.
 
-A bootstrap certificate's group is the one whose anchor it chains to. Were a chain to end in two
-groups' anchors, its holder could choose between them.
+A bootstrap certificate belongs to the group whose anchor it chains to. If a chain could end at the anchors
+of two groups, the holder of the certificate could choose its group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLACEHOLDER = "(replace me)"
 
 @dataclass(frozen=True)
 class Anchor:
-    """A trust anchor, the group it admits to and the file it came from."""
+    """A trust anchor, the group to which it admits devices, and its file."""
 
     group: str
     file: str
@@ -30,17 +30,20 @@ class Anchor:
 
     @property
     def pem(self) -> str:
-        """The certificate as PEM, without what else was in the file."""
+        """Return the certificate in PEM, without any other text of its file."""
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
 
 def is_placeholder(certificate: x509.Certificate) -> bool:
-    """Whether an anchor is one of the example's, which says so: its key was thrown away."""
+    """Return whether an anchor is a placeholder of the example fleet, whose subject says so.
+
+    The private key of a placeholder was deleted, so no certificate can be issued under it.
+    """
     return _PLACEHOLDER in certificate.subject.rfc4514_string()
 
 
 def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> list[Anchor]:
-    """Every group's anchors. Adds what is wrong with them to `problems`."""
+    """Return the anchors of all groups. Add their faults to `problems`."""
     found = [
         Anchor(group.name, file, certificate)
         for group in groups.values()
@@ -62,7 +65,7 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
         problems.append(f"{file}: holds a private key; it would be deployed and published with the fleet")
         return []
     try:
-        # Once more one by one: the first parser leaves extensions and keys for later.
+        # Each is parsed again on its own, because this parser does not look at extensions and keys.
         certificates = [
             chain.parse(each.public_bytes(Encoding.PEM).decode())
             for each in x509.load_pem_x509_certificates(content)
@@ -75,14 +78,14 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
 
 
 def _unfit(certificate: x509.Certificate) -> list[str]:
-    """Why it is no CA (RFC 5280 sections 4.2.1.9 and 4.2.1.3), or none of API Gateway's."""
+    """Return why an anchor is not a CA (RFC 5280 sections 4.2.1.9 and 4.2.1.3) or has a weak key."""
     found = {type(extension.value): extension.value for extension in certificate.extensions}
     constraints = found.get(x509.BasicConstraints)
     usage = found.get(x509.KeyUsage)
     name = certificate.subject.rfc4514_string()
     problems = []
     if not (isinstance(constraints, x509.BasicConstraints) and constraints.ca):
-        problems.append(f"{name} is no CA certificate (basicConstraints)")
+        problems.append(f"{name} is not a CA certificate (basicConstraints)")
     if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
         problems.append(f"{name} may not sign certificates (keyUsage)")
     if not chain.key_is_strong(certificate.public_key()):
@@ -96,5 +99,5 @@ def _conflict(one: Anchor, other: Anchor) -> list[str]:
         return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
     for upper, lower in ((one, other), (other, one)):
         if chain.issued_by(lower.certificate, upper.certificate):
-            return [f"fleet.toml: {pair}: the CA of {lower.group} hangs under the CA of {upper.group}"]
+            return [f"fleet.toml: {pair}: the CA of {upper.group} issued the CA of {lower.group}"]
     return []

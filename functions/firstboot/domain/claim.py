@@ -10,7 +10,7 @@ from firstboot.domain.device import Device
 
 
 class RefusedBy(StrEnum):
-    """Which condition of a claim did not hold."""
+    """The condition that did not hold when a claim was refused."""
 
     DEVICE = "device"
     KEY = "key"
@@ -23,7 +23,10 @@ class RefusedBy(StrEnum):
 
 @dataclass(frozen=True)
 class ClaimRefused:
-    """The claim wrote nothing. `device` is the row as it is, where its own condition failed."""
+    """A claim that was refused, so that nothing was written.
+
+    `device` is the stored record if the condition on that record failed (`RefusedBy.DEVICE`), else None.
+    """
 
     by: RefusedBy
     device: Device | None = None
@@ -31,7 +34,10 @@ class ClaimRefused:
 
 @dataclass(frozen=True)
 class Spent:
-    """How much of a group's budget is used up. `frozen_at` is None for a group that is not frozen."""
+    """The part of a group's budget that is used up.
+
+    `total` is what counts against the budget's `total`. `frozen_at` is None for a group that is not frozen.
+    """
 
     total: int
     frozen_at: datetime | None

@@ -1,7 +1,9 @@
-"""Possession over MQTT: AWS IoT verified the certificate in the handshake and passes on its id.
+"""Possession of a certificate's key over MQTT.
 
-A client with a bootstrap certificate sends the certificate itself, which must have that id. Any other
-certificate is found in the record of the device with the connection's client id.
+AWS IoT verified the certificate in the handshake and passes on its id only. A client with a bootstrap
+certificate sends the certificate in its request, and it must have that id. Any other certificate is found
+in the record of the device with the connection's client id. From there on it is verified like a certificate
+that came over HTTPS.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from firstboot.pki import chain
 
 @dataclass(frozen=True)
 class Connection:
-    """An MQTT connection as AWS IoT knows it.
+    """An MQTT connection, as AWS IoT describes it.
 
-    `principal` is the certificate's id (SHA-256, hex), or another kind of identity for a client that
-    connected without a certificate.
+    `principal` is the id of the connection's certificate (SHA-256, hex). For a client that connected without
+    a certificate it is an identity of another kind.
     """
 
     client_id: str
@@ -55,8 +57,8 @@ class Connected:
     def __call__(self, connection: Connection, shown: str | None) -> OverMqtt | Recorded:
         """Return the certificate of `connection`.
 
-        `shown` is the certificate as the client sent it, in PEM or base64 DER; None where the client
-        leaves it to the device's record.
+        `shown` is the certificate that the client sent, in PEM or base64 DER. It is None if the client sent
+        none; the certificate is then in the device's record.
         Raises ProofRequired, PrincipalMismatch, CertificateMalformed, DeviceIdInvalid,
         CertificateNotCurrent, Unavailable.
         """
@@ -66,7 +68,7 @@ class Connected:
             return self._recorded(connection)
         leaf = chain.parse_text(shown)
         if chain.fingerprint(leaf) != connection.principal:
-            raise PrincipalMismatch(log=f"{chain.fingerprint(leaf)} shown by {connection.principal}")
+            raise PrincipalMismatch(log=f"{connection.principal} sent {chain.fingerprint(leaf)}")
         return OverMqtt(leaf, connection.client_id)
 
     def _recorded(self, connection: Connection) -> Recorded:
@@ -74,7 +76,8 @@ class Connected:
         device = self.records.device(name)
         certificates = (device.active, device.pending, device.superseded) if device else ()
         for each in certificates:
-            # A pending certificate's id is recorded at its first login: look at the certificate itself.
+            # The id of a pending certificate is recorded at its first login only, so the stored certificate
+            # is compared.
             if each and each.certificate_id in (None, connection.principal):
                 leaf = self._stored(name, each.serial)
                 if leaf and chain.fingerprint(leaf) == connection.principal:

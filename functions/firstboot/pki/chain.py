@@ -1,4 +1,8 @@
-"""Client certificates: parse, verify, and say what they prove. Pure."""
+"""Parse and verify client certificates and trust anchors.
+
+Verification is exact about what was signed and by which key. About form it is no stricter than RFC 5280
+asks of a receiver, because the certificates of factories vary in form.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +36,16 @@ from firstboot.pki.errors import (
 )
 
 MAX_INTERMEDIATES = 2
-"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
+"""Intermediates in a chain. API Gateway's mTLS accepts four certificates: the leaf, two intermediates, the
+root."""
 
 RSA_BITS = range(2048, 4097)
 MAX_PEM = 16_384
+"""Characters of a certificate as text. A longer text is refused before it is parsed."""
 
 
 def parse(pem: str) -> x509.Certificate:
-    """The certificate in `pem`, unverified.
+    """Return the certificate in `pem`, unverified.
 
     Raises CertificateMalformed.
     """
@@ -49,7 +55,7 @@ def parse(pem: str) -> x509.Certificate:
 
 
 def parse_der(der: bytes) -> x509.Certificate:
-    """The certificate in `der`, unverified.
+    """Return the certificate in `der`, unverified.
 
     Raises CertificateMalformed.
     """
@@ -57,7 +63,7 @@ def parse_der(der: bytes) -> x509.Certificate:
 
 
 def parse_text(text: str) -> x509.Certificate:
-    """The certificate in `text`, PEM or base64 of the DER, unverified.
+    """Return the certificate in `text` (PEM, or base64 of the DER), unverified.
 
     Raises CertificateMalformed.
     """
@@ -77,7 +83,7 @@ _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtens
 def _parsed(load: Callable[[], x509.Certificate]) -> x509.Certificate:
     try:
         certificate = load()
-        # Both are parsed lazily: a certificate whose parts don't parse must fail here.
+        # The library parses both lazily. Reading them here refuses a malformed part here, not at a later use.
         _ = certificate.extensions, certificate.public_key()
     except _UNPARSABLE as error:
         raise CertificateMalformed(log=repr(error)) from error
@@ -85,16 +91,16 @@ def _parsed(load: Callable[[], x509.Certificate]) -> x509.Certificate:
 
 
 anchor = lru_cache(maxsize=256)(parse)
-"""`parse`, remembered: for trust anchors, which every request needs again."""
+"""`parse` with a cache, for trust anchors: every request needs the same ones."""
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the DER, lower-case hex; AWS IoT's certificateId."""
+    """Return the SHA-256 of the DER in lower-case hex, which is AWS IoT's certificateId."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """True if `issuer`'s key signed `certificate` and the names agree."""
+    """Return whether `issuer`'s key signed `certificate` and its subject is the certificate's issuer name."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
@@ -110,8 +116,7 @@ def verify(
 ) -> x509.Certificate:
     """Verify a client certificate (RFC 5280 section 6) and return the anchor it chains to.
 
-    `intermediates` came with the certificate; none of them is trusted by itself.
-
+    The caller sent `intermediates` with the certificate; none of them is trusted by itself.
     Raises CertificateUsageWrong, CertificateKeyWeak, CertificateExpired, CertificateNotYetValid,
     CertificateUntrusted.
     """
@@ -132,16 +137,19 @@ def verify(
 
 
 def key_is_strong(key: object) -> bool:
-    """P-256, P-384, or RSA of 2,048 to 4,096 bits: the verifier does not look at a leaf's key."""
+    """Return whether `key` is a public key on P-256 or P-384, or an RSA key of 2,048 to 4,096 bits.
+
+    The library's verifier does not check the key of a leaf.
+    """
     if isinstance(key, ec.EllipticCurvePublicKey):
         return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
     return isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """The subject's one common name.
+    """Return the common name in the subject.
 
-    Raises CertificateMalformed.
+    Raises CertificateMalformed if there is none or more than one: a device must have one name.
     """
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if len(names) != 1 or not isinstance(names[0].value, str):
@@ -150,9 +158,9 @@ def common_name(certificate: x509.Certificate) -> str:
 
 
 def check_anchors(anchors: list[x509.Certificate], ca: x509.Certificate) -> None:
-    """Refuse factory anchors that could vouch for operational certificates: our CA itself, one
-    that issued it, one it issued, or one with its key.
+    """Refuse factory anchors that have `ca`'s key, issued `ca` or were issued by it.
 
+    Such an anchor could admit operational certificates as bootstrap certificates.
     Raises AnchorConflict.
     """
     for certificate in anchors:
@@ -162,7 +170,11 @@ def check_anchors(anchors: list[x509.Certificate], ca: x509.Certificate) -> None
 
 
 def _is_client_leaf(leaf: x509.Certificate) -> bool:
-    """No CA, may sign (TLS client authentication does), and is meant for clients."""
+    """Return whether the leaf is no CA, may make signatures and is meant for client authentication.
+
+    Without keyUsage a leaf may be used for anything (RFC 5280 section 4.2.1.3). Client authentication in TLS
+    makes a signature, so a keyUsage must allow signatures.
+    """
     found = {type(extension.value): extension.value for extension in leaf.extensions}
     constraints = found.get(x509.BasicConstraints)
     usage = found.get(x509.KeyUsage)
@@ -190,8 +202,9 @@ def _issuer_signs(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) 
         raise ValueError("an issuer without keyCertSign")
 
 
-# The library's default client policy demands a SAN, which factory certificates lack, and lets a
-# missing EKU pass. Its CA policy wants keyUsage, which `openssl req -x509` roots lack.
+# The library's default policy for clients requires a SAN, which factory certificates lack, and accepts a
+# missing extended key usage. Its default policy for CAs requires a keyUsage, which roots of `openssl req
+# -x509` lack.
 _LEAF_POLICY = (
     ExtensionPolicy.permit_all()
     .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
@@ -206,7 +219,7 @@ _CA_POLICY = (
 
 
 def _reason(leaf: x509.Certificate, now: datetime) -> type[AuthenticationError]:
-    """Which error best tells why the verifier refused; it decides nothing."""
+    """Return the error that best describes a refusal. The verifier has already decided."""
     if now < leaf.not_valid_before_utc:
         return CertificateNotYetValid
     if now > leaf.not_valid_after_utc:

@@ -1,6 +1,7 @@
-"""Certificate signing requests: a public key and the proof that its owner sent it. Pure.
+"""Parse and verify certificate signing requests (RFC 2986).
 
-Subject, attributes and extensions of a CSR are the sender's wishes; none is ever used.
+Only the public key of a CSR is used. Its subject, attributes and extensions are the device's own choice, so
+none of them may reach a certificate.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCs
 DevicePublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 MAX_LENGTH = 8_192
-"""Characters. A CSR for RSA-4096 has about 2,300."""
+"""Characters of a CSR as text. One for an RSA key of 4,096 bits has about 2,300."""
 
 
 @dataclass(frozen=True)
 class UnverifiedCsr:
-    """A CSR that parses. Nothing in it has been checked."""
+    """A parsed CSR. Neither its key nor its signature has been checked."""
 
     request: x509.CertificateSigningRequest
 
 
 @dataclass(frozen=True)
 class VerifiedCsr:
-    """A key of a kind we certify, whose owner made the CSR. `spki` is the SHA-256 of the
-    SubjectPublicKeyInfo's DER, lower-case hex.
+    """A public key of a supported kind, whose private key signed the CSR.
+
+    `spki` is the SHA-256 of the SubjectPublicKeyInfo's DER in lower-case hex.
     """
 
     public_key: DevicePublicKey
@@ -43,12 +45,12 @@ class VerifiedCsr:
 
 
 def parse(text: str) -> UnverifiedCsr:
-    """The CSR in `text`, PEM (RFC 7468) or base64 of the DER (RFC 2986).
+    """Return the CSR in `text`: PEM (RFC 7468) or base64 of the DER (RFC 2986).
 
     Raises MalformedCsr.
     """
     if len(text) > MAX_LENGTH:
-        raise MalformedCsr(f"A CSR has at most {MAX_LENGTH} characters")
+        raise MalformedCsr(f"A CSR must have at most {MAX_LENGTH} characters")
     try:
         if text.lstrip().startswith("-----BEGIN"):
             return UnverifiedCsr(x509.load_pem_x509_csr(text.encode()))
@@ -59,7 +61,7 @@ def parse(text: str) -> UnverifiedCsr:
 
 
 def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
-    """Check the CSR's key and its signature, the proof of possession.
+    """Check the CSR's key, and its signature, which proves possession of the private key.
 
     Raises CsrKeyRefused, CsrSignatureInvalid, MalformedCsr.
     """
@@ -77,14 +79,13 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
 
 
 def spki_fingerprint(key: DevicePublicKey) -> str:
-    """SHA-256 (hex) of the key's SubjectPublicKeyInfo, encoded anew: a compressed point gives
-    the same as an uncompressed one.
-    """
+    """Return the SHA-256 (hex) of the key's SubjectPublicKeyInfo."""
+    # The key is encoded anew, so that a compressed and an uncompressed point of the same key have one hash.
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def certificate_spki(certificate: x509.Certificate) -> str:
-    """`spki_fingerprint` of a certificate's key, which must be of a kind that `chain.key_is_strong` takes."""
+    """Return `spki_fingerprint` of a certificate's key, which `chain.key_is_strong` must have accepted."""
     return spki_fingerprint(cast("DevicePublicKey", certificate.public_key()))
 
 

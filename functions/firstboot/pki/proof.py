@@ -1,12 +1,13 @@
-"""Signed proofs: possession of a certificate's key, shown without client TLS. Pure.
+"""Signed proofs, by which a caller without client TLS proves possession of a certificate's key.
 
-A proof is a JWS (RFC 7515) bound to one call, like DPoP's (RFC 9449), with the certificate itself
-(`x5c`) or, for one we issued, its SHA-256 (`x5t#S256`) in the header:
+A proof is a JWS (RFC 7515) for one request, like that of DPoP (RFC 9449). Its header has the certificate
+itself (`x5c`) or, for a certificate that Firstboot issued, its SHA-256 (`x5t#S256`):
 
     {"typ": "firstboot-proof+jwt", "alg": "ES256", "x5c": […]}
     {"htm": "POST", "htu": "https://…/v1/certificates", "bsh": …, "jti": …, "nonce": … or "iat": …}
 
-Only possession and binding are verified here. The caller verifies the certificate itself.
+This module verifies that the certificate's key signed the proof, and for which request. The caller of this
+module verifies the certificate.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from firstboot.pki.errors import CertificateMalformed, ProofMalformed, ProofMism
 
 TYPE = "firstboot-proof+jwt"
 MAX_LENGTH = 8_192
-"""Characters. API Gateway takes 10,240 bytes of headers."""
+"""Characters of a proof. API Gateway accepts 10,240 bytes of headers in all."""
 
 MAX_JTI = 128
 _KEYS: dict[str, type] = {
@@ -39,7 +40,11 @@ _MAX_CHAIN = 1 + chain.MAX_INTERMEDIATES
 
 @dataclass(frozen=True)
 class Call:
-    """What a proof must be bound to. `url` has the host the call came to, and the query if any."""
+    """The request that a proof must have been made for.
+
+    `url` has the host that the request came to and, unlike in DPoP, the query: `?deviceId=` decides which
+    device enrolls.
+    """
 
     method: str
     url: str
@@ -48,8 +53,9 @@ class Call:
 
 @dataclass(frozen=True)
 class UnverifiedProof:
-    """A proof that parses. `certificates` are leaf first; without any, `thumbprint` (hex SHA-256)
-    names the leaf.
+    """A parsed proof. `certificates` has the leaf first, and is empty if only a thumbprint was sent.
+
+    `thumbprint` is the SHA-256 (hex) of the leaf.
     """
 
     token: str
@@ -60,8 +66,9 @@ class UnverifiedProof:
 
 @dataclass(frozen=True)
 class VerifiedProof:
-    """A proof that the leaf's key signed for this call. `nonce` and `issued_at` (epoch seconds) are
-    as the proof has them: one is there, and neither has been looked at.
+    """A proof that the leaf's key signed for this request.
+
+    Either `nonce` or `issued_at` (epoch seconds) is present. Neither has been checked yet.
     """
 
     jti: str
@@ -70,7 +77,7 @@ class VerifiedProof:
 
 
 def parse(token: str) -> UnverifiedProof:
-    """Read a proof's header.
+    """Return a proof with its header parsed.
 
     Raises ProofMalformed, CertificateMalformed.
     """
@@ -80,11 +87,11 @@ def parse(token: str) -> UnverifiedProof:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, UnicodeEncodeError) as error:
         raise ProofMalformed(log=repr(error)) from error
-    # Exactly these: a key or a URL of a key in the header (`jwk`, `jku`, `x5u`, `kid`), or an
-    # extension that must be understood (`crit`), would be the sender's own choice of trust.
+    # No other members: with a key or a URL of a key (`jwk`, `jku`, `x5u`, `kid`), the sender would choose the
+    # key that its proof is verified with. `crit` would demand an extension that is not implemented.
     named = header.keys() - {"typ", "alg"}
     if header.get("typ") != TYPE or header.get("alg") not in _KEYS or len(named) != 1:
-        raise ProofMalformed("The header has typ, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
+        raise ProofMalformed("The header must have typ, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
     match header:
         case {"x5c": list(encoded)} if 1 <= len(encoded) <= _MAX_CHAIN:
             certificates = tuple(_certificate(each) for each in encoded)
@@ -92,12 +99,12 @@ def parse(token: str) -> UnverifiedProof:
         case {"x5t#S256": str(thumbprint)}:
             return UnverifiedProof(token, header["alg"], (), _hex(thumbprint))
         case _:
-            raise ProofMalformed("x5c is a list of at most three, x5t#S256 a string")
+            raise ProofMalformed("x5c must be a list of one to three certificates, x5t#S256 a string")
 
 
 def _certificate(encoded: object) -> x509.Certificate:
     if not isinstance(encoded, str):
-        raise CertificateMalformed(log="x5c holds no string")
+        raise CertificateMalformed(log="a member of x5c is not a string")
     try:
         der = base64.b64decode(encoded, validate=True)
     except ValueError as error:
@@ -111,12 +118,12 @@ def _hex(thumbprint: str) -> str:
     except ValueError as error:
         raise ProofMalformed(log=repr(error)) from error
     if len(digest) != hashlib.sha256().digest_size:
-        raise ProofMalformed(log=f"thumbprint of {len(digest)} bytes")
+        raise ProofMalformed(log=f"the thumbprint has {len(digest)} bytes")
     return digest.hex()
 
 
 def verify(proof: UnverifiedProof, leaf: x509.Certificate, call: Call) -> VerifiedProof:
-    """Check that `leaf`'s key signed `proof`, and signed it for `call`.
+    """Check that `leaf`'s key signed `proof` for the request `call`.
 
     Raises ProofSignatureInvalid, ProofMalformed, ProofMismatch.
     """
@@ -125,21 +132,21 @@ def verify(proof: UnverifiedProof, leaf: x509.Certificate, call: Call) -> Verifi
         case {"htm": str(method), "htu": str(url), "bsh": str(body_hash), "jti": str(jti)}:
             nonce, issued_at = claims.get("nonce"), claims.get("iat")
         case _:
-            raise ProofMalformed("The claims htm, htu, bsh and jti are strings")
+            raise ProofMalformed("The claims htm, htu, bsh and jti must be strings")
     if not 1 <= len(jti) <= MAX_JTI:
-        raise ProofMalformed(f"jti has 1 to {MAX_JTI} characters")
+        raise ProofMalformed(f"jti must have 1 to {MAX_JTI} characters")
     if not (isinstance(nonce, str) if issued_at is None else nonce is None and type(issued_at) is int):
-        raise ProofMalformed("Either nonce (a string) or iat (an integer) is there")
+        raise ProofMalformed("The claims must have either nonce (a string) or iat (an integer)")
     if (method, _normal(url), body_hash) != (call.method, _normal(call.url), _digest(call.body)):
         raise ProofMismatch(
-            log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or body"
+            log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or the body differs"
         )
     return VerifiedProof(jti, nonce, issued_at)
 
 
 def _claims(proof: UnverifiedProof, leaf: x509.Certificate) -> dict[str, Any]:
     key = leaf.public_key()
-    # The algorithm goes by the key: ES256 is P-256's alone (RFC 7518 section 3.4).
+    # The key must be one for the algorithm; ES256 is for P-256 only (RFC 7518 section 3.4).
     fits = isinstance(key, _KEYS[proof.algorithm]) and chain.key_is_strong(key)
     if not fits or (isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1)):
         raise ProofSignatureInvalid(log=f"{proof.algorithm} with {key!r}")
@@ -153,7 +160,7 @@ def _claims(proof: UnverifiedProof, leaf: x509.Certificate) -> dict[str, Any]:
 
 
 def _normal(url: str) -> tuple[str, str, str, str]:
-    """RFC 3986 section 6.2.2: scheme and host in any case; the path percent-encoded or not."""
+    """Return the parts of a URL in a form in which equivalent URLs are equal (RFC 3986 section 6.2.2)."""
     try:
         parts = urlsplit(url)
     except ValueError:
