@@ -106,7 +106,7 @@ class Rules:
         if not self._knows(name):
             return f"{name} is not in the schema"
         if self._parsed(replace(device, attributes={name: value}, claims={})) is None:
-            return f"{name} does not have the type {type(value).__name__} in the schema"
+            return f"{name} has a value of type {type(value).__name__} that the schema does not accept"
         return None
 
     def _knows(self, attribute: str) -> bool:
