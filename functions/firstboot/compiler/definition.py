@@ -31,6 +31,7 @@ def _conflicts(issuers: dict[str, TokenIssuer], groups: dict[str, Group]) -> lis
         for group in issuer.groups
         if (reason := _unfit(groups.get(group)))
     ]
+    # The `iss` claim of a token must lead to one issuer, and so to one set of keys and groups.
     return problems + [
         f"{DEFINITION}: issuers.{one.name} and issuers.{other.name} have the same value of issuer"
         for one, other in combinations(issuers.values(), 2)

@@ -68,6 +68,7 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
     )
     anchors = trust.anchors(files, fleet.groups, problems)
     problems += templates.check(fleet)
+    # Without one of these files the rules cannot be judged, and its absence is a problem already.
     if values is not None and rules is not None and schema is not None:
         problems += rulebook.check(fleet)
     if problems:

@@ -138,6 +138,8 @@ GROUP = Record(
             f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
             default="subject.CN",
         ),
+        # The default of a shared group is to refuse: an attacker with its claim certificate could otherwise
+        # replace the certificate of any device in it.
         Key(
             "reenroll",
             Choice(get_args(Reenroll)),
@@ -146,6 +148,7 @@ GROUP = Record(
             default="replace",
             shared="refuse",
         ),
+        # Each enrollment costs a signature of the CA and an object in S3, so one device's number is bounded.
         Key(
             "reenroll_per_day",
             Integer(1, _MANY),

@@ -157,6 +157,7 @@ def _actions(statement: dict[str, Any]) -> Iterator[str]:
             yield f"Action {action!r} allows a whole service; name what the device needs"
         elif action.startswith("iot:") and action not in _IOT_ACTIONS:
             yield f"Action {action!r} is not one of {', '.join(_IOT_ACTIONS)}"
+    # A statement goes into an AWS IoT policy as a whole or not at all.
     if _iot(statement) and not all(action.startswith("iot:") for action in actions):
         yield "Actions of iot and of other services must be in separate statements"
 
@@ -173,7 +174,7 @@ def _resources(statement: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_anything(resource: str) -> bool:
-    # `arn:*` is as wide as `*`, and `arn:aws:s3:::*` nearly so.
+    # `arn:*` allows as much as `*`, and `arn:aws:s3:::*` nearly as much.
     return _ARN.fullmatch(resource) is None
 
 

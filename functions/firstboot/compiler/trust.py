@@ -57,6 +57,7 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
 
 
 def _certificates(source: Source, group: str, file: str, problems: list[str]) -> list[x509.Certificate]:
+    # A group may name any text, but only files in trust/ are anchors.
     content = source.files.get(file, b"") if file.startswith("trust/") else b""
     if not content:
         problems.append(f"fleet.toml: groups.{group}.trust names {file!r}: there is no such file in trust/")

@@ -72,6 +72,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     """
     bootstrap = verify_bootstrap(presented, fleet, now)  # 1
     name = named(bootstrap, said)  # 2
+    # No thing's name has the prefix, so the holder of a claim certificate cannot connect as a thing.
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if bootstrap.group.is_shared else name)
     check_open(bootstrap.group, now)  # 3
     admitted_by = AdmittedBy(

@@ -29,9 +29,9 @@ class LoginRecords(Protocol):
         """Return the record, read consistently."""
 
     def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
-        """Write the record `committed`, and store `leaf` so that a proof can name it by its thumbprint.
+        """Write the record `committed` and the row by which a proof's thumbprint leads to `leaf`.
 
-        A repeat changes nothing. Raises CertificateNotCurrent, DeviceRevoked.
+        One transaction writes both. A repeat changes nothing. Raises CertificateNotCurrent, DeviceRevoked.
         """
 
 
@@ -62,6 +62,7 @@ class LogIn:
             # A bootstrap certificate may be valid as well, but only the issuing CA's certificates log in.
             raise OperationalCertificateRequired
         chain.verify(leaf, [self.ca], now)  # 1
+        # Only after the verification: an unauthenticated request must not be able to write to the table.
         spend(proof_of(presented), self.proofs)
         certificate_id = chain.fingerprint(leaf)
         name = device_id(chain.common_name(leaf))

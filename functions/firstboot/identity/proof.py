@@ -40,7 +40,10 @@ class Proofs(Protocol):
         """Return the issued certificate with that SHA-256 (hex); None if it was not stored by thumbprint."""
 
     def nonce_key(self, day: date) -> bytes:
-        """Return the key of the nonces made on `day` (UTC), the same in every process."""
+        """Return the key of the nonces made on `day` (UTC), the same in every process.
+
+        The process that needs a day's key first makes it. So there is no key to deploy, to rotate or to lose.
+        """
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Prove:
         leaf = self._leaf(unverified)  # 2
         verified = verify(unverified, leaf, call)  # 3
         expires_at = self._end(verified, now)  # 4
+        # A jti need be unique for its certificate only: one device must not be able to use up another's.
         used = hashlib.sha256(f"{unverified.thumbprint}:{verified.jti}".encode()).hexdigest()
         return Proven(leaf, unverified.certificates[1:], ProofId(used, expires_at))
 

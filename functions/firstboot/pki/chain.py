@@ -77,6 +77,7 @@ def parse_text(text: str) -> x509.Certificate:
         raise CertificateMalformed(log=repr(error)) from error
 
 
+# The library raises all of these for malformed certificates, which any caller can send.
 _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 
 
@@ -100,7 +101,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Return whether `issuer`'s key signed `certificate` and its subject is the certificate's issuer name."""
+    """Return whether `issuer`'s key signed `certificate`, and the names of the two certificates agree."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):

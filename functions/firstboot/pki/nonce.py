@@ -18,8 +18,8 @@ KEY_BYTES = 32
 LIFETIME = timedelta(minutes=5)
 """How long after it was made a nonce is accepted."""
 
-_TIME = 8
-_MAC = 16
+_TIME = 8  # Bytes of the time. With the MAC they make 24, which base64 encodes without padding.
+_MAC = 16  # Bytes of the MAC: an attacker has to guess 128 bits.
 
 
 def make(key: bytes, now: datetime) -> str:

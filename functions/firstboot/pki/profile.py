@@ -23,7 +23,7 @@ BACKDATE = timedelta(minutes=5)
 """How long before its issuance a certificate begins, so that a device with a slow clock accepts it."""
 
 CA_NOTICE_DAYS = 90
-"""The notice that an operator gets of the CA's end, in days. Replacing a CA takes a while."""
+"""Days of warning before the CA's end begins to shorten certificates. Arranging a new CA takes a while."""
 
 RENEWAL_SPREAD = 0.25
 """The part of the time between the earliest renewal and the end over which renewals are spread."""

@@ -122,6 +122,7 @@ def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKe
 
     The token's header must not choose the algorithm (RFC 8725 section 3.1).
     """
+    # ES256 is for P-256 only (RFC 7518 section 3.4).
     fits = (
         isinstance(key.public, ec.EllipticCurvePublicKey) and isinstance(key.public.curve, ec.SECP256R1)
         if token.algorithm == "ES256"

@@ -102,6 +102,8 @@ def _has_stale(device: Device, group: Group, now: datetime) -> bool:
     Active and pending certificates may be, and a superseded one within its grace.
     """
     rightful = {device.active.certificate_id} if device.active else set()
+    # Within its grace a superseded certificate stays ACTIVE, with the service policy only. So it can ask
+    # for its successor over MQTT as it can over HTTPS.
     old = device.superseded
     if old and is_within_grace(old, group.certificate.grace, now):
         rightful.add(old.certificate_id)

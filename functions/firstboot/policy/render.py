@@ -148,6 +148,7 @@ def is_about_iot(fleet: Fleet, grant: str) -> bool:
 
 
 def _is_iot(statement: Statement) -> bool:
+    # The compiler refuses a statement with actions of iot and of other services.
     return all(action.startswith("iot:") for action in listed(statement["Action"]))
 
 

@@ -32,12 +32,14 @@ class ServicePolicy(StrEnum):
         """Return the policy document.
 
         A bootstrap certificate may ask for a certificate and nothing else, because it may have been copied at
-        the factory.
+        the factory. JITR makes a policy that is missing, and the sweep brings existing ones up to date.
         """
         if self is ServicePolicy.DEVICE:
             # The six topics of all answers do not fit into a policy, so a wildcard stands for the call.
             answers = [f"{topics.ROOT}/{THING_NAME}/*/{answer}" for answer in ("accepted", "rejected")]
             return _document(THING_NAME, THING_NAME, topics.CALLS, answers, place)
+        # The broker takes the common name from the certificate, so a client cannot choose another device's.
+        # A claim certificate does not name its device, so there only the prefix is fixed.
         segment = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else CLIENT_ID
         client = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else f"{RESERVED_PREFIX}*"
         answers = topics.CERTIFICATES.answer_topics(segment)

@@ -88,4 +88,5 @@ class Guard:
                 if self._metrics.metric_set:  # Powertools warns if there is no metric to flush.
                     self._metrics.flush_metrics()
 
+        # `clear_state` drops the log keys of the previous invocation, which may name another device.
         return self._logger.inject_lambda_context(flushed, clear_state=True)

@@ -79,6 +79,7 @@ class IssuerKeys:
         return known.keys[key_id]
 
     def _fetch(self, url: str, known: _Known, now: datetime) -> None:
+        # Before the fetch, so that a failure counts as an attempt too.
         known.tried_at = now
         pending: Future[bytes] = self._worker.submit(_get, url, self._tls)
         try:

@@ -96,6 +96,7 @@ def message(event: object) -> Message:
 def connection(event: object) -> Connection:
     """Return the connection in the event of the rule for presence.
 
+    A device that has connected with its new certificate has proved that it has it, so this event commits.
     Raises MalformedRequest.
     """
     # The event can be trusted, since only AWS IoT may publish to its topic.
