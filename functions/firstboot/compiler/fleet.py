@@ -51,6 +51,7 @@ def check(fleet: Fleet) -> None:
     An operator sends a compiled fleet to `operate`, which must not trust that it was compiled.
     Raises FleetInvalid.
     """
+    # `Fleet.from_json` does not check types, so any member may have any type of JSON's.
     try:
         values, files = _decompiled(fleet)
     except (TypeError, ValueError, AttributeError, OverflowError, OSError, RecursionError) as error:

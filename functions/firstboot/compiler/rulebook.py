@@ -129,6 +129,8 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON v
 
 
 def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:
+    # Cedar accepts any id of an entity. A rule with a misspelled group would never apply, and a `forbid`
+    # would silently forbid nothing.
     known = {"Group": set(fleet.groups), "Grant": set(fleet.grants), "Action": {"hold"}}
     if kind == "Device":
         try:

@@ -50,6 +50,8 @@ _IOT_ACTIONS = {
 _WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
 _LONGEST = DeviceId("d" * 64)
 
+# The other elements of a statement are refused: NotAction and NotResource cover all that they do not name,
+# and Principal belongs to policies of resources.
 _REQUIRED = {"Effect", "Action", "Resource"}
 _ALLOWED = _REQUIRED | {"Sid", "Condition"}
 
@@ -227,6 +229,7 @@ def _texts(statement: dict[str, Any]) -> Iterator[str]:
 
 
 def _variables(text: str, wildcards: str) -> Iterator[str]:
+    # A grant becomes policies of IAM and of AWS IoT, whose variables differ.
     if "${" in text:
         yield f"{text!r}: policy variables ${{…}} are not supported; use {render.DEVICE}"
     for name in sorted(set(_BRACED.findall(text)) - _VARIABLES):

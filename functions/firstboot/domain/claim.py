@@ -1,4 +1,4 @@
-"""The outcome of a claim: the conditional write that records the intent to certify a key."""
+"""The outcome of a claim, the conditional write that reserves a certificate before it is signed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from firstboot.domain.device import Device
 class RefusedBy(StrEnum):
     """The condition that did not hold when a claim was refused."""
 
-    DEVICE = "device"
-    KEY = "key"
-    FROZEN = "frozen"
-    TOTAL = "total"
-    THRESHOLD = "threshold"
-    RATE = "rate"
-    DAY = "day"
+    DEVICE = "device"  # the condition on the device record
+    KEY = "key"  # the key belongs to no other device
+    FROZEN = "frozen"  # the group is not frozen
+    TOTAL = "total"  # fewer enrollments than the budget's `total`
+    THRESHOLD = "threshold"  # fewer than `freeze_per_hour` enrollments in this hour
+    RATE = "rate"  # fewer than `per_minute` enrollments in this minute
+    DAY = "day"  # fewer than `per_day` enrollments of this device today
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,7 @@ def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | N
 
     Raises EnrollmentInProgress while another key is held.
     """
+    # From `renew_after` on a key may be certified again: a secure element may be unable to make another one.
     for known in (device.pending, device.active):
         if known and known.spki == asked.certificate.spki and asked.now < known.renew_after:
             return known

@@ -40,6 +40,8 @@ class FirstbootError(Exception):
 
 
 class RequestError(FirstbootError):
+    """The request is invalid."""
+
     status = 400
 
 
@@ -49,6 +51,8 @@ class DeviceIdInvalid(RequestError):
 
 
 class AuthenticationError(FirstbootError):
+    """The caller has not proved its identity."""
+
     status = 401
 
 
@@ -59,10 +63,14 @@ class CertificateExpired(AuthenticationError):
 
 
 class ProofError(AuthenticationError):
+    """The signed proof is refused."""
+
     status = 401
 
 
 class AuthorizationError(FirstbootError):
+    """The caller is known and may not do this."""
+
     status = 403
 
 
@@ -83,6 +91,8 @@ class DeviceNotExpected(AuthorizationError):
 
 
 class ConflictError(FirstbootError):
+    """The request contradicts what is stored."""
+
     status = 409
 
 
@@ -108,11 +118,15 @@ class KeyInUse(ConflictError):
 
 
 class LimitError(FirstbootError):
+    """A limit is reached for now."""
+
     status = 429
     action = Action.WAIT
 
 
 class VendingError(FirstbootError):
+    """Credentials cannot be vended."""
+
     status = 400
 
 
@@ -138,10 +152,14 @@ class DurationTooLong(VendingError):
 
 
 class TokenError(FirstbootError):
+    """The token is refused. Only the log tells why, since AWS IoT tells the device nothing."""
+
     status = 401
 
 
 class OperatorError(FirstbootError):
+    """An operator's call or fleet definition is refused."""
+
     status = 400
 
 
@@ -152,6 +170,8 @@ class DeviceNotFound(OperatorError):
 
 
 class AuthorityError(FirstbootError):
+    """The issuing CA cannot be made or kept, so the deployment fails."""
+
     status = 500
 
 

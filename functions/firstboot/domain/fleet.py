@@ -158,6 +158,7 @@ class Fleet:
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
+        # Keys are sorted, so that equal fleets have equal hashes on every machine.
         plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 

@@ -32,6 +32,7 @@ CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 """Role aliases (AWS IoT API reference, CreateRoleAlias, roleAlias)."""
 
+# Keys of the bucket. `infra/` gives each Lambda function rights on the keys that it needs, by these names.
 CERTIFICATES_PREFIX = "certificates/"
 PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"

@@ -85,5 +85,6 @@ class Connected:
         raise CertificateNotCurrent(log=f"{name}'s record has no certificate {connection.principal}")
 
     def _stored(self, name: DeviceId, serial: str) -> x509.Certificate | None:
+        # The stored chain has the device's certificate first.
         stored = self.issued.get(name, serial)
         return x509.load_pem_x509_certificates(stored)[0] if stored else None

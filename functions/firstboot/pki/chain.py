@@ -40,6 +40,7 @@ MAX_INTERMEDIATES = 2
 root."""
 
 RSA_BITS = range(2048, 4097)
+"""Sizes of RSA keys. Any caller can send a key, and a signature check with a very large one takes long."""
 MAX_PEM = 16_384
 """Characters of a certificate as text. A longer text is refused before it is parsed."""
 

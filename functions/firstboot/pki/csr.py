@@ -65,6 +65,7 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
 
     Raises CsrKeyRefused, CsrSignatureInvalid, MalformedCsr.
     """
+    # The key is checked before the signature: checking a signature with a very large RSA key takes long.
     try:
         key = unverified.request.public_key()
     except UnsupportedAlgorithm as error:

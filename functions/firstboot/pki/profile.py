@@ -52,6 +52,7 @@ def plan(
     """
     start = whole_seconds(now)
     not_before = start - BACKDATE
+    # A certificate that outlived its CA would be refused before its own end.
     not_after = min(start + plan.lifetime, ca.not_valid_after_utc - timedelta(seconds=1))
     if not_after <= start:
         raise Unavailable(log="the issuing CA has expired")

@@ -150,6 +150,7 @@ def _claims(proof: UnverifiedProof, leaf: x509.Certificate) -> dict[str, Any]:
     fits = isinstance(key, _KEYS[proof.algorithm]) and chain.key_is_strong(key)
     if not fits or (isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1)):
         raise ProofSignatureInvalid(log=f"{proof.algorithm} with {key!r}")
+    # PyJWT's checks of claims are off, since a proof has other claims than a token. `verify` checks them.
     unchecked = {f"verify_{claim}": False for claim in ("aud", "exp", "iat", "iss", "jti", "nbf", "sub")}
     try:
         return jwt.decode(proof.token, key, algorithms=[proof.algorithm], options=unchecked)  # type: ignore[arg-type]

@@ -43,6 +43,8 @@ LEEWAY = 60
 leeway, since that would extend a token's life."""
 
 _YEAR_10000 = 253_402_300_800
+"""Epoch seconds that no datetime can hold."""
+
 # With a key or a URL of a key in the header, the sender would choose the key that the token is verified with.
 # `crit` would demand an extension that is not implemented.
 _REFUSED = frozenset({"jwk", "jku", "x5c", "x5u", "crit"})
@@ -84,6 +86,7 @@ def parse(text: str) -> UnverifiedToken:
     """
     if len(text) > MAX_LENGTH:
         raise TokenMalformed(log=f"{len(text)} characters")
+    # The issuer's name selects the key, so it must be read before the signature can be checked.
     try:
         unverified = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError) as error:

@@ -131,6 +131,7 @@ class RulesInForce:
 
     def at(self, now: datetime) -> Rules:
         """Return the rules in force at `now`. Raises what reading the fleet raises."""
+        # The reader of the fleet returns the same object until the fleet changes.
         fleet = self._current(now)
         if self._rules is None or self._rules.fleet is not fleet:
             self._rules = Rules(fleet)
@@ -142,6 +143,7 @@ def _context(context: RequestContext) -> dict[str, Any]:
 
 
 def _holdings(results: dict[str, AuthzResult]) -> Holdings:
+    # A result may be allowed and have errors: a `forbid` that could not be evaluated is among them.
     granted = {name: r for name, r in results.items() if r.allowed and not r.diagnostics.errors}
     return Holdings(
         grants=tuple(granted),

@@ -96,6 +96,7 @@ def _get(url: str, tls: ssl.SSLContext) -> bytes:
 
     Raises ValueError for any other answer and for a body that is too long, OSError, HTTPException.
     """
+    # `http.client` follows no redirect and uses no proxy.
     parts = urlsplit(url)
     connection = http.client.HTTPSConnection(
         parts.hostname or "", parts.port or 443, timeout=_SECONDS, context=tls

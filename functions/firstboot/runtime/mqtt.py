@@ -144,6 +144,7 @@ def mqtt_function(
             return
         guard.about(clientId=asked.connection.client_id, principal=asked.connection.principal)
         reply = _reply(asked, endpoints, guard, context.aws_request_id)
+        # The client is answered even if the invocation then fails, so that it need not wait for an answer.
         endpoints().publish(reply.topic, reply.members)
         if isinstance(reply.failure, InternalError):
             raise reply.failure
