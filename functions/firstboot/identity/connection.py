@@ -49,7 +49,7 @@ class Issued(Protocol):
 
 @dataclass(frozen=True)
 class Connected:
-    """Find the certificate of an MQTT connection."""
+    """The lookup of the certificate of an MQTT connection."""
 
     records: Records
     issued: Issued

@@ -45,7 +45,7 @@ class VerifiedIdentity:
 
 @dataclass(frozen=True)
 class LogIn:
-    """Log a device in with an operational certificate. `ca` is the issuing CA's certificate."""
+    """The login of devices with operational certificates. `ca` is the issuing CA's certificate."""
 
     ca: x509.Certificate
     records: LoginRecords

@@ -48,7 +48,7 @@ class Proofs(Protocol):
 
 @dataclass(frozen=True)
 class Prove:
-    """Find the certificate behind a signed proof."""
+    """The verification of signed proofs."""
 
     proofs: Proofs
 

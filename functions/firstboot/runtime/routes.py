@@ -48,7 +48,7 @@ class Route:
 CERTIFICATES = Route("POST", "/v1/certificates", "exchange", "certificate", "Enroll, or renew a certificate")
 COMMIT = Route("POST", "/v1/certificates/commit", "exchange", "operational", "Log in with a new certificate")
 NONCE = Route("GET", "/v1/nonce", "exchange", "none", "Get a nonce for a signed proof")
-HEALTH = Route("GET", "/healthz", "exchange", "none", "See that the service answers")
+HEALTH = Route("GET", "/healthz", "exchange", "none", "Check that the service answers")
 DEVICE = Route("GET", "/v1/device", "vend", "operational", "Read the device's own record")
 CREDENTIALS = Route(
     "GET", "/role-aliases/{alias}/credentials", "vend", "operational", "Get short-lived AWS credentials"
