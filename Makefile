@@ -1,41 +1,43 @@
-# Everything lives in .venv. A machine needs Python 3.11 with venv, curl and openssl; for `make test-clients`
-# also Debian's apt, or mosquitto and chromium-headless-shell. docs/testing.md says what each test target runs.
+# All tools are installed into .venv. The machine needs Python 3.11 with venv, curl and openssl, and for
+# `make test-clients` also Debian's apt, or mosquitto and chromium-headless-shell. docs/testing.md says what each
+# test target runs.
 SHELL := /bin/bash
 BIN := .venv/bin
 UV := 0.13.9
 CDK := 2.1148.1
-# Evaluates IAM policies in tests. AGPL: runs here, ships nowhere.
+# iam-simulate evaluates IAM policies in tests. Its licence is the AGPL, so it must not ship.
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
 .PHONY: demo quick quick-313 test test-clients check docs audit verify-deploy local synth deploy lock clean \
   .venv/py313/passed
 
-demo: .venv/ready            ## see the product's main job happen on this machine
+demo: .venv/ready            ## run the three flows on this machine and show each step
 	$(BIN)/python -m local demo
 
-quick: .venv/ready           ## pure tests, in half a minute
+quick: .venv/ready           ## run the unit tests, in half a minute
 	$(BIN)/pytest tests/unit --numprocesses 2
 
-test: .venv/ready quick-313  ## every test but those of the next two targets
+test: .venv/ready quick-313  ## run all tests but those of test-clients and verify-deploy
 	$(BIN)/coverage erase
 	$(BIN)/pytest tests --ignore tests/clients -p tests.every_error --numprocesses 2 --dist loadgroup \
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## tests with programs that are not ours
+test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
-# Lambda has Python 3.13, so the pure tests run on it too where this machine has it: on the PATH, by pyenv or by uv.
-quick-313: .venv/ready       ## pure tests on Python 3.13, or a line that there is none
+# Lambda has Python 3.13, so the unit tests run on it too if this machine has it on the PATH, by pyenv or
+# by uv.
+quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machine has it
 	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 \
 	  "$$(uv python find --managed-python --no-python-downloads --quiet 3.13 2>/dev/null)"; do \
 	  if "$$python" -c 'import venv' 2>/dev/null; then \
 	    exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
 	  fi; \
-	done; echo "There is no Python 3.13 here: the pure tests did not run on it."
+	done; echo "This machine has no Python 3.13, so the unit tests did not run on it."
 
-check: .venv/ready           ## lint, format, types, imports, docs
+check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy functions infra device console local audit docs app.py tests
@@ -46,22 +48,22 @@ check: .venv/ready           ## lint, format, types, imports, docs
 docs: .venv/ready            ## write the generated parts of the documents
 	$(BIN)/python docs/generate.py
 
-audit: .venv/audit/ready     ## others' tools: checkov, parliament, pip-audit
+audit: .venv/audit/ready     ## run checkov, parliament and pip-audit
 	$(BIN)/python -m audit
 
-verify-deploy: .venv/ready   ## a deployment's whole life, by the real CDK CLI, without AWS
+verify-deploy: .venv/ready   ## deploy, update, roll back and adopt with the real CDK CLI, without AWS
 	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
 
-local: .venv/ready           ## the whole product on this machine, until Ctrl-C
+local: .venv/ready           ## run the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up
 
-synth: .venv/ready           ## the CloudFormation template, into cdk.out
+synth: .venv/ready           ## write the CloudFormation template into cdk.out
 	cdk synth --quiet
 
-deploy: .venv/ready          ## into the AWS account of the usual variables
+deploy: .venv/ready          ## deploy into the AWS account that the AWS_… variables name
 	cdk deploy
 
-lock: .venv/ready            ## write both requirement files from pyproject.toml
+lock: .venv/ready            ## write the locked requirement files
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
@@ -69,7 +71,7 @@ lock: .venv/ready            ## write both requirement files from pyproject.toml
 	$(BIN)/uv pip compile audit/requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file audit/requirements.txt
 
-clean:                       ## forget everything that can be made again
+clean:                       ## delete all files that other targets make
 	rm -rf .venv .local cdk.out
 
 .venv/ready: requirements.txt Makefile
@@ -81,7 +83,7 @@ clean:                       ## forget everything that can be made again
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
 	touch $@
 
-# What ships and what the pure tests import, in the locked versions.
+# The packages that ship and those that the unit tests import, in the locked versions.
 .venv/py313/ready: requirements.txt functions/requirements.txt | .venv/ready
 	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
 	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
@@ -92,18 +94,19 @@ clean:                       ## forget everything that can be made again
 .venv/py313/passed: .venv/py313/ready
 	.venv/py313/bin/python -m pytest tests/unit --numprocesses 2
 
-# Linters with needs of their own, so in an environment of their own. About 240 MB.
+# checkov and parliament need other versions than those locked here, so they have their own environment of about
+# 240 MB.
 .venv/audit/ready: audit/requirements.txt | .venv/ready
 	rm -rf .venv/audit
 	$(BIN)/python -m venv --without-pip .venv/audit
 	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
 	touch $@
 
-# Debian packages for tests/clients, unpacked below .venv and not installed. apt is told that nothing is
-# installed, so it fetches all that a package needs, and the tests do not depend on what this machine has.
-# libc6 alone is the machine's own: it must match the machine's program loader. apt has lists and a cache
-# of its own here, so it needs no root; as root it must not become a user who cannot write here.
-#   $(call unpacked,FOLDER,PACKAGES): the packages and all they need, in FOLDER/root
+# The Debian packages for tests/clients are unpacked below .venv and not installed. With an empty status file apt
+# takes no package for installed and fetches all dependencies, so the tests do not depend on this machine's
+# packages. Only libc6 is the machine's, because it must match the machine's program loader. apt has its own lists
+# and cache here, so it needs no root. When it runs as root, it must not switch to a user without write access.
+#   $(call unpacked,FOLDER,PACKAGES) unpacks the packages and their dependencies into FOLDER/root.
 unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && \
   apt="apt-get -qq -o Dir::State::lists=$(CURDIR)/$(1)/lists -o Dir::Cache=$(CURDIR)/$(1)/cache \
     -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
@@ -111,13 +114,13 @@ unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && 
   rm -f $(1)/cache/archives/libc6_*.deb && \
   for package in $(1)/cache/archives/*.deb; do dpkg-deb --extract $$package $(1)/root || exit 1; done && \
   rm -rf $(1)/lists $(1)/cache
-#   $(call wrapped,FOLDER,PROGRAM): a command in .venv/bin that runs the unpacked PROGRAM (below usr)
+#   $(call wrapped,FOLDER,PROGRAM) writes a command into .venv/bin that runs the unpacked PROGRAM (below usr).
 wrapped = lib=$$(echo $(CURDIR)/$(1)/root/usr/lib/*-linux-gnu) && \
   base=$$(echo $(CURDIR)/$(1)/root/lib/*-linux-gnu) && \
   printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/pulseaudio exec %s "$$@"\n' \
     $$lib $$base $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
 
-# Without apt, the installed programs are used.
+# Without apt the tests use the installed programs.
 MOSQUITTO := .venv/mosquitto
 $(MOSQUITTO)/ready: | .venv/ready
 	rm -rf $(MOSQUITTO) $(BIN)/mosquitto*
@@ -131,8 +134,8 @@ $(MOSQUITTO)/ready: | .venv/ready
 	fi
 	touch $@
 
-# A browser without a window, for the reviewer's page. About 550 MB. A full browser does not do: it asks
-# its maker for updates, and the tests see every request.
+# The headless browser for tests of the reviewer's page takes about 550 MB. A full browser is not suitable: it asks
+# its maker for updates, and the tests check all requests.
 CHROMIUM := .venv/chromium
 $(CHROMIUM)/ready: | .venv/ready
 	rm -rf $(CHROMIUM) $(BIN)/chromium-headless-shell

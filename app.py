@@ -1,4 +1,4 @@
-"""The CDK app: reads cdk.json and the fleet folder, builds the stack, nothing else."""
+"""The CDK app: reads cdk.json and the fleet folder, and builds the stack."""
 
 import sys
 from pathlib import Path

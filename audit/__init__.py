@@ -1,1 +1,1 @@
-"""What others' tools say of what is deployed. `make audit` runs it."""
+"""Third-party tools that check what is deployed. `make audit` runs them."""

@@ -1,7 +1,8 @@
-"""`python -m audit`: checkov, parliament and pip-audit on what would be deployed.
+"""`python -m audit`: run checkov, parliament and pip-audit on what would be deployed.
 
-Exit code 1 when one finds what nobody has explained. What can't be looked at here is said, and does not
-fail: it must not keep a machine without the internet from the rest.
+The exit code is 1 if a tool reports a finding that is not explained. A check that can't be done here is
+printed as NOT DONE and does not fail, because a machine that reaches only a mirror of PyPI must be able to do
+the others. Read these lines before a release.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _TEMPLATE = "Firstboot.template.json"
 
 
 def main() -> int:
-    """Do all checks; 1 if one of them found something."""
+    """Do all checks. Return 1 if one of them has an unexplained finding, otherwise 0."""
     with tempfile.TemporaryDirectory() as folder:
         template = _synthesise(Path(folder) / "out")
         policies = _written(Path(folder) / "policies", template)
@@ -47,7 +48,7 @@ def main() -> int:
 
 
 def unexplained(found: list[Finding], reasons: Mapping[str, str]) -> list[str]:
-    """Findings without a reason, and reasons without a finding."""
+    """Return the findings without a reason, and the reasons without a finding."""
     spare = set(reasons) - {finding.key for finding in found}
     return [finding.text for finding in found if finding.key not in reasons] + [
         f"{key} is accepted, and is not found any more" for key in sorted(spare)
@@ -67,7 +68,10 @@ def _check(name: str, find: Callable[[], list[Finding]], reasons: Mapping[str, s
 
 
 def _synthesise(out: Path) -> Path:
-    """The template with everything that can be in it, made as the CDK CLI has it made."""
+    """Return the path of the synthesised template, with every optional part in it.
+
+    The app gets its context in the environment, as the CDK CLI gives it.
+    """
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
     context |= {"domain": _DOMAIN, "aws:cdk:bundling-stacks": []}
     environment = os.environ | {"CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(out)}

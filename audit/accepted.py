@@ -1,36 +1,38 @@
-"""What tools find that we accept, and why. cdk-nag's findings have their reasons beside the constructs.
+"""Findings of the audit's tools that are accepted, each with its reason.
 
-A finding that is not here fails the audit, and so does a reason whose finding has gone.
+A finding that is not listed here fails the audit, and so does a reason whose finding has gone. cdk-nag's
+findings have their reasons beside the constructs.
 """
 
 from __future__ import annotations
 
 CHECKOV = {
-    "CKV_AWS_18": "Access logs of the bucket would keep presigned URLs, which are secrets, in a second one.",
-    "CKV_AWS_26": "Alarms say which metric is too high. A KMS key for the topic would be one more thing that "
-    "can be disabled, and silence every alarm.",
-    "CKV_AWS_27": "Every queue is encrypted, with SQS's own keys (SqsManagedSseEnabled): the check looks for "
+    "CKV_AWS_18": "Access logs of the bucket would store presigned URLs, which are secrets, in a second "
+    "bucket. CloudTrail's data events name the writer without them.",
+    "CKV_AWS_26": "An alarm names a metric, which is no secret. Disabling a KMS key of the topic would "
+    "silence every alarm.",
+    "CKV_AWS_27": "Every queue is encrypted with SQS's own keys (SqsManagedSseEnabled). The check accepts "
     "KMS keys only.",
-    "CKV_AWS_115": "Reserved concurrency takes from the account's; the gateway's throttling and the queues' "
-    "maximum concurrency bound each function.",
-    "CKV_AWS_116": "Asynchronous calls that fail go to an on-failure destination, or are made again by the "
-    "next schedule; other callers hear of a failure themselves.",
-    "CKV_AWS_117": "The functions call AWS's public endpoints only, and token issuers on the internet. A VPC "
-    "would need a NAT gateway, and would let nobody in or out whom IAM does not.",
-    "CKV_AWS_158": "Logs have no secret, and CloudWatch encrypts them with its own keys.",
-    "CKV_AWS_173": "The environment has names of resources and the CA's certificate, which is public; Lambda "
-    "encrypts it with AWS's key.",
+    "CKV_AWS_115": "Reserved concurrency reduces what is left for the account. The gateway's throttling and "
+    "the queues' maximum concurrency bound each function.",
+    "CKV_AWS_116": "An asynchronous call that fails goes to an on-failure destination, or the next schedule "
+    "repeats it. Other callers get the failure as their answer.",
+    "CKV_AWS_117": "The functions call only AWS's public endpoints, and token issuers on the internet. A "
+    "VPC would need a NAT gateway, and would not restrict these calls beyond what IAM does.",
+    "CKV_AWS_158": "The logs have no secrets, and CloudWatch encrypts them with its own keys.",
+    "CKV_AWS_173": "The environment has names of resources and the CA's certificate, which are no secrets. "
+    "Lambda encrypts it with an AWS managed key.",
 }
-"""checkov's checks, by id."""
+"""Reasons for checkov's findings, by the check's id."""
 
-_OLDER = "parliament's data is older than what AWS documents today (Service Authorization Reference)"
+_OLDER = "parliament's data is older than AWS's Service Authorization Reference"
 
 PARLIAMENT = {
-    "dynamodb:ListStreams": "CDK's own grant, for the one stream that Lambda is told to read. AWS has no "
-    "resource for the action, so this grants nothing.",
-    "iot:ListThingPrincipals": f"{_OLDER}: it takes a thing.",
-    "iot:AttachThingPrincipal": f"{_OLDER}: it takes a certificate.",
-    "iot:DetachThingPrincipal": f"{_OLDER}: it takes a certificate.",
-    "iot:DeleteConnection": f"{_OLDER}: the action is there, and takes a client.",
+    "dynamodb:ListStreams": "CDK grants it on the one stream that Lambda reads. The action has no resource "
+    "type, so the statement grants nothing.",
+    "iot:ListThingPrincipals": f"{_OLDER}, where the action has the resource type thing.",
+    "iot:AttachThingPrincipal": f"{_OLDER}, where the action has the resource type certificate.",
+    "iot:DetachThingPrincipal": f"{_OLDER}, where the action has the resource type certificate.",
+    "iot:DeleteConnection": f"{_OLDER}, where the action exists and has the resource type client.",
 }
-"""parliament's findings, by the action that they are about."""
+"""Reasons for parliament's findings, by the action that they are about."""

@@ -1,7 +1,7 @@
-"""Every policy document of ours, as AWS will have it, for tools that read such documents. Pure.
+"""Every policy document of ours as AWS will have it, for tools that read such documents. Pure.
 
-Roles' policies are the synthesised template's. Where a deployment or AWS IoT fills a name in, there is a
-sample of it: a variable has colons, which tools take for an ARN's.
+The policies of roles come from the synthesised template. A name that a deployment or AWS IoT fills in is
+replaced by a sample, because tools read the colons of a variable as those of an ARN.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ARNS = {
 
 
 def documents(fleet: Fleet, template: Json) -> dict[str, str]:
-    """Each document (JSON), by a name that says whose it is."""
+    """Return each document (JSON) by a name that says what it belongs to."""
     found = [*_rendered(fleet), *_of_roles(template)]
     return {name: re.sub(r"\$\{[^}]*\}", "sample", json.dumps(document)) for name, document in found}
 
@@ -68,7 +68,7 @@ def _of_roles(template: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _of(resource: Json) -> list[Json]:
-    """The identity policies in a resource. A fleet role's ceiling is among them."""
+    """Return the identity policies in a resource. A fleet role's own policy is among them."""
     properties = resource.get("Properties", {})
     if resource["Type"] == "AWS::IAM::Policy":
         return [properties["PolicyDocument"]]

@@ -1,5 +1,7 @@
-"""The tools, each asked for its findings. They live in a virtual environment of their own: what they need
-would get in the way of what we lock.
+"""The audit's tools and their findings.
+
+The tools have a virtual environment of their own, because they need other versions of packages that are
+locked here.
 """
 
 from __future__ import annotations
@@ -18,22 +20,22 @@ _BIN = ROOT / ".venv/audit/bin"
 
 @dataclass(frozen=True)
 class Finding:
-    """`key` is what it is accepted by; None if it can't be."""
+    """A finding of a tool. `key` is the key of its reason in accepted.py; None if it can't be accepted."""
 
     key: str | None
     text: str
 
 
 class Unavailable(Exception):
-    """A tool could not look at anything; the text says why."""
+    """A check can't be done here. The text gives the reason."""
 
 
 class Failed(Exception):
-    """A tool came to no end."""
+    """A tool did not produce a report."""
 
 
 def checkov(template: Path) -> list[Finding]:
-    """What checkov finds in a CloudFormation template."""
+    """Return checkov's findings in a CloudFormation template. Raises Failed."""
     report = _json("checkov", "-f", template, "--framework", "cloudformation", "--output", "json", "--quiet")
     return [
         Finding(each["check_id"], f"{each['check_id']} {each['check_name']}: {each['resource']}")
@@ -42,7 +44,7 @@ def checkov(template: Path) -> list[Finding]:
 
 
 def parliament(folder: Path) -> list[Finding]:
-    """What parliament finds in the policy documents (*.json) of a folder."""
+    """Return parliament's findings in the policy documents (*.json) of a folder. Raises Failed."""
     done = _run("parliament", "--directory", folder, "--json")
     return [finding for line in done.splitlines() for finding in _of_parliament(json.loads(line))]
 
@@ -59,10 +61,10 @@ def _of_parliament(found: dict[str, Any]) -> list[Finding]:
 
 
 def pip_audit(lock: Path) -> list[Finding]:
-    """Known vulnerabilities of the packages in a lock file.
+    """Return the known vulnerabilities of the packages in a lock file.
 
-    Raises Unavailable if the advisories of none of them could be read, as where only a mirror of PyPI's
-    packages is reached.
+    Raises Unavailable if the advisories of no package could be read, as on a machine that reaches only a
+    mirror of PyPI.
     """
     try:
         report = _json(
@@ -74,9 +76,7 @@ def pip_audit(lock: Path) -> list[Finding]:
     packages = report["dependencies"]
     skipped = [each for each in packages if "skip_reason" in each]
     if len(skipped) == len(packages):
-        raise Unavailable(
-            f"PyPI's advisories can't be reached: none of {len(packages)} packages was looked at"
-        )
+        raise Unavailable(f"PyPI's advisories can't be reached: none of {len(packages)} packages was checked")
     return [Finding(None, each["skip_reason"]) for each in skipped] + [
         Finding(None, f"{each['name']} {each['version']}: {vulnerability['id']}")
         for each in packages
@@ -89,9 +89,9 @@ def _json(*command: str | Path) -> Any:  # noqa: ANN401 - a tool's report
 
 
 def _run(program: str | Path, *arguments: str | Path) -> str:
-    """A tool's standard output.
+    """Return a tool's standard output.
 
-    Raises Failed. Exit code 1 tells of findings as well as of a crash, which leaves no output.
+    Raises Failed. Exit code 1 means findings or a crash; a crash leaves no output.
     """
     done = subprocess.run(
         [_BIN / program, *arguments],

@@ -1,7 +1,7 @@
 """The messages of each HTTPS call and each MQTT call: one entry for every route and every topic.
 
-`check` refuses a route or a call without an entry, and a test over moto holds the entries to what the
-Lambda functions take and answer.
+`check` refuses a route or a call without an entry. A test over moto compares the entries with what the Lambda
+functions accept and answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from firstboot.vend.record import DeviceAnswer
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a call beside its body."""
+    """A parameter of a call that is not in its body."""
 
     name: str
     where: str
@@ -40,7 +40,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Success:
-    """An answer that is no refusal: its members, and the name of a header that it has beside them."""
+    """A successful answer: its members, and the name of a header that comes with them."""
 
     members: type[Answer]
     header: str | None = None
@@ -48,10 +48,10 @@ class Success:
 
 @dataclass(frozen=True)
 class HttpCall:
-    """What a route takes and answers.
+    """The request of an HTTPS route, and its possible answers.
 
-    `refusals` are the statuses of our own refusals. `problems` says whether these are problem+json, and
-    whether answers carry `time`; otherwise they are as AWS IoT's credential provider writes them.
+    `refusals` are the statuses of Firstboot's own refusals. `problems` says whether these are problem+json,
+    and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider.
     """
 
     answers: Mapping[HTTPStatus, Success]
@@ -63,7 +63,7 @@ class HttpCall:
 
 @dataclass(frozen=True)
 class MqttCall:
-    """What a request over MQTT holds, how it may be answered, and which certificate it takes."""
+    """The request of an MQTT call, its possible answers, and the certificate that it accepts."""
 
     request: type[Request]
     answers: tuple[type[Answer], ...]
@@ -79,7 +79,9 @@ HTTP: Mapping[Route, HttpCall] = {
         refusals=(400, 401, 403, 409, 413, 415, 429, 500, 503),
         request=CertificateRequest,
         parameters=(
-            Parameter("deviceId", "query", "As `deviceId` of a JSON body; with `application/pkcs10` only"),
+            Parameter(
+                "deviceId", "query", "The `deviceId` of a JSON body, for a body of `application/pkcs10`"
+            ),
         ),
     ),
     routes.COMMIT: HttpCall(
@@ -95,7 +97,7 @@ HTTP: Mapping[Route, HttpCall] = {
         refusals=(400, 401, 403, 404, 500, 503),
         parameters=(
             Parameter("alias", "path", "The role alias"),
-            Parameter("x-amzn-iot-thingname", "header", "The device's own id, or absent"),
+            Parameter("x-amzn-iot-thingname", "header", "The device's own id; optional"),
         ),
         problems=False,
     ),
@@ -105,7 +107,7 @@ MQTT: Mapping[topics.Call, MqttCall] = {
     topics.CERTIFICATES: MqttCall(
         MqttCertificateRequest,
         (CertificateAnswer, DelayedAnswer),
-        "a bootstrap certificate: enroll · an operational one: renew",
+        "a bootstrap certificate to enroll, an operational certificate to renew",
     ),
     topics.COMMIT: MqttCall(
         NoMembers, (CommitAnswer,), "an operational certificate. Connecting with it commits too"

@@ -1,4 +1,4 @@
-"""The domain errors, found in the code."""
+"""The domain errors, collected from the code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import firstboot
 from firstboot.domain.errors import AuthorityError, FirstbootError, OperatorError, TokenError
 
 _ELSEWHERE = (OperatorError, AuthorityError, TokenError)
-"""Errors that reach an operator, a deployment or a log only."""
+"""Errors that reach only an operator, a deployment or a log."""
 
 
 def leaves() -> list[type[FirstbootError]]:
-    """Return the error classes that are raised: those without subclasses, of every package."""
+    """Return the error classes that are raised: those of every package without subclasses."""
     package = Path(firstboot.__file__).parent
     for module in sorted(package.glob("*/errors.py")):
         importlib.import_module(f"firstboot.{module.parent.name}.errors")

@@ -1,6 +1,7 @@
-"""Write the generated files and the generated parts of documents; with --check, compare them only.
+"""Write the generated files and the generated parts of documents; with --check, only compare them.
 
-Each output is a function that takes the file's present text and returns what it must be. OUTPUTS lists them.
+Each output is a function that takes the present text of a file and returns its wanted text. OUTPUTS lists
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 def between(text: str, name: str, content: str) -> str:
     """Return `text` with `content` between the markers of the generated part `name`.
 
-    Raises ValueError unless the text has one pair of these markers.
+    Raises ValueError unless the text has exactly one pair of these markers.
     """
     begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of generated: {name} -->\n"
     parts = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
@@ -31,17 +32,17 @@ def between(text: str, name: str, content: str) -> str:
 
 
 def fleet_page(text: str) -> str:
-    """Fill in the tables of keys in docs/fleet.md."""
+    """Return docs/fleet.md with its tables of keys."""
     return between(text, "keys", fleet_reference.tables())
 
 
 def fleet_schema(_: str) -> str:
-    """Make the JSON schema of fleet.toml."""
+    """Return the JSON schema of fleet.toml."""
     return fleet_reference.schema_text()
 
 
 def protocol_page(text: str) -> str:
-    """Fill in the tables of calls, topics and members in docs/protocol.md."""
+    """Return docs/protocol.md with its tables of calls, topics and members."""
     text = between(text, "calls", wire_tables.http_calls(text))
     text = between(text, "request", wire_tables.members(CertificateRequest))
     text = between(text, "answer", wire_tables.members(CertificateAnswer))
@@ -50,12 +51,12 @@ def protocol_page(text: str) -> str:
 
 
 def operations_page(text: str) -> str:
-    """Fill in the table of operations in docs/operations.md."""
+    """Return docs/operations.md with its table of operations."""
     return between(text, "operations", wire_tables.operations())
 
 
 def openapi_document(_: str) -> str:
-    """Make the OpenAPI document of the HTTPS calls."""
+    """Return the OpenAPI document of the HTTPS calls."""
     return openapi.text()
 
 
@@ -69,7 +70,7 @@ OUTPUTS: Mapping[str, Callable[[str], str]] = {
 
 
 def stale(root: Path, outputs: Mapping[str, Callable[[str], str]] = OUTPUTS) -> dict[Path, str]:
-    """Return the files that are not what they must be, and what they must be."""
+    """Return the files whose text is not the wanted one, with the wanted text."""
     found = {}
     for name, make in outputs.items():
         file = root / name
@@ -80,7 +81,7 @@ def stale(root: Path, outputs: Mapping[str, Callable[[str], str]] = OUTPUTS) -> 
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
-    """Write every stale file, or with --check name them. Return the exit status."""
+    """Write every stale file, or print its name with --check. Return the exit status."""
     if arguments not in ([], ["--check"]):
         print("usage: python docs/generate.py [--check]", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 _JSON, _PROBLEM, _PKCS10 = "application/json", "application/problem+json", "application/pkcs10"
 _ALWAYS_PROBLEMS = (401, 500)
-"""Refusals that are problem+json on every path: of a signed proof, and after an unforeseen failure."""
+"""Statuses that are problem+json on every path: those of a signed proof and of an unforeseen failure."""
 
 _GATEWAY = {
     403: "The gateway refuses the client certificate",
@@ -34,22 +34,22 @@ _GATEWAY = {
     503: "The gateway or its Lambda function failed",
     504: "The Lambda function did not answer in time",
 }
-"""API Gateway's own refusals on every route, with its own body."""
+"""API Gateway's own refusals, which every route may get, with API Gateway's own body."""
 
 _HEADERS = {
     "Retry-After": ("integer", "Seconds to wait before the same request"),
     NONCE_HEADER: ("string", "A nonce for the next signed proof"),
     "Allow": ("string", "The methods that this path answers"),
     "x-amzn-ErrorType": ("string", "AWS IoT's name for the error"),
-    "x-amzn-RequestId": ("string", "Finds the request in the operator's log"),
+    "x-amzn-RequestId": ("string", "The id of the request in the operator's log"),
 }
 _DESCRIPTION = """\
 The calls of a device. docs/protocol.md explains them; this document is generated from the same
 declarations and is not served.
 
-Both hosts answer every call. On the mTLS host the TLS client certificate is the proof, on the public host a
-signed proof. A path that is not listed here is answered as `components/responses/Problem404` says, another
-method of a path that is listed as `components/responses/Problem405`."""
+Both hosts answer every call. On the mTLS host the proof is the TLS client certificate, on the public host a
+signed proof. The answer to a path that is not listed here is `components/responses/Problem404`, the answer to
+another method of a listed path is `components/responses/Problem405`."""
 
 
 def text() -> str:
@@ -88,14 +88,14 @@ def _servers() -> list[Json]:
     return [
         {
             "url": "https://{domainName}",
-            "description": "mTLS host: demands a client certificate",
+            "description": "mTLS host. It demands a client certificate",
             "variables": {
                 "domainName": {"default": "devices.example.com", "description": "The stack's custom domain"}
             },
         },
         {
             "url": "https://{apiId}.execute-api.{region}.amazonaws.com",
-            "description": "Public host: never asks for a client certificate and takes signed proofs",
+            "description": "Public host. It asks for no client certificate and accepts signed proofs",
             "variables": {
                 "apiId": {"default": "a1b2c3d4e5", "description": "The id of the stack's HTTP API"},
                 "region": {"default": "eu-central-1", "description": "The stack's region"},
@@ -168,7 +168,7 @@ def _responses(call: HttpCall) -> Json:
 
 @dataclass(frozen=True)
 class _Body:
-    """One way in which a response may look; `text` says when."""
+    """One form that a response may have. `text` says when it has it."""
 
     text: str
     media_type: str

@@ -20,18 +20,18 @@ _PREFIX = "#/components/schemas/"
 
 
 def reference(name: str) -> Json:
-    """Return a reference to the schema of that name."""
+    """Return a reference to the schema of this name."""
     return {"$ref": _PREFIX + name}
 
 
 def resolved(schema: Json, schemas: Json) -> Json:
-    """Return the schema that a reference names, or the schema itself."""
+    """Return the schema that a reference names, or the given schema if it is no reference."""
     found: Json = schemas[schema["$ref"].removeprefix(_PREFIX)] if "$ref" in schema else schema
     return found
 
 
 def of(kinds: Iterable[type[msgspec.Struct]]) -> Json:
-    """Return the schemas of structs and of what they refer to, by name."""
+    """Return the schemas of structs and of the structs that they refer to, by name."""
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_PREFIX + "{name}")
     for schema in schemas.values():
         if "description" in schema:
@@ -43,13 +43,13 @@ def of(kinds: Iterable[type[msgspec.Struct]]) -> Json:
 
 
 def timed(schema: Json) -> Json:
-    """Return the schema of an answer with the server's time."""
+    """Return the schema of an answer with the server's time added."""
     properties = schema["properties"] | {"time": TIME}
     return schema | {"properties": properties, "required": [*schema["required"], "time"]}
 
 
 def _always(kind: type[Answer]) -> list[str]:
-    """Return the members that an answer always has: msgspec counts those with a default as optional."""
+    """Return the members that an answer always has. msgspec counts those with a default as optional."""
     return [each.encode_name for each in msgspec.structs.fields(kind) if each.default is not UNSET]
 
 

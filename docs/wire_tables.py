@@ -17,19 +17,19 @@ Json = dict[str, Any]
 
 _PROOFS = {
     "none": "none",
-    "certificate": "bootstrap certificate: enroll · operational: renew",
+    "certificate": "bootstrap certificate to enroll, operational certificate to renew",
     "operational": "operational certificate",
 }
 
 
 def http_calls(page: str) -> str:
-    """Return the table of HTTPS calls; a call that has a heading in `page` is a link to it.
+    """Return the table of HTTPS calls. A call that has a heading in `page` is a link to it.
 
     Raises ValueError for a route without an entry in docs/calls.py.
     """
     calls.check()
     rows = [[_linked(route, page), route.summary, _PROOFS[route.proof], _statuses(route)] for route in ROUTES]
-    return _table(["call", "what for", "proof", "answer"], rows)
+    return _table(["call", "purpose", "proof", "answer"], rows)
 
 
 def mqtt_calls() -> str:
@@ -42,25 +42,25 @@ def mqtt_calls() -> str:
     for call in topics.CALLS:
         described = calls.MQTT[call]
         accepted, rejected = call.answer_topics("{clientId}")
-        heard = f"`{accepted}` · `…/{rejected.rpartition('/')[2]}`"
-        rows.append([f"`{call.request_topic('{clientId}')}`", heard, described.certificate])
-    return _table(["publish", "hear", "with"], rows)
+        answered = f"`{accepted}` · `…/{rejected.rpartition('/')[2]}`"
+        rows.append([f"`{call.request_topic('{clientId}')}`", answered, described.certificate])
+    return _table(["publish to", "answer on", "certificate"], rows)
 
 
 def members(*kinds: type[msgspec.Struct]) -> str:
-    """Return the table of the members of structs; a member of a member is `outer.inner`.
+    """Return the table of the members of structs. A member of a member is `outer.inner`.
 
     Raises ValueError for a member without a description.
     """
     found = schemas.of(kinds)
     rows = [row for kind in kinds for row in _member_rows(found[kind.__name__], found)]
-    return _table(["member", "value", "what it is"], rows)
+    return _table(["member", "value", "meaning"], rows)
 
 
 def operations() -> str:
     """Return the table of the operator's operations."""
     rows = [[f"`{each.name}`", each.summary, _parameters(each)] for each in OPERATIONS]
-    return _table(["operation", "what for", "parameters"], rows)
+    return _table(["operation", "purpose", "parameters"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -106,7 +106,7 @@ def _parameter(schema: Json, name: str, found: Json) -> str:
 
 
 def _optional(schema: Json, name: str, member: Json) -> str:
-    """Return a remark about a member that may be left out, with its default if that says more."""
+    """Return a remark about a member that may be left out, with its default if that is informative."""
     if name in schema["required"]:
         return ""
     default = member.get("default")
@@ -114,7 +114,7 @@ def _optional(schema: Json, name: str, member: Json) -> str:
 
 
 def _value(schema: Json) -> str:
-    """Return in words which values a schema takes."""
+    """Return a description of the values that a schema accepts."""
     if "anyOf" in schema:
         return " or ".join(_value(each) for each in schema["anyOf"] if each != {"type": "null"})
     if "enum" in schema:
@@ -135,7 +135,7 @@ _UNITS = {"object": " entries", "string": " characters"}
 
 
 def _bounds(schema: Json) -> tuple[int, int | None]:
-    """Return the least and the greatest number, length or count; None if there is no greatest."""
+    """Return the least and the greatest number, length or count. The greatest is None if there is none."""
     for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minProperties", "maxProperties")):
         if high in schema:
             return schema.get(low, 0), schema[high]

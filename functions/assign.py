@@ -1,4 +1,4 @@
-"""The Lambda function of `assign`: AWS IoT's custom authorizer, a token in, a connection's policies out."""
+"""The Lambda function of `assign`, AWS IoT's custom authorizer: a token becomes a connection's policies."""
 
 from firstboot.assign import build
 from firstboot.assign.endpoint import refuse

@@ -1,6 +1,6 @@
-"""The Lambda functions of `authority`: the issuing CA, made once and then only read.
+"""The Lambda functions of `authority`, which makes the issuing CA once and then only reads it.
 
-`resource` is called by CDK's provider framework, `watch` by a daily schedule.
+CDK's provider framework calls `resource`. A daily schedule calls `watch`.
 """
 
 from firstboot.authority import build

@@ -1,7 +1,8 @@
 """The Lambda functions of `exchange`: enroll, renew and commit.
 
-`http` answers API Gateway, `mqtt` topic rules, `presence` the topic rule of connections. They are separate
-functions so that a payload which a device controls is never parsed as another source's event.
+`http` answers API Gateway, `mqtt` the topic rules of requests, `presence` the topic rule of connections. They
+are separate functions with the same code and rights. One function for all sources would have to recognise
+each source by the content of its event, and a device chooses the content of an MQTT payload.
 """
 
 from firstboot.exchange import build

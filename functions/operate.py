@@ -1,4 +1,4 @@
-"""The Lambda function of `operate`: the operator's calls, by IAM-authorised Invoke."""
+"""The Lambda function of `operate`: the operator's calls, by Lambda Invoke with IAM authorisation."""
 
 from firstboot.operate import build
 from firstboot.operate.settings import OperateSettings

@@ -1,6 +1,6 @@
-"""The Lambda functions of `register`: AWS IoT's registry follows the device records.
+"""The Lambda functions of `register`, which keep the AWS IoT registry consistent with the device records.
 
-They are the only writers to AWS IoT's control plane. `work` handles two queues of orders, `changes` the
+No other Lambda function writes to AWS IoT's control plane. `work` handles two queues of orders, `changes` the
 table's stream, `sweep` a schedule and published fleets, `jitr` the queue of certificates that AWS IoT
 registered by itself.
 """

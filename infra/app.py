@@ -1,4 +1,4 @@
-"""The app: configuration and fleet in, a checked stack out."""
+"""Builds the CDK app from the configuration and the fleet folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from infra.firstboot import Firstboot
 from infra.retained import Retained
 
 _ROOT = "Default"
-"""CDK leaves this id out of logical ids, so that what is in the construct has them as if in the stack."""
+"""The construct's id. CDK leaves `Default` out of logical ids, so resources keep the logical ids that they
+had when they stood in the stack itself, before there was a construct."""
 
 
 def application(root: Path) -> App:
-    """The app that cdk.json, in CDK's context, and the fleet folder under `root` describe.
+    """Return the app that CDK's context (cdk.json) and the fleet folder under `root` describe.
 
-    `adopt` there is for `cdk import` alone, which takes back what a deleted stack has left. cdk-nag's
-    findings that nobody acknowledged fail the app's synth.
+    With `adopt` in the context, the stack has only what a deleted stack left, for `cdk import`. A finding of
+    cdk-nag that is not acknowledged fails the app's synth.
     Raises FleetInvalid, and what Configuration.read raises.
     """
     app = App()
     configuration = Configuration.read(app.node, root)
     name = required(app.node, "stack")
     if flag(required(app.node, "adopt")):
-        stack = Stack(app, name, description="Firstboot: what a deleted stack has left")
+        stack = Stack(app, name, description="Firstboot: resources that a deleted stack left")
         Retained(stack, _ROOT, configuration)
     else:
         stack = Stack(app, name, description="Firstboot: credentials for devices, from first boot on")

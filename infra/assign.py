@@ -1,4 +1,4 @@
-"""`assign`: AWS IoT's custom authorizer. Only a fleet with token issuers has it."""
+"""The `assign` Lambda and the AWS IoT custom authorizer that calls it, for fleets with token issuers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from infra.function import Function
 
 
 class Assign(Function):
-    """Reads the device's record and answers with policies. AWS IoT waits five seconds for it."""
+    """The Lambda that reads a device's record and answers with its policies."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
+        # AWS IoT waits five seconds for an authorizer's answer.
         super().__init__(
             scope, construct_id, code=deployment.code, handler="assign.authorize", seconds=4, memory=1024
         )
-        # Who makes tokens must name one deployment: a test stack's tokens open no other's broker.
+        # The audience names one deployment, so that a test stack's tokens are refused by every other stack.
         self.audience = f"urn:firstboot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{Stack.of(self).stack_name}"
         self.configure(
             AssignSettings(
@@ -38,15 +39,16 @@ class Assign(Function):
         self.authorizer = self._authorizer()
 
     def _authorizer(self) -> iot.CfnAuthorizer:
-        """AWS's token signing would be one RSA key, pinned in the authorizer, over a token that is
-        signed already: it knows neither an issuer's other algorithms nor its change of keys.
-        """
+        """Return the custom authorizer, which alone may invoke this Lambda."""
         authorizer = iot.CfnAuthorizer(
             self,
             "Authorizer",
             authorizer_function_arn=self.function_arn,
             authorizer_name=Stack.of(self).stack_name,
             enable_caching_for_http=False,
+            # AWS would check a second, RSA signature with a key that is pinned here. The token has its
+            # issuer's signature already, and a pinned key would exclude ES256 and miss the issuer's changes
+            # of keys.
             signing_disabled=True,
             status="ACTIVE",
         )

@@ -1,4 +1,4 @@
-"""The issuing CA: its key in KMS, the resource that makes its certificate, and the daily watch."""
+"""The issuing CA: its KMS key, the custom resource that makes its certificate, and the daily watch."""
 
 from __future__ import annotations
 
@@ -21,44 +21,46 @@ from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function, accept_dependency
 from infra.nag import acknowledge, acknowledge_serverless
 
-# What an account's administrators may do with the key, by their own IAM policies: look after it,
-# never sign with it.
+# The account's administrators may manage the key, as far as their own IAM policies let them. None may sign
+# with it.
 _ADMINISTRATION = [
     *("kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*"),
     *("kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource"),
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
 ]
-# IfExists is for emulators: in AWS every Sign request has the key.
+# `IfExists` is for the emulator, which does not know this condition key. On AWS every Sign request has it.
 _SIGNATURE = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 
 
 def signing_key(scope: Construct, configuration: Configuration) -> kms.IKey:
-    """The CA's key: one of our own, or the one that the configuration names."""
+    """Return the CA's key: a key of the stack, or the one that the configuration names."""
     if configuration.ca_key:
+        # The stack does not change the policy of such a key, whose owner is often another team in another
+        # account. `authority` checks the key's curve, and that the CA's certificate is for this key.
         return kms.Key.from_key_arn(scope, "Key", configuration.ca_key)
     return SigningKey(scope, "Key")
 
 
 def permit_signing(key: kms.IKey, function: Function) -> None:
-    """Let `function` sign. Our own key's policy alone says so: it names the role, so the role's own would say
-    nothing more (KMS developer guide, "Key policies in AWS KMS"). Another's key has a policy that its owner
-    keeps, which may leave it to the role's.
-    """
+    """Let `function` sign with the CA's key."""
     if not isinstance(key, SigningKey):
+        # The policy of a key that the configuration names may delegate to the IAM policies of the account.
         function.permit(["kms:Sign"], key.key_arn, conditions=_SIGNATURE)
         return
+    # The stack's own key delegates Sign to no IAM policy, so its key policy must name the role. A statement
+    # in the role's policy would then add nothing (KMS developer guide, "Key policies in AWS KMS").
     key.add_to_resource_policy(
         iam.PolicyStatement(
             principals=[iam.ArnPrincipal(function.own_role.role_arn)],
             actions=["kms:Sign"],
-            resources=["*"],  # this key
+            resources=["*"],  # in a key policy, this key
             conditions=_SIGNATURE,
         )
     )
 
 
 class SigningKey(kms.Key):
-    """A CA's key. Its policy lets only the roles of `permit_signing` sign."""
+    """The stack's own CA key. Its policy lets only the roles given to `permit_signing` sign."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(
@@ -74,7 +76,7 @@ class SigningKey(kms.Key):
                         sid="Administration",
                         principals=[iam.AccountRootPrincipal()],
                         actions=_ADMINISTRATION,
-                        resources=["*"],  # in a key policy: this key
+                        resources=["*"],  # in a key policy, this key
                     )
                 ]
             ),
@@ -82,7 +84,7 @@ class SigningKey(kms.Key):
 
 
 class Authority(Construct):
-    """The CA. `certificate` (PEM), `truststore_version` and `mqtt_host` are known when deployed."""
+    """The issuing CA. CDK tokens stand for `certificate` (PEM), `truststore_version` and `mqtt_host`."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
@@ -93,7 +95,7 @@ class Authority(Construct):
             "Certificate",
             resource_type="Custom::FirstbootAuthority",
             service_token=self._provider().service_token,
-            # A change of any runs the function again.
+            # CloudFormation invokes the function again when one of these changes.
             properties={
                 "Anchors": _anchors_hash(deployment.fleet),
                 "Key": self.key.key_arn,
@@ -124,9 +126,7 @@ class Authority(Construct):
             ["s3:PutObject"], store.arn_for_objects(AUTHORITY_KEY), store.arn_for_objects(TRUSTSTORE_KEY)
         )
         function.permit(["iot:DescribeEndpoint"], "*")
-        acknowledge(
-            function.own_role, {"IAM5[Resource::*]": "DescribeEndpoint, of the account, names no resource."}
-        )
+        acknowledge(function.own_role, {"IAM5[Resource::*]": "DescribeEndpoint has no resource type."})
         return function
 
     def _provider(self) -> cr.Provider:
@@ -143,18 +143,18 @@ class Authority(Construct):
             self,
             "Provider",
             on_event_handler=self.function,
-            # CDK would let it invoke every version too, and it invokes none.
+            # Without this, CDK would also let the framework invoke all versions of the function.
             framework_on_event_role=role.without_policy_updates(),
             log_group=log_group,
         )
         accept_dependency(provider.node.find_child("framework-onEvent"))
-        acknowledge(provider, {"L1": "CDK chooses the runtime of its framework."})
+        acknowledge(provider, {"L1": "CDK chooses its framework's runtime."})
         acknowledge_serverless(
             provider,
             {
-                "LambdaDLQ": "CloudFormation waits for the answer, and fails the deployment without one.",
-                "LambdaDefaultMemorySize": "CDK's framework only passes events on.",
-                "LambdaTracing": "CDK's framework takes no such setting; the function behind it is traced.",
+                "LambdaDLQ": "CloudFormation waits for the answer and fails the deployment without one.",
+                "LambdaDefaultMemorySize": "CDK's framework only forwards events.",
+                "LambdaTracing": "CDK's framework has no such setting. The function that it calls is traced.",
             },
         )
         return provider
@@ -170,7 +170,9 @@ class Authority(Construct):
             schedule=events.Schedule.rate(Duration.days(1)),
             targets=[targets.LambdaFunction(function, retry_attempts=2)],
         )
-        acknowledge_serverless(daily, {"EventBusDLQ": "The next day's event asks the same; silence alarms."})
+        acknowledge_serverless(
+            daily, {"EventBusDLQ": "The next day's run does the same, and the alarm rings without runs."}
+        )
         return function
 
 

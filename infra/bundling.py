@@ -1,7 +1,7 @@
-"""The Lambda asset: the functions, the packages they need and the compiled fleet. No Docker.
+"""Builds the Lambda asset without Docker: the functions, the packages that they need and the compiled fleet.
 
-What is locked in functions/requirements.txt is in it and nothing else, so a package missing there
-is missing here too. boto3 is the Lambda runtime's own. What ships has its bill of materials with it.
+The asset has the packages that functions/requirements.txt locks, and no others. boto3 comes with the Lambda
+runtime.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from infra.configuration import Target
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 SBOM = "sbom.cdx.json"
 _PLATFORM = {
-    # Lambda's python3.13 runtime on arm64 is Amazon Linux 2023: glibc 2.34.
+    # Lambda's python3.13 runtime on arm64 is Amazon Linux 2023, which has glibc 2.34.
     Target.LAMBDA: ["--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13"],
     Target.LOCAL: ["--python", sys.executable],
 }
 
 
 def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS) -> None:
-    """Fill the folder `out` with the asset; the same input gives the same files.
+    """Fill the folder `out` with the asset. The same input gives the same files.
 
-    Raises subprocess.CalledProcessError when a package can't be had for `target`.
+    Raises subprocess.CalledProcessError when a package can't be installed for `target`.
     """
     shutil.copytree(
         functions, out, ignore=shutil.ignore_patterns("__pycache__", "*.txt", ".*"), dirs_exist_ok=True
@@ -38,16 +38,18 @@ def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS)
     _install(out, target, functions / "requirements.txt")
     (out / "fleet.json").write_text(fleet.to_json())
     if target is Target.LAMBDA:
+        # The list is in the asset, so that it always matches the code that runs.
         _list(out / SBOM, functions / "requirements.txt")
 
 
 def _install(out: Path, target: Target, requirements: Path) -> None:
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config", "--link-mode", "copy"]
+    # No bytecode is compiled, because Lambda's Python could not use this machine's bytecode.
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode"]
     subprocess.run(  # noqa: S603 - no argument comes from outside
         [*command, *options, *_PLATFORM[target], "--target", str(out), "-r", str(requirements)], check=True
     )
-    # uv's lock and console scripts: of no use there, and the scripts name this machine's paths.
+    # Lambda does not use uv's lock file and the console scripts, which contain paths of this machine.
     (out / ".lock").unlink(missing_ok=True)
     shutil.rmtree(out / "bin", ignore_errors=True)
 
@@ -66,17 +68,19 @@ class _Bundling:
         self._fleet = fleet
 
     def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:  # noqa: ARG002 - CDK's signature
-        """Called by CDK. An exception fails the synth; False would make CDK look for Docker."""
+        """Fill CDK's output folder. An exception fails the synth."""
+        # If this returned False, CDK would look for Docker.
         bundle(Path(output_dir), self._target, self._fleet)
         return True
 
 
 def code(target: Target, fleet: Fleet) -> lambda_.Code:
-    """The asset as CDK wants it. Share one: each call bundles anew."""
+    """Return the asset for CDK. Each call builds it anew, so the Lambdas of a stack share one."""
     return lambda_.Code.from_asset(
         str(FUNCTIONS),
         asset_hash_type=AssetHashType.OUTPUT,
-        exclude=["**/__pycache__"],  # a synth without bundling has the hash of what is here
+        # CDK hashes the source folder when it does not bundle. Bytecode must not change that hash.
+        exclude=["**/__pycache__"],
         bundling=BundlingOptions(
             image=DockerImage.from_registry("never-used"),
             local=_Bundling(target, fleet),  # type: ignore[arg-type]  # jsii adds the interface at run time

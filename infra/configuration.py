@@ -1,4 +1,4 @@
-"""What a deployer sets: in cdk.json, with `cdk --context`, or as a construct's properties."""
+"""The settings of a deployment, which come from cdk.json, `cdk --context` or a construct's properties."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from constructs import Node
 
 
 class Target(StrEnum):
-    """Where the Lambdas will run: in AWS, or in an emulator on this machine."""
+    """The place where the Lambdas will run: AWS, or an emulator on this machine."""
 
     LAMBDA = "lambda"
     LOCAL = "local"
@@ -20,7 +20,7 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Domain:
-    """The mTLS host. `certificate_arn` is its ACM certificate, in the stack's region."""
+    """The name of the mTLS host, and the ARN of its ACM certificate in the stack's region."""
 
     name: str
     certificate_arn: str
@@ -28,17 +28,19 @@ class Domain:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a deployer chooses.
+    """The settings that a deployer chooses.
 
-    `fleet` is the fleet folder; `fleet_refresh` is in seconds; `mqtt_host` replaces the account's AWS IoT
-    endpoint (a custom domain, an emulator). `ca_subject` and `ca_years` can't be changed later. `ca_key` is
-    the ARN of a KMS key (ECC_NIST_P256, SIGN_VERIFY) that the CA uses; without it the stack makes one.
-    `iot_rate` is how many slots a second the rate limiter gives. It stays below the quotas of AWS IoT Core:
-    10 a second for RegisterCertificateWithoutCA and UpdateCertificate, 15 for AttachPolicy, which a device
-    with one grant takes twice. `register_factory_cas` is off where the factory CAs are registered in AWS
-    IoT already: it takes a CA once in an account and region.
+    `fleet` is the fleet folder. `fleet_refresh` is for how many seconds a process uses the fleet that it has
+    read. `mqtt_host` replaces the account's AWS IoT endpoint (a custom domain, an emulator). `ca_subject` and
+    `ca_years` can't be changed after the first deployment. `ca_key` is the ARN of a KMS key (ECC_NIST_P256,
+    SIGN_VERIFY) for the CA; without it the stack makes one. `iot_rate` is how many slots a second the rate
+    limiter gives. `register_factory_cas` is False where the factory CAs are registered in AWS IoT already,
+    which registers a CA once in an account and region.
 
-    Raises ValueError when `ca_key` is no key's ARN: IAM permits nothing on an alias.
+    A permissions boundary is not among the settings. CDK's own context sets it, and so reaches also the roles
+    that CDK's framework and the rest of a stack make.
+
+    Raises ValueError when `ca_key` is not the ARN of a key. IAM permits nothing on an alias.
     """
 
     fleet: Path
@@ -49,6 +51,9 @@ class Configuration:
     fleet_refresh: int = 60
     mqtt_host: str | None = None
     mqtt_port: int = 8883
+    # A device with one grant takes two AttachPolicy calls, of which AWS IoT allows 15 a second by default,
+    # and one call each of RegisterCertificateWithoutCA and UpdateCertificate, of which it allows 10. 7 is
+    # below all three.
     iot_rate: float = 7
     register_factory_cas: bool = True
     target: Target = Target.LAMBDA
@@ -59,12 +64,12 @@ class Configuration:
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
-        """The configuration in `node`'s context; a relative fleet folder is under `root`.
+        """Return the configuration in `node`'s context. A relative fleet folder is under `root`.
 
-        Whatever has a default must be there too: a name that is spelled wrong in cdk.json must not pass
-        for the default. Raises KeyError with the name of a value that is missing, ValueError for one that
-        is wrong.
+        Raises KeyError with the name of a value that is missing, ValueError for a wrong value.
         """
+        # Values with a default are required too. Otherwise a name that is misspelled in cdk.json would
+        # silently select the default.
         domain = node.try_get_context("domain")
         return cls(
             fleet=root / required(node, "fleet"),
@@ -82,9 +87,9 @@ class Configuration:
 
 
 def required(node: Node, name: str) -> Any:  # noqa: ANN401 - any JSON value
-    """A value of the context.
+    """Return the value of `name` in the context.
 
-    Raises KeyError with its name when it is missing.
+    Raises KeyError with the name when it is missing.
     """
     value = node.try_get_context(name)
     if value is None:
@@ -93,7 +98,7 @@ def required(node: Node, name: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def flag(value: object) -> bool:
-    """A Boolean, which JSON has, or a text for one: `--context` has nothing else.
+    """Return the Boolean that `value` is or spells. cdk.json has Booleans, `--context` only text.
 
     Raises ValueError.
     """

@@ -1,4 +1,4 @@
-"""What every construct of a Firstboot is made from."""
+"""The values that the constructs of a Firstboot share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from infra.storage import DeviceRecords, Store
 
 @dataclass(frozen=True)
 class Deployment:
-    """`code` is the asset that all Lambdas share; the fleet is in it."""
+    """The parts of a Firstboot that its constructs are made from.
+
+    `code` is the asset that all Lambdas share. It contains the compiled `fleet`.
+    """
 
     configuration: Configuration
     fleet: Fleet

@@ -1,4 +1,4 @@
-"""`exchange`: CSR in, certificate out, over HTTPS and MQTT."""
+"""The `exchange` Lambdas, which answer a CSR with a certificate over HTTPS and over MQTT."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from infra.nag import acknowledge, arn_of
 
 
 class Exchange(Function):
-    """Claims in the table, signs with the CA's key, writes the certificate to the bucket. It answers
-    the API; `mqtt` is its twin behind topic rules, which takes no event of an API.
+    """The Lambda that answers the API.
+
+    `mqtt` is the Lambda behind topic rules, with the same code and rights. Both claim in the table, sign with
+    the CA's key and write the certificate to the bucket.
     """
 
     def __init__(
@@ -29,6 +31,8 @@ class Exchange(Function):
         super().__init__(
             scope, construct_id, code=deployment.code, handler="exchange.http", seconds=9, memory=1024
         )
+        # One Lambda for both would have to tell a rule's event from an API's by its content, which the device
+        # chooses.
         self.mqtt = Function(
             scope,
             f"{construct_id}Mqtt",
@@ -40,6 +44,7 @@ class Exchange(Function):
         self.settings = ExchangeSettings(
             table=device_records.table_name,
             bucket=store.bucket_name,
+            # In the environment a Lambda has the CA certificate of its deployment, without a call or a cache.
             ca_certificate=authority.certificate,
             ca_key=authority.key.key_arn,
             mqtt_host=authority.mqtt_host,
@@ -48,12 +53,12 @@ class Exchange(Function):
         )
         for function in (self, self.mqtt):
             function.configure(self.settings)
-            # A claim is a TransactWriteItems of updates, a commit one update.
+            # A claim is a TransactWriteItems of updates, and a commit is one update.
             function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)
             acknowledge(
                 function.own_role,
-                {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
+                {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
             )

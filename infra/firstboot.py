@@ -1,4 +1,4 @@
-"""Firstboot as one construct, for our own app or anybody's."""
+"""Firstboot as one construct, for this project's app and for other CDK apps."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ from infra.vend import Vend
 
 
 class Firstboot(Construct):
-    """All of Firstboot in an AWS account. A stack has one: names in AWS IoT begin with the stack's name.
+    """All of Firstboot in one stack.
 
-    `operate` is the Lambda of the operators; every alarm goes to `alarms.topic`; `mtls` is None without a
-    domain. The console and devices use `device_records`, `store`, `authority` and `api`. The console finds
-    the stack's outputs by their fixed names.
+    `operate` is the Lambda of the operators. Each alarm notifies `alarms.topic`. `mtls` is None without a
+    domain. The console and devices use `device_records`, `store`, `authority` and `api`.
 
     Raises FleetInvalid for a fleet folder with errors, ValueError when the stack can't have a Firstboot.
     """
@@ -41,6 +40,8 @@ class Firstboot(Construct):
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
         fleet = load(configuration.fleet)
+        # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
+        # id a deployment would replace the resources.
         self.device_records = DeviceRecords(self, "Registry")
         self.store = Store(self, "Store")
         deployment = Deployment(
@@ -132,16 +133,21 @@ class Firstboot(Construct):
         return outputs
 
     def _output(self, name: str, value: str, description: str | None = None) -> None:
-        """Add an output of the stack under this exact name, wherever in the tree the construct is."""
+        """Add an output of the stack under exactly this name."""
+        # CDK would prefix the construct's path. The console finds outputs by fixed names.
         CfnOutput(self, name, value=value, description=description).override_logical_id(name)
 
 
 def _check(stack: Stack) -> None:
-    """Raises ValueError unless `stack` has a name of its own and no Firstboot yet."""
+    """Check that `stack` has a name of its own and no Firstboot yet.
+
+    Raises ValueError.
+    """
     if Token.is_unresolved(stack.stack_name):
-        raise ValueError("a Firstboot needs a stack with a name of its own: it can't be in a nested one")
+        raise ValueError("a Firstboot needs a stack with a name of its own and can't be in a nested stack")
     for construct in stack.node.find_all():
         if isinstance(construct, Firstboot):
-            raise ValueError(  # noqa: TRY004 - two of them are the mistake, not their type
-                f"{stack.stack_name} has a Firstboot already, {construct.node.path}: give each its own stack"
+            # Names in AWS IoT begin with the stack's name, and outputs have fixed names.
+            raise ValueError(  # noqa: TRY004 - the number of constructs is wrong, not a type
+                f"{stack.stack_name} has a Firstboot already ({construct.node.path}); give each its own stack"
             )

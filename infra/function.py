@@ -1,4 +1,4 @@
-"""How every Lambda of the stack is made: runtime, logs, tracing and a role of its own."""
+"""The construct of which each Lambda of the stack is made: runtime, logs, tracing and a role of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_RETENTION = logs.RetentionDays.THREE_MONTHS
 
 
 class Function(lambda_.Function):
-    """A Lambda that may write its log and its traces, and nothing else until `permit` says so."""
+    """A Lambda whose role may write its log and its traces. `permit` adds rights."""
 
     def __init__(
         self,
@@ -49,37 +49,38 @@ class Function(lambda_.Function):
         )
         log_group.grant_write(self.own_role)
         accept_dependency(self)
-        tested = "The newest runtime that the locked packages are tested with."
+        tested = "This is the newest runtime that the locked packages are tested with."
         acknowledge(self, {"L1": tested})
         acknowledge_serverless(
             self,
             {
                 "LambdaLatestVersion": tested,
-                "LambdaDLQ": "Asynchronous calls that fail go to an on-failure destination, or are made "
-                "again by the next schedule; other callers hear of a failure themselves.",
+                "LambdaDLQ": "A failed asynchronous call goes to an on-failure destination, or the next "
+                "schedule repeats it. Other callers get the error.",
             },
         )
         acknowledge(
             self.own_role,
-            {"IAM5[Resource::*]": "X-Ray's PutTraceSegments and PutTelemetryRecords name no resource."},
+            {"IAM5[Resource::*]": "X-Ray's PutTraceSegments and PutTelemetryRecords have no resource type."},
         )
 
     def configure(self, settings: Settings) -> None:
-        """Tell the Lambda its settings."""
+        """Put the settings into the Lambda's environment."""
         for name, value in settings.environment().items():
             self.add_environment(name, value)
 
     def permit(self, actions: list[str], *resources: str, conditions: dict[str, Any] | None = None) -> None:
-        """Let the Lambda's role do `actions` on `resources`."""
+        """Let the Lambda's role do `actions` on `resources`.
+
+        A test takes each of these rights away and expects that a flow breaks (tests/privilege/table.py).
+        """
         self.own_role.add_to_policy(
             iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions)
         )
 
 
 def accept_dependency(function: IConstruct) -> None:
-    """Have cfn-lint accept that CDK lets a function depend on its role, which it also names (W3005).
-
-    On the function, not in the template's own metadata: the rest of a stack may be someone else's.
-    """
+    """Have cfn-lint accept that CDK lets a function depend on its role, which it also names (W3005)."""
+    # On the function and not in the template's metadata, because other constructs may share the stack.
     resource = cast("lambda_.CfnFunction", function.node.default_child)
     resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})

@@ -1,4 +1,4 @@
-"""ARNs in AWS IoT: of the account and region that a stack is in, whatever the partition."""
+"""ARNs of AWS IoT resources in a stack's own account, region and partition."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from aws_cdk import Aws
 
 
 def arn(resource: str) -> str:
-    """The ARN of `resource` (`thing/*`). Not Stack.format_arn: it writes out the account and region of a
-    stack that has them, and then `spelled` would be another's.
-    """
+    """Return the ARN of `resource` (`thing/*`)."""
+    # Stack.format_arn would write out a stack's fixed account and region, and `spelled` would no longer
+    # match.
     return f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
 
 
 def spelled(resource: str) -> str:
-    """How cdk-nag's findings spell `arn(resource)`."""
+    """Return `arn(resource)` as cdk-nag's findings spell it."""
     return f"arn:<AWS::Partition>:iot:<AWS::Region>:<AWS::AccountId>:{resource}"

@@ -1,6 +1,6 @@
-"""Just-in-time registration (JITR): bootstrap certificates that AWS IoT meets for the first time.
+"""Just-in-time registration (JITR) of bootstrap certificates: the factory CAs, topic rule, queue and Lambda.
 
-AWS IoT developer guide, "Register a client certificate when the client connects to AWS IoT
+Source: AWS IoT developer guide, "Register a client certificate when the client connects to AWS IoT
 just-in-time registration (JITR)".
 """
 
@@ -28,21 +28,19 @@ from infra.queue import DeadLetters, Queue
 _SECONDS = 30
 _BATCH = 5
 _AT_ONCE = 5
-"""More would not be faster: JITR and reconciling share one rate limiter."""
+"""The most batches at once. More would not be faster, because JITR and reconciling share one rate limiter.
+Both use the same quotas of AWS IoT."""
 _ATTEMPTS = 10
 
 
 class Jitr(Function):
-    """Lambda that decides on the bootstrap certificates that AWS IoT registered by itself, from a queue.
-
-    Its construct id is "Newcomers": the ids of a deployed stack stay.
-    """
+    """The Lambda that admits, revokes or leaves each bootstrap certificate that AWS IoT has registered."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         device_records, store, stack = deployment.device_records, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], device_records.table_arn)
-        # It reads device records and changes none; it writes the rate limiter's row alone.
+        # JITR changes no device record. The only row that it writes is the rate limiter's.
         rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
         self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rate_limiter)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
@@ -66,8 +64,8 @@ class Jitr(Function):
         self.permit(["sqs:SendMessage"], self.queue.queue_arn)
         self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
-            # AWS IoT must know the CAs last. Before this Lambda has its fleet, the event of a certificate
-            # would be lost, or decided by the previous fleet.
+            # The CAs are registered last. Before this Lambda has its fleet, a certificate's event would be
+            # lost or decided by the previous fleet.
             FactoryCas(scope, f"{construct_id}Factory", fleet=deployment.fleet).node.add_dependency(self)
 
     def _permit_certificates(self) -> None:
@@ -76,13 +74,14 @@ class Jitr(Function):
             arn("cert/*"),
         )
         acknowledge(
-            self.own_role, {f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its hash."}
+            self.own_role, {f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its digest."}
         )
 
     def _permit_policies(self, stack: str) -> None:
-        """Let it make the policies that it attaches. CloudFormation's own would keep the stack from
-        being deleted: AWS IoT deletes no policy that a certificate has (DeletePolicy).
-        """
+        """Let the Lambda make the policies that it attaches."""
+        # The stack does not make them. AWS IoT deletes no policy that is attached to a certificate
+        # (DeletePolicy), so such a stack could not be deleted; retained policies would block the next stack
+        # of the same name. What a policy says is changed by the sweep alone, so JITR may only create.
         policies = (
             f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:policy/{policy.policy_name(stack)}"
             for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
@@ -94,22 +93,25 @@ class Jitr(Function):
             self,
             "Queue",
             retention_period=Duration.days(14),
-            # Lambda developer guide, "Creating and configuring an Amazon SQS event source mapping".
+            # Six times the Lambda's timeout, by the Lambda developer guide, "Creating and configuring an
+            # Amazon SQS event source mapping".
             visibility_timeout=Duration.seconds(6 * _SECONDS),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_ATTEMPTS),
         )
         queue.bring_to(self, batch_size=_BATCH, at_once=_AT_ONCE)
         acknowledge_serverless(
-            self, {"LambdaEventSourceMappingDestination": "The queue has dead letters of its own."}
+            self, {"LambdaEventSourceMappingDestination": "The queue has a dead-letter queue of its own."}
         )
         return queue
 
     def _rule(self, queue: sqs.Queue) -> None:
+        # One rule for all CAs: an account has a quota of rules, and the Lambda must find out anyway which
+        # trust anchor signed a certificate.
         iot.CfnTopicRule(
             self,
             "Registered",
             topic_rule_payload=iot.CfnTopicRule.TopicRulePayloadProperty(
-                sql=f"SELECT certificateId, caCertificateId, certificateStatus FROM '{REGISTERED}+'",  # noqa: S608 - ours
+                sql=f"SELECT certificateId, caCertificateId, certificateStatus FROM '{REGISTERED}+'",  # noqa: S608 - a constant
                 aws_iot_sql_version="2016-03-23",
                 actions=[_into(queue, self._sender("Rule", queue))],
                 error_action=_into(self.dead, self._sender("RuleError", self.dead)),
@@ -134,9 +136,10 @@ def _into(queue: sqs.Queue, role: iam.Role) -> iot.CfnTopicRule.ActionProperty:
 class FactoryCas(Construct):
     """The factory CAs of the groups with `mqtt = "registry"`, registered in AWS IoT.
 
-    A CA is deleted with its trust anchor or with the stack: otherwise AWS IoT would go on registering
-    certificates that no Lambda decides on. Certificates that were admitted stay.
+    A CA is deleted with its trust anchor or with the stack. Certificates that were admitted stay.
     """
+
+    # The CAs are not retained: AWS IoT would go on registering certificates on which no Lambda decides.
 
     def __init__(self, scope: Construct, construct_id: str, *, fleet: Fleet) -> None:
         super().__init__(scope, construct_id)
@@ -144,7 +147,8 @@ class FactoryCas(Construct):
         for pem in sorted({pem for group in groups for pem in group.trust}):
             iot.CfnCACertificate(
                 self,
-                # By its content: a changed PEM is another CA, and none takes a registered one's place.
+                # The id is made from the content, because a changed PEM is another CA: CloudFormation must
+                # register a new one instead of replacing the old one in place.
                 f"Ca{hashlib.sha256(pem.encode()).hexdigest()[:12]}",
                 ca_certificate_pem=pem,
                 certificate_mode="SNI_ONLY",

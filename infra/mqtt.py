@@ -1,8 +1,7 @@
-"""First boot, commit and credentials over MQTT: topic rules, and what is kept when they fail.
+"""The topic rules for first boot, commit and credentials over MQTT, and the queue of requests that failed.
 
-An invocation by a rule is asynchronous, so its failures come to light in two places: the rule's
-error action, where AWS IoT could not invoke, and the function's on-failure destination, where the
-function failed. Both end in one queue.
+A rule invokes its Lambda asynchronously. When AWS IoT can't invoke it, the rule's error action sends the
+request to the queue; when the Lambda fails, its on-failure destination does.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from infra.queue import DeadLetters
 from infra.vend import Vend
 
 _SQL_VERSION = "2016-03-23"
-# `SELECT *` would let a payload choose members of the event, and so imitate another service's.
-# The comparison keeps every client to its own topics, whatever its policy says.
+# The payload is encoded. With `SELECT *` a payload would choose members of the event, and could imitate the
+# event of another service. The comparison keeps each client to its own topics, independently of its policy.
 _REQUEST = (
     "SELECT encode(*, 'base64') AS payload, clientid() AS clientId, principal() AS principal, "
     "topic() AS topic FROM '{topic}' WHERE clientid() = topic(2)"
 )
-_PRESENCE = f"SELECT clientId, principalIdentifier FROM '{topics.CONNECTED}+'"  # noqa: S608 - AWS IoT's
+_PRESENCE = f"SELECT clientId, principalIdentifier FROM '{topics.CONNECTED}+'"  # noqa: S608 - a constant
 _RETRY_ATTEMPTS = 1
-"""Devices ask again by themselves, sooner than Lambda does."""
+"""How often Lambda repeats a failed invocation. Devices repeat their requests themselves, and sooner."""
 
 
 class Mqtt(Construct):
-    """The topic rules, and the queue `undelivered` of requests that nobody could handle."""
+    """The topic rules. `undelivered` is the dead-letter queue of their requests."""
 
     def __init__(
         self,
@@ -81,6 +80,8 @@ class Mqtt(Construct):
                         lambda_=iot.CfnTopicRule.LambdaActionProperty(function_arn=function.function_arn)
                     )
                 ],
+                # AWS IoT's error message lacks principal(), so nothing proves whose request it was. `operate`
+                # answers such a request with a rejection and never handles it.
                 error_action=iot.CfnTopicRule.ActionProperty(
                     sqs=iot.CfnTopicRule.SqsActionProperty(
                         queue_url=self.undelivered.queue_url,
@@ -106,20 +107,24 @@ class Mqtt(Construct):
 
 
 def permit_answers(function: Function, answer: str, *calls: topics.Call) -> None:
-    """Let `function` publish answers (`accepted` or `rejected`) to any client's calls."""
+    """Let `function` publish answers to the calls of all clients. `answer` is "accepted" or "rejected"."""
     answers = (topic for call in calls for topic in call.answer_topics("*"))
     found = [f"topic/{topic}" for topic in answers if topic.endswith(f"/{answer}")]
     function.permit(["iot:Publish"], *map(arn, found))
     acknowledge(
         function.own_role,
-        {f"IAM5[Resource::{spelled(topic)}]": "Answers, each to the client that asked." for topic in found},
+        {f"IAM5[Resource::{spelled(topic)}]": "Each client has topics of its own." for topic in found},
     )
 
 
 class Presence(Function):
-    """Commits a pending certificate when its device connects with it. It can't sign, and can't
-    speak to devices.
+    """The Lambda that commits a pending certificate when its device connects with it.
+
+    It has the settings of `exchange`, but may neither sign nor publish.
     """
+
+    # A device that connects with its new certificate has proved that it has it. The rule runs for each
+    # connection; all but the first find nothing pending and cost one read.
 
     def __init__(
         self, scope: Construct, construct_id: str, *, deployment: Deployment, settings: ExchangeSettings
@@ -130,5 +135,5 @@ class Presence(Function):
         deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,
-            {f"IAM5[Resource::{arn_of(deployment.store)}/certificates/*]": "One object a certificate."},
+            {f"IAM5[Resource::{arn_of(deployment.store)}/certificates/*]": "Each certificate is an object."},
         )

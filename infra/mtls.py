@@ -1,4 +1,4 @@
-"""The mTLS host: a custom domain, which is the only place where an HTTP API speaks mTLS."""
+"""The mTLS host. An HTTP API supports mTLS only on a custom domain."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from infra.storage import Store
 
 
 class MtlsHost(apigw.DomainName):
-    """Demands a client certificate under the truststore: a factory's, or one that we issued.
-
-    The gateway reads the truststore once, when the domain changes, so its version is named.
-    """
+    """The custom domain that demands a client certificate of a factory CA or of the issuing CA."""
 
     def __init__(
         self,
@@ -35,6 +32,8 @@ class MtlsHost(apigw.DomainName):
             certificate=acm.Certificate.from_certificate_arn(
                 scope, f"{construct_id}Certificate", domain.certificate_arn
             ),
+            # API Gateway reads the truststore only when the domain changes. A new version must therefore be
+            # named.
             mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
             security_policy=apigw.SecurityPolicy.TLS_1_2,
         )

@@ -1,4 +1,4 @@
-"""`operate`: the operator's calls."""
+"""The `operate` Lambda, which carries out the operator's calls."""
 
 from __future__ import annotations
 
@@ -24,21 +24,26 @@ _TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
 
 @dataclass(frozen=True)
 class DeadLettersOf:
-    """A dead-letter queue, and the queue whose letters it holds; None: requests to `functions`."""
+    """A dead-letter queue, and the queue whose messages it holds.
+
+    Without `source` it holds requests to Lambdas.
+    """
 
     dead: Queue
     source: Queue | None = None
 
     @property
     def urls(self) -> dict[str, str]:
-        """As `operate` is told; CDK leaves a null out of its JSON."""
+        """The URLs in the form of `operate`'s setting."""
+        # CDK leaves nulls out of its JSON, so a missing source has no key.
         source = {"source": self.source.queue_url} if self.source else {}
         return {"dead": self.dead.queue_url} | source
 
 
 class Operate(Function):
-    """Reads and changes records, publishes fleets. Who may do so is who may invoke it. Failed requests
-    are handed to `functions` again.
+    """The Lambda that reads and changes device records, publishes fleets and redrives dead letters.
+
+    It redrives requests by invoking `functions`. A caller who may invoke it may make every call.
     """
 
     def __init__(
@@ -71,21 +76,21 @@ class Operate(Function):
         self.permit(
             ["sqs:SendMessage"], *(each.source.queue_arn for each in dead_letters.values() if each.source)
         )
-        # Requests go back to who failed on them, or to their clients.
+        # A dead request goes again to the Lambda that failed, or is answered with a rejection.
         self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in functions))
         permit_answers(self, "rejected", *topics.CALLS)
         self._permit_importing(store)
 
     def _permit_importing(self, store: Store) -> None:
-        """Look up a thing's certificates, and put them where ours are."""
+        """Let `operate` look up a thing's certificates and store them among the issued ones."""
         self.permit(["iot:ListThingPrincipals"], arn("thing/*"))
         self.permit(["iot:DescribeCertificate"], arn("cert/*"))
         self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
         acknowledge(
             self.own_role,
             {
-                f"IAM5[Resource::{spelled('thing/*')}]": "A device that is imported may have any name.",
-                f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its hash.",
-                f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate.",
+                f"IAM5[Resource::{spelled('thing/*')}]": "An imported device may have any name.",
+                f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its digest.",
+                f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object.",
             },
         )

@@ -1,4 +1,4 @@
-"""How every queue of the stack is made: encrypted, and by TLS alone."""
+"""The constructs of which the stack's queues are made: encrypted, and reached over TLS only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.nag import acknowledge, acknowledge_serverless
 
 
 class Queue(sqs.Queue):
-    """A queue that others work off."""
+    """An encrypted queue that refuses requests without TLS."""
 
     def __init__(self, scope: Construct, construct_id: str, **properties: Any) -> None:  # noqa: ANN401 - CDK's own
         super().__init__(
@@ -26,12 +26,15 @@ class Queue(sqs.Queue):
         )
 
     def bring_to(self, function: Function, *, batch_size: int, at_once: int) -> None:
-        """Have Lambda bring the messages to `function`, which says which of them failed. Its role has what
-        that takes (Lambda developer guide, "Using Lambda with Amazon SQS"); CDK's own event source
-        would let it have more.
+        """Have Lambda invoke `function` with messages, in up to `at_once` batches at a time.
+
+        The function reports which messages of a batch failed.
         """
+        # These actions are all that Lambda needs (Lambda developer guide, "Using Lambda with Amazon SQS").
+        # CDK's own event source would grant more.
         function.permit(["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], self.queue_arn)
         function.add_event_source_mapping(
+            # The id that CDK's event source would have given it, so that a deployed mapping is not replaced.
             f"SqsEventSource:{Names.node_unique_id(self.node)}",
             event_source_arn=self.queue_arn,
             batch_size=batch_size,
@@ -41,7 +44,7 @@ class Queue(sqs.Queue):
 
 
 class DeadLetters(Queue):
-    """What could not be handled, for as long as SQS keeps anything."""
+    """A queue of messages that could not be handled. It keeps them for 14 days, SQS's maximum."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id, retention_period=Duration.days(14))
@@ -51,11 +54,10 @@ class DeadLetters(Queue):
     def keep_failures(
         self, function: Function, of: lambda_.CfnEventInvokeConfig | lambda_.CfnEventSourceMapping
     ) -> None:
-        """Have Lambda send here what `function` failed on at last. Its role has what that takes (Lambda
-        developer guide, "Capturing records of Lambda asynchronous invocations"); CDK's own
-        destinations would let it have more.
-        """
-        kind: Any = type(of)  # each has its own of the two
+        """Have Lambda send to this queue what `function` has failed on for the last time."""
+        kind: Any = type(of)  # each class has property classes of its own
         failure = kind.OnFailureProperty(destination=self.queue_arn)
         of.destination_config = kind.DestinationConfigProperty(on_failure=failure)
+        # This action is all that Lambda needs (Lambda developer guide, "Capturing records of Lambda
+        # asynchronous invocations"). CDK's own destinations would grant more.
         function.permit(["sqs:SendMessage"], self.queue_arn)

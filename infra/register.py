@@ -1,4 +1,4 @@
-"""`register` reconciles AWS IoT's registry with the device records; its queues."""
+"""The `register` Lambdas, which reconcile the AWS IoT registry with the device records, and their queues."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from infra.queue import DeadLetters, Queue
 from infra.storage import DeviceRecords, Store
 
 _SECONDS = 60
-"""A batch's time. Lambda's own advice is to hide its messages for six times as long (developer guide,
-"Using Lambda with Amazon SQS")."""
+"""The timeout of one batch."""
 
 _TRIES = 5
 _BATCH = 5
 
-# Of the quota of 10 a second, a first reconciliation takes one RegisterCertificate and one UpdateCertificate.
 _AT_ONCE = 10
 _URGENT_AT_ONCE = 5
+"""The most batches at once from each queue."""
 
 # Service authorization reference, "Actions, resources, and condition keys for AWS IoT".
 _AWS_IOT = {
@@ -43,29 +42,36 @@ _AWS_IOT = {
     ("thinggroup/{stack}-*",): ["CreateThingGroup"],
     ("thingtype/{stack}",): ["CreateThingType"],
     ("cert/*",): ["AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate"],
+    # `register` may make a missing policy and change none. It handles each change of each device, so with
+    # more it could change what all devices may do. Only the sweep changes what policies say.
     ("policy/{stack}-*",): ["CreatePolicy"],
     ("client/*",): ["DeleteConnection"],
     ("*",): ["ListAttachedPolicies", "RegisterCertificateWithoutCA"],
 }
 _WILDCARDS = {
-    "thing/*": "A thing has its device's name, which may be any.",
-    "cert/*": "A certificate's id is its hash.",
-    "client/*": "A client has its device's name, which may be any.",
-    "thinggroup/{stack}-*": "One a group of the fleet, which a published fleet may add.",
-    "policy/{stack}-*": "One a grant of the fleet, which a published fleet may add.",
+    "thing/*": "A thing has its device's id, which the template can't know.",
+    "cert/*": "A certificate's id is its digest.",
+    "client/*": "A client has its device's id, which the template can't know.",
+    "thinggroup/{stack}-*": "Each group of the fleet has one, and a published fleet may add groups.",
+    "policy/{stack}-*": "Each grant of the fleet has one, and a published fleet may add grants.",
 }
 
 
 class Queues(Construct):
-    """The queues of orders to reconcile a device: `rate_limited` through the rate limiter, `urgent` past it;
-    `dead` holds what always failed. The construct id of the first is "Paced".
+    """The queues of orders to reconcile a device.
+
+    An order in `rate_limited` needs a slot of the rate limiter, one in `urgent` needs none. `dead` is the
+    dead-letter queue of both.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self.dead = DeadLetters(self, "Dead")
         dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
+        # Six times the Lambda's timeout, by the Lambda developer guide, "Using Lambda with Amazon SQS".
         hidden = Duration.seconds(6 * _SECONDS)
+        # Orders wait in a queue so that no Lambda sleeps: an order whose slot is later is sent again, delayed
+        # until then. Revocations are urgent: when a fleet boots at once, the other queue may take hours.
         self.rate_limited, self.urgent = (
             Queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
             for name in ("Paced", "Urgent")
@@ -73,7 +79,7 @@ class Queues(Construct):
 
 
 class Register(Construct):
-    """`work` reconciles AWS IoT with a device record; `changes` orders it from the table's stream."""
+    """The two Lambdas: `work` carries out orders, `changes` makes orders from the table's stream."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
@@ -86,7 +92,7 @@ class Register(Construct):
         )
         self._work(deployment)
         self._changes(deployment.device_records)
-        self._tell_of_certificates(deployment.store)
+        self._order_for_certificates(deployment.store)
 
     def _work(self, deployment: Deployment) -> None:
         device_records, store = deployment.device_records, deployment.store
@@ -108,7 +114,8 @@ class Register(Construct):
         for queue, at_once in ((queues.rate_limited, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
             queue.bring_to(self.work, batch_size=_BATCH, at_once=at_once)
         acknowledge_serverless(
-            self.work, {"LambdaEventSourceMappingDestination": "The queues have dead letters of their own."}
+            self.work,
+            {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."},
         )
         self.work.permit(
             ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn
@@ -117,18 +124,18 @@ class Register(Construct):
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(
             self.work.own_role,
-            {f"IAM5[Resource::{arn_of(store)}/{CERTIFICATES_PREFIX}*]": "One object a certificate."},
+            {f"IAM5[Resource::{arn_of(store)}/{CERTIFICATES_PREFIX}*]": "Each certificate is an object."},
         )
         self._permit_aws_iot(stack)
 
     def _permit_aws_iot(self, stack: str) -> None:
-        """Let `work` call AWS IoT: on every thing and certificate, and on our policies and groups."""
+        """Let `work` call AWS IoT, on all things and certificates and on the stack's policies and groups."""
         for resources, actions in _AWS_IOT.items():
             named = [each if each == "*" else arn(each.format(stack=stack)) for each in resources]
             self.work.permit([f"iot:{action}" for action in actions], *named)
         reasons = {spelled(name.format(stack=stack)): reason for name, reason in _WILDCARDS.items()}
         reasons["*"] = (
-            "ListAttachedPolicies, RegisterCertificateWithoutCA and X-Ray's calls name no resource."
+            "ListAttachedPolicies, RegisterCertificateWithoutCA and X-Ray's actions have no resource type."
         )
         acknowledge(
             self.work.own_role, {f"IAM5[Resource::{name}]": reason for name, reason in reasons.items()}
@@ -146,7 +153,8 @@ class Register(Construct):
                 device_records,
                 starting_position=lambda_.StartingPosition.TRIM_HORIZON,
                 batch_size=100,
-                # A record is removed when AWS IoT has been cleared: there is nothing to reconcile.
+                # REMOVE is left out: a record is deleted last, when AWS IoT has nothing of the device any
+                # more.
                 filters=[
                     lambda_.FilterCriteria.filter(
                         {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY")} | devices
@@ -161,13 +169,10 @@ class Register(Construct):
         made = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
         queues.dead.keep_failures(self.changes, made)
 
-    def _tell_of_certificates(self, store: Store) -> None:
-        """S3 tells the queue of every new certificate.
-
-        By the bucket's own property: CDK's notification would come with a Lambda that may change every
-        bucket's. The queue's policy names the account and no bucket, since the bucket comes after it.
-        """
+    def _order_for_certificates(self, store: Store) -> None:
+        """Have S3 send an order to the queue for each new certificate."""
         queue = self.queues.rate_limited
+        # The policy names the account and not the bucket, which is made after the queue.
         queue.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal("s3.amazonaws.com")],
@@ -178,6 +183,8 @@ class Register(Construct):
         )
         bucket = cast("s3.CfnBucket", store.node.default_child)
         rule = s3.CfnBucket.FilterRuleProperty(name="prefix", value=CERTIFICATES_PREFIX)
+        # This sets the bucket's own property, because CDK's method would add a Lambda that may change the
+        # notifications of all buckets in the account.
         bucket.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             queue_configurations=[
                 s3.CfnBucket.QueueConfigurationProperty(
@@ -189,7 +196,7 @@ class Register(Construct):
                 )
             ]
         )
-        # S3 tries the queue when it is told of it.
+        # S3 sends a test message when the notification is set, so the queue's policy must exist by then.
         bucket.add_resource_dependency(
             cast("sqs.CfnQueuePolicy", queue.node.find_child("Policy").node.default_child)
         )

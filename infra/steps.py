@@ -1,4 +1,4 @@
-"""What a new user does next, as commands to paste. Pure."""
+"""The next steps for a new user, as commands to paste into a shell."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from firstboot.domain.fleet import Fleet
 from firstboot.pki import certificate
 
 DEVICE = "bench-000001"
-_WHERE = "In the checkout, with its .venv active: "
+_WHERE = "In the checkout, with its .venv active, "
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what it is for."""
+    """A command and its purpose."""
 
     command: str
     purpose: str
 
 
 def steps(fleet: Fleet, stack: str, url: str) -> list[Step]:
-    """How a bench device gets its identity from `stack`, whose public host is `url`.
+    """Return the commands that give a bench device its identity from `stack`, whose public host is `url`.
 
-    The fleet's first group whose devices have certificates of their own is the bench's; without one there
-    are no steps. There is one more as long as the group trusts nobody but the example's placeholders.
+    The device is of the fleet's first group whose devices have bootstrap certificates of their own. Without
+    such a group there are no steps. A step that makes a factory CA comes first if the group has only the
+    example's placeholders as trust anchors.
     """
     group = next((each for each in fleet.groups.values() if not each.is_shared), None)
     if group is None:
@@ -38,12 +39,13 @@ def steps(fleet: Fleet, stack: str, url: str) -> list[Step]:
         Step(
             f"python -m device boot --public {url} --bootstrap-cert bench/devices/{DEVICE}.pem"
             f" --bootstrap-key bench/devices/{DEVICE}.key --state bench/state",
-            "Boot it: it gets its own identity",
+            "Boot the device, which gets its operational certificate",
         ),
-        Step(f"python -m console devices show {DEVICE} --stack {stack}", "See what is known of it"),
+        Step(f"python -m console devices show {DEVICE} --stack {stack}", "Show the device's record"),
     ]
     if all(map(is_placeholder, map(certificate.anchor, group.trust))):
+        # A deployment makes no factory CA, because a person must decide where its private key is kept.
         making = f"python -m console factory ca --group {group.name} --out bench/factory"
-        purpose = "make a factory CA in the place of the example's, whose key nobody has, then deploy again"
+        purpose = "replace the example's factory CA, whose private key does not exist, then deploy again"
         found.insert(0, Step(making, _WHERE + purpose))
     return found

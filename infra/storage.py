@@ -1,4 +1,4 @@
-"""What must outlive every deployment: the table of the device records, and the bucket."""
+"""The table of device records and the bucket, which are retained when their stack is deleted."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from infra.function import Function
 from infra.nag import acknowledge
 
 PRESIGNED_AGE = 300
-"""Seconds for which a presigned URL is good, whatever its own expiry says."""
+"""Seconds for which a presigned URL is valid, even if it states a later expiry."""
 
 
 class DeviceRecords(dynamodb.TableV2):
-    """The table of the device records.
-
-    It is retained, and protected against deletion as well: without its record no device in the field is
-    known any more. Its construct id is "Registry".
-    """
+    """The table with one item for each device. It has no index, so `devices list` scans."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
+        # A group that boots at once would write to one partition of an index by group, and DynamoDB would
+        # throttle the table with it. The table has no name of its own, which would block the deployment of a
+        # new stack beside what a deleted one left.
         super().__init__(
             scope,
             construct_id,
             partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
             billing=dynamodb.Billing.on_demand(),
+            # A restore makes another table. `console registry restore` copies its missing rows into this one.
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute="expiresAt",
-            # `register` follows what changes.
+            # `register` makes orders from the stream.
             dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+            # A stack can be deployed again, but without their records the devices in the field can't be
+            # recovered.
             deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )
 
 
 class Store(s3.Bucket):
-    """The bucket of certificates, the CA's own, the truststore and the published fleet."""
+    """The bucket of issued certificates, the CA's certificate, the truststore and the published fleet."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(
@@ -60,32 +62,31 @@ class Store(s3.Bucket):
         acknowledge(
             self,
             {
-                "S1": "Access logs would keep presigned URLs, which are secrets, in a second bucket. What is "
-                "written here is in CloudTrail's data events, with the writer's identity."
+                "S1": "Access logs would keep presigned URLs, which are secrets, in a second bucket. "
+                "CloudTrail's data events record each write with the writer's identity."
             },
         )
 
     def permit_reading(self, function: Function, *keys: str) -> None:
-        """Let `function` read `keys`, and learn that one is not there."""
+        """Let `function` read `keys`, and get 404 for a missing one."""
         function.permit(["s3:GetObject"], *map(self.arn_for_objects, keys))
-        # Without it S3 answers 403 for a missing object, not 404.
+        # Without ListBucket S3 answers 403 for a missing object.
         function.permit(["s3:ListBucket"], self.bucket_arn)
 
-    def tell_event_bridge(self) -> None:
-        """Send the bucket's events to EventBridge, where rules look for theirs.
-
-        Not CDK's `event_bridge_enabled`, which sets this by a Lambda of its own, nor a notification
-        to a Lambda: that needs the Lambda first, and the Lambda the bucket.
-        """
+    def notify_event_bridge(self) -> None:
+        """Have the bucket send its events to EventBridge."""
+        # CDK's `event_bridge_enabled` would add a Lambda that may change the notifications of all buckets. A
+        # notification straight to a Lambda would be a cycle, because bucket and Lambda each need the other
+        # first.
         bucket = cast("s3.CfnBucket", self.node.default_child)
         bucket.add_property_override(
             "NotificationConfiguration.EventBridgeConfiguration", {"EventBridgeEnabled": True}
         )
 
     def _refuse_old_urls(self) -> iam.PolicyStatement:
-        """Amazon S3 API reference, "Amazon S3 Signature Version 4 Authentication Specific Policy
-        Keys": s3:signatureAge is in milliseconds.
-        """
+        """Return the statement that refuses a presigned URL older than `PRESIGNED_AGE`."""
+        # s3:signatureAge is in milliseconds (Amazon S3 API reference, "Amazon S3 Signature Version 4
+        # Authentication Specific Policy Keys").
         return iam.PolicyStatement(
             sid="RefuseOldUrls",
             effect=iam.Effect.DENY,
@@ -96,7 +97,11 @@ class Store(s3.Bucket):
         )
 
     def _refuse_overwriting(self) -> iam.PolicyStatement:
-        """Amazon S3 user guide, "Enforce conditional writes on Amazon S3 buckets"."""
+        """Return the statement that refuses writes of certificates that could replace an object.
+
+        Source: Amazon S3 user guide, "Enforce conditional writes on Amazon S3 buckets".
+        """
+        # The object is the fact of issuance, so it is written once.
         return iam.PolicyStatement(
             sid="RefuseOverwriting",
             effect=iam.Effect.DENY,

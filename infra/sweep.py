@@ -1,4 +1,4 @@
-"""`register.sweep`: finds the devices that AWS IoT must be reconciled for."""
+"""The sweep's Lambda, which finds the devices for which AWS IoT must be reconciled, and its schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from infra.storage import Store
 
 
 class Sweep(Function):
-    """Reads every record, sends messages to `queue`, keeps the grants' policies. It attaches nothing."""
+    """The Lambda that reads all device records, sends orders to `queue` and updates the stack's policies."""
+
+    # It attaches no policy: only `register` changes certificates in AWS IoT, behind the rate limiter.
 
     def __init__(
         self, scope: Construct, construct_id: str, *, deployment: Deployment, queue: sqs.IQueue
@@ -47,7 +49,7 @@ class Sweep(Function):
             )
         )
         self.permit(["dynamodb:GetItem", "dynamodb:Scan"], device_records.table_arn)
-        # It reads every record and must change none.
+        # The sweep reads all device records and must change none of them.
         own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
         self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
         self.permit(["sqs:SendMessage"], queue.queue_arn)
@@ -56,29 +58,29 @@ class Sweep(Function):
         self._begin(store)
 
     def _permit_policies(self, ours: str, grants: str) -> None:
-        """Let it change what our policies say, and delete those of grants."""
+        """Let the sweep change the policies named `ours`, and delete those of grants, named `grants`."""
         actions = ["CreatePolicy", "GetPolicy"]
         actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
         self.permit([f"iot:{action}" for action in actions], arn(f"policy/{ours}"))
         self.permit(["iot:DeletePolicy", "iot:ListTargetsForPolicy"], arn(f"policy/{grants}"))
         self.permit(["iot:ListPolicies"], "*")
-        reason = "One policy a grant, and grants come and go without a deployment."
+        reason = "Each grant has a policy, and grants change without a deployment."
         acknowledge(
             self.own_role,
             {
-                "IAM5[Resource::*]": "ListPolicies, of the account, names no resource.",
+                "IAM5[Resource::*]": "ListPolicies has no resource type.",
                 f"IAM5[Resource::{spelled(f'policy/{ours}')}]": reason,
                 f"IAM5[Resource::{spelled(f'policy/{grants}')}]": reason,
             },
         )
 
     def _begin(self, store: Store) -> None:
-        """Every minute, and at once when a fleet is published."""
+        """Start a run each minute, and at once when a fleet is published."""
         target = targets.LambdaFunction(self, retry_attempts=0)  # the next minute's run is the retry
         schedule = events.Schedule.rate(Duration.minutes(1))
         every_minute = events.Rule(self, "EveryMinute", schedule=schedule, targets=[target])
-        store.tell_event_bridge()
-        # Amazon S3 user guide, "EventBridge event message structure".
+        store.notify_event_bridge()
+        # Source: Amazon S3 user guide, "EventBridge event message structure".
         pattern = events.EventPattern(
             source=["aws.s3"],
             detail_type=["Object Created"],

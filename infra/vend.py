@@ -1,4 +1,4 @@
-"""`vend`: identity in, credentials out, over HTTPS and MQTT; and the roles it assumes."""
+"""The `vend` Lambdas, which give devices AWS credentials over HTTPS and MQTT, and the roles they assume."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from infra.function import Function
 from infra.nag import acknowledge, arn_of
 
 _SHORTEST_MAXIMUM = 3600
-"""IAM takes no role whose sessions are shorter (CreateRole, MaxSessionDuration)."""
+"""The smallest MaxSessionDuration in seconds that IAM accepts (CreateRole)."""
 
 _SESSION = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
 
 
 class Vend(Function):
-    """Reads the device's record and assumes a fleet role for it. It answers the API; `mqtt` is its
-    twin behind a topic rule.
+    """The Lambda that answers the API.
+
+    `mqtt` is the Lambda behind a topic rule. Both read a device's record and assume a fleet role for it.
     """
 
     def __init__(
@@ -60,25 +61,29 @@ class Vend(Function):
         )
         for function in functions:
             function.configure(settings)
-            # The update is the commit: a device's first login may be for credentials.
+            # UpdateItem is for the commit, since a device's first login may be for credentials.
             function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
-            if roles:  # a statement must name a resource
+            if roles:  # IAM refuses a statement without a resource
                 function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
-        # Over MQTT the certificate itself is not at hand: AWS IoT says only its id.
+        # AWS IoT gives only the certificate's id, so over MQTT the certificate is read from the bucket.
         store.permit_reading(self.mqtt, PUBLISHED_FLEET_KEY, "certificates/*")
         acknowledge(
             self.mqtt.own_role,
-            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "One object a certificate."},
+            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
         )
 
 
 class FleetRole(iam.CfnRole):
-    """What sessions under a role alias may do at most: every grant, on every device's part.
+    """The role of the sessions under one role alias. Its policy has all grants, with `*` for the device.
 
-    A session gets less, since `vend` passes a policy with the one device's id in it. Nobody else
-    can assume the role, so there is no session without such a policy.
+    `vend` passes a session policy with the device's id, and IAM allows only what both policies allow. Only
+    `vend` may assume the role, so no session lacks a session policy.
     """
+
+    # `${aws:PrincipalTag/deviceId}` in this policy would do without session policies, but then the rules
+    # could not give one grant and withhold another. The role has no name of its own: `vend` gets its ARN as a
+    # setting, and CloudFormation can't replace a named role.
 
     def __init__(
         self,
@@ -101,13 +106,11 @@ class FleetRole(iam.CfnRole):
             max_session_duration=max(_SHORTEST_MAXIMUM, alias.seconds),
             policies=[self.PolicyProperty(policy_name="Ceiling", policy_document=ceiling(fleet, place))],
         )
-        acknowledge(
-            self, dict.fromkeys(_wildcards(fleet), "A grant, with every device's id in the place of one.")
-        )
+        acknowledge(self, dict.fromkeys(_wildcards(fleet), "The wildcard stands for all devices' ids."))
 
 
 def _wildcards(fleet: Fleet) -> list[str]:
-    """What cdk-nag calls the ceiling's wildcards."""
+    """Return the ids of cdk-nag's findings on the ceiling's wildcards."""
     place = Place(partition="<AWS::Partition>", region="<AWS::Region>", account="<AWS::AccountId>")
     return [
         f"IAM5[{member}::{value}]"

@@ -1,14 +1,14 @@
-"""For every test."""
+"""Settings for all tests."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, and no more.
-settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("anywhere")
+# There is no deadline for an example, because its duration depends on the machine's load.
+settings.register_profile("firstboot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("firstboot")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """A key or certificate made on the spot is no name: workers of one run must agree on names."""
+    """Return the argument's name for a long value: keys differ between workers, which must agree on ids."""
     return argname if isinstance(val, str | bytes) and len(val) > 80 else None

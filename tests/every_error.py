@@ -1,7 +1,7 @@
-"""Fail the run unless its tests made the product raise every domain error. Loaded by `make test`.
+"""Fails the run unless its tests made the product raise each domain error. `make test` loads this plugin.
 
-An error counts when code under functions/ makes an instance of its class; a test that makes one itself,
-or that only names its code, does not count.
+An error counts when code under functions/ makes an instance of its class. A test that makes one itself, or
+that only names its code, does not count.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-# The product is imported in functions: this module is loaded before coverage begins to watch imports.
+# The functions here import the product, because coverage watches imports only after this module is loaded.
 
 _PRODUCT = "/functions/firstboot/"
 RAISED: set[str] = set()
-"""The names of the error classes that this process, and the workers that have ended, have seen."""
+"""The names of the error classes that the product raised in this process and in workers that have ended."""
 
 
 def pytest_configure() -> None:
-    """Watch the one constructor that every domain error calls."""
+    """Watch the one constructor that all domain errors call."""
     from firstboot.domain.errors import FirstbootError  # noqa: PLC0415 - see above
 
     construct = FirstbootError.__init__
@@ -66,6 +66,6 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what is missing."""
+    """Print the missing errors."""
     if not hasattr(terminalreporter.config, "workeroutput") and missing():
         terminalreporter.write_line(f"no test made the product raise: {', '.join(missing())}", red=True)

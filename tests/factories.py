@@ -1,4 +1,4 @@
-"""Keys, certificates and CSRs for tests, made on the spot. No private key is ever committed."""
+"""Makes keys, certificates and CSRs for tests while they run. No private key is ever committed."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Pri
 
 
 def ec_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
-    """A fresh EC key, P-256 unless told."""
+    """Return a new EC key, on P-256 by default."""
     return ec.generate_private_key(curve or ec.SECP256R1())
 
 
 def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
-    """A fresh RSA key."""
+    """Return a new RSA key."""
     return rsa.generate_private_key(65537, bits)
 
 
 def name(common_name: str) -> x509.Name:
-    """A distinguished name of one CN."""
+    """Return a distinguished name of one CN."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def pem(thing: x509.Certificate | x509.CertificateSigningRequest) -> str:
-    """PEM text."""
+    """Return a certificate or CSR as PEM text."""
     return thing.public_bytes(Encoding.PEM).decode()
 
 
 def key_pem(key: PrivateKey) -> str:
-    """PKCS#8 PEM text, unencrypted."""
+    """Return a key as PKCS#8 PEM text, unencrypted."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def base64_text(raw: bytes) -> str:
-    """Base64 on one line."""
+    """Return bytes as base64 on one line."""
     return base64.b64encode(raw).decode()
 
 
 def csr(key: PrivateKey, common_name: str = "ignored") -> x509.CertificateSigningRequest:
-    """A CSR signed by `key`."""
+    """Return a CSR signed by `key`."""
     return x509.CertificateSigningRequestBuilder().subject_name(name(common_name)).sign(key, hashes.SHA256())
 
 
 def key_usage(*, ca: bool, **changes: bool) -> x509.KeyUsage:
-    """The usual key usage of a CA or a client, with changes."""
+    """Return the usual key usage of a CA or a client, with `changes`."""
     bits = dict.fromkeys(
         [
             "content_commitment",
@@ -73,7 +73,7 @@ CLIENT_USAGE = key_usage(ca=False)
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA: its certificate and key."""
+    """A CA with its certificate and key."""
 
     certificate: x509.Certificate
     key: PrivateKey
@@ -93,7 +93,7 @@ class Authority:
         subject: x509.Name | None = None,
         extra: list[tuple[x509.ExtensionType, bool]] | None = None,
     ) -> x509.Certificate:
-        """A certificate for `key`, signed by this CA; a good client leaf unless told."""
+        """Return a certificate for `key`, signed by this CA. By default it is a valid client leaf."""
         start = not_before or datetime.now(UTC) - timedelta(minutes=5)
         builder = (
             x509.CertificateBuilder()
@@ -119,7 +119,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def intermediate(self, common_name: str, **options: Any) -> Authority:
-        """A CA under this one."""
+        """Return a CA whose certificate this CA has signed."""
         key = ec_key()
         return Authority(self.issue(common_name, key, ca=True, **options), key)
 
@@ -127,7 +127,7 @@ class Authority:
 def authority(
     common_name: str = "Factory CA", key: PrivateKey | None = None, *, days: float = 3650
 ) -> Authority:
-    """A self-signed CA."""
+    """Return a self-signed CA, valid from yesterday for `days`."""
     key = key or ec_key()
     start = datetime.now(UTC) - timedelta(days=1)
     certificate = (

@@ -1,4 +1,4 @@
-"""A token issuer for tests: its keys, its tokens, and its JWK set over real TLS on loopback."""
+"""A token issuer for tests, with keys and tokens, and a TLS server on loopback for its JWK set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def jwk(key: Key, **members: Any) -> dict[str, Any]:
-    """The public half of `key` as a JWK."""
+    """Return the public half of `key` as a JWK."""
     public = (
         ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         if isinstance(key, ec.EllipticCurvePrivateKey)
@@ -44,7 +44,7 @@ def jwk(key: Key, **members: Any) -> dict[str, Any]:
 
 @dataclass
 class Issuer:
-    """An issuer with a key of each kind: `ec` (ES256) and `rsa` (RS256, PS256)."""
+    """A token issuer with a key of each kind: `ec` (ES256) and `rsa` (RS256, PS256)."""
 
     url: str = "https://id.example.com"
     jwks: str = "https://id.example.com/jwks"
@@ -53,7 +53,7 @@ class Issuer:
     )
 
     def entry(self, *groups: str, **changes: Any) -> TokenIssuer:
-        """The issuer as a compiled fleet names it."""
+        """Return the issuer as a compiled fleet has it."""
         values: dict[str, Any] = {
             "name": "acme",
             "issuer": self.url,
@@ -64,11 +64,11 @@ class Issuer:
         return TokenIssuer(**values | changes)
 
     def document(self) -> bytes:
-        """The JWK set."""
+        """Return the JWK set as JSON."""
         return json.dumps({"keys": [jwk(key, kid=name) for name, key in self.keys.items()]}).encode()
 
     def claims(self, now: datetime = NOW, **changes: Any) -> dict[str, Any]:
-        """Good claims of one hour; a change to None takes the claim out."""
+        """Return valid claims of one hour. A change to None removes a claim."""
         at = int(now.timestamp())
         good = {"iss": self.url, "aud": AUDIENCE, "sub": "gw-1", "iat": at, "nbf": at, "exp": at + 3600}
         return {name: value for name, value in (good | changes).items() if value is not None}
@@ -82,26 +82,26 @@ class Issuer:
         key: Any = None,
         **claims: Any,
     ) -> str:
-        """A good token, with changes; a header member of None is left out."""
+        """Return a valid token, with changes. A header member of None is left out."""
         name = "ec" if algorithm == "ES256" else "rsa"
         members: dict[str, Any] = {"typ": "at+jwt", "kid": name} | (header or {})
         return jwt.encode(
             self.claims(now, **claims),
             key or self.keys[name],
             algorithm=algorithm,
-            # PyJWT writes `"typ": "JWT"` of its own accord, and leaves it out if it is empty.
+            # PyJWT adds `"typ": "JWT"` by itself, and leaves out an empty `typ`.
             headers={k: v for k, v in members.items() if v is not None} | _without(members),
         )
 
     def forged(self, algorithm: str, secret: bytes = b"", **header: Any) -> str:
-        """A token that is not signed by a key of ours: by an HMAC of `secret`, or by nothing."""
+        """Return a token with no signature of the issuer's keys: an HMAC with `secret`, or an empty one."""
         head = {"alg": algorithm, "typ": "at+jwt", "kid": "ec", **header}
         signed = f"{_part(head)}.{_part(self.claims())}"
         signature = hmac.new(secret, signed.encode(), hashlib.sha256).digest() if secret else b""
         return f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
     def public_pem(self, name: str) -> bytes:
-        """A public key as PEM: what algorithm confusion takes for a shared secret."""
+        """Return a public key as PEM, which algorithm confusion uses as an HMAC secret."""
         return self.keys[name].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -115,8 +115,10 @@ def _part(value: dict[str, Any]) -> str:
 
 @dataclass
 class Web:
-    """An issuer's web server: what it answers, and what it was asked. `hold`, once clear, keeps
-    every answer back; `ca` is the file of the CA it is under.
+    """An issuer's web server.
+
+    It answers with `status`, `body` and `headers`, and keeps the requested paths in `asked`. While `hold` is
+    clear it delays all answers. `ca` is the file of the CA that issued its certificate.
     """
 
     url: str
@@ -130,14 +132,14 @@ class Web:
 
 @contextmanager
 def serving(folder: Path, body: bytes, *, tls: bool = True) -> Iterator[Web]:
-    """A web server with `body`, on a free port of localhost."""
+    """Run a web server that answers with `body`, on a free port of localhost."""
     authority = factories.authority("Issuer's web CA")
     web = Web("", folder / "issuer-ca.pem", 200, body)
     web.hold.set()
     web.ca.write_text(factories.pem(authority.certificate))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(web))
     server.daemon_threads = False
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up here
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients close connections early
     if tls:
         server.socket = _context(folder, authority).wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
@@ -182,6 +184,6 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(web.body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print no log lines."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""How tests end an MQTT client of paho-mqtt."""
+"""Ends MQTT clients of paho-mqtt in tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from paho.mqtt.client import Client
 def end(client: Client) -> None:
     """Disconnect `client` and close all its sockets.
 
-    `loop_stop` leaves a pair of them to the client's finalizer, and the garbage collector may warn of them
-    before that runs, in whichever test is running then.
+    `loop_stop` leaves a pair of sockets to the client's finalizer. The garbage collector may warn of them
+    before that runs, during an unrelated test.
     """
     client.disconnect()
     client.loop_stop()

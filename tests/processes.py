@@ -1,4 +1,4 @@
-"""Start our programs as a terminal would, also when the tests run in the background of a script."""
+"""Starts the project's programs as a terminal would, also when tests run in the background of a script."""
 
 from __future__ import annotations
 

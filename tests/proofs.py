@@ -1,4 +1,4 @@
-"""Signed proofs for tests, made with PyJWT: not with the code that checks them."""
+"""Signs proofs for tests with PyJWT, and so independently of the code that verifies them."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ def sign(
     header: dict[str, Any] | None = None,
     claims: dict[str, Any] | None = None,
 ) -> str:
-    """A proof for a call, good in every respect but what `header` and `claims` change; a member
-    that is changed to None is left out.
+    """Return a proof for a call.
+
+    It is valid except for what `header` and `claims` change. A member that is changed to None is left out.
     """
     named = (
         {"x5t#S256": _thumbprint(leaf)} if by_thumbprint else {"x5c": [_der(each) for each in (leaf, *above)]}
     )
     algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
     head = {"typ": "firstboot-proof+jwt", "alg": algorithm} | named | (header or {})
-    said = {
+    payload = {
         "htm": method,
         "htu": url,
         "bsh": base64url(hashlib.sha256(body.encode()).digest()),
         "jti": uuid.uuid4().hex,
         "iat": int(datetime.now(UTC).timestamp()),
     } | (claims or {})
-    kept = {name: value for name, value in said.items() if value is not None}
+    kept = {name: value for name, value in payload.items() if value is not None}
     head = {name: value for name, value in head.items() if value is not None}
     return jwt.encode(kept, key, algorithm=head["alg"], headers=head)
 
 
 def base64url(raw: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
+    """Return bytes as base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

@@ -127,7 +127,7 @@ def test_a_group_that_is_not_there(run: Run) -> None:
     """Its refusal names those that are."""
     done = run("groups", "show", "nobody")
     assert done.exit_code == 1
-    assert "group-not-found: There are gateways" in done.stderr
+    assert "group-not-found: The groups are gateways" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["file", "hex", "colons"])

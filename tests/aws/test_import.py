@@ -111,7 +111,7 @@ def test_a_key_belongs_to_one_device(product: Product) -> None:
     answer = import_(product, gw1={}, gw2={})
     assert (answer["imported"], answer["refused"]) == (
         ["gw1"],
-        {"gw2": "The key belongs to another certificate"},
+        {"gw2": "The key belongs to another device's certificate"},
     )
     assert record(product, "gw2") is None
 
@@ -241,7 +241,7 @@ def test_the_console_imports_a_file_at_a_rate(
     waits.clear()
     again = run("devices", "import", "gateways", str(file), "--rate", "2")
     assert "0 devices imported into gateways, 4 known before" in again.stdout
-    assert "refused: gw4: Its thing has no ACTIVE certificates" in again.stdout
+    assert "refused: gw4: The device's thing has no ACTIVE certificates" in again.stdout
     assert waits == [0.0, 0.0, 0.5]
 
 

@@ -1,4 +1,4 @@
-"""The app with a bug in it: a release whose `authority` can't start."""
+"""The app with a bug: a release whose `authority` can't start."""
 
 from __future__ import annotations
 

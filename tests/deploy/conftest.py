@@ -1,4 +1,4 @@
-"""An empty AWS account, and the real CDK CLI as a deployer has it."""
+"""An empty AWS account, and the real CDK CLI as a deployer uses it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ _HOST_SECONDS = 60
 
 @dataclass(frozen=True)
 class Account:
-    """An emulated account. `cloud` is it as flows see it; hosts answer within `hosts` only."""
+    """An emulated account.
+
+    `cloud` is the account in the form that tests/flows use. The HTTPS hosts answer within the context of
+    `hosts` only.
+    """
 
     here: local_cloud.Cloud
     cloud: flows.Cloud
@@ -37,12 +41,14 @@ class Account:
 
     @property
     def fleet(self) -> Path:
-        """The deployer's fleet folder, with a factory of ours in it."""
+        """The deployer's fleet folder, with a factory CA of this state directory in its trust/."""
         return self.here.state.path("fleet")
 
     def cdk(self, *arguments: str, folder: Path = ROOT, failing: bool = False) -> str:
-        """The CDK CLI in a checkout, as cdk.json has it but for the fleet and the bundle's target;
-        returns what it said.
+        """Run the CDK CLI in a checkout and return its output.
+
+        Its context differs from cdk.json in the fleet folder and the bundle's target. The exit code must be
+        zero, or another one if `failing`.
         """
         command = [str(Path(sys.prefix) / "node_modules/.bin/cdk"), *arguments]
         options = ["--context", f"fleet={self.fleet}", "--context", "bundle=local"]
@@ -57,26 +63,26 @@ class Account:
             timeout=_CDK_SECONDS,
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert bool(done.returncode) == failing, said
-        return said
+        printed = done.stdout + done.stderr
+        assert bool(done.returncode) == failing, printed
+        return printed
 
     def deploy(self, *options: str, failing: bool = False) -> str:
-        """`cdk deploy`."""
+        """Run `cdk deploy` and return its output."""
         return self.cdk("deploy", STACK, "--require-approval", "never", *options, failing=failing)
 
     def client(self, service: str) -> Any:
-        """An operator's boto3 client."""
+        """Return an operator's boto3 client."""
         return client(self.cloud, service)
 
     def hosts(self) -> AbstractContextManager[None]:
-        """The mTLS host and the public host before the API that is deployed now."""
+        """Return a context with the mTLS host and the public host of the currently deployed API."""
         return _entered(self.loop, deployment.open_fronts(self.here))
 
 
 @contextmanager
 def _entered(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManager[Any]) -> Iterator[None]:
-    """An asynchronous context, in `loop`, around what is not asynchronous."""
+    """Run an asynchronous context in `loop` around synchronous code."""
     asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result(_HOST_SECONDS)
     try:
         yield
@@ -87,7 +93,7 @@ def _entered(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManag
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop in a thread of its own: tests wait for programs that call it."""
+    """Yield an event loop in a thread of its own, since tests block while programs call it."""
     made = asyncio.new_event_loop()
     thread = Thread(target=made.run_forever)
     thread.start()
@@ -99,7 +105,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory, loop: asyncio.AbstractEventLoop) -> Iterator[Account]:
-    """The account, bootstrapped by nobody yet."""
+    """Yield the account, which is not bootstrapped yet."""
     state = State(tmp_path_factory.mktemp("account"))
     with state.begin(), pytest.MonkeyPatch.context() as environment:
         here = local_cloud.Cloud(state, *local_cloud.free_ports(None, None, None, None))

@@ -1,4 +1,4 @@
-"""What is in the account: as its APIs say it, whatever CloudFormation says."""
+"""Reads what is in the account from the services' APIs instead of CloudFormation's description."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ IDENTIFIERS = {
 
 @dataclass(frozen=True)
 class Lasting:
-    """What these deployments must not change: the retained resources (logical id: type and name), the CA,
-    the gateway's truststore, the keys of the bucket's objects, and of each device its status, generation
-    and certificates (member of its record: serial).
+    """The facts that a deployment must not change.
+
+    `resources` maps logical ids of retained resources to type and name. `objects` are the keys in the bucket.
+    `devices` maps each device to its status, its generation and its certificates (member of the record:
+    serial).
     """
 
     resources: dict[str, tuple[str, str]]
@@ -34,7 +36,7 @@ class Lasting:
 
 
 def lasting(account: Account) -> Lasting:
-    """What is there now."""
+    """Return the lasting facts as they are now."""
     bucket, table = (output(account.cloud, name) for name in ("CertificatesBucket", "Table"))
     s3 = account.client("s3")
     listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
@@ -65,24 +67,24 @@ def lasting(account: Account) -> Lasting:
 
 
 def template(account: Account) -> Any:
-    """The stack's template."""
+    """Return the stack's template."""
     return account.client("cloudformation").get_template(StackName=STACK)["TemplateBody"]
 
 
 def code(account: Account) -> dict[str, tuple[str, str]]:
-    """Each Lambda's code (a hash) and handler."""
+    """Return the hash of the code and the handler of each Lambda."""
     functions = account.client("lambda").list_functions()["Functions"]
     return {each["FunctionName"]: (each["CodeSha256"], each["Handler"]) for each in functions}
 
 
 def resources(account: Account) -> list[dict[str, Any]]:
-    """The stack's resources."""
+    """Return the stack's resources."""
     pages = account.client("cloudformation").get_paginator("list_stack_resources")
     return [each for page in pages.paginate(StackName=STACK) for each in page["StackResourceSummaries"]]
 
 
 def physical(account: Account) -> dict[str, tuple[str, str]]:
-    """The stack's resources: logical id to type and physical id. A replaced one has another physical id."""
+    """Return the type and physical id of each resource by logical id. Replacing changes the physical id."""
     return {
         each["LogicalResourceId"]: (each["ResourceType"], each["PhysicalResourceId"])
         for each in resources(account)
@@ -90,7 +92,7 @@ def physical(account: Account) -> dict[str, tuple[str, str]]:
 
 
 def status(account: Account) -> str:
-    """The stack's."""
+    """Return the stack's status."""
     (stack,) = account.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     return str(stack["StackStatus"])
 
@@ -109,8 +111,8 @@ _LISTINGS = {
 }
 
 
-def things(account: Account) -> set[str]:
-    """What is in the account, of all kinds of things that the stack has."""
+def identifiers(account: Account) -> set[str]:
+    """Return the identifiers of all resources in the account, of all types that the stack has."""
     found = {
         each[name]
         for service, (listing, member, name) in _LISTINGS.items()
@@ -122,14 +124,14 @@ def things(account: Account) -> set[str]:
     return found | set(account.client("dynamodb").list_tables()["TableNames"])
 
 
-def having(account: Account, policy: ServicePolicy) -> set[str]:
-    """The certificates that have one of AWS IoT's policies, by their ARNs."""
+def holders(account: Account, policy: ServicePolicy) -> set[str]:
+    """Return the ARNs of the certificates that have one of AWS IoT's policies."""
     answer = account.client("iot").list_targets_for_policy(policyName=policy.policy_name(STACK))
     return set(answer["targets"])
 
 
 def signers(account: Account) -> set[str]:
-    """The roles that the CA key's own policy lets sign."""
+    """Return the roles that the CA key's own policy lets sign."""
     (key,) = (each for each in resources(account) if each["ResourceType"] == "AWS::KMS::Key")
     policy = account.client("kms").get_key_policy(KeyId=key["PhysicalResourceId"], PolicyName="default")
     return {

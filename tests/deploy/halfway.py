@@ -1,6 +1,6 @@
-"""Devices that stopped between two steps: the service has answered, and the device has not gone on.
+"""Devices that stop between two steps, after the service has answered and before they go on.
 
-Each one's client carries on from there when it runs again.
+The client of each device carries on from there when it runs again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _service(device: Device) -> Service:
 
 
 def _next_key(device: Device) -> bytes:
-    """A new key, kept in the device's state directory as its client keeps it."""
+    """Return a new key, which is kept in the device's state directory as its client keeps it."""
     store, key = Store(device.state), certificates.new_key()
     with store.locked():
         store.keep_next_key(key)

@@ -1,4 +1,4 @@
-"""The stack's queues: work that waits in them, and that Lambda is told to bring on or to leave there."""
+"""The stack's queues, and whether Lambda reads them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.flows.conftest import until
 Message = dict[str, Any]
 
 PACED, URGENT, REGISTERED = "RegisterQueuesPaced", "RegisterQueuesUrgent", "NewcomersQueue"
-"""What the queues' logical ids begin with."""
+"""The beginnings of the queues' logical ids."""
 
 
-def bring(account: Account, *, enabled: bool) -> None:
-    """Have Lambda bring the queues' messages to their functions, or leave them in the queues."""
+def set_delivery(account: Account, *, enabled: bool) -> None:
+    """Have Lambda read the queues, or leave their messages there."""
     functions = account.client("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         if ":sqs:" in mapping["EventSourceArn"]:
@@ -24,7 +24,7 @@ def bring(account: Account, *, enabled: bool) -> None:
 
 
 def waiting(account: Account, name: str) -> list[Message]:
-    """Messages in the queue whose logical id begins with `name`, ten at most. They stay there."""
+    """Return up to ten messages of the queue whose logical id begins with `name`. They stay in the queue."""
     url, sqs = _url(account, name), account.client("sqs")
     found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
     return [json.loads(each["Body"]) for each in found.get("Messages", [])]
@@ -41,7 +41,7 @@ def send(account: Account, name: str, message: Message) -> None:
 
 
 def left(account: Account) -> int:
-    """How many messages all queues hold together, dead letters included."""
+    """Return how many messages all queues hold together, dead letters included."""
     sqs = account.client("sqs")
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     names.append("ApproximateNumberOfMessagesDelayed")

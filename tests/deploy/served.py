@@ -1,4 +1,4 @@
-"""What devices get from the deployed stack, and what AWS IoT knows of them."""
+"""What devices get from the deployed stack, and what AWS IoT has of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WAIT, STOP, REENROLL = 11, 12, 13
 
 
 def vend(account: Account, device: Device, exits: int = 0) -> dict[str, Any]:
-    """Credentials for the first role alias, or a refusal with an exit code."""
+    """Ask for credentials of the first role alias, expect exit code `exits`, and return the answer."""
     done = device.run(*device.credentials_arguments(account.cloud.endpoints["role_alias"]))
     assert done.returncode == exits, done.stdout + done.stderr
-    said: dict[str, Any] = json.loads(done.stderr if exits else done.stdout)
-    return said
+    answer: dict[str, Any] = json.loads(done.stderr if exits else done.stdout)
+    return answer
 
 
 def still_served(account: Account, kept: Device, revoked: Device, fresh: Device) -> None:
@@ -34,7 +34,7 @@ def still_served(account: Account, kept: Device, revoked: Device, fresh: Device)
 
 
 def registered(account: Account, device: Device) -> bool:
-    """Whether the device has a thing with a certificate in AWS IoT."""
+    """Return whether the device has a thing with a certificate in AWS IoT."""
     iot = account.client("iot")
     known = iot.list_things()["things"]
     return device.name in {thing["thingName"] for thing in known} and bool(
@@ -43,12 +43,12 @@ def registered(account: Account, device: Device) -> bool:
 
 
 def misname(account: Account, device: Device) -> None:
-    """Give a thing an attribute that its device record lacks: the next reconciliation takes it away."""
+    """Give a thing an attribute that its device record lacks, which the next reconciliation removes."""
     attributes = {"attributes": {"wrong": "yes"}}
     account.client("iot").update_thing(thingName=device.name, attributePayload=attributes)
 
 
 def iot_status(account: Account, device: Device) -> str:
-    """The status of a device's certificate in AWS IoT."""
+    """Return the status of a device's certificate in AWS IoT."""
     known = account.client("iot").describe_certificate(certificateId=chain.fingerprint(device.leaf))
     return str(known["certificateDescription"]["status"])

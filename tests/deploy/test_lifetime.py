@@ -1,4 +1,4 @@
-"""A deployment's life in an account: these tests run in this order, each after those before it."""
+"""The life of a deployment in one account. The tests run in this order, and each needs those before it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.deploy.evidence import (
     IDENTIFIERS,
     Lasting,
     code,
-    having,
+    holders,
+    identifiers,
     lasting,
     physical,
     resources,
     signers,
     status,
     template,
-    things,
 )
 from tests.deploy.served import (
     REENROLL,
@@ -55,39 +55,39 @@ when   { principal has site && principal.site == "berlin" };
 
 @pytest.fixture(scope="session")
 def empty(account: Account) -> set[str]:
-    """What is in the account when the CLI has bootstrapped it, and before there is a stack."""
-    # Not from our folder: the CLI would run the app, and it needs no app.
+    """Return the identifiers in the account after `cdk bootstrap`, before there is a stack."""
+    # The CLI runs an app if its folder has one, and bootstrapping needs none.
     account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=account.here.state.path("run"))
-    return things(account)
+    return identifiers(account)
 
 
 @pytest.fixture(scope="session")
 def left(account: Account) -> Lasting:
-    """What was there when the stack was destroyed."""
+    """Return the lasting facts of the time when the stack is destroyed."""
     return lasting(account)
 
 
 @pytest.fixture(scope="session")
 def kept(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that lives through it all."""
+    """Return a device that stays enrolled through all tests."""
     return Device(account.cloud, "gw-kept", tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="session")
 def revoked(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that is revoked early on."""
+    """Return a device that is revoked early on."""
     return Device(account.cloud, "gw-revoked", tmp_path_factory.mktemp("revoked"))
 
 
 @pytest.fixture(scope="session")
 def over_mqtt(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that boots over MQTT."""
+    """Return a device that boots over MQTT."""
     return Device(account.cloud, "gw-over-mqtt", tmp_path_factory.mktemp("over-mqtt"), "mqtt")
 
 
 @pytest.fixture(scope="session")
 def others(account: Account, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Device]:
-    """The devices that the update meets, each named for the state in which it meets it."""
+    """Return the devices that the update meets, each under the name of its state at that time."""
     names = ["enrolling", "renewing", "superseded", "expected", "returning", "misnamed", "stored", "barred"]
     hosts = dict.fromkeys(names, "mtls") | dict.fromkeys(["admitted", "unknown"], "mqtt")
     folder = tmp_path_factory.mktemp("others")
@@ -95,13 +95,13 @@ def others(account: Account, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def test_an_empty_account_takes_the_app(account: Account, empty: set[str]) -> None:
-    """The real CLI bootstraps the account and deploys, IAM enforced."""
+    """The real CLI bootstraps an empty account and deploys into it with IAM enforced."""
     account.deploy()
     assert status(account) == "CREATE_COMPLETE"
 
 
 def test_the_gateway_may_invoke(account: Account) -> None:
-    """The deployed API's own host answers: its routes, integrations and permissions lead to the Lambdas."""
+    """The deployed API's own host answers through its route, integration and permission."""
     host = output(account.cloud, "PublicUrl").removeprefix("https://")
     endpoint = account.cloud.endpoints["aws"]["s3_endpoint"]
     context = ssl.create_default_context(cafile=account.cloud.endpoints["api_ca"])
@@ -110,8 +110,8 @@ def test_the_gateway_may_invoke(account: Account) -> None:
         assert (answer.status, set(json.load(answer))) == (200, {"status", "time"})
 
 
-def test_a_device_lives(account: Account, hosts: None, kept: Device) -> None:
-    """First boot, credentials, and a renewal, after which it has another certificate."""
+def test_a_device_boots_and_renews(account: Account, hosts: None, kept: Device) -> None:
+    """A device boots, gets credentials and renews, and has another certificate then."""
     assert kept.boot()["status"] == "active"
     assert vend(account, kept)["SessionToken"]
     first = kept.leaf.serial_number
@@ -121,13 +121,13 @@ def test_a_device_lives(account: Account, hosts: None, kept: Device) -> None:
 
 
 def test_a_device_boots_over_mqtt(account: Account, over_mqtt: Device) -> None:
-    """The broker lets its bootstrap certificate in, which has a policy from then on."""
+    """A device boots over MQTT, and AWS IoT has the policy for bootstrap certificates then."""
     assert over_mqtt.boot()["status"] == "active"
-    assert having(account, ServicePolicy.BOOTSTRAP)
+    assert holders(account, ServicePolicy.BOOTSTRAP)
 
 
 def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> None:
-    """It boots; after the operator's call nothing of it is taken."""
+    """A device that boots and is revoked gets no credentials and no certificate any more."""
     revoked.boot()
     result(account.cloud, "devices", "revoke", revoked.name, "--yes")
     vend(account, revoked, exits=STOP)
@@ -135,8 +135,8 @@ def test_a_device_is_revoked(account: Account, hosts: None, revoked: Device) -> 
 
 
 def test_devices_are_in_every_state(account: Account, hosts: None, others: dict[str, Device]) -> None:
-    """One each is enrolling, renewing, left with a superseded certificate, and expected. One was admitted by
-    AWS IoT and has not enrolled.
+    """Devices stop while they enroll, renew, or hold a superseded certificate; one is expected and one
+    admitted.
     """
     for name in ("renewing", "superseded", "returning", "misnamed", "barred"):
         others[name].boot()
@@ -151,9 +151,9 @@ def test_devices_are_in_every_state(account: Account, hosts: None, others: dict[
 
 
 def test_work_waits_in_every_queue(account: Account, hosts: None, others: dict[str, Device]) -> None:
-    """Our own messages, one with a slot in 45 seconds, S3's and AWS IoT's."""
+    """The queues hold our own orders, one with a slot in 45 seconds, S3's event and AWS IoT's event."""
     until(lambda: queues.left(account) == 0)
-    queues.bring(account, enabled=False)
+    queues.set_delivery(account, enabled=False)
     others["stored"].boot()
     queues.wait_for(account, queues.PACED, others["stored"].name)
     operate(account.cloud, "devices.revoke", deviceId=others["barred"].name)
@@ -169,8 +169,8 @@ def test_work_waits_in_every_queue(account: Account, hosts: None, others: dict[s
 
 
 def test_a_second_deployment(account: Account) -> None:
-    """Another fleet definition, so other code in every Lambda; what lasts is what it was, and no resource of
-    the stack is replaced.
+    """A deployment with another fleet definition changes all Lambdas, no lasting fact, and replaces no
+    resource.
     """
     before, old, resources_before = lasting(account), code(account), physical(account)
     with (account.fleet / "rules.cedar").open("a") as rules:
@@ -183,8 +183,8 @@ def test_a_second_deployment(account: Account) -> None:
     assert {name for name in old if new[name] == old[name]} == {name for name in old if "Provider" in name}
 
 
-def test_what_changed_is_felt(account: Account, hosts: None, kept: Device) -> None:
-    """The new rule is in force at once, with no one's identity lost."""
+def test_the_new_rule_is_in_force(account: Account, hosts: None, kept: Device) -> None:
+    """The new rule decides at once, and the enrolled device keeps its identity."""
     result(account.cloud, "devices", "set", kept.name, "site=berlin")
     vend(account, kept, exits=WAIT)
     result(account.cloud, "devices", "set", kept.name, "site=bonn")
@@ -192,11 +192,11 @@ def test_what_changed_is_felt(account: Account, hosts: None, kept: Device) -> No
 
 
 def test_the_work_that_waited_is_done(account: Account, hosts: None, others: dict[str, Device]) -> None:
-    """By the new version; no message is lost, and none ends among the dead letters."""
+    """The new version handles all waiting messages, and none ends among the dead letters."""
     iot, waited = account.client("iot"), queues.left(account)
     assert waited >= 4
     assert not registered(account, others["stored"])
-    queues.bring(account, enabled=True)
+    queues.set_delivery(account, enabled=True)
     until(lambda: registered(account, others["stored"]))
     until(lambda: iot_status(account, others["barred"]) == "REVOKED")
     unknown = others["unknown"]
@@ -209,7 +209,7 @@ def test_the_work_that_waited_is_done(account: Account, hosts: None, others: dic
 
 
 def test_every_device_goes_on(account: Account, hosts: None, others: dict[str, Device]) -> None:
-    """With the certificate that it was about to get, or had, and no other; revoked ones stay revoked."""
+    """Each device goes on with the certificate it had or was about to get, and the revoked one is refused."""
     issued = lasting(account).devices
     for name, certificate in {"enrolling": "pending", "renewing": "pending", "superseded": "active"}.items():
         device = others[name]
@@ -233,28 +233,30 @@ def test_nothing_is_left_to_deploy(account: Account) -> None:
 
 
 def test_a_broken_update_rolls_back(account: Account) -> None:
-    """A release that fails half-way leaves nothing of itself: neither its rules nor its trust anchors."""
-    before = lasting(account), template(account), code(account), things(account)
+    """A release that fails during its deployment leaves no rules, trust anchors or code behind."""
+    before = lasting(account), template(account), code(account), identifiers(account)
     sound = {file: file.read_text() for file in account.fleet.glob("trust/*.pem")}
     for file in sound:
         file.write_text(factories.pem(factories.authority(file.stem).certificate))
-    said = account.deploy("--app", "python tests/deploy/broken.py", failing=True)
-    assert "Custom::FirstbootAuthority" in said
+    shown = account.deploy("--app", "python tests/deploy/broken.py", failing=True)
+    assert "Custom::FirstbootAuthority" in shown
     assert status(account) == "UPDATE_ROLLBACK_COMPLETE"
     for file, content in sound.items():
         file.write_text(content)
-    assert (lasting(account), template(account), code(account), things(account)) == before
+    assert (lasting(account), template(account), code(account), identifiers(account)) == before
 
 
-def test_nobody_noticed(account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path) -> None:
-    """After the rollback everyone is served as before."""
+def test_devices_are_served_after_the_rollback(
+    account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path
+) -> None:
+    """After the rollback all devices are served as before."""
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-rollback", tmp_path))
 
 
 def test_lost_device_records_are_restored(
     account: Account, hosts: None, kept: Device, revoked: Device
 ) -> None:
-    """Device records come back from a backup into the stack's table; a revoked device stays revoked."""
+    """Device records come back from a backup into the stack's table, and a revoked device stays revoked."""
     table, client, before = output(account.cloud, "Table"), account.client("dynamodb"), lasting(account)
     backup = client.create_backup(TableName=table, BackupName="nightly")["BackupDetails"]["BackupArn"]
     for row in client.scan(TableName=table)["Items"]:
@@ -269,19 +271,20 @@ def test_lost_device_records_are_restored(
 
 
 def test_destroying_leaves_what_is_retained(account: Account, empty: set[str], left: Lasting) -> None:
-    """The stack goes, but for the table, the bucket, the CA's key and the logs; certificates keep the
-    policies that they have, which AWS IoT would not delete.
+    """Destroying the stack leaves the table, the bucket, the CA's key and the logs.
+
+    Certificates keep their policies, which AWS IoT would not delete.
     """
-    admitted = having(account, ServicePolicy.BOOTSTRAP)
+    admitted = holders(account, ServicePolicy.BOOTSTRAP)
     retained = {each["PhysicalResourceId"] for each in resources(account) if each["ResourceType"] in STATEFUL}
     account.cdk("destroy", STACK, "--force")
-    assert things(account) - empty == retained
+    assert identifiers(account) - empty == retained
     assert admitted
-    assert having(account, ServicePolicy.BOOTSTRAP) == admitted
+    assert holders(account, ServicePolicy.BOOTSTRAP) == admitted
 
 
 def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> None:
-    """`cdk import` takes table, bucket and key back, and a deployment puts the rest around them."""
+    """`cdk import` takes back table, bucket and key, and a deployment adds all other resources."""
     mapping = {logical: {IDENTIFIERS[kind]: physical} for logical, (kind, physical) in left.resources.items()}
     adopt = ["--context", "adopt=true", "--resource-mapping-inline", json.dumps(mapping)]
     account.cdk("import", STACK, *adopt)
@@ -301,8 +304,9 @@ def test_a_new_stack_adopts_what_was_left(account: Account, left: Lasting) -> No
 def test_the_adopted_devices_live_on(
     account: Account, hosts: None, kept: Device, revoked: Device, tmp_path: Path
 ) -> None:
-    """With the certificates they have, under the same CA; revoked ones stay revoked. AWS IoT's policies
-    are taken over where they are.
+    """The new stack serves the enrolled devices under the same CA and refuses the revoked one.
+
+    A device boots over MQTT with the policies that AWS IoT has already.
     """
     still_served(account, kept, revoked, Device(account.cloud, "gw-after-adoption", tmp_path))
     fresh = Device(account.cloud, "gw-mqtt-after-adoption", tmp_path / "mqtt", "mqtt")

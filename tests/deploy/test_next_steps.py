@@ -1,4 +1,4 @@
-"""A new user's first hour: the example as it comes, and what the stack's outputs say to do next."""
+"""The commands that a new user follows after a first deployment of the example fleet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.flows.devices import output
 
 
 def paste(account: Account, command: str) -> str:
-    """Run a command as it is printed, beside the fleet folder; what it said.
+    """Run a command as it is printed, beside the fleet folder, and return its output.
 
-    The public host's name means nothing outside AWS: the front that stands in for it is called instead.
+    The public host's name has no meaning outside AWS, so the front that stands in for it is called.
     """
     endpoints = account.cloud.endpoints
     done = subprocess.run(
@@ -35,7 +35,7 @@ def paste(account: Account, command: str) -> str:
 
 
 def steps(account: Account) -> list[str]:
-    """The commands that the deployed stack names, in their order."""
+    """Return the commands in the deployed stack's outputs, in order."""
     (stack,) = account.client("cloudformation").describe_stacks(StackName=account.cloud.endpoints["stack"])[
         "Stacks"
     ]
@@ -44,7 +44,7 @@ def steps(account: Account) -> list[str]:
 
 
 def test_the_example_says_what_it_lacks(account: Account) -> None:
-    """Deployed as it comes it trusts a factory that nobody has: the first command makes one."""
+    """With the example's placeholder as trust anchor, the first command makes a factory CA."""
     account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=account.here.state.path("run"))
     shutil.copytree(ROOT / "fleet/trust", account.fleet / "trust", dirs_exist_ok=True)
     account.deploy()
@@ -57,7 +57,7 @@ def test_the_example_says_what_it_lacks(account: Account) -> None:
 
 @pytest.mark.usefixtures("hosts")
 def test_the_next_three_commands_boot_a_device(account: Account) -> None:
-    """Pasted one after another: a bootstrap certificate, a first boot, the device's record."""
+    """The commands, run in order, issue a bootstrap certificate, boot the device and show its record."""
     issue, boot, show = steps(account)
     paste(account, issue)
     assert json.loads(paste(account, boot))["status"] == "active"

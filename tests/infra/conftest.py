@@ -1,4 +1,4 @@
-"""The stack, synthesised once a variant, as the CDK CLI would have it done."""
+"""Synthesises each variant of the stack once, as the CDK CLI does."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Synthesised:
     template: dict[str, Any]
 
     def resources(self, kind: str) -> dict[str, Resource]:
-        """The resources of a type, by logical id without CDK's hash."""
+        """Return the resources of a type by logical id without CDK's hash."""
         found = self.template["Resources"].items()
         return {spell(name): resource for name, resource in found if resource["Type"] == kind}
 
 
 def spell(value: Any) -> str:
-    """A template's value as text: `${Store.Arn}/fleet`, without the hashes in logical ids."""
+    """Return a template's value as text (`${Store.Arn}/fleet`), without the hashes in logical ids."""
     if isinstance(value, str):
         return re.sub(r"[0-9A-F]{8}$", "", value)
     ((function, argument),) = value.items()
@@ -48,7 +48,7 @@ def spell(value: Any) -> str:
 
 
 def spelled(document: Any) -> Any:
-    """A part of a template with every value of `Ref`, `Fn::GetAtt` and `Fn::Join` as text."""
+    """Return a part of a template with each `Ref`, `Fn::GetAtt` and `Fn::Join` as text."""
     if isinstance(document, list):
         return [spelled(part) for part in document]
     if not isinstance(document, dict):
@@ -61,10 +61,10 @@ def spelled(document: Any) -> Any:
 def run_app(
     folder: Path, context: dict[str, object], *program: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run app.py, or another `program`, the way the CDK CLI does.
+    """Run app.py, or another `program`, as the CDK CLI does.
 
-    cdk.json's context is changed by `context`; the assembly goes to `folder`. Neither Node nor AWS
-    credentials are around.
+    `context` changes the context of cdk.json. The assembly goes to `folder`. The environment has no Node and
+    no AWS credentials.
     """
     settings = json.loads((ROOT / "cdk.json").read_text())["context"] | context
     return subprocess.run(
@@ -75,7 +75,7 @@ def run_app(
             "PYTHONPATH": str(ROOT / "functions"),
             "CDK_CONTEXT_JSON": json.dumps(settings),
             "CDK_OUTDIR": str(folder),
-            # Half of a synth's time; one test has it on.
+            # Validation takes half of a synth's time. One test has it on.
             "CDK_VALIDATION": "false",
             **environment,
         },
@@ -86,7 +86,7 @@ def run_app(
 
 
 def synthesise(folder: Path, **context: object) -> Synthesised:
-    """The app's assembly, without bundling the asset."""
+    """Return the app's assembly, without bundling the asset."""
     done = run_app(folder, {"aws:cdk:bundling-stacks": [], **context})
     assert done.returncode == 0, done.stdout + done.stderr
     return Synthesised(folder, json.loads((folder / "Firstboot.template.json").read_text()))
@@ -94,23 +94,23 @@ def synthesise(folder: Path, **context: object) -> Synthesised:
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
-    """The example fleet, which is the stack's."""
+    """Return the example fleet, which the stack has."""
     return load(ROOT / "fleet")
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """The stack as it comes: no domain."""
+    """Return the stack of the unchanged cdk.json, which has no domain."""
     return synthesise(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="session")
 def mtls_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """The stack with a domain, and so with an mTLS host."""
+    """Return the stack with a domain, and so with an mTLS host."""
     return synthesise(tmp_path_factory.mktemp("domain"), domain=DOMAIN)
 
 
 @pytest.fixture(scope="session")
 def retained_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """What `cdk import` adopts from a deleted stack."""
+    """Return the stack with which `cdk import` adopts what a deleted stack left."""
     return synthesise(tmp_path_factory.mktemp("retained"), adopt=True)

@@ -1,4 +1,4 @@
-"""A fleet with token issuers: the authorizer, its Lambda, and who may do what."""
+"""A fleet with token issuers has a custom authorizer, and a Lambda for it with few rights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firstboot.assign.settings import AssignSettings
 from tests.infra.conftest import ROOT, Synthesised, spell, synthesise
 from tests.infra.test_functions import FLEET, ours, pairs, statements
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 ISSUER = """
@@ -29,7 +29,7 @@ groups = ["gateways"]
 
 @pytest.fixture(scope="module")
 def token_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """The stack of the example fleet, whose gateways connect with tokens."""
+    """Return the stack of the example fleet, whose gateways connect with tokens."""
     folder = tmp_path_factory.mktemp("tokens")
     shutil.copytree(ROOT / "fleet", folder / "fleet")
     definition = folder / "fleet" / "fleet.toml"
@@ -40,14 +40,14 @@ def token_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
 
 
 def test_without_issuers_there_is_no_authorizer(stack: Synthesised) -> None:
-    """A fleet whose devices all have certificates has no second door."""
+    """A fleet without token issuers has neither the authorizer nor its Lambda."""
     assert "Assign" not in ours(stack)
     assert not stack.resources("AWS::IoT::Authorizer")
     assert not {"AuthorizerName", "TokenAudience"} & stack.template["Outputs"].keys()
 
 
 def test_the_authorizer(token_stack: Synthesised) -> None:
-    """It asks the Lambda about each connection, and has no signing key of its own."""
+    """The authorizer asks the Lambda about each connection, and checks no signature itself."""
     (authorizer,) = token_stack.resources("AWS::IoT::Authorizer").values()
     properties = dict(authorizer["Properties"])
     assert spell(properties.pop("AuthorizerFunctionArn")) == "${Assign.Arn}"
@@ -60,7 +60,7 @@ def test_the_authorizer(token_stack: Synthesised) -> None:
 
 
 def test_only_the_authorizer_invokes(token_stack: Synthesised) -> None:
-    """The permission is bound to the authorizer's ARN and to this account."""
+    """The permission to invoke is bound to the authorizer's ARN and to this account."""
     permissions = token_stack.resources("AWS::Lambda::Permission")
     (permission,) = (made["Properties"] for name, made in permissions.items() if name.startswith("Assign"))
     assert {name: spell(value) for name, value in permission.items()} == {
@@ -73,7 +73,7 @@ def test_only_the_authorizer_invokes(token_stack: Synthesised) -> None:
 
 
 def test_the_role_may_do_exactly_this(token_stack: Synthesised) -> None:
-    """It reads one table and the published fleet; it writes a log."""
+    """The role may read one table and the published fleet, and write its log and traces."""
     assert pairs(statements(token_stack, "Assign")) == {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("s3:GetObject", FLEET),
@@ -87,7 +87,8 @@ def test_the_role_may_do_exactly_this(token_stack: Synthesised) -> None:
 
 
 def test_the_lambda_ends_before_aws_iot_stops_waiting(token_stack: Synthesised) -> None:
-    """Five seconds are AWS IoT's patience (developer guide, "Creating and managing custom authorizers")."""
+    """The Lambda times out before AWS IoT stops waiting for it."""
+    # AWS IoT developer guide, "Creating and managing custom authorizers": five seconds.
     function = ours(token_stack)["Assign"]
     assert function["Timeout"] < 5
     assert function["Handler"] == "assign.authorize"
@@ -95,25 +96,25 @@ def test_the_lambda_ends_before_aws_iot_stops_waiting(token_stack: Synthesised) 
 
 
 def test_the_environment_round_trips_through_its_settings(token_stack: Synthesised) -> None:
-    """The Lambda is told what its settings class reads, all of it and nothing else."""
+    """The Lambda's environment has exactly the settings that its settings class reads."""
     variables = ours(token_stack)["Assign"]["Environment"]["Variables"]
-    told = {variable: json.dumps(value) for variable, value in variables.items()}
-    assert AssignSettings.read(told).environment() == told
+    environment = {variable: json.dumps(value) for variable, value in variables.items()}
+    assert AssignSettings.read(environment).environment() == environment
 
 
 def test_the_audience_is_the_deployments_own(token_stack: Synthesised) -> None:
-    """Region, account and stack are in it, and the output says what the Lambda demands."""
+    """The audience that the Lambda demands names region, account and stack, and is an output."""
     outputs = token_stack.template["Outputs"]
     assert spell(outputs["TokenAudience"]["Value"]) == (
         "urn:firstboot:${AWS::Region}:${AWS::AccountId}:Firstboot"
     )
-    told = ours(token_stack)["Assign"]["Environment"]["Variables"]["FIRSTBOOT_AUDIENCE"]
-    assert told == outputs["TokenAudience"]["Value"]
+    audience = ours(token_stack)["Assign"]["Environment"]["Variables"]["FIRSTBOOT_AUDIENCE"]
+    assert audience == outputs["TokenAudience"]["Value"]
     assert spell(outputs["AuthorizerName"]["Value"]) == "${AssignAuthorizer}"
 
 
-def test_its_alarms_are_added(stack: Synthesised, token_stack: Synthesised) -> None:
-    """Errors and throttles as for every Lambda; and what its refusals hide from Lambda."""
+def test_the_authorizers_alarms_are_added(stack: Synthesised, token_stack: Synthesised) -> None:
+    """The Lambda has the alarms of all Lambdas, and alarms for failures that it answers with a refusal."""
     alarms = token_stack.resources("AWS::CloudWatch::Alarm")
     counted = {
         "AlarmsAssignFailures": "InternalError",
@@ -131,7 +132,7 @@ def test_its_alarms_are_added(stack: Synthesised, token_stack: Synthesised) -> N
 
 
 def test_cfn_lint_finds_nothing(token_stack: Synthesised) -> None:
-    """CloudFormation takes the template with the authorizer too."""
+    """cfn-lint accepts the template with the authorizer."""
     command = [Path(sys.executable).with_name("cfn-lint"), token_stack.folder / "Firstboot.template.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""A permissions boundary: on every role, and the documented one is wide enough."""
+"""A permissions boundary is on all roles, and the documented one is wide enough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.infra.conftest import DOMAIN, ROOT, Synthesised, spell, synthesise
 from tests.infra.test_functions import FLEET_ROLES, listed
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 (DOCUMENTED,) = re.findall(
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("infra")
 
 
 def test_every_role_is_bounded(tmp_path: Path, mtls_stack: Synthesised) -> None:
-    """By CDK's own context: our Lambdas' roles, CDK's framework's, AWS IoT's and those that devices get."""
+    """CDK's own context puts a boundary on the roles of our Lambdas, CDK's framework, AWS IoT and devices."""
     context: dict[str, Any] = {"@aws-cdk/core:permissionsBoundary": {"name": "platform-boundary"}}
     roles = synthesise(tmp_path, domain=DOMAIN, **context).resources("AWS::IAM::Role")
     assert roles.keys() == mtls_stack.resources("AWS::IAM::Role").keys()
@@ -32,15 +32,15 @@ def test_every_role_is_bounded(tmp_path: Path, mtls_stack: Synthesised) -> None:
 
 
 def test_the_documented_boundary_lets_everything_work(mtls_stack: Synthesised) -> None:
-    """Every action of every role is in it and no other, and it fits into a managed policy."""
+    """The documented boundary has exactly the actions of all roles, and fits into a managed policy."""
     (statement,) = json.loads(DOCUMENTED)["Statement"]
     policies = mtls_stack.resources("AWS::IAM::Policy").values()
-    # Its policy lets the CA key be used; the boundary must, all the same.
+    # The key's policy alone grants kms:Sign, but the boundary limits it too.
     assert set(statement["Action"]) == {"kms:Sign"} | {
         action
         for policy in policies
         for each in policy["Properties"]["PolicyDocument"]["Statement"]
         for action in listed(each["Action"])
     }
-    # IAM and STS quotas: characters of a managed policy, without white space.
+    # IAM and STS quotas count a managed policy's characters without white space.
     assert len(re.sub(r"\s", "", DOCUMENTED)) <= 6_144

@@ -1,4 +1,4 @@
-"""The Lambda asset: complete, the same each time, and never half made."""
+"""The Lambda asset is complete, the same for the same input, and never made in part."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from infra.bundling import FUNCTIONS, SBOM, bundle
 from infra.configuration import Target
 from tests.infra.conftest import run_app
 
-# What AWS's Python runtime has beside the asset.
+# The modules that AWS's Python runtime has besides the asset.
 RUNTIME = ("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3")
 LAMBDAS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
 
 
 @pytest.fixture(scope="module")
 def asset(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The asset for this machine."""
+    """Return the asset for this machine."""
     out = tmp_path_factory.mktemp("asset")
     bundle(out, Target.LOCAL, fleet)
     return out
 
 
 def import_alone(asset: Path, runtime: Path, name: str) -> subprocess.CompletedProcess[str]:
-    """Import a Lambda with the standard library, the asset and AWS's runtime; no site-packages."""
+    """Import a Lambda with the standard library, the asset and AWS's runtime, without site-packages."""
     runtime.mkdir(exist_ok=True)
     for module in RUNTIME:
         link = runtime / module
@@ -44,7 +44,7 @@ def import_alone(asset: Path, runtime: Path, name: str) -> subprocess.CompletedP
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file's path, mode and content, hashed."""
+    """Return the hash and mode of each file by its path."""
     return {
         str(
             path.relative_to(folder)
@@ -56,13 +56,13 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", LAMBDAS)
 def test_the_asset_is_complete(asset: Path, tmp_path: Path, name: str) -> None:
-    """Each Lambda imports with what is in the asset and in AWS's runtime."""
+    """Each Lambda imports with the modules in the asset and in AWS's runtime."""
     done = import_alone(asset, tmp_path / "runtime", name)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_package_missing_from_the_lock_is_missed(fleet: Fleet, tmp_path: Path) -> None:
-    """What functions/requirements.txt does not name is not found, though it is installed here."""
+    """A package that functions/requirements.txt does not name is missing, though it is installed here."""
     functions = tmp_path / "functions"
     shutil.copytree(FUNCTIONS, functions)
     lock = functions / "requirements.txt"
@@ -76,18 +76,18 @@ def test_a_package_missing_from_the_lock_is_missed(fleet: Fleet, tmp_path: Path)
 
 
 def test_the_same_input_makes_the_same_asset(asset: Path, fleet: Fleet, tmp_path: Path) -> None:
-    """A deployment of nothing new changes no Lambda."""
+    """Two bundles of the same input have the same files."""
     bundle(tmp_path, Target.LOCAL, fleet)
     assert contents(tmp_path) == contents(asset)
 
 
 def test_the_asset_holds_the_fleet(asset: Path, fleet: Fleet) -> None:
-    """The compiled fleet lies beside the Lambdas."""
+    """The compiled fleet is beside the Lambdas."""
     assert Fleet.from_json((asset / "fleet.json").read_text()) == fleet
 
 
 def test_the_asset_holds_nothing_else(asset: Path) -> None:
-    """No tests, caches, lock files, scripts, and no boto3, which is the runtime's own."""
+    """The asset has no tests, caches, lock files or scripts, and no boto3, which the runtime brings."""
     names = {path.relative_to(asset).parts[0] for path in asset.rglob("*")}
     assert not names & {"tests", "requirements.txt", ".lock", "bin", *RUNTIME}
     assert not [path for path in asset.rglob("*") if path.name in {"__pycache__", ".mypy_cache"}]
@@ -95,14 +95,16 @@ def test_the_asset_holds_nothing_else(asset: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shipped(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The asset for Lambda."""
+    """Return the asset for Lambda."""
     folder = tmp_path_factory.mktemp("lambda")
     bundle(folder, Target.LAMBDA, fleet)
     return folder
 
 
-def test_what_ships_has_its_bill_of_materials(shipped: Path) -> None:
-    """CycloneDX, each locked package with its version and hashes, and nothing of this machine or day."""
+def test_the_asset_has_a_bill_of_materials(shipped: Path) -> None:
+    """The asset has a CycloneDX list of the locked packages with versions and hashes, without dates and
+    paths.
+    """
     text = (shipped / SBOM).read_text()
     bill = json.loads(text)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
@@ -114,7 +116,7 @@ def test_what_ships_has_its_bill_of_materials(shipped: Path) -> None:
 
 
 def test_the_asset_for_lambda_is_for_arm64(shipped: Path) -> None:
-    """What ships is compiled for Lambda's processor and Python, whatever this machine is."""
+    """The compiled modules are for Lambda's processor and Python, on all machines that make the asset."""
     compiled = [path.read_bytes()[:20] for path in shipped.rglob("*.so")]
     assert compiled
     assert {header[18:20] for header in compiled} == {b"\xb7\x00"}  # ELF e_machine: EM_AARCH64
@@ -122,7 +124,7 @@ def test_the_asset_for_lambda_is_for_arm64(shipped: Path) -> None:
 
 
 def test_a_changed_hash_is_refused(fleet: Fleet, tmp_path: Path) -> None:
-    """A package that is not the one that was locked does not ship."""
+    """A package whose hash is not the locked one fails the bundle."""
     functions = tmp_path / "functions"
     shutil.copytree(FUNCTIONS, functions)
     lock = functions / "requirements.txt"
@@ -132,7 +134,7 @@ def test_a_changed_hash_is_refused(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_fails_fails_the_synth(tmp_path: Path) -> None:
-    """Without its packages no asset is made, no template, and no Docker is looked for."""
+    """Without its packages the synth fails, writes no template and looks for no Docker."""
     done = run_app(tmp_path / "out", {}, UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode != 0
     assert "uv" in done.stderr

@@ -1,4 +1,4 @@
-"""The construct in an app of someone else's, as docs/construct.md has it."""
+"""The construct in another CDK app, as docs/construct.md shows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from infra.configuration import Configuration, Target
 from tests.infra.conftest import ROOT, Synthesised
 from tests.infra.test_replacement import stateful
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 DOCUMENT = (ROOT / "docs/construct.md").read_text()
@@ -30,14 +30,14 @@ FIRSTBOOT = next(line for line in EXAMPLE.splitlines(keepends=True) if line.star
 
 
 def run(folder: Path, program: str, **context: object) -> subprocess.CompletedProcess[str]:
-    """Run an app in a folder of its reader's, whose fleet is the example, as the CDK CLI does."""
+    """Run an app in its own folder, with the example fleet, as the CDK CLI does."""
     shutil.copytree(ROOT / "fleet", folder / "fleet")
     (folder / "app.py").write_text(program)
     return subprocess.run(
         [sys.executable, "app.py"],
         cwd=folder,
         env={
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),  # node is there
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),  # Node is here
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "functions"))),
             "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:bundling-stacks": []} | context),
             "CDK_OUTDIR": str(folder / "cdk.out"),
@@ -49,44 +49,44 @@ def run(folder: Path, program: str, **context: object) -> subprocess.CompletedPr
 
 
 def synthesise(folder: Path, program: str, **context: object) -> Synthesised:
-    """The stack Acme of an app that must be synthesised."""
+    """Return the stack Acme of an app, whose synth must succeed."""
     done = run(folder, program, **context)
     assert done.returncode == 0, done.stdout + done.stderr
     return Synthesised(folder / "cdk.out", json.loads((folder / "cdk.out/Acme.template.json").read_text()))
 
 
 def kinds(template: dict[str, Any]) -> list[str]:
-    """The types of a template's resources, as often as they are there."""
+    """Return the type of each resource of a template, sorted."""
     return sorted(resource["Type"] for resource in template["Resources"].values())
 
 
 def lint(template: Path) -> str:
-    """What cfn-lint says of a template."""
+    """Return what cfn-lint prints about a template."""
     command = [Path(sys.executable).with_name("cfn-lint"), template]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.fixture(scope="session")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """The app in the document, to the letter."""
+    """Return the document's app, synthesised without a change."""
     return synthesise(tmp_path_factory.mktemp("example"), EXAMPLE)
 
 
 def test_the_example_is_all_of_firstboot(example: Synthesised, stack: Synthesised) -> None:
-    """Five lines bring what our own app deploys, defaults included, and outputs of the same names."""
+    """Five lines deploy the same resources and outputs as the project's own app."""
     assert kinds(example.template) == kinds(stack.template)
     assert example.template["Outputs"].keys() == stack.template["Outputs"].keys()
     assert len([line for line in EXAMPLE.splitlines() if "firstboot" in line.lower()]) <= 5
 
 
 def test_cfn_lint_finds_nothing_in_the_example(example: Synthesised) -> None:
-    """The template is what CloudFormation takes, and hides nothing of the rest of the stack."""
+    """cfn-lint accepts the example's template, which silences no rule for the rest of the stack."""
     assert lint(example.folder / "Acme.template.json") == ""
     assert "Metadata" not in example.template
 
 
 def flags() -> dict[str, Any]:
-    """What `cdk init` writes into a new app's cdk.json."""
+    """Return the feature flags that `cdk init` writes into a new app's cdk.json."""
     (library,) = (Path(aws_cdk.__file__).parent / "_jsii").glob("aws-cdk-lib@*.tgz")
     with tarfile.open(library) as archive:
         found = archive.extractfile("package/recommended-feature-flags.json")
@@ -95,7 +95,7 @@ def flags() -> dict[str, Any]:
 
 
 def test_an_app_like_a_new_one_has_no_findings(tmp_path: Path) -> None:
-    """With every feature flag, an account and a region, in a stage, and cdk-nag on the whole app."""
+    """With all feature flags, an account, a region and a stage, cdk-nag finds nothing in the app."""
     stage = (
         "from aws_cdk import Stage, Validations\n"
         "from cdk_nag import AwsSolutionsChecks, ServerlessChecks\n"
@@ -111,37 +111,37 @@ def test_an_app_like_a_new_one_has_no_findings(tmp_path: Path) -> None:
 
 
 def test_a_second_one_in_a_stack_is_refused(tmp_path: Path) -> None:
-    """They would take each other's names in AWS IoT."""
+    """A stack refuses a second Firstboot, whose names in AWS IoT would be the same."""
     second = FIRSTBOOT.replace('"Firstboot"', '"Second"')
     done = run(tmp_path, EXAMPLE.replace(FIRSTBOOT, FIRSTBOOT + second))
     assert done.returncode != 0
-    assert "Acme has a Firstboot already, Acme/Firstboot: give each its own stack" in done.stderr
+    assert "Acme has a Firstboot already (Acme/Firstboot); give each its own stack" in done.stderr
 
 
 def test_two_stacks_have_one_each(tmp_path: Path) -> None:
-    """What is named after the stack has two names."""
+    """Two stacks in one app each have a Firstboot with their own name."""
     second = 'Firstboot(Stack(app, "Other"), "Firstboot", Configuration(fleet=Path("fleet")))\n'
     one = synthesise(tmp_path, EXAMPLE.replace(SYNTH, second + SYNTH))
     other = Synthesised(one.folder, json.loads((one.folder / "Other.template.json").read_text()))
-    told = {
+    names = {
         function["Properties"]["Environment"]["Variables"]["FIRSTBOOT_STACK"]
         for made in (one, other)
         for name, function in made.resources("AWS::Lambda::Function").items()
         if name.endswith("Newcomers")
     }
-    assert told == {"Acme", "Other"}
+    assert names == {"Acme", "Other"}
 
 
 def test_a_nested_stack_is_refused(tmp_path: Path) -> None:
-    """It has no name before it is deployed, and the console would not find its outputs."""
+    """A nested stack is refused, because it has no name before it is deployed."""
     nested = 'from aws_cdk import NestedStack\nstack = NestedStack(Stack(app, "Acme"), "Inner")\n'
     done = run(tmp_path, EXAMPLE.replace(f"stack = {STACK}", nested))
     assert done.returncode != 0
     assert "a Firstboot needs a stack with a name of its own" in done.stderr
 
 
-def test_what_was_left_is_adopted_under_the_same_ids(tmp_path: Path, example: Synthesised) -> None:
-    """In someone else's app too: Retained has table, bucket and key as Firstboot has them."""
+def test_retained_resources_are_adopted_under_the_same_ids(tmp_path: Path, example: Synthesised) -> None:
+    """In another app too, Retained has table, bucket and key under the ids that Firstboot gives them."""
     program = EXAMPLE.replace(FIRSTBOOT, FIRSTBOOT.replace("Firstboot(", "Retained(")).replace(
         "from infra.firstboot import Firstboot", "from infra.retained import Retained"
     )
@@ -151,7 +151,7 @@ def test_what_was_left_is_adopted_under_the_same_ids(tmp_path: Path, example: Sy
 
 
 def test_an_app_gets_what_the_document_says(tmp_path: Path) -> None:
-    """Every attribute in the table is there; an operator, a subscription and a DNS name are made of them."""
+    """The documented attributes serve to make an operator's role, a subscription and a DNS record."""
     use = (
         "from aws_cdk import CfnOutput, aws_iam as iam, aws_sns_subscriptions as subscriptions\n"
         "from infra.configuration import Domain\n"
@@ -174,7 +174,7 @@ def test_an_app_gets_what_the_document_says(tmp_path: Path) -> None:
 
 
 def test_the_document_has_every_property() -> None:
-    """With its default, as the class has it."""
+    """The document lists each property of the configuration with its default."""
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)` )?\|", DOCUMENT.partition("## What your")[0], re.MULTILINE)
     defaults = {field.name: field.default for field in fields(Configuration)}
     spelled = {MISSING: "", Target.LAMBDA: "Target.LAMBDA", "Firstboot Issuing CA": '"Firstboot Issuing CA"'}
@@ -182,7 +182,7 @@ def test_the_document_has_every_property() -> None:
 
 
 def test_our_own_app_has_the_defaults() -> None:
-    """cdk.json names every setting, so that none is misspelled, and changes none."""
+    """cdk.json names all settings, with their defaults as values."""
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
 
     class Node:

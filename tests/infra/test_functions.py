@@ -1,4 +1,4 @@
-"""The Lambdas: settings, roles, and what each may do, to the letter."""
+"""The Lambdas' settings and roles: each may do exactly what the tables in this module list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 SETTINGS: dict[str, type[Settings]] = {
@@ -46,21 +46,21 @@ FLEET_ROLES = {alias: f"${{VendSessions{alias}.Arn}}" for alias in load(ROOT / "
 GRANTS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:policy/Firstboot-grant-*"
 CERTIFICATES = "${Store.Arn}/certificates/*"
 IOT_CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
-# All that Lambda needs to bring a queue's messages: its developer guide, "Using Lambda with Amazon SQS".
+# All that Lambda needs to read a queue (developer guide, "Using Lambda with Amazon SQS").
 CONSUMING = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-# The same for a table's stream: "Using AWS Lambda with Amazon DynamoDB".
+# All that Lambda needs to read a table's stream (developer guide, "Using AWS Lambda with Amazon DynamoDB").
 READING = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 
 UNDELIVERED = "${MqttUndelivered.Arn}"
 
 
-# All that Lambda needs to send to a queue what failed: its developer guide, "Capturing records of Lambda
-# asynchronous invocations".
+# All that Lambda needs to send failures to a queue (developer guide, "Capturing records of Lambda
+# asynchronous invocations").
 ON_FAILURE = {("sqs:SendMessage", UNDELIVERED)}
 
 
 def topic(name: str) -> tuple[str, str]:
-    """The right to publish to a topic of every client."""
+    """Return the right to publish to a topic of all clients."""
     place = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}"
     return "iot:Publish", f"{place}:topic/firstboot/*/{name}"
 
@@ -86,14 +86,14 @@ DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
 
 
 def on(resource: str, *actions: str) -> set[tuple[str, str]]:
-    """AWS IoT's actions on a resource of this account."""
+    """Return the rights to AWS IoT's `actions` on a resource of this account."""
     return {(f"iot:{action}", f"{IOT}{resource}") for action in actions}
 
 
 MEMBERSHIP = ("AddThingToThingGroup", "RemoveThingFromThingGroup")
 PRINCIPALS = ("AttachThingPrincipal", "DetachThingPrincipal")
 
-# Beyond its own log, and traces.
+# The rights of each Lambda besides those to write its log and its traces.
 PERMISSIONS = {
     "Exchange": EXCHANGE,
     "ExchangeMqtt": EXCHANGE
@@ -208,18 +208,18 @@ PERMISSIONS = {
 
 
 def listed(value: Any) -> list[Any]:
-    """CloudFormation's "one or a list of them", as a list."""
+    """Return a value that CloudFormation writes as one item or as a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def statements(stack: Synthesised, name: str) -> list[Resource]:
-    """The statements of a Lambda's role."""
+    """Return the statements of a Lambda's role."""
     policy: Resource = stack.resources("AWS::IAM::Policy")[f"{name}RoleDefaultPolicy"]
     return list(policy["Properties"]["PolicyDocument"]["Statement"])
 
 
 def pairs(document: list[Resource]) -> set[tuple[str, str]]:
-    """What statements allow: every action with every resource."""
+    """Return each action that the statements allow with each of its resources."""
     return {
         (action, spell(resource))
         for statement in document
@@ -229,32 +229,32 @@ def pairs(document: list[Resource]) -> set[tuple[str, str]]:
 
 
 def ours(stack: Synthesised) -> dict[str, Resource]:
-    """The Lambdas but CDK's own."""
+    """Return the properties of all Lambdas but those of CDK's framework."""
     found = stack.resources("AWS::Lambda::Function")
     return {name: function["Properties"] for name, function in found.items() if "framework" not in name}
 
 
 def test_every_lambda_has_settings(stack: Synthesised) -> None:
-    """No Lambda is left out of the tables here."""
+    """The tables of settings and permissions in this module list all Lambdas."""
     assert set(ours(stack)) == set(SETTINGS) == set(PERMISSIONS)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_environment_round_trips_through_its_settings(stack: Synthesised, name: str) -> None:
-    """A Lambda is told what its settings class reads, all of it and nothing else."""
+    """A Lambda's environment has exactly the settings that its settings class reads."""
     variables = ours(stack)[name]["Environment"]["Variables"]
-    told = {variable: json.dumps(value) for variable, value in variables.items()}
-    assert SETTINGS[name].read(told).environment() == told
+    environment = {variable: json.dumps(value) for variable, value in variables.items()}
+    assert SETTINGS[name].read(environment).environment() == environment
 
 
 def test_role_arns_name_every_role_alias(stack: Synthesised) -> None:
-    """Vend learns, as JSON, which role is behind which alias."""
+    """The settings of `vend` have the role of each role alias, as JSON."""
     text = spell(ours(stack)["Vend"]["Environment"]["Variables"]["FIRSTBOOT_ROLE_ARNS"])
     assert json.loads(text) == FLEET_ROLES
 
 
-def test_operate_is_told_of_every_dead_letter_queue(stack: Synthesised) -> None:
-    """In the form that it reads; requests have no queue to go back to."""
+def test_operate_knows_every_dead_letter_queue(stack: Synthesised) -> None:
+    """The settings of `operate` name all dead-letter queues in the form that it reads."""
     text = spell(ours(stack)["Operate"]["Environment"]["Variables"]["FIRSTBOOT_DEAD_LETTERS"])
     assert {name: Queues(**urls) for name, urls in json.loads(text).items()} == {
         "requests": Queues("${MqttUndelivered}", None),
@@ -265,19 +265,19 @@ def test_operate_is_told_of_every_dead_letter_queue(stack: Synthesised) -> None:
 
 @pytest.mark.parametrize("name", PERMISSIONS)
 def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
-    """Every action and resource of a role is one that its Lambda's code needs."""
-    everyones = {
+    """A Lambda's role has exactly the listed rights, and those to write its log and traces."""
+    common = {
         ("logs:CreateLogStream", f"${{{name}Logs.Arn}}"),
         ("logs:PutLogEvents", f"${{{name}Logs.Arn}}"),
         ("xray:PutTelemetryRecords", "*"),
         ("xray:PutTraceSegments", "*"),
     }
-    assert pairs(statements(stack, name)) == PERMISSIONS[name] | everyones
+    assert pairs(statements(stack, name)) == PERMISSIONS[name] | common
     assert all(statement["Effect"] == "Allow" for statement in statements(stack, name))
 
 
 def test_every_role_is_accounted_for(stack: Synthesised) -> None:
-    """No role has a policy that these tests don't see."""
+    """The stack has no role and no policy that these tests do not check."""
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
     lambdas |= {"MqttErrorRole"}
     roles = stack.resources("AWS::IAM::Role")
@@ -293,7 +293,7 @@ def test_every_role_is_accounted_for(stack: Synthesised) -> None:
 
 @pytest.mark.parametrize("name", [*PERMISSIONS, "AuthorityProvider"])
 def test_a_lambda_role_is_for_lambda(stack: Synthesised, name: str) -> None:
-    """Nobody but the Lambda service assumes a Lambda's role."""
+    """Only the Lambda service may assume a Lambda's role."""
     role = stack.resources("AWS::IAM::Role")[f"{name}Role"]["Properties"]
     assert role["AssumeRolePolicyDocument"]["Statement"] == [
         {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
@@ -301,7 +301,7 @@ def test_a_lambda_role_is_for_lambda(stack: Synthesised, name: str) -> None:
 
 
 def test_the_framework_may_only_invoke_authority(stack: Synthesised) -> None:
-    """CDK's part of the custom resource calls ours and writes its log."""
+    """CDK's framework Lambda may invoke `authority` and write its log, and nothing else."""
     assert pairs(statements(stack, "AuthorityProvider")) == {
         ("lambda:InvokeFunction", "${AuthorityFunction.Arn}"),
         ("lambda:GetFunction", "${AuthorityFunction.Arn}"),
@@ -311,7 +311,7 @@ def test_the_framework_may_only_invoke_authority(stack: Synthesised) -> None:
 
 
 def test_a_fleet_may_vend_nothing(tmp_path: Path) -> None:
-    """Without role aliases there is no role to assume, and the stack is whole."""
+    """A fleet without role aliases has a stack without fleet roles, whose `vend` may assume none."""
     shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
     definition = tmp_path / "fleet" / "fleet.toml"
     definition.write_text(definition.read_text().partition("[role_aliases.")[0])
@@ -322,7 +322,7 @@ def test_a_fleet_may_vend_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alias", FLEET_ROLES)
 def test_a_fleet_role_trusts_vend_alone(stack: Synthesised, alias: str) -> None:
-    """Sessions are vend's to make, with a source identity and tags."""
+    """Only `vend` may assume a fleet role, with a source identity and tags."""
     role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Effect"] == "Allow"
@@ -335,7 +335,7 @@ def test_a_fleet_role_trusts_vend_alone(stack: Synthesised, alias: str) -> None:
 
 @pytest.mark.parametrize("alias", FLEET_ROLES)
 def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, alias: str) -> None:
-    """A role may do what the grants say, on every device's part, and nothing more."""
+    """A fleet role's policy allows what the grants allow, with `*` for the device, and nothing more."""
     role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
     (policy,) = role["Policies"]
     place = Place(partition="${AWS::Partition}", region="${AWS::Region}", account="${AWS::AccountId}")
@@ -344,13 +344,13 @@ def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, al
 
 
 def test_no_role_signs_by_its_own_policy(stack: Synthesised) -> None:
-    """The key's policy says who does, in one place."""
+    """No role's policy allows signing with the CA's key, because the key's policy does."""
     assert not [name for name in PERMISSIONS if "kms:Sign" in dict(pairs(statements(stack, name)))]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_lambda_is_made_as_all_are(stack: Synthesised, name: str) -> None:
-    """Python 3.13 on arm64, traced, JSON logs in its own group; all share one asset."""
+    """Each Lambda runs Python 3.13 on arm64, is traced, logs JSON to its own group and shares one asset."""
     function = ours(stack)[name]
     assert function["Runtime"] == "python3.13"
     assert function["Architectures"] == ["arm64"]
@@ -361,8 +361,8 @@ def test_a_lambda_is_made_as_all_are(stack: Synthesised, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Exchange", "Vend"])
-def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, name: str) -> None:
-    """A Lambda that hangs is cut off in time to answer; nobody pays for a device that hung up."""
+def test_a_lambda_times_out_before_the_gateway(stack: Synthesised, name: str) -> None:
+    """A Lambda behind the API times out before the gateway stops waiting for it."""
     integrations = stack.resources("AWS::ApiGatewayV2::Integration").values()
     (patience,) = {integration["Properties"]["TimeoutInMillis"] for integration in integrations}
     assert ours(stack)[name]["Timeout"] * 1000 < patience <= 10_000
@@ -386,7 +386,7 @@ def test_what_devices_wait_for_ends_before_the_gateway_does(stack: Synthesised, 
     }.items(),
 )
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:
-    """What the template calls is there to be called."""
+    """The handler that the template names exists in the code."""
     module, function = handler.split(".")
     assert ours(stack)[name]["Handler"] == handler
     assert callable(getattr(__import__(module), function))

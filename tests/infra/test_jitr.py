@@ -1,4 +1,4 @@
-"""Just-in-time registration: the factories' CAs, the way of an event, and who may send on it."""
+"""Just-in-time registration: the factory CAs, the topic rule, the queue and the rights to send to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firstboot.domain.fleet import Fleet
 from infra.configuration import Configuration
 from tests.infra.conftest import ROOT, Synthesised, spell, spelled, synthesise
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 TRUST = {
@@ -24,12 +24,14 @@ TRUST = {
 
 
 def properties(stack: Synthesised, kind: str, name: str) -> Any:
-    """The properties of a resource."""
+    """Return the properties of a resource."""
     return stack.resources(kind)[name]["Properties"]
 
 
 def test_every_factory_ca_is_registered(stack: Synthesised, fleet: Fleet) -> None:
-    """AWS IoT registers what it signed by itself; devices send SNI, so no verification certificate."""
+    """All trust anchors are registered for automatic registration, in the mode that needs no verification
+    certificate.
+    """
     made = [dict(each["Properties"]) for each in stack.resources("AWS::IoT::CACertificate").values()]
     anchors = {pem for group in fleet.groups.values() for pem in group.trust}
     assert {each.pop("CACertificatePem") for each in made} == anchors
@@ -38,16 +40,14 @@ def test_every_factory_ca_is_registered(stack: Synthesised, fleet: Fleet) -> Non
     ] * len(anchors)
 
 
-def test_a_ca_goes_with_its_anchor(stack: Synthesised) -> None:
-    """It is not retained: it would go on registering certificates that nobody admits."""
+def test_a_ca_is_deleted_with_its_anchor(stack: Synthesised) -> None:
+    """A factory CA is not retained, so that AWS IoT stops registering its certificates."""
     for each in stack.resources("AWS::IoT::CACertificate").values():
         assert "DeletionPolicy" not in each
 
 
-def test_a_ca_comes_after_all_that_judges_its_certificates(stack: Synthesised) -> None:
-    """Rule, queue and a Lambda with this very fleet: else a certificate is lost, or decided by the
-    fleet before.
-    """
+def test_a_ca_is_registered_last(stack: Synthesised) -> None:
+    """A factory CA is registered after the rule, the queue and the Lambda that has the new fleet."""
     for each in stack.resources("AWS::IoT::CACertificate").values():
         after = {spell(name) for name in each["DependsOn"]}
         assert {"Newcomers", "NewcomersRegistered"} <= after
@@ -55,7 +55,7 @@ def test_a_ca_comes_after_all_that_judges_its_certificates(stack: Synthesised) -
 
 
 def test_groups_with_tokens_have_no_ca_there(tmp_path: Path, fleet: Fleet) -> None:
-    """Their devices connect through the authorizer: no certificate of theirs is let in."""
+    """The factory CA of a group whose devices connect with tokens is not registered in AWS IoT."""
     shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
     definition = tmp_path / "fleet" / "fleet.toml"
     definition.write_text(definition.read_text().replace('= "registry"', '= "token"'))
@@ -65,14 +65,14 @@ def test_groups_with_tokens_have_no_ca_there(tmp_path: Path, fleet: Fleet) -> No
 
 
 def test_cas_may_be_registered_by_others(tmp_path: Path) -> None:
-    """AWS IoT takes a CA once an account and region; what comes through it is judged all the same."""
+    """With `registerFactoryCas` off, the stack registers no CA and has the topic rule all the same."""
     stack = synthesise(tmp_path, registerFactoryCas="false")
     assert not stack.resources("AWS::IoT::CACertificate")
     assert stack.resources("AWS::IoT::TopicRule")
 
 
 def test_a_switch_is_on_or_off(tmp_path: Path) -> None:
-    """A word that is neither does not pass for one."""
+    """A setting that must be a Boolean refuses any other word."""
 
     class Node:
         def try_get_context(self, name: str) -> Any:
@@ -89,8 +89,8 @@ def test_a_switch_is_on_or_off(tmp_path: Path) -> None:
         Configuration.read(Node(), tmp_path)  # type: ignore[arg-type]
 
 
-def test_the_rule_hands_on_what_is_needed(stack: Synthesised) -> None:
-    """Into the queue; where that fails, into the one that a person looks at."""
+def test_the_rule_sends_events_to_the_queue(stack: Synthesised) -> None:
+    """The rule sends three fields of the event to the queue, and to the dead-letter queue when that fails."""
     rule = spelled(properties(stack, "AWS::IoT::TopicRule", "NewcomersRegistered"))["TopicRulePayload"]
     assert rule["Sql"] == (
         "SELECT certificateId, caCertificateId, certificateStatus"
@@ -108,7 +108,7 @@ def test_the_rule_hands_on_what_is_needed(stack: Synthesised) -> None:
     [("NewcomersRuleRole", "NewcomersQueue"), ("NewcomersRuleErrorRole", "NewcomersDeadLetters")],
 )
 def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue: str) -> None:
-    """One action, one queue; for AWS IoT on this account's behalf alone."""
+    """A rule's role may send to one queue, and AWS IoT may assume it for this account only."""
     policy = properties(stack, "AWS::IAM::Policy", f"{role}DefaultPolicy")["PolicyDocument"]
     assert spelled(policy["Statement"]) == [
         {"Action": "sqs:SendMessage", "Effect": "Allow", "Resource": f"${{{queue}.Arn}}"}
@@ -117,8 +117,8 @@ def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue:
     assert spelled(trust["Statement"]) == [TRUST]
 
 
-def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
-    """Not while the Lambda may be at it, not for ever."""
+def test_the_queue_repeats_failed_messages(stack: Synthesised) -> None:
+    """The queue hides a message while the Lambda may work on it, and gives up after ten attempts."""
     mappings = [each["Properties"] for each in stack.resources("AWS::Lambda::EventSourceMapping").values()]
     (made,) = [each for each in mappings if spell(each["FunctionName"]) == "${Newcomers}"]
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
@@ -134,7 +134,7 @@ def test_the_queue_brings_what_failed_again(stack: Synthesised) -> None:
 
 
 def test_dead_letters_ring(stack: Synthesised) -> None:
-    """A message that nobody could handle waits for 14 days, and an alarm says so at once."""
+    """Dead letters are kept for 14 days, and the first one rings the alarm."""
     alarm = spelled(properties(stack, "AWS::CloudWatch::Alarm", "AlarmsNewcomersDead"))
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "${NewcomersDeadLetters.QueueName}"}]
@@ -145,5 +145,5 @@ def test_dead_letters_ring(stack: Synthesised) -> None:
 
 
 def test_the_stack_has_no_policy_of_aws_iots(stack: Synthesised) -> None:
-    """Certificates have them, and what a certificate has can't be deleted: nor could the stack."""
+    """The stack makes no AWS IoT policy, which it could not delete while a certificate has it."""
     assert not stack.resources("AWS::IoT::Policy")

@@ -1,4 +1,4 @@
-"""A CA key of the deployer's own, in the place of one of the stack's."""
+"""A deployment whose CA uses a KMS key that the deployer names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.infra.conftest import ROOT, Synthesised, spell, spelled, synthesise
 from tests.infra.test_functions import ECDSA, listed, ours, statements
 from tests.infra.test_replacement import stateful
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 KEY = "arn:aws:kms:us-east-1:210987654321:key/mrk-1234abcd"
@@ -23,12 +23,12 @@ SIGNERS = {"Exchange", "ExchangeMqtt", "AuthorityFunction"}
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    """The stack with a key from elsewhere."""
+    """Return the stack with a key from another account."""
     return synthesise(tmp_path_factory.mktemp("theirs"), caKey=KEY)
 
 
 def test_the_stack_makes_no_key(theirs: Synthesised, stack: Synthesised) -> None:
-    """Nothing else of it is missing."""
+    """The stack lacks the KMS key and no other resource or output."""
     assert not theirs.resources("AWS::KMS::Key")
     gone = stack.template["Resources"].keys() - theirs.template["Resources"].keys()
     assert {stack.template["Resources"][name]["Type"] for name in gone} == {"AWS::KMS::Key"}
@@ -36,7 +36,7 @@ def test_the_stack_makes_no_key(theirs: Synthesised, stack: Synthesised) -> None
 
 
 def test_exactly_this_key_may_be_used(theirs: Synthesised) -> None:
-    """By those who sign, with the one algorithm; no role may do anything with another key."""
+    """The signing Lambdas may use this key with one algorithm, and no role may use another key."""
     for name in ours(theirs):
         about_keys = [
             statement
@@ -48,8 +48,8 @@ def test_exactly_this_key_may_be_used(theirs: Synthesised) -> None:
         assert signing == ([ECDSA] if name in SIGNERS else [])
 
 
-def test_the_lambdas_are_told_of_it(theirs: Synthesised) -> None:
-    """And a change of it runs `authority` again, which compares it with the CA's certificate."""
+def test_the_lambdas_know_the_key(theirs: Synthesised) -> None:
+    """The signing Lambdas and the custom resource have the key's ARN as a setting."""
     for name in SIGNERS:
         assert ours(theirs)[name]["Environment"]["Variables"]["FIRSTBOOT_CA_KEY"] == KEY
     (made,) = theirs.resources("Custom::FirstbootAuthority").values()
@@ -57,21 +57,23 @@ def test_the_lambdas_are_told_of_it(theirs: Synthesised) -> None:
 
 
 def test_nothing_else_is_replaced(theirs: Synthesised, stack: Synthesised) -> None:
-    """Table, bucket and logs are those of a stack with its own key."""
+    """The table, the bucket and the logs are those of a stack with its own key."""
     kept = {name: each for name, each in stateful(stack.template).items() if "Key" not in name}
     assert stateful(theirs.template) == kept
 
 
-def test_exchange_waits_for_the_verdict(theirs: Synthesised) -> None:
-    """A key that `authority` refuses never reaches a Lambda that signs: its settings need the verdict."""
-    (verdict,) = theirs.resources("Custom::FirstbootAuthority")
+def test_exchange_is_deployed_after_the_check_of_the_key(theirs: Synthesised) -> None:
+    """The settings of `exchange` need the custom resource's result, so a key that `authority` refuses never
+    signs.
+    """
+    (authority,) = theirs.resources("Custom::FirstbootAuthority")
     for name in ("Exchange", "ExchangeMqtt"):
         variables = spelled(ours(theirs)[name]["Environment"]["Variables"])
-        assert variables["FIRSTBOOT_CA_CERTIFICATE"] == f"${{{verdict}.CaCertificate}}"
+        assert variables["FIRSTBOOT_CA_CERTIFICATE"] == f"${{{authority}.CaCertificate}}"
 
 
 def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
-    """What is imported is the table and the bucket."""
+    """With a named key, `cdk import` adopts the table and the bucket only."""
     alone = synthesise(tmp_path, caKey=KEY, adopt=True)
     assert {resource["Type"] for resource in stateful(alone.template).values()} == {
         "AWS::DynamoDB::GlobalTable",
@@ -79,8 +81,10 @@ def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
     }
 
 
-def test_the_documented_policy_lets_in_who_signs(theirs: Synthesised) -> None:
-    """By the names that CloudFormation gives roles: stack, logical id, and something random."""
+def test_the_documented_policy_lets_in_the_signers(theirs: Synthesised) -> None:
+    """The documented key policy matches the signing roles, by the names that CloudFormation gives, and no
+    others.
+    """
     (text,) = re.findall(
         r'^```json\n(\[\{"Sid".*?)^```$', (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL
     )
@@ -106,6 +110,6 @@ def test_the_documented_policy_lets_in_who_signs(theirs: Synthesised) -> None:
     "wrong", ["1234abcd", KEY.replace("key/", "alias/"), "alias/ca", f"{KEY} ", KEY.replace("kms", "s3")]
 )
 def test_only_a_keys_arn_is_taken(wrong: str) -> None:
-    """IAM permits nothing on an alias, and a bare id is any account's."""
+    """The configuration refuses an alias, a bare key id and any other text that is not a key's ARN."""
     with pytest.raises(ValueError, match="not the ARN of a KMS key"):
         Configuration(fleet=Path("fleet"), ca_key=wrong)

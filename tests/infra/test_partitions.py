@@ -1,4 +1,4 @@
-"""Nothing is tied to the partition `aws`: the same stack is deployed in China and in GovCloud."""
+"""The stack and the code work in all AWS partitions, also in China and in GovCloud."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from firstboot.policy.service import ServicePolicy
 from tests.infra.conftest import ROOT, Synthesised
 from tests.infra.test_construct import EXAMPLE, STACK, synthesise
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 PLACES = [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
@@ -27,7 +27,7 @@ SERVICE = re.compile(r"[a-z0-9]+\.amazonaws\.com")
 
 
 def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a template, with the names that lead to it."""
+    """Yield each text in a template, with the names that lead to it."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
@@ -39,8 +39,10 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def tied(template: dict[str, Any]) -> list[tuple[str, str]]:
-    """The texts that hold good in one partition only. A service principal is called the same in all
-    (CDK writes those few that are not as they are in the stack's region).
+    """Return the texts that are valid in one partition only.
+
+    Service principals have the same name in all partitions. CDK writes those few that differ as they are in
+    the stack's region.
     """
     return [(path, text) for path, text in texts(template) if "arn:aws" in text or _host(path, text)]
 
@@ -51,19 +53,19 @@ def _host(path: str, text: str) -> bool:
 
 
 def test_the_template_fits_every_partition(stack: Synthesised) -> None:
-    """No ARN names a partition, and no host is spelled out."""
+    """The template has no ARN with a partition and no host name of AWS."""
     assert tied(stack.template) == []
 
 
 @pytest.mark.parametrize("region", [region for region, _ in PLACES])
 def test_a_stack_with_a_region_fits_its_partition(tmp_path: Path, region: str) -> None:
-    """In an app that says where it is, CDK knows the region, and could write its ARNs out."""
+    """The template names no partition either when the app sets the stack's account and region."""
     there = f'Stack(app, "Acme", env={{"account": "123456789012", "region": "{region}"}})\n'
     assert tied(synthesise(tmp_path, EXAMPLE.replace(STACK, there)).template) == []
 
 
-def test_it_would_be_seen(stack: Synthesised) -> None:
-    """An ARN, a host, and a host in the place of a principal."""
+def test_the_check_sees_a_partition(stack: Synthesised) -> None:
+    """The check finds an ARN, a host name, and a host name in the place of a principal."""
     for wrong in (
         {"Resource": "arn:aws:s3:::b"},
         {"Value": {"Fn::Join": ["", ["https://", {"Ref": "Api"}, ".amazonaws.com"]]}},
@@ -73,8 +75,8 @@ def test_it_would_be_seen(stack: Synthesised) -> None:
 
 
 @pytest.mark.parametrize(("region", "partition"), PLACES)
-def test_what_is_rendered_fits_its_partition(fleet: Fleet, region: str, partition: str) -> None:
-    """Sessions, AWS IoT's policies, authorizer's answers, the roles' ceiling."""
+def test_rendered_documents_fit_their_partition(fleet: Fleet, region: str, partition: str) -> None:
+    """Rendered session policies, IoT policies and ceilings have the ARNs of their partition."""
     place, device = Place(partition, region, "123456789012"), device_id("gw-1")
     documents = [
         session_policy(fleet, fleet.grants, device, place),
@@ -90,7 +92,7 @@ def test_what_is_rendered_fits_its_partition(fleet: Fleet, region: str, partitio
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_code_names_a_partition(file: Path) -> None:
-    """Neither in an ARN nor in a host's name; only infra/ names services, as principals."""
+    """The code has no ARN with a partition and no host name of AWS, except principals in infra/."""
     tree = ast.parse(file.read_text())
     documents = {
         id(node.body[0].value)

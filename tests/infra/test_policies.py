@@ -1,4 +1,4 @@
-"""Resources' own policies, to the letter; and every wildcard has its reason."""
+"""The resource policies of the stack, and the reasons for wildcards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.infra.conftest import Synthesised, run_app, spelled
 from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, RATE_LIMITED, UNDELIVERED, URGENT, listed
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 ADMINISTRATION = [
@@ -19,7 +19,7 @@ ADMINISTRATION = [
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
 ]
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
-ANYONE = {"AWS": "*"}
+ALL_PRINCIPALS = {"AWS": "*"}
 INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
 QUEUES = {UNDELIVERED, RATE_LIMITED, URGENT, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
 NAMELESS = {
@@ -30,23 +30,23 @@ NAMELESS = {
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
-"""Actions that take no resource: service authorization reference, "AWS IoT" and "AWS X-Ray"."""
+"""Actions without a resource type (service authorization reference, "AWS IoT" and "AWS X-Ray")."""
 
 
 def policies(stack: Synthesised, kind: str, of: str) -> dict[str, Any]:
-    """The statements of resource policies, by what each is of."""
+    """Return the statements of resource policies by the resource that each policy is attached to."""
     found = (spelled(each["Properties"]) for each in stack.resources(kind).values())
     return {listed(each[of])[0]: each["PolicyDocument"]["Statement"] for each in found}
 
 
 def statement(effect: str, principal: Any, action: Any, resource: Any, **more: Any) -> dict[str, Any]:
-    """A statement."""
+    """Return a statement."""
     return {"Effect": effect, "Principal": principal, "Action": action, "Resource": resource, **more}
 
 
 def test_the_key_s_policy(stack: Synthesised) -> None:
-    """Three roles sign, in one way; the account's administrators look after the key and don't. `*` is this
-    key, in a key's policy.
+    """Three roles may sign with ECDSA and SHA-256, and the account's administrators may manage the key but
+    not sign.
     """
     (key,) = stack.resources("AWS::KMS::Key").values()
     signers = [f"${{{name}Role.Arn}}" for name in ("AuthorityFunction", "Exchange", "ExchangeMqtt")]
@@ -57,38 +57,42 @@ def test_the_key_s_policy(stack: Synthesised) -> None:
 
 
 def test_the_bucket_s_policy(stack: Synthesised) -> None:
-    """It allows nobody anything, and refuses anyone what no one may do."""
+    """The bucket's policy allows nothing, and denies plain HTTP, old presigned URLs and overwriting."""
     issued = [CERTIFICATES, "${Store.Arn}/authority/*"]
     writing = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     old = {"NumericGreaterThan": {"s3:signatureAge": 300_000}}
     assert policies(stack, "AWS::S3::BucketPolicy", "Bucket") == {
         "${Store}": [
-            statement("Deny", ANYONE, "s3:*", ["${Store.Arn}", "${Store.Arn}/*"], Condition=INSECURE),
-            statement("Deny", ANYONE, "s3:GetObject", CERTIFICATES, Condition=old, Sid="RefuseOldUrls"),
-            statement("Deny", ANYONE, "s3:PutObject", issued, Condition=writing, Sid="RefuseOverwriting"),
+            statement("Deny", ALL_PRINCIPALS, "s3:*", ["${Store.Arn}", "${Store.Arn}/*"], Condition=INSECURE),
+            statement(
+                "Deny", ALL_PRINCIPALS, "s3:GetObject", CERTIFICATES, Condition=old, Sid="RefuseOldUrls"
+            ),
+            statement(
+                "Deny", ALL_PRINCIPALS, "s3:PutObject", issued, Condition=writing, Sid="RefuseOverwriting"
+            ),
         ]
     }
 
 
 def test_the_queues_policies(stack: Synthesised) -> None:
-    """TLS only; and S3, for this account, may send to the one queue that it tells of certificates."""
+    """Each queue demands TLS, and S3 may send to the rate-limited queue for this account."""
     account = {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
-    told = [
+    sender = [
         statement(
             "Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage", RATE_LIMITED, Condition=account
         ),
     ]
     assert policies(stack, "AWS::SQS::QueuePolicy", "Queues") == {
         arn.replace(".Arn}", "}"): [
-            statement("Deny", ANYONE, "sqs:*", arn, Condition=INSECURE),
-            *(told if arn == RATE_LIMITED else []),
+            statement("Deny", ALL_PRINCIPALS, "sqs:*", arn, Condition=INSECURE),
+            *(sender if arn == RATE_LIMITED else []),
         ]
         for arn in QUEUES
     }
 
 
 def test_the_topic_s_policy(stack: Synthesised) -> None:
-    """TLS only; and this account's alarms may publish."""
+    """The topic demands TLS, and this account's alarms may publish to it."""
     alarms = {
         "ArnLike": {
             "aws:SourceArn": "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:*"
@@ -109,14 +113,14 @@ def test_the_topic_s_policy(stack: Synthesised) -> None:
 
 
 def test_the_table_has_no_policy(stack: Synthesised) -> None:
-    """Whoever reads it has it from a role, and nobody from another account has."""
+    """The table has no resource policy, so rights to it come from roles of this account only."""
     (table,) = stack.resources("AWS::DynamoDB::GlobalTable").values()
     (replica,) = table["Properties"]["Replicas"]
     assert not {"ResourcePolicy", "ReplicaStreamSpecification"} & {*replica, *table["Properties"]}
 
 
 def test_nothing_else_has_a_policy_of_its_own(stack: Synthesised) -> None:
-    """But the Lambdas, whose permissions to invoke are asserted with the API and the rules."""
+    """Of all resources only roles, the bucket, the topic and the queues have policies."""
     kinds = {each["Type"] for each in stack.template["Resources"].values() if "Polic" in each["Type"]}
     assert kinds == {
         "AWS::IAM::Policy",
@@ -127,15 +131,15 @@ def test_nothing_else_has_a_policy_of_its_own(stack: Synthesised) -> None:
 
 
 def test_a_rule_s_error_goes_to_its_queue(stack: Synthesised) -> None:
-    """All that the role of the rules on requests may do."""
+    """The role of the rules' error action may send to the queue of undelivered requests, and nothing else."""
     policy = stack.resources("AWS::IAM::Policy")["MqttErrorRoleDefaultPolicy"]["Properties"]
     assert spelled(policy["PolicyDocument"]["Statement"]) == [
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": UNDELIVERED}
     ]
 
 
-def test_what_names_no_resource_can_name_none(stack: Synthesised) -> None:
-    """`*` is a role's resource only where AWS takes no other."""
+def test_a_wildcard_resource_has_no_alternative(stack: Synthesised) -> None:
+    """A role has `*` as a resource only for actions that have no resource type in AWS."""
     found = {
         action
         for policy in stack.resources("AWS::IAM::Policy").values()
@@ -151,7 +155,7 @@ def test_what_names_no_resource_can_name_none(stack: Synthesised) -> None:
     [("s3:DeleteObject", "arn:aws:s3:::bucket/*"), ("dynamodb:*", "arn:aws:dynamodb:::table/t")],
 )
 def test_a_wildcard_without_a_reason_fails_the_synth(tmp_path: Path, actions: str, resource: str) -> None:
-    """In a role's actions or resources, where nobody wrote why it is there."""
+    """The synth fails on a wildcard in a role's actions or resources that is not acknowledged."""
     program = (
         "from pathlib import Path\n"
         "from infra.app import application\n"

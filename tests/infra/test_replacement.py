@@ -1,7 +1,7 @@
-"""No new version replaces or drops what is stateful: a stack that is out there is updated, not made anew.
+"""No version replaces or drops a stateful resource when it updates a deployed stack.
 
-stateful.json has what versions until now have deployed. A resource comes in when it is new. One may leave it
-only with a major version and a way to carry its contents over.
+stateful.json lists the stateful resources of the versions until now. A new resource is added to it. Removing
+one takes a major version and a way to carry its contents over.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ pytestmark = pytest.mark.xdist_group("infra")
 
 DEPLOYED = json.loads((Path(__file__).parent / "stateful.json").read_text())
 
-# AWS::KMS::Key says nothing of these in its schema: CloudFormation does not replace a key, its update fails
-# (template reference, "AWS::KMS::Key", "You can't change … after the KMS key is created").
+# The schema of AWS::KMS::Key does not list these, because CloudFormation does not replace a key: the update
+# fails (template reference, "AWS::KMS::Key", "You can't change … after the KMS key is created").
 _UNCHANGEABLE = {"AWS::KMS::Key": {"KeySpec", "KeyUsage", "MultiRegion", "Origin"}}
 
 Kept = dict[str, dict[str, Any]]
 
 
 def fixed(kind: str) -> set[str]:
-    """The properties of a type that can't change without a replacement, by CloudFormation's own schema."""
+    """Return the properties that can't change without a replacement, by CloudFormation's schema."""
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
     paths = schema.get("createOnlyProperties", []) + schema.get("conditionalCreateOnlyProperties", [])
     return {path.split("/")[2] for path in paths} | _UNCHANGEABLE.get(kind, set())
 
 
 def stateful(template: dict[str, Any]) -> Kept:
-    """A template's stateful resources by logical id: type, and those properties that it sets."""
+    """Return a template's stateful resources by logical id, each with its type and those fixed properties
+    that it sets.
+    """
     return {
         name: {
             "Type": resource["Type"],
@@ -52,18 +54,18 @@ def stateful(template: dict[str, Any]) -> Kept:
 
 
 def endangered(before: Kept, after: Kept) -> set[str]:
-    """The logical ids of what an update from `before` to `after` would replace, drop or fail on."""
+    """Return the logical ids that an update from `before` to `after` would replace, drop or fail on."""
     return {name for name, resource in before.items() if after.get(name) != resource}
 
 
 def test_nothing_stateful_is_replaced(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """With a domain and without, every resource is what it was under its logical id."""
+    """With and without a domain, each deployed resource keeps its logical id and its fixed properties."""
     for variant in (stack, mtls_stack):
         assert endangered(DEPLOYED, stateful(variant.template)) == set()
 
 
 def test_the_record_is_complete(stack: Synthesised) -> None:
-    """A new stateful resource is in stateful.json from the version on that brings it."""
+    """stateful.json has all stateful resources of the stack."""
     assert stateful(stack.template).keys() == DEPLOYED.keys()
 
 
@@ -79,7 +81,7 @@ def test_the_record_is_complete(stack: Synthesised) -> None:
     ],
 )
 def test_a_replacement_is_seen(stack: Synthesised, kind: str, change: dict[str, Any]) -> None:
-    """A property that can't change, set or changed."""
+    """The check finds a fixed property that is set or changed."""
     template = deepcopy(stack.template)
     name = next(name for name, resource in template["Resources"].items() if resource["Type"] == kind)
     template["Resources"][name].setdefault("Properties", {}).update(change)
@@ -88,15 +90,15 @@ def test_a_replacement_is_seen(stack: Synthesised, kind: str, change: dict[str, 
 
 @pytest.mark.parametrize("kind", sorted(STATEFUL))
 def test_another_logical_id_is_seen(stack: Synthesised, kind: str) -> None:
-    """A construct that moves in the tree is another resource to CloudFormation."""
+    """The check finds a resource with another logical id, which CloudFormation takes for another resource."""
     template = deepcopy(stack.template)
     name = next(name for name, resource in template["Resources"].items() if resource["Type"] == kind)
     template["Resources"][f"Moved{name}"] = template["Resources"].pop(name)
     assert endangered(DEPLOYED, stateful(template)) == {name}
 
 
-def test_what_may_change_may_change(stack: Synthesised) -> None:
-    """A key's policy, a table's stream: updates in place are nobody's danger."""
+def test_a_change_in_place_is_no_danger(stack: Synthesised) -> None:
+    """The check ignores a property that CloudFormation changes in place."""
     template = deepcopy(stack.template)
     for resource in template["Resources"].values():
         if resource["Type"] in STATEFUL:
@@ -105,7 +107,7 @@ def test_what_may_change_may_change(stack: Synthesised) -> None:
 
 
 def test_adoption_is_of_the_same_resources(stack: Synthesised, retained_stack: Synthesised) -> None:
-    """`cdk import` finds what the whole stack has, under its logical ids, and nothing that names another."""
+    """The stack for `cdk import` has the retained resources under their logical ids, without references."""
     alone = stateful(retained_stack.template)
     assert {each["Type"] for each in alone.values()} == STATEFUL - {"AWS::Logs::LogGroup"}
     assert alone.items() <= stateful(stack.template).items()

@@ -1,4 +1,6 @@
-"""What stands around the Lambdas: storage, API, alarms; and what linters say of it."""
+"""The resources around the Lambdas (storage, API, topic rules, alarms, outputs), and what linters find in
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from firstboot.domain.fleet import Fleet
 from infra.steps import steps
 from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
 
-# One worker, one synthesis.
+# In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 STATEFUL = {"AWS::DynamoDB::GlobalTable", "AWS::KMS::Key", "AWS::Logs::LogGroup", "AWS::S3::Bucket"}
@@ -67,13 +69,13 @@ RULES = {
 
 
 def one(stack: Synthesised, kind: str) -> Any:
-    """The properties of the only resource of a type."""
+    """Return the properties of the only resource of a type."""
     (resource,) = stack.resources(kind).values()
     return resource["Properties"]
 
 
 def test_everything_stateful_is_retained(stack: Synthesised) -> None:
-    """Neither a deleted stack nor a replaced resource takes records, keys, certificates or logs."""
+    """Deleting the stack or replacing a resource deletes no records, keys, certificates or logs."""
     resources: list[Resource] = list(stack.template["Resources"].values())
     assert {resource["Type"] for resource in resources} == STATEFUL | STATELESS
     for resource in resources:
@@ -82,14 +84,14 @@ def test_everything_stateful_is_retained(stack: Synthesised) -> None:
             assert resource["UpdateReplacePolicy"] == "Retain", resource
 
 
-def test_logs_end(stack: Synthesised) -> None:
-    """Every log group forgets."""
+def test_logs_expire(stack: Synthesised) -> None:
+    """CloudWatch keeps each log for 90 days."""
     groups = stack.resources("AWS::Logs::LogGroup")
     assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {90}
 
 
 def test_the_table(stack: Synthesised) -> None:
-    """On demand, recoverable to the second, TTL, and nobody deletes it by mistake."""
+    """The table is billed on demand, has point-in-time recovery and a time to live, and refuses deletion."""
     table = one(stack, "AWS::DynamoDB::GlobalTable")
     assert table["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
@@ -100,7 +102,7 @@ def test_the_table(stack: Synthesised) -> None:
 
 
 def test_the_bucket(stack: Synthesised) -> None:
-    """Versioned, and closed to the public."""
+    """The bucket is versioned, and closed to the public."""
     bucket = one(stack, "AWS::S3::Bucket")
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
@@ -114,14 +116,14 @@ def test_the_key_signs_p256(stack: Synthesised) -> None:
 
 
 def test_the_authority_runs_again_for_other_anchors(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """The resource carries all that the CA and the truststore are made of; a domain does not change it."""
+    """The custom resource has a property for each input of the CA and the truststore; a domain is none."""
     properties = one(stack, "Custom::FirstbootAuthority")
     assert set(properties) == {"ServiceToken", "Anchors", "Key", "Subject", "Years"}
     assert one(mtls_stack, "Custom::FirstbootAuthority")["Anchors"] == properties["Anchors"]
 
 
 def test_the_routes(stack: Synthesised) -> None:
-    """Each call, and whatever is none, has its Lambda; none leaves authorization to the gateway."""
+    """Each route, and the default one, invokes its Lambda with events of payload format 2.0."""
     integrations = stack.resources("AWS::ApiGatewayV2::Integration")
     lambdas = {name: spell(made["Properties"]["IntegrationUri"]) for name, made in integrations.items()}
     found = {}
@@ -134,7 +136,7 @@ def test_the_routes(stack: Synthesised) -> None:
 
 
 def test_every_route_is_throttled(stack: Synthesised) -> None:
-    """A storm ends at the gateway, on any route, named or not."""
+    """The gateway throttles each route, and also requests that match none."""
     stage = one(stack, "AWS::ApiGatewayV2::Stage")
     assert stage["StageName"] == "$default"
     assert set(stage["RouteSettings"]) == set(ROUTES)
@@ -143,13 +145,13 @@ def test_every_route_is_throttled(stack: Synthesised) -> None:
 
 
 def test_the_stage_waits_for_its_routes(stack: Synthesised) -> None:
-    """A stage can't name the limits of routes that are not there yet."""
+    """The stage, which sets the limits of routes, is deployed after the routes."""
     (stage,) = stack.resources("AWS::ApiGatewayV2::Stage").values()
     assert set(stack.resources("AWS::ApiGatewayV2::Route")) <= set(map(spell, stage["DependsOn"]))
 
 
 def test_the_access_log_keeps_no_secret(stack: Synthesised) -> None:
-    """It has what the gateway knows of a call, and nothing that the caller wrote."""
+    """The access log has no header, query, raw path, authorizer or PEM field."""
     settings = one(stack, "AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
     assert spell(settings["DestinationArn"]) == "${ApiAccessLog.Arn}"
     values = set(json.loads(settings["Format"]).values())
@@ -158,7 +160,7 @@ def test_the_access_log_keeps_no_secret(stack: Synthesised) -> None:
 
 
 def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
-    """Every permission to invoke is bound to its source's ARN."""
+    """Each permission to invoke is bound to its source's ARN."""
     allowed = set()
     for permission in stack.resources("AWS::Lambda::Permission").values():
         made = permission["Properties"]
@@ -177,13 +179,13 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
 
 
 def test_the_watch_is_daily(stack: Synthesised) -> None:
-    """The CA's days are counted once a day."""
+    """A rule invokes the CA's watch once a day."""
     rule = stack.resources("AWS::Events::Rule")["AuthorityDaily"]
     assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
-    """What should wake someone does, through the one topic."""
+    """The stack has exactly the listed alarms, and each of them notifies the topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
     lambdas += ["RegisterWork", "RegisterChanges", "Newcomers", "Sweep"]
@@ -216,17 +218,17 @@ def test_the_alarms(stack: Synthesised) -> None:
         ("CertificateForgedVend", "CertificateForged", "vend"),
     ],
 )
-def test_a_refusal_that_someone_must_see_alarms(
+def test_a_refusal_that_an_operator_must_see_alarms(
     stack: Synthesised, name: str, metric: str, service: str
 ) -> None:
-    """The alarm looks where the Lambda counts: namespace, name and dimension."""
+    """The alarm watches the namespace, name and dimension under which the Lambda counts."""
     alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", metric)
     assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
 
 
 def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None:
-    """It does while the CA can still issue the fleet's longest certificate; silence alarms too."""
+    """The alarm rings while the CA can still issue the longest certificate, and when data is missing."""
     alarm = stack.resources("AWS::CloudWatch::Alarm")["AlarmsCaExpiry"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", "CaDaysLeft")
     assert alarm["Dimensions"] == [{"Name": "service", "Value": "authority"}]
@@ -236,7 +238,7 @@ def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None
 
 
 def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
-    """What a deployer, the console and a test find by name; and what a new user does next."""
+    """The stack has exactly the listed outputs, and those with the next steps for a new user."""
     outputs = {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()}
     next_steps = [outputs.pop(name) for name in list(outputs) if name.startswith("Next")]
     assert next_steps == [step.command for step in steps(fleet, "Firstboot", "${Api.ApiEndpoint}")]
@@ -256,7 +258,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
 
 
 def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
-    """The mTLS host demands a certificate under this version of the truststore."""
+    """The mTLS host demands a certificate under the deployment's version of the truststore."""
     host = one(mtls_stack, "AWS::ApiGatewayV2::DomainName")
     assert host["DomainName"] == DOMAIN["name"]
     (configuration,) = host["DomainNameConfigurations"]
@@ -271,18 +273,18 @@ def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
 
 
 def test_a_domain_leaves_the_public_host(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """The mTLS host is added; the rest of the stack is the same."""
+    """A domain adds the mTLS host and changes no other resource."""
     before, after = stack.template["Resources"], mtls_stack.template["Resources"]
     assert [(name, after.get(name)) for name in before if after.get(name) != before[name]] == []
     assert "DisableExecuteApiEndpoint" not in one(mtls_stack, "AWS::ApiGatewayV2::Api")
 
 
 def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
-    """The template, whose every resource this variant has, is what CloudFormation takes."""
+    """cfn-lint accepts the template with a domain, which has resources of all types."""
     command = [Path(sys.executable).with_name("cfn-lint"), mtls_stack.folder / "Firstboot.template.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    # Function by function: in an app of someone else's, their findings are theirs.
+    # A check is silenced on functions only, so that the other resources of an app keep their findings.
     silenced = {"cfn-lint": {"config": {"ignore_checks": ["W3005"]}}}
     assert "Metadata" not in mtls_stack.template
     for resource in mtls_stack.template["Resources"].values():
@@ -291,8 +293,8 @@ def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:
 
 
 def test_a_finding_fails_the_synth(tmp_path: Path) -> None:
-    """A finding of cdk-nag's that nobody accepted stops a deployment, and one by CloudFormation's own rules;
-    the stack as it is has none.
+    """The synth fails on a finding of cdk-nag that is not acknowledged, and on one by CloudFormation's own
+    rules.
     """
     program = (
         "from pathlib import Path\n"
@@ -322,7 +324,7 @@ def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_topic_rule(stack: Synthesised, name: str) -> None:
-    """A payload is handed over as text, a client has its own topics, and no failure is lost."""
+    """A rule encodes the payload, keeps each client to its own topics, and sends failures to the queue."""
     function, sql = RULES[name]
     (rule,) = [
         spelled(found["Properties"]["TopicRulePayload"])
@@ -339,7 +341,7 @@ def test_a_topic_rule(stack: Synthesised, name: str) -> None:
     assert invoking["DestinationConfig"] == {"OnFailure": {"Destination": "${MqttUndelivered.Arn}"}}
 
 
-def test_what_is_undelivered_waits_for_a_person(stack: Synthesised) -> None:
-    """For as long as SQS keeps anything."""
+def test_undelivered_requests_are_kept_for_two_weeks(stack: Synthesised) -> None:
+    """SQS keeps undelivered requests for 14 days, the longest time that it offers."""
     queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
     assert queue["MessageRetentionPeriod"] == 1_209_600

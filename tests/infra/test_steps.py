@@ -1,4 +1,4 @@
-"""What a new user is told to do next. That the commands work is shown in tests/deploy."""
+"""The commands that a new user gets after a deployment. tests/deploy shows that they work."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ REAL = factories.pem(factories.authority("Real CA").certificate)
 
 
 def trusting(*pems: str) -> Fleet:
-    """The example, whose first group trusts these."""
+    """Return the example fleet, whose first group has these trust anchors."""
     gateways = EXAMPLE.groups["gateways"]
     return replace(EXAMPLE, groups=EXAMPLE.groups | {"gateways": replace(gateways, trust=pems)})
 
 
 def programs(fleet: Fleet) -> list[str]:
-    """The commands' first words."""
+    """Return the first words of the commands."""
     return [" ".join(step.command.split()[2:5]) for step in steps(fleet, "Mine", URL)]
 
 
 def test_three_commands_follow_a_deployment() -> None:
-    """A certificate, a first boot at this stack's host, a look at the record of this stack."""
+    """The commands issue a certificate, boot at this stack's host and show the record in this stack."""
     issue, boot, show = steps(trusting(REAL), "Mine", URL)
     assert issue.command.startswith("python -m console factory issue --group gateways ")
     assert boot.command.startswith(f"python -m device boot --public {URL} ")
     assert show.command == "python -m console devices show bench-000001 --stack Mine"
 
 
-def test_who_trusts_the_example_needs_a_factory_first() -> None:
-    """Nobody has the placeholder's key; a real anchor beside it has an owner."""
+def test_a_group_with_only_placeholders_needs_a_factory_first() -> None:
+    """A group whose only trust anchors are placeholders gets the command that makes a factory CA."""
     first, *rest = programs(EXAMPLE)
     assert (first, rest) == ("console factory ca", programs(trusting(REAL)))
     (placeholder,) = EXAMPLE.groups["gateways"].trust
@@ -43,7 +43,9 @@ def test_who_trusts_the_example_needs_a_factory_first() -> None:
 
 
 def test_devices_with_a_shared_certificate_are_no_bench() -> None:
-    """They must be named beforehand: the first group with certificates of their own is taken, or none."""
+    """The commands are for the first group with bootstrap certificates of their own; without one there are
+    none.
+    """
     groups = {name: replace(group, device_id="request.deviceId") for name, group in EXAMPLE.groups.items()}
     assert steps(replace(EXAMPLE, groups=groups), "Mine", URL) == []
     groups["sensors"] = EXAMPLE.groups["sensors"]

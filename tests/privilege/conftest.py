@@ -1,7 +1,8 @@
-"""A quiet cloud of its own: what moves by itself would do the work of a flow that lacks its right.
+"""Runs a cloud for these tests alone, without event sources. Otherwise another event could do the work of a
+flow that lacks its right.
 
-It is not the flows' cloud. To make that one quiet takes longer (27 s and more, measured) than to start this
-one (16 s): the emulator ends, one after another, the many Lambda processes that the flows left.
+It is not the cloud of tests/flows. Silencing that one takes longer (27 s and more, measured) than starting
+this one (16 s), because the emulator ends the many Lambda processes of the flows one after another.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ cloud = flows.cloud
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all of this to one worker (`--dist loadgroup`): it shares a cloud."""
+    """Give these tests to one worker (`--dist loadgroup`), because they share a cloud."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("privilege"))
@@ -27,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def scene(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """The running stack, with nothing in it that moves by itself."""
+    """Return the running stack with its event sources and schedules disabled."""
     made = Scene(cloud, tmp_path_factory.mktemp("scene"))
     made.silence()
     return made

@@ -1,4 +1,4 @@
-"""Flows of devices: exchange, commit, credentials, over HTTPS and MQTT."""
+"""Flows of devices over HTTPS and MQTT: exchange, commit and credentials."""
 
 from __future__ import annotations
 
@@ -8,62 +8,62 @@ from typing import Any
 from firstboot.domain import topics
 from firstboot.domain.clock import from_epoch
 from tests import factories
-from tests.privilege.scene import Identity, Newborn, Scene, need
+from tests.privilege.scene import Identity, NewDevice, Scene, need
 
 
 def first_boot(scene: Scene) -> None:
-    """A device enrolls over HTTPS, and downloads its certificate."""
-    newborn = scene.newborn()
-    answer = scene.http("/v1/certificates", newborn.bootstrap, newborn.request, status=201)
+    """Enroll a device over HTTPS and download its certificate."""
+    new_device = scene.new_device()
+    answer = scene.http("/v1/certificates", new_device.bootstrap, new_device.request, status=201)
     scene.download(answer["certificateUrl"])
 
 
 def commit(scene: Scene) -> None:
-    """A device logs in over HTTPS with its new certificate."""
+    """Log a device in over HTTPS with its new certificate."""
     scene.active()
 
 
 def first_boot_by_mqtt(scene: Scene) -> None:
-    """A device enrolls over MQTT."""
-    newborn = scene.newborn()
-    log = scene.ask("ExchangeMqtt", topics.CERTIFICATES, newborn, _request(newborn))
+    """Enroll a device over MQTT."""
+    new_device = scene.new_device()
+    log = scene.ask("ExchangeMqtt", topics.CERTIFICATES, new_device, _request(new_device))
     need('"CertificateIssued"' in log, log)
 
 
-def _request(newborn: Newborn) -> dict[str, Any]:
-    return newborn.request | {"bootstrap": factories.pem(newborn.bootstrap)}
+def _request(new_device: NewDevice) -> dict[str, Any]:
+    return new_device.request | {"bootstrap": factories.pem(new_device.bootstrap)}
 
 
 def commit_by_mqtt(scene: Scene) -> None:
-    """A device logs in over MQTT with its new certificate."""
+    """Log a device in over MQTT with its new certificate."""
     identity = scene.booted()
     log = scene.ask("ExchangeMqtt", topics.COMMIT, identity, {})
     need("pending" not in scene.device_row(identity.name), log)
 
 
 def refused_boot_by_mqtt(scene: Scene) -> None:
-    """A device that asks for a certificate in the wrong way is told so."""
-    scene.ask("ExchangeMqtt", topics.CERTIFICATES, scene.newborn(), {})
+    """Send a malformed request for a certificate, which is rejected."""
+    scene.ask("ExchangeMqtt", topics.CERTIFICATES, scene.new_device(), {})
 
 
 def refused_commit_by_mqtt(scene: Scene) -> None:
-    """A device that logs in with a certificate that no record has is told so."""
-    scene.ask("ExchangeMqtt", topics.COMMIT, scene.newborn(), {})
+    """Commit a certificate that no record has, which is rejected."""
+    scene.ask("ExchangeMqtt", topics.COMMIT, scene.new_device(), {})
 
 
 def connect(scene: Scene) -> None:
-    """A device connects to AWS IoT with its new certificate, and that commits it."""
+    """Connect a device to AWS IoT with its new certificate, which commits it."""
     identity = scene.booted()
     _connected(scene, identity)
     need("pending" not in scene.device_row(identity.name), "still pending")
 
 
 def connect_before_issuance(scene: Scene) -> None:
-    """A device whose certificate is claimed and not issued connects with another: nothing fails."""
+    """Connect a device whose certificate is claimed and not issued, which must not fail."""
     identity = scene.booted()
     (serial,) = scene.device_row(identity.name)["pending"]["M"]["serial"].values()
     scene.aws("s3").delete_object(Bucket=scene.names["Store"], Key=scene.key_of(identity.name, serial))
-    _connected(scene, Identity(identity.name, scene.newborn().bootstrap))
+    _connected(scene, Identity(identity.name, scene.new_device().bootstrap))
 
 
 def _connected(scene: Scene, identity: Identity) -> None:
@@ -71,31 +71,31 @@ def _connected(scene: Scene, identity: Identity) -> None:
 
 
 def credentials(scene: Scene) -> None:
-    """A device's first login is for credentials of the role alias `telemetry`."""
+    """Ask for credentials of the role alias `telemetry` as a device's first login."""
     scene.http("/role-aliases/telemetry/credentials", scene.booted().leaf)
 
 
 def credentials_for_updates(scene: Scene) -> None:
-    """A device that an operator chose gets credentials of the role alias `updates`."""
+    """Ask for credentials of the role alias `updates`, for a device that an operator chose."""
     identity = scene.active()
     scene.operate("devices.set", deviceId=identity.name, attributes={"channel": "stable"})
     scene.http("/role-aliases/updates/credentials", identity.leaf)
 
 
 def credentials_by_mqtt(scene: Scene) -> None:
-    """The same over MQTT, as a first login."""
+    """Ask for credentials of `telemetry` over MQTT as a first login."""
     _vended(scene, scene.booted(), "telemetry")
 
 
 def credentials_for_updates_by_mqtt(scene: Scene) -> None:
-    """The same over MQTT, for the role alias `updates`."""
+    """Ask for credentials of `updates` over MQTT, for a device that an operator chose."""
     identity = scene.active()
     scene.operate("devices.set", deviceId=identity.name, attributes={"channel": "stable"})
     _vended(scene, identity, "updates")
 
 
 def refused_credentials_by_mqtt(scene: Scene) -> None:
-    """A device that asks for credentials in the wrong way is told so."""
+    """Send a malformed request for credentials, which is rejected."""
     scene.ask("VendMqtt", topics.CREDENTIALS, scene.booted(), {})
 
 
@@ -105,11 +105,11 @@ def _vended(scene: Scene, identity: Identity, alias: str) -> None:
 
 
 def exchange_follows_the_fleet(scene: Scene) -> None:
-    """First boots end when a published fleet says so, and begin again when it is withdrawn."""
+    """Boot while a published fleet forbids it, which fails, and after it is withdrawn."""
 
     def boot(status: int) -> None:
-        newborn = scene.newborn()
-        scene.http("/v1/certificates", newborn.bootstrap, newborn.request, status=status)
+        new_device = scene.new_device()
+        scene.http("/v1/certificates", new_device.bootstrap, new_device.request, status=status)
 
     with scene.published(**closed(scene)):
         boot(403)
@@ -117,25 +117,25 @@ def exchange_follows_the_fleet(scene: Scene) -> None:
 
 
 def exchange_by_mqtt_follows_the_fleet(scene: Scene) -> None:
-    """The same over MQTT."""
+    """Boot over MQTT while a published fleet forbids it, which fails, and after it is withdrawn."""
     with scene.published(**closed(scene)):
-        newborn = scene.newborn()
-        log = scene.ask("ExchangeMqtt", topics.CERTIFICATES, newborn, _request(newborn))
+        new_device = scene.new_device()
+        log = scene.ask("ExchangeMqtt", topics.CERTIFICATES, new_device, _request(new_device))
         need("enrollment-closed" in log, log)
     first_boot_by_mqtt(scene)
 
 
 def vend_follows_the_fleet(scene: Scene) -> None:
-    """Credentials end when a published fleet forbids them, and come again when it is withdrawn."""
-    identity = exiled(scene)
+    """Ask for credentials while a published fleet forbids them, and after it is withdrawn."""
+    identity = active_at_nowhere(scene)
     with scene.published(**forbidding(scene)):
         scene.http("/role-aliases/telemetry/credentials", identity.leaf, status=403)
     scene.http("/role-aliases/telemetry/credentials", identity.leaf)
 
 
 def vend_by_mqtt_follows_the_fleet(scene: Scene) -> None:
-    """The same over MQTT."""
-    identity = exiled(scene)
+    """Ask for credentials over MQTT while a published fleet forbids them, and after it is withdrawn."""
+    identity = active_at_nowhere(scene)
     with scene.published(**forbidding(scene)):
         log = scene.ask("VendMqtt", topics.CREDENTIALS, identity, {"roleAlias": "telemetry"})
         need('"CredentialsVended"' not in log, log)
@@ -143,7 +143,7 @@ def vend_by_mqtt_follows_the_fleet(scene: Scene) -> None:
 
 
 def closed(scene: Scene) -> dict[str, Any]:
-    """A fleet whose gateways enroll no more."""
+    """Return changes that end the enrollments of the group `gateways`."""
     gateways = scene.fleet.groups["gateways"]
     assert gateways.budget
     over = replace(gateways, budget=replace(gateways.budget, until=from_epoch(1)))
@@ -151,15 +151,15 @@ def closed(scene: Scene) -> dict[str, Any]:
 
 
 def forbidding(scene: Scene) -> dict[str, Any]:
-    """A fleet that takes everything from the devices of one site."""
+    """Return changes that take all grants from the devices of the site `nowhere`."""
     rule = '@id("nowhere") forbid (principal, action, resource)'
     return {
         "rules": f'{scene.fleet.rules}\n{rule} when {{ principal has site && principal.site == "nowhere" }};'
     }
 
 
-def exiled(scene: Scene) -> Identity:
-    """A device of that site."""
+def active_at_nowhere(scene: Scene) -> Identity:
+    """Return an active device of the site `nowhere`."""
     identity = scene.active()
     scene.operate("devices.set", deviceId=identity.name, attributes={"site": "nowhere"})
     return identity

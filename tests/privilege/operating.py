@@ -1,4 +1,4 @@
-"""Flows of the operator, and of the deployment."""
+"""Flows of the operator and of the deployment."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tests.privilege.scene import Scene, need
 
 
 def devices_listed(scene: Scene) -> None:
-    """The operator lists devices."""
+    """List devices."""
     scene.operate("devices.list")
 
 
 def device_shown(scene: Scene) -> None:
-    """The operator looks at a device."""
+    """Show a device."""
     scene.operate("devices.show", deviceId=scene.booted().name)
 
 
 def device_revoked(scene: Scene) -> None:
-    """The operator revokes a device."""
+    """Revoke a device."""
     scene.operate("devices.revoke", deviceId=scene.booted().name)
 
 
 def fleet_applied(scene: Scene) -> None:
-    """The operator publishes a fleet."""
+    """Publish a fleet."""
     try:
         _apply(scene)
     finally:
@@ -37,7 +37,7 @@ def fleet_applied(scene: Scene) -> None:
 
 
 def fleet_shown(scene: Scene) -> None:
-    """The operator sees which fleet is in force: the published one, and then the deployed one."""
+    """Show the fleet in force, before, while and after a fleet is published."""
     _in_force(scene, scene.fleet.hash)
     with scene.published(**forbidding(scene)) as newer:
         _in_force(scene, newer.hash)
@@ -55,7 +55,7 @@ def _apply(scene: Scene) -> None:
 
 
 def device_imported(scene: Scene) -> None:
-    """The operator imports a device that AWS IoT knows."""
+    """Import a device that AWS IoT knows."""
     iot, name = scene.aws("iot"), fresh_name()
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     iot.create_thing(thingName=name)
@@ -65,59 +65,59 @@ def device_imported(scene: Scene) -> None:
 
 
 def failures_shown(scene: Scene) -> None:
-    """The operator sees how many letters wait in each queue of the dead."""
+    """Show how many messages each dead-letter queue holds."""
     scene.operate("failures.show")
 
 
 def request_redriven(scene: Scene) -> None:
-    """A request that `exchange` failed on is handed to it again."""
-    _handed(scene, "ExchangeMqtt")
+    """Redrive a request on which `exchange` failed."""
+    _redriven_to(scene, "ExchangeMqtt")
 
 
 def connection_redriven(scene: Scene) -> None:
-    """A connection that `exchange` failed on is handed to it again."""
-    _handed(scene, "Presence")
+    """Redrive a connection event on which `exchange` failed."""
+    _redriven_to(scene, "Presence")
 
 
 def credentials_redriven(scene: Scene) -> None:
-    """A request for credentials that `vend` failed on is handed to it again."""
-    _handed(scene, "VendMqtt")
+    """Redrive a request for credentials on which `vend` failed."""
+    _redriven_to(scene, "VendMqtt")
 
 
-def _handed(scene: Scene, function: str) -> None:
+def _redriven_to(scene: Scene, function: str) -> None:
     arn = scene.aws("lambda").get_function_configuration(FunctionName=scene.names[function])["FunctionArn"]
     letter = {"requestContext": {"functionArn": arn}, "requestPayload": {}}
     _redriven(scene, "requests", "MqttUndelivered", letter)
 
 
-def lost_request_told(scene: Scene) -> None:
-    """A client whose request for a certificate was lost is told to ask again."""
-    _told(scene, topics.CERTIFICATES)
+def lost_request_answered(scene: Scene) -> None:
+    """Redrive a request for a certificate that AWS IoT could not hand over, which is rejected."""
+    _lost(scene, topics.CERTIFICATES)
 
 
-def lost_commit_told(scene: Scene) -> None:
-    """A client whose commit was lost is told to try again."""
-    _told(scene, topics.COMMIT)
+def lost_commit_answered(scene: Scene) -> None:
+    """Redrive a commit that AWS IoT could not hand over, which is rejected."""
+    _lost(scene, topics.COMMIT)
 
 
-def lost_credentials_told(scene: Scene) -> None:
-    """A client whose request for credentials was lost is told to ask again."""
-    _told(scene, topics.CREDENTIALS)
+def lost_credentials_answered(scene: Scene) -> None:
+    """Redrive a request for credentials that AWS IoT could not hand over, which is rejected."""
+    _lost(scene, topics.CREDENTIALS)
 
 
-def _told(scene: Scene, call: topics.Call) -> None:
+def _lost(scene: Scene, call: topics.Call) -> None:
     name = fresh_name()
     letter = {"topic": call.request_topic(name), "clientId": name}
     _redriven(scene, "requests", "MqttUndelivered", letter)
 
 
 def order_redriven(scene: Scene) -> None:
-    """An order that always failed goes back to its queue."""
+    """Redrive an order that failed at every attempt."""
     _redriven(scene, "registrations", "RegisterQueuesDead", {"deviceId": fresh_name()})
 
 
 def jitr_redriven(scene: Scene) -> None:
-    """A JITR message that always failed goes back to its queue."""
+    """Redrive a JITR message that failed at every attempt."""
     _redriven(scene, "newcomers", "NewcomersDeadLetters", {"certificateId": "0" * 64})
 
 
@@ -130,29 +130,29 @@ def _redriven(scene: Scene, name: str, queue: str, letter: dict[str, Any]) -> No
 
 
 def authority_found(scene: Scene) -> None:
-    """A deployment finds the CA that is there."""
+    """Deploy with the CA certificate that is stored."""
     _deployed(scene)
 
 
 def authority_made(scene: Scene) -> None:
-    """The first deployment makes the CA's certificate. The one of this stack is put back."""
+    """Deploy without a CA certificate, which makes one, and put this stack's own back."""
     s3, place = scene.aws("s3"), {"Bucket": scene.names["Store"], "Key": AUTHORITY_KEY}
     own = s3.get_object(**place)["Body"].read()
     s3.delete_object(**place)
     try:
         made = _deployed(scene)["CaCertificate"]
-        need(made.encode() != own, "it is the old one")
+        need(made.encode() != own, "the certificate is the old one")
     finally:
         s3.delete_object(**place)
         s3.put_object(**place, Body=own, IfNoneMatch="*")
 
 
 def truststore_written(scene: Scene) -> None:
-    """A deployment brings the truststore up to date."""
+    """Deploy with an outdated truststore, which is rewritten."""
     s3, place = scene.aws("s3"), {"Bucket": scene.names["Store"], "Key": TRUSTSTORE_KEY}
     s3.put_object(**place, Body=b"stale")
     _deployed(scene)
-    need(s3.get_object(**place)["Body"].read() != b"stale", "it is as it was")
+    need(s3.get_object(**place)["Body"].read() != b"stale", "the truststore did not change")
 
 
 def _deployed(scene: Scene) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Flows that reconcile AWS IoT's registry with the device records."""
+"""Flows that reconcile the AWS IoT registry with the device records."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from firstboot.pki import chain
 from tests.flows.conftest import save
 from tests.flows.devices import fresh_name
 from tests.flows.test_jitr import outcome
-from tests.privilege.devices import closed, exiled, forbidding
-from tests.privilege.scene import Newborn, Scene, need
+from tests.privilege.devices import active_at_nowhere, closed, forbidding
+from tests.privilege.scene import NewDevice, Scene, need
 
 GRANT = "Firstboot-grant-mqtt"
 EXTRA = "extra"
 
 
 def reconciled(scene: Scene) -> None:
-    """AWS IoT is reconciled for a device's first certificate."""
+    """Reconcile AWS IoT for a device's first certificate."""
     identity = scene.registered()
-    need(GRANT in scene.policies(identity.leaf), "it has no grant")
+    need(GRANT in scene.policies(identity.leaf), "the certificate lacks the grant")
 
 
 def first_reconciliation(scene: Scene) -> None:
-    """The first device of a group, of a grant, and of the account: what it joins is made."""
+    """Reconcile a device when AWS IoT has neither its group, its thing type nor its policies."""
     iot, kind = scene.aws("iot"), scene.stack
     for name in (f"{kind}-device", GRANT):
-        scene.take_policy(name)
+        scene.delete_policy(name)
     with suppress(iot.exceptions.ResourceNotFoundException):
         iot.delete_thing_group(thingGroupName=f"{kind}-gateways")
     for page in iot.get_paginator("list_things").paginate(thingTypeName=kind):
@@ -43,7 +43,7 @@ def first_reconciliation(scene: Scene) -> None:
 
 
 def reconciled_before_issuance(scene: Scene) -> None:
-    """A message about a device whose certificate is claimed and not issued: there is nothing to do."""
+    """Reconcile a device whose certificate is claimed and not issued, which changes nothing."""
     identity = scene.booted()
     (serial,) = scene.device_row(identity.name)["pending"]["M"]["serial"].values()
     scene.aws("s3").delete_object(Bucket=scene.names["Store"], Key=scene.key_of(identity.name, serial))
@@ -51,12 +51,12 @@ def reconciled_before_issuance(scene: Scene) -> None:
 
 
 def reconciled_with_configuration(scene: Scene) -> None:
-    """A device of a group with a configuration finds it in its shadow."""
+    """Reconcile a device of a group with a configuration, which goes into its shadow."""
     gateways = _gateways(scene, configuration={"interval": 60})
     with scene.published(groups=scene.fleet.groups | gateways):
         identity = scene.registered()
     shadow = scene.aws("iot-data").get_thing_shadow(thingName=identity.name)["payload"]
-    need(json.load(shadow)["state"]["desired"] == {"interval": 60}, "it has another shadow")
+    need(json.load(shadow)["state"]["desired"] == {"interval": 60}, "the shadow differs")
 
 
 def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
@@ -64,31 +64,31 @@ def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
 
 
 def reconciled_at_its_slot(scene: Scene) -> None:
-    """A message whose slot is later comes back at its slot."""
+    """Deliver an order whose slot is later, which is sent again."""
     later = int((time.time() + 60) * 1_000)
     scene.deliver("RegisterWork", deviceId=fresh_name(), slot=later)
 
 
 def reconciled_follows_the_fleet(scene: Scene) -> None:
-    """A device loses a grant when a published fleet forbids it, and gets it back when it is withdrawn."""
-    identity = exiled(scene)
+    """Reconcile a device while a published fleet forbids its grant, and after it is withdrawn."""
+    identity = active_at_nowhere(scene)
     with scene.published(**forbidding(scene)):
         scene.deliver("RegisterWork", deviceId=identity.name)
-        need(GRANT not in scene.policies(identity.leaf), "it has the grant")
+        need(GRANT not in scene.policies(identity.leaf), "the certificate has the grant")
     scene.deliver("RegisterWork", deviceId=identity.name)
-    need(GRANT in scene.policies(identity.leaf), "it has no grant")
+    need(GRANT in scene.policies(identity.leaf), "the certificate lacks the grant")
 
 
 def attribute_followed(scene: Scene) -> None:
-    """A device that is quarantined loses its grant, and its thing says so."""
+    """Reconcile a quarantined device, which loses its grant and gets the attribute on its thing."""
     identity = scene.registered()
     scene.operate("devices.set", deviceId=identity.name, attributes={"quarantined": True})
     scene.deliver("RegisterWork", deviceId=identity.name)
-    need(GRANT not in scene.policies(identity.leaf), "it has the grant")
+    need(GRANT not in scene.policies(identity.leaf), "the certificate has the grant")
 
 
 def group_followed(scene: Scene) -> None:
-    """A thing leaves the group that its device's record does not name."""
+    """Reconcile a thing in a foreign group, which it leaves."""
     iot, identity = scene.aws("iot"), scene.registered()
     elsewhere = f"{scene.stack}-elsewhere"
     iot.create_thing_group(thingGroupName=elsewhere)
@@ -97,28 +97,28 @@ def group_followed(scene: Scene) -> None:
 
 
 def revocation_followed(scene: Scene) -> None:
-    """A revoked device loses its certificates, its connection and its policies."""
+    """Reconcile a revoked device, which loses its certificates, connection and policies."""
     identity = scene.registered()
     scene.operate("devices.revoke", deviceId=identity.name)
     scene.deliver("RegisterWork", deviceId=identity.name)
-    need(scene.policies(identity.leaf) == set(), "it has policies")
+    need(scene.policies(identity.leaf) == set(), "the certificate has policies")
 
 
 def deletion_followed(scene: Scene) -> None:
-    """Nothing is left of a deleted device."""
+    """Reconcile a deleted device, of which nothing is left."""
     identity = scene.registered()
     scene.operate("devices.delete", deviceId=identity.name)
     scene.deliver("RegisterWork", deviceId=identity.name)
-    need(not scene.device_row(identity.name), "its record is there")
+    need(not scene.device_row(identity.name), "the record exists")
 
 
-def deletion_told(scene: Scene) -> None:
-    """A deletion becomes a message to the rate-limited queue."""
+def deletion_ordered(scene: Scene) -> None:
+    """Make an order for the rate-limited queue from a deletion."""
     _changed(scene, "deleted")
 
 
-def revocation_told(scene: Scene) -> None:
-    """A revocation becomes an urgent message."""
+def revocation_ordered(scene: Scene) -> None:
+    """Make an urgent order from a revocation."""
     _changed(scene, "revoked")
 
 
@@ -130,67 +130,67 @@ def _changed(scene: Scene, status: str) -> None:
 
 
 def jitr_admitted(scene: Scene) -> None:
-    """A bootstrap certificate that AWS IoT meets for the first time is let in."""
-    newborn = _met(scene)
-    _judged(scene, newborn)
-    need(_status(scene, newborn) == "ACTIVE", "it is not let in")
+    """Admit a bootstrap certificate after its first connection."""
+    new_device = _registered(scene)
+    _decided(scene, new_device)
+    need(_status(scene, new_device) == "ACTIVE", "the certificate was not admitted")
 
 
 def jitr_first_policy(scene: Scene) -> None:
-    """There is no policy for bootstrap certificates before the first one."""
-    scene.take_policy(f"{scene.stack}-bootstrap")
+    """Admit a bootstrap certificate when there is no policy for them yet."""
+    scene.delete_policy(f"{scene.stack}-bootstrap")
     jitr_admitted(scene)
 
 
 def jitr_first_claim_policy(scene: Scene) -> None:
-    """Nor one for certificates that many share."""
+    """Admit a claim certificate when there is no policy for them yet."""
     shared = {name: replace(each, device_id="request.deviceId") for name, each in scene.fleet.groups.items()}
-    scene.take_policy(f"{scene.stack}-claim")
+    scene.delete_policy(f"{scene.stack}-claim")
     with scene.published(groups=shared):
         jitr_admitted(scene)
 
 
 def jitr_at_its_slot(scene: Scene) -> None:
-    """A certificate whose slot is later comes back at its slot."""
+    """Deliver a certificate's event whose slot is later, which is sent again."""
     later = int((time.time() + 60) * 1_000)
-    certificate = chain.fingerprint(scene.newborn().bootstrap)
+    certificate = chain.fingerprint(scene.new_device().bootstrap)
     scene.deliver("Newcomers", certificateId=certificate, slot=later)
 
 
 def jitr_follows_the_fleet(scene: Scene) -> None:
-    """No certificate is admitted while a published fleet closes the groups; afterwards one is."""
-    newborn = _met(scene)
+    """Decide on a certificate while a published fleet closes its group, and on another afterwards."""
+    new_device = _registered(scene)
     with scene.published(**closed(scene)):
-        _judged(scene, newborn)
-        need(_status(scene, newborn) != "ACTIVE", "it is let in")
+        _decided(scene, new_device)
+        need(_status(scene, new_device) != "ACTIVE", "the certificate was admitted")
     jitr_admitted(scene)
 
 
-def _met(scene: Scene) -> Newborn:
-    """A device that AWS IoT has met, by a connection that it closed."""
-    newborn = scene.newborn()
-    files = save(scene.folder / newborn.name, newborn.bootstrap, newborn.bootstrap_key)
-    outcome(scene.cloud, newborn.name, files)
-    return newborn
+def _registered(scene: Scene) -> NewDevice:
+    """Return a device whose bootstrap certificate AWS IoT has registered at a closed connection."""
+    new_device = scene.new_device()
+    files = save(scene.folder / new_device.name, new_device.bootstrap, new_device.bootstrap_key)
+    outcome(scene.cloud, new_device.name, files)
+    return new_device
 
 
-def _judged(scene: Scene, newborn: Newborn) -> None:
-    scene.deliver("Newcomers", certificateId=chain.fingerprint(newborn.bootstrap))
+def _decided(scene: Scene, new_device: NewDevice) -> None:
+    scene.deliver("Newcomers", certificateId=chain.fingerprint(new_device.bootstrap))
 
 
-def _status(scene: Scene, newborn: Newborn) -> str:
-    known = scene.aws("iot").describe_certificate(certificateId=chain.fingerprint(newborn.bootstrap))
+def _status(scene: Scene, new_device: NewDevice) -> str:
+    known = scene.aws("iot").describe_certificate(certificateId=chain.fingerprint(new_device.bootstrap))
     return str(known["certificateDescription"]["status"])
 
 
 def sweep(scene: Scene) -> None:
-    """A day has passed: the device records are swept."""
+    """Sweep the device records when no sweep was made yet."""
     scene.forget_sweep()
     _swept(scene, scene.fleet.hash)
 
 
-def sweep_tells(scene: Scene) -> None:
-    """A device that AWS IoT must be reconciled for is ordered."""
+def sweep_orders(scene: Scene) -> None:
+    """Sweep with a device for which AWS IoT must be reconciled."""
     identity = scene.registered()
     scene.aws("dynamodb").update_item(
         TableName=scene.names["Registry"],
@@ -198,11 +198,11 @@ def sweep_tells(scene: Scene) -> None:
         UpdateExpression="REMOVE attached",
     )
     sweep(scene)
-    need(int(scene.row("SWEEP")["touched"]["N"]) > 0, "nobody was told of")
+    need(int(scene.row("SWEEP")["touched"]["N"]) > 0, "the sweep sent no order")
 
 
 def sweep_follows_the_fleet(scene: Scene) -> None:
-    """A sweep is of the published fleet, and of the deployed one once that is withdrawn."""
+    """Sweep with a published fleet, and with the deployed one after it is withdrawn."""
     scene.forget_sweep()
     with scene.published(**forbidding(scene)) as newer:
         _swept(scene, newer.hash)
@@ -210,9 +210,9 @@ def sweep_follows_the_fleet(scene: Scene) -> None:
 
 
 def grants_come_and_go(scene: Scene) -> None:
-    """A published grant's policy is made, follows it, more than once, and goes when it does."""
+    """Publish a grant, change it twice and withdraw it. Its policy follows and is deleted."""
     scene.forget_sweep()
-    scene.take_policy(f"{scene.stack}-grant-{EXTRA}")
+    scene.delete_policy(f"{scene.stack}-grant-{EXTRA}")
     try:
         for action in ("iot:Connect", "iot:Publish", "iot:Receive"):
             _swept(scene, scene.publish(grants=scene.fleet.grants | {EXTRA: _grant(action)}).hash)
@@ -220,7 +220,7 @@ def grants_come_and_go(scene: Scene) -> None:
         scene.withdraw()
     _swept(scene, scene.fleet.hash)
     names = {each["policyName"] for each in scene.aws("iot").list_policies()["policies"]}
-    need(f"{scene.stack}-grant-{EXTRA}" not in names, "the policy is there")
+    need(f"{scene.stack}-grant-{EXTRA}" not in names, "the policy exists")
 
 
 def _grant(action: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Lambda's role in the running cloud: what it may do, and what is left when one right is taken away."""
+"""A Lambda's role in the running cloud, with all its rights or without one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Right = tuple[str, str]
 
 @dataclass(frozen=True)
 class Role:
-    """A role with one inline policy. `template` are its statements as CDK wrote them, in the same order
-    as those of the deployed policy.
+    """A role with one inline policy.
+
+    `template` are its statements as CDK wrote them, in the order of the deployed policy.
     """
 
     iam: Any
@@ -28,13 +29,13 @@ class Role:
     template: list[Statement]
 
     def document(self) -> dict[str, Any]:
-        """The deployed policy."""
+        """Return the deployed policy."""
         found: dict[str, Any] = self.iam.get_role_policy(RoleName=self.name, PolicyName=self.policy)
         return dict(found["PolicyDocument"])
 
     @property
     def rights(self) -> set[Right]:
-        """Every action with every resource."""
+        """Each action with each of its resources."""
         return {
             (action, spell(resource))
             for statement in self.template
@@ -44,14 +45,14 @@ class Role:
 
     @contextmanager
     def without(self, right: Right) -> Iterator[None]:
-        """The role without one right."""
+        """Take one right from the role within the context."""
         whole = self.document()
         statements = [
             part
             for written, deployed in zip(self.template, whole["Statement"], strict=True)
             for part in without(written, deployed, right)
         ]
-        assert statements != whole["Statement"], f"there is no {right} to take away"
+        assert statements != whole["Statement"], f"the role does not have {right}"
         self._put(whole | {"Statement": statements})
         try:
             yield
@@ -65,7 +66,7 @@ class Role:
 
 
 def without(written: Statement, deployed: Statement, right: Right) -> list[Statement]:
-    """What is left of a statement: its other actions on all its resources, and this one on the others."""
+    """Return the statement without the right: other actions on all resources, and the action on others."""
     action, resource = right
     actions, resources = listed(deployed["Action"]), listed(deployed["Resource"])
     spelled = [spell(each) for each in listed(written["Resource"])]

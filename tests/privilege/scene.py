@@ -1,7 +1,7 @@
-"""The stage of the flows: the deployed Lambdas, invoked with the events that services would bring.
+"""Invokes the deployed Lambdas for the flows, with the events that AWS services would send.
 
-What brings events by itself (queues, the stream, schedules) is off: an event comes when a flow says so,
-to a Lambda that runs under its role as it is at that moment.
+Event sources and schedules are disabled. An event comes only when a flow sends it, to a Lambda that has its
+role's rights at that moment.
 """
 
 from __future__ import annotations
@@ -35,26 +35,24 @@ from tests.infra.conftest import spell
 from tests.privilege.roles import Role
 
 REFRESH = "FIRSTBOOT_FLEET_REFRESH"
-"""What tells a Lambda the seconds after which it looks for a published fleet again."""
+"""The Lambda's setting of the seconds after which it looks for a published fleet again."""
 
 Members = dict[str, Any]
 
 
 class BrokenError(Exception):
-    """A flow does not work, and how that shows."""
+    """A flow does not work. The argument says what was found instead."""
 
 
 def need(condition: object, what: object) -> None:
-    """Break the flow unless the condition holds."""
+    """Raise BrokenError with `what` unless the condition holds."""
     if not condition:
         raise BrokenError(what)
 
 
 @dataclass(frozen=True)
-class Newborn:
-    """A device as its factory made it: its name, its bootstrap certificate and its key, and the key that
-    it will have.
-    """
+class NewDevice:
+    """A device as its factory made it: its bootstrap certificate and key, and its operational key."""
 
     name: str
     bootstrap: x509.Certificate
@@ -63,7 +61,7 @@ class Newborn:
 
     @property
     def request(self) -> Members:
-        """What it asks for a certificate with."""
+        """The members of the device's request for a certificate."""
         return {"csr": factories.pem(factories.csr(self.key))}
 
 
@@ -76,7 +74,7 @@ class Identity:
 
     @property
     def principal(self) -> str:
-        """What AWS IoT calls the certificate."""
+        """The certificate's id in AWS IoT."""
         return chain.fingerprint(self.leaf)
 
 
@@ -88,18 +86,18 @@ class Scene:
     folder: Path
 
     def aws(self, service: str) -> Any:
-        """The operator's client."""
+        """Return an operator's boto3 client."""
         return client(self.cloud, service)
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The deployed resources' names, by their names in the template."""
+        """The physical ids of the deployed resources by their logical ids without hashes."""
         found = self.aws("cloudformation").describe_stack_resources(StackName=self.stack)["StackResources"]
         return {spell(each["LogicalResourceId"]): each["PhysicalResourceId"] for each in found}
 
     @cached_property
     def template(self) -> dict[str, Any]:
-        """The resources of the template, by their names in it."""
+        """The resources of the template by their logical ids without hashes."""
         body = self.aws("cloudformation").get_template(StackName=self.stack)["TemplateBody"]
         return {spell(name): resource for name, resource in body["Resources"].items()}
 
@@ -114,7 +112,7 @@ class Scene:
         return load(Path(self.cloud.endpoints["api_ca"]).parent / "fleet")
 
     def silence(self) -> None:
-        """Nothing happens by itself from here on, and Lambdas look for a published fleet at every call."""
+        """Disable event sources and schedules, and have Lambdas look for a published fleet at each call."""
         functions, events = self.aws("lambda"), self.aws("events")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
@@ -129,7 +127,7 @@ class Scene:
                 )
 
     def role(self, function: str) -> Role:
-        """The role of a Lambda."""
+        """Return the role of a Lambda."""
         policy = f"{function}RoleDefaultPolicy"
         template = self.template[policy]["Properties"]
         iam, name = self.aws("iam"), self.names[f"{function}Role"]
@@ -137,14 +135,14 @@ class Scene:
         return Role(iam, name, deployed, template["PolicyDocument"]["Statement"])
 
     def invoke(self, function: str, event: object) -> Any:
-        """What a Lambda answers."""
+        """Return a Lambda's answer to an event."""
         answer = self.aws("lambda").invoke(FunctionName=self.names[function], Payload=json.dumps(event))
         payload = json.load(answer["Payload"])
         need("FunctionError" not in answer, payload)
         return payload
 
     def log(self, function: str, event: object) -> str:
-        """What a Lambda logs of an invocation, its metrics among it."""
+        """Return what a Lambda logs of an invocation, metrics included."""
         answer = self.aws("lambda").invoke(
             FunctionName=self.names[function], Payload=json.dumps(event), LogType="Tail"
         )
@@ -155,7 +153,7 @@ class Scene:
     def http(
         self, path: str, leaf: x509.Certificate, body: Members | None = None, *, status: int = 200
     ) -> Members:
-        """What the API's Lambda of a path answers a device with."""
+        """Return the members of the answer to a device's HTTPS request."""
         function = "Vend" if path.startswith(("/role-aliases", "/v1/device")) else "Exchange"
         method = "GET" if function == "Vend" else "POST"
         text = None if body is None else json.dumps(body)
@@ -166,20 +164,20 @@ class Scene:
         members: Members = json.loads(answer["body"])
         return members
 
-    def ask(self, function: str, call: topics.Call, who: Identity | Newborn, members: Members) -> str:
-        """What a Lambda behind a topic rule logs of a request."""
-        leaf = who.leaf if isinstance(who, Identity) else who.bootstrap
-        payload, topic = json.dumps(members).encode(), call.request_topic(who.name)
-        return self.log(function, mqtt_event(who.name, chain.fingerprint(leaf), topic, payload))
+    def ask(self, function: str, call: topics.Call, device: Identity | NewDevice, members: Members) -> str:
+        """Return what a Lambda behind a topic rule logs of a device's request."""
+        leaf = device.leaf if isinstance(device, Identity) else device.bootstrap
+        payload, topic = json.dumps(members).encode(), call.request_topic(device.name)
+        return self.log(function, mqtt_event(device.name, chain.fingerprint(leaf), topic, payload))
 
     def operate(self, operation: str, **parameters: Any) -> Any:
-        """The result of an operator's call."""
+        """Return the result of an operator's call."""
         answer = self.invoke("Operate", {"operation": operation, "parameters": parameters})
         need("result" in answer, answer)
         return answer["result"]
 
     def deliver(self, function: str, **body: Any) -> None:
-        """A message of a queue, which a Lambda must be done with."""
+        """Deliver a queue's message to a Lambda, which must handle it."""
         record = {
             "messageId": "1",
             "body": json.dumps(body),
@@ -188,25 +186,25 @@ class Scene:
         answer = self.invoke(function, {"Records": [record]})
         need(answer == {"batchItemFailures": []}, answer)
 
-    def newborn(self) -> Newborn:
-        """A device that nobody has heard of."""
+    def new_device(self) -> NewDevice:
+        """Return a device that Firstboot does not know yet."""
         name, key = fresh_name(), factories.ec_key()
-        return Newborn(name, self.cloud.factory.issue(name, key), key, factories.ec_key())
+        return NewDevice(name, self.cloud.factory.issue(name, key), key, factories.ec_key())
 
     def booted(self) -> Identity:
-        """A device that has its certificate, and has not used it."""
-        newborn = self.newborn()
-        answer = self.http("/v1/certificates", newborn.bootstrap, newborn.request, status=201)
-        return Identity(newborn.name, self.issued(newborn.name, answer["serial"]))
+        """Return a device that has enrolled and not logged in."""
+        new_device = self.new_device()
+        answer = self.http("/v1/certificates", new_device.bootstrap, new_device.request, status=201)
+        return Identity(new_device.name, self.issued(new_device.name, answer["serial"]))
 
     def active(self) -> Identity:
-        """A device that has logged in."""
+        """Return a device that has logged in."""
         identity = self.booted()
         self.http("/v1/certificates/commit", identity.leaf, {})
         return identity
 
     def registered(self, **attributes: str | bool) -> Identity:
-        """A device that AWS IoT knows."""
+        """Return a device for which AWS IoT was reconciled."""
         identity = self.active()
         if attributes:
             self.operate("devices.set", deviceId=identity.name, attributes=attributes)
@@ -214,41 +212,41 @@ class Scene:
         return identity
 
     def key_of(self, name: str, serial: str) -> str:
-        """Where a certificate is in the bucket."""
+        """Return the key of a certificate in the bucket."""
         return f"certificates/{name}/{serial}.pem"
 
     def issued(self, name: str, serial: str) -> x509.Certificate:
-        """An issued certificate."""
+        """Return an issued certificate."""
         stored = self.aws("s3").get_object(Bucket=self.names["Store"], Key=self.key_of(name, serial))
         return x509.load_pem_x509_certificates(stored["Body"].read())[0]
 
     def download(self, url: str) -> None:
-        """Fetch a presigned URL, as a device does."""
+        """Fetch a presigned URL as a device does."""
         context = ssl.create_default_context(cafile=self.cloud.endpoints["api_ca"])
         try:
             with urllib.request.urlopen(url, context=context, timeout=30) as answer:  # noqa: S310 - https
-                need(b"BEGIN CERTIFICATE" in answer.read(), "no certificate there")
+                need(b"BEGIN CERTIFICATE" in answer.read(), "the object is no certificate")
         except urllib.error.HTTPError as error:
             raise BrokenError(error) from error
 
     def row(self, key: str) -> Members:
-        """A row of the table; empty if there is none."""
+        """Return a row of the table, or an empty one."""
         found: Members = self.aws("dynamodb").get_item(
             TableName=self.names["Registry"], Key={"pk": {"S": key}}, ConsistentRead=True
         )
         return dict(found.get("Item", {}))
 
     def device_row(self, name: str) -> Members:
-        """A device's row."""
+        """Return a device's row."""
         return self.row(f"DEV#{name}")
 
     def forget_sweep(self) -> None:
-        """No sweep was ever made."""
+        """Delete the row of the last sweep."""
         self.aws("dynamodb").delete_item(TableName=self.names["Registry"], Key={"pk": {"S": SWEEP_KEY}})
 
     @contextmanager
     def published(self, **changes: Any) -> Iterator[Fleet]:
-        """A fleet that differs from the deployed one is in force."""
+        """Publish a fleet that differs from the deployed one, and withdraw it at the end."""
         newer = self.publish(**changes)
         try:
             yield newer
@@ -256,7 +254,7 @@ class Scene:
             self.withdraw()
 
     def publish(self, **changes: Any) -> Fleet:
-        """Put a fleet that differs from the deployed one in force."""
+        """Publish a fleet that differs from the deployed one."""
         newer = replace(self.fleet, base=self.fleet.hash, **changes)
         self.aws("s3").put_object(
             Bucket=self.names["Store"], Key=PUBLISHED_FLEET_KEY, Body=newer.to_json().encode()
@@ -264,18 +262,18 @@ class Scene:
         return newer
 
     def withdraw(self) -> None:
-        """Put the deployed fleet in force."""
+        """Delete the published fleet, so that the deployed one is in force."""
         self.aws("s3").delete_object(Bucket=self.names["Store"], Key=PUBLISHED_FLEET_KEY)
 
     def policies(self, leaf: x509.Certificate) -> set[str]:
-        """The policies that a certificate has in AWS IoT."""
+        """Return the policies that a certificate has in AWS IoT."""
         aws = self.cloud.endpoints["aws"]
         target = f"arn:aws:iot:{aws['region']}:{aws['account']}:cert/{chain.fingerprint(leaf)}"
         listed = self.aws("iot").list_attached_policies(target=target)["policies"]
         return {each["policyName"] for each in listed}
 
-    def take_policy(self, name: str) -> None:
-        """Remove a policy from AWS IoT, from whoever has it first."""
+    def delete_policy(self, name: str) -> None:
+        """Detach a policy from all certificates and delete it from AWS IoT."""
         iot = self.aws("iot")
         with suppress(iot.exceptions.ResourceNotFoundException):
             for target in iot.list_targets_for_policy(policyName=name)["targets"]:

@@ -1,4 +1,4 @@
-"""What each right of each Lambda is there for: the flow that breaks without it."""
+"""The flow that breaks without each right of each Lambda."""
 
 from __future__ import annotations
 
@@ -105,15 +105,15 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
         ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
         ("lambda:InvokeFunction", "${VendMqtt.Arn}"): operating.credentials_redriven,
-        topic("certificates/rejected"): operating.lost_request_told,
-        topic("certificates/commit/rejected"): operating.lost_commit_told,
-        topic("credentials/rejected"): operating.lost_credentials_told,
+        topic("certificates/rejected"): operating.lost_request_answered,
+        topic("certificates/commit/rejected"): operating.lost_commit_answered,
+        topic("credentials/rejected"): operating.lost_credentials_answered,
     },
     "Sweep": {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.sweep_follows_the_fleet,
-        ("sqs:SendMessage", RATE_LIMITED): registering.sweep_tells,
+        ("sqs:SendMessage", RATE_LIMITED): registering.sweep_orders,
         ("iot:ListPolicies", "*"): registering.sweep,
         **_each(registering.sweep, POLICY, "iot:GetPolicy"),
         **_each(
@@ -159,8 +159,8 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:DeleteCertificate", IOT_CERTIFICATES): registering.deletion_followed,
     },
     "RegisterChanges": {
-        ("sqs:SendMessage", RATE_LIMITED): registering.deletion_told,
-        ("sqs:SendMessage", URGENT): registering.revocation_told,
+        ("sqs:SendMessage", RATE_LIMITED): registering.deletion_ordered,
+        ("sqs:SendMessage", URGENT): registering.revocation_ordered,
     },
     "Newcomers": {
         ("dynamodb:GetItem", TABLE): registering.jitr_admitted,
@@ -192,32 +192,31 @@ FLOWS: dict[str, dict[Right, Flow]] = {
     },
 }
 
-_LAMBDA = "Lambda does it by the function's role, and the emulator by none. "
-_LOGS = (
-    f"{_LAMBDA}What it takes: developer guide, 'AWSLambdaBasicExecutionRole'; the log group is there already."
-)
-_TRACES = f"{_LAMBDA}What it takes: developer guide, 'Visualize Lambda function invocations using AWS X-Ray'."
-_QUEUE = f"{_LAMBDA}What it takes, each of them: developer guide, 'Using Lambda with Amazon SQS'."
-_STREAM = f"{_LAMBDA}What it takes, each of them: developer guide, 'Using AWS Lambda with Amazon DynamoDB'."
+_LAMBDA = "Lambda uses the function's role for this, the emulator uses no role. The right is documented in "
+_LOGS = f"{_LAMBDA}the developer guide, 'AWSLambdaBasicExecutionRole'. The log group exists already."
+_TRACES = f"{_LAMBDA}the developer guide, 'Visualize Lambda function invocations using AWS X-Ray'."
+_QUEUE = f"{_LAMBDA}the developer guide, 'Using Lambda with Amazon SQS'."
+_STREAM = f"{_LAMBDA}the developer guide, 'Using AWS Lambda with Amazon DynamoDB'."
 _FAILED = (
-    f"{_LAMBDA}What it takes: developer guide, 'Capturing records of Lambda asynchronous invocations', "
-    "and of a stream 'Using AWS Lambda with Amazon DynamoDB'."
+    f"{_LAMBDA}the developer guide, 'Capturing records of Lambda asynchronous invocations', "
+    "and for a stream 'Using AWS Lambda with Amazon DynamoDB'."
 )
 _SESSION = (
-    "The emulator asks for it of the role's trust alone, or not at all. What it takes: IAM user guide, "
-    "'Passing session tags in AWS STS' and 'Monitor and control actions taken with assumed roles'."
+    "The emulator looks for it in the role's trust policy only, or not at all. The right is documented in "
+    "the IAM user guide, 'Passing session tags in AWS STS' and 'Monitor and control actions taken with "
+    "assumed roles'."
 )
 _BOTH = (
-    "AWS asks about the thing and the certificate (service authorization reference, 'AWS IoT'), the emulator "
-    "about the thing."
+    "AWS checks the right on the thing and on the certificate (service authorization reference, 'AWS IoT'), "
+    "the emulator on the thing only."
 )
 _RULE = (
-    "AWS IoT sends by the rule's role, and the emulator by none. What it takes: developer guide, 'Granting "
-    "an AWS IoT rule the access it requires'."
+    "AWS IoT uses the rule's role for this, the emulator uses no role. The right is documented in the "
+    "developer guide, 'Granting an AWS IoT rule the access it requires'."
 )
 _FRAMEWORK = (
-    "In the emulator a stand-in for AWS's SDK for JavaScript asks nobody. CDK's framework makes these two "
-    "calls, the second when its function is not active yet (aws-cdk-lib, custom-resources, outbound.ts)."
+    "In the emulator a substitute for AWS's SDK for JavaScript checks no rights. CDK's framework makes these "
+    "two calls, the second when its function is not active yet (aws-cdk-lib, custom-resources, outbound.ts)."
 )
 
 
@@ -279,6 +278,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "NewcomersRule": _sent(JITR),
     "NewcomersRuleError": _sent(JITR_DEAD),
 }
-"""Rights that the emulator can't show to be needed, and why; what proves them in its place. tests/infra
-asserts each of them exactly.
+"""The rights whose need the emulator can't show, each with the reason and the source that proves it.
+
+tests/infra asserts that the roles have exactly the rights of both tables.
 """

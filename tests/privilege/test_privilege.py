@@ -1,4 +1,4 @@
-"""Least privilege: a role can do what its flows need, and nothing else."""
+"""A role has the rights that its flows need, and no others."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CASES = [
     ("function", "flow", "rights"), CASES, ids=[f"{function}-{flow.__name__}" for function, flow, _ in CASES]
 )
 def test_a_flow_needs_its_rights(scene: Scene, function: str, flow: Flow, rights: list[Right]) -> None:
-    """Without any one of these rights the flow breaks; with the role as it is, it works.
+    """A flow breaks without each one of its rights, and works with all of them.
 
-    It works last, so that nothing that a broken flow left is what breaks the next.
+    It must work after the broken runs, so that what they left behind does not break a later run.
     """
     for right in rights:
         with scene.role(function).without(right):
@@ -30,7 +30,7 @@ def test_a_flow_needs_its_rights(scene: Scene, function: str, flow: Flow, rights
 
 
 def breaks(scene: Scene, flow: Flow) -> bool:
-    """Whether a flow breaks."""
+    """Return whether a flow breaks."""
     try:
         flow(scene)
     except BrokenError:
@@ -40,14 +40,14 @@ def breaks(scene: Scene, flow: Flow) -> bool:
 
 @pytest.mark.parametrize("role", FLOWS)
 def test_every_right_is_accounted_for(scene: Scene, role: str) -> None:
-    """What the deployed role allows is in one of the two tables, and in one of them only."""
+    """Each right of the deployed role is in exactly one of the two tables."""
     seen, unseen = FLOWS[role].keys(), UNSEEN[role].keys()
     assert seen | unseen == scene.role(role).rights
     assert not seen & unseen
 
 
 def test_every_role_is_accounted_for(scene: Scene) -> None:
-    """But the fleet's, which are a ceiling: a session has less, and tests/isolation is about that."""
+    """The table has all roles but the fleet roles, whose sessions tests/isolation tests."""
     roles = {name for name, each in scene.template.items() if each["Type"] == "AWS::IAM::Role"}
     fleets = {name for name in roles if name.startswith("VendSessions")}
     assert roles - fleets == {f"{name}Role" for name in FLOWS}

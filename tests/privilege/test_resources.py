@@ -1,4 +1,4 @@
-"""The same for what resources' own policies allow: who signs with the CA's key, who has sessions."""
+"""Each statement of the CA key's policy and of the fleet roles' trust policies is needed by a flow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Document = dict[str, Any]
 
 @contextmanager
 def changed(put: Callable[[str], object], whole: Document, statements: list[Document]) -> Iterator[None]:
-    """A policy with other statements."""
+    """Replace the statements of a policy within the context."""
     assert statements != whole["Statement"]
     put(json.dumps(whole | {"Statement": statements}))
     try:
@@ -44,22 +44,22 @@ def changed(put: Callable[[str], object], whole: Document, statements: list[Docu
 
 
 def breaks(scene: Scene, flow: Flow, change: Any) -> None:
-    """Under the change the flow breaks; without it, it works."""
+    """Check that the flow breaks under the change and works without it."""
     with change, pytest.raises(BrokenError):
         flow(scene)
     flow(scene)
 
 
 @pytest.mark.parametrize(("role", "flow"), SIGNERS.items(), ids=SIGNERS)
-def test_the_key_names_who_signs(scene: Scene, role: str, flow: Flow) -> None:
-    """Without its statement in the key's policy a role can't sign: nothing else lets it."""
+def test_the_key_names_its_signers(scene: Scene, role: str, flow: Flow) -> None:
+    """A role whose statement is missing from the key's policy can't sign."""
     kms, key = scene.aws("kms"), {"KeyId": scene.names["AuthorityKey"], "PolicyName": "default"}
     whole = json.loads(kms.get_key_policy(**key)["Policy"])
     others = [each for each in whole["Statement"] if scene.names[role] not in str(each["Principal"])]
     breaks(scene, flow, changed(lambda text: kms.put_key_policy(**key, Policy=text), whole, others))
 
 
-def test_the_key_lets_its_account_look(scene: Scene) -> None:
+def test_the_key_lets_its_account_read_it(scene: Scene) -> None:
     """Without the administrators' statement the CA can't read the key's public half."""
     kms, key = scene.aws("kms"), {"KeyId": scene.names["AuthorityKey"], "PolicyName": "default"}
     whole = json.loads(kms.get_key_policy(**key)["Policy"])
@@ -69,15 +69,15 @@ def test_the_key_lets_its_account_look(scene: Scene) -> None:
 
 
 def trust(scene: Scene, alias: str) -> tuple[Callable[[str], object], Document]:
-    """How to set the trust policy of a fleet role, and what it is."""
+    """Return a function that sets the trust policy of a fleet role, and the current policy."""
     iam, name = scene.aws("iam"), scene.names[f"VendSessions{alias}"]
     whole: Document = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     return lambda text: iam.update_assume_role_policy(RoleName=name, PolicyDocument=text), whole
 
 
 @pytest.mark.parametrize(("alias", "role"), TRUSTED)
-def test_a_session_s_role_names_who_has_it(scene: Scene, alias: str, role: str) -> None:
-    """Each of the two that it trusts."""
+def test_a_fleet_role_names_who_may_assume_it(scene: Scene, alias: str, role: str) -> None:
+    """Each of the two roles that a fleet role trusts needs to be named in it."""
     put, whole = trust(scene, alias)
     (statement,) = whole["Statement"]
     others = [arn for arn in statement["Principal"]["AWS"] if not arn.endswith(f"/{scene.names[role]}")]
@@ -86,8 +86,8 @@ def test_a_session_s_role_names_who_has_it(scene: Scene, alias: str, role: str) 
 
 
 @pytest.mark.parametrize(("action", "flow"), ACTIONS.items(), ids=ACTIONS)
-def test_a_session_s_role_allows_what_vend_asks(scene: Scene, action: str, flow: Flow) -> None:
-    """A session, and its tags."""
+def test_a_fleet_role_allows_both_actions(scene: Scene, action: str, flow: Flow) -> None:
+    """A fleet role's trust policy needs the action that makes a session and the one that tags it."""
     put, whole = trust(scene, "telemetry")
     (statement,) = whole["Statement"]
     left = [statement | {"Action": [each for each in statement["Action"] if each != action]}]
@@ -95,7 +95,7 @@ def test_a_session_s_role_allows_what_vend_asks(scene: Scene, action: str, flow:
 
 
 def test_the_tables_are_whole(scene: Scene) -> None:
-    """Whoever the template's key and roles name is in the tables here."""
+    """The tables in this module have all roles that the template's key and fleet roles name."""
     key = scene.template["AuthorityKey"]["Properties"]["KeyPolicy"]["Statement"]
     signers = {spell(each["Principal"]["AWS"]) for each in key if each["Action"] == "kms:Sign"}
     assert signers == {f"${{{role}.Arn}}" for role in SIGNERS}

@@ -1,6 +1,7 @@
-"""Runs `console factory issue` again and again, and has it die at a later point each time.
+"""Runs `console factory issue` repeatedly and kills it at a later point each time.
 
-A program of its own: it forks, and a process with threads, as a test runner may be, should not.
+It is a program of its own because it forks, which a process with threads, such as a test runner, should not
+do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.device.crash import DIED, Fuse
 
 
 def attempt(arguments: list[str], point: int = 0) -> int:
-    """The exit code of the console; DIED if it got to `point`."""
+    """Return the console's exit code, which is DIED if it reached `point`."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -31,12 +32,13 @@ def attempt(arguments: list[str], point: int = 0) -> int:
 
 
 def main(folder: Path, arguments: list[str]) -> None:
-    """Die at every point in turn and run once more, each time in a folder of its own (the point's
-    number). Prints, a line a point, the exit codes of both and the certificates that death left.
+    """Die at each point in turn and run once more, in a folder named after the point's number.
+
+    Prints one line a point: the exit codes of both runs, and the certificates that the killed run left.
     """
     fleet.load = cache(fleet.load)
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
-        app([*arguments, "--out", str(folder / "0")])  # loads once what all deaths would load again
+        app([*arguments, "--out", str(folder / "0")])  # fills caches that each child would fill again
     point, code = 0, DIED
     while code == DIED:
         point += 1

@@ -1,4 +1,4 @@
-"""What each Lambda file loads when it starts. `python -m tests.process.loaded` prints it."""
+"""Finds the modules that a Lambda file loads when it starts. `python -m tests.process.loaded` prints them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def modules(name: str) -> set[str]:
 
 
 def packages(loaded: set[str]) -> dict[str, int]:
-    """Return the packages of `firstboot` among loaded modules, and how many modules of each are."""
+    """Return the number of loaded modules in each package of `firstboot`."""
     found: dict[str, int] = {}
     for module in loaded:
         parts = module.split(".")

@@ -1,4 +1,4 @@
-"""The audit's tools as processes."""
+"""The audit runs its tools as processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from audit.tools import Failed
 
 
 def test_a_tool_that_fails_fails_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A linter that came to no end has found nothing, and that is no good news."""
+    """A tool that exits with an error fails the audit, which would otherwise find nothing."""
     monkeypatch.setattr(tools, "_BIN", Path("/bin"))
     with pytest.raises(Failed):
         tools._run("false")

@@ -1,4 +1,4 @@
-"""The check that the tests make the product raise every domain error."""
+"""The plugin `tests.every_error` fails a run that misses a domain error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_run_that_misses_an_error_fails(workers: str) -> None:
-    """Its tests pass, but the run fails and names the errors; what a worker raised counts."""
+    """A run whose tests pass fails and names the missing errors, counting those that a worker raised."""
     run = ["pytest", "-q", "-n", workers, "-p", "tests.every_error", "tests/unit/test_names.py"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "functions")])
     done = subprocess.run(

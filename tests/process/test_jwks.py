@@ -1,4 +1,6 @@
-"""Issuers' keys over real TLS: bounded in size, time and number, and kept while an issuer is away."""
+"""Issuers' keys are fetched over TLS within limits of size, time and number, and kept while an issuer is
+away.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ ISSUER = Issuer()
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """The issuer's server, under a CA that this process trusts."""
+    """Yield the issuer's server, whose CA this process trusts."""
     with serving(tmp_path, ISSUER.document()) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(server.ca))
         yield server
@@ -28,13 +30,13 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 
 @pytest.fixture
 def failures() -> list[str]:
-    """Why fetches failed."""
+    """Return an empty list for the reasons of failed fetches."""
     return []
 
 
 @pytest.fixture
 def source(web: Web, failures: list[str]) -> IssuerKeys:
-    """A source that knows nothing yet."""
+    """Return a source that has fetched nothing yet."""
     return IssuerKeys(failures.append)
 
 
@@ -47,14 +49,14 @@ def after(time: timedelta) -> datetime:
 
 
 def test_a_key_is_fetched_once(source: IssuerKeys, web: Web) -> None:
-    """For as long as the set is fresh, whichever of its keys is asked for."""
+    """While a set is fresh, all its keys are found without another fetch."""
     assert source.key(web.url, "ec", NOW).public == ISSUER.keys["ec"].public_key()
     assert source.key(web.url, "rsa", after(FRESH - SECOND)).public == ISSUER.keys["rsa"].public_key()
     assert web.asked == ["/jwks"]
 
 
 def test_a_set_is_fetched_anew(source: IssuerKeys, web: Web) -> None:
-    """A key that its issuer has withdrawn is none once the set was read again."""
+    """A key that its issuer has withdrawn is refused once the set is read again."""
     source.key(web.url, "ec", NOW)
     web.body = Issuer(keys={"rsa": ISSUER.keys["rsa"]}).document()
     with pytest.raises(TokenUntrusted):
@@ -63,14 +65,16 @@ def test_a_set_is_fetched_anew(source: IssuerKeys, web: Web) -> None:
 
 
 def test_a_new_key_is_found_before_the_set_is_old(source: IssuerKeys, web: Web) -> None:
-    """An issuer may change its keys at any time."""
+    """An unknown key id makes the source fetch a fresh set again, so that an issuer may change its keys at
+    any time.
+    """
     source.key(web.url, "ec", NOW)
     web.body = Issuer(keys={"new": ISSUER.keys["rsa"]}).document()
     assert source.key(web.url, "new", after(PAUSE)).public == ISSUER.keys["rsa"].public_key()
 
 
-def test_invented_key_ids_fetch_nothing(source: IssuerKeys, web: Web) -> None:
-    """Whoever sends random ids costs the issuer one fetch a pause, and the good keys nothing."""
+def test_invented_key_ids_fetch_once_a_pause(source: IssuerKeys, web: Web) -> None:
+    """Invented key ids cost the issuer one fetch per pause, and do not affect known keys."""
     for number in range(50):
         with pytest.raises(TokenUntrusted):
             source.key(web.url, f"invented-{number}", after(number * SECOND / 10))
@@ -81,8 +85,10 @@ def test_invented_key_ids_fetch_nothing(source: IssuerKeys, web: Web) -> None:
     assert source.key(web.url, "ec", after(PAUSE))
 
 
-def test_a_failing_issuer_is_not_hammered(source: IssuerKeys, web: Web, failures: list[str]) -> None:
-    """A failed fetch counts as one: the next comes after the pause, and works."""
+def test_a_failed_fetch_is_repeated_after_the_pause(
+    source: IssuerKeys, web: Web, failures: list[str]
+) -> None:
+    """After a failed fetch the next one comes after the pause."""
     web.status = 500
     for time in (0 * SECOND, SECOND, PAUSE - SECOND):
         with pytest.raises(IssuerUnavailable):
@@ -93,17 +99,17 @@ def test_a_failing_issuer_is_not_hammered(source: IssuerKeys, web: Web, failures
 
 
 def test_keys_are_kept_while_the_issuer_is_away(source: IssuerKeys, web: Web, failures: list[str]) -> None:
-    """For an hour; then they are nobody's word any more."""
+    """While the issuer is away, its keys are used until they are stale, and no longer."""
     source.key(web.url, "ec", NOW)
     web.status = 503
     assert source.key(web.url, "ec", after(FRESH)) == source.key(web.url, "ec", after(STALE - SECOND))
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", after(STALE))
-    assert len(failures) == 2  # the last time was within the pause
+    assert len(failures) == 2  # the last call was within the pause
 
 
 def test_issuers_have_keys_of_their_own(source: IssuerKeys, web: Web) -> None:
-    """One issuer's key is not another's, whatever its id."""
+    """A key of one issuer is not found under another, though the key id is the same."""
     source.key(web.url, "ec", NOW)
     web.body = b'{"keys": []}'
     with pytest.raises(TokenUntrusted):
@@ -112,7 +118,7 @@ def test_issuers_have_keys_of_their_own(source: IssuerKeys, web: Web) -> None:
 
 
 def test_a_redirect_is_not_followed(source: IssuerKeys, web: Web, failures: list[str]) -> None:
-    """Not even to the same host: the fleet names the URL."""
+    """A redirect fails the fetch, even one to the same host, because the fleet names the URL."""
     web.status, web.headers = 302, {"Location": web.url + "/elsewhere"}
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", NOW)
@@ -121,25 +127,25 @@ def test_a_redirect_is_not_followed(source: IssuerKeys, web: Web, failures: list
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"keys": {}}', b"\xff", b"[" * 60_000])
-def test_what_is_no_set_is_none(source: IssuerKeys, web: Web, body: bytes) -> None:
-    """A set that was good stays, then."""
+def test_a_malformed_set_is_refused(source: IssuerKeys, web: Web, body: bytes) -> None:
+    """A body that is no JWK set fails the fetch."""
     web.body = body
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", NOW)
 
 
 def test_an_oversized_set_is_not_read(source: IssuerKeys, web: Web, failures: list[str]) -> None:
-    """Good as it may be up to there."""
+    """A set above the size limit is refused, though it is valid up to the limit."""
     web.body = ISSUER.document() + b" " * MAX_SIZE
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", NOW)
     assert f"{MAX_SIZE + 1} bytes" in failures[0]
 
 
-def test_a_slow_issuer_is_left(
+def test_a_silent_issuer_times_out(
     source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fetch ends in time, though the server never answers."""
+    """The fetch times out when the server does not answer."""
     monkeypatch.setattr(jwks, "_SECONDS", 0.2)
     web.hold.clear()
     with pytest.raises(IssuerUnavailable):
@@ -147,10 +153,10 @@ def test_a_slow_issuer_is_left(
     assert "TimeoutError" in failures[0]
 
 
-def test_a_dripping_issuer_is_left(
+def test_a_slow_issuer_times_out(
     source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no socket's time-out ends, the whole fetch's does."""
+    """The whole fetch has a time-out, which also ends one that no socket's time-out ends."""
     release = threading.Event()
 
     def drip(*_: object) -> bytes:
@@ -166,7 +172,7 @@ def test_a_dripping_issuer_is_left(
 
 
 def test_an_issuer_that_is_away_is_unavailable(tmp_path: Path, failures: list[str]) -> None:
-    """Nobody listens there."""
+    """A refused connection fails the fetch."""
     with serving(tmp_path, b"") as gone:
         url = gone.url
     with pytest.raises(IssuerUnavailable):
@@ -174,15 +180,15 @@ def test_an_issuer_that_is_away_is_unavailable(tmp_path: Path, failures: list[st
     assert "refused" in failures[0]
 
 
-def test_a_stranger_in_the_issuers_place_is_not_heard(tmp_path: Path, failures: list[str]) -> None:
-    """Its certificate chains to no root of this machine's."""
+def test_an_untrusted_server_is_refused(tmp_path: Path, failures: list[str]) -> None:
+    """A server whose certificate chains to no root of this machine fails the fetch."""
     with serving(tmp_path, ISSUER.document()) as stranger, pytest.raises(IssuerUnavailable):
         IssuerKeys(failures.append).key(stranger.url, "ec", NOW)
     assert "CERTIFICATE_VERIFY_FAILED" in failures[0]
 
 
-def test_plain_http_is_not_spoken(tmp_path: Path, failures: list[str]) -> None:
-    """Whatever scheme a URL has, what is spoken is TLS."""
+def test_plain_http_is_never_used(tmp_path: Path, failures: list[str]) -> None:
+    """A URL with the scheme http is fetched over TLS too, so a server without TLS gets no request."""
     with serving(tmp_path, ISSUER.document(), tls=False) as plain, pytest.raises(IssuerUnavailable):
         IssuerKeys(failures.append).key(plain.url, "ec", NOW)
     assert plain.asked == []

@@ -1,4 +1,4 @@
-"""`make check` notices an import against the layout. Each case adds one to a copy of the code."""
+"""import-linter reports an import that the layout forbids. Each case adds one to a copy of the code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUILDS = "Only a build module imports the adapters"
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the product's code beside links to everything else that the linter reads."""
+    """Return a copy of the product's code, beside links to all other files that the linter reads."""
     folder = tmp_path_factory.mktemp("layers")
     shutil.copytree(
         ROOT / "functions" / "firstboot", folder / "firstboot", ignore=shutil.ignore_patterns("__pycache__")
@@ -42,7 +42,7 @@ def broken(folder: Path) -> list[str]:
 
 
 def test_the_code_as_it_is_breaks_nothing(copy: Path) -> None:
-    """Otherwise the other cases would show nothing."""
+    """The unchanged copy breaks no contract, so the other cases show the effect of their change."""
     assert broken(copy) == []
 
 
@@ -62,7 +62,7 @@ def test_the_code_as_it_is_breaks_nothing(copy: Path) -> None:
 def test_an_import_against_the_layout_is_noticed(
     copy: Path, module: str, statement: str, contract: str
 ) -> None:
-    """The contract that it breaks is named."""
+    """The linter names the contract that an added import breaks."""
     added = copy / "firstboot" / module
     added.write_text(f"{statement}\n")
     try:
@@ -72,7 +72,7 @@ def test_an_import_against_the_layout_is_noticed(
 
 
 def test_a_new_package_must_be_listed(copy: Path) -> None:
-    """The layers are exhaustive: code in a place of its own has no place in them."""
+    """The linter refuses a package that the layers do not list."""
     added = copy / "firstboot" / "added"
     added.mkdir()
     (added / "__init__.py").touch()

@@ -1,8 +1,9 @@
-"""The documents agree with the code: error table, routes, links, names of modules."""
+"""The documents agree with the code: error table, routes, links, names of modules and tests, decisions."""
 
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ LAMBDAS = {path.stem: path.read_text() for path in (ROOT / "functions").glob("*.
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/*/*.md"), *ROOT.glob("fleet/*/*.md")]
 )
-
+DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
+HEADINGS = ["Context", "Decision", "Consequence", "What would change it"]
 
 ERRORS = leaves()
 
@@ -28,23 +30,23 @@ def _rows() -> dict[str, tuple[str, str, str]]:
 
 
 def test_every_error_has_its_row() -> None:
-    """Code, status, action and title in docs/protocol.md are the class's, and no row is left over."""
+    """Each error has one row in docs/protocol.md, with its code, status, action and title."""
     assert _rows() == {e.code: (str(e.status), e.action.value, e.title) for e in ERRORS}
 
 
 def test_every_code_is_unique() -> None:
-    """A code names one error."""
+    """No two errors have the same code."""
     assert len({e.code for e in ERRORS}) == len(ERRORS)
 
 
 def test_every_route_is_described() -> None:
-    """docs/protocol.md has every call of the route table."""
+    """docs/protocol.md names every route."""
     assert [route.key for route in ROUTES if f"`{route.key}`" not in PROTOCOL] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    """Every relative link in a document names a file, and every anchor a heading, that is there."""
+    """Every relative link in a document leads to an existing file and heading."""
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if target.startswith(("https://", "mailto:")):
             continue
@@ -57,7 +59,10 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_that_a_document_names_exist(document: Path) -> None:
-    """A path to a Python file is below the repository's root, `functions/` or `functions/firstboot/`."""
+    """Every Python file and folder that a document names exists.
+
+    A path is relative to the repository's root, `functions/` or `functions/firstboot/`.
+    """
     text = document.read_text()
     assert [path for path in re.findall(r"`([\w./]+\.py)`", text) if not _is_a_module(path)] == []
     dotted = re.findall(r"`(firstboot(?!\.sh`)(?:\.[a-z_0-9]+)+)`", text)
@@ -73,11 +78,47 @@ def _is_a_module(path: str) -> bool:
 
 
 def test_lambda_functions_of_the_security_model_exist() -> None:
-    """`register.jitr` is the name `jitr` in `functions/register.py`."""
+    """Each name such as `register.jitr` in the security model is a name in that Lambda file."""
     named = re.findall(rf"`({'|'.join(LAMBDAS)})\.(\w+)`", (ROOT / "docs/security-model.md").read_text())
     assert named
     for file, function in named:
         assert re.search(rf"^{function} = ", LAMBDAS[file], re.MULTILINE), f"{file}.{function}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_a_document_names_exist(document: Path) -> None:
+    """Every test that a document names as `file::name` is in that file."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text())
+    assert [f"{file}::{name}" for file, name in named if not _is_a_test(ROOT / file, name)] == []
+
+
+def _is_a_test(file: Path, name: str) -> bool:
+    return file.is_file() and re.search(rf"^def {name}\(", file.read_text(), re.MULTILINE) is not None
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """The decisions' files are numbered from 0001 on, each number once."""
+    numbers = [path.name[:5] for path in DECISIONS]
+    assert numbers == [f"{number:04}-" for number in range(1, len(DECISIONS) + 1)]
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_its_form(decision: Path) -> None:
+    """A decision has its file's number, an ISO date, and text below each of the four headings."""
+    title, dated, *sections = re.split(r"\n\n(?:## )?", decision.read_text().strip(), maxsplit=2)
+    assert title.startswith(f"# {decision.name[:4]}: ")
+    assert dated == f"Date: {date.fromisoformat(dated.removeprefix('Date: ')).isoformat()}"
+    found = re.findall(r"^## (.+)\n\n(?=[^#\s])", f"## {sections[0]}", re.MULTILINE)
+    assert found == HEADINGS
+
+
+def test_the_index_lists_every_decision() -> None:
+    """The index of decisions has a row for each file, in order, with the file's number and title."""
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    rows = re.findall(r"^\| \[(\d{4})\]\(([\w.-]+)\) \| ([^|]+) \| [^|]+ \|$", index, re.MULTILINE)
+    titles = [path.read_text().splitlines()[0].removeprefix("# ") for path in DECISIONS]
+    assert [name for _, name, _ in rows] == [path.name for path in DECISIONS]
+    assert [f"{number}: {title}" for number, _, title in rows] == titles
 
 
 def _anchors(document: Path) -> set[str]:
@@ -87,5 +128,5 @@ def _anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)`", (ROOT / "README.md").read_text()))))
 def test_every_command_in_the_readme_exists(target: str) -> None:
-    """A `make` target that the README names is in the Makefile."""
+    """Each `make` target that the README names is in the Makefile."""
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -164,13 +164,13 @@ def test_a_configuration_is_bounded_as_the_json_it_becomes() -> None:
         ("a = 07:32:00", ".a must be a string"),
         ("a = [1, [nan]]", ".a.1.0 must be a finite number"),
         ("a = -inf", ".a must be a finite number"),
-        ("a = 9007199254740992", ".a is a whole number that few JSON readers can hold"),
+        ("a = 9007199254740992", ".a is a whole number that some JSON readers cannot hold"),
         ('a = "x\\u0000"', ".a must be printable text"),
         ('a = "x\\n"', ".a must be printable text"),
         ('"" = 1', " has a name that is empty or not printable: ''"),
         ('"a\\u0007" = 1', " has a name that is empty or not printable: 'a\\x07'"),
-        ("a = { b = { c = { d = { e = { f = 1 } } } } }", ".a.b.c.d.e is nested too deep"),
-        ("a = [[[[[1]]]]]", ".a.0.0.0.0 is nested too deep"),
+        ("a = { b = { c = { d = { e = { f = 1 } } } } }", ".a.b.c.d.e is nested too deeply"),
+        ("a = [[[[[1]]]]]", ".a.0.0.0.0 is nested too deeply"),
     ],
 )
 def test_what_no_shadow_or_device_takes_is_told(text: str, problem: str) -> None:

@@ -122,7 +122,7 @@ def test_two_names_for_one_issuer_are_refused() -> None:
     """A token names its issuer, and must not be able to mean two of them."""
     twin = OTHER.replace("https://id.example.com/other", "https://id.example.com/tenant")
     assert problems(toml=FULL + twin) == [
-        "fleet.toml: issuers.acme and issuers.other are the same issuer: a token names one"
+        "fleet.toml: issuers.acme and issuers.other have the same value of issuer"
     ]
 
 

@@ -49,7 +49,10 @@ def test_an_expired_anchor_compiles() -> None:
         (b"nothing", "not a PEM certificate"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM certificate"),
         (factories.key_pem(factories.ec_key()).encode() + _bytes(FACTORY), "holds a private key"),
-        (factories.pem(FACTORY.issue("leaf", factories.ec_key(), usage=None)).encode(), "no CA certificate"),
+        (
+            factories.pem(FACTORY.issue("leaf", factories.ec_key(), usage=None)).encode(),
+            "not a CA certificate",
+        ),
         (
             factories.pem(
                 FACTORY.issue(
@@ -93,4 +96,4 @@ def test_a_ca_cannot_hang_under_another_groups() -> None:
     for first, second in ((FACTORY, line), (line, FACTORY)):
         found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(first), "other.pem": _bytes(second)})
         assert len(found) == 1
-        assert "hangs under" in found[0]
+        assert "issued the CA of" in found[0]

@@ -137,7 +137,7 @@ def _bound() -> list[Bound[Any]]:
 @pytest.mark.parametrize("bound", [_bound()[:-1], [*_bound(), _bound()[0]], []])
 def test_operations_are_bound_exactly(bound: list[Bound[Any]]) -> None:
     """Operate isn't built while a declared operation has no function, or has two."""
-    with pytest.raises(ValueError, match="Bind exactly"):
+    with pytest.raises(ValueError, match="Exactly these operations must be bound"):
         by_name(OPERATIONS, bound)
 
 

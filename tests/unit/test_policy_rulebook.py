@@ -59,7 +59,7 @@ def test_good_rules(rules: str) -> None:
         (rule(scope='principal, action, resource == Grant::"telemtry"'), 'there is no Grant::"telemtry"'),
         (rule('principal in [Group::"gateways", Group::"x"]'), 'there is no Group::"x"'),
         (rule('resource == Grant::"x" || true'), 'there is no Grant::"x"'),
-        (rule('principal == Device::"a b"'), 'Device::"a b" is no device id'),
+        (rule('principal == Device::"a b"'), 'Device::"a b" is not a valid device id'),
         (rule("principal.sit == 1"), "attribute `sit` on entity type `Device` not found"),
         (rule('principal.site == "x"'), "unable to guarantee safety"),
         (rule('principal has site && principal.site == 3 && principal.site.contains("x")'), 'rule "r": '),
@@ -155,7 +155,7 @@ def test_a_schema_problem_says_what_is_wrong() -> None:
     """The problem is about the declaration, without the document that showed it."""
     found = problems(schema=SCHEMA.replace("quarantined: Bool", "quarantined: String"), rules="")
     assert len(found) == 1
-    assert found[0].startswith("schema.cedarschema: does not fit what Firstboot asks: ")
+    assert found[0].startswith("schema.cedarschema: does not fit Firstboot's requests: ")
     assert "attribute `quarantined`" in found[0]
     assert "[{" not in found[0]
 

@@ -175,18 +175,18 @@ _SHARED = _rules()
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("deviceId", "dev-2", "deviceId is Firstboot's own"),
-        ("claims", "x", "claims is Firstboot's own"),
+        ("deviceId", "dev-2", "deviceId is reserved for Firstboot"),
+        ("claims", "x", "claims is reserved for Firstboot"),
         ("sit", "x", "sit is not in the schema"),
         ("", "x", " is not in the schema"),
         ("\ud800", "x", "is not in the schema"),
-        ("site", 3, "site has another type in the schema than int"),
-        ("site", True, "site has another type in the schema than bool"),
-        ("floor", "3", "floor has another type in the schema than str"),
-        ("floor", True, "floor has another type in the schema than bool"),
-        ("floor", 2**63, "floor has another type in the schema than int"),
-        ("quarantined", 1, "quarantined has another type in the schema than int"),
-        ("lab", "somewhere", "lab has another type in the schema than str"),
+        ("site", 3, "site has a value of type int that the schema does not accept"),
+        ("site", True, "site has a value of type bool that the schema does not accept"),
+        ("floor", "3", "floor has a value of type str that the schema does not accept"),
+        ("floor", True, "floor has a value of type bool that the schema does not accept"),
+        ("floor", 2**63, "floor has a value of type int that the schema does not accept"),
+        ("quarantined", 1, "quarantined has a value of type int that the schema does not accept"),
+        ("lab", "somewhere", "lab has a value of type str that the schema does not accept"),
     ],
 )
 def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: str) -> None:
@@ -198,7 +198,7 @@ def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: st
 
 def test_every_misfit_is_told() -> None:
     """One answer names them all."""
-    with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor has another type"):
+    with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor has a value of type"):
         _SHARED.check_attributes(device(attributes={"sit": 1, "floor": "x", "site": "fine"}))
 
 

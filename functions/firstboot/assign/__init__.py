@@ -1,1 +1,1 @@
-"""AWS IoT's custom authorizer: a token in, a connection's policies out. Read `connect`."""
+"""AWS IoT's custom authorizer: a token becomes a connection's policies. Read `connect`."""

@@ -1,8 +1,9 @@
-"""AWS IoT's custom authorizer: its event to a request, a connection to its answer.
+"""The wire format of AWS IoT's custom authorizer: its event and its answer.
 
 https://docs.aws.amazon.com/iot/latest/developerguide/custom-auth-lambda.html
-An event has the parts that apply to the connection, and may get new ones: only what is read is
-checked.
+
+An event has the parts that apply to its connection, and AWS IoT may add others. Only the parts that are read
+are checked.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from firstboot.pki.errors import TokenMalformed
 from firstboot.runtime.errors import MalformedRequest
 
 REFUSED: dict[str, Any] = {"isAuthenticated": False}
-"""The answer to a client that may not connect. AWS IoT tells it nothing more."""
+"""The answer to a client that may not connect. AWS IoT passes no reason on to the client."""
 
 
 def request(event: object) -> ConnectionRequest:
-    """The request in an authorizer's event: the token as AWS IoT took it from the connection, or
-    else the MQTT password. `signatureVerified` is of no matter, since a token is signed in itself.
+    """Return the request in an authorizer's event.
 
-    Raises MalformedRequest, TokenMissing, TokenMalformed.
+    The token is the one that AWS IoT took from the connection, otherwise the MQTT password. Raises
+    MalformedRequest, TokenMissing, TokenMalformed.
     """
     match event:
+        # `signatureVerified` is not read, because the authorizer's token signing is off. It would sign what
+        # the issuer has signed, with an RSA key that no issuer's key set can change, and would exclude ES256.
         case {"protocolData": {"mqtt": {"clientId": str(client_id), **mqtt}}, **rest} if client_id:
             return ConnectionRequest(_token(rest.get("token"), mqtt.get("password")), client_id)
-        case _:  # HTTP, which has no client id, included
-            raise MalformedRequest("An MQTT connection with a client id is needed")
+        case _:  # also an HTTP request, which has no client id
+            raise MalformedRequest("The event is not about an MQTT connection with a client id")
 
 
 def _token(token: object, password: object) -> str:
@@ -42,27 +45,30 @@ def _token(token: object, password: object) -> str:
         case None, str():
             return _decoded(password)
         case _:
-            raise MalformedRequest("Token and password must be strings")
+            raise MalformedRequest("The token or the password is not a string")
 
 
 def _decoded(password: str) -> str:
     try:
         return base64.b64decode(password, validate=True).decode("ascii")
     except ValueError as error:
-        raise TokenMalformed(log=f"the password is no base64 of ASCII: {type(error).__name__}") from error
+        raise TokenMalformed(
+            log=f"the password is not base64 of ASCII text: {type(error).__name__}"
+        ) from error
 
 
 def connection_id(event: object) -> str:
-    """AWS IoT's id of the connection, for the log; "" if there is none."""
+    """Return AWS IoT's id of the connection for the log, or "" if the event has none."""
     match event:
         case {"connectionMetadata": {"id": str(identifier)}}:
+            # The event is not authenticated, so the log takes a bounded part of it.
             return identifier[:128]
         case _:
             return ""
 
 
 def answer(connection: Authorized) -> dict[str, Any]:
-    """The answer that lets a device connect."""
+    """Return the answer that lets a device connect."""
     return {
         "isAuthenticated": True,
         "principalId": principal_id(connection.device_id),
@@ -73,10 +79,10 @@ def answer(connection: Authorized) -> dict[str, Any]:
 
 
 def principal_id(device_id: DeviceId) -> str:
-    """The device id in the alphabet of a principal id, `[a-zA-Z0-9]{1,128}`: `T` and its base32
-    (RFC 4648 section 6), so that AWS IoT's log leads back to the device.
+    """Return the device id in the alphabet of a principal id, `[a-zA-Z0-9]{1,128}`.
 
-    In topic rules it stands where a certificate's id does (`principal()`). The letter keeps them
-    apart: a certificate's id is lower-case hex, and a device may be *named* like one.
+    It is `T` and the id's base32 (RFC 4648 section 6), so that AWS IoT's log leads back to the device. In
+    topic rules, `principal()` returns it where a certificate's id would be. The letter keeps the two apart: a
+    certificate's id is lower-case hex, and a device's name may look like one.
     """
     return "T" + base64.b32encode(device_id.encode()).decode().rstrip("=")

@@ -1,11 +1,11 @@
-"""Connect with a token: what a device may do at the broker, and for how long.
+"""Connect with a token: which rights a device has at the broker, and for how long.
 
 1. The token names an issuer of the fleet.
-2. It is signed by that issuer's key, for this deployment and for now (pki/token.py).
-3. Its subject is the MQTT client id, which is the device id.
-4. The device's record exists, is not revoked, and is in a group the issuer speaks for.
-5. The token lives as long as AWS IoT's shortest connection.
-6. The rules decide the device's grants now; they render to policies for this device.
+2. The issuer's key signed the token, for this deployment and for the present time (pki/token.py).
+3. The token's subject is the MQTT client id, which is the device id.
+4. The device's record exists, is not revoked, and is in a group that the issuer is accepted for.
+5. The token is valid for at least as long as AWS IoT's shortest connection.
+6. The rules decide the device's grants now, and the grants render to policies for this device.
 
 Nothing is written: a token proves no certificate, so there is nothing to commit.
 """
@@ -33,11 +33,17 @@ from firstboot.policy.render import Place, connection_policies
 from firstboot.policy.rules import RequestContext, Rules
 
 SECONDS = range(300, 86_401)
-"""A connection's duration, and its refresh's (AWS IoT developer guide, "Defining your Lambda
-function")."""
+"""The durations that AWS IoT allows for a connection and for its refresh.
+
+AWS IoT developer guide, "Defining your Lambda function".
+"""
 
 REFRESH = 900
-"""Seconds after which AWS IoT asks again, and a changed rule or a revocation is felt."""
+"""Seconds after which AWS IoT asks again. Then a changed rule or a revocation takes effect.
+
+Each refresh of each connected device costs an invocation and a consistent read. The shortest life of vended
+credentials is as long, so neither way to AWS keeps its rights much longer than the other.
+"""
 
 FindKey = Callable[[str, str, datetime], SigningKey]
 """Find an issuer's key by the URL of its key set and the key's id.
@@ -48,7 +54,10 @@ Raises TokenUntrusted, IssuerUnavailable.
 
 @dataclass(frozen=True, repr=False)
 class ConnectionRequest:
-    """What a client brings to the broker. It has no repr, so that the token is never logged."""
+    """A client's request to connect to the broker.
+
+    It has no repr, so that the token is never logged.
+    """
 
     token: str
     client_id: str
@@ -56,7 +65,10 @@ class ConnectionRequest:
 
 @dataclass(frozen=True)
 class Authorized:
-    """A device's authorized connection: its policies, its end and its next refresh in seconds from now."""
+    """A device's authorized connection.
+
+    `seconds` until it ends and `refresh`, the seconds until AWS IoT asks again, count from now.
+    """
 
     device_id: DeviceId
     issuer: str
@@ -74,9 +86,9 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Connect:
-    """Authorize the connection of a device that brings a token.
+    """The use case that authorizes the connection of a device with a token.
 
-    `audience` is what tokens for this deployment have as `aud`.
+    `audience` is the `aud` that tokens for this deployment have.
     """
 
     find_key: FindKey
@@ -85,10 +97,10 @@ class Connect:
     records: Records
 
     def __call__(self, request: ConnectionRequest, rules: Rules, now: datetime) -> Authorized:
-        """Return what the device behind a token may do at the broker now.
+        """Return the rights at the broker of the device that the token names.
 
-        Raises TokenError, DeviceIdInvalid, DeviceRevoked, CertificateNotCurrent (deleted), NoGrant,
-        Unavailable.
+        A repeat gives the same answer. Raises TokenError, DeviceIdInvalid, DeviceRevoked,
+        CertificateNotCurrent (for a deleted device), NoGrant, Unavailable.
         """
         unverified = token.parse(request.token)
         issuer = _issuer(unverified.issuer, rules.fleet)  # 1
@@ -99,6 +111,8 @@ class Connect:
         device = _member(self.records.device(device_id(request.client_id)), issuer)  # 4
         seconds = _seconds(verified, now)  # 5
         held = rules.decide(device, RequestContext())  # 6
+        # The policies have the literal device id. A connection with a token need not have a thing attached,
+        # and without a thing AWS IoT leaves the thing's policy variables empty.
         policies = connection_policies(rules.fleet, held.grants, device.device_id, self.place)
         return Authorized(device.device_id, issuer.name, policies, seconds, _refresh(seconds))
 
@@ -120,7 +134,7 @@ def _member(device: Device | None, issuer: TokenIssuer) -> Device:
 
 
 def _seconds(verified: VerifiedToken, now: datetime) -> int:
-    """Return the seconds the token is still valid, at most the longest connection that AWS IoT allows."""
+    """Return the seconds until the token ends, at most the longest connection that AWS IoT allows."""
     left = int((verified.expires_at - now).total_seconds())
     if left < SECONDS.start:
         raise TokenEndsTooSoon(log=f"{left} s")
@@ -130,7 +144,7 @@ def _seconds(verified: VerifiedToken, now: datetime) -> int:
 def _refresh(seconds: int) -> int:
     """Return the seconds until AWS IoT asks again.
 
-    A refresh brings the same token. One that is asked for so late that the token is found too short would
-    end the connection early, so there is none in the last stretch.
+    A refresh presents the same token, and a token that ends in less than 300 seconds is refused. So none is
+    due near the end: the connection ends when its token does, not before.
     """
     return REFRESH if seconds >= REFRESH + 2 * SECONDS.start else seconds

@@ -1,4 +1,4 @@
-"""What the assign Lambda function answers to AWS IoT."""
+"""The endpoint of the assign Lambda function, which AWS IoT invokes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from firstboot.runtime.guard import Guard
 
 
 def refuse(_: FirstbootError, __: Guard) -> dict[str, Any]:
-    """Answer every failure with a refusal.
+    """Return a refusal after every failure.
 
-    A device that may not connect must not look like a service that is down.
+    After an exception, a client that merely may not connect would look like a service that is down.
     """
     return authorizer.REFUSED
 
 
 @dataclass(frozen=True)
 class Authorize:
-    """Answer the events of AWS IoT's custom authorizer."""
+    """The handler of the events of AWS IoT's custom authorizer."""
 
     rules: RulesInForce
     connect: Connect
@@ -34,7 +34,7 @@ class Authorize:
         self.guard.count("Request")
         self.guard.about(connectionId=authorizer.connection_id(event))
         request = authorizer.request(event)
-        self.guard.about(clientId=request.client_id[:128])  # what the client calls itself, unverified
+        self.guard.about(clientId=request.client_id[:128])  # chosen by the client, not verified
         connection = self.connect(request, self.rules.at(now), now)
         self.guard.info(
             "connection authorized",

@@ -1,4 +1,4 @@
-"""Errors of connecting with a token. The log has the reason; the device is told nothing."""
+"""Errors of connecting with a token. The log has the reason, and the device gets none."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from firstboot.domain.errors import TokenError
 
 class TokenMissing(TokenError):
     code = "token-missing"
-    title = "The connection brings no token"
+    title = "The connection request has no token"
 
 
 class TokenEndsTooSoon(TokenError):
     code = "token-ends-too-soon"
-    title = "The token ends before the shortest connection AWS IoT makes"
+    title = "The token ends before the shortest connection that AWS IoT allows"
 
 
 class TokenSubjectMismatch(TokenError):
     code = "token-subject-mismatch"
-    title = "The token is another device's"
+    title = "The token's subject is not the MQTT client id"
 
 
 class TokenDeviceUnknown(TokenError):
     code = "token-device-unknown"
     status = 403
-    title = "The token names no device of the fleet"
+    title = "The token's subject is not a device of the fleet"
 
 
 class TokenGroupRefused(TokenError):
     code = "token-group-refused"
     status = 403
-    title = "The token's issuer does not speak for the device's group"
+    title = "The token's issuer is not accepted for the device's group"

@@ -1,4 +1,4 @@
-"""What the assign Lambda function is told by its environment."""
+"""The settings of the assign Lambda function, from its environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class AssignSettings(Settings):
-    """`audience` is what tokens for this deployment have as `aud`."""
+    """The settings of `authorize`.
+
+    `audience` is the `aud` that tokens for this deployment have. `fleet_refresh` is in seconds.
+    """
 
     table: str
     bucket: str

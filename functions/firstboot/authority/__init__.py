@@ -1,1 +1,1 @@
-"""The issuing CA's life: made once by a deployment, then only read and watched."""
+"""The issuing CA: a deployment makes it once, then it is only read and its remaining life is counted."""

@@ -1,4 +1,4 @@
-"""The issuing CA's life: made once, then only read."""
+"""The issuing CA, which is made once and then only read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from firstboot.pki.certificate import Certificate, parse_text
 
 
 class Store(Protocol):
-    """Where the CA's certificate is. Every method raises Unavailable when AWS does not answer."""
+    """The store of the CA's certificate. Every method raises Unavailable when AWS does not answer."""
 
     def certificate(self) -> bytes | None:
-        """Return the CA certificate (PEM), None before there is one."""
+        """Return the CA certificate (PEM), or None before there is one."""
 
     def put_certificate(self, pem: bytes) -> bool:
-        """Store the CA certificate unless there is one; True if this call stored it."""
+        """Store the CA certificate unless there is one; return whether this call stored it."""
 
 
 @dataclass(frozen=True)
 class Authority:
-    """The one CA of a deployment: `subject` is its common name, `years` its lifetime."""
+    """The one CA of a deployment. `subject` is its common name, `years` its lifetime."""
 
     store: Store
     key: ec.EllipticCurvePrivateKey
@@ -37,28 +37,33 @@ class Authority:
     years: int
 
     def __call__(self, now: datetime) -> x509.Certificate:
-        """Return the CA certificate, made now if there is none.
+        """Return the CA certificate, and make it if there is none.
 
-        Of two calls that make one at the same time, the first to store it wins; both return that one.
-        Raises AuthorityKeyChanged when the stored certificate is not `key`'s, AuthorityTermsChanged when it
-        has another name or lifetime: a deployer who asks for another CA must hear that there is none.
+        Of two calls at the same time, the first one to store its certificate wins, and both return that one.
+        A repeat returns the stored certificate. Raises AuthorityKeyChanged if the stored certificate is not
+        `key`'s, AuthorityTermsChanged if it has another name or lifetime, and Unavailable.
         """
         if self.store.certificate() is None:
             made = profile.authority_certificate(self.key, self.subject, now, self.years)
             self.store.put_certificate(pem(made).encode())
         stored = self.store.certificate()
         if stored is None:
-            raise Unavailable(log="the CA certificate was stored and is not there")
+            raise Unavailable(log="the stored CA certificate is not there")
         ca = chain.parse(stored.decode())
+        # A second CA would leave the fleet's certificates without their issuer, so a change of key, name or
+        # lifetime fails the deployment.
         if ca.public_key() != self.key.public_key():
             raise AuthorityKeyChanged(log=ca.subject.rfc4514_string())
         if found := profile.authority_differs(ca, self.subject, self.years):
-            raise AuthorityTermsChanged(log=f"it is {found}; caSubject and caYears in cdk.json must say so")
+            raise AuthorityTermsChanged(log=f"it has {found}; set caSubject and caYears in cdk.json to that")
         return ca
 
 
 def trust_anchors(fleet: Fleet) -> list[Certificate]:
-    """Return every trust anchor of every group, once, in an order that depends on nothing but them."""
+    """Return every trust anchor of every group once.
+
+    The order depends on the anchors only, so that the same fleet always makes the same truststore.
+    """
     texts = {pem for group in fleet.groups.values() for pem in group.trust}
     return sorted(map(parse_text, texts), key=lambda anchor: anchor.fingerprint)
 

@@ -1,4 +1,4 @@
-"""Errors of the CA's life; a deployment fails with them."""
+"""Errors of making and reading the CA. They fail a deployment."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ class AuthorityKeyChanged(AuthorityError):
 
 class AuthorityTermsChanged(AuthorityError):
     code = "authority-terms-changed"
-    title = "The CA was made with another name or for another time"
+    title = "The CA certificate has another name or lifetime than configured"

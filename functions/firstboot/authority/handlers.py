@@ -1,4 +1,4 @@
-"""What the authority Lambda functions do for CloudFormation and the daily schedule."""
+"""The handlers of the authority Lambda functions, for CloudFormation and the daily schedule."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from firstboot.domain.fleet import Fleet
 from firstboot.pki import chain
 from firstboot.runtime.guard import Guard
 
-# Never changed: CloudFormation deletes a resource that gets another id.
+# It must never change: CloudFormation deletes a resource whose id changes.
 PHYSICAL_ID = "authority"
 
 
 class DeploymentRefused(Exception):
-    """Why a deployment fails, in words: CloudFormation shows the message and no type."""
+    """A reason for a failed deployment. CloudFormation shows an exception's message only, not its type."""
 
 
 def refuse_deployment(error: FirstbootError, _: Guard) -> None:
@@ -32,14 +32,17 @@ class Truststore(Protocol):
     """The truststore of the mTLS host."""
 
     def put_truststore(self, pem: bytes) -> str:
-        """Store the truststore if it differs; return the S3 version that holds it. Raises Unavailable."""
+        """Store the truststore (PEM) if it differs, and return the S3 version that holds it.
+
+        Raises Unavailable.
+        """
 
 
 @dataclass(frozen=True)
 class Resource:
-    """Handle the custom resource's events, which CDK's provider framework sends.
+    """The handler of the custom resource's events, which CDK's provider framework sends.
 
-    `authority` and `mqtt_host` are called only when the resource is made or updated.
+    `authority` and `mqtt_host` are functions because a Delete event needs neither.
     """
 
     authority: Callable[[], Authority]
@@ -49,18 +52,22 @@ class Resource:
     guard: Guard
 
     def __call__(self, event: dict[str, Any], _: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context
-        """Make the CA, or find it, and bring the truststore up to date with the deployed fleet.
+        """Make or find the CA, and bring the truststore up to date with the deployed fleet.
 
-        Returns the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. Delete does
-        nothing: devices trust this CA for years, and its key, certificate and bucket are retained.
-        Raises AuthorityError, Unavailable.
+        Return the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. CloudFormation may repeat
+        an event; the repeat changes nothing. Raises AuthorityError, Unavailable.
         """
         if event["RequestType"] == "Delete":
+            # Delete removes nothing. Devices trust this CA for years, and its key, its certificate and the
+            # bucket are retained.
             return {"PhysicalResourceId": event["PhysicalResourceId"]}
         ca = self.authority()(now)
         anchors = trust_anchors(self.fleet)
+        # The compiler does not know the CA. An anchor that is the CA, or above or below it, could vouch for
+        # operational certificates.
         chain.check_anchors(anchors, ca)
         count_days(ca, now, self.guard)
+        # The gateway must accept bootstrap certificates, under an anchor, and operational ones, under the CA.
         truststore = "".join([*(anchor.pem for anchor in anchors), pem(ca)]).encode()
         data = {
             "CaCertificate": pem(ca),
@@ -72,16 +79,16 @@ class Resource:
 
 @dataclass(frozen=True)
 class Watch:
-    """Report daily how long the CA is still valid."""
+    """The handler of the daily schedule, which reports how long the CA is still valid."""
 
     ca: x509.Certificate
     guard: Guard
 
     def __call__(self, _: object, __: Any, now: datetime) -> None:  # noqa: ANN401 - Lambda's context
-        """Write the metric behind the alarm."""
+        """Write the metric that the alarm watches."""
         count_days(self.ca, now, self.guard)
 
 
 def count_days(ca: x509.Certificate, now: datetime, guard: Guard) -> None:
-    """Write the days for which the CA is still valid as a metric."""
+    """Write the number of days for which the CA is still valid as a metric."""
     guard.count("CaDaysLeft", (ca.not_valid_after_utc - now).days)

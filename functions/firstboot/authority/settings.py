@@ -1,4 +1,4 @@
-"""What the authority Lambda functions are told by their environment."""
+"""The settings of the authority Lambda functions, from their environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class AuthoritySettings(Settings):
-    """`subject` is the CA certificate's common name, `years` its lifetime."""
+    """The settings of `resource`.
+
+    `ca_key` is a KMS key's ARN. `subject` is the CA certificate's common name, `years` its lifetime.
+    """
 
     bucket: str
     ca_key: str
@@ -19,6 +22,6 @@ class AuthoritySettings(Settings):
 
 @dataclass(frozen=True)
 class WatchSettings(Settings):
-    """`ca_certificate` is PEM."""
+    """The settings of `watch`. `ca_certificate` is PEM."""
 
     ca_certificate: str

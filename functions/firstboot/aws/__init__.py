@@ -1,1 +1,1 @@
-"""Every call to AWS: adapters of the ports that the use cases declare. All botocore is here."""
+"""Adapters that make all calls to AWS, for the ports that use cases declare. Only they import botocore."""

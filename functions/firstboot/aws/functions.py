@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 class LambdaFunctions:
-    """The functions that this role may invoke."""
+    """The Lambda functions that this role may invoke."""
 
     def __init__(self, client: LambdaClient) -> None:
         self._client = client
 
     def again(self, failed: Failed) -> None:
-        """Invoke, asynchronously.
+        """Invoke a function again with the event that it failed on (Invoke, asynchronous).
 
-        The function's name comes from a letter in a queue of ours; the role lets no other function be
-        reached by it. Raises Unavailable.
+        When the reply is lost, the function may run twice, which its use cases allow. Raises Unavailable.
         """
+        # The function's name comes from a message, but the role may invoke only functions whose failures
+        # reach our queues.
         with answered():
             self._client.invoke(
                 FunctionName=failed.function_arn,

@@ -1,6 +1,6 @@
-"""The CA key: an EllipticCurvePrivateKey whose private half only KMS has.
+"""The CA key: an EllipticCurvePrivateKey whose private half is in KMS only.
 
-This is what pyca's page on cloud KMS recommends: `cryptography` signs certificates with it as with any key.
+`cryptography` signs certificates with it as with any key. pyca's page on cloud KMS recommends this way.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 
 
 def public_key(client: KMSClient, key_arn: str) -> ec.EllipticCurvePublicKey:
-    """The public half of a KMS key.
+    """Return the public half of a KMS key (GetPublicKey).
 
-    Raises AuthorityKeyUnfit for a key that is not on P-256, Unavailable.
+    Raises AuthorityKeyUnfit for a key that is not on P-256, and Unavailable.
     """
     with answered():
         der = client.get_public_key(KeyId=key_arn)["PublicKey"]
     key = load_der_public_key(der)
-    # KMS signs by ECDSA with SHA-256 on another curve too (secp256k1).
+    # A deployer may name any key, and KMS signs ECDSA with SHA-256 on secp256k1 too, which many verifiers of
+    # certificates do not know.
     if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
         raise AuthorityKeyUnfit(log=key_arn)
     return key
 
 
 class KmsKey(ec.EllipticCurvePrivateKey):
-    """A P-256 key in KMS. `sign` is one kms:Sign call; nothing else of a private key exists."""
+    """A P-256 key in KMS.
+
+    `sign` is one call of kms:Sign. The other operations of a private key are not implemented.
+    """
 
     def __init__(self, client: KMSClient, key_arn: str, public: ec.EllipticCurvePublicKey) -> None:
         self._client = client
@@ -44,14 +48,15 @@ class KmsKey(ec.EllipticCurvePrivateKey):
     def sign(
         self, data: bytes | bytearray | memoryview, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
     ) -> bytes:
-        """An ECDSA-SHA256 signature (DER) over `data`.
+        """Return the ECDSA-SHA256 signature (DER) over `data` (Sign).
 
-        The digest is made here: KMS takes 4,096 bytes of message at most.
-        Raises Unavailable.
+        When the reply is lost, the repeat makes another valid signature over the same data. Raises TypeError
+        for another algorithm, and Unavailable.
         """
         algorithm = signature_algorithm.algorithm
         if isinstance(algorithm, utils.Prehashed) or not isinstance(algorithm, hashes.SHA256):
             raise TypeError("the CA key signs ECDSA with SHA-256 only")
+        # KMS takes a message of 4,096 bytes at most, so it gets the digest.
         digest = hashes.Hash(hashes.SHA256())
         digest.update(bytes(data))
         with answered():
@@ -65,31 +70,32 @@ class KmsKey(ec.EllipticCurvePrivateKey):
         return smaller_s(answer["Signature"])
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """The public half."""
+        """Return the public half."""
         return self._public
 
     @property
     def curve(self) -> ec.EllipticCurve:
-        """P-256."""
+        """Return P-256."""
         return self._public.curve
 
     @property
     def key_size(self) -> int:
-        """256 bits."""
+        """Return 256, the key's size in bits."""
         return self._public.key_size
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
-        """The key does not agree on keys."""
+        """Raise NotImplementedError: the role may only sign."""
         raise NotImplementedError
 
     def private_numbers(self) -> NoReturn:
-        """The key never leaves KMS."""
+        """Raise NotImplementedError: the private half does not leave KMS."""
         raise NotImplementedError
 
     def private_bytes(self, *_: object) -> NoReturn:
-        """The key never leaves KMS."""
+        """Raise NotImplementedError: the private half does not leave KMS."""
         raise NotImplementedError
 
+    # cryptography's base class demands both. A copy would sign with the same key in KMS.
     def __copy__(self) -> KmsKey:
         return self
 

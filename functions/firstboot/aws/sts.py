@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 
 class StsSessions:
-    """The Sts port."""
+    """The Sessions port."""
 
     def __init__(self, client: STSClient) -> None:
         self._client = client
 
     def assume(self, request: SessionRequest) -> Credentials:
-        """AssumeRole. Repeating it after a lost reply makes another session; nothing is left behind."""
+        """Return the credentials of a new session (AssumeRole).
+
+        When the reply is lost, the repeat makes another session; the first one's credentials are known to no
+        caller and expire. Raises RoleNotAssumable, DurationTooLong, SessionPolicyTooLarge and Unavailable.
+        """
         try:
             with answered("AccessDenied", "ValidationError", "PackedPolicyTooLarge"):
                 answer = self._client.assume_role(
                     RoleArn=request.role_arn,
                     RoleSessionName=request.device_id,
+                    # CloudTrail shows it with every call of the session, also after a further AssumeRole.
                     SourceIdentity=request.device_id,
                     Policy=request.policy,
                     DurationSeconds=request.seconds,
@@ -45,9 +50,10 @@ class StsSessions:
 
 
 def _refusal(error: ClientError) -> DurationTooLong | RoleNotAssumable | SessionPolicyTooLarge:
-    # The code on the wire has no "Exception" at its end, unlike the one in AWS's documentation.
+    # AWS documents the code as PackedPolicyTooLargeException; STS sends it without "Exception".
     if error_code(error) == "PackedPolicyTooLarge":
         return SessionPolicyTooLarge(log=str(error))
+    # STS reports it as a ValidationError like others; only the message differs.
     if "MaxSessionDuration" in str(error):
         return DurationTooLong(log=str(error))
     return RoleNotAssumable(log=str(error))

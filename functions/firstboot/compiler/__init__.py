@@ -1,1 +1,1 @@
-"""The fleet folder to a checked fleet (`fleet`), at build time and in `operate`."""
+"""Check a fleet folder and compile it, at build time and in `operate`. The entry point is `fleet`."""

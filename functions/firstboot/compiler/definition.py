@@ -1,4 +1,4 @@
-"""`fleet.toml` to groups, role aliases and token issuers, and back."""
+"""Read `fleet.toml` as groups, role aliases and token issuers, and write it back."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from firstboot.domain.fleet import Fleet, Group, TokenIssuer
 
 
 def read(values: dict[str, Any], problems: list[str]) -> Definition:
-    """Read parsed TOML. Add what is wrong to `problems`."""
+    """Return the definition in parsed TOML. Add a line to `problems` for everything that is wrong."""
     definition = ROOT.read("", values, Reading(DEFINITION, problems))
     problems += _conflicts(definition.issuers, definition.groups)
     return definition
 
 
 def write(definition: Definition | Fleet) -> dict[str, Any]:
-    """Return the parsed TOML that `read` makes the definition of."""
+    """Return the parsed TOML from which `read` makes this definition."""
     return ROOT.write(definition)
 
 
 def _conflicts(issuers: dict[str, TokenIssuer], groups: dict[str, Group]) -> list[str]:
-    """Say what is wrong between issuers, and between them and the groups that they make tokens for."""
+    """Return the problems between issuers, and between issuers and the groups of their devices."""
     problems = [
         f"{DEFINITION}: issuers.{issuer.name}.groups names {group!r}{reason}"
         for issuer in issuers.values()
         for group in issuer.groups
         if (reason := _unfit(groups.get(group)))
     ]
+    # The `iss` claim of a token must lead to one issuer, and so to one set of keys and groups.
     return problems + [
-        f"{DEFINITION}: issuers.{one.name} and issuers.{other.name} are the same issuer: a token names one"
+        f"{DEFINITION}: issuers.{one.name} and issuers.{other.name} have the same value of issuer"
         for one, other in combinations(issuers.values(), 2)
         if one.issuer and one.issuer == other.issuer
     ]

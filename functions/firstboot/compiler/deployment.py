@@ -1,4 +1,4 @@
-"""Compare a fleet definition with the deployed one: what only a deployment can bring."""
+"""Find the parts of a fleet definition that need a deployment to take effect."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from firstboot.policy.render import Place, ceiling
 
 
 def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
-    """What of `fleet` only a deployment can bring, a line each.
+    """Return a line for each kind of difference that only a deployment can put in force.
 
-    Role aliases have IAM roles behind them, and trust anchors stand in API Gateway's truststore. Who
-    may make tokens is a matter of trust too, and the first issuer brings an authorizer.
+    A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. Token issuers are
+    trusted parties as well, and the first of them needs the custom authorizer.
     """
     reasons = []
     if fleet.role_aliases != deployed.role_aliases:
@@ -27,10 +27,10 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
 
 
 def beyond_roles(deployed: Fleet, fleet: Fleet) -> list[str]:
-    """The grants of `fleet` that may allow more than the deployed ones together.
+    """Return the grants of `fleet` that may allow more than all deployed grants together.
 
-    What is more has no effect before a deployment: a session never has more than its role, and the
-    roles allow what the deployed grants do.
+    The excess has no effect on sessions before a deployment: the roles allow what the deployed grants allow,
+    and a session never has more rights than its role.
     """
     allowed = _allowed(deployed)
     return [
@@ -41,6 +41,8 @@ def beyond_roles(deployed: Fleet, fleet: Fleet) -> list[str]:
 
 
 def _allowed(fleet: Fleet) -> set[str]:
+    # Statements are compared as text. One that is only written differently counts as more, which causes a
+    # warning too many; the opposite mistake would hide a grant that has no effect.
     statements = ceiling(fleet, Place("{partition}", "{region}", "{account}"))["Statement"]
     return {json.dumps(statement, sort_keys=True) for statement in statements}
 

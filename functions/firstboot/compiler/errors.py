@@ -6,7 +6,7 @@ from firstboot.domain.errors import OperatorError
 
 
 class FleetInvalid(OperatorError):
-    """`problems` are lines a person can act on, each naming its file."""
+    """A refused fleet definition. Each line of `problems` names its file and what to correct."""
 
     code = "fleet-invalid"
     title = "The fleet definition has errors"

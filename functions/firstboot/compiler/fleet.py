@@ -1,8 +1,8 @@
-"""The fleet folder, checked as a whole, to a Fleet.
+"""Check a fleet folder as a whole and compile it to a Fleet.
 
-A problem is a line for a person: the file, the line where the parser gives it, and what is wrong.
-All of them are found at once. Whether an anchor has expired is not asked: the answer would change
-from one day to the next for the same folder, and the verifier asks at every enrollment.
+A problem is a line of text with the file, the line number where the parser gives one, and what is wrong.
+All problems are found in one run. The compiler does not check whether a trust anchor has expired: the same
+folder would compile on one day and not on the next, and the verifier checks it at every enrollment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firstboot.domain.fleet import Fleet
 
 Json = dict[str, Any]
 
-# Stands for a grant that can't be read, so that rules may name it and one mistake is told once.
+# Takes the place of a grant that cannot be read. Rules that name the grant then cause no further problems.
 _STAND_IN: Json = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Deny", "Action": "none:None", "Resource": "*"}],
@@ -37,7 +37,7 @@ def load(folder: Path) -> Fleet:
 
 
 def compile_fleet(files: Source) -> Fleet:
-    """The fleet that `files` define.
+    """Return the fleet that `files` define.
 
     Raises FleetInvalid with every problem found.
     """
@@ -46,16 +46,18 @@ def compile_fleet(files: Source) -> Fleet:
 
 
 def check(fleet: Fleet) -> None:
-    """Check a compiled fleet that may not come from this compiler, by compiling it once more.
+    """Refuse a compiled fleet that this compiler would not have made.
 
+    An operator sends a compiled fleet to `operate`, which must not trust that it was compiled.
     Raises FleetInvalid.
     """
+    # `Fleet.from_json` does not check types, so any member may have any type of JSON's.
     try:
         values, files = _decompiled(fleet)
     except (TypeError, ValueError, AttributeError, OverflowError, OSError, RecursionError) as error:
         raise FleetInvalid(["the fleet holds a value of the wrong type"]) from error
     if _compile(values, files, []) != replace(fleet, base=None):
-        raise FleetInvalid(["the fleet is not what the compiler would make of it"])
+        raise FleetInvalid(["the compiler does not make this fleet from its own definition"])
 
 
 def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
@@ -67,6 +69,7 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
     )
     anchors = trust.anchors(files, fleet.groups, problems)
     problems += templates.check(fleet)
+    # Without one of these files the rules cannot be judged, and its absence is a problem already.
     if values is not None and rules is not None and schema is not None:
         problems += rulebook.check(fleet)
     if problems:
@@ -127,10 +130,14 @@ def _grant(name: str, text: str | None, problems: list[str]) -> Json:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> Json:
-    """JSON lets a key come twice, and the last one wins: in a policy, that hides the first."""
+    """Return the members of a JSON object, each name of which must be there once.
+
+    JSON parsers use the last of several values, so in a policy the first would be hidden from a reader.
+    Raises ValueError.
+    """
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(f"a key comes twice in {{{', '.join(key for key, _ in pairs)}}}")
+        raise ValueError(f"a key is repeated in {{{', '.join(key for key, _ in pairs)}}}")
     return found
 
 

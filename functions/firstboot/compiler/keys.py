@@ -1,8 +1,8 @@
-"""Every key of `fleet.toml`, declared once.
+"""The declarations of all keys of `fleet.toml`.
 
-The compiler reads `fleet.toml` and writes it back with these declarations; docs/fleet.md and
-fleet/fleet.schema.json are generated from them (`make docs`). To add a key, add its declaration here and
-the field of the same name to the model in domain/fleet.py.
+The compiler reads `fleet.toml` and writes it back with these declarations. docs/fleet.md and
+fleet/fleet.schema.json are generated from them (`make docs`). To add a key, add its declaration here and a
+field of the same name to the model in domain/fleet.py.
 """
 
 from __future__ import annotations
@@ -37,22 +37,24 @@ from firstboot.domain.fleet import (
 from firstboot.policy import limits
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
-"""Names of groups, grants and issuers: they go into Cedar, session tags, policy names and table keys."""
+"""Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
 
 _SHARED: Naming = "request.deviceId"
 _MANY = 1_000_000_000
 _TEN_YEARS = 3_650
 
 CONFIGURATION = Document(levels=5, size=1_024)
-"""A shadow update of AWS IoT takes six levels of nesting (developer guide, "Device Shadow error
-messages"), and `state` may count as one. The size: an answer of 4,096 bytes must hold the configuration
-beside the longest certificate; a shadow holds 8,192 bytes (same guide, "Diagnosing problems with
-shadows")."""
+"""The configuration that a group's devices start with.
+
+AWS IoT accepts six levels of nesting in a shadow update (developer guide, "Device Shadow error messages"),
+and `state` may count as one. The size is bounded by the answer of 4,096 bytes, a common buffer of small
+devices, which must hold the configuration beside the longest certificate or URL. A shadow could hold 8,192
+bytes (same guide, "Diagnosing problems with shadows")."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """The contents of `fleet.toml`. The `trust` of a group still holds the names of files."""
+    """The contents of `fleet.toml`. The `trust` of its groups holds file names, not certificates."""
 
     groups: dict[str, Group]
     role_aliases: dict[str, RoleAlias]
@@ -106,7 +108,8 @@ BUDGET = Record(
             LastDay(),
             "The last day, in UTC, on which the group may enroll devices.",
         ),
-        # A holder of a shared certificate can try any device id, so an operator must be told.
+        # An attacker with a claim certificate can try any device id. So a shared group must have a limit at
+        # which an operator is alerted.
         Key(
             "freeze_per_hour",
             Integer(1, _MANY),
@@ -135,6 +138,8 @@ GROUP = Record(
             f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
             default="subject.CN",
         ),
+        # The default of a shared group is to refuse: an attacker with its claim certificate could otherwise
+        # replace the certificate of any device in it.
         Key(
             "reenroll",
             Choice(get_args(Reenroll)),
@@ -143,6 +148,7 @@ GROUP = Record(
             default="replace",
             shared="refuse",
         ),
+        # Each enrollment costs a signature of the CA and an object in S3, so one device's number is bounded.
         Key(
             "reenroll_per_day",
             Integer(1, _MANY),

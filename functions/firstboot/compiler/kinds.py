@@ -1,4 +1,4 @@
-"""The kinds of value in `fleet.toml`, each with what it accepts and how it is read and written back."""
+"""The kinds of value in `fleet.toml`: which values each kind accepts, and how it reads and writes them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Value = Any
 """A value as the fleet model holds it."""
 
 _EXACT = 2**53
-"""Whole numbers below this are the same in every JSON reader (RFC 8259 section 6)."""
+"""Every JSON reader holds whole numbers below this exactly (RFC 8259 section 6)."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of a file: the problems found so far, and whether the group being read is shared."""
+    """The state while a file is read: its problems so far, and whether the current group is shared."""
 
     file: str
     problems: list[str]
     shared: bool = False
 
     def problem(self, path: str, text: str) -> None:
-        """Add a problem of the value at `path`."""
+        """Add a problem with the value at `path`."""
         self.problems.append(f"{self.file}: {path} {text}")
 
 
@@ -41,19 +41,19 @@ class Kind(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """Describe what is allowed, to follow "must be"."""
+        """Return a description of the allowed values that can follow "must be"."""
 
     @property
     @abstractmethod
     def stand_in(self) -> Value:
-        """Return a value of the model's type, for the place of a wrong or missing one."""
+        """Return a value of the model's type that takes the place of a wrong or missing one."""
 
     @abstractmethod
     def read(self, path: str, value: Toml, reading: Reading) -> Value:
         """Convert a TOML value to the model's value.
 
-        Add what is wrong to the problems of `reading`, and return the stand-in then, so that one reading
-        finds every problem.
+        If the value is wrong, add a problem to `reading` and return the stand-in, so that one run finds every
+        problem.
         """
 
     def write(self, value: Value) -> Toml:
@@ -62,18 +62,18 @@ class Kind(ABC):
 
 
 class Plain(Kind):
-    """A kind whose value is accepted or refused as a whole."""
+    """A kind whose values are accepted or refused as a whole."""
 
     @abstractmethod
     def accepts(self, value: Toml) -> bool:
-        """Whether a TOML value is allowed."""
+        """Return whether a TOML value is allowed."""
 
     def parse(self, value: Toml) -> Value:
         """Convert an accepted TOML value to the model's value."""
         return value
 
     def read(self, path: str, value: Toml, reading: Reading) -> Value:
-        """Convert a TOML value; see Kind."""
+        """Convert a TOML value to the model's value; see Kind."""
         if self.accepts(value):
             return self.parse(value)
         reading.problem(path, f"must be {self.text}, is {value!r}")
@@ -90,7 +90,7 @@ class Integer(Plain):
 
     @property
     def text(self) -> str:
-        """Name both ends of the range."""
+        """Return a description with both ends of the range."""
         reason = f" ({self.reason})" if self.reason else ""
         return f"a whole number from {self.low:,} to {self.high:,}{reason}"
 
@@ -100,7 +100,7 @@ class Integer(Plain):
         return self.low
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is in range. A boolean, which is an integer in Python, is not."""
+        """Return whether the value is in range. A boolean is refused, though it is an integer in Python."""
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
 
@@ -112,7 +112,7 @@ class Fraction(Plain):
     stand_in: ClassVar[float] = 0.5
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is a float between the ends."""
+        """Return whether the value is a float between the ends."""
         return isinstance(value, float) and 0 < value < 1
 
 
@@ -124,7 +124,7 @@ class Choice(Plain):
 
     @property
     def text(self) -> str:
-        """List the options."""
+        """Return a description with the options."""
         return " or ".join(map(repr, self.options))
 
     @property
@@ -133,7 +133,7 @@ class Choice(Plain):
         return self.options[0]
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is an option."""
+        """Return whether the value is an option."""
         return value in self.options
 
 
@@ -158,7 +158,7 @@ class Strings(_List):
     text: ClassVar[str] = "a list of one or more strings"
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is such a list."""
+        """Return whether the value is such a list."""
         return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
@@ -170,11 +170,11 @@ class Choices(_List):
 
     @property
     def text(self) -> str:
-        """List the options."""
+        """Return a description with the options."""
         return f"a list of one or more of {', '.join(self.options)}, each once"
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is such a list."""
+        """Return whether the value is such a list."""
         if not isinstance(value, list) or not value:
             return False
         return all(item in self.options for item in value) and len(set(value)) == len(value)
@@ -189,7 +189,7 @@ class HttpsUrl(Plain):
     longest: ClassVar[int] = 512
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is such a URL, of 512 characters at most."""
+        """Return whether the value is such a URL, of 512 characters at most."""
         if not isinstance(value, str) or len(value) > self.longest or not value.isascii():
             return False
         if not value.isprintable() or set(value) & set("@# "):
@@ -204,17 +204,17 @@ class HttpsUrl(Plain):
 
 @dataclass(frozen=True)
 class LastDay(Plain):
-    """A date without a time. The model holds the moment at which that day ends, in UTC."""
+    """A date without a time. The model holds the end of that day in UTC."""
 
     text: ClassVar[str] = "a date, as in 2028-01-01"
 
     @property
     def stand_in(self) -> datetime:
-        """Return the end of the last day that Python has."""
+        """Return the end of the last day that a Python date can hold."""
         return end_of_day(date.max)
 
     def accepts(self, value: Toml) -> bool:
-        """Whether the value is a TOML local date."""
+        """Return whether the value is a TOML local date."""
         return isinstance(value, date) and not isinstance(value, datetime)
 
     def parse(self, value: Toml) -> datetime:
@@ -229,10 +229,10 @@ class LastDay(Plain):
 
 @dataclass(frozen=True)
 class Document(Kind):
-    """A table that is JSON as it stands.
+    """A table that can be written as JSON.
 
-    Names are at most `levels` deep; an item of a list is one level deeper than its list. As compact
-    ASCII JSON the table has at most `size` bytes.
+    Tables and lists are nested at most `levels` deep, an item of a list being one level below its list. As
+    compact ASCII JSON the table has at most `size` bytes.
     """
 
     levels: int
@@ -241,13 +241,13 @@ class Document(Kind):
 
     @property
     def text(self) -> str:
-        """Name both limits."""
+        """Return a description with both limits."""
         return (
             f"a table of JSON values, at most {self.levels} levels deep and {self.size:,} bytes long as JSON"
         )
 
     def read(self, path: str, value: Toml, reading: Reading) -> Json:
-        """Return the table as it is. Problems name the paths of its members."""
+        """Return the table unchanged. Problems name the paths of its members."""
         if not isinstance(value, dict):
             reading.problem(path, "must be a table")
             return {}
@@ -259,7 +259,7 @@ class Document(Kind):
 
     def _check(self, path: str, value: Json | list[Any], levels: int, reading: Reading) -> None:
         if value and not levels:
-            reading.problem(path, "is nested too deep")
+            reading.problem(path, "is nested too deeply")
             return
         members = value.items() if isinstance(value, dict) else enumerate(value)
         for name, member in members:
@@ -278,7 +278,7 @@ def _not_json(value: Toml) -> str | None:
         case str():
             return None if value.isprintable() else "must be printable text"
         case int():
-            return None if abs(value) < _EXACT else "is a whole number that few JSON readers can hold"
+            return None if abs(value) < _EXACT else "is a whole number that some JSON readers cannot hold"
         case float():
             return None if math.isfinite(value) else "must be a finite number"
         case _:

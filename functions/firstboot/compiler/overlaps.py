@@ -1,7 +1,8 @@
-"""Grants that are safe each alone, but not beside one another: where one has a word in its path, the
-other has the device's id, and a device may be named like the word.
+"""Find grants that are safe alone but not together.
 
-With `b/{deviceId}/*` and `b/fleet/{deviceId}/x`, a device named `fleet` would have all devices' `x`.
+One grant has a fixed word in the place where another has the device id, and a device may have that word as
+its id. With `b/{deviceId}/*` and `b/fleet/{deviceId}/x`, a device with the id `fleet` would have the `x` of
+all devices.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ _ID = "[A-Za-z0-9_.-]{2,}"
 _VARIABLE = re.compile(r"\{\w+\}", re.ASCII)
 
 Text = tuple[str, str, str]
-"""A grant's name, what the text is compared with ("" is the resource), and the text."""
+"""A grant's name, the condition key that the text belongs to ("" for a resource), and the text."""
 
 
 def check(fleet: Fleet) -> list[str]:
-    """Which of the fleet's grants, each checked alone, reach into one another."""
+    """Return a problem for each pair of grants that gives one device what belongs to others.
+
+    Each grant must have passed the check of `templates`.
+    """
     texts = list(_texts(fleet))
     return [
-        f"grants/{one[0]}.json: {one[2]!r} gives a device named {name!r} what {other[2]!r} in"
-        f" grants/{other[0]}.json gives others; let them begin differently"
+        f"grants/{one[0]}.json: {one[2]!r} gives a device with the id {name!r} what {other[2]!r} in"
+        f" grants/{other[0]}.json gives other devices; let the two begin differently"
         for one, other in product(texts, repeat=2)
         if one[1] == other[1] and (name := _intruder(one[2], other[2]))
     ]
@@ -46,9 +50,9 @@ def _texts(fleet: Fleet) -> Iterator[Text]:
 
 
 def _intruder(one: str, other: str) -> str | None:
-    """The name of a device that `one` gives what `other` gives others; None if there is none.
+    """Return the id of a device to which `one` gives what `other` gives other devices; None if there is none.
 
-    On the safe side: behind a wildcard, no more is compared.
+    After a wildcard nothing is compared, so a harmless pair may be refused, but no harmful one is accepted.
     """
     before, start = one.partition(DEVICE)[0], other.partition(DEVICE)[0]
     if start == before or not start.startswith(before):
@@ -66,7 +70,7 @@ def _intruder(one: str, other: str) -> str | None:
 
 def _is_name(text: str) -> bool:
     try:
-        # A region, an account and a partition can all be names of devices.
+        # A region, an account and a partition can all be device ids.
         names.device_id(_VARIABLE.sub("xx", text))
     except DeviceIdInvalid:
         return False
@@ -74,6 +78,6 @@ def _is_name(text: str) -> bool:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """What `text` matches for any device."""
+    """Return a pattern for everything that `text` matches for any device."""
     pattern = re.escape(text).replace(re.escape(DEVICE), _ID)
     return re.compile(pattern.replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)

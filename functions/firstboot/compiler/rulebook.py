@@ -1,4 +1,4 @@
-"""What the rules and their schema must be, so that a decision at run time can't be invalid."""
+"""Check the rules and their schema, so that no decision at run time fails because of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from firstboot.policy import vocabulary
 RULES = "rules.cedar"
 SCHEMA = "schema.cedarschema"
 
-# Cedar's parser recurses: a rule nested deep enough would end the process, not raise.
+# Cedar's parser is recursive. A rule that is nested deeply enough would end the process instead of raising.
 _MAX_RULE = 10_000
 _MAX_BRACKETS = 200
 _PROBE = names.device_id("probe")
 
 
 def check(fleet: Fleet) -> list[str]:
-    """What is wrong with the fleet's schema and rules, each line naming its file."""
+    """Return the problems of the fleet's schema and rules. Each line names its file."""
     excessive = [
-        f"{file}: a declaration or rule of more than {_MAX_RULE} characters or {_MAX_BRACKETS} brackets"
+        f"{file}: a declaration or rule has more than {_MAX_RULE} characters or {_MAX_BRACKETS} brackets"
         for file, text in ((SCHEMA, fleet.schema), (RULES, fleet.rules))
         if _is_excessive(text)
     ]
@@ -49,7 +49,10 @@ def _is_excessive(text: str) -> bool:
 
 
 def _schema(fleet: Fleet, schema: Schema) -> list[str]:
-    """Ask, with no rules, what Firstboot will ask: the schema must take each request as it is."""
+    """Return the problems of the schema with the requests that Firstboot will make of Cedar.
+
+    The requests are made without rules, so that every error comes from the schema.
+    """
     contexts = [vocabulary.context(None, None), vocabulary.context("alias", "192.0.2.1")]
     problems: dict[str, None] = {}
     for group in fleet.groups:
@@ -58,9 +61,9 @@ def _schema(fleet: Fleet, schema: Schema) -> list[str]:
         for result in is_authorized_batch(
             requests, PolicySet.from_str(""), vocabulary.entities(device), schema
         ):
-            # Cedar puts the whole document before what it says about it.
+            # Cedar's message begins with the whole document.
             problems |= dict.fromkeys(error.rpartition("]: ")[2] for error in result.diagnostics.errors)
-    return [f"does not fit what Firstboot asks: {problem}" for problem in problems]
+    return [f"does not fit Firstboot's requests: {problem}" for problem in problems]
 
 
 def _rules(fleet: Fleet, schema: Schema) -> Iterator[str]:
@@ -70,7 +73,7 @@ def _rules(fleet: Fleet, schema: Schema) -> Iterator[str]:
         yield f"{RULES}: {error}"
         return
     if rules["templates"]:
-        yield f"{RULES}: templates (?principal, ?resource) are not taken; nothing would link them"
+        yield f"{RULES}: templates (?principal, ?resource) are not supported"
     policies: dict[str, Any] = rules["staticPolicies"]
     yield from _identifiers(fleet.rules, policies)
     for found in validate_policies(fleet.rules, schema).errors:
@@ -85,7 +88,7 @@ def _identifiers(text: str, policies: dict[str, Any]) -> Iterator[str]:
     for policy_id, policy in policies.items():
         name = _identifier(policy)
         if not name:
-            yield f'{_place(text, policies, policy_id)}: has no @id("…"); `explain` names rules by it'
+            yield f'{_place(text, policies, policy_id)}: has no @id("…"), by which `explain` names the rule'
         elif name in seen:
             yield f'{RULES}: @id("{name}") is on more than one rule'
         seen.add(name)
@@ -96,7 +99,7 @@ def _identifier(policy: dict[str, Any]) -> str:
 
 
 def _place(text: str, policies: dict[str, Any], policy_id: str) -> str:
-    """Where a rule is: Cedar gives no line, so it is the line of the rule's @id."""
+    """Return the file and, if it can be found, the line of a rule's @id: Cedar gives no line itself."""
     name = _identifier(policies.get(policy_id, {}))
     match = re.search(rf'@id\(\s*"{re.escape(name)}"\s*\)', text) if name else None
     if match:
@@ -114,7 +117,7 @@ def _policy(fleet: Fleet, schema: Schema, policy: dict[str, Any]) -> Iterator[st
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON value
-    """Every object in Cedar's JSON, outermost first."""
+    """Yield every object in Cedar's JSON, each before the objects in it."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -126,12 +129,14 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON v
 
 
 def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:
+    # Cedar accepts any id of an entity. A rule with a misspelled group would never apply, and a `forbid`
+    # would silently forbid nothing.
     known = {"Group": set(fleet.groups), "Grant": set(fleet.grants), "Action": {"hold"}}
     if kind == "Device":
         try:
             names.device_id(name)
         except DeviceIdInvalid:
-            yield f'Device::"{name}" is no device id'
+            yield f'Device::"{name}" is not a valid device id'
     elif kind not in known:
         yield f'{kind}::"{name}": Firstboot knows Device, Group, Grant and Action only'
     elif name not in known[kind]:
@@ -139,8 +144,9 @@ def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:
 
 
 def _has(schema: Schema, node: dict[str, Any]) -> Iterator[str]:
-    """Cedar takes `has` of an attribute that can't be there for a mere false; a misspelled one
-    would switch a `forbid` off.
+    """Yield a problem if the schema has no such attribute.
+
+    Cedar accepts such a `has` and evaluates it to false, so a misspelled attribute would disable a `forbid`.
     """
     try:
         possible = vocabulary.can_have(schema, node["left"], node["attr"])

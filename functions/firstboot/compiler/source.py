@@ -1,4 +1,4 @@
-"""The fleet folder as it lies on disk: which files belong to a fleet definition, and their bytes."""
+"""Read the files that belong to a fleet definition from a fleet folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TRUST = "trust/*.pem"
 
 @dataclass(frozen=True)
 class Source:
-    """A fleet folder's files: path inside it, with `/`, to content. Checked by the compiler."""
+    """The files of a fleet folder, unchecked: the path inside the folder, with `/`, and the content."""
 
     files: Mapping[str, bytes]
 
 
 def read(folder: Path) -> Source:
-    """Return the fleet definition in `folder`; other files there are ignored.
+    """Return the files of the fleet definition in `folder`, and ignore other files there.
 
     Raises FleetInvalid if a file can't be read.
     """

@@ -1,4 +1,4 @@
-"""Tables of `fleet.toml`: a table is declared as a list of keys, and a key it does not list is an error."""
+"""Tables of `fleet.toml`. A table is declared as a list of its keys; any other key in it is a problem."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from firstboot.compiler.kinds import Json, Kind, Reading, Toml, Value
 Model = TypeVar("Model")
 
 REQUIRED: Final = object()
-"""In the place of a default: the key must be given."""
+"""Takes the place of a default. The key must be given."""
 
 SAME: Final = object()
-"""In the place of the default in a shared group: the same as in other groups."""
+"""Takes the place of the default in a shared group. The default is the same as in other groups."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a table. `text` is a sentence about it, `unit` the unit of a number.
+    """A key of a table. `text` describes it in a sentence; `unit` is the unit of a number.
 
-    `default` is a TOML value, REQUIRED, or None where the model holds None without the key. `shared` is
-    the default in a shared group: one whose devices share a bootstrap certificate.
+    `default` is a TOML value, REQUIRED, or None if the model holds None for a missing key. `shared` is the
+    default in a shared group, whose devices share a bootstrap certificate.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Key:
         return self.shared if shared and self.shared is not SAME else self.default
 
     def read(self, path: str, table: Json, reading: Reading) -> Value:
-        """Read the key of a table; take the default if the table does not have the key."""
+        """Return the model's value of the key in `table`, or of its default if the table lacks the key."""
         if self.name in table:
             return self.kind.read(path, table[self.name], reading)
         default = self.default_in(shared=reading.shared)
@@ -50,9 +50,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Record(Kind, Generic[Model]):
-    """A table with these keys and no others. `model` takes their values by name.
+    """A table with these keys and no others. `model` is called with their values by name.
 
-    `shared_if` is the key and the value that make the table a shared group.
+    A table in which the key `shared_if[0]` has the value `shared_if[1]` is a shared group.
     """
 
     model: Callable[..., Model]
@@ -61,12 +61,12 @@ class Record(Kind, Generic[Model]):
 
     @property
     def text(self) -> str:
-        """List the keys."""
+        """Return a description with the keys."""
         return f"a table of {', '.join(key.name for key in self.keys)}"
 
     @property
     def stand_in(self) -> Model:
-        """Return the model of the keys' stand-ins."""
+        """Return a model made of the stand-ins of the keys."""
         return self.model(**self._stand_ins())
 
     def read(self, path: str, value: Toml, reading: Reading) -> Model:
@@ -74,7 +74,7 @@ class Record(Kind, Generic[Model]):
         return self.model(**self.values(path, value, reading))
 
     def values(self, path: str, value: Toml, reading: Reading) -> dict[str, Value]:
-        """Return the values that the model takes, by name. A key that is not declared is a problem."""
+        """Return the arguments of the model by name. A key that is not declared is a problem."""
         if not isinstance(value, dict):
             reading.problem(path, "must be a table")
             return self._stand_ins()
@@ -90,16 +90,16 @@ class Record(Kind, Generic[Model]):
         return {key.name: key.kind.stand_in for key in self.keys}
 
     def write(self, value: Value) -> Json:
-        """Return the table that `read` converts to the model. A member that is None has no key."""
+        """Return the table that `read` converts to the model, without the keys of members that are None."""
         members = ((key, getattr(value, key.name)) for key in self.keys)
         return {key.name: key.kind.write(member) for key, member in members if member is not None}
 
 
 @dataclass(frozen=True)
 class Tables(Kind):
-    """A table of `least` or more tables, whose names match `names` as a whole.
+    """A table of `least` or more tables. The whole name of each matches `names`.
 
-    Each has the keys of `record`, whose model takes the name of its table as well.
+    Each table has the keys of `record`, whose model is called with the table's name as well.
     """
 
     record: Record[Value]
@@ -109,11 +109,11 @@ class Tables(Kind):
 
     @property
     def text(self) -> str:
-        """Say how many tables there must be."""
+        """Return a description with the least number of tables."""
         return f"a table of {self.least} or more tables"
 
     def read(self, path: str, value: Toml, reading: Reading) -> dict[str, Value]:
-        """Convert every table, by name, in the order of the file."""
+        """Convert every table. The result has them by name, in the order of the file."""
         if not isinstance(value, dict):
             reading.problem(path, "must be a table")
             return {}
@@ -127,7 +127,7 @@ class Tables(Kind):
         return self.record.model(name=name, **self.record.values(path, table, reading))
 
     def write(self, value: Value) -> Json:
-        """Return the tables."""
+        """Return the tables that `read` converts to the models."""
         return {name: self.record.write(member) for name, member in value.items()}
 
 

@@ -1,7 +1,7 @@
-"""What a grant may say: an IAM policy document, narrowed to what can be rendered safely.
+"""Check grants: IAM policy documents, restricted to those that can be rendered safely for every device.
 
-The heart of it: `{deviceId}` stands alone between delimiters, and no wildcard comes before it. So
-what two devices' policies match begins alike up to the id, and differs there.
+The central rule is that `{deviceId}` stands alone between delimiters, with no wildcard before it. So the
+strings that the policies of two devices match are equal up to the device id, and differ there.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import TOPIC_ROOT, DeviceId
 from firstboot.policy import limits, render
 
-# No device id contains one of these, and none is a wildcard. `#` and `=` are common in DynamoDB
-# keys (`DEVICE#{deviceId}`) and in partitioned prefixes (`device={deviceId}/`).
+# No device id contains one of these characters, and none of them is a wildcard of IAM. `#` and `=` are
+# common in DynamoDB keys (`DEVICE#{deviceId}`) and in partitioned prefixes (`device={deviceId}/`).
 _DELIMITERS = "/:#="
 _VARIABLES = frozenset({"deviceId", "region", "account", "partition"})
 _BRACED = re.compile(r"\{(\w+)\}", re.ASCII)
@@ -26,11 +26,13 @@ _OPERATOR = re.compile(
     r"(String(Not)?(Equals|Like)|Arn(Not)?(Equals|Like)|(Not)?IpAddress|Bool|BinaryEquals|Null"
     r"|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?))(IfExists)?"
 )
-"""IAM JSON policy elements, Condition operators, but for those that ignore case: ids differ in it."""
+"""The condition operators of IAM (IAM JSON policy elements) without those that ignore case: two device ids
+may differ in case only."""
 
 _WITH_AN_ID = re.compile(r"(ForAllValues:)?(String|Arn)(Equals|Like)(IfExists)?")
-"""Operators of an Allow that an id may be compared by. A negated one allows what is others', ForAnyValue
-a request that is partly others'; by number, 10 is 1e1."""
+"""The operators with which an Allow may compare a device id. A negated operator would allow what belongs to
+other devices. ForAnyValue would allow a request that belongs to other devices in part. As numbers, the ids
+10 and 1e1 would be equal."""
 
 _CONDITION_KEY = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9:/_.@+=-]+", re.ASCII)
 _ARN = re.compile(r"arn:[^:*?]+:[^:*?]+:[^:]*:[^:]*:.*[^:/*?].*")
@@ -42,18 +44,20 @@ _IOT_ACTIONS = {
     "iot:RetainPublish": "topic",
     "iot:Subscribe": "topicfilter",
 }
-"""AWS IoT's data plane actions, and the resource each is about (AWS IoT Core policy actions)."""
+"""AWS IoT's data plane actions, each with the type of its resource (AWS IoT Core policy actions)."""
 
-# The longest of each there is, or longer.
+# The longest values that exist, or longer, so that the checked size holds for every device.
 _WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
 _LONGEST = DeviceId("d" * 64)
 
+# The other elements of a statement are refused: NotAction and NotResource cover all that they do not name,
+# and Principal belongs to policies of resources.
 _REQUIRED = {"Effect", "Action", "Resource"}
 _ALLOWED = _REQUIRED | {"Sid", "Condition"}
 
 
 def check(fleet: Fleet) -> list[str]:
-    """What is wrong with the fleet's grants, each line naming its file."""
+    """Return the problems of the fleet's grants. Each line names its file."""
     problems = [
         f"grants/{name}.json: {problem}"
         for name, document in fleet.grants.items()
@@ -63,19 +67,19 @@ def check(fleet: Fleet) -> list[str]:
 
 
 def _oversized(fleet: Fleet, name: str) -> list[str]:
-    # AWS IoT takes as many characters, and its policy is never longer: fewer statements, and a
-    # variable shorter than the longest id.
+    # The AWS IoT policy need not be checked: its limit is the same, and it is never longer than the session
+    # policy, since it has no more statements and its variable is shorter than the longest id.
     size = len(render.session_policy(fleet, [name], _LONGEST, _WIDEST))
     if size <= limits.SESSION_POLICY:
         return []
-    return [f"renders to {size} characters; a session or AWS IoT policy takes {limits.SESSION_POLICY}"]
+    return [f"renders to {size} characters; a session or AWS IoT policy may have {limits.SESSION_POLICY}"]
 
 
 def _ceiling(fleet: Fleet) -> list[str]:
     size = len(render.compact(render.ceiling(fleet, _WIDEST)))
     if size <= limits.ROLE_POLICY:
         return []
-    return [f"grants/: render to {size} characters together; a role's policies take {limits.ROLE_POLICY}"]
+    return [f"grants/: render to {size} characters together; a role's policies may have {limits.ROLE_POLICY}"]
 
 
 def _document(document: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
@@ -97,7 +101,7 @@ def _statement(statement: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON valu
         yield "must be an object"
         return
     for key in sorted(statement.keys() - _ALLOWED):
-        yield f"{key} is not taken here; only {', '.join(sorted(_ALLOWED))}"
+        yield f"{key} is not supported; only {', '.join(sorted(_ALLOWED))} are"
     for key in sorted(_REQUIRED - statement.keys()):
         yield f"{key} is missing"
     if statement.keys() >= _REQUIRED and not (bad := list(_shapes(statement))):
@@ -154,9 +158,10 @@ def _actions(statement: dict[str, Any]) -> Iterator[str]:
         elif statement["Effect"] == "Allow" and not action.partition(":")[2].strip("*?"):
             yield f"Action {action!r} allows a whole service; name what the device needs"
         elif action.startswith("iot:") and action not in _IOT_ACTIONS:
-            yield f"Action {action!r} is none of {', '.join(_IOT_ACTIONS)}"
+            yield f"Action {action!r} is not one of {', '.join(_IOT_ACTIONS)}"
+    # A statement goes into an AWS IoT policy as a whole or not at all.
     if _iot(statement) and not all(action.startswith("iot:") for action in actions):
-        yield "Actions of iot and of other services must be in statements of their own"
+        yield "Actions of iot and of other services must be in separate statements"
 
 
 def _resources(statement: dict[str, Any]) -> Iterator[str]:
@@ -165,13 +170,13 @@ def _resources(statement: dict[str, Any]) -> Iterator[str]:
         if _iot(statement):
             yield from _iot_resource(resource, kinds, statement["Effect"])
         elif resource != "*" and not resource.startswith("arn:"):
-            yield f"Resource {resource!r} is no ARN"
+            yield f"Resource {resource!r} is not an ARN"
         elif _is_anything(resource) and statement["Effect"] == "Allow" and "Condition" not in statement:
             yield f'Resource "{resource}" needs a Condition'
 
 
 def _is_anything(resource: str) -> bool:
-    # `arn:*` is as wide as `*`, and `arn:aws:s3:::*` nearly so.
+    # `arn:*` allows as much as `*`, and `arn:aws:s3:::*` nearly as much.
     return _ARN.fullmatch(resource) is None
 
 
@@ -183,20 +188,21 @@ def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterato
     elif match[1] == "client" and effect == "Allow" and not resource.endswith(f":client/{render.DEVICE}"):
         yield f"Resource {resource!r} lets a device connect as another: it must be …:client/{render.DEVICE}"
     elif effect == "Allow" and _is_over_ours(match[2]):
-        yield f"Resource {resource!r} takes in {TOPIC_ROOT}/…, where every device gets its credentials"
+        yield f"Resource {resource!r} includes {TOPIC_ROOT}/…, where every device receives its credentials"
 
 
 def _is_over_ours(topic: str) -> bool:
-    """Whether a topic or filter is one of Firstboot's, or has a wildcard that may stand for them."""
+    """Return whether a topic or filter is one of Firstboot's, or has a wildcard that may match one."""
     literal = re.split(r"[*?+#{]", topic, maxsplit=1)[0]
     ours = f"{TOPIC_ROOT}/"
-    if topic[len(literal) :].startswith("{"):  # no device has the root's name, nor has a place
+    if topic[len(literal) :].startswith("{"):  # No device, region, account or partition has the root's name.
         return False
     return literal.startswith(ours) or (literal != topic and ours.startswith(literal))
 
 
 def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[str]:
-    # A missing key passes both: IAM User Guide, "Set operators for multivalued context keys", "…IfExists".
+    # ForAllValues and …IfExists are true for a request without the key (IAM User Guide, "Set operators for
+    # multivalued context keys", "…IfExists condition operators").
     present = {
         key.lower() for key, value in condition.get("Null", {}).items() if value in ("false", ["false"])
     }
@@ -205,14 +211,14 @@ def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[s
             texts = [text for text in render.listed(values) if render.DEVICE in text]
             if texts and not _WITH_AN_ID.fullmatch(operator):
                 yield (
-                    f"{operator} of {key} with {render.DEVICE} allows what is others'; in an Allow it must be"
-                    " String or Arn, Equals or Like, behind no ForAnyValue"
+                    f"{operator} of {key} with {render.DEVICE} allows what belongs to other devices; in an"
+                    " Allow use String or Arn, Equals or Like, without ForAnyValue"
                 )
             elif texts and (":" in operator or operator.endswith("IfExists")) and key.lower() not in present:
-                yield f'{operator} allows requests without {key}: put "Null": {{"{key}": "false"}} beside it'
-            # S3 lists all keys that begin with it: dev1 would list dev10's.
+                yield f'{operator} allows requests without {key}: add "Null": {{"{key}": "false"}}'
+            # S3 lists all keys with the prefix, so dev1 would list the keys of dev10.
             if key.lower() == "s3:prefix" and any(text.endswith(render.DEVICE) for text in texts):
-                yield f"s3:prefix must not end in {render.DEVICE}: longer ids begin alike; put a / behind"
+                yield f"s3:prefix must not end in {render.DEVICE}, since longer ids begin alike: add a /"
 
 
 def _texts(statement: dict[str, Any]) -> Iterator[str]:
@@ -223,16 +229,17 @@ def _texts(statement: dict[str, Any]) -> Iterator[str]:
 
 
 def _variables(text: str, wildcards: str) -> Iterator[str]:
+    # A grant becomes policies of IAM and of AWS IoT, whose variables differ.
     if "${" in text:
-        yield f"{text!r}: policy variables ${{…}} are not taken; {render.DEVICE} is rendered for each service"
+        yield f"{text!r}: policy variables ${{…}} are not supported; use {render.DEVICE}"
     for name in sorted(set(_BRACED.findall(text)) - _VARIABLES):
-        yield f"{text!r}: {{{name}}} is none of {', '.join(sorted(_VARIABLES))}"
+        yield f"{text!r}: {{{name}}} is not one of {', '.join(sorted(_VARIABLES))}"
     if set("{}") & set(_BRACED.sub("", text)):
-        yield f"{text!r}: a brace that belongs to no variable"
+        yield f"{text!r}: a brace belongs to no variable"
     parts = text.split(render.DEVICE)
     if len(parts) > 1 and any(character in parts[0] for character in wildcards):
-        yield f"{text!r}: a wildcard before {render.DEVICE} reaches into other devices' segments"
-    before = all(part[-1:] in _DELIMITERS for part in parts[:-1])  # "" is in it: an end of the text
+        yield f"{text!r}: a wildcard before {render.DEVICE} matches the segments of other devices"
+    before = all(part[-1:] in _DELIMITERS for part in parts[:-1])  # "" is in it, for an end of the text.
     after = all(part[:1] in _DELIMITERS for part in parts[1:])
     if not (before and after and all(parts[1:-1])):
         around = " ".join(_DELIMITERS)

@@ -1,7 +1,7 @@
-"""Trust anchors: files to certificates, and the rules that keep groups apart.
+"""Read trust anchors from their files, and check that they separate the groups.
 
-A bootstrap certificate's group is the one whose anchor it chains to. Were a chain to end in two
-groups' anchors, its holder could choose between them.
+A bootstrap certificate belongs to the group whose anchor it chains to. If a chain could end at the anchors
+of two groups, the holder of the certificate could choose its group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLACEHOLDER = "(replace me)"
 
 @dataclass(frozen=True)
 class Anchor:
-    """A trust anchor, the group it admits to and the file it came from."""
+    """A trust anchor, the group to which it admits devices, and its file."""
 
     group: str
     file: str
@@ -28,17 +28,20 @@ class Anchor:
 
     @property
     def pem(self) -> str:
-        """The certificate as PEM, without what else was in the file."""
+        """Return the certificate in PEM, without any other text of its file."""
         return self.certificate.pem
 
 
 def is_placeholder(certificate: Certificate) -> bool:
-    """Whether an anchor is one of the example's, which says so: its key was thrown away."""
+    """Return whether an anchor is a placeholder of the example fleet, whose subject says so.
+
+    The private key of a placeholder was deleted, so no certificate can be issued under it.
+    """
     return _PLACEHOLDER in certificate.subject.text()
 
 
 def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> list[Anchor]:
-    """Every group's anchors. Adds what is wrong with them to `problems`."""
+    """Return the anchors of all groups. Add their faults to `problems`."""
     found = [
         Anchor(group.name, file, certificate)
         for group in groups.values()
@@ -52,6 +55,7 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
 
 
 def _certificates(source: Source, group: str, file: str, problems: list[str]) -> list[Certificate]:
+    # A group may name any text, but only files in trust/ are anchors.
     content = source.files.get(file, b"") if file.startswith("trust/") else b""
     if not content:
         problems.append(f"fleet.toml: groups.{group}.trust names {file!r}: there is no such file in trust/")
@@ -77,5 +81,5 @@ def _conflict(one: Anchor, other: Anchor) -> list[str]:
         return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
     for upper, lower in ((one, other), (other, one)):
         if path.issued_by(lower.certificate, upper.certificate):
-            return [f"fleet.toml: {pair}: the CA of {lower.group} hangs under the CA of {upper.group}"]
+            return [f"fleet.toml: {pair}: the CA of {upper.group} issued the CA of {lower.group}"]
     return []

@@ -1,1 +1,4 @@
-"""Values and decisions that every package uses, without any protocol or framework. Begin with `device`."""
+"""The values and decisions that every package uses, free of protocols and frameworks.
+
+The module to read first is `device`.
+"""

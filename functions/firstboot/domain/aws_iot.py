@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 CertificateStatus = Literal["ACTIVE", "INACTIVE", "REVOKED"]
-"""A certificate's status in AWS IoT, as far as we set it."""
+"""The statuses that Firstboot gives certificates in AWS IoT. AWS IoT has more of them."""
 
 
 @dataclass(frozen=True)
 class BrokerCertificate:
-    """A certificate as AWS IoT knows it. `status` is AWS IoT's own word, `pem` without its issuers."""
+    """A certificate as AWS IoT knows it.
+
+    `status` has any value that AWS IoT may return (API reference, CertificateDescription). `pem` holds the
+    certificate alone, without its issuers.
+    """
 
     certificate_id: str
     arn: str

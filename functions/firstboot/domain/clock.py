@@ -1,7 +1,8 @@
-"""Instants: aware UTC `datetime` inside, integers at the edge.
+"""The system clock, and conversions between an aware UTC `datetime` and an integer.
 
-A table row, a queue message, a nonce and the compiled fleet's JSON hold an instant as an integer: the
-seconds, or the milliseconds, since 1970-01-01T00:00:00Z. These functions convert at that edge.
+Inside the package every instant is a `datetime`, so that the type checker finds a mixture of seconds and
+milliseconds. A table row, a queue message, a nonce and the compiled fleet's JSON hold the integer: the
+seconds, or the milliseconds, since 1970-01-01T00:00:00Z.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""The instant that is 0 as an integer."""
+"""The instant whose integer is 0."""
 
 _SECOND = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def utc_now() -> datetime:
-    """Return the time. The only reader of the system clock; everything else takes `now` as an argument."""
+    """Return the current UTC time.
+
+    No other code reads the system clock. It takes `now` as an argument, so that a test can choose the time.
+    """
     return datetime.now(UTC)
 
 
@@ -49,14 +53,14 @@ def from_epoch_milliseconds(milliseconds: int) -> datetime:
 def whole_seconds(moment: datetime) -> datetime:
     """Return `moment` without its fraction of a second.
 
-    Every instant of a record is made with this: rows hold whole seconds, and a record that is read back
-    must equal the record that was written.
+    Every instant of a device record must pass through this function. Rows hold whole seconds, and a record
+    that is read back must equal the record that was written.
     """
     return moment.replace(microsecond=0)
 
 
 def iso(moment: datetime) -> str:
-    """Return an instant as `2026-11-22T10:39:39Z`, the form of every answer."""
+    """Return an instant in the form that every answer uses: `2026-11-22T10:39:39Z`, without fractions."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,4 +1,4 @@
-"""What a dead-letter queue holds: requests and work that could not be handled."""
+"""The contents of dead-letter queues: requests and work that could not be handled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from firstboot.domain import topics
 
 @dataclass(frozen=True)
 class Letter:
-    """A received message, hidden from other receivers for a while; `receipt` deletes it."""
+    """A message received from a queue.
+
+    SQS hides it from other receivers until its visibility time-out ends. `receipt` is needed to delete it.
+    """
 
     receipt: str
     body: str
@@ -18,7 +21,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Failed:
-    """A request that the function `function_arn` failed on."""
+    """An event that the Lambda function `function_arn` failed to handle."""
 
     function_arn: str
     event: dict[str, Any]
@@ -26,7 +29,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """A request of `client_id` that reached no function."""
+    """A request of the MQTT client `client_id` that AWS IoT could not hand to a Lambda function."""
 
     call: topics.Call
     client_id: str

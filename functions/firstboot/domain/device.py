@@ -1,4 +1,4 @@
-"""The device record and its lifecycle. Pure.
+"""The device record and its lifecycle.
 
     (none) ───────────────┐
     expected ──enroll──▶ pending ──first login──▶ active ──renew, or enroll anew──▶ active + pending
@@ -7,14 +7,15 @@
     any ──revoke──▶ revoked (for good)
     any ──delete──▶ deleted ──AWS IoT cleared──▶ (none)
 
-An *expected* device was named by the operator before it came. A *pending* certificate is held for
-a while: until then no other key may take its place. It may log in for as long as it is the pending
-one and valid; that first login commits it. There is one *active* certificate at most. A
-*superseded* one has lost its rights at that very moment; for the group's grace it may ask again
-for the one that superseded it, since its device may have lost power right after the commit.
+- An operator named an *expected* device before its first request.
+- A *pending* certificate blocks other keys of its device for `HOLD`. It may log in while it is pending and
+  valid, even months after it was issued on a factory bench. The first login commits it.
+- There is at most one *active* certificate.
+- A *superseded* certificate lost its rights at its successor's commit, so a device never has two identities.
+  During the group's grace it may ask for that successor again: power may have failed right after the commit.
 
-Every check of a device's status is here. `aws/dynamodb/claims.py` has the same checks as DynamoDB conditions;
-a property test holds the two together.
+All checks of a device's status are here; they say why a claim is refused. `aws/dynamodb/claims.py` repeats
+them as DynamoDB conditions, which make the claim atomic. A property test compares the two.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ from firstboot.domain.errors import (
 from firstboot.domain.names import DeviceId
 
 HOLD = timedelta(minutes=15)
-"""How long a pending certificate keeps another key of the same device out."""
+"""How long a pending certificate blocks other keys of its device. Without a hold, two boots could race to two
+certificates; with an endless one, a device that lost its new key could never enroll again."""
 
 DELETION = timedelta(minutes=1)
-"""When a deleted device may ask again: AWS IoT is cleared in seconds, unless there is a queue."""
+"""How long a deleted device is told to wait: clearing AWS IoT takes seconds unless other work is queued."""
 
 Attribute = str | bool | int
 
 
 class Status(StrEnum):
-    """Whether the device may be anyone here. Revocation is for good. A deleted device's record is
-    there until nothing is left of it in AWS IoT.
+    """A device's status. REVOKED is final. A DELETED device's record tells `register` what to remove
+    from AWS IoT, and prevents a new enrollment until nothing is left there.
     """
 
     EXPECTED = "expected"
@@ -57,13 +59,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class CertificateRecord:
-    """A certificate as its device's record holds it: all that its TBS is rebuilt from.
+    """A certificate in a device record: with device id and public key, all that its TBS is rebuilt from.
 
-    Times are whole seconds (see clock.py). `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo)
-    are lower-case hex. `held_until` is None once the certificate keeps no other key out.
-    `certificate_id` is known from the first login on; `superseded_at` is set by the first login of
-    the certificate that follows. An `imported` certificate was issued elsewhere, and may only ask
-    for its successor.
+    Times are whole seconds. `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo) are lower-case hex.
+    `held_until` is None once the certificate no longer blocks other keys. `certificate_id` is set by the
+    first login, `superseded_at` by the first login of the next certificate. An `imported` certificate was
+    issued by another CA, and may only ask for its successor.
     """
 
     serial: str
@@ -79,11 +80,12 @@ class CertificateRecord:
 
 @dataclass(frozen=True)
 class Device:
-    """A device record. `attributes` are set by the operator, `claims` by the device; `enrolled_by` is the
-    SHA-256 of the bootstrap certificate (hex; None while expected).
+    """A device record. The operator sets `attributes`, the device sets `claims`.
 
-    `register` writes what it last reconciled: `registered` has the ids of the device's certificates that
-    are ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have.
+    `enrolled_by` is the SHA-256 (hex) of the bootstrap certificate; None while the device is expected.
+    `register` notes what it last reconciled: `registered` has the ids of the device's certificates that are
+    ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have. A sweep compares
+    them with the rules, because asking AWS IoT would take 55 hours for a million devices.
     """
 
     device_id: DeviceId
@@ -104,7 +106,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Limits:
-    """A group's budget: devices in all, a minute, and an hour before the group is frozen."""
+    """A group's limits: devices in all, in one minute, and in one hour before the group freezes."""
 
     total: int
     per_minute: int
@@ -113,12 +115,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What a bootstrap certificate asks of a device's record: this certificate, in this group.
+    """A request to record `certificate` as pending, made with a bootstrap certificate.
 
-    `replaces`: an active certificate may be replaced. `expected`: the device must have been named
-    beforehand. `grace`: how long after its end an active certificate still counts. `now` is in whole
-    seconds, as the conditions of the row compare them.
-    `per_day`: how often a day the device may enroll, None for as often as it likes.
+    `replaces` allows an active certificate to be replaced. `expected` demands a record that an operator made
+    beforehand. `grace` is how long after its end an active certificate still counts as an identity.
+    `per_day` limits the device's enrollments in one day; None is no limit. `now` is in whole seconds,
+    which the conditions on the row compare.
     """
 
     device_id: DeviceId
@@ -136,8 +138,10 @@ class Enrollment:
 
 @dataclass(frozen=True)
 class Renewal:
-    """What an operational certificate (`caller`, its serial) asks of its device's record. `claims`
-    None leaves those there are. `grace` is the group's. `now` is in whole seconds.
+    """A request to record `certificate` as pending, made with an operational certificate.
+
+    `caller` is the serial of that operational certificate (hex). `claims` is None if the recorded claims
+    stay. `grace` is the group's. `now` is in whole seconds.
     """
 
     device_id: DeviceId
@@ -149,7 +153,7 @@ class Renewal:
 
 
 def check_not_revoked(device: Device) -> None:
-    """Refuse a device that has lost its rights, by revocation or deletion.
+    """Refuse a device that was revoked or deleted.
 
     Raises DeviceRevoked, CertificateNotCurrent.
     """
@@ -160,7 +164,7 @@ def check_not_revoked(device: Device) -> None:
 
 
 def check_admissible(device: Device, group: str) -> None:
-    """Refuse a device that could never enroll in `group`: a first binding is for good.
+    """Refuse a device that could never enroll in `group`; its first enrollment bound it to one group.
 
     A deleted device is not refused, because its name is free again as soon as its record is gone.
 
@@ -174,8 +178,7 @@ def check_admissible(device: Device, group: str) -> None:
 
 
 def answer_to(device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord | None:
-    """Decide what is asked: None if it may claim the record, or the certificate that already
-    answers it (a repeat).
+    """Return None if the request may claim the record, or the certificate that answers a repeat.
 
     Raises DeviceNotExpected, DeviceRevoked, GroupMismatch, EnrollmentInProgress, AlreadyEnrolled,
     CertificateNotCurrent, CertificateExpired.
@@ -194,7 +197,7 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
         raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
     check_admissible(device, asked.group)
     known = _known(device, asked)
-    # An identity whose time and grace are over does not prevent another enrollment.
+    # A device that was off until its grace ended must be able to enroll again, even if its group refuses.
     if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):
         raise AlreadyEnrolled
     return known
@@ -214,10 +217,11 @@ def _renewed(device: Device | None, asked: Renewal) -> CertificateRecord | None:
 
 
 def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | None:
-    """The certificate that answers already; None if there is none and nothing is held.
+    """Return the recorded certificate for the requested key; None if a new certificate may be claimed.
 
-    Raises EnrollmentInProgress.
+    Raises EnrollmentInProgress while another key is held.
     """
+    # From `renew_after` on a key may be certified again: a secure element may be unable to make another one.
     for known in (device.pending, device.active):
         if known and known.spki == asked.certificate.spki and asked.now < known.renew_after:
             return known
@@ -228,19 +232,19 @@ def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | N
 
 
 def _is_over(known: CertificateRecord, asked: Enrollment | Renewal) -> bool:
-    # RFC 5280 (4.1.2.5) lets a certificate end in the last second of 9999: add nothing to that.
+    # RFC 5280 (4.1.2.5) allows an end in the last second of 9999, to which no time can be added.
     return asked.now - known.not_after >= asked.grace
 
 
 def _check_late(active: CertificateRecord, asked: Renewal) -> None:
     if _is_over(active, asked):
-        raise CertificateExpired(log="and its grace is over")
+        raise CertificateExpired(log="the certificate and its grace are over")
     if active.spki != asked.certificate.spki:
-        raise CertificateExpired("An expired certificate can renew its own key only")
+        raise CertificateExpired("An expired certificate can be renewed for its own key only")
 
 
 def is_within_grace(superseded: CertificateRecord, grace: timedelta, now: datetime) -> bool:
-    """Tell whether a superseded certificate may still ask for its successor."""
+    """Return whether a superseded certificate may still ask for its successor."""
     return superseded.superseded_at is not None and now - superseded.superseded_at < grace
 
 
@@ -252,20 +256,20 @@ def _successor(device: Device, asked: Renewal) -> CertificateRecord:
     old, new = device.superseded, device.active
     within = old is not None and is_within_grace(old, asked.grace, asked.now)
     if new is None or not within or new.spki != asked.certificate.spki:
-        raise CertificateNotCurrent(log="superseded, and not asking for its successor in time")
+        raise CertificateNotCurrent(log="superseded; no request for its successor within the grace")
     return new
 
 
 @dataclass(frozen=True)
 class Login:
-    """A device whose certificate is its own; `pending` is that certificate if it must be committed."""
+    """An accepted login. `pending` is the certificate of the login if it must be committed, else None."""
 
     device: Device
     pending: CertificateRecord | None
 
 
 def login(device: Device | None, serial: str) -> Login:
-    """Decide a login with the certificate of `serial` (lower-case hex).
+    """Decide a login with the certificate that has the serial number `serial` (lower-case hex).
 
     Raises DeviceRevoked, CertificateNotCurrent.
     """
@@ -280,8 +284,8 @@ def login(device: Device | None, serial: str) -> Login:
 
 
 def committed(device: Device, certificate_id: str, now: datetime) -> Device:
-    """Return the record after the first login of its pending certificate: that certificate is active,
-    the one before it superseded.
+    """Return the record after the first login with its pending certificate, which becomes active; the
+    certificate that was active becomes superseded. Without a pending one, return the record unchanged.
     """
     if device.pending is None:
         return device

@@ -1,8 +1,8 @@
 """Domain errors: the base classes, the errors that several packages share, and those that adapters raise.
 
-The errors of one package are in its own `errors` module. Each has a stable `code`, an HTTP `status`, an
-`action` for the device and a row in docs/protocol.md. Only `runtime` turns them into responses, and a
-protocol's own module where the protocol has its own error shape.
+A package declares the errors that it alone raises in its own `errors` module. Each error has a stable `code`,
+an HTTP `status`, an `action` for the device and a row in docs/protocol.md. `runtime` turns errors into
+responses. A protocol that prescribes its own form of errors does so in its own module.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import ClassVar
 
 
 class Action(StrEnum):
-    """What a device does about a refusal."""
+    """The reaction to a refusal that a device must implement."""
 
-    RETRY = "retry"  # the same request again, with back-off
-    WAIT = "wait"  # the same request again, not before Retry-After
-    STOP = "stop"  # a person must look; repeating changes nothing
-    REENROLL = "reenroll"  # start over with the bootstrap certificate
+    RETRY = "retry"  # repeat the same request with back-off
+    WAIT = "wait"  # repeat the same request, not before Retry-After
+    STOP = "stop"  # repeat nothing: a person must act first
+    REENROLL = "reenroll"  # enroll again with the bootstrap certificate
 
 
 class FirstbootError(Exception):
-    """The root. Takes two messages: one to send, one to log.
+    """The base class of all domain errors. An error has a message for the caller and one for the log.
 
-    `detail` goes to the caller; it must hold nothing secret and nothing about other devices.
-    `log` is for the operator only. `retry_after` is in seconds.
+    `detail` is sent to the caller, so it must hold nothing secret and nothing about other devices. `log` is
+    written to the operator's log only. `retry_after` is in seconds; None leaves the time to `runtime`.
     """
 
     code: ClassVar[str]
@@ -40,6 +40,8 @@ class FirstbootError(Exception):
 
 
 class RequestError(FirstbootError):
+    """The request is invalid."""
+
     status = 400
 
 
@@ -49,6 +51,8 @@ class DeviceIdInvalid(RequestError):
 
 
 class AuthenticationError(FirstbootError):
+    """The caller has not proved its identity."""
+
     status = 401
 
 
@@ -59,17 +63,21 @@ class CertificateExpired(AuthenticationError):
 
 
 class ProofError(AuthenticationError):
+    """The signed proof is refused."""
+
     status = 401
 
 
 class AuthorizationError(FirstbootError):
+    """The caller is known and may not do this."""
+
     status = 403
 
 
 class CertificateNotCurrent(AuthorizationError):
     code = "certificate-not-current"
     action = Action.REENROLL
-    title = "The certificate is not, or no longer, this device's"
+    title = "The certificate is not a current certificate of this device"
 
 
 class DeviceRevoked(AuthorizationError):
@@ -79,22 +87,24 @@ class DeviceRevoked(AuthorizationError):
 
 class DeviceNotExpected(AuthorizationError):
     code = "device-not-expected"
-    title = "No such device is expected in the group"
+    title = "The group does not expect a device with this id"
 
 
 class ConflictError(FirstbootError):
+    """The request contradicts what is stored."""
+
     status = 409
 
 
 class AlreadyEnrolled(ConflictError):
     code = "already-enrolled"
-    title = "The device has an identity, and its group does not replace it"
+    title = "The device is enrolled, and its group refuses re-enrollment"
 
 
 class EnrollmentInProgress(ConflictError):
     code = "enrollment-in-progress"
     action = Action.WAIT
-    title = "Another key of this device is being certified"
+    title = "A certificate for another key of this device is pending"
 
 
 class GroupMismatch(ConflictError):
@@ -104,15 +114,19 @@ class GroupMismatch(ConflictError):
 
 class KeyInUse(ConflictError):
     code = "key-in-use"
-    title = "The key belongs to another certificate"
+    title = "The key belongs to another device's certificate"
 
 
 class LimitError(FirstbootError):
+    """A limit is reached for now."""
+
     status = 429
     action = Action.WAIT
 
 
 class VendingError(FirstbootError):
+    """Credentials cannot be vended."""
+
     status = 400
 
 
@@ -124,12 +138,12 @@ class RoleAliasNotFound(VendingError):
 
 class SessionPolicyTooLarge(VendingError):
     code = "session-policy-too-large"
-    title = "The device's grants don't fit a session policy"
+    title = "The device's grants exceed the size of a session policy"
 
 
 class RoleNotAssumable(VendingError):
     code = "role-not-assumable"
-    title = "The role can't be assumed"
+    title = "The role cannot be assumed"
 
 
 class DurationTooLong(VendingError):
@@ -138,10 +152,14 @@ class DurationTooLong(VendingError):
 
 
 class TokenError(FirstbootError):
+    """The token is refused. Only the log tells why, since AWS IoT tells the device nothing."""
+
     status = 401
 
 
 class OperatorError(FirstbootError):
+    """An operator's call or fleet definition is refused."""
+
     status = 400
 
 
@@ -152,23 +170,25 @@ class DeviceNotFound(OperatorError):
 
 
 class AuthorityError(FirstbootError):
+    """The issuing CA cannot be made or kept, so the deployment fails."""
+
     status = 500
 
 
 class AuthorityKeyUnfit(AuthorityError):
     code = "authority-key-unfit"
-    title = "The CA's key in KMS is not one on P-256"
+    title = "The CA's key in KMS is not a P-256 key"
 
 
 class Unavailable(FirstbootError):
     code = "unavailable"
     status = 503
     action = Action.RETRY
-    title = "A part of the service did not answer; nothing is lost"
+    title = "A part of the service did not answer; repeat the request"
 
 
 class InternalError(FirstbootError):
     code = "internal-error"
     status = 500
     action = Action.RETRY
-    title = "Something went wrong here"
+    title = "An internal error occurred"

@@ -1,6 +1,7 @@
-"""The compiled fleet definition: values, and their JSON. Checks nothing; the compiler does.
+"""The compiled fleet definition as values, and its JSON.
 
-Importing this loads no Cedar, so `exchange` can use it.
+This module checks nothing, because the compiler has checked everything. It does not import Cedar, so that
+`exchange` starts without loading it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 def end_of_day(day: date) -> datetime:
     """Return the instant at which `day` is over in UTC.
 
-    For 9999-12-31 that would be a year that no datetime holds; it is a microsecond earlier.
+    9999-12-31 ends a microsecond early, because no datetime holds the year 10000.
     """
     return _LAST if day == date.max else datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many devices a group may enroll, in total and a minute. From `until` on, the end of a day in
-    UTC, it enrolls none. More than `freeze_per_hour` in an hour freeze it.
+    """A limit on a group's enrollments.
+
+    The group may enroll `total` devices in all and `per_minute` in one minute. More than `freeze_per_hour` in
+    one hour freeze it. From `until` on, which is the end of a day in UTC, it enrolls no device.
     """
 
     total: int
@@ -42,13 +45,16 @@ class Budget:
 
     @property
     def limits(self) -> Limits:
-        """What is counted."""
+        """Return the limits that are enforced by counting."""
         return Limits(self.total, self.per_minute, self.freeze_per_hour)
 
 
 @dataclass(frozen=True)
 class CertificatePlan:
-    """A group's operational certificates. `renew_at` is a fraction of the lifetime."""
+    """The lifetime of a group's operational certificates.
+
+    `renew_at` is the fraction of the lifetime after which a device may renew.
+    """
 
     days: int
     renew_at: float
@@ -56,20 +62,22 @@ class CertificatePlan:
 
     @property
     def lifetime(self) -> timedelta:
-        """How long a certificate is valid, unless its CA ends before."""
+        """Return how long a certificate is valid, unless its CA ends earlier."""
         return timedelta(days=self.days)
 
     @property
     def grace(self) -> timedelta:
-        """How long a certificate still counts for renewal after it has ended, or was superseded."""
+        """Return how long after its end, or after it was superseded, a certificate can still renew."""
         return timedelta(days=self.grace_days)
 
 
 @dataclass(frozen=True)
 class Group:
-    """An enrollment group. `trust` are PEM certificates, every one a trust anchor. `device_id` is
-    where a device's name stands: in its own bootstrap certificate, or, where many devices share
-    one, in the request. `configuration` is what a new device starts with: its shadow's desired state.
+    """An enrollment group.
+
+    `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
+    bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
+    state in a new device's shadow.
     """
 
     name: str
@@ -84,14 +92,16 @@ class Group:
 
     @property
     def is_shared(self) -> bool:
-        """Whether many devices hold the same bootstrap certificate (a claim certificate)."""
+        """Return whether the group's devices share one bootstrap certificate (a claim certificate)."""
         return self.device_id == "request.deviceId"
 
     def is_connectable(self, certificate_id: str, registered: frozenset[str]) -> bool:
-        """Whether AWS IoT's broker knows a device of this group that has the certificate; `registered`
-        are those of its certificates that are ACTIVE there. One that comes with tokens is known at
-        once: the authorizer asks our own record.
+        """Return whether AWS IoT's broker accepts a device of this group that has the certificate.
+
+        `registered` holds the ids of the device's certificates that are ACTIVE in AWS IoT.
         """
+        # With tokens no certificate is ever registered, so a device that waited for that would wait forever.
+        # The custom authorizer reads the device record instead.
         return self.mqtt == "token" or certificate_id in registered
 
     def to_plain(self) -> dict[str, Any]:
@@ -104,20 +114,23 @@ class Group:
 
 @dataclass(frozen=True)
 class RoleAlias:
-    """A name devices ask credentials under. `seconds` is the session's duration."""
+    """A name under which devices ask for credentials. `seconds` is the duration of a session."""
 
     name: str
     seconds: int
 
 
 Algorithm = Literal["RS256", "PS256", "ES256"]
-"""Signature algorithms of tokens. No HMAC: its key would be both ends' secret."""
+"""Signature algorithms of tokens. HMAC is excluded: its key would be a secret that Firstboot shares with the
+issuer, and with which Firstboot could make tokens."""
 
 
 @dataclass(frozen=True)
 class TokenIssuer:
-    """Who makes tokens for the devices of `groups`. `issuer` is their exact `iss`, `jwks` the URL of
-    the keys that sign them, with one of `algorithms`.
+    """A token issuer for the devices of `groups`.
+
+    `issuer` is the exact `iss` claim of its tokens. `jwks` is the URL of the JWK set with its public keys.
+    Its tokens are signed with one of `algorithms`.
     """
 
     name: str
@@ -129,9 +142,10 @@ class TokenIssuer:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A whole fleet definition. `grants` are policy templates, by name; `rules` and `schema`
-    Cedar text. `base` is the hash of the deployed fleet a published one builds on; None in the
-    deployed one itself.
+    """A compiled fleet definition.
+
+    `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
+    deployed fleet that a published fleet builds on; None in the deployed fleet itself.
     """
 
     groups: dict[str, Group]
@@ -144,14 +158,15 @@ class Fleet:
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
+        # Keys are sorted, so that equal fleets have equal hashes on every machine.
         plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Fleet:
-        """Read what `to_json` wrote.
+        """Return the fleet that `to_json` wrote.
 
-        Raises KeyError, TypeError, ValueError and AttributeError for anything else.
+        Raises KeyError, TypeError, ValueError and AttributeError for any other text.
         """
         raw = json.loads(text)
         return cls(
@@ -166,7 +181,7 @@ class Fleet:
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the canonical JSON."""
+        """Return the SHA-256 (hex) of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
@@ -190,7 +205,7 @@ def _until(seconds: int) -> datetime:
 
 
 def _until_seconds(until: datetime) -> int:
-    # The last end of a day is a microsecond early.
+    # `end_of_day` returns the end of 9999-12-31 a microsecond early; the JSON holds the full second.
     return epoch(until) + 1 if until == _LAST else epoch(until)
 
 

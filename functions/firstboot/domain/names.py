@@ -1,4 +1,4 @@
-"""Names that several parts must agree on, and the checks that make them safe to use."""
+"""The names that several parts of Firstboot must agree on, and the checks that make them safe to use."""
 
 from __future__ import annotations
 
@@ -8,45 +8,48 @@ from typing import NewType
 from firstboot.domain.errors import DeviceIdInvalid
 
 DeviceId = NewType("DeviceId", str)
-"""A checked device id: thing name, MQTT client id, certificate CN and STS session name at once."""
+"""A device id that `device_id` has checked. It is also the thing name, the MQTT client id, the certificate's
+common name and the STS session name."""
 
-# Fits an X.509 CN (64), a thing name, and STS RoleSessionName and SourceIdentity (2-64 of
-# [\w+=,.@-]) as it is. Without `*`, `?`, `/`, `$`, `{` it can't act in an IAM or IoT policy.
+# Every id fits an X.509 common name (64 characters) and STS's RoleSessionName and SourceIdentity (2 to 64 of
+# [\w+=,.@-]) unchanged. It cannot change the meaning of an IAM or AWS IoT policy, since `*`, `?`, `/`, `$`
+# and `{` are excluded.
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
 
 RESERVED_PREFIX = "boot-"
-"""Begins the MQTT client id of a device that holds a claim certificate, and no thing's name."""
+"""Prefix of the MQTT client id of a device that connects with a claim certificate. No thing's name has it."""
 
 TOPIC_ROOT = "firstboot"
-"""The first segment of our MQTT topics. No device may have the name: with a grant of the topics
-`{deviceId}/*`, which is a common one, it would hear all devices' answers, credentials among them."""
+"""The first segment of Firstboot's MQTT topics. No device may have this name: the common grant of the topics
+`{deviceId}/*` would let it receive the answers to all devices, credentials included."""
 
 _THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}", re.ASCII)
-"""AWS IoT CreateThing, parameter thingName: a dot, which a device id may have, is none of these."""
+"""Thing names (AWS IoT API reference, CreateThing, thingName). They have no dot, unlike some device ids."""
 
 CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
-"""What AWS IoT knows a certificate by: the SHA-256 of its DER, lower-case hex."""
+"""AWS IoT's id of a certificate: the SHA-256 of its DER in lower-case hex."""
 
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
-"""AWS IoT CreateRoleAlias, parameter roleAlias."""
+"""Role aliases (AWS IoT API reference, CreateRoleAlias, roleAlias)."""
 
+# Keys of the bucket. `infra/` gives each Lambda function rights on the keys that it needs, by these names.
 CERTIFICATES_PREFIX = "certificates/"
 PUBLISHED_FLEET_KEY = "fleet/published.json"
 AUTHORITY_KEY = "authority/ca.pem"
 TRUSTSTORE_KEY = "truststore/truststore.pem"
 
 RATE_LIMITER_KEY = "PACE#iot"
-"""The primary key of the rate limiter's row in the table. The row keeps its old spelling."""
+"""The primary key of the rate limiter's row, in an old spelling that deployed stacks have stored."""
 
 SWEEP_KEY = "SWEEP"
-"""The primary key of the row that says how far the last sweep got."""
+"""The primary key of the row with the progress of the last sweep."""
 
 METRICS = "Firstboot"
-"""The CloudWatch namespace of our metrics; their one dimension, `service`, is the Lambda's file."""
+"""The CloudWatch namespace of all metrics. Their only dimension, `service`, is the Lambda file's name."""
 
 
 def device_id(text: str) -> DeviceId:
-    """Check a device id.
+    """Return `text` as a checked device id.
 
     Raises DeviceIdInvalid.
     """
@@ -56,22 +59,26 @@ def device_id(text: str) -> DeviceId:
 
 
 def is_thing_name(device: DeviceId) -> bool:
-    """Whether AWS IoT takes the device id for a thing's name."""
+    """Return whether the device id is a valid thing name.
+
+    A device id with a dot is not. A changed name would no longer be the MQTT client id, so such a device has
+    no thing and uses HTTPS only.
+    """
     return _THING_NAME.fullmatch(device) is not None
 
 
 def certificate_key(device: DeviceId, serial: str) -> str:
-    """The S3 key of a certificate; `serial` is lower-case hex."""
+    """Return the S3 key of a certificate; `serial` is lower-case hex."""
     return f"{certificates_prefix(device)}{serial}.pem"
 
 
 def certificates_prefix(device: DeviceId) -> str:
-    """What the S3 keys of all the device's certificates begin with."""
+    """Return the prefix of the S3 keys of all certificates of the device."""
     return f"{CERTIFICATES_PREFIX}{device}/"
 
 
 def certificate_owner(key: str) -> DeviceId:
-    """The device whose certificate is under an S3 key.
+    """Return the id of the device whose certificate has the S3 key `key`.
 
     Raises DeviceIdInvalid.
     """

@@ -1,4 +1,4 @@
-"""The identity of a signed proof, under which it is spent."""
+"""The identity of a signed proof, by which its use is recorded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class ProofId:
-    """Identify a signed proof by the `digest` (hex) of its certificate and `jti`. From `expires_at` on the
-    proof is stale, so its row is needed no longer.
+    """The identity of a signed proof: the `digest` (hex) of its certificate's fingerprint and its `jti`.
+
+    From `expires_at` on the proof would be refused as stale, so the row that records its use can go.
     """
 
     digest: str

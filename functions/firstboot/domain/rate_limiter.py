@@ -1,7 +1,8 @@
-"""The rate limiter: a token bucket, kept as the time of its next slot (GCRA). Pure.
+"""The rate limiter: a token bucket (GCRA) whose only state is the time of its next slot.
 
 Each message takes the next slot; slots are `interval(rate)` apart, in whole milliseconds. A message whose
-slot is later is sent again with a delay, so no process sleeps, and the next slot is the whole backlog.
+slot is in the future is sent again with a delay. So no Lambda sleeps in billed time, a waiting message uses
+up none of its tries, and the time until the next slot is the whole backlog.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import math
 from datetime import datetime, timedelta
 
 TOLERANCE = timedelta(seconds=1)
-"""How far ahead a slot may be and still be used now: the bucket's burst."""
+"""How far in the future a slot may be and still be used now. It is the burst of the bucket."""
 
 LONGEST_DELAY_SECONDS = 900
-"""How long SQS keeps a message back at most (SQS API reference, SendMessage, DelaySeconds)."""
+"""The longest delay that SQS accepts (SQS API reference, SendMessage, DelaySeconds)."""
 
 
 def interval(rate: float) -> timedelta:
-    """Return the time between two slots, at `rate` slots a second."""
+    """Return the time between two slots if there are `rate` slots a second."""
     return timedelta(milliseconds=math.ceil(1_000 / rate))
 
 
@@ -28,7 +29,6 @@ def backlog_seconds(slot: datetime, now: datetime) -> int:
 
 
 def delay_seconds(slot: datetime, now: datetime) -> int:
-    """Return the seconds to keep a message with `slot` back; 0 if it may go on. A message whose slot is
-    further away than SQS can wait comes back too early, and is then kept back again.
-    """
+    """Return the seconds by which a message with `slot` is delayed; 0 if it may be handled now."""
+    # A slot further away than SQS can delay brings the message back early, and it is delayed again.
     return min(LONGEST_DELAY_SECONDS, backlog_seconds(slot, now))

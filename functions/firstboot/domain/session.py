@@ -1,4 +1,4 @@
-"""A request to STS for a session, and the credentials it returns."""
+"""A request to STS for a session, and the credentials that STS returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from firstboot.domain.names import DeviceId
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """What to ask of STS. `policy` is the session policy's JSON; `tags` become session tags."""
+    """A request for a session of `seconds` with the role `role_arn`.
+
+    `policy` is the session policy in JSON. `tags` become session tags.
+    """
 
     role_arn: str
     device_id: DeviceId
@@ -21,7 +24,7 @@ class SessionRequest:
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """Short-lived AWS credentials. They have no repr, so that no log shows them."""
+    """Short-lived AWS credentials. They have no repr, so that a log cannot show them by accident."""
 
     access_key_id: str
     secret_access_key: str

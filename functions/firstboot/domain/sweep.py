@@ -1,4 +1,4 @@
-"""How far a sweep of the device records got."""
+"""The progress of a sweep over the device records."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 PAGE = 1_000
-"""Rows of the table in one page: about as many as one Scan reads, and seconds of a Lambda's time."""
+"""The rows of the table in one page. One Scan reads about as many, and a page takes a Lambda some seconds."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How far a sweep got: devices looked at (`scanned`) and reported to `register` (`touched`), and
-    where the next page starts (None: at the beginning). A run is at work until `held_until`; None
-    if no run is.
+    """The progress of a sweep under the fleet with the hash `fleet_hash`.
+
+    `scanned` counts the devices that were checked, `touched` those that were ordered to be reconciled. The
+    next page starts at `after`; None is the beginning. A run holds the sweep until `held_until`, None if no
+    run does.
     """
 
     fleet_hash: str

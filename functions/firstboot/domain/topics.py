@@ -1,7 +1,7 @@
-"""The MQTT topics: `firstboot/{clientId}/…`, one request and two answers each. DESIGN's contract.
+"""The MQTT topics `firstboot/{clientId}/…`. Each call has a topic for requests and two for answers.
 
-A client's own segment comes second everywhere, so that one policy variable, and one comparison in
-a topic rule, keeps every client to its own.
+The second segment of every topic is the client's id. So one policy variable restricts each client to its own
+topics, and one comparison in a topic rule does the same for the requests that reach a Lambda function.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ ROOT = TOPIC_ROOT
 
 @dataclass(frozen=True)
 class Call:
-    """A request and its answers, below the client's segment."""
+    """A call: the parts of its topics below the client's segment."""
 
     request: str
     answer: str
 
     def request_topic(self, client_id: str) -> str:
-        """Where the client publishes."""
+        """Return the topic to which the client publishes its request."""
         return f"{ROOT}/{client_id}/{self.request}"
 
     def accepted_topic(self, client_id: str) -> str:
-        """Where the client hears the answer."""
+        """Return the topic on which the client receives the answer."""
         return f"{ROOT}/{client_id}/{self.answer}/accepted"
 
     def rejected_topic(self, client_id: str) -> str:
-        """Where the client hears the problem."""
+        """Return the topic on which the client receives a problem instead of the answer."""
         return f"{ROOT}/{client_id}/{self.answer}/rejected"
 
     def answer_topics(self, client_id: str) -> list[str]:
-        """Both answers' topics."""
+        """Return the topics of the answer and of the problem."""
         return [self.accepted_topic(client_id), self.rejected_topic(client_id)]
 
 
@@ -43,8 +43,9 @@ CREDENTIALS = Call("credentials/request", "credentials")
 CALLS = (CERTIFICATES, COMMIT, CREDENTIALS)
 
 CONNECTED = "$aws/events/presence/connected/"
-"""AWS IoT says here who connected; the client id follows (developer guide, "Lifecycle events")."""
+"""AWS IoT publishes here that a client connected. The client id follows (developer guide, "Lifecycle
+events")."""
 
 REGISTERED = "$aws/events/certificates/registered/"
-"""AWS IoT says here that a certificate of a registered CA came for the first time; the CA's id
+"""AWS IoT publishes here that it registered a certificate of a known CA at its first connection; the CA's id
 follows (developer guide, "Register a client certificate when the client connects")."""

@@ -1,5 +1,5 @@
-"""Certificates for devices: enroll, renew, commit.
+"""Certificates for devices: enroll, renew and commit.
 
-Read `exchange`, then `enroll` or `renew`, then `issue`. `messages` is the wire format, `endpoints` binds it
-to the use cases, `build` wires them to AWS.
+Read `exchange`, then `enroll` or `renew`, then `issue`. `messages` is the wire format, `endpoints` connects
+it with the use cases, `build` wires the use cases to AWS.
 """

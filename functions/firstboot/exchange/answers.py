@@ -16,19 +16,19 @@ from firstboot.pki import chain
 from firstboot.runtime.problem import RETRY_SECONDS, Backlog, retry_in, spread
 
 URL_SECONDS = 300
-"""How long a presigned URL works: the bucket's policy allows no longer."""
+"""How long a presigned URL works. The bucket's policy refuses URLs that work longer."""
 
 
 class Urls(Protocol):
     """Presigned URLs of issued certificates."""
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
-        """Return a URL of the chain that works for `seconds`. Local; calls nothing."""
+        """Return a presigned URL of the chain that works for `seconds`. The method makes no call."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Render answers. `mqtt_host` and `mqtt_port` are where AWS IoT listens."""
+    """The renderer of answers. `mqtt_host` and `mqtt_port` are AWS IoT's address for devices."""
 
     mqtt_host: str
     mqtt_port: int
@@ -38,7 +38,10 @@ class Answers:
     def render(
         self, outcome: Issued | Claimed, asked: Asked, now: datetime
     ) -> CertificateAnswer | DelayedAnswer:
-        """Return the answer to a request, in the form that the request asked for."""
+        """Return the answer to a request, with the certificate by URL or inline as `asked`.
+
+        The answer to a Claimed outcome tells the device when to repeat the request.
+        """
         if isinstance(outcome, Claimed):
             return DelayedAnswer(
                 device_id=outcome.device_id, retry_after=spread(RETRY_SECONDS, outcome.device_id)
@@ -56,6 +59,7 @@ class Answers:
             serial=record.serial,
             not_after=iso(record.not_after),
             renew_after=iso(record.renew_after),
+            # A device without a clock counts seconds, and can't compare dates.
             renew_in=max(0, epoch(record.renew_after) - epoch(now)),
             mqtt=self._mqtt(outcome, now),
             **delivered,

@@ -66,6 +66,7 @@ def presence(settings: ExchangeSettings, guard: Guard) -> Work:
 
 def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     ca = chain.parse(settings.ca_certificate)
+    # `authority` refuses to make a CA for a key that is not on P-256.
     key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
     devices = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)

@@ -1,8 +1,11 @@
 """Commit by connecting: a device's first connection to AWS IoT with a pending certificate commits it.
 
-1. The client id is a device's, and its record has a pending certificate: else there is nothing to do.
+A device that has connected with the certificate has proved that it holds the key. The steps:
+
+1. The client id is a device's, and its record has a pending certificate. Otherwise there is nothing to do.
+   All connections but a certificate's first end here, after one read.
 2. The connection's certificate is this record's own.
-3. It is a login like any other (identity/login.py), which commits the pending certificate.
+3. The connection is a login like any other (identity/login.py), which commits the pending certificate.
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from firstboot.identity.login import LogIn, VerifiedIdentity
 
 @dataclass(frozen=True)
 class CommitByConnecting:
-    """Log a device in that has connected to AWS IoT."""
+    """The use case that logs a device in because it has connected to AWS IoT."""
 
     connected: Connected
     log_in: LogIn
 
     def __call__(self, connection: Connection, now: datetime) -> VerifiedIdentity | None:
-        """Return the identity that has logged in by connecting; None if there was nothing to commit.
+        """Return the identity that the connection has committed, or None if there was nothing to commit.
 
-        Raises what Connected and LogIn raise.
+        A repeat of the same event finds nothing pending. Raises what Connected and LogIn raise.
         """
         device = self.log_in.records.device(device_id(connection.client_id))  # 1
         if device is None or device.pending is None:

@@ -1,4 +1,4 @@
-"""What the exchange Lambda functions answer over HTTPS and MQTT."""
+"""The endpoints of the exchange Lambda functions over HTTPS and MQTT."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from firstboot.runtime.mqtt import connection
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The endpoints, with what they need."""
+    """The endpoints of requests, with the use cases that they call."""
 
     exchange: Exchange
     log_in: LogIn
@@ -44,7 +44,7 @@ class Endpoints:
     guard: Guard
 
     def certificates(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Certify the key in the CSR: enroll with a bootstrap certificate, renew with one of ours."""
+        """Certify the key in the CSR: enroll with a bootstrap certificate, renew with an operational one."""
         presented = present(request, self.prove, now)
         wanted = read(request.body, request.headers.get("content-type", ""), request.query)
         answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)
@@ -53,22 +53,26 @@ class Endpoints:
         return respond(HTTPStatus.ACCEPTED, answer, now, {"Retry-After": str(answer.retry_after)})
 
     def commit(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Log in with a new certificate, which makes it the active one."""
+        """Log in with a new certificate, which becomes the active one."""
         return respond(HTTPStatus.OK, self._log_in(present(request, self.prove, now), now), now)
 
     def nonce(self, _: HttpRequest, now: datetime) -> HttpResponse:
-        """Give a nonce for a signed proof to a device without a clock."""
+        """Return a nonce for a signed proof, for a device without a clock."""
         fresh = self.prove.fresh_nonce(now)
         return respond(HTTPStatus.OK, NonceAnswer(nonce=fresh), now, {NONCE_HEADER: fresh})
 
     def health(self, _: HttpRequest, now: datetime) -> HttpResponse:
-        """Show that the gateway reaches a Lambda function."""
+        """Return an answer, which shows that the gateway reaches a Lambda function."""
         return respond(HTTPStatus.OK, HealthAnswer(), now)
 
     def certificates_message(
         self, client: Connection, request: MqttCertificateRequest, now: datetime
     ) -> CertificateAnswer | DelayedAnswer:
-        """Certify the key in the CSR, over MQTT."""
+        """Certify the key in the CSR, over MQTT.
+
+        The connection's certificate id leads to the certificate, which is then verified like one over HTTPS,
+        with its chain and dates.
+        """
         presented = self.connected(client, request.bootstrap)
         wanted = asked(request)
         return self.answers.render(self._certify(presented, wanted.request, now), wanted, now)
@@ -95,13 +99,13 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Presence:
-    """Commit a pending certificate when its device connects to AWS IoT."""
+    """The handler that commits a pending certificate when its device connects to AWS IoT."""
 
     commit: CommitByConnecting
     guard: Guard
 
     def __call__(self, event: object, _: Any, now: datetime) -> None:  # noqa: ANN401 - Lambda's context
-        """Handle the event of the rule on connections."""
+        """Handle the event that the topic rule of connections sends."""
         self.guard.count("Connected")
         identity = self.commit(connection(event), now)
         if identity:

@@ -1,8 +1,8 @@
 """Enroll: an admission and a CSR become an operational certificate.
 
-1. The CSR's key is strong and its owner signed it. It is not the key of a shared bootstrap certificate.
-2. A signed proof is spent.
-3. Everything decided, the certificate is issued exactly once (issue.py).
+1. The CSR's key is strong and its owner signed the CSR. The key is not that of a shared claim certificate.
+2. A signed proof is recorded as used.
+3. The certificate is issued exactly once (issue.py), if the device's record and the group's budget allow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from firstboot.pki.profile import plan
 
 @dataclass(frozen=True)
 class Enroll:
-    """Certify the key of a device that was admitted to a group."""
+    """The use case that certifies the key of a device admitted to a group."""
 
     issue: Issue
     proofs: Proofs
@@ -32,12 +32,17 @@ class Enroll:
     def __call__(self, admission: Admission, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         """Certify the key in the request for the admitted device.
 
-        Raises AuthenticationError, AuthorizationError, RequestError, ConflictError, LimitError and,
-        while nothing is recorded, Unavailable.
+        Return the issued certificate, or Claimed if AWS failed after the intent was recorded. A repeat of the
+        request returns the same certificate. Raises AuthenticationError, AuthorizationError, RequestError,
+        ConflictError and LimitError, and Unavailable as long as nothing is recorded.
         """
         verified = csr.verify(request.csr)  # 1
+        # Every device of a shared group has the claim certificate's key. A certificate for it would let each
+        # of them act as this device.
         if admission.group.is_shared and verified.spki == admission.by.spki:
             raise ClaimKeyRefused
+        # The admission and the CSR are verified by now, so a caller without a valid bootstrap certificate
+        # can't write to the table.
         spend(admission.proof, self.proofs)  # 2
         asked = self._enrollment(admission, request, verified, now)
         return self.issue(asked, verified, admission.group, make_known=admission.proof is not None)  # 3
@@ -58,6 +63,8 @@ class Enroll:
             claims=request.claims or {},
             now=moment,
             grace=group.certificate.grace,
+            # Any device could use a shared claim certificate, so its allow-list is the device records: an
+            # operator names each device before it comes.
             expected=group.is_shared,
             limits=group.budget.limits if group.budget else None,
             per_day=group.reenroll_per_day if replaces else None,

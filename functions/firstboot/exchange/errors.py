@@ -8,32 +8,32 @@ from firstboot.domain.errors import Action, AuthorizationError, LimitError, Requ
 class UnsupportedMediaType(RequestError):
     code = "unsupported-media-type"
     status = 415
-    title = "Send application/json or application/pkcs10"
+    title = "The content type is neither application/json nor application/pkcs10"
 
 
 class ClaimKeyRefused(RequestError):
     code = "claim-key-refused"
-    title = "The CSR carries the shared claim certificate's own key"
+    title = "The CSR has the key of the shared claim certificate"
 
 
 class EnrollmentFrozen(AuthorizationError):
     code = "enrollment-frozen"
     action = Action.WAIT
-    title = "The group takes no enrollments until an operator has looked"
+    title = "The group is frozen and enrolls no device until an operator thaws it"
 
 
 class EnrollmentBudgetSpent(LimitError):
     code = "enrollment-budget-spent"
     status = 403
     action = Action.STOP
-    title = "The group has enrolled as many devices as it may"
+    title = "The group's enrollment budget is used up"
 
 
 class EnrollmentRateExceeded(LimitError):
     code = "enrollment-rate-exceeded"
-    title = "The group enrolls as many devices a minute as it may"
+    title = "The group has reached its limit of enrollments a minute"
 
 
 class ReenrollmentRateExceeded(LimitError):
     code = "reenrollment-rate-exceeded"
-    title = "The device enrolls as often a day as it may"
+    title = "The device has reached its limit of enrollments a day"

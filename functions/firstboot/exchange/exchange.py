@@ -1,6 +1,6 @@
 """Exchange: a certificate and a CSR become the next certificate.
 
-A bootstrap certificate enrolls its device, an operational one is renewed.
+A bootstrap certificate enrolls its device. An operational certificate renews.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from firstboot.identity.possession import Presented
 
 
 class FleetInForce(Protocol):
-    """The fleet definition in force."""
+    """The source of the fleet definition in force."""
 
     def current(self, now: datetime) -> Fleet:
         """Return the definition in force at `now`. Raises Unavailable when none can be read."""
@@ -26,7 +26,7 @@ class FleetInForce(Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """Enroll or renew, as the presented certificate says."""
+    """The use case that enrolls or renews, depending on the presented certificate."""
 
     fleet: FleetInForce
     enroll: Enroll
@@ -35,7 +35,7 @@ class Exchange:
     def __call__(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         """Certify the key in the request.
 
-        Raises what admit, Enroll and Renew raise.
+        Raises Unavailable if the fleet can't be read, and what admit, Enroll and Renew raise.
         """
         fleet = self.fleet.current(now)
         if self.renew.is_asked(presented):

@@ -1,11 +1,13 @@
-"""Issue a certificate exactly once. The numbered steps of docs/issuance.md.
+"""Issue a certificate exactly once. docs/issuance.md explains the numbered steps.
 
-1. Claim: the intent is recorded in the device record, all or nothing.
+1. Claim: record the intent in the device record, completely or not at all.
 2. Sign: the CA key signs the TBS rebuilt from the *recorded* intent.
-3. Store: the chain is put where there is none. This is the commit point.
+3. Store: write the chain unless there is one. The object in S3 is the fact of issuance; the chain is in no
+   other place that could contradict it.
 
-A repeat of a finished request fails step 1 and finds the chain; a repeat of an unfinished one finds none
-and goes on with step 2. Of two that race, one puts; the other answers with what is stored.
+A repeat of a finished request fails step 1 and finds the chain. A repeat of an unfinished one finds no chain
+and continues with step 2. Of two requests at the same time one stores its chain, and both return the stored
+one. The recorded intent makes the call idempotent, so no other idempotency key is needed.
 """
 
 from __future__ import annotations
@@ -34,27 +36,27 @@ from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
 from firstboot.pki.profile import Issuer, operational_certificate
 
 FROZEN_SECONDS = 3_600
-"""When a device of a frozen group asks again: thawing is a person's work."""
+"""When a device of a frozen group asks again. The time is long because a person must thaw the group."""
 
 
 class Claims(Protocol):
     """The claims in the device records. Every method raises Unavailable when AWS does not answer."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
-        """Record the intent to certify, or return what stands against it; all or nothing."""
+        """Record the intent to certify, or return the reason against it; completely or not at all."""
 
     def freeze(self, group: str, limits: Limits, now: datetime) -> None:
-        """Take no enrollments of the group until an operator thaws it; repeating it changes nothing."""
+        """Refuse enrollments of the group until an operator thaws it. A repeat changes nothing."""
 
     def make_known(self, leaf: x509.Certificate) -> None:
-        """Make a certificate of ours known by its thumbprint; repeating it changes nothing."""
+        """Make a certificate of ours known by its thumbprint. A repeat changes nothing."""
 
 
 class CertificateStore(Protocol):
     """The issued certificates. Every method raises Unavailable when AWS does not answer."""
 
     def put(self, device_id: DeviceId, serial: str, chain: bytes) -> bool:
-        """Store `chain` (PEM) unless there is one; True if this call stored it."""
+        """Store `chain` (PEM) unless there is one; return whether this call stored it."""
 
     def get(self, device_id: DeviceId, serial: str) -> bytes | None:
         """Return the stored chain (PEM), or None if the certificate has not been issued."""
@@ -62,7 +64,7 @@ class CertificateStore(Protocol):
 
 @dataclass(frozen=True)
 class ExchangeRequest:
-    """What a device sends. `device_id` and `claims` are what it says of itself."""
+    """A request of a device. `device_id` and `claims` are its own, unverified statements."""
 
     csr: UnverifiedCsr
     device_id: str | None = None
@@ -73,8 +75,8 @@ class ExchangeRequest:
 class Issued:
     """A stored certificate of a device of `group`.
 
-    `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates
-    that are ACTIVE in AWS IoT. `by` is how the device asked.
+    `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates that
+    are ACTIVE in AWS IoT. `by` is the way in which the device asked.
     """
 
     device_id: DeviceId
@@ -86,18 +88,21 @@ class Issued:
 
     @property
     def certificates(self) -> list[x509.Certificate]:
-        """The chain, parsed."""
+        """Return the parsed chain."""
         return x509.load_pem_x509_certificates(self.chain)
 
     @property
     def ready(self) -> bool:
-        """Whether the device may connect to AWS IoT's broker now."""
+        """Return whether the device may connect to AWS IoT's broker now.
+
+        A device that connects with tokens is ready at once: AWS IoT never registers its certificate.
+        """
         return self.group.is_connectable(chain.fingerprint(self.certificates[0]), self.registered)
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A recorded intent that AWS did not sign or store yet: the same request goes on from here.
+    """A recorded intent that AWS did not sign or store yet. The same request continues from here.
 
     `reason` is for the log.
     """
@@ -109,7 +114,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Issue:
-    """Issue what is asked, or find what was issued before."""
+    """The step of enroll and renew that issues a certificate, or finds the one issued before."""
 
     issuer: Issuer
     claims: Claims
@@ -118,12 +123,12 @@ class Issue:
     def __call__(
         self, asked: Enrollment | Renewal, csr: VerifiedCsr, group: Group, *, make_known: bool
     ) -> Issued | Claimed:
-        """Issue what is asked for a device of `group`.
+        """Issue the certificate that is asked for, for a device of `group`.
 
-        `make_known` says that the caller can't use client TLS, so that its new certificate must be known
-        by its thumbprint before its first login.
-        Raises what domain.device.answer_to does, KeyInUse, EnrollmentFrozen, LimitError, and Unavailable
-        while nothing is recorded.
+        `make_known` is true for a caller without client TLS. Its new certificate must be known by its
+        thumbprint before its first login; other certificates become known with it, which saves a call here.
+        Raises what domain.device.answer_to raises, KeyInUse, EnrollmentFrozen and LimitError, and Unavailable
+        as long as nothing is recorded.
         """
         refused = self.claims.claim(asked)  # 1
         record = self._recorded(refused, asked) if refused else asked.certificate
@@ -136,37 +141,43 @@ class Issue:
             if make_known:
                 self.claims.make_known(issued.certificates[0])
         except Unavailable as error:
+            # Once the intent is recorded, a failed call is no refusal (202, not 503): repeating the request
+            # completes it.
             return Claimed(asked.device_id, record, error.log)
         return issued
 
     def _recorded(self, refused: ClaimRefused, asked: Enrollment | Renewal) -> CertificateRecord:
         """Return the certificate that the row of a refused claim already holds for this request.
 
-        Raises the refusal where there is none.
+        Raises the refusal if it holds none.
         """
         if refused.by is RefusedBy.DEVICE:
             known = answer_to(refused.device, asked)
             if known is None:
-                raise Unavailable(log="the row changed between condition and answer")
+                raise Unavailable(log="the device record changed during the claim")
             return known
+        # More devices enroll in this hour than the operator expected, so the group stops until a person has
+        # looked.
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
             self.claims.freeze(asked.group, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
         raise _refusal(refused.by, asked.now)
 
     def _sign_and_store(self, device_id: DeviceId, record: CertificateRecord, csr: VerifiedCsr) -> bytes:
+        # Every attempt signs the same TBS, because it is rebuilt from the record and not from this request.
         leaf = operational_certificate(self.issuer, device_id, csr.public_key, record)  # 2
         pem = leaf.public_bytes(Encoding.PEM) + self.issuer.pem
         if self.store.put(device_id, record.serial, pem):  # 3
             return pem
+        # Another request for the same intent was faster. Its chain is the issued one.
         winner = self.store.get(device_id, record.serial)
         if winner is None:
-            raise Unavailable(log="a certificate was stored and is gone")
+            raise Unavailable(log="the stored certificate is not there any more")
         return winner
 
 
 def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
-    """Return the error for a claim that another row than the device's refused."""
+    """Return the error for a claim that a row other than the device's refused."""
     match by:
         case RefusedBy.KEY:
             return KeyInUse()

@@ -1,6 +1,7 @@
 """The wire format of exchange: requests and answers of `POST /v1/certificates` and `…/commit`.
 
-The same members go over HTTPS and MQTT.
+HTTPS and MQTT have the same members. A request with a member that is not declared here is refused: ignoring a
+misspelt member would do something else than was asked.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from firstboot.runtime.http import MAX_BODY
 from firstboot.runtime.messages import Answer, Request, Time, convert, parse_json
 
 LONGEST_CLAIM = 256
-"""Characters of a claim's name and value together."""
+"""The most characters that a claim's name and value have together."""
 
 Deliver = Literal["url", "inline"]
 ClaimName = Annotated[str, Meta(min_length=1, max_length=LONGEST_CLAIM)]
-# Whole numbers in this range are the same in every JSON reader (RFC 8259 section 6).
+# All JSON readers agree on whole numbers in this range (RFC 8259 section 6).
 ClaimValue = str | bool | Annotated[int, Meta(gt=-(2**53), lt=2**53)]
 Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=16)]
 
@@ -38,8 +39,8 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
         str,
         Meta(
             description="A certificate request: PEM, or base64 of the DER. Its key is P-256, P-384, or RSA of"
-            " 2,048 to 4,096 bits. Its subject and extensions are ignored: the certificate says what"
-            " Firstboot decides"
+            " 2,048 to 4,096 bits. Firstboot ignores its subject and extensions and decides those of the"
+            " certificate"
         ),
     ]
     device_id: Annotated[
@@ -53,15 +54,15 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
     claims: Annotated[
         Claims,
         Meta(
-            description="What the device says of itself: at most 16 strings, booleans or integers,"
-            f" {LONGEST_CLAIM} characters each with their name. Rules see them as claims, never as facts"
+            description="Statements of the device about itself: at most 16 strings, booleans or integers,"
+            f" {LONGEST_CLAIM} characters each with its name. Rules see them apart from attributes"
         ),
     ] = field(default_factory=dict)
     deliver: Annotated[
-        Deliver, Meta(description="How the certificate comes: by `url`, or `inline` in the answer")
+        Deliver, Meta(description="How the certificate is delivered: by `url`, or `inline` in the answer")
     ] = "url"
     configuration: Annotated[
-        bool, Meta(description="Whether the answer has the configuration that the group's devices start with")
+        bool, Meta(description="Whether the answer includes the group's configuration")
     ] = False
 
     def __post_init__(self) -> None:
@@ -80,14 +81,14 @@ class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="The bootstrap certificate of the connection: PEM, or base64 of the DER. Without it,"
-            " the certificate is the one that the device's record knows, which asks for its successor"
+            " the request is a renewal with the operational certificate of the connection"
         ),
     ] = None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as read: what the use case takes, and how the answer is to come."""
+    """A parsed request: the use case's input, and the form of the answer."""
 
     request: ExchangeRequest
     deliver: Deliver = "url"
@@ -95,7 +96,7 @@ class Asked:
 
 
 def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
-    """Read the body of an HTTPS request: JSON, or a CSR alone (`application/pkcs10`, RFC 5967).
+    """Return the request in an HTTPS body: JSON, or a CSR alone (`application/pkcs10`, RFC 5967).
 
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
@@ -117,7 +118,7 @@ def _text(body: bytes) -> str:
 
 
 def asked(request: CertificateRequest) -> Asked:
-    """Return what a request's members ask for.
+    """Return the parsed request that a request's members describe.
 
     Raises MalformedCsr.
     """
@@ -126,13 +127,13 @@ def asked(request: CertificateRequest) -> Asked:
 
 
 class MqttAddress(Answer, frozen=True, kw_only=True):
-    """Where the device connects to AWS IoT, and whether AWS IoT knows its certificate yet."""
+    """AWS IoT's address for the device, and whether AWS IoT knows its certificate yet."""
 
     host: Annotated[str, Meta(description="AWS IoT's data endpoint")]
     port: Annotated[int, Meta(description="The port for TLS with a client certificate")]
     client_id: Annotated[str, Meta(description="The client id to connect with: the device's id")]
     ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate")]
-    retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
+    retry_after: Annotated[int, Meta(description="Seconds after which the device asks again; 0 if ready")]
 
 
 class CertificateAnswer(Answer, frozen=True, kw_only=True):
@@ -145,29 +146,37 @@ class CertificateAnswer(Answer, frozen=True, kw_only=True):
         Annotated[
             str,
             Meta(
-                description="With `deliver: url`. Where the certificate and the issuing CA's are (PEM, in"
-                " this order). It needs no proof: treat it as a secret"
+                description="With `deliver: url`. The URL of the certificate and of the issuing CA's"
+                " (PEM, in this order). It works without a proof: treat it as a secret"
             ),
         ]
         | UnsetType
     ) = UNSET
-    url_expires_at: Annotated[Time, Meta(description="When the URL ends")] | UnsetType = UNSET
-    url_expires_in: Annotated[int, Meta(description="Seconds until then")] | UnsetType = UNSET
+    url_expires_at: Annotated[Time, Meta(description="When the URL stops working")] | UnsetType = UNSET
+    url_expires_in: Annotated[int, Meta(description="Seconds until the URL stops working")] | UnsetType = (
+        UNSET
+    )
     certificate: (
         Annotated[str, Meta(description="With `deliver: inline`. The certificate, base64 of the DER")]
         | UnsetType
     ) = UNSET
-    chain: Annotated[list[str], Meta(description="The issuing CA's certificate likewise")] | UnsetType = UNSET
-    not_after: Annotated[Time, Meta(description="When the certificate ends")]
-    renew_after: Annotated[Time, Meta(description="From when on the device asks for the next one")]
-    renew_in: Annotated[int, Meta(description="Seconds until then; 0 if it has passed")]
-    mqtt: Annotated[MqttAddress, Meta(description="Where AWS IoT listens, and whether it knows the device")]
+    chain: (
+        Annotated[
+            list[str],
+            Meta(description="With `deliver: inline`. The issuing CA's certificate in the same form"),
+        ]
+        | UnsetType
+    ) = UNSET
+    not_after: Annotated[Time, Meta(description="When the certificate expires")]
+    renew_after: Annotated[Time, Meta(description="When the device starts to ask for the next certificate")]
+    renew_in: Annotated[int, Meta(description="Seconds until `renewAfter`; 0 if it has passed")]
+    mqtt: Annotated[MqttAddress, Meta(description="AWS IoT's address, and whether it knows the device")]
     configuration: (
         Annotated[
             dict[str, Any],
             Meta(
-                description="With `configuration: true`. What the group's devices start with, at most 1,024"
-                " bytes; `{}` if the group has none"
+                description="With `configuration: true`. The configuration that the group's devices start"
+                " with, 1,024 bytes at most; `{}` if the group has none"
             ),
         ]
         | UnsetType
@@ -175,7 +184,7 @@ class CertificateAnswer(Answer, frozen=True, kw_only=True):
 
 
 class DelayedAnswer(Answer, frozen=True, kw_only=True):
-    """The answer if the request is recorded and the certificate not issued yet."""
+    """The answer if the request is recorded and the certificate is not issued yet."""
 
     device_id: str
     retry_after: Annotated[int, Meta(description="Seconds after which the device repeats the request")]
@@ -190,7 +199,7 @@ class CommitAnswer(Answer, frozen=True, kw_only=True):
 
 
 class NonceAnswer(Answer, frozen=True, kw_only=True):
-    """A nonce for signed proofs, good for five minutes."""
+    """A nonce for signed proofs, valid for five minutes."""
 
     nonce: str
 

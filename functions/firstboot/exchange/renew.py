@@ -1,15 +1,15 @@
 """Renew: an operational certificate and a CSR become the next certificate.
 
-1. The certificate chains to our issuing CA and is valid. An expired one counts as it did on its last
-   day if it comes with a signed proof: the gateway refuses it in the handshake. A certificate that AWS
-   IoT issued before the device was imported counts if the device's record names it.
-2. The device calls itself nothing else.
-3. The CSR's key is strong and its owner signed it.
-4. A signed proof is spent.
-5. The certificate has the key that the record has under its serial. A pending certificate is committed:
-   this is a login like any other.
-6. The record decides, and the certificate is issued exactly once (issue.py). The present certificate
-   stays as it is until the next one's first login.
+1. The certificate chains to our issuing CA and is valid. An expired certificate with a signed proof is
+   verified as of its last day; over mTLS the gateway refuses it in the handshake. A certificate that AWS IoT
+   issued before its device was imported is accepted if the device's record names it.
+2. The request names no other device.
+3. The CSR's key is strong and its owner signed the CSR.
+4. A signed proof is recorded as used.
+5. The certificate has the key that the record has for its serial. A pending certificate is committed, because
+   renewing is a login like any other.
+6. The certificate is issued exactly once, if the record allows (issue.py). The present certificate keeps its
+   rights until the first login with the next one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from firstboot.pki.profile import plan
 
 @dataclass(frozen=True)
 class Renew:
-    """Certify the next key of a device that presents its operational certificate."""
+    """The use case that certifies the next key of a device with an operational certificate."""
 
     issue: Issue
     records: LoginRecords
@@ -45,10 +45,11 @@ class Renew:
     def __call__(
         self, presented: Presented, request: ExchangeRequest, fleet: Fleet, now: datetime
     ) -> Issued | Claimed:
-        """Certify the key in the request, a new one or the same, for the device that is calling.
+        """Certify the key in the request, a new one or the same, for the calling device.
 
-        Raises AuthenticationError, AuthorizationError, RequestError, ConflictError and, while nothing
-        is recorded, Unavailable.
+        Return the issued certificate, or Claimed if AWS failed after the intent was recorded. A repeat of the
+        request returns the same certificate. Raises AuthenticationError, AuthorizationError, RequestError and
+        ConflictError, and Unavailable as long as nothing is recorded.
         """
         name = self._verified(presented, now)  # 1
         if request.device_id not in (None, name):  # 2
@@ -56,6 +57,8 @@ class Renew:
         check_client_id(presented, name)
         verified = csr.verify(request.csr)  # 3
         proof = proof_of(presented)
+        # The certificate and the CSR are verified by now, so a caller without a certificate of ours can't
+        # write to the table.
         spend(proof, self.proofs)  # 4
         device = self._logged_in(self.records.device(name), presented, now)  # 5
         group = _group(device, fleet)
@@ -82,9 +85,12 @@ class Renew:
     def _logged_in(self, device: Device | None, presented: Presented, now: datetime) -> Device:
         if device is None:
             raise CertificateNotCurrent(log="no such device")
+        # The serial alone does not prove the device: an attacker who once made the CA sign could choose any
+        # device's serial, which is no secret. The record has the key too.
         check_key(presented.leaf, device)
         pending, leaf = device.pending, self._issued(presented)
         is_pending = leaf and pending and int(pending.serial, 16) == leaf.serial_number
+        # An expired certificate can't log in, so an expired pending one is not committed.
         if not leaf or not is_pending or now > leaf.not_valid_after_utc:
             return device
         return self.records.commit(committed(device, chain.fingerprint(leaf), now), leaf)
@@ -113,5 +119,5 @@ class Renew:
 def _group(device: Device, fleet: Fleet) -> Group:
     group = fleet.groups.get(device.group)
     if group is None:
-        raise EnrollmentClosed(log=f"{device.group} is not in the fleet definition")
+        raise EnrollmentClosed(log=f"group {device.group} is not in the fleet definition")
     return group

@@ -1,4 +1,4 @@
-"""What the exchange Lambda functions are told by their environment."""
+"""The settings of the exchange Lambda functions, from their environment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class ExchangeSettings(Settings):
-    """`ca_certificate` is PEM; `ca_key` a KMS key's ARN; `mqtt_host` AWS IoT's data endpoint.
-    `fleet_refresh` is in seconds.
+    """The settings of `http`, `mqtt` and `presence`.
+
+    `ca_certificate` is PEM. The deployment writes it here, so that no function needs a call to read it or can
+    cache a wrong one. `ca_key` is a KMS key's ARN, `mqtt_host` AWS IoT's data endpoint, `fleet_refresh` is in
+    seconds.
     """
 
     table: str

@@ -1,9 +1,9 @@
-"""Admission: the right of one device to enroll in a group. Pure.
+"""Admission: the right of one device to enroll in a group.
 
 1. The bootstrap certificate chains to a group's trust anchor.
-2. The device has a name: the certificate's, or, where many devices share the certificate, the one that
-   the device says. An MQTT connection has that name too, behind a prefix for a shared certificate.
-3. The group still takes enrollments.
+2. The device has an id: the one in its certificate or, if devices share the certificate, the one in its
+   request. An MQTT client id is the device id, with a prefix if the certificate is shared.
+3. The last day of the group's budget is not over.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from firstboot.pki.certificate import Certificate
 
 
 class AdmissionKind(StrEnum):
-    """The kinds of things that can admit a device to a group."""
+    """The kind of evidence that admits a device to a group."""
 
     BOOTSTRAP_CERTIFICATE = "bootstrap-certificate"
 
 
 @dataclass(frozen=True)
 class AdmittedBy:
-    """What admitted a device.
+    """The evidence that admitted a device.
 
     `identifier` is unique within the kind: a bootstrap certificate's SHA-256 (hex). `spki` is the SHA-256
     (hex) of its key; None for a kind that has no key pair.
@@ -45,7 +45,8 @@ class AdmittedBy:
 class Admission:
     """The right of a device to enroll in a group.
 
-    `proof` must be spent before anything is issued; None where the connection proved possession.
+    The use of `proof` must be recorded before a certificate is issued. It is None if the connection proved
+    possession.
     """
 
     device_id: DeviceId
@@ -64,13 +65,14 @@ class VerifiedBootstrap:
 
 
 def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -> Admission:
-    """Admit the device that a bootstrap certificate speaks for; `said` is what the device calls itself.
+    """Admit the device that presents a bootstrap certificate. `said` is the device id in its request, if any.
 
     Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
     EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
     name = named(verified, said)  # 2
+    # No thing's name has the prefix, so the holder of a claim certificate cannot connect as a thing.
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if verified.group.is_shared else name)
     check_open(verified.group, now)  # 3
     admitted_by = AdmittedBy(
@@ -82,10 +84,11 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:
-    """Verify a bootstrap certificate and find the group that its anchor belongs to.
+    """Verify a bootstrap certificate and find the group of the anchor that it chains to.
 
     Raises BootstrapExpired and what bootstrap.verify raises.
     """
+    # The compiler has made sure that no chain can end at the anchors of two groups.
     groups = {certificate.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
     intermediates = presented.intermediates if isinstance(presented, Proven) else ()
     try:
@@ -96,7 +99,7 @@ def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> Verif
 
 
 def named(verified: VerifiedBootstrap, said: str | None) -> DeviceId:
-    """Return the device that is enrolling; `said` is what it calls itself.
+    """Return the id of the device that is enrolling. `said` is the device id in its request, if any.
 
     Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
     """

@@ -1,7 +1,9 @@
-"""Possession over MQTT: AWS IoT verified the certificate in the handshake and passes on its id.
+"""Possession of a certificate's key over MQTT.
 
-A client with a bootstrap certificate sends the certificate itself, which must have that id. Any other
-certificate is found in the record of the device with the connection's client id.
+AWS IoT verified the certificate in the handshake and passes on its id only. A client with a bootstrap
+certificate sends the certificate in its request, and it must have that id. Any other certificate is found
+in the record of the device with the connection's client id. From there on it is verified like a certificate
+that came over HTTPS.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from firstboot.pki.certificate import Certificate
 
 @dataclass(frozen=True)
 class Connection:
-    """An MQTT connection as AWS IoT knows it.
+    """An MQTT connection, as AWS IoT describes it.
 
-    `principal` is the certificate's id (SHA-256, hex), or another kind of identity for a client that
-    connected without a certificate.
+    `principal` is the id of the connection's certificate (SHA-256, hex). For a client that connected without
+    a certificate it is an identity of another kind.
     """
 
     client_id: str
@@ -46,7 +48,7 @@ class Issued(Protocol):
 
 @dataclass(frozen=True)
 class Connected:
-    """Find the certificate of an MQTT connection."""
+    """The lookup of the certificate of an MQTT connection."""
 
     records: Records
     issued: Issued
@@ -54,8 +56,8 @@ class Connected:
     def __call__(self, connection: Connection, shown: str | None) -> OverMqtt | Recorded:
         """Return the certificate of `connection`.
 
-        `shown` is the certificate as the client sent it, in PEM or base64 DER; None where the client
-        leaves it to the device's record.
+        `shown` is the certificate that the client sent, in PEM or base64 DER. It is None if the client sent
+        none; the certificate is then in the device's record.
         Raises ProofRequired, PrincipalMismatch, CertificateMalformed, DeviceIdInvalid,
         CertificateNotCurrent, Unavailable.
         """
@@ -65,7 +67,7 @@ class Connected:
             return self._recorded(connection)
         leaf = certificate.parse_text(shown)
         if leaf.fingerprint != connection.principal:
-            raise PrincipalMismatch(log=f"{leaf.fingerprint} shown by {connection.principal}")
+            raise PrincipalMismatch(log=f"{connection.principal} sent {leaf.fingerprint}")
         return OverMqtt(leaf, connection.client_id)
 
     def _recorded(self, connection: Connection) -> Recorded:
@@ -73,7 +75,8 @@ class Connected:
         device = self.records.device(name)
         certificates = (device.active, device.pending, device.superseded) if device else ()
         for each in certificates:
-            # A pending certificate's id is recorded at its first login: look at the certificate itself.
+            # The id of a pending certificate is recorded at its first login only, so the stored certificate
+            # is compared.
             if each and each.certificate_id in (None, connection.principal):
                 leaf = self._stored(name, each.serial)
                 if leaf and leaf.fingerprint == connection.principal:
@@ -81,5 +84,6 @@ class Connected:
         raise CertificateNotCurrent(log=f"{name}'s record has no certificate {connection.principal}")
 
     def _stored(self, name: DeviceId, serial: str) -> Certificate | None:
+        # The stored chain has the device's certificate first.
         stored = self.issued.get(name, serial)
         return certificate.parse_text(stored.decode()) if stored else None

@@ -1,4 +1,4 @@
-"""Errors of finding out who is calling."""
+"""Errors of identifying the caller."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from firstboot.domain.errors import Action, AuthenticationError, AuthorizationEr
 
 class DeviceIdRequired(RequestError):
     code = "device-id-required"
-    title = "The certificate is shared: name the device in `deviceId`"
+    title = "The certificate is shared, so the request must have a `deviceId`"
 
 
 class ProofRequired(AuthenticationError):
     code = "proof-required"
-    title = "Present a client certificate, or a signed proof"
+    title = "The request needs a client certificate or a signed proof"
 
 
 class PrincipalMismatch(AuthenticationError):
     code = "principal-mismatch"
-    title = "The certificate in `bootstrap` is not the connection's"
+    title = "The certificate in `bootstrap` is not the connection's certificate"
 
 
 class BootstrapExpired(AuthenticationError):
@@ -28,15 +28,15 @@ class BootstrapExpired(AuthenticationError):
 class CertificateUnknown(ProofError):
     code = "certificate-unknown"
     action = Action.RETRY
-    title = "No certificate of ours with that thumbprint has logged in: send it as x5c"
+    title = "The thumbprint is not known; send the certificate as x5c"
 
 
 class ProofStale(ProofError):
-    """`nonce` is a fresh one, to sign the next proof with (RFC 9449 section 8)."""
+    """The refusal of a proof that is not fresh. The next proof can use `nonce` (RFC 9449 section 8)."""
 
     code = "proof-stale"
     action = Action.RETRY
-    title = "The signed proof is too old, or its nonce is: sign another with the nonce given here"
+    title = "The signed proof's time or nonce is not current; sign another proof with this `nonce`"
 
     def __init__(self, nonce: str, *, log: str = "") -> None:
         super().__init__(log=log)
@@ -46,13 +46,13 @@ class ProofStale(ProofError):
 class ProofReplayed(ProofError):
     code = "proof-replayed"
     action = Action.RETRY
-    title = "The signed proof has been used: sign another, with another `jti`"
+    title = "The signed proof was used before; sign another with a new `jti`"
 
 
 class OperationalCertificateRequired(AuthorizationError):
     code = "operational-certificate-required"
     action = Action.REENROLL
-    title = "This call takes an operational certificate"
+    title = "This call requires an operational certificate"
 
 
 class DeviceIdMismatch(AuthorizationError):
@@ -67,4 +67,4 @@ class CertificateForged(AuthorizationError):
 
 class EnrollmentClosed(AuthorizationError):
     code = "enrollment-closed"
-    title = "The group takes no enrollments any more"
+    title = "The group is closed to enrollments"

@@ -1,9 +1,9 @@
-"""Login: an operational certificate becomes a verified identity.
+"""Login with an operational certificate.
 
-1. The certificate chains to our issuing CA and is valid; a signed proof is spent. An MQTT
-   connection has the device's id for its client id.
-2. The device's record has it as the active certificate, or the pending one: by its serial and its key.
-3. A pending certificate is committed: this login proves that the device has it.
+1. The issuing CA signed the certificate, and it is valid. The use of a signed proof is recorded. An MQTT
+   client id is the device id.
+2. The device record has the certificate, by its serial and its key, as the active or the pending one.
+3. A pending certificate is committed, since this login proves that the device has received it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class LoginRecords(Protocol):
         """Return the record, read consistently."""
 
     def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
-        """Write what `domain.device.committed` decided, and make the certificate known by its thumbprint.
+        """Write the record `committed` and the row by which a proof's thumbprint leads to `leaf`.
 
-        Repeating it changes nothing. Raises CertificateNotCurrent, DeviceRevoked.
+        One transaction writes both. A repeat changes nothing. Raises CertificateNotCurrent, DeviceRevoked.
         """
 
 
 @dataclass(frozen=True)
 class VerifiedIdentity:
-    """A device that has proved itself with a certificate that is its own now."""
+    """A device that has logged in with its active certificate."""
 
     device: Device
     certificate_id: str
@@ -45,23 +45,24 @@ class VerifiedIdentity:
 
 @dataclass(frozen=True)
 class LogIn:
-    """Verify the identity behind an operational certificate. `ca` is the issuing CA's certificate."""
+    """The login of devices with operational certificates. `ca` is the issuing CA's certificate."""
 
     ca: x509.Certificate
     records: LoginRecords
     proofs: Proofs
 
     def __call__(self, presented: Presented, now: datetime) -> VerifiedIdentity:
-        """Return the identity behind an operational certificate; its first use commits the certificate.
+        """Return the device behind an operational certificate. The certificate's first login commits it.
 
         Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
         CertificateNotCurrent, CertificateForged, DeviceRevoked, Unavailable.
         """
         leaf = chain.issued(presented.leaf, self.ca)
         if leaf is None:
-            # A certificate of any other issuer is no identity here, however valid it is.
+            # A bootstrap certificate may be valid as well, but only the issuing CA's certificates log in.
             raise OperationalCertificateRequired
         chain.verify(leaf, self.ca, now)  # 1
+        # Only after the verification: an unauthenticated request must not be able to write to the table.
         spend(proof_of(presented), self.proofs)
         certificate_id = chain.fingerprint(leaf)
         name = device_id(chain.common_name(leaf))

@@ -1,7 +1,6 @@
-"""A certificate whose key the caller has proved to hold, one class for each way of presenting it.
+"""Certificates whose key the caller has proved to hold, with one class for each way of presenting one.
 
-That is all that has been verified: whether the certificate is worth anything is decided by `admission`
-for a bootstrap certificate and by `login` for an operational one.
+Nothing else has been verified yet. `admission` verifies a bootstrap certificate, `login` an operational one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from firstboot.pki.certificate import Certificate
 
 @dataclass(frozen=True)
 class OverTls:
-    """The certificate of a TLS client; the handshake proved possession."""
+    """The certificate of a TLS client. The handshake proved possession."""
 
     leaf: Certificate
 
@@ -26,8 +25,8 @@ class OverTls:
 class Proven:
     """The certificate of a signed proof, with the intermediates that came with it.
 
-    The caller records `proof` as spent only after it has verified the certificate, so that
-    unauthenticated requests cannot write to the table.
+    The use of `proof` is recorded only after the certificate was verified, so that unauthenticated requests
+    cannot write to the table.
     """
 
     leaf: Certificate
@@ -37,7 +36,7 @@ class Proven:
 
 @dataclass(frozen=True)
 class OverMqtt:
-    """The certificate that an MQTT client sent; it is the one of the client's connection."""
+    """The certificate that an MQTT client sent. It is the certificate of the client's connection."""
 
     leaf: Certificate
     client_id: str
@@ -56,12 +55,12 @@ Presented = OverTls | Proven | OverMqtt | Recorded
 
 
 def proof_of(presented: Presented) -> ProofId | None:
-    """Return the proof that must be spent; None where the connection proved possession."""
+    """Return the proof whose use must be recorded; None if the connection proved possession."""
     return presented.proof if isinstance(presented, Proven) else None
 
 
 def check_client_id(presented: Presented, own: str) -> None:
-    """Refuse an MQTT connection whose client id is not its `own`.
+    """Refuse an MQTT connection whose client id is not `own`, the id that its certificate entitles it to.
 
     Raises DeviceIdMismatch.
     """
@@ -72,8 +71,8 @@ def check_client_id(presented: Presented, own: str) -> None:
 def check_key(leaf: Certificate, device: Device) -> None:
     """Refuse a certificate of our CA that has a recorded serial but another key.
 
-    Such a certificate was not issued here: somebody else made the CA's key sign. A serial is no secret,
-    so matching serials alone would let its holder be any device.
+    Firstboot did not issue such a certificate, so an attacker has made the CA's key sign it. Serials are not
+    secret: a check of the serial alone would let the attacker log in as any device.
     Raises CertificateForged.
     """
     serial, spki = f"{leaf.serial_number:x}", leaf.spki_fingerprint()

@@ -1,4 +1,4 @@
-"""The answers to the operator's calls: values to the members of `{"result": {…}}`."""
+"""The answers to the operator's calls: values become the members of `{"result": {…}}`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
 
 
 def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
-    """Return a group, and what is left of its budget; `spent` is None where it has none."""
+    """Return a group and the state of its budget. `spent` is None for a group without a budget."""
     budget = group.budget
     shown: dict[str, Any] = {
         "group": group.name,
@@ -67,7 +67,7 @@ def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
 
 
 def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:
-    """Return what the device would get in each request context, and why."""
+    """Return what the device would get in each request context, and the rules that decide it."""
     return {
         "deviceId": record.device_id,
         "group": record.group,
@@ -96,14 +96,14 @@ def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
 
 
 def found(page: Found) -> dict[str, Any]:
-    """Return how many devices a page has, and how many of them AWS IoT must be reconciled for."""
+    """Return how many devices a page has, and for how many of them AWS IoT must be reconciled."""
     return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
 
 
 def progress(sweep: Sweep | None, in_force: Fleet, backlog: int) -> dict[str, Any]:
-    """Return the last sweep, whether it is of the fleet in force, and whether it has ended.
+    """Return the last sweep, whether it is of the fleet in force, and whether it is complete.
 
-    `backlog` is the seconds until AWS IoT has had all its calls.
+    `backlog` is the number of seconds until AWS IoT has received all calls that wait for a slot.
     """
     finished_at = sweep.finished_at if sweep else None
     return {

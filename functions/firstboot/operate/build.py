@@ -31,7 +31,7 @@ from firstboot.runtime.invoke import Bound, Operations, by_name
 def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     """Return the operations by name.
 
-    The fleet is read anew for every call: an operator must see what was published a moment ago.
+    The fleet is read anew for every call, because an operator must see what was published a moment ago.
     """
     in_asset = deployed()
     audit = Audit(guard)

@@ -1,13 +1,14 @@
-"""Device import: a device that AWS IoT knows, with its certificate, gets a device record.
+"""Device import: give a device that AWS IoT knows, with its certificate, a device record.
 
-From then on it renews like one of ours.
+The imported certificate may be used for one thing only, to renew. Firstboot's CA did not issue it, so it
+proves its device only over MQTT, where AWS IoT has verified it. The next login supersedes it.
 
-1. The group is there, its devices have certificates in AWS IoT, and every attribute fits the schema:
-   otherwise nothing is done.
-2. A device that has a record keeps it, and costs AWS IoT nothing: a list may be sent again.
-3. Its thing has exactly one ACTIVE certificate, with a key of a kind we certify.
-4. The certificate is stored beside the issued ones; then
-5. the record is written, with the key, which belongs to this device from now on.
+1. The group exists, its devices have certificates in AWS IoT, and every attribute fits the schema. Otherwise
+   nothing is done.
+2. A device that has a record keeps it, and costs no call to AWS IoT. So an import is resumed by repeating it.
+3. The device's thing has exactly one ACTIVE certificate, with a key of a type that Firstboot certifies.
+4. The certificate is stored beside the issued ones.
+5. The record is written with the key, which belongs to this device from now on.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Records(Protocol):
     def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
         """Write the first record of a device that is in AWS IoT with the certificate `active`.
 
-        Returns what stands against it (DEVICE: it has a record; KEY); all or nothing.
+        The record and the key's row are written together or not at all. Return None, or what prevented it:
+        DEVICE if the device has a record, KEY if the key is another device's.
         """
 
 
@@ -52,22 +54,22 @@ class Certificates(Protocol):
     """The certificates of the AWS IoT registry. Every method raises Unavailable when AWS does not answer."""
 
     def of(self, device_id: DeviceId) -> list[str]:
-        """Return the ids of the certificates attached to the device's thing; none if there is no thing."""
+        """Return the ids of the certificates attached to the device's thing; none without a thing."""
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
-        """Return the certificate with that id, if there is one."""
+        """Return the certificate with this id, or None."""
 
 
 class CertificateStore(Protocol):
     """The issued certificates."""
 
     def put(self, device_id: DeviceId, serial: str, chain: bytes) -> bool:
-        """Store `chain` (PEM) unless there is one; True if this call stored it. Raises Unavailable."""
+        """Store `chain` (PEM) unless there is one; return whether this call stored it. Raises Unavailable."""
 
 
 @dataclass
 class Imported:
-    """What became of the devices; `refused` gives the reason in words."""
+    """The outcome for each device. `refused` has the reason for the operator to read."""
 
     imported: list[DeviceId] = field(default_factory=list)
     known: list[DeviceId] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class DeviceImport:
-    """Give devices of AWS IoT their records, in a group and with their attributes."""
+    """The use case that gives devices of AWS IoT their records, in a group and with attributes."""
 
     records: Records
     certificates: Certificates
@@ -85,13 +87,16 @@ class DeviceImport:
     audit: Audit
 
     def __call__(self, parameters: ImportDevices, now: datetime) -> Json:
-        """Import devices; the answer says what became of each.
+        """Import devices, and return the outcome for each.
 
-        Raises GroupNotFound, MalformedRequest, AttributesInvalid, Unavailable.
+        A repeat imports the devices that are missing. Raises GroupNotFound, MalformedRequest,
+        AttributesInvalid, DeviceIdInvalid and Unavailable, after which some devices may have been imported.
         """
         name, rules = parameters.group, Rules(self.fleet.current(now))
         if find(name, rules.fleet).mqtt != "registry":  # 1
-            raise MalformedRequest("The group's devices have no certificates in AWS IoT (mqtt)")
+            raise MalformedRequest(
+                "The group's devices have no certificates in AWS IoT: its `mqtt` is not `registry`"
+            )
         moment = whole_seconds(now)
         devices = [
             Device(each, name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
@@ -99,6 +104,7 @@ class DeviceImport:
         ]
         for device in devices:
             check(device, rules)
+        # All devices are checked by now, so that a mistake in the list imports none of them.
         outcome = Imported()
         for device in devices:
             self._import(device, outcome)
@@ -112,18 +118,22 @@ class DeviceImport:
         active = self._active(device.device_id)  # 3
         if len(active) != 1:
             count = len(active) or "no"
-            outcome.refused[device.device_id] = f"Its thing has {count} ACTIVE certificates in AWS IoT"
+            outcome.refused[device.device_id] = (
+                f"The device's thing has {count} ACTIVE certificates in AWS IoT"
+            )
             return
         try:
             record = _record(active[0], device.created_at)
         except (CertificateMalformed, CertificateKeyWeak) as error:
             outcome.refused[device.device_id] = error.title
             return
+        # The chain is stored first: `register` treats a recorded certificate without a stored chain as not
+        # issued.
         self.store.put(device.device_id, record.serial, active[0].pem.encode())  # 4
         match self.records.import_device(replace(device, active=record), record):  # 5
             case None:
                 outcome.imported.append(device.device_id)
-            case RefusedBy.DEVICE:  # another call was faster
+            case RefusedBy.DEVICE:  # another call imported it in the meantime
                 outcome.known.append(device.device_id)
             case _:
                 outcome.refused[device.device_id] = KeyInUse.title
@@ -134,7 +144,10 @@ class DeviceImport:
 
 
 def _record(certificate: BrokerCertificate, now: datetime) -> CertificateRecord:
-    """Raises CertificateMalformed, CertificateKeyWeak."""
+    """Return a certificate of AWS IoT as a device's record holds it.
+
+    Raises CertificateMalformed, CertificateKeyWeak.
+    """
     leaf = parse_text(certificate.pem)
     try:
         spki = leaf.spki_fingerprint()
@@ -145,6 +158,7 @@ def _record(certificate: BrokerCertificate, now: datetime) -> CertificateRecord:
         spki=spki,
         not_before=leaf.not_before,
         not_after=leaf.not_after,
+        # The device should ask for a certificate of Firstboot's own as soon as it can.
         renew_after=now,
         certificate_id=certificate.certificate_id,
         imported=True,

@@ -1,8 +1,8 @@
 """The operator's calls about single devices.
 
-Revoking and deleting begin in the device record: exchange and vend read it consistently, so both refuse
-from the next call on. AWS IoT follows through the table's stream (register/withdraw.py). Sessions vended
-before live until they expire.
+Revoking and deleting start in the device record. `exchange` and `vend` read it consistently, so both refuse
+the device from its next call on. AWS IoT follows through the table's stream (register/withdraw.py). Sessions
+that were vended before stay valid until they expire.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ class Records(Protocol):
     def page(
         self, limit: int, after: str | None, enrolled_by: str | None = None
     ) -> tuple[list[Device], str | None]:
-        """Return some records (about `limit`, in no order) and where the next page starts, if any.
+        """Return about `limit` records, in no order, and where the next page starts, or None.
 
-        With `enrolled_by`, those that this bootstrap certificate (its SHA-256, hex) enrolled.
+        With `enrolled_by`, only those that this bootstrap certificate (its SHA-256, hex) enrolled.
         """
 
     def revoke(self, device_id: DeviceId, now: datetime) -> Device:
-        """Take the device's rights for good; repeating it changes nothing. Raises DeviceNotFound."""
+        """Take the device's rights for good. A repeat changes nothing. Raises DeviceNotFound."""
 
     def delete(self, device_id: DeviceId, now: datetime) -> Device:
-        """Take the device's rights, and mark its record to go once AWS IoT is cleared of the device.
+        """Take the device's rights, and mark its record for removal after its withdrawal from AWS IoT.
 
-        Repeating it changes nothing. Raises DeviceNotFound.
+        A repeat changes nothing. Raises DeviceNotFound.
         """
 
     def set_attributes(
         self, device_id: DeviceId, changes: dict[str, Attribute | None], now: datetime
     ) -> Device:
-        """Set attributes; None removes one. Raises DeviceNotFound."""
+        """Set attributes. None removes one. Raises DeviceNotFound."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Carry out the calls about single devices."""
+    """The operations on single devices. Every method raises Unavailable when AWS does not answer."""
 
     records: Records
     fleet: FleetInForce
@@ -64,25 +64,25 @@ class Devices:
     audit: Audit
 
     def list(self, parameters: ListDevices, _: datetime) -> Json:
-        """Return a page of the devices, and the token of the next one."""
+        """Return a page of the devices, and the token of the next page."""
         devices, following = self.records.page(parameters.limit, parameters.after, parameters.enrolled_by)
         return {"devices": [answers.device(device) for device in devices], "next": following}
 
     def show(self, parameters: OneDevice, _: datetime) -> Json:
-        """Return a device's record."""
+        """Return a device's record. Raises DeviceIdInvalid, DeviceNotFound."""
         return answers.device(self._device(parameters.device_id))
 
     def revoke(self, parameters: OneDevice, now: datetime) -> Json:
-        """Revoke a device, for good."""
+        """Revoke a device for good. Raises DeviceIdInvalid, DeviceNotFound."""
         device = self.records.revoke(device_id(parameters.device_id), now)
         self.audit("DeviceRevoked", deviceId=device.device_id)
         return answers.device(device)
 
     def delete(self, parameters: OneDevice, now: datetime) -> Json:
-        """Delete a device: its name is free once AWS IoT is cleared of it.
+        """Delete a device. Its name is free after its withdrawal from AWS IoT.
 
-        Its certificates stay in S3, and its keys stay its own: a key that was one device's is never
-        another's.
+        Its certificates stay in S3, and its keys stay bound to it: a key that turns up under another name has
+        been copied. Raises DeviceIdInvalid, DeviceNotFound.
         """
         device = self.records.delete(device_id(parameters.device_id), now)
         self.audit("DeviceDeleted", deviceId=device.device_id)
@@ -91,9 +91,11 @@ class Devices:
     def set_attributes(self, parameters: SetAttributes, now: datetime) -> Json:
         """Set and remove a device's attributes.
 
-        1. What is set fits the fleet's schema: otherwise the rules could not read it. All of them fit an
-           answer.
-        2. Only then it is written.
+        1. The new values fit the fleet's schema, so that the rules can read them, and all attributes together
+           fit an answer.
+        2. Only then are they written.
+
+        Raises DeviceIdInvalid, DeviceNotFound, AttributesInvalid.
         """
         changes, rules = parameters.attributes, Rules(self.fleet.current(now))
         device = self._device(parameters.device_id)
@@ -106,7 +108,7 @@ class Devices:
         return answers.device(changed)
 
     def explain(self, parameters: ExplainDevice, now: datetime) -> Json:
-        """Return why a device holds what it holds."""
+        """Return why a device holds its grants. Raises DeviceIdInvalid, DeviceNotFound."""
         rules = Rules(self.fleet.current(now))
         device = self._device(parameters.device_id)
         return answers.explanation(
@@ -114,7 +116,7 @@ class Devices:
         )
 
     def _device(self, name: str) -> Device:
-        """Raise DeviceIdInvalid, DeviceNotFound, Unavailable."""
+        """Return the record. Raises DeviceIdInvalid, DeviceNotFound, Unavailable."""
         device = self.records.device(device_id(name))
         if device is None:
             raise DeviceNotFound

@@ -8,19 +8,19 @@ from firstboot.domain.errors import OperatorError
 class GroupNotFound(OperatorError):
     code = "group-not-found"
     status = 404
-    title = "There is no such group"
+    title = "The group does not exist"
 
 
 class BudgetMissing(OperatorError):
     code = "budget-missing"
     status = 409
-    title = "The group has no budget, so nothing counts or stops its enrollments"
+    title = "The group has no budget, so its enrollments can't be frozen"
 
 
 class FleetOutdated(OperatorError):
     code = "fleet-outdated"
     status = 409
-    title = "The fleet definition builds on another deployment's"
+    title = "The fleet definition builds on another deployment"
 
 
 class FleetNeedsDeployment(OperatorError):

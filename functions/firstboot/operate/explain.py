@@ -1,4 +1,4 @@
-"""Explain why a device holds what it holds: the rules' answers, and the session policies they make."""
+"""Explain which grants a device holds and why, and which session policies they render to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from firstboot.policy.rules import Holdings, RequestContext, Rules
 
 @dataclass(frozen=True)
 class Explained:
-    """What a device would get in a request context, or the refusal that it would meet.
+    """A device's grants in a request context, or the refusal that it would get.
 
-    The session policy is JSON; there is none over MQTT, where no session is made.
+    The session policy is JSON. There is none over MQTT, where no session is made.
     """
 
     context: RequestContext
@@ -27,7 +27,10 @@ class Explained:
 def explain(
     device: Device, contexts: Iterable[RequestContext], rules: Rules, place: Place
 ) -> list[Explained]:
-    """Return what the device would get in each context; decides and renders as vending does."""
+    """Return what the device would get in each request context.
+
+    Vending decides and renders by the same functions, so that the explanation can't differ from it.
+    """
     return [_explained(context, device, rules, place) for context in contexts]
 
 

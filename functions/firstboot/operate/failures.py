@@ -1,13 +1,15 @@
 """The operator's calls about dead-letter queues.
 
-A letter is one of three:
-1. A request over MQTT that a Lambda function took and failed on: it is handed to that function again, as
-   AWS IoT had handed it over. Repeating it is harmless (exchange/issue.py).
-2. A request that AWS IoT could not hand over. It no longer says whose certificate came with it, and the
-   rest proves nothing: its client is told to ask again.
-3. Work of ours for another queue: it goes back there.
+A message in a dead-letter queue is one of three:
 
-A letter is deleted once its part is done. A crash in between repeats one of these, which is harmless.
+1. A request over MQTT on which a Lambda function failed. The function is invoked again with the event that
+   AWS IoT had sent. A repeat is harmless (exchange/issue.py).
+2. A request that AWS IoT could not hand over. AWS IoT's error message has no `principal()`, so nothing in it
+   proves whose request it was. Its client gets an answer that asks it to repeat the request.
+3. A message of our own from another queue. It is sent to that queue again.
+
+A message is deleted when it has been handled. A crash before the deletion repeats the handling, which is
+harmless.
 """
 
 from __future__ import annotations
@@ -32,30 +34,30 @@ class DeadLetters(Protocol):
     """A dead-letter queue. Every method raises Unavailable when AWS does not answer."""
 
     def waiting(self) -> int:
-        """Return about how many letters there are."""
+        """Return about how many messages there are."""
 
     def receive(self) -> list[Letter]:
-        """Return some letters, held for a minute; none if there are none."""
+        """Return some messages, hidden from other receivers for a minute; none if there are none."""
 
     def give_back(self, body: str) -> bool:
-        """Send a message to the queue that it came from; False if these letters came from no queue."""
+        """Send a message to the queue that it came from; return False if it came from none."""
 
     def delete(self, letter: Letter) -> None:
-        """Delete a letter."""
+        """Delete a received message."""
 
 
 class Functions(Protocol):
-    """The Lambda functions that may be handed an event again."""
+    """The Lambda functions that may be invoked again."""
 
     def again(self, failed: Failed) -> None:
-        """Hand a request to its function, without waiting for the result. Raises Unavailable."""
+        """Invoke a function with its failed request, without waiting for the result. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
 class Failures:
-    """Carry out the calls about dead-letter queues, which have names.
+    """The operations on dead-letter queues, which have names.
 
-    `publish` sends an answer's members to a topic.
+    `publish` sends an answer's members to a topic. Every method raises Unavailable when AWS does not answer.
     """
 
     queues: Mapping[str, DeadLetters]
@@ -64,11 +66,14 @@ class Failures:
     audit: Audit
 
     def show(self, _: NoMembers, __: datetime) -> Json:
-        """Return how many letters each dead-letter queue holds."""
+        """Return how many messages each dead-letter queue holds."""
         return {"failures": {name: queue.waiting() for name, queue in self.queues.items()}}
 
     def redrive(self, parameters: RedriveFailures, now: datetime) -> Json:
-        """Take up some letters of a dead-letter queue, a batch at most; 0 says that none are left."""
+        """Handle a batch of messages of a dead-letter queue, and return how many there were.
+
+        0 means that none are left. Raises MalformedRequest for an unknown queue.
+        """
         name = parameters.failures
         if name not in self.queues:
             raise MalformedRequest(f"`failures` must be one of {', '.join(sorted(self.queues))}")
@@ -91,16 +96,20 @@ class Failures:
 
 
 def understood(body: str) -> Failed | Lost | None:
-    """Return what a letter about a request says.
+    """Return the request that a dead-letter message is about.
 
-    None for a letter about a connection, or one that says nothing: the next connection brings the same.
-    Lambda developer guide, "Capturing records of asynchronous invocations"; AWS IoT developer
-    guide, "Error handling (error action)", message format.
+    None for a message about a connection, which the next connection makes superfluous, and for a message that
+    can't be read.
+
+    Lambda developer guide, "Capturing records of asynchronous invocations"; AWS IoT developer guide, "Error
+    handling (error action)", message format.
     """
     match _json(body):
         case {"requestContext": {"functionArn": str(arn)}, "requestPayload": dict(event)}:
+            # Lambda's record has the qualified ARN, but the role's permission is for the function.
             return Failed(arn.removesuffix(":$LATEST"), event)
         case {"topic": str(topic), "clientId": str(client_id)}:
+            # The topic must be the client's own: the answer must not go to another client.
             for call in topics.CALLS:
                 if topic == call.request_topic(client_id):
                     return Lost(call, client_id)

@@ -1,4 +1,4 @@
-"""The operator's calls about the fleet definition: show, apply, plan, progress."""
+"""The operator's calls about the fleet definition: show, apply, plan and progress."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ from firstboot.runtime.problem import Backlog
 
 
 class Pages(Protocol):
-    """The device records, page by page."""
+    """The device records by page."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
-        """Return the devices among `limit` rows behind `after`, and where the next page starts, if any."""
+        """Return the devices among `limit` rows after the key `after`, and where the next page starts.
+
+        The second is None after the last page. Raises Unavailable.
+        """
 
 
 class Sweeps(Protocol):
     """The row that says how far the last sweep got."""
 
     def read(self) -> Sweep | None:
-        """Return the last sweep, read consistently; None before the first. Raises Unavailable."""
+        """Return the last sweep, read consistently, or None before the first. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
 class Fleets:
-    """Carry out the calls about the fleet definition. `deployed` is the one in the asset."""
+    """The operations on the fleet definition. `deployed` is the one in the asset."""
 
     deployed: Fleet
     fleet: FleetInForce
@@ -48,17 +51,19 @@ class Fleets:
     audit: Audit
 
     def show(self, _: NoMembers, now: datetime) -> Json:
-        """Return the fleet definitions, deployed and in force."""
+        """Return the fleet definitions, deployed and in force. Raises Unavailable."""
         return answers.fleets(self.deployed, self.fleet.current(now))
 
     def apply(self, parameters: ApplyFleet, _: datetime) -> Json:
         """Publish a fleet definition between deployments.
 
         1. It builds on the fleet that is deployed.
-        2. It holds by every rule of the compiler: its sender need not have used ours.
+        2. It passes every check of the compiler. Its sender may have used another compiler than ours.
         3. It needs nothing that only a deployment makes.
-        4. It is put where exchange and vend look for it.
-        Raises FleetOutdated, FleetInvalid, FleetNeedsDeployment, Unavailable.
+        4. It is stored where all Lambda functions read it.
+
+        A repeat publishes the same definition. Raises MalformedRequest, FleetOutdated, FleetInvalid,
+        FleetNeedsDeployment, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         if fleet.base != self.deployed.hash:  # 1
@@ -72,16 +77,17 @@ class Fleets:
         return {"hash": fleet.hash}
 
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
-        """Return how many devices of a page a fleet definition would touch in AWS IoT.
+        """Return for how many devices of a page a fleet definition would change something in AWS IoT.
 
-        Its sender need not have used our compiler, so it is checked first.
-        Raises FleetInvalid, Unavailable.
+        The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
+        checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
+        FleetInvalid, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
         return answers.found(look(Rules(fleet), *self.records.page(PAGE, parameters.after), now))
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
-        """Return how far AWS IoT has been brought to the fleet definition in force."""
+        """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""
         backlog = self.limiter.backlog_seconds(now)
         return answers.progress(self.sweeps.read(), self.fleet.current(now), backlog)

@@ -9,7 +9,7 @@ from firstboot.domain.fleet import Fleet
 
 
 class FleetInForce(Protocol):
-    """The fleet definition in force, read anew for every call.
+    """The source of the fleet definition in force, read anew for every call.
 
     An operator must see what was published before the call.
     """

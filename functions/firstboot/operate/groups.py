@@ -1,4 +1,4 @@
-"""The operator's calls about whole groups: devices named before they come, budgets shown and frozen."""
+"""The operator's calls about groups: naming expected devices, showing and freezing budgets."""
 
 from __future__ import annotations
 
@@ -24,49 +24,52 @@ from firstboot.policy.rules import Rules
 from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
-"""Devices a transaction: DynamoDB's own limit."""
+"""The most devices that one DynamoDB transaction can write."""
 
 
 class Records(Protocol):
-    """The groups' part of the device records. Every method raises Unavailable when AWS does not answer."""
+    """The device records and counters of groups. Every method raises Unavailable when AWS does not answer."""
 
     def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> list[DeviceId]:
-        """Name devices of a group, with their attributes, before they come.
+        """Write the records of a group's expected devices, with their attributes.
 
-        A known device keeps its record. Returns those that belong to another group.
+        A known device keeps its record. Return the devices that belong to another group.
         """
 
     def spent(self, group: str, limits: Limits) -> Spent:
         """Return how much of a group's budget is used up."""
 
     def freeze(self, group: str, limits: Limits, now: datetime) -> None:
-        """Take no enrollments of the group until it is thawed; repeating it changes nothing."""
+        """Refuse enrollments of the group until it is thawed. A repeat changes nothing."""
 
     def thaw(self, group: str, limits: Limits) -> None:
-        """Let a frozen group take enrollments again."""
+        """Let a frozen group enroll again. A repeat changes nothing."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Carry out the calls about whole groups."""
+    """The operations on groups.
+
+    Every method raises GroupNotFound, and Unavailable when AWS does not answer. A repeat is safe.
+    """
 
     records: Records
     fleet: FleetInForce
     audit: Audit
 
     def show(self, parameters: OneGroup, now: datetime) -> Json:
-        """Return a group, and what is left of its budget."""
+        """Return a group and the state of its budget."""
         return self._state(find(parameters.group, self.fleet.current(now)))
 
     def freeze(self, parameters: OneGroup, now: datetime) -> Json:
-        """Take no enrollments of a group; devices that are enrolled go on."""
+        """Refuse enrollments of a group. Enrolled devices are not affected. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
         self.records.freeze(group.name, _budget(group).limits, now)
         self.audit("GroupFrozen", group=group.name)
         return self._state(group)
 
     def thaw(self, parameters: OneGroup, now: datetime) -> Json:
-        """Take enrollments of a group again."""
+        """Let a frozen group enroll again. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
         self.records.thaw(group.name, _budget(group).limits)
         self.audit("GroupThawed", group=group.name)
@@ -75,9 +78,12 @@ class Groups:
     def expect(self, parameters: ExpectDevices, now: datetime) -> Json:
         """Name devices of a group, with their attributes, before they come.
 
-        The same list may be sent again. The answer names those that belong to another group.
-        1. The group is there, and every attribute fits the schema: otherwise nothing is written.
+        The same list may be sent again. The answer names the devices that belong to another group.
+
+        1. The group exists, and every attribute fits the schema. Otherwise nothing is written.
         2. A device that is known already keeps its record.
+
+        Raises DeviceIdInvalid, AttributesInvalid.
         """
         name, rules = parameters.group, Rules(self.fleet.current(now))
         devices, moment = checked_ids(parameters.devices), whole_seconds(now)
@@ -95,18 +101,18 @@ class Groups:
 
 
 def find(name: str, fleet: Fleet) -> Group:
-    """Return the group of that name.
+    """Return the group of this name.
 
     Raises GroupNotFound.
     """
     group = fleet.groups.get(name)
     if group is None:
-        raise GroupNotFound(f"There are {', '.join(fleet.groups)}")
+        raise GroupNotFound(f"The groups are {', '.join(fleet.groups)}")
     return group
 
 
 def check(device: Device, rules: Rules) -> None:
-    """Refuse attributes that the rules could not read, or that fit no answer; the error names the device.
+    """Refuse attributes that the rules can't read or that fit no answer. The error names the device.
 
     Raises AttributesInvalid.
     """

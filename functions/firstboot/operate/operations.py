@@ -1,7 +1,7 @@
-"""Every operation of the operator's calls, declared once.
+"""All operations of the operator's calls, each declared once.
 
-`operate.build` binds each one to its function, and the table in docs/operations.md is generated from
-this list.
+`operate.build` binds each one to its function, and the table in docs/operations.md is generated from this
+list.
 """
 
 from __future__ import annotations

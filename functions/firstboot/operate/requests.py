@@ -1,4 +1,4 @@
-"""The parameters of the operator's calls, one struct an operation or shape."""
+"""The parameters of the operator's calls. There is one struct for each operation or shape of parameters."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import Request
 
 MAX_PAGE = 500
-"""Devices a page: a record is a few kilobytes, and Lambda answers with 6 MB at most."""
+"""Devices in a page. A record has a few kilobytes, and Lambda answers with 6 MB at most."""
 
 MAX_EXPECTED = 500
-"""Devices a groups.expect call: five transactions, well within its time."""
+"""Devices in a groups.expect call. They take five transactions, well within the call's time."""
 
 MAX_IMPORTED = 20
-"""Devices a devices.import call: two calls or more to AWS IoT each, within the call's time."""
+"""Devices in a devices.import call. Each takes two calls or more to AWS IoT within the call's time."""
 
 Token = Annotated[str, Meta(min_length=1)]
-"""The `next` of another page."""
+"""The `next` of the page before."""
 
 Attributes = dict[str, Attribute]
 
 
 class ListDevices(Request, frozen=True, kw_only=True):
-    """At most how many devices, the page's token, and the SHA-256 (hex) of the bootstrap certificate.
+    """The page of devices to list.
 
-    With the last, only the devices that this certificate enrolled are listed.
+    `limit` is the most devices in the page, `after` the page's token. With `enrolled_by`, the SHA-256 (hex)
+    of a bootstrap certificate, only the devices that this certificate enrolled are listed.
     """
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
@@ -43,20 +44,23 @@ class ListDevices(Request, frozen=True, kw_only=True):
 
 
 class OneDevice(Request, frozen=True, kw_only=True):
-    """A device."""
+    """The device that an operation is about."""
 
     device_id: str
 
 
 class SetAttributes(Request, frozen=True, kw_only=True):
-    """A device, and the attributes to set; null removes one."""
+    """A device, and the attributes to set. null removes one."""
 
     device_id: str
     attributes: Annotated[dict[str, Attribute | None], Meta(min_length=1)]
 
 
 class ExplainContext(Request, frozen=True, kw_only=True):
-    """The request context to explain for. Without a role alias: MQTT, and every role alias."""
+    """The request context to explain for.
+
+    Without a role alias, the answer has a request context for MQTT and one for each role alias.
+    """
 
     role_alias: str | msgspec.UnsetType = msgspec.UNSET
     source_ip: str | msgspec.UnsetType = msgspec.UNSET
@@ -82,20 +86,20 @@ class ExplainDevice(Request, frozen=True, kw_only=True):
 
 
 class OneGroup(Request, frozen=True, kw_only=True):
-    """A group."""
+    """The group that an operation is about."""
 
     group: str
 
 
 class ExpectDevices(Request, frozen=True, kw_only=True):
-    """A group, and its devices with their attributes."""
+    """A group and its expected devices, with their attributes."""
 
     group: str
     devices: Annotated[dict[str, Attributes], Meta(min_length=1, max_length=MAX_EXPECTED)]
 
 
 class ImportDevices(Request, frozen=True, kw_only=True):
-    """A group, and its devices with their attributes."""
+    """A group and the devices to import into it, with their attributes."""
 
     group: str
     devices: Annotated[dict[str, Attributes], Meta(min_length=1, max_length=MAX_IMPORTED)]
@@ -108,7 +112,7 @@ class ApplyFleet(Request, frozen=True, kw_only=True):
 
 
 class PlanFleet(Request, frozen=True, kw_only=True):
-    """A compiled fleet definition, and the page's token."""
+    """A compiled fleet definition, and the token of the page of devices to look at."""
 
     fleet: dict[str, Any]
     after: Token | None = None
@@ -129,11 +133,12 @@ def checked_ids(devices: dict[str, Attributes]) -> dict[DeviceId, Attributes]:
 
 
 def fleet(members: dict[str, Any]) -> Fleet:
-    """Return a compiled fleet definition, its shape checked and nothing else.
+    """Return a compiled fleet definition of which only the shape is checked.
 
     Raises MalformedRequest.
     """
     try:
         return Fleet.from_json(json.dumps(members))
+    # The members may be any JSON. These are the exceptions that a wrong shape raises.
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise MalformedRequest("`fleet` is not a compiled fleet definition", log=repr(error)) from error

@@ -1,4 +1,4 @@
-"""What the operate Lambda function is told by its environment."""
+"""The settings of the operate Lambda function, from its environment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class OperateSettings(Settings):
-    """What the operator's calls need: the device records, the fleet, and where policies apply.
-    `dead_letters` is JSON: what a dead-letter queue holds, to its URL as `dead`, and that of the
-    queue which its letters go back to as `source`, if there is one.
+    """The settings of `invoke`.
+
+    `partition`, `region` and `account` are the place that policies are rendered for. `dead_letters` is JSON.
+    It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue,
+    that queue's URL as `source`.
     """
 
     table: str

@@ -1,1 +1,1 @@
-"""Certificates, CSRs, signed proofs and tokens: parsed, verified and built. Pure."""
+"""Parse, verify and build certificates, CSRs, signed proofs and tokens. Nothing here does input or output."""

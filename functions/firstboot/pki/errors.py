@@ -14,7 +14,7 @@ from firstboot.domain.errors import (
 
 class MalformedCsr(RequestError):
     code = "malformed-csr"
-    title = "The CSR can't be parsed"
+    title = "The CSR cannot be parsed"
 
 
 class CsrSignatureInvalid(RequestError):
@@ -29,17 +29,17 @@ class CsrKeyRefused(RequestError):
 
 class CertificateMalformed(AuthenticationError):
     code = "certificate-malformed"
-    title = "The client certificate can't be parsed"
+    title = "The client certificate cannot be parsed"
 
 
 class CertificateUntrusted(AuthenticationError):
     code = "certificate-untrusted"
-    title = "The client certificate chains to no trusted issuer"
+    title = "The client certificate does not chain to a trusted issuer"
 
 
 class CertificateUsageWrong(AuthenticationError):
     code = "certificate-usage-wrong"
-    title = "The client certificate is not one for client authentication"
+    title = "The client certificate does not allow client authentication"
 
 
 class CertificateKeyWeak(AuthenticationError):
@@ -55,7 +55,7 @@ class CertificateNotYetValid(AuthenticationError):
 
 class ProofMalformed(ProofError):
     code = "proof-malformed"
-    title = "The signed proof is not of the kind that is taken here"
+    title = "The signed proof is malformed or of an unsupported kind"
 
 
 class ProofSignatureInvalid(ProofError):
@@ -65,12 +65,12 @@ class ProofSignatureInvalid(ProofError):
 
 class ProofMismatch(ProofError):
     code = "proof-mismatch"
-    title = "The signed proof is for another call"
+    title = "The signed proof was made for another request"
 
 
 class TokenMalformed(TokenError):
     code = "token-malformed"
-    title = "The token is not of the kind that is taken here"
+    title = "The token is malformed or of an unsupported kind"
 
 
 class TokenUntrusted(TokenError):
@@ -95,4 +95,4 @@ class TokenNotYetValid(TokenError):
 
 class AnchorConflict(AuthorityError):
     code = "anchor-conflict"
-    title = "A factory trust anchor is, contains or hangs under the issuing CA"
+    title = "A factory trust anchor has the issuing CA's key, issued it or was issued by it"

@@ -1,7 +1,8 @@
-"""Nonces for devices without a clock (RFC 9449 section 8). Pure.
+"""Nonces for devices without a clock (RFC 9449 section 8).
 
-A nonce is the time it was made at and a MAC over it, so that no list of nonces is kept. It may be used for
-several proofs; each proof's `jti` may be used once.
+A nonce holds the time at which it was made and a MAC over that time. So no list of nonces is kept, and every
+process that has the day's key recognises a nonce that another process made. A nonce may be used for several
+proofs; the `jti` of each proof may be used once.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from firstboot.domain.clock import epoch, from_epoch, whole_seconds
 
 KEY_BYTES = 32
 LIFETIME = timedelta(minutes=5)
-"""How long a nonce is good."""
+"""How long after it was made a nonce is accepted."""
 
-_TIME = 8
-_MAC = 16
+_TIME = 8  # Bytes of the time. With the MAC they make 24, which base64 encodes without padding.
+_MAC = 16  # Bytes of the MAC: an attacker has to guess 128 bits.
 
 
 def make(key: bytes, now: datetime) -> str:
@@ -28,7 +29,7 @@ def make(key: bytes, now: datetime) -> str:
 
 
 def made_at(nonce: str) -> datetime | None:
-    """Return the time at which `nonce` says it was made; None for what this module never makes."""
+    """Return the time that `nonce` holds, without checking its MAC; None if it cannot be a nonce."""
     raw = _decoded(nonce)
     try:
         return None if raw is None else from_epoch(int.from_bytes(raw[:_TIME], "big"))
@@ -37,12 +38,12 @@ def made_at(nonce: str) -> datetime | None:
 
 
 def is_fresh(made_at: datetime, now: datetime) -> bool:
-    """Tell whether a nonce made at `made_at` may be used at `now`, both compared in whole seconds."""
+    """Return whether a nonce made at `made_at` may be used at `now`. Both are compared in whole seconds."""
     return timedelta(0) <= whole_seconds(now) - made_at <= LIFETIME
 
 
 def is_good(nonce: str, key: bytes, now: datetime) -> bool:
-    """Tell whether `key` made `nonce`, and at most LIFETIME ago."""
+    """Return whether `nonce` was made with `key`, and at most LIFETIME before `now`."""
     raw, moment = _decoded(nonce), made_at(nonce)
     if raw is None or moment is None or not hmac.compare_digest(raw[_TIME:], _mac(key, raw[:_TIME])):
         return False

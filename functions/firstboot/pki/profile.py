@@ -1,6 +1,4 @@
-"""What our certificates look like (RFC 5280): the issuing CA's, the operational ones, and the bootstrap
-ones that a factory makes with us. Pure.
-"""
+"""Build the certificates (RFC 5280) of the issuing CA, of devices, and of a factory's bootstrap."""
 
 from __future__ import annotations
 
@@ -22,42 +20,43 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki.signature import DevicePublicKey
 
 BACKDATE = timedelta(minutes=5)
-"""How far a certificate starts in the past, for devices whose clock is slow."""
+"""How long before its issuance a certificate begins, so that a device with a slow clock accepts it."""
 
 CA_NOTICE_DAYS = 90
-"""How long a new CA may take to arrange."""
+"""Days of warning before the CA's end begins to shorten certificates. Arranging a new CA takes a while."""
 
 RENEWAL_SPREAD = 0.25
-"""The part of the time between renewal and end over which renewals spread."""
+"""The part of the time between the earliest renewal and the end over which renewals are spread."""
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """A CA: its certificate and its key. The issuing CA's is in production one that only KMS holds."""
+    """A CA's certificate and key. The issuing CA's `key` is a handle to a key that only KMS holds."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     @property
     def pem(self) -> bytes:
-        """The certificate in PEM."""
+        """Return the certificate in PEM."""
         return self.certificate.public_bytes(Encoding.PEM)
 
 
 def plan(
     spki: str, serial: int, plan: CertificatePlan, ca: x509.Certificate, now: datetime
 ) -> CertificateRecord:
-    """Decide an operational certificate's times.
+    """Return the record of a new operational certificate for the key with the hash `spki`.
 
-    It starts BACKDATE before `now` and ends before its CA does. Renewal falls due at a moment spread
-    by the serial, which is random, so that devices that boot together do not renew together.
-    Raises Unavailable when the CA is about to end.
+    The certificate begins BACKDATE before `now` and ends before its CA does.
+    Raises Unavailable if the CA has ended, or ends at once.
     """
     start = whole_seconds(now)
     not_before = start - BACKDATE
+    # A certificate that outlived its CA would be refused before its own end.
     not_after = min(start + plan.lifetime, ca.not_valid_after_utc - timedelta(seconds=1))
     if not_after <= start:
         raise Unavailable(log="the issuing CA has expired")
+    # The serial is random, so devices that boot together do not renew together, and this function stays pure.
     spread = (serial % 1_000) / 1_000 * RENEWAL_SPREAD
     share = plan.renew_at + (1 - plan.renew_at) * spread
     renew_after = not_before + timedelta(seconds=int((not_after - not_before).total_seconds() * share))
@@ -75,7 +74,8 @@ def operational_certificate(
 ) -> x509.Certificate:
     """Sign the operational certificate that `record` describes.
 
-    The same record gives the same TBS, byte for byte, at any time.
+    The same record always gives the same TBS bytes, so an exchange that stopped between the claim and the
+    signature can be completed later.
     """
     period = record.not_before, record.not_after
     return _client_certificate(issuer, device_id, key, int(record.serial, 16), period)
@@ -84,9 +84,9 @@ def operational_certificate(
 def bootstrap_certificate(
     issuer: Issuer, common_name: str, key: DevicePublicKey, now: datetime, not_after: datetime
 ) -> x509.Certificate:
-    """Sign a bootstrap certificate with a factory's CA; it starts a little before `now`.
+    """Sign a bootstrap certificate with a factory's CA. It begins BACKDATE before `now`.
 
-    `common_name` is the device's id, or any name for a claim certificate that devices share.
+    `common_name` is the device id, or any name for a claim certificate.
     """
     period = now - BACKDATE, not_after
     return _client_certificate(issuer, common_name, key, x509.random_serial_number(), period)
@@ -95,7 +95,7 @@ def bootstrap_certificate(
 def authority_certificate(
     key: ec.EllipticCurvePrivateKey, subject: str, now: datetime, years: int
 ) -> x509.Certificate:
-    """The self-signed issuing CA: no CA may stand under it (pathlen 0)."""
+    """Return a new self-signed certificate for the issuing CA, valid for `years` of 365 days."""
     start = whole_seconds(now) - BACKDATE
     return (
         x509.CertificateBuilder()
@@ -105,6 +105,7 @@ def authority_certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + _lifetime(years))
+        # A path length of 0 means that no further CA may stand between this one and a device.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -113,7 +114,7 @@ def authority_certificate(
 
 
 def authority_differs(certificate: x509.Certificate, subject: str, years: int) -> str | None:
-    """How an issuing CA differs from what `authority_certificate` would make; None if it does not."""
+    """Return the name and lifetime of an issuing CA if they are not `subject` and `years`, else None."""
     lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     if certificate.subject == _name(subject) and lifetime == _lifetime(years):
         return None
@@ -150,7 +151,11 @@ def _client_certificate(
 
 
 def _authority_key_identifier(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """The CA's own key identifier, however it was made (RFC 5280 section 4.2.1.1)."""
+    """Return the identifier of the CA's key, equal to the one in the CA's own certificate.
+
+    RFC 5280 section 4.2.1.1 requires them to be equal. Another CA may have computed its identifier by another
+    method, so it is computed anew only if the certificate has none.
+    """
     try:
         own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:

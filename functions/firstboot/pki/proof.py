@@ -1,12 +1,13 @@
-"""Signed proofs: possession of a certificate's key, shown without client TLS. Pure.
+"""Signed proofs, by which a caller without client TLS proves possession of a certificate's key.
 
-A proof is a JWS (RFC 7515) bound to one call, like DPoP's (RFC 9449), with the certificate itself
-(`x5c`) or, for one we issued, its SHA-256 (`x5t#S256`) in the header:
+A proof is a JWS (RFC 7515) for one request, like that of DPoP (RFC 9449). Its header has the certificate
+itself (`x5c`) or, for a certificate that Firstboot issued, its SHA-256 (`x5t#S256`):
 
     {"typ": "firstboot-proof+jwt", "alg": "ES256", "x5c": […]}
     {"htm": "POST", "htu": "https://…/v1/certificates", "bsh": …, "jti": …, "nonce": … or "iat": …}
 
-Only possession and binding are verified here. The caller verifies the certificate itself.
+This module verifies that the certificate's key signed the proof, and for which request. The caller of this
+module verifies the certificate.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from firstboot.pki.signature import KeyRefused
 
 TYPE = "firstboot-proof+jwt"
 MAX_LENGTH = 8_192
-"""Characters. API Gateway takes 10,240 bytes of headers."""
+"""Characters of a proof. API Gateway accepts 10,240 bytes of headers in all."""
 
 MAX_JTI = 128
 _KEYS: dict[str, type] = {
@@ -41,7 +42,11 @@ _MAX_CHAIN = 1 + bootstrap.MAX_INTERMEDIATES
 
 @dataclass(frozen=True)
 class Call:
-    """What a proof must be bound to. `url` has the host the call came to, and the query if any."""
+    """The request that a proof must have been made for.
+
+    `url` has the host that the request came to and, unlike in DPoP, the query: `?deviceId=` decides which
+    device enrolls.
+    """
 
     method: str
     url: str
@@ -50,8 +55,9 @@ class Call:
 
 @dataclass(frozen=True)
 class UnverifiedProof:
-    """A proof that parses. `certificates` are leaf first; without any, `thumbprint` (hex SHA-256)
-    names the leaf.
+    """A parsed proof. `certificates` has the leaf first, and is empty if only a thumbprint was sent.
+
+    `thumbprint` is the SHA-256 (hex) of the leaf.
     """
 
     token: str
@@ -62,8 +68,9 @@ class UnverifiedProof:
 
 @dataclass(frozen=True)
 class VerifiedProof:
-    """A proof that the leaf's key signed for this call. `nonce` and `issued_at` (epoch seconds) are
-    as the proof has them: one is there, and neither has been looked at.
+    """A proof that the leaf's key signed for this request.
+
+    Either `nonce` or `issued_at` (epoch seconds) is present. Neither has been checked yet.
     """
 
     jti: str
@@ -72,7 +79,7 @@ class VerifiedProof:
 
 
 def parse(token: str) -> UnverifiedProof:
-    """Read a proof's header.
+    """Return a proof with its header parsed.
 
     Raises ProofMalformed, CertificateMalformed.
     """
@@ -82,15 +89,15 @@ def parse(token: str) -> UnverifiedProof:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, UnicodeEncodeError) as error:
         raise ProofMalformed(log=repr(error)) from error
-    # Exactly these: a key or a URL of a key in the header (`jwk`, `jku`, `x5u`, `kid`), or an
-    # extension that must be understood (`crit`), would be the sender's own choice of trust.
+    # No other members: with a key or a URL of a key (`jwk`, `jku`, `x5u`, `kid`), the sender would choose the
+    # key that its proof is verified with. `crit` would demand an extension that is not implemented.
     named = header.keys() - {"typ", "alg"}
     algorithm = header.get("alg")
-    # Any member may have any JSON type, and a list is no key of a dict.
+    # A member may have any JSON type, and a list cannot be looked up in a dict.
     if not isinstance(algorithm, str) or algorithm not in _KEYS:
-        raise ProofMalformed(f"alg is one of {', '.join(_KEYS)}", log=repr(algorithm)[:80])
+        raise ProofMalformed(f"alg must be one of {', '.join(_KEYS)}", log=repr(algorithm)[:80])
     if header.get("typ") != TYPE or len(named) != 1:
-        raise ProofMalformed(f"The header has typ {TYPE}, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
+        raise ProofMalformed("The header must have typ, alg, and x5c or x5t#S256", log=f"{sorted(header)}")
     match header:
         case {"x5c": list(encoded)} if 1 <= len(encoded) <= _MAX_CHAIN:
             certificates = tuple(_certificate(each) for each in encoded)
@@ -98,12 +105,12 @@ def parse(token: str) -> UnverifiedProof:
         case {"x5t#S256": str(thumbprint)}:
             return UnverifiedProof(token, algorithm, (), _hex(thumbprint))
         case _:
-            raise ProofMalformed("x5c is a list of at most three, x5t#S256 a string")
+            raise ProofMalformed("x5c must be a list of one to three certificates, x5t#S256 a string")
 
 
 def _certificate(encoded: object) -> Certificate:
     if not isinstance(encoded, str):
-        raise CertificateMalformed(log="x5c holds no string")
+        raise CertificateMalformed(log="a member of x5c is not a string")
     try:
         der = base64.b64decode(encoded, validate=True)
     except ValueError as error:
@@ -117,12 +124,12 @@ def _hex(thumbprint: str) -> str:
     except ValueError as error:
         raise ProofMalformed(log=repr(error)) from error
     if len(digest) != hashlib.sha256().digest_size:
-        raise ProofMalformed(log=f"thumbprint of {len(digest)} bytes")
+        raise ProofMalformed(log=f"the thumbprint has {len(digest)} bytes")
     return digest.hex()
 
 
 def verify(proof: UnverifiedProof, leaf: Certificate, call: Call) -> VerifiedProof:
-    """Check that `leaf`'s key signed `proof`, and signed it for `call`.
+    """Check that `leaf`'s key signed `proof` for the request `call`.
 
     Raises ProofSignatureInvalid, ProofMalformed, ProofMismatch.
     """
@@ -131,15 +138,15 @@ def verify(proof: UnverifiedProof, leaf: Certificate, call: Call) -> VerifiedPro
         case {"htm": str(method), "htu": str(url), "bsh": str(body_hash), "jti": str(jti)}:
             nonce, issued_at = claims.get("nonce"), claims.get("iat")
         case _:
-            raise ProofMalformed("The claims htm, htu, bsh and jti are strings")
-    # Half a surrogate pair, which JSON can escape, has no encoding to hash or to store.
+            raise ProofMalformed("The claims htm, htu, bsh and jti must be strings")
+    # JSON can escape half a surrogate pair, which has no encoding to hash or to store.
     if not 1 <= len(jti) <= MAX_JTI or not jti.isprintable():
-        raise ProofMalformed(f"jti has 1 to {MAX_JTI} printable characters")
+        raise ProofMalformed(f"jti must have 1 to {MAX_JTI} printable characters")
     if not (isinstance(nonce, str) if issued_at is None else nonce is None and type(issued_at) is int):
-        raise ProofMalformed("Either nonce (a string) or iat (an integer) is there")
+        raise ProofMalformed("The claims must have either nonce (a string) or iat (an integer)")
     if (method, _normal(url), body_hash) != (call.method, _normal(call.url), _digest(call.body)):
         raise ProofMismatch(
-            log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or body"
+            log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or the body differs"
         )
     return VerifiedProof(jti, nonce, issued_at)
 
@@ -149,10 +156,11 @@ def _claims(proof: UnverifiedProof, leaf: Certificate) -> dict[str, Any]:
         key = leaf.public_key()
     except (KeyRefused, NotDer) as error:
         raise ProofSignatureInvalid(log=repr(error)) from error
-    # The algorithm goes by the key: ES256 is P-256's alone (RFC 7518 section 3.4).
+    # The key must be one for the algorithm; ES256 is for P-256 only (RFC 7518 section 3.4).
     fits = isinstance(key, _KEYS[proof.algorithm])
     if not fits or (isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1)):
         raise ProofSignatureInvalid(log=f"{proof.algorithm} with {key!r}")
+    # PyJWT's checks of claims are off, since a proof has other claims than a token. `verify` checks them.
     unchecked = {f"verify_{claim}": False for claim in ("aud", "exp", "iat", "iss", "jti", "nbf", "sub")}
     try:
         return jwt.decode(proof.token, key, algorithms=[proof.algorithm], options=unchecked)  # type: ignore[arg-type]
@@ -163,11 +171,7 @@ def _claims(proof: UnverifiedProof, leaf: Certificate) -> dict[str, Any]:
 
 
 def _normal(url: str) -> tuple[str, str, str, str]:
-    """Return a URL's parts for comparison (RFC 3986 sections 6.2.2 and 6.2.3).
-
-    Scheme and host are in any case, the path is percent-encoded or not, the port 443 is there or not, and an
-    empty path is `/`.
-    """
+    """Return the parts of a URL in a form in which equivalent URLs are equal (RFC 3986, 6.2.2 and 6.2.3)."""
     try:
         parts = urlsplit(url)
     except ValueError:

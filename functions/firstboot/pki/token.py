@@ -1,11 +1,11 @@
-"""Tokens: JWTs (RFC 7519) that an issuer of the fleet makes for a device. Pure.
+"""Verify tokens: JWTs (RFC 7519) that a token issuer of the fleet makes for a device.
 
     {"typ": "at+jwt" or "JWT", "alg": …, "kid": …}
     {"iss": …, "aud": …, "sub": the device id, "exp": …, "nbf"?: …, "iat"?: …}
 
-The rules are those of RFC 8725 (JWT best current practices): algorithms are pinned and go by the
-key, the type keeps other JWTs out (a signed proof above all), and the header chooses no key but by
-name among those of an issuer that the fleet knows.
+The rules follow RFC 8725 (JWT best current practices). The fleet and the key decide the algorithm. The type
+keeps out other kinds of JWT, signed proofs above all. The header can only name a key, and only one of an
+issuer that the fleet knows.
 """
 
 from __future__ import annotations
@@ -33,22 +33,26 @@ from firstboot.pki.signature import is_strong
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 TYPES = ("at+jwt", "jwt")
-"""RFC 9068 section 2.1 and RFC 7519 section 5.1; in any case, as media types are."""
+"""Types of a token (RFC 9068 section 2.1, RFC 7519 section 5.1). Media types ignore case."""
 
 MAX_LENGTH = 6_144
-"""Characters of a token: AWS IoT's own limit."""
+"""Characters of a token. The limit is AWS IoT's."""
 
 LEEWAY = 60
-"""Seconds an issuer's clock may be ahead of ours (RFC 7519 section 4.1.5). `exp` gets none."""
+"""Seconds by which an issuer's clock may be ahead of Firstboot's (RFC 7519 section 4.1.5). `exp` gets no
+leeway, since that would extend a token's life."""
 
 _YEAR_10000 = 253_402_300_800
-# A key, a URL of one, or an extension that must be understood: the sender's own choice of trust.
+"""Epoch seconds that no datetime can hold."""
+
+# With a key or a URL of a key in the header, the sender would choose the key that the token is verified with.
+# `crit` would demand an extension that is not implemented.
 _REFUSED = frozenset({"jwk", "jku", "x5c", "x5u", "crit"})
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """An issuer's public key. `algorithm` is the only one it is for, if the issuer said so."""
+    """An issuer's public key. `algorithm` is the only one that it may be used with, if not None."""
 
     public: PublicKey
     algorithm: str | None
@@ -56,7 +60,10 @@ class SigningKey:
 
 @dataclass(frozen=True, repr=False)
 class UnverifiedToken:
-    """A token that parses, and what chooses the key to verify it with. Never logged: no repr."""
+    """A parsed token, with the members that select the key to verify it with.
+
+    It has no repr, so that a log cannot show a token by accident.
+    """
 
     text: str
     issuer: str
@@ -66,19 +73,20 @@ class UnverifiedToken:
 
 @dataclass(frozen=True)
 class VerifiedToken:
-    """What a token's issuer says; `expires_at` is in whole seconds."""
+    """The statement of a token's issuer about the device `subject`. `expires_at` is in whole seconds."""
 
     subject: str
     expires_at: datetime
 
 
 def parse(text: str) -> UnverifiedToken:
-    """Read a token's header, and its issuer's name.
+    """Return a token with its header and its issuer's name read, unverified.
 
     Raises TokenMalformed.
     """
     if len(text) > MAX_LENGTH:
         raise TokenMalformed(log=f"{len(text)} characters")
+    # The issuer's name selects the key, so it must be read before the signature can be checked.
     try:
         unverified = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
@@ -98,7 +106,7 @@ def parse(text: str) -> UnverifiedToken:
 def verify(
     token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey, audience: str, now: datetime
 ) -> VerifiedToken:
-    """Check that `issuer` made the token with `key`, for `audience` and for now.
+    """Check that `issuer` signed the token with `key` for `audience`, and that it is valid at `now`.
 
     Raises TokenUntrusted, TokenMalformed, TokenAudienceWrong, TokenExpired, TokenNotYetValid.
     """
@@ -113,7 +121,11 @@ def verify(
 
 
 def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey) -> None:
-    """The fleet names the algorithms and the key decides among them; the token only agrees."""
+    """Refuse an algorithm that the fleet does not name for the issuer, or that the key is not for.
+
+    The token's header must not choose the algorithm (RFC 8725 section 3.1).
+    """
+    # ES256 is for P-256 only (RFC 7518 section 3.4).
     fits = (
         isinstance(key.public, ec.EllipticCurvePublicKey) and isinstance(key.public.curve, ec.SECP256R1)
         if token.algorithm == "ES256"
@@ -124,7 +136,7 @@ def _check_algorithm(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKe
 
 
 def _claims(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey, audience: str) -> dict[str, Any]:
-    # PyJWT would take the time from the clock; `now` is an argument here.
+    # PyJWT would compare these with the system clock; `verify` compares them with `now`.
     times: Any = {f"verify_{name}": False for name in ("exp", "nbf", "iat")}
     try:
         return jwt.decode(
@@ -144,32 +156,32 @@ def _claims(token: UnverifiedToken, issuer: TokenIssuer, key: SigningKey, audien
 
 
 def _time(claims: dict[str, Any], name: str) -> float:
-    """A NumericDate (RFC 7519 section 2); 0 if it is not there.
+    """Return the NumericDate `name` (RFC 7519 section 2) in epoch seconds; 0 if the claim is absent.
 
     Raises TokenMalformed.
     """
     value = claims.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _YEAR_10000:
-        raise TokenMalformed(log=f"{name} is no time")
+        raise TokenMalformed(log=f"{name} is not a time")
     return value
 
 
 def signing_keys(document: bytes) -> dict[str, SigningKey]:
-    """The keys of a JWK set (RFC 7517 section 5), by `kid`. Keys of another kind or for another use
-    are left out, as the RFC has it.
+    """Return the signing keys of a JWK set by `kid`.
 
-    Raises ValueError if it is no JWK set.
+    Keys of an unsupported kind or for another use are left out (RFC 7517 section 5).
+    Raises ValueError if `document` is not a JWK set.
     """
     try:
         parsed = json.loads(document)
     except RecursionError as error:
-        raise ValueError("nested beyond reason") from error
+        raise ValueError("the JSON is nested too deeply") from error
     match parsed:
         case {"keys": list(members)}:
             found = (_signing_key(member) for member in members if isinstance(member, dict))
             return dict(pair for pair in found if pair)
         case _:
-            raise ValueError("no JWK set")
+            raise ValueError("not a JWK set")
 
 
 def _signing_key(jwk: dict[str, Any]) -> tuple[str, SigningKey] | None:

@@ -1,1 +1,1 @@
-"""Which grants a device holds (`rules`), and the policies they become within AWS's limits (`render`)."""
+"""Decide which grants a device holds (`rules`), and render them as policies (`render`)."""

@@ -1,4 +1,4 @@
-"""Errors of deciding and rendering what a device may do."""
+"""Errors of deciding grants and of rendering them as policies."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from firstboot.domain.errors import Action, AuthorizationError, OperatorError, T
 class NoGrant(AuthorizationError):
     code = "no-grant"
     action = Action.WAIT
-    title = "No rule gives this device anything here"
+    title = "No rule gives the device a grant for this request"
 
 
 class AnswerTooLarge(VendingError):
     code = "answer-too-large"
     status = 500
-    title = "The credentials don't fit an answer"
+    title = "The answer with the credentials is too large"
 
 
 class PoliciesTooLarge(TokenError):
     code = "policies-too-large"
     status = 500
-    title = "The device's grants don't fit AWS IoT's limits"
+    title = "The device's grants exceed AWS IoT's limits"
 
 
 class AttributesInvalid(OperatorError):
     code = "attributes-invalid"
-    title = "The attributes don't fit the fleet's schema"
+    title = "The attributes do not fit the fleet's schema"

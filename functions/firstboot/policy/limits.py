@@ -1,5 +1,7 @@
-"""AWS's limits on what we send and answer. Checked here because no emulator checks them, and
-because a refusal of ours is counted and explained where AWS's would be a puzzle.
+"""AWS's limits on requests to it and on answers to its clients.
+
+They are checked here for two reasons: no emulator checks them, and Firstboot can count and explain its own
+refusal, while AWS's refusals do not say what was too large.
 
 Sources: STS API reference, AssumeRole and Tag; IAM and STS quotas; AWS IoT Core quotas, and its
 developer guide, "Defining your Lambda function" (of a custom authorizer).
@@ -17,43 +19,44 @@ from firstboot.domain.session import SessionRequest
 from firstboot.policy.errors import AnswerTooLarge, AttributesInvalid, PoliciesTooLarge
 
 SESSION_POLICY = 2_048
-"""Characters of an inline session policy. STS also packs policy and tags into a size it does not
-tell beforehand; that limit can only be met, not checked."""
+"""Characters of an inline session policy. STS also limits the packed size of policy and tags. Only its answer
+tells that size, so it cannot be checked here."""
 
 IOT_POLICY = 2_048
-"""Characters of an AWS IoT policy, white space not counted."""
+"""Characters of an AWS IoT policy. White space does not count."""
 
 IOT_POLICIES = 10
 """Policy documents in a custom authorizer's answer."""
 
 ROLE_POLICY = 10_240
-"""Characters of all inline policies of a role, white space not counted."""
+"""Characters of all inline policies of a role together. White space does not count."""
 
 ANSWER = 2_048
-"""Bytes of a credential provider's answer: AWS's own device client (awscrt) aborts above it."""
+"""Bytes of a credential provider's answer. AWS's own device client (awscrt) aborts above this size."""
 
 ATTRIBUTES = 2_048
-"""Characters of a device's attributes as JSON: `GET /v1/device` has them all, in 4,096 bytes."""
+"""Characters of a device's attributes as JSON. `GET /v1/device` answers with all of them in 4,096 bytes."""
 
 THING_ATTRIBUTES = 50
-"""A thing's attributes, if it has a type. More need another quota (AWS IoT Core quotas)."""
+"""Attributes of a thing that has a type (AWS IoT Core quotas)."""
 
 SECONDS = range(900, 3_601)
-"""A session's duration. vend holds a role itself, and role chaining ends after one hour."""
+"""Seconds of a session. `vend` itself runs with a role, and a session by role chaining lasts one hour at
+most."""
 
 _TAGS = 50
-# AWS IoT API reference, AttributePayload. An empty value would remove the attribute.
+# AWS IoT API reference, AttributePayload. AWS IoT removes an attribute whose value is empty, so none is sent.
 _THING_ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}", re.ASCII)
 _THING_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}", re.ASCII)
-# AssumeRole takes \u0009 \u000A \u000D \u0020-\u00FF; what we render is ASCII on one line.
+# AssumeRole accepts \u0009 \u000A \u000D \u0020-\u00FF. Rendered policies are narrower: ASCII on one line.
 _POLICY = re.compile(r"[\x20-\x7e]+", re.ASCII)
-# STS takes any letter, digit and separator of Unicode; ours need no more than these.
+# STS accepts any letter, digit and separator of Unicode. Firstboot's tags need no others than these.
 _TAG_KEY = re.compile(r"(?!aws:)[A-Za-z0-9 _.:/=+@-]{1,128}", re.ASCII | re.IGNORECASE)
 _TAG_VALUE = re.compile(r"[A-Za-z0-9 _.:/=+@-]{0,256}", re.ASCII)
 
 
 def check_session(request: SessionRequest) -> None:
-    """Check an AssumeRole request against every limit that can be known beforehand.
+    """Refuse an AssumeRole request that exceeds a limit which is known beforehand.
 
     Raises SessionPolicyTooLarge, DurationTooLong, DeviceIdInvalid, RoleNotAssumable.
     """
@@ -61,7 +64,7 @@ def check_session(request: SessionRequest) -> None:
     if len(request.policy) > SESSION_POLICY:
         raise SessionPolicyTooLarge(log=f"session policy of {len(request.policy)} characters")
     if not _POLICY.fullmatch(request.policy):
-        raise RoleNotAssumable(log="session policy empty or not printable ASCII")
+        raise RoleNotAssumable(log="the session policy is empty or not printable ASCII")
     if request.seconds >= SECONDS.stop:
         raise DurationTooLong(log=f"session of {request.seconds} s")
     if request.seconds < SECONDS.start:
@@ -78,7 +81,7 @@ def _check_tags(tags: dict[str, str]) -> None:
 
 
 def check_documents(sizes: list[int]) -> None:
-    """Check the documents of a custom authorizer's answer, by their characters.
+    """Refuse policy documents that do not fit a custom authorizer's answer. `sizes` are their characters.
 
     Raises PoliciesTooLarge.
     """
@@ -87,17 +90,19 @@ def check_documents(sizes: list[int]) -> None:
 
 
 def check_attributes(attributes: dict[str, Attribute]) -> None:
-    """Check the size of all attributes of a device.
+    """Refuse attributes of a device that are too large together.
 
     Raises AttributesInvalid.
     """
     size = len(json.dumps(attributes))
     if size > ATTRIBUTES:
-        raise AttributesInvalid(f"A device's attributes have {ATTRIBUTES} characters at most, these {size}")
+        raise AttributesInvalid(
+            f"A device's attributes must have at most {ATTRIBUTES} characters as JSON; these have {size}"
+        )
 
 
 def check_answer(body: str) -> None:
-    """Check the size of a credential provider's answer.
+    """Refuse a credential provider's answer that is too large for AWS's clients.
 
     Raises AnswerTooLarge.
     """
@@ -107,8 +112,9 @@ def check_answer(body: str) -> None:
 
 
 def thing_attributes(attributes: dict[str, Attribute]) -> dict[str, str]:
-    """What of a device's attributes AWS IoT takes for its thing's, by name and value; the first ones in
-    the order of the alphabet. Rules read the record, so none of them misses the others.
+    """Return the attributes of a device that its thing can have: the first 50 by name that AWS IoT accepts.
+
+    The rules read the device record, so a missing attribute of the thing changes no decision.
     """
     texts = {
         name: str(value).lower() if isinstance(value, bool) else str(value)

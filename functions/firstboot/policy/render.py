@@ -1,8 +1,7 @@
-"""Grants to policy documents: for an STS session, for AWS IoT by certificate and by token, and for
-the role behind a session.
+"""Render grants as policy documents: for an STS session, for AWS IoT, and for the role behind a session.
 
-Values are put into the parsed template, never into its text, and a device id has no character
-that acts in a policy: no value can break out of its place. Checks no template; the compiler did.
+Values are put into the parsed template, never into its text, and no character of a device id has a meaning
+in a policy. So no value can change a policy's structure. The compiler has checked the templates.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from firstboot.policy.errors import NoGrant
 
 VERSION = "2012-10-17"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
-"""AWS IoT's own name for the device: one document serves the whole fleet."""
+"""AWS IoT's policy variable for the device id, with which one document serves the whole fleet."""
 
 DEVICE = "{deviceId}"
 _VARIABLE = re.compile(r"\{(\w+)\}", re.ASCII)
@@ -30,7 +29,7 @@ Statement = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where policies apply: what `{partition}`, `{region}` and `{account}` stand for."""
+    """The values of `{partition}`, `{region}` and `{account}` in a template."""
 
     partition: str
     region: str
@@ -38,21 +37,24 @@ class Place:
 
 
 def session_policy(fleet: Fleet, grants: Iterable[str], device_id: DeviceId, place: Place) -> str:
-    """The session policy (compact JSON) of a device that holds `grants`; ids are literal.
+    """Return the session policy (compact JSON) of a device that holds `grants`, with the literal device id.
 
-    Raises NoGrant if that would be a policy without a statement: STS takes a session without a
-    policy for an unrestricted one.
+    Statements about AWS IoT are included, so that a device which connects over WebSocket with these
+    credentials has the rights that it has with its certificate.
+    Raises NoGrant if the policy would have no statement.
     """
     values = _values(place, device_id)
     statements = [_filled(statement, values) for name in grants for statement in _statements(fleet, name)]
     if not statements:
+        # STS gives a session without a policy all rights of its role.
         raise NoGrant
     return compact(_document(statements))
 
 
 def iot_policy(fleet: Fleet, grant: str, place: Place) -> str | None:
-    """The AWS IoT policy (compact JSON) of a grant, the same for every device; None if the grant
-    says nothing about AWS IoT.
+    """Return the AWS IoT policy (compact JSON) of a grant, which is the same for every device.
+
+    Return None if the grant has no statement about AWS IoT.
     """
     statements = _iot_statements(fleet, [grant], THING_NAME, place)
     return compact(_document(statements)) if statements else None
@@ -61,11 +63,12 @@ def iot_policy(fleet: Fleet, grant: str, place: Place) -> str | None:
 def connection_policies(
     fleet: Fleet, grants: Iterable[str], device_id: DeviceId, place: Place
 ) -> list[dict[str, Any]]:
-    """The documents of a custom authorizer's answer for a device that holds `grants`; ids are
-    literal, since a token's connection need not have a thing, and its variable would stay empty.
+    """Return the policy documents of a custom authorizer's answer for a device that holds `grants`.
 
-    Raises NoGrant if no grant says anything about AWS IoT, PoliciesTooLarge.
+    Raises NoGrant if no grant has a statement about AWS IoT, PoliciesTooLarge.
     """
+    # The device id is literal: a connection by token need not have a thing, and without one AWS IoT leaves
+    # the variable of the thing's name empty.
     statements = _iot_statements(fleet, grants, device_id, place)
     if not statements:
         raise NoGrant
@@ -83,8 +86,10 @@ def _iot_statements(fleet: Fleet, grants: Iterable[str], device: str, place: Pla
 
 
 def _packed(statements: list[Statement]) -> list[dict[str, Any]]:
-    """Few documents of AWS's size: the longest statements first, each into the first document that
-    has room. Which document a statement is in means nothing: a Deny counts over all of them.
+    """Pack statements into few documents of the size that AWS accepts.
+
+    The longest statements come first, and each goes into the first document with room for it. The document
+    in which a statement stands has no meaning: a Deny applies to all of them.
     """
     documents: list[list[Statement]] = []
     for statement in sorted(_document(statements)["Statement"], key=_size, reverse=True):
@@ -104,12 +109,14 @@ def _size(document: dict[str, Any]) -> int:
 
 
 def ceiling(fleet: Fleet, place: Place) -> dict[str, Any]:
-    """The identity policy of a fleet role: what any device may ever hold. A session's policy only
-    narrows it.
+    """Return the identity policy of a fleet role: all grants, with `*` for the device id.
 
-    It must be wider than every session: a Deny belongs to the sessions that hold its grant, and a
-    condition on the device's id would compare with the letter `*`. Both are left out.
+    IAM intersects it with the session policy, which has the literal id. With `${aws:PrincipalTag/deviceId}`
+    in the role no session policy would be needed, but rules could then not give one grant and not another.
     """
+    # The role must allow everything that a session may allow. So two things are left out: Deny statements,
+    # which belong to the sessions that hold their grant, and conditions on the device id, which would compare
+    # it with the letter `*`.
     values = _values(place, "*")
     statements = [
         _filled(_unconditioned(statement), values)
@@ -121,7 +128,7 @@ def ceiling(fleet: Fleet, place: Place) -> dict[str, Any]:
 
 
 def compact(document: dict[str, Any]) -> str:
-    """JSON without white space, in ASCII: what AWS counts the characters of."""
+    """Return JSON in ASCII without white space, the form whose characters AWS counts."""
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -130,22 +137,23 @@ def _values(place: Place, device: str) -> dict[str, str]:
 
 
 def _statements(fleet: Fleet, grant: str) -> Iterator[Statement]:
-    # A Sid must be unique in a document; grants are written apart, so none goes out.
+    # A Sid must be unique in a document. Grants are written independently of each other, so Sids are dropped.
     for statement in fleet.grants[grant]["Statement"]:
         yield {key: value for key, value in statement.items() if key != "Sid"}
 
 
 def is_about_iot(fleet: Fleet, grant: str) -> bool:
-    """Whether a grant says anything about AWS IoT."""
+    """Return whether a grant has a statement about AWS IoT."""
     return any(map(_is_iot, _statements(fleet, grant)))
 
 
 def _is_iot(statement: Statement) -> bool:
+    # The compiler refuses a statement with actions of iot and of other services.
     return all(action.startswith("iot:") for action in listed(statement["Action"]))
 
 
 def listed(value: str | list[str]) -> list[str]:
-    """IAM's "one or a list of them", as a list."""
+    """Return an element that IAM allows to be a string or a list of strings as a list."""
     return [value] if isinstance(value, str) else value
 
 
@@ -168,5 +176,6 @@ def _filled(value: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - any
 
 
 def _document(statements: list[Statement]) -> dict[str, Any]:
+    # Two grants may have the same statement, and documents are limited in size.
     distinct = {compact(statement): statement for statement in statements}
     return {"Version": VERSION, "Statement": list(distinct.values())}

@@ -1,7 +1,7 @@
-"""Which grants a device holds in a request context: Cedar, asked once per grant. Pure.
+"""Decide with Cedar which grants a device holds in a request context. Cedar is asked once per grant.
 
-Fail closed: what Cedar can't decide without an error, it has not granted. (Cedar skips a rule
-whose evaluation errs; a skipped `forbid` would be a permission.)
+A decision with an error is a denial. Cedar skips a rule whose evaluation fails, so a `forbid` that was
+skipped would otherwise become a permission.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from firstboot.policy.errors import AttributesInvalid
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a decision depends on besides the device. `role_alias` is the role alias of a request for
-    credentials, None for an MQTT connection; `source_ip` is the caller's address.
+    """The values that a decision depends on besides the device.
+
+    `role_alias` is the role alias of a request for credentials, None for an MQTT connection. `source_ip` is
+    the caller's address, None where it is not known.
     """
 
     role_alias: str | None = None
@@ -32,10 +34,10 @@ class RequestContext:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What a device holds: grants by name, and for each the ids of the rules that gave it.
+    """The grants that a device holds, each with the ids of the rules that gave it.
 
-    `withheld` names the rules that forbade a grant. `errors` is for the operator's log only; every grant that
-    an error is about was denied.
+    `withheld` has, for grants that a rule forbade, the ids of these rules. `errors` is for the operator's log
+    only; every grant that has an error was denied.
     """
 
     grants: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class Holdings:
 
 
 class Rules:
-    """A fleet's rules, parsed once. The fleet must have come from the compiler."""
+    """The rules of a fleet, parsed once. The fleet must come from the compiler, which has checked them."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -63,9 +65,9 @@ class Rules:
         return _holdings(dict(zip(self._grants, results, strict=True)))
 
     def check_attributes(self, device: Device) -> None:
-        """Check an operator's attributes, before they are written.
+        """Refuse attributes that the schema does not accept, before they are written.
 
-        Raises AttributesInvalid, naming each that the schema does not take.
+        Raises AttributesInvalid with the reason for each of them.
         """
         problems = [
             problem
@@ -76,9 +78,8 @@ class Rules:
             raise AttributesInvalid("; ".join(problems))
 
     def fitting_claims(self, device: Device) -> dict[str, Attribute]:
-        """The device's claims without those the schema does not take. A device can always leave
-        a claim out, so leaving one out for it gives it nothing it could not have had.
-        """
+        """Return the device's claims that the schema accepts."""
+        # A device can leave out any claim itself, so it gains nothing if an unfitting one is left out here.
         bare = replace(device, attributes={})
         return {
             name: value
@@ -87,9 +88,11 @@ class Rules:
         }
 
     def _fitting(self, device: Device) -> Entities | None:
-        """The device as entities, or None if an attribute has a type the schema does not take:
-        without it, a rule that forbids might not. An attribute that the schema doesn't know is in
-        no rule, so it goes unseen (a published schema may have dropped it).
+        """Return the device as Cedar entities, or None if an attribute has another type than in the schema.
+
+        An attribute of a wrong type must not be left out, because a rule that forbids might then not apply.
+        An attribute that the schema does not have is left out: no rule can mention it, and a newer schema
+        may have dropped it.
         """
         whole = self._parsed(device)
         if whole is not None:
@@ -99,17 +102,17 @@ class Rules:
 
     def _misfit(self, device: Device, name: str, value: Attribute) -> str | None:
         if name in vocabulary.RESERVED:
-            return f"{name} is Firstboot's own"
+            return f"{name} is reserved for Firstboot"
         if not self._knows(name):
             return f"{name} is not in the schema"
         if self._parsed(replace(device, attributes={name: value}, claims={})) is None:
-            return f"{name} has another type in the schema than {type(value).__name__}"
+            return f"{name} has a value of type {type(value).__name__} that the schema does not accept"
         return None
 
     def _knows(self, attribute: str) -> bool:
         try:
             return vocabulary.can_have(self._schema, {"Var": "principal"}, attribute)
-        except ValueError:  # a name that Cedar can't even write is in no schema
+        except ValueError:  # Cedar cannot write the name, so no schema has it.
             return False
 
     def _parsed(self, device: Device) -> Entities | None:
@@ -120,14 +123,15 @@ class Rules:
 
 
 class RulesInForce:
-    """The rules of the fleet in force; parsed once a fleet definition."""
+    """The rules of the fleet in force. They are parsed again only when that fleet changes."""
 
     def __init__(self, current: Callable[[datetime], Fleet]) -> None:
         self._current = current
         self._rules: Rules | None = None
 
     def at(self, now: datetime) -> Rules:
-        """The rules in force at `now`; raises what reading the fleet raises."""
+        """Return the rules in force at `now`. Raises what reading the fleet raises."""
+        # The reader of the fleet returns the same object until the fleet changes.
         fleet = self._current(now)
         if self._rules is None or self._rules.fleet is not fleet:
             self._rules = Rules(fleet)
@@ -139,6 +143,7 @@ def _context(context: RequestContext) -> dict[str, Any]:
 
 
 def _holdings(results: dict[str, AuthzResult]) -> Holdings:
+    # A result may be allowed and have errors: a `forbid` that could not be evaluated is among them.
     granted = {name: r for name, r in results.items() if r.allowed and not r.diagnostics.errors}
     return Holdings(
         grants=tuple(granted),

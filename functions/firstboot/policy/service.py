@@ -1,7 +1,7 @@
-"""The AWS IoT policies of Firstboot itself: they let a client make its requests, independent of the rules.
+"""The service policies: Firstboot's own AWS IoT policies, which let a client make its calls under any rules.
 
-One each for a device's own certificates, for a bootstrap certificate of its own, and for one that
-many share. Variables stand for the client, so that each serves every client of its kind.
+There is one for operational certificates, one for bootstrap certificates of a single device and one for claim
+certificates. They name the client by policy variables, so that each document serves every client of its kind.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ COMMON_NAME = "${iot:Certificate.Subject.CommonName}"
 
 
 class ServicePolicy(StrEnum):
-    """A policy's name, behind the stack's and a dash."""
+    """A service policy. The value is the part of its name after the stack's name and a dash."""
 
     DEVICE = "device"
     BOOTSTRAP = "bootstrap"
     CLAIM = "claim"
 
     def policy_name(self, stack: str) -> str:
-        """Return the name it has in AWS IoT."""
+        """Return the policy's name in AWS IoT."""
         return f"{stack}-{self}"
 
     def document(self, place: Place) -> dict[str, Any]:
         """Return the policy document.
 
-        A bootstrap certificate can ask for a certificate, and nothing else: it may have been copied at the
-        factory.
+        A bootstrap certificate may ask for a certificate and nothing else, because it may have been copied at
+        the factory. JITR makes a policy that is missing, and the sweep brings existing ones up to date.
         """
         if self is ServicePolicy.DEVICE:
-            # Six topics to hear would not fit into the policy's size: those of any call, then.
+            # The six topics of all answers do not fit into a policy, so a wildcard stands for the call.
             answers = [f"{topics.ROOT}/{THING_NAME}/*/{answer}" for answer in ("accepted", "rejected")]
             return _document(THING_NAME, THING_NAME, topics.CALLS, answers, place)
+        # The broker takes the common name from the certificate, so a client cannot choose another device's.
+        # A claim certificate does not name its device, so there only the prefix is fixed.
         segment = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else CLIENT_ID
         client = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else f"{RESERVED_PREFIX}*"
         answers = topics.CERTIFICATES.answer_topics(segment)
@@ -45,7 +47,7 @@ class ServicePolicy(StrEnum):
 
 
 def grant_policy_name(stack: str, grant: str) -> str:
-    """The name that a grant's policy has in AWS IoT."""
+    """Return the name of a grant's policy in AWS IoT."""
     return f"{stack}-grant-{grant}"
 
 

@@ -1,8 +1,9 @@
-"""What Firstboot tells Cedar: the entities, the request and its context. One place, so that the
-compiler checks a schema against the very values a decision will be made on.
+"""The values that Firstboot gives Cedar: entities, request and context.
+
+The compiler checks a fleet's schema against the values of this module, which are those that decisions use.
 
     Device in [Group]   deviceId: String, quarantined: Bool, claims: { … }, and the operator's attributes
-    Group, Grant        their names
+    Group, Grant        without attributes; the id is the name
     Action::"hold"      context: { roleAlias: String, sourceIp?: ipaddr }
 """
 
@@ -16,13 +17,16 @@ from cedarpy import Schema, policies_from_json_str, validate_policies
 from firstboot.domain.device import Device
 
 RESERVED = ("deviceId", "claims")
-"""Attributes of a Device that no operator sets."""
+"""Attributes of a Device that Firstboot fills, so that no operator may set them."""
 
 Json = dict[str, Any]
 
 
 def entities(device: Device) -> list[Json]:
-    """The device and its group. `quarantined` is always there, so that a rule need not ask."""
+    """Return the entities of the device and its group.
+
+    `quarantined` is always present, so that a rule can use it without `has`.
+    """
     filled = {"deviceId": device.device_id, "claims": device.claims}
     attributes = {"quarantined": False, **device.attributes, **filled}
     group = {"type": "Group", "id": device.group}
@@ -33,15 +37,17 @@ def entities(device: Device) -> list[Json]:
 
 
 def context(role_alias: str | None, source_ip: str | None) -> Json:
-    """A request's context. `roleAlias` is "" where no credentials are asked for: no alias has that
-    name, and a rule need not ask first.
+    """Return the context of a request.
+
+    `roleAlias` is "" where no credentials are requested. No alias has that name, and a rule can use the
+    member without `has`.
     """
     address = {"sourceIp": {"__extn": {"fn": "ip", "arg": source_ip}}} if source_ip is not None else {}
     return {"roleAlias": role_alias or "", **address}
 
 
 def request(device_id: str, grant: str, context: Json) -> Json:
-    """Return the question whether the device holds the grant in `context`."""
+    """Return the Cedar request that asks whether the device holds the grant in `context`."""
     return {
         "principal": {"type": "Device", "id": device_id},
         "action": {"type": "Action", "id": "hold"},
@@ -51,10 +57,10 @@ def request(device_id: str, grant: str, context: Json) -> Json:
 
 
 def can_have(schema: Schema, expression: Json, attribute: str) -> bool:
-    """True unless the schema rules out that `expression` (Cedar JSON) has `attribute`.
+    """Return whether the schema allows that `expression` (Cedar JSON) has `attribute`.
 
-    Cedar tells it only by type checking: after a `has` that can't be true it skips the rest of an
-    `&&`, so that this rule's type error shows if and only if the `has` can be true.
+    Cedar has no such query, so a rule with a deliberate type error is checked. Cedar's type checker skips the
+    rest of an `&&` after a `has` that cannot be true, so it reports the error only if the `has` can be true.
     """
     asked = {"has": {"left": expression, "attr": attribute}}
     error = {"<": {"left": {"Value": 1}, "right": {"Value": True}}}

@@ -35,7 +35,7 @@ from firstboot.runtime.guard import Guard
 
 
 def work(settings: RegisterSettings, guard: Guard) -> queue.Work:
-    """Return the work on both queues."""
+    """Return the work on both queues of orders."""
     account = _account(settings)
     records = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)
@@ -58,7 +58,7 @@ def changes(settings: ChangesSettings, guard: Guard) -> event.Work:
 def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     """Return the work of the schedule.
 
-    The fleet is read anew every time: the sweep is about what was published a moment ago.
+    The fleet is read anew every time, because a sweep follows the fleet that was published a moment ago.
     """
     account = _account(settings)
     rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
@@ -66,7 +66,8 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     orders = SqsQueue(clients.sqs(), settings.queue)
 
     def order(devices: Iterable[DeviceId]) -> None:
-        # `register` must not work with an older fleet than the one that was swept.
+        # Until this time has passed, a `register` process may still have the fleet from before the sweep. It
+        # would reconcile the device by the older rules, and change nothing.
         delay = min(int(settings.fleet_refresh), LONGEST_DELAY_SECONDS)
         since = whole_seconds(guard.now())
         orders.send_all((render(Order(device, since)) for device in devices), delay)
@@ -95,6 +96,8 @@ def _account(settings: RegisterSettings | SweepSettings) -> Account:
 
 
 def _rate_limited(settings: RegisterSettings, guard: Guard) -> RateLimited:
+    # JITR and reconciling share one rate limiter: they use the same quotas, and a first-boot storm brings
+    # both at the same time.
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     own_queue = SqsQueue(clients.sqs(), settings.queue)
     return RateLimited(limiter, float(settings.iot_rate), own_queue, guard)

@@ -1,7 +1,8 @@
-"""What a change of a device's record means for AWS IoT. Pure.
+"""Decide whether a changed device record needs a reconciliation in AWS IoT. Pure.
 
-A first enrollment asks for nothing here: its certificate's arrival in S3 does. Nor does a first login:
-that certificate has all its rights already. In a first-boot storm each would take a slot of the rate limiter.
+A first enrollment needs none here, because its certificate's arrival in S3 orders one. A first login needs
+none, because the certificate has all its rights already. Each order takes a slot of the rate limiter, and
+these two would double the time of a first-boot storm.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ from firstboot.domain.device import Device, Status
 
 
 class Reaction(StrEnum):
-    """Which queue the message goes to: through the rate limiter, or urgent and past it."""
+    """The queue that an order goes to.
+
+    RATE_LIMITED orders wait for a slot. URGENT ones need none: a revocation must not wait for hours behind a
+    first-boot storm.
+    """
 
     RATE_LIMITED = "rate-limited"
     URGENT = "urgent"
 
 
 def reaction(old: Device | None, new: Device) -> Reaction | None:
-    """Whether and how soon AWS IoT must follow a record that was `old` (None: it is new) and is `new`."""
+    """Return whether AWS IoT must be reconciled for a changed record, and how soon.
+
+    `old` is the record before the change, None for a new one; `new` is the record after it.
+    """
     if old is None:
-        # An imported device has a certificate there, but none of our policies.
+        # A new record with a registered certificate is an import: the certificate lacks our policies.
         return Reaction.RATE_LIMITED if new.registered else None
     if new.status is not old.status and new.status is Status.REVOKED:
         return Reaction.URGENT
@@ -33,13 +41,17 @@ def reaction(old: Device | None, new: Device) -> Reaction | None:
 
 
 def _has_moved(old: Device, new: Device) -> bool:
-    """Another group may want the certificates that this one did not; they must be there, though."""
+    """Return whether a device that has a certificate changed its group.
+
+    The new group's certificates may have to be in AWS IoT where the old group's did not.
+    """
     return old.group != new.group and bool(new.active or new.pending or new.registered)
 
 
 def _holds_otherwise(old: Device, new: Device) -> bool:
-    """What is registered may lose or gain by it. Claims and attributes feed the rules; a superseded
-    certificate keeps no grant.
+    """Return whether a registered certificate may have to gain or lose rights.
+
+    Attributes and claims feed the rules, and a superseded certificate keeps no grant.
     """
     decisive = (
         (old.attributes, new.attributes),

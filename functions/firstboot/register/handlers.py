@@ -1,4 +1,4 @@
-"""What the register Lambda functions do with the events of their queues, the stream and the schedule."""
+"""The handlers of the register Lambda functions, for the events of queues, the stream and the schedule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from firstboot.runtime.guard import Guard
 
 @dataclass(frozen=True)
 class Work:
-    """Reconcile the devices that the messages of both queues name, each at its slot."""
+    """The handler of both queues, which reconciles the devices that messages name, each at its slot."""
 
     rules: RulesInForce
     reconcile: Reconcile
@@ -36,7 +36,10 @@ class Work:
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
-        """Handle an SQS record."""
+        """Handle an SQS record.
+
+        After a failure, SQS delivers the record again; a repeated reconciliation ends in the same state.
+        """
         for order in messages.parse(record):
             self._work(order, now)
 
@@ -46,12 +49,13 @@ class Work:
             order.slot, now, lambda slot: messages.render(replace(order, slot=slot))
         ):
             return
-        self._tell(self.reconcile(order.device_id, self.rules.at(now), now))
+        self._report(self.reconcile(order.device_id, self.rules.at(now), now))
         age = (self.guard.now() - order.since).total_seconds()
+        # The clocks of S3, DynamoDB and Lambda differ a little, so the difference may be negative.
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)
 
-    def _tell(self, outcome: Outcome) -> None:
-        """Log and count what was done."""
+    def _report(self, outcome: Outcome) -> None:
+        """Log and count the outcome."""
         self.guard.info("registered", activated=sorted(outcome.activated), deleted=outcome.deleted)
         counts = {
             "CertificateActivated": len(outcome.activated),
@@ -67,10 +71,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Changes:
-    """Turn the changes of the table's stream that AWS IoT must follow into messages.
+    """The handler of the table's stream, which sends an order for each change that AWS IoT must follow.
 
-    `read` makes a device of a row's image. A message that can't be sent fails the batch, and the stream
-    brings it again.
+    `read` makes a device of a row's image. If a message can't be sent, the batch fails and the stream
+    delivers it again.
     """
 
     read: Callable[[dict[str, Any]], Device]
@@ -93,9 +97,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class Sweeping:
-    """Sweep the device records, as the schedule or a published fleet asks; the event says nothing.
+    """The handler of the schedule and of published fleets, which sweeps the device records.
 
-    `keep_service_policies` works once a process: another version of this code is another process.
+    `keep_service_policies` works once in a process, which is enough: another version of this code runs in
+    another process.
     """
 
     keep_service_policies: Callable[[], None]
@@ -103,8 +108,10 @@ class Sweeping:
     guard: Guard
 
     def __call__(self, _: object, context: LambdaContext, now: datetime) -> None:
-        """Handle an event."""
+        """Handle an event. Its content is not read."""
         self.guard.count("SweepRun")
+        # The function's time-out is RUN_SECONDS. A page that starts within WORK_SECONDS is complete before
+        # it.
         stop = 1000 * (RUN_SECONDS - WORK_SECONDS)
         self.keep_service_policies()
         done = self.run(now, lambda: context.get_remaining_time_in_millis() > stop)
@@ -113,7 +120,7 @@ class Sweeping:
 
 
 def sweep_again(error: FirstbootError, guard: Guard) -> None:
-    """Leave what AWS did not do to the next minute's run; repeat after a fault of ours."""
+    """Leave a failed AWS call to the next minute's run; have an unforeseen failure repeated."""
     if isinstance(error, InternalError):
         repeat(error, guard)
     guard.count("SweepFailed")
@@ -121,7 +128,7 @@ def sweep_again(error: FirstbootError, guard: Guard) -> None:
 
 @dataclass(frozen=True)
 class Jitr:
-    """Decide on the certificates that AWS IoT registered by itself, each at its slot."""
+    """The handler of certificates that AWS IoT registered by itself, each at its slot."""
 
     fleet: FleetInForce
     judge: Judge
@@ -129,7 +136,7 @@ class Jitr:
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
-        """Handle an SQS record."""
+        """Handle an SQS record. After a failure, SQS delivers it again; repeating a decision is safe."""
         waiting = jitr_messages.parse(record["body"])
         if not self.rate_limited.is_due(
             waiting.slot, now, lambda slot: jitr_messages.render(replace(waiting, slot=slot))

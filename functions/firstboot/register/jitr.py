@@ -1,21 +1,22 @@
-"""Just-in-time registration (JITR): decide on a bootstrap certificate that AWS IoT met for the first time.
+"""Just-in-time registration (JITR): decide on a bootstrap certificate at its first connection to AWS IoT.
 
-AWS IoT registered the certificate by itself since it knows the factory CA (developer guide, "Just-in-time
+AWS IoT registered the certificate by itself because it knows the factory CA (developer guide, "Just-in-time
 registration").
 
-1. It waits for activation. Otherwise the decision has been made already, and there is nothing to do.
-2. A trust anchor of the fleet issued it. The account may have other CAs, with other owners' devices.
-3. What enrolling asks of a bootstrap certificate holds: chain, dates, usage, key, a group that is
-   open, and, where the certificate is the device's own, a device that is not revoked.
-4. It gets the policy to ask for a certificate, and nothing else; the first one makes the policy;
-5. then it becomes ACTIVE. Its first connection was closed, so the device connects again.
-6. A device that was revoked meanwhile loses it again.
+1. The certificate waits for activation. Otherwise it has been decided on, and there is nothing to do.
+2. A trust anchor of the fleet issued it. The account may have other CAs, for other owners' devices.
+3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, and,
+   for a certificate of one device, that the device is not revoked.
+4. It gets the policy to ask for a certificate, and no other right.
+5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
+6. If its device was revoked in the meantime, the certificate loses its rights again.
 
-Refused for good, it becomes REVOKED. Refused for now, it stays as it is: it may not connect, and at
-its next attempt AWS IoT sends the event once more.
+A certificate that is refused for good becomes REVOKED. A certificate that may be admitted later stays as it
+is: it can't connect, and AWS IoT sends the event again at its next attempt.
 
-A device that is enrolled already is let in too. Whether it may enroll again depends on its group,
-and on whether its request is a repeat: `exchange` decides that, on the record of that time.
+The certificate and the device record alone decide. A device that is enrolled already is admitted too, because
+its request may be a repeat, or follow a factory reset that its group allows. Only `exchange` can decide that,
+with the record of that time.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ class Certificates(Protocol):
     """The certificates of the AWS IoT registry. Every method raises Unavailable when AWS does not answer."""
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
-        """Return the certificate with that id, if there is one."""
+        """Return the certificate with this id, or None."""
 
     def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """Attach the policy of that name; one that is missing is made from `document` (JSON) first."""
+        """Attach the policy of this name. A missing policy is made from `document` (JSON) first."""
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
-        """Set the certificate's status; repeating it changes nothing."""
+        """Set the certificate's status. A repeat changes nothing."""
 
 
 class Records(Protocol):
@@ -69,14 +70,17 @@ class Records(Protocol):
 
 
 class FleetInForce(Protocol):
-    """The fleet definition in force."""
+    """The source of the fleet definition in force."""
 
     def current(self, now: datetime) -> Fleet:
         """Return the definition in force at `now`. Raises Unavailable when none can be read."""
 
 
 class Decision(StrEnum):
-    """What became of a certificate. `SETTLED`: nothing, the decision had been made before."""
+    """The outcome for a certificate.
+
+    SETTLED: an earlier event decided. LEFT: it is not admitted now, and may be later.
+    """
 
     SETTLED = "settled"
     ADMITTED = "admitted"
@@ -86,7 +90,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a certificate, and why, if it was refused."""
+    """The outcome for a certificate, with the refusal if there was one."""
 
     decision: Decision
     refusal: FirstbootError | None = None
@@ -94,16 +98,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """Decide on certificates that wait for activation."""
+    """The use case that decides on certificates that wait for activation."""
 
     account: Account
     certificates: Certificates
     records: Records
 
     def __call__(self, certificate_id: str, fleet: Fleet, now: datetime) -> Judged:
-        """Admit or refuse the certificate of that id; repeating it is safe at every step.
+        """Admit or refuse the certificate with this id.
 
-        Raises Unavailable.
+        A repeat is safe after every step, so the caller repeats after Unavailable.
         """
         certificate = self.certificates.find(certificate_id)
         if certificate is None or certificate.status != _WAITING:  # 1
@@ -123,8 +127,11 @@ class Judge:
         self._check_record(name, group)
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
         document = compact(policy.document(self.account.place))
+        # A missing policy is created here, not by the stack. AWS IoT deletes no policy that is attached, so
+        # the stack could not be deleted after a first connection. The sweep keeps the policy up to date.
         self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
+        # An operator may have revoked the device after step 3. Then the refusal revokes the certificate.
         self._check_record(name, group)  # 6
 
     def _check_record(self, name: DeviceId | None, group: Group) -> None:
@@ -134,12 +141,13 @@ class Judge:
 
 
 def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap, DeviceId | None]:
-    """Return the bootstrap certificate and its own device; None where many devices share it."""
+    """Return the verified bootstrap certificate, and its device if it is the certificate of one device."""
     leaf = certificate.parse_text(pem)
-    # First of all: the verifier would also find faults in a stranger's certificate, and revoke it.
+    # This check comes first. The verifier below would also refuse a foreign certificate, which would then be
+    # revoked, and certificates of other CAs in the account are not ours to decide on.
     anchors = [certificate.anchor(anchor) for group in fleet.groups.values() for anchor in group.trust]
     if not any(path.issued_by(leaf, anchor) for anchor in anchors):
-        raise CertificateUntrusted(log="no trust anchor of the fleet issued it")
+        raise CertificateUntrusted(log="no trust anchor of the fleet issued the certificate")
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)
     return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None)
@@ -148,7 +156,8 @@ def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap,
 def _is_final(refusal: FirstbootError) -> bool:
     """Return whether the certificate may lose its rights for good.
 
-    It is the fleet's beyond doubt, and neither time nor an operator's transfer of its device mends it.
+    It may if it certainly belongs to the fleet, and if neither time nor an operator's transfer of its device
+    could make it admissible.
     """
     doubtful = isinstance(refusal, CertificateUntrusted | CertificateMalformed | ConflictError)
     return refusal.action is Action.STOP and not doubtful

@@ -1,4 +1,4 @@
-"""AWS IoT's event that it registered a certificate by itself, as a topic rule puts it into a queue.
+"""Messages about certificates that AWS IoT registered by itself, as a topic rule puts them into a queue.
 
 https://docs.aws.amazon.com/iot/latest/developerguide/auto-register-device-cert.html
 """
@@ -20,7 +20,7 @@ from firstboot.runtime.messages import QueueMessage, convert, parse_json
 class Waiting:
     """A certificate that waits for activation.
 
-    `slot` is its slot of the rate limiter (whole milliseconds); None if it has not taken one yet.
+    `slot` is its slot of the rate limiter (whole milliseconds), None if it has not taken one yet.
     """
 
     certificate_id: str
@@ -30,7 +30,7 @@ class Waiting:
 class RegisteredMessage(QueueMessage, frozen=True, kw_only=True):
     """AWS IoT's event, or the same certificate with its slot in epoch milliseconds.
 
-    AWS IoT's other members are ignored: the certificate's status may be another by now.
+    AWS IoT's other members are ignored, because the certificate's status may have changed since.
     """
 
     certificate_id: str
@@ -44,7 +44,7 @@ def parse(body: str) -> Waiting:
     """
     message = convert(RegisteredMessage, parse_json(body))
     if not CERTIFICATE_ID.fullmatch(message.certificate_id):
-        raise MalformedRequest(log="no event of a registered certificate")
+        raise MalformedRequest(log="the certificate id is malformed")
     try:
         slot = None if message.slot is None else from_epoch_milliseconds(message.slot)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Messages that ask for a reconciliation: ours, and S3's notifications of stored certificates."""
+"""Messages that order a reconciliation: our own, and S3's notifications of stored certificates."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import QueueMessage, convert, parse_json
 
 URGENT_SLOT = EPOCH
-"""The slot of a message that does not wait: long past."""
+"""The slot of a message that does not wait. It is long past."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A device for which AWS IoT must be reconciled since `since` (whole seconds).
+    """A device that AWS IoT must be reconciled for.
 
-    `slot` is its slot of the rate limiter (whole milliseconds); None if it has not taken one yet.
+    `since` is the time of the cause (whole seconds). `slot` is the order's slot of the rate limiter (whole
+    milliseconds), None if it has not taken one yet.
     """
 
     device_id: DeviceId
@@ -46,7 +47,7 @@ class ReconcileMessage(QueueMessage, frozen=True, kw_only=True):
 
 
 class _S3Object(msgspec.Struct, frozen=True):
-    """The key is URL-encoded."""
+    """An object in a notification. `key` is URL-encoded."""
 
     key: str
 
@@ -61,13 +62,16 @@ class _S3Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class S3Notification(msgspec.Struct, frozen=True, rename={"records": "Records"}):
-    """Amazon S3 user guide, "Event message structure". S3's test of a queue has no records."""
+    """A notification of S3 (Amazon S3 user guide, "Event message structure").
+
+    The message with which S3 tests a queue has no records.
+    """
 
     records: tuple[_S3Record, ...] = ()
 
 
 def parse(record: dict[str, Any]) -> list[Order]:
-    """Return what an SQS record orders; S3's notification may name several objects, or none.
+    """Return the orders in an SQS record. S3's notification may name several objects, or none.
 
     Raises MalformedJson, MalformedRequest, DeviceIdInvalid.
     """
@@ -76,7 +80,7 @@ def parse(record: dict[str, Any]) -> list[Order]:
         if isinstance(body, dict) and "deviceId" in body:
             return [_ours(convert(ReconcileMessage, body), int(record["attributes"]["SentTimestamp"]))]
         return [_stored(each) for each in convert(S3Notification, body).records]
-    except ValueError as error:  # an instant that no datetime holds
+    except ValueError as error:  # an instant that datetime can't represent
         raise MalformedRequest(log=f"message {record['messageId']}: {error!r}") from error
 
 

@@ -1,18 +1,19 @@
-"""Reconcile: bring the AWS IoT registry to what a device record says.
+"""Reconcile: bring the AWS IoT registry to the state that a device record describes.
 
-1. The record is read. It says which certificates are current (pending or active, and issued), which
-   may only ask for their successor (superseded, within the group's grace), and which are over.
-2. Certificates that are over are deactivated, and superseded ones restricted, before anything new is
-   granted.
-3. The thing: its type, attributes and group.
-4. For a device's first certificate, its shadow first: the device finds its group's configuration there.
-5. New certificates are made known, INACTIVE, and attached to the thing. Every current one has the policies
-   of the device's grants.
-6. The record is read again. Only if it is still the same do new certificates become ACTIVE.
-7. The record notes what was done, on the condition that it still is what was read. If not, all starts
-   again: a device that was revoked or deleted meanwhile loses its rights at once (withdraw.py).
+1. Read the record. Current certificates are pending or active, and issued. A superseded certificate may only
+   ask for its successor, within its group's grace. All others are over.
+2. Deactivate certificates that are over and restrict superseded ones before granting anything new.
+3. Create or update the thing: its type, attributes and group.
+4. Before the first certificate of a device, write its thing's shadow, so that the device finds its group's
+   configuration there.
+5. Register new certificates as INACTIVE and attach them to the thing. Every current certificate gets the
+   policies of the device's grants.
+6. Read the record again. New certificates become ACTIVE only if it has not changed.
+7. Note in the record what was done, on the condition that the record is as it was read. Otherwise start
+   again, so that a device that was revoked or deleted in the meantime loses its rights at once (withdraw.py).
 
-Every step may be repeated: after any failure, the same message again ends in the same state.
+Every step may be repeated: after any failure, handling the same message again ends in the same state. The
+device's security depends on the order of these calls, so tests assert the order with the real adapter.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from firstboot.policy.rules import Rules
 from firstboot.register.withdraw import NONE, Outcome, Withdraw
 
 _ATTEMPTS = 3
-"""How often a record may change during a reconciliation before the message has to come again."""
+"""How often the record may change during a reconciliation before the message has to be delivered again."""
 
 
 class Records(Protocol):
@@ -46,11 +47,15 @@ class Records(Protocol):
         """Return the record, read consistently."""
 
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
-        """Write down what AWS IoT was brought to, if the record still is as it was `read`; else False."""
+        """Write the reconciled state if the record still is as it was `read`, and return whether it was.
+
+        Of two processes that work on one device, the one that read the older record gets False and starts
+        again.
+        """
 
 
 class IssuedCertificates(Protocol):
-    """The issued certificates."""
+    """The issued certificates. Every method raises Unavailable when AWS does not answer."""
 
     def get(self, device_id: DeviceId, serial: str) -> bytes | None:
         """Return the stored chain (PEM), or None if the certificate has not been issued."""
@@ -60,13 +65,13 @@ class Things(Protocol):
     """The things of the AWS IoT registry. Every method may be repeated, and raises Unavailable."""
 
     def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str]) -> None:
-        """Have the device's thing, in its group and no other of ours, with exactly these attributes."""
+        """Create or update the thing, in its group and no other of ours, with exactly these attributes."""
 
     def begin_shadow(self, device_id: DeviceId, desired: dict[str, Any]) -> None:
-        """Give the thing its first shadow; an existing one is left alone."""
+        """Write the thing's first shadow. An existing shadow is left alone."""
 
     def certificates(self, device_id: DeviceId) -> frozenset[str]:
-        """Return the ids of the certificates attached to the thing, ours or not; none without a thing."""
+        """Return the ids of all certificates attached to the thing, ours or not; none without a thing."""
 
     def attach(self, device_id: DeviceId, certificate_id: str) -> None:
         """Attach a certificate to the thing."""
@@ -76,13 +81,13 @@ class Certificates(Protocol):
     """The certificates of the AWS IoT registry. Every method may be repeated, and raises Unavailable."""
 
     def register(self, leaf: x509.Certificate) -> None:
-        """Make a certificate known, INACTIVE."""
+        """Register a certificate as INACTIVE."""
 
     def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
-        """Attach exactly these of our policies (name to JSON); policies of others stay.
+        """Attach exactly these of our policies (name to JSON). Policies of others stay.
 
-        Surplus policies are detached before missing ones are attached; a policy that AWS IoT lacks is made.
-        Raises PoliciesTooLarge.
+        Surplus policies are detached before missing ones are attached. A policy that AWS IoT lacks is
+        created. Raises PoliciesTooLarge.
         """
 
     def set_status(self, certificate_id: str, status: CertificateStatus) -> None:
@@ -91,7 +96,7 @@ class Certificates(Protocol):
 
 @dataclass(frozen=True)
 class Account:
-    """Where AWS IoT is, and what our names in it begin with."""
+    """The place of AWS IoT, and the stack's name, with which our names in it begin."""
 
     stack: str
     place: Place
@@ -99,11 +104,11 @@ class Account:
 
 @dataclass(frozen=True)
 class _Target:
-    """What AWS IoT is to have of an enrolled device.
+    """The state that AWS IoT is to have for an enrolled device.
 
-    `current` are its certificates by id, of which `fresh` are not ACTIVE yet; `asking` are those that may
-    only ask for their successor. The first have `policies` (name to document), the others `service`.
-    `retired` are over.
+    `current` are its certificates by id, of which `fresh` are not ACTIVE yet. `asking` are certificates that
+    may only ask for their successor. The current ones get `policies` (name to document), the asking ones
+    `service`. `retired` are over.
     """
 
     group: Group | None
@@ -117,13 +122,13 @@ class _Target:
 
     @property
     def registered(self) -> frozenset[str]:
-        """All that is ACTIVE in the end."""
+        """Return the ids of all certificates that are ACTIVE at the end."""
         return frozenset(self.current) | self.asking
 
 
 @dataclass(frozen=True)
 class Reconcile:
-    """Bring AWS IoT to a device's record."""
+    """The use case that brings AWS IoT to the state that a device's record describes."""
 
     account: Account
     records: Records
@@ -133,11 +138,13 @@ class Reconcile:
     withdraw: Withdraw
 
     def __call__(self, device_id: DeviceId, rules: Rules, now: datetime) -> Outcome:
-        """Bring AWS IoT to the record of a device.
+        """Reconcile AWS IoT with the record of a device, and return what was done.
 
-        Raises PoliciesTooLarge, Unavailable.
+        The caller repeats after a failure. Raises PoliciesTooLarge, Unavailable.
         """
         if not is_thing_name(device_id):
+            # AWS IoT takes no dot in a thing's name, and a changed name would not be the MQTT client id. Such
+            # a device has HTTPS only.
             return Outcome(unnamed=True)
         before = None
         for _ in range(_ATTEMPTS):
@@ -148,10 +155,10 @@ class Reconcile:
             if outcome is not None:
                 return outcome
             before = device
-        raise Unavailable(log="the record changes faster than AWS IoT can follow")
+        raise Unavailable(log="the device record changed during every attempt to reconcile it")
 
     def _follow(self, device: Device, rules: Rules, now: datetime) -> Outcome | None:
-        """Return what was done; None if the record changed meanwhile."""
+        """Return what was done, or None if the record changed in the meantime."""
         group = rules.fleet.groups.get(device.group)
         match device.status:
             case Status.EXPECTED:
@@ -164,6 +171,8 @@ class Reconcile:
 
     def _target(self, device: Device, rules: Rules, now: datetime) -> _Target:
         group = rules.fleet.groups.get(device.group)
+        # Devices of a group with mqtt = "token" have no certificates in AWS IoT, so those that are registered
+        # are withdrawn.
         if group and group.mqtt != "registry":
             group = None
         there = self.things.certificates(device.device_id)
@@ -174,7 +183,7 @@ class Reconcile:
         return _Target(
             group=group,
             current=current,
-            # A certificate that somebody detached behind our back is registered again.
+            # A certificate that an operator detached from its thing is registered again.
             fresh=frozenset(current) - (device.registered & there),
             asking=asking,
             retired=self.withdraw.over(device, there, current.keys() | asking),
@@ -184,7 +193,7 @@ class Reconcile:
         )
 
     def _current(self, device: Device) -> dict[str, x509.Certificate]:
-        """Return the certificates that the device may log in with, by id: those that are issued."""
+        """Return the issued certificates that the device may log in with, by id."""
         records = [record for record in (device.active, device.pending) if record]
         chains = [self.store.get(device.device_id, record.serial) for record in records]
         leaves = [chain.parse(pem.decode()) for pem in chains if pem]
@@ -194,6 +203,8 @@ class Reconcile:
         device_id = device.device_id
         self.withdraw.retire(device, target.retired)  # 2
         for certificate in target.asking:
+            # Without a grant, but with the service policy, it may ask for its successor over MQTT as over
+            # HTTPS.
             self.certificates.set_policies(certificate, target.service)
         if target.group and target.current:
             self.things.ensure(device_id, device.group, thing_attributes(device.attributes))  # 3
@@ -214,12 +225,15 @@ class Reconcile:
 
 
 def _gone(before: Device | None) -> Device | None:
-    """Return a record that vanished during the reconciliation as deleted: what was given must go too."""
+    """Return a record that was removed during the reconciliation as a deleted one.
+
+    Rights that this reconciliation gave must be withdrawn too.
+    """
     return replace(before, status=Status.DELETED) if before else None
 
 
 def _asking(device: Device, group: Group, now: datetime) -> frozenset[str]:
-    """Return the superseded certificate, as long as it may ask for its successor."""
+    """Return the superseded certificate as long as it may ask for its successor."""
     old = device.superseded
     if old is None or old.certificate_id is None or not is_within_grace(old, group.certificate.grace, now):
         return NONE

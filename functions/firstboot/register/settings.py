@@ -1,4 +1,4 @@
-"""What the register Lambda functions are told by their environment."""
+"""The settings of the register Lambda functions, from their environment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from firstboot.runtime.settings import Settings
 class RegisterSettings(Settings):
     """The settings of `work` and `jitr`.
 
-    `stack` begins our names in AWS IoT; `queue` is the URL of the queue that brings the messages and takes
-    them back until their slot; `iot_rate` is how many slots a second the rate limiter gives;
-    `fleet_refresh` is in seconds.
+    `stack` begins our names in AWS IoT. `queue` is the URL of the queue that delivers the messages and takes
+    those that must wait for their slot. `iot_rate` is the number of slots that the rate limiter gives a
+    second. `fleet_refresh` is in seconds.
     """
 
     table: str
@@ -29,7 +29,7 @@ class RegisterSettings(Settings):
 
 @dataclass(frozen=True)
 class ChangesSettings(Settings):
-    """The URLs of the rate-limited queue and of the urgent queue."""
+    """The settings of `changes`: the URLs of the rate-limited queue and of the urgent queue."""
 
     queue: str
     urgent_queue: str
@@ -37,8 +37,10 @@ class ChangesSettings(Settings):
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """`queue` is the URL of the queue that `register` works off, `fleet_refresh` how old its fleet may
-    be, in seconds; `stack` begins the policies' names.
+    """The settings of `sweep`.
+
+    `queue` is the URL of the queue of orders, `fleet_refresh` how old the fleet of a process that handles
+    them may be, in seconds. `stack` begins the policies' names.
     """
 
     table: str

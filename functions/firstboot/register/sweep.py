@@ -1,18 +1,20 @@
-"""Sweep the device records: which devices must AWS IoT be reconciled for, since the fleet definition
-changed or a day has passed.
+"""Sweep the device records, to find the devices that AWS IoT must be reconciled for.
 
-1. How far the last sweep got is read, and only then the fleet in force: a run with an older fleet has
-   read an older row too, and its write in 3 fails.
-2. Nothing to do if another run is at work, or the last sweep was of this fleet, came to its end,
-   and is less than a day old.
-3. The sweep is taken for a while, by a conditional write, so that one run at a time works.
-4. At its beginning every grant's policy is made to say what the fleet says: one new version
-   serves every device.
-5. A page of devices at a time, those that need it are sent to `register`. Then it is written down
-   how far the sweep got: a crash repeats a page, and `register` finds nothing left to do. A fleet
-   published in the meantime begins a new sweep.
-6. At its end the policies of removed grants are deleted too, unless a certificate has them. Those that
-   `register` has still to detach go at the end of a later sweep.
+No record changes when the rules do, so no event says which devices a changed fleet affects. A daily sweep
+also finds what only time changes, and what a lost message left undone. The sweep sends orders and changes no
+certificate, so that all writes to certificates are behind one rate limiter.
+
+1. Read how far the last sweep got, and only then the fleet in force. A run with an older fleet has then read
+   an older row too, so its write in step 3 fails and it can't bring AWS IoT back to the older fleet.
+2. Stop if another run is at work, or if the last sweep was of this fleet, is complete and less than a day
+   old.
+3. Take the sweep for a while by a conditional write, so that one run at a time works.
+4. At the beginning, update the policy of every grant. One new version serves every device.
+5. For each page of devices, order the reconciliation of those that need it, then write how far the sweep got.
+   A crash repeats a page, and `register` finds nothing left to do. A fleet that is published in the meantime
+   begins a new sweep.
+6. At the end, delete the policies of removed grants unless a certificate has them. Those that `register`
+   still has to detach are deleted by a later sweep.
 """
 
 from __future__ import annotations
@@ -34,61 +36,64 @@ from firstboot.policy.service import ServicePolicy, grant_policy_name
 from firstboot.register.reconcile import Account
 
 WORK_SECONDS = 40
-"""A run starts no page after this time."""
+"""The time after which a run starts no page."""
 
 RUN_SECONDS = 50
-"""A run has ended, or was ended by Lambda, after this time."""
+"""The time after which a run has ended, or Lambda has ended it."""
 
-_HELD = timedelta(seconds=55)  # more than a run's life, and over when the next minute's run comes
+_HELD = timedelta(seconds=55)  # longer than a run, and over before the next minute's run starts
 _DAY = timedelta(days=1)
 
 
 class Pages(Protocol):
-    """The device records, page by page."""
+    """The device records by page."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
-        """Return the devices among `limit` rows behind `after`, and where the next page starts, if any."""
+        """Return the devices among `limit` rows after the key `after`, and where the next page starts.
+
+        The second is None after the last page. Raises Unavailable.
+        """
 
 
 class Sweeps(Protocol):
-    """The row that says how far the last sweep got."""
+    """The row that says how far the last sweep got. Every method raises Unavailable."""
 
     def read(self) -> Sweep | None:
-        """Return the last sweep, read consistently; None before the first."""
+        """Return the last sweep, read consistently, or None before the first."""
 
     def write(self, sweep: Sweep, known: Sweep | None) -> bool:
-        """Write `sweep` over the one that is `known` (None: there is none).
+        """Write `sweep` over `known`, or where there is none if `known` is None.
 
-        Return False, and write nothing, if another run has taken the sweep since `known` was read or
-        written.
+        Return False, and write nothing, if another run has taken the sweep since `known` was read or written.
         """
 
 
 class Policies(Protocol):
-    """The policies of the AWS IoT registry."""
+    """The policies of the AWS IoT registry. Every method raises Unavailable."""
 
     def ensure(self, name: str, document: str) -> None:
-        """Have a policy `name` that says `document` (JSON); repeating it changes nothing."""
+        """Create or update the policy `name` so that it says `document` (JSON). A repeat changes nothing."""
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the policies that begin with `prefix`."""
 
     def remove_unused(self, name: str) -> None:
-        """Delete the policy, unless a certificate has it; repeating it changes nothing."""
+        """Delete the policy unless a certificate has it. A repeat changes nothing."""
 
 
 @dataclass(frozen=True)
 class KeepServicePolicies:
-    """Have Firstboot's own policies say what this version says.
+    """The use case that brings Firstboot's own policies to the state that this version describes.
 
-    The functions that attach a service policy create a missing one, and never change one.
+    The functions that attach a service policy create a missing one, and may not change one: a function that
+    handles every device's changes could otherwise change the rights of all devices.
     """
 
     policies: Policies
     account: Account
 
     def __call__(self) -> None:
-        """Bring every service policy up to date. Raises Unavailable."""
+        """Create or update every service policy. A repeat changes nothing. Raises Unavailable."""
         for policy in ServicePolicy:
             document = compact(policy.document(self.account.place))
             self.policies.ensure(policy.policy_name(self.account.stack), document)
@@ -96,9 +101,9 @@ class KeepServicePolicies:
 
 @dataclass(frozen=True)
 class RunSweep:
-    """Go on with the sweep, or begin one.
+    """The use case that continues the sweep, or begins one.
 
-    `rules` reads those in force anew; `order` asks `register` to reconcile devices.
+    `rules` reads the rules in force anew at each call. `order` asks `register` to reconcile devices.
     """
 
     rules: Callable[[], Rules]
@@ -109,10 +114,10 @@ class RunSweep:
     account: Account
 
     def __call__(self, now: datetime, in_time: Callable[[], bool]) -> Sweep | None:
-        """Do what is to be done at `now` while `in_time`.
+        """Work on the sweep that is due at `now`, as long as `in_time` returns True.
 
-        Return the sweep as it is then, None if there was nothing to do.
-        Raises Unavailable; what was done until then is kept.
+        Return the sweep as it is then, or None if there was nothing to do. Raises Unavailable; the pages that
+        were written until then count, and the next run continues after them.
         """
         now = whole_seconds(now)
         known = self.sweeps.read()  # 1
@@ -126,6 +131,7 @@ class RunSweep:
             taken, sweep = sweep, self._page(sweep, now)
             held = self.sweeps.write(sweep, taken)
         if held and sweep.finished_at is None:
+            # Release the sweep, so that the next run can continue at once.
             self.sweeps.write(replace(sweep, held_until=None), sweep)
         return sweep if held else None
 
@@ -137,7 +143,10 @@ class RunSweep:
         if sweep.after is None:
             for name, document in documents.items():  # 4
                 self.policies.ensure(name, document)
+        # The rows note what AWS IoT was last brought to, so looking at a device costs no call to AWS IoT. At
+        # its quota, asking about a million devices would take 55 hours.
         found = look(rules, *self.records.page(PAGE, sweep.after), now)  # 5
+        # The orders go out before the caller writes the row, so that a crash repeats a page and skips none.
         self.order(found.needing)
         if found.following is None:
             ours = self.policies.names(grant_policy_name(self.account.stack, ""))
@@ -152,7 +161,7 @@ class RunSweep:
         return counted if found.following else replace(counted, finished_at=now, held_until=None)
 
     def _documents(self, fleet: Fleet) -> dict[str, str]:
-        """Return the policies that the fleet's grants have in AWS IoT, by name."""
+        """Return the policies of the fleet's grants in AWS IoT, name to document (JSON)."""
         account = self.account
         documents = {
             grant_policy_name(account.stack, grant): iot_policy(fleet, grant, account.place)

@@ -1,4 +1,4 @@
-"""Find out who calls over HTTPS: by the certificate of the TLS handshake, or by a signed proof."""
+"""Identify the caller of an HTTPS request by the certificate of the TLS handshake or by a signed proof."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCHEME = "bearer "
 def present(request: HttpRequest, prove: Prove, now: datetime) -> OverTls | Proven:
     """Return the certificate whose key the caller has proved to hold.
 
-    Where the gateway verified a TLS client certificate, an `Authorization` header counts for nothing.
+    If the gateway verified a TLS client certificate, an `Authorization` header is ignored.
     Raises ProofRequired, ProofError, CertificateMalformed, Unavailable.
     """
     if request.client_certificate:

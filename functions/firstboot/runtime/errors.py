@@ -1,4 +1,4 @@
-"""Errors of reading a request of any kind."""
+"""Errors of reading a request, over any transport."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from firstboot.domain.errors import OperatorError, RequestError, TokenError
 
 class MalformedRequest(RequestError):
     code = "malformed-request"
-    title = "The request has a wrong or missing member"
+    title = "A member of the request is invalid or missing"
 
 
 class MalformedJson(RequestError):
     code = "malformed-json"
-    title = "The body is not JSON"
+    title = "The body is not valid JSON"
 
 
 class BodyTooLarge(RequestError):
@@ -24,25 +24,25 @@ class BodyTooLarge(RequestError):
 class RouteNotFound(RequestError):
     code = "route-not-found"
     status = 404
-    title = "There is nothing at this path"
+    title = "No route has this path"
 
 
 class MethodNotAllowed(RequestError):
-    """`allow` is the value of the Allow header (RFC 9110 section 10.2.1)."""
+    """The refusal of a method. `allow` is the value of the Allow header (RFC 9110 section 10.2.1)."""
 
     code = "method-not-allowed"
     status = 405
-    title = "This path does not answer that method"
+    title = "The path does not support this method"
 
     def __init__(self, allow: str) -> None:
-        super().__init__(f"Allowed here: {allow}")
+        super().__init__(f"The path supports {allow}")
         self.allow = allow
 
 
 class IssuerUnavailable(TokenError):
     code = "issuer-unavailable"
     status = 503
-    title = "The issuer's keys can't be had"
+    title = "The issuer's keys are not available"
 
 
 class OperationUnknown(OperatorError):

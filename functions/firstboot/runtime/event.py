@@ -1,6 +1,6 @@
-"""Lambda functions behind a stream, a schedule, a custom authorizer or CloudFormation.
+"""Lambda functions for the events of a stream, a schedule, the custom authorizer or CloudFormation.
 
-Each has its own last word on a failure: repeat, refuse or raise.
+Each function chooses what happens after a failure: the event is repeated, dropped or answered.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 
 Configuration = TypeVar("Configuration")
 Work = Callable[[Any, "LambdaContext", datetime], Any]
-"""Handle an event at a time."""
-
+"""Handle an event at a given time."""
 
 LastWord = Callable[[FirstbootError, Guard], Any]
-"""Return the answer to a failed event, or raise."""
+"""Return the answer to an event that failed, or raise."""
 
 
 def repeat(error: FirstbootError, _: Guard) -> None:
-    """Fail the invocation, so that Lambda or the event source delivers the event again."""
+    """Make the invocation fail, so that Lambda or the event source delivers the event again."""
     raise error
 
 
 def repeat_unless_refused(error: FirstbootError, guard: Guard) -> None:
-    """Drop an event that was refused; repeat one that failed."""
+    """Repeat an event after a failure; drop it after a refusal, which a repeat would not change."""
     if isinstance(error, Unavailable | InternalError):
         repeat(error, guard)
 
@@ -44,7 +43,10 @@ def event_function(
     last_word: LastWord = repeat,
     clock: Clock = utc_now,
 ) -> Handler:
-    """Return a Lambda handler; its work is built on the first call, from the settings that `read` returns."""
+    """Return a Lambda handler for events of one kind.
+
+    Its work is built on the first call, from the settings that `read` returns. `last_word` handles failures.
+    """
     guard = Guard(service, clock)
     work = cache(lambda: build(read(), guard))
 

@@ -1,4 +1,4 @@
-"""One Lambda function's log, metrics and clock, and the one place where its failures are handled."""
+"""The log, metrics and clock of a Lambda function, and the single place where its failures are handled."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ Handler = Callable[[Any, "LambdaContext"], Any]
 Result = TypeVar("Result")
 
 _CALLER = 3
-"""Frames between a log call here and the line that a log entry names: the caller's (Logger, `stacklevel`)."""
+"""Stack frames from the logger to the caller of `info` or `warning`, whose line the log has
+(`stacklevel`)."""
 
 
 class Guard:
     """The log, the metrics and the clock of one Lambda function.
 
-    `service` is the Lambda file's name: the log's service and the one dimension of every metric.
+    `service` is the Lambda file's name. It is the log's service and the only dimension of every metric.
     """
 
     def __init__(self, service: str, clock: Clock = utc_now) -> None:
@@ -41,7 +42,7 @@ class Guard:
         self._logger.append_keys(**keys)
 
     def info(self, message: str, **fields: object) -> None:
-        """Log an expected event."""
+        """Log an event that is expected in normal operation."""
         self._logger.info(message, extra=fields, stacklevel=_CALLER)
 
     def warning(self, message: str, **fields: object) -> None:
@@ -49,7 +50,7 @@ class Guard:
         self._logger.warning(message, extra=fields, stacklevel=_CALLER)
 
     def count(self, metric: str, value: float = 1, unit: MetricUnit = MetricUnit.Count) -> None:
-        """Add to a CloudWatch metric."""
+        """Add `value` to the CloudWatch metric `metric`."""
         self._metrics.add_metric(metric, unit, value)
 
     def refusal(self, error: FirstbootError) -> None:
@@ -61,9 +62,9 @@ class Guard:
     def run(self, work: Callable[[], Result], last_word: Callable[[FirstbootError], Result]) -> Result:
         """Return what `work` returns, or what `last_word` makes of its failure.
 
-        Every failure is logged and counted. An exception that is no domain error reaches `last_word`
-        as InternalError, with the exception as its cause. `last_word` may raise, so that Lambda
-        invokes the function again.
+        Every failure is logged and counted. An exception that is not a domain error is passed to `last_word`
+        as InternalError, with the exception as its cause. `last_word` may raise, so that Lambda invokes the
+        function again.
         """
         try:
             return work()
@@ -78,13 +79,14 @@ class Guard:
             return last_word(internal)
 
     def handler(self, handle: Handler) -> Handler:
-        """Return `handle` as a Lambda handler: log lines name the invocation, metrics are flushed."""
+        """Return `handle` as a Lambda handler that logs the invocation's id and flushes the metrics."""
 
         def flushed(event: Any, context: LambdaContext) -> Any:  # noqa: ANN401 - any JSON value
             try:
                 return handle(event, context)
             finally:
-                if self._metrics.metric_set:  # without any, Powertools warns
+                if self._metrics.metric_set:  # Powertools warns if there is no metric to flush.
                     self._metrics.flush_metrics()
 
+        # `clear_state` drops the log keys of the previous invocation, which may name another device.
         return self._logger.inject_lambda_context(flushed, clear_state=True)

@@ -1,6 +1,6 @@
 """Lambda functions that an operator invokes directly: named operations with typed parameters.
 
-Event `{"operation": "devices.show", "parameters": {…}}`, answer `{"result": {…}}` or
+The event is `{"operation": "devices.show", "parameters": {…}}`. The answer is `{"result": {…}}`, or
 `{"problem": {…}}` with the members of problem+json (RFC 9457).
 """
 
@@ -27,20 +27,20 @@ Parameters = TypeVar("Parameters", bound=Request)
 
 @dataclass(frozen=True)
 class Operation(Generic[Parameters]):
-    """An operation as declared: its name, the type of its parameters, and what it does."""
+    """The declaration of an operation: its name, the type of its parameters and a summary."""
 
     name: str
     parameters: type[Parameters]
     summary: str
 
     def bind(self, carry_out: Callable[[Parameters, datetime], Json]) -> Bound[Parameters]:
-        """Return the operation with the function that carries it out at a time."""
+        """Return the operation with the function that carries it out at a given time."""
         return Bound(self, carry_out)
 
 
 @dataclass(frozen=True)
 class Bound(Generic[Parameters]):
-    """An operation, and the function that carries it out at a time."""
+    """An operation with the function that carries it out at a given time."""
 
     operation: Operation[Parameters]
     carry_out: Callable[[Parameters, datetime], Json]
@@ -48,7 +48,7 @@ class Bound(Generic[Parameters]):
     def call(self, parameters: Json, now: datetime) -> Json:
         """Carry out the operation.
 
-        Raises MalformedRequest for parameters of another type, and what the operation raises.
+        Raises MalformedRequest if the parameters have another type, and what the operation raises.
         """
         return self.carry_out(convert(self.operation.parameters, parameters), now)
 
@@ -63,7 +63,7 @@ def by_name(declared: Sequence[Operation[Any]], bound: Sequence[Bound[Any]]) -> 
     Raises ValueError unless each declared operation is bound once, and no other one is.
     """
     if sorted(each.name for each in declared) != sorted(each.operation.name for each in bound):
-        raise ValueError(f"Bind exactly {[each.name for each in declared]}")
+        raise ValueError(f"Exactly these operations must be bound: {[each.name for each in declared]}")
     found = {each.operation.name: each for each in bound}
     return {each.name: found[each.name] for each in declared}
 
@@ -76,7 +76,7 @@ def invoke_function(
 ) -> Handler:
     """Return a Lambda handler for direct invocations, with the operations that `build` returns by name.
 
-    They are built on the first call, from the settings that `read` returns.
+    The operations are built on the first call, from the settings that `read` returns.
     """
     guard = Guard(service, clock)
     operations = cache(lambda: build(read(), guard))
@@ -94,16 +94,16 @@ def invoke_function(
 def _carried_out(event: object, operations: Operations, guard: Guard) -> Json:
     """Carry out the operation that an event names.
 
-    An event with any other member is refused: an event that API Gateway or a topic rule forwards has
-    members that a device chooses, and must never be taken for an operator's call.
     Raises MalformedRequest, OperationUnknown and what the operation raises.
     """
+    # No other member is allowed: a device chooses members of the events that API Gateway and topic rules
+    # forward, and none of those may pass for an operator's call.
     match event:
         case {"operation": str(name), "parameters": dict(parameters), **rest} if not rest:
             pass
         case _:
-            raise MalformedRequest("Send exactly {operation, parameters}")
+            raise MalformedRequest("The event must have exactly the members operation and parameters")
     if name not in operations:
-        raise OperationUnknown(f"There are {', '.join(operations)}")
+        raise OperationUnknown(f"The operations are {', '.join(operations)}")
     guard.about(operation=name)
     return operations[name].call(parameters, guard.now())

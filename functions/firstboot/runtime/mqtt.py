@@ -1,8 +1,9 @@
-"""Requests over MQTT: events of our topic rules in, answers to the one client out.
+"""Requests over MQTT: read the events of topic rules, and publish answers to the client.
 
-A rule hands over exactly `{payload, clientId, principal, topic}`, all but the first as AWS IoT knows
-them. The payload is base64 of what the client sent, so that nothing in it can look like a member of the
-event. Answers go below the client's own segment of the topics, which no other client may hear.
+A rule's event has exactly `{payload, clientId, principal, topic}`. AWS IoT sets all members but the
+payload, which is base64 of what the client sent, so that nothing in it can pass for a member of the event.
+For the same reason MQTT and HTTPS have Lambda functions of their own. Answers are published below the
+client's own segment of the topics, to which no other client may subscribe.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ if TYPE_CHECKING:
 
 Configuration = TypeVar("Configuration")
 
-# A topic's level, and no wildcard of a topic filter.
+# A client id must be one level of a topic, without the wildcards of topic filters.
 _CLIENT_ID = re.compile(r"[^/+#\x00]{1,128}")
 _LONGEST_PAYLOAD = MAX_BODY * 4 // 3 + 4
-"""Characters of base64 that MAX_BODY bytes become."""
+"""Characters of the base64 of MAX_BODY bytes."""
 
 ClientToken = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""What a client sends to recognise the answer by, and the answer repeats."""
+"""A text of the client's by which it recognises the answer, which repeats it."""
 
 
 class _Echo(msgspec.Struct, frozen=True, rename="camel"):
-    """The part of a request that its answer repeats. Other members are ignored here."""
+    """The part of a request that its answer repeats. This struct ignores the other members."""
 
     client_token: ClientToken | None = None
 
 
 @dataclass(frozen=True)
 class MqttEndpoint:
-    """A request's type, and the function that answers a client's request at a time."""
+    """The type of a request, and the function that answers such a request at a given time."""
 
     request: type[Request]
     answer: Callable[[Connection, Any, datetime], Answer]
@@ -57,7 +58,7 @@ class MqttEndpoint:
 
 @dataclass(frozen=True)
 class MqttEndpoints:
-    """The endpoints of one Lambda by call; `publish` sends an answer's members to a topic."""
+    """The endpoints of one Lambda function by call. `publish` sends the members of an answer to a topic."""
 
     by_call: Mapping[topics.Call, MqttEndpoint]
     publish: Callable[[str, Json], None]
@@ -65,7 +66,7 @@ class MqttEndpoints:
 
 @dataclass(frozen=True)
 class Message:
-    """A client's request; `payload` is base64."""
+    """A client's request. `payload` is base64."""
 
     call: topics.Call
     connection: Connection
@@ -75,7 +76,8 @@ class Message:
 def message(event: object) -> Message:
     """Return the request in a rule's event.
 
-    Raises MalformedRequest for an event that none of our rules makes; it names no client to answer.
+    Raises MalformedRequest for an event that no rule of the stack makes. It is not answered, since it names
+    no client.
     """
     match event:
         case {
@@ -88,19 +90,20 @@ def message(event: object) -> Message:
             for call in topics.CALLS:
                 if topic == call.request_topic(client_id):
                     return Message(call, Connection(client_id, principal), payload)
-    raise MalformedRequest(log="not an event of our rules")
+    raise MalformedRequest(log="not an event of the topic rules")
 
 
 def connection(event: object) -> Connection:
-    """Return the connection in the event of the rule on presence.
+    """Return the connection in the event of the rule for presence.
 
-    AWS IoT wrote the event: no client may publish to its topic.
+    A device that has connected with its new certificate has proved that it has it, so this event commits.
     Raises MalformedRequest.
     """
+    # The event can be trusted, since only AWS IoT may publish to its topic.
     match event:
         case {"clientId": str(client_id), "principalIdentifier": str(principal), **rest} if not rest:
             return Connection(client_id, principal)
-    raise MalformedRequest(log="not an event of our rule")
+    raise MalformedRequest(log="not an event of the rule for presence")
 
 
 def _object(payload: str) -> Json:
@@ -109,13 +112,13 @@ def _object(payload: str) -> Json:
     Raises BodyTooLarge, MalformedJson, MalformedRequest.
     """
     if len(payload) > _LONGEST_PAYLOAD:
-        raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
+        raise BodyTooLarge(f"A request must have at most {MAX_BODY} bytes")
     try:
         found = parse_json(base64.b64decode(payload, validate=True))
     except ValueError as error:
         raise MalformedJson(log=repr(error)[:200]) from error
     if not isinstance(found, dict):
-        raise MalformedRequest("An object is expected")
+        raise MalformedRequest("The request must be a JSON object")
     return found
 
 
@@ -127,9 +130,9 @@ def mqtt_function(
 ) -> Handler:
     """Return a Lambda handler for topic rules with the endpoints that `build` returns.
 
-    They are built on the first call, from the settings that `read` returns. A refusal is published to the
-    client. After an unforeseen failure the invocation fails too: Lambda repeats it, and keeps the request
-    where an operator finds it.
+    The endpoints are built on the first call, from the settings that `read` returns. A refusal is published
+    to the client. After an InternalError the invocation fails as well, so that Lambda repeats it and
+    finally moves the request to a queue where an operator finds it.
     """
     guard = Guard(service, clock)
     endpoints = cache(lambda: build(read(), guard))
@@ -141,6 +144,7 @@ def mqtt_function(
             return
         guard.about(clientId=asked.connection.client_id, principal=asked.connection.principal)
         reply = _reply(asked, endpoints, guard, context.aws_request_id)
+        # The client is answered even if the invocation then fails, so that it need not wait for an answer.
         endpoints().publish(reply.topic, reply.members)
         if isinstance(reply.failure, InternalError):
             raise reply.failure
@@ -150,7 +154,7 @@ def mqtt_function(
 
 @dataclass(frozen=True)
 class _Reply:
-    """What is published to the client, and the failure that it tells of, if any."""
+    """The members to publish to the client, and the failure if they are a problem."""
 
     topic: str
     members: Json
@@ -175,7 +179,7 @@ def _reply(asked: Message, endpoints: Callable[[], MqttEndpoints], guard: Guard,
 
 
 def _echo(request: Json) -> Json:
-    """Take the client token out of a request.
+    """Remove the client token from a request, and return it as a member of the answer.
 
     Raises MalformedRequest.
     """

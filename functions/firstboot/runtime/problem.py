@@ -1,4 +1,4 @@
-"""Domain errors as problem+json (RFC 9457), and the waiting times that answers name."""
+"""Domain errors as problem+json (RFC 9457), and the waiting times in answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from firstboot.identity.errors import ProofStale
 from firstboot.runtime.messages import Answer, Json, members
 
 RETRY_SECONDS = 5
-"""The shortest time a device waits before it tries again; up to as much again is added by `spread`."""
+"""The shortest time that a device is told to wait; `spread` adds up to as many seconds again."""
 
 
 def spread(seconds: int, seed: str) -> int:
-    """Return `seconds` plus up to as many again, at most a minute, chosen by `seed`.
+    """Return `seconds` plus up to as many again, but at most 60, chosen by `seed`.
 
-    Devices that are told to wait at the same time must not all come back at the same time.
+    Devices that are told to wait at the same time must not all come back at the same time. The seed, a
+    request id or a device id, replaces a random source, so that this function stays pure.
     """
     return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
 
@@ -33,36 +34,36 @@ class Backlog(Protocol):
 
 
 def retry_in(device_id: str, limiter: Backlog, now: datetime, *, ready: bool) -> int:
-    """Return after how many seconds the device asks again whether AWS IoT knows its certificate.
+    """Return the seconds after which the device asks again whether AWS IoT knows its certificate.
 
-    `ready` says that AWS IoT knows it: then it is 0, and the limiter is not asked.
+    The result is 0 if AWS IoT knows it (`ready`); the limiter is not called then.
     """
     return 0 if ready else spread(RETRY_SECONDS + limiter.backlog_seconds(now), device_id)
 
 
 class Problem(Answer, frozen=True, kw_only=True):
-    """A refusal, as problem+json (RFC 9457)."""
+    """The members of a refusal in problem+json (RFC 9457)."""
 
     type: Annotated[str, Meta(description="`urn:firstboot:problem:` and the code")]
-    title: Annotated[str, Meta(description="The code in a few words")]
+    title: Annotated[str, Meta(description="A short description of the code")]
     status: Annotated[int, Meta(description="The HTTP status")]
     detail: Annotated[str, Meta(description="What is wrong with this request")]
     code: Annotated[str, Meta(description="What is wrong, for programs")]
-    request_id: Annotated[str, Meta(description="Finds the request in the operator's log")]
+    request_id: Annotated[str, Meta(description="The id of the request in the operator's log")]
     action: Annotated[
         Action,
         Meta(
             description="What the device does: `retry` the same request with back-off; `wait` for"
-            " `retryAfter` seconds, then send the same request; `stop`, since a person must look;"
-            " `reenroll`: start over with the bootstrap certificate"
+            " `retryAfter` seconds, then send the same request; `stop`, since a person must act;"
+            " `reenroll` with the bootstrap certificate"
         ),
     ]
-    retry_after: Annotated[int, Meta(description="Seconds; with `retry` and `wait`")] | UnsetType = UNSET
+    retry_after: Annotated[int, Meta(description="With `retry` and `wait`: seconds")] | UnsetType = UNSET
     nonce: Annotated[str, Meta(description="With `proof-stale`: for the next proof")] | UnsetType = UNSET
 
 
 def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
-    """Return the members of the problem that a domain error becomes; docs/protocol.md lists the codes."""
+    """Return a domain error as the members of a problem. docs/protocol.md lists the codes."""
     waits = error.action in (Action.RETRY, Action.WAIT)
     made = Problem(
         type=f"urn:firstboot:problem:{error.code}",

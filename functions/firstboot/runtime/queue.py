@@ -1,6 +1,8 @@
-"""Lambda functions behind an SQS queue: each message is handled, and the failed ones are named.
+"""Lambda functions for the batches of an SQS queue.
 
-Lambda developer guide, "Implementing partial batch responses".
+Each message is handled on its own, and the answer names those that failed (Lambda developer guide,
+"Implementing partial batch responses"). Otherwise one failed message would make SQS deliver the whole batch
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 Configuration = TypeVar("Configuration")
 Record = dict[str, Any]
 Work = Callable[[Record, datetime], None]
-"""Handle one SQS record at a time."""
+"""Handle one SQS record at a given time."""
 
 
 def queue_function(
@@ -30,7 +32,7 @@ def queue_function(
 ) -> Handler:
     """Return a Lambda handler for the batches of an SQS queue; the answer names the failed messages.
 
-    SQS delivers a failed message again, and moves it to the dead-letter queue in the end. The work is
+    SQS delivers a failed message again, and moves it to the dead-letter queue after its last try. The work is
     built on the first call, from the settings that `read` returns.
     """
     guard = Guard(service, clock)

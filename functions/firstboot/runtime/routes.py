@@ -1,7 +1,7 @@
-"""Every route of the HTTPS hosts, declared once.
+"""The table of routes of the HTTPS hosts.
 
-The gateway's routes, each Lambda's dispatcher, the 404 and 405 answers and docs/openapi.json follow
-from this table.
+The gateway's routes, each Lambda function's dispatcher, the answers 404 and 405, and docs/openapi.json are
+made from this table.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ Service = Literal["exchange", "vend"]
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path in API Gateway's notation, and the Lambda that answers it.
+    """A route: a method, a path in API Gateway's notation, and the Lambda function that answers.
 
-    `proof` says what the caller proves: nothing, possession of any certificate that the route takes,
-    or possession of an operational certificate.
+    `proof` is what the caller must prove: nothing, possession of a bootstrap or operational certificate, or
+    possession of an operational certificate.
     """
 
     method: Literal["GET", "POST"]
@@ -28,11 +28,11 @@ class Route:
 
     @property
     def key(self) -> str:
-        """API Gateway's name for the route."""
+        """Return API Gateway's key of the route."""
         return f"{self.method} {self.path}"
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the path parameters of `path`; None if it is not this route's path."""
+        """Return the path parameters of `path`; None if the route has another path."""
         wanted, given = self.path.split("/"), path.split("/")
         if len(wanted) != len(given):
             return None
@@ -48,16 +48,16 @@ class Route:
 CERTIFICATES = Route("POST", "/v1/certificates", "exchange", "certificate", "Enroll, or renew a certificate")
 COMMIT = Route("POST", "/v1/certificates/commit", "exchange", "operational", "Log in with a new certificate")
 NONCE = Route("GET", "/v1/nonce", "exchange", "none", "Get a nonce for a signed proof")
-HEALTH = Route("GET", "/healthz", "exchange", "none", "See that the service answers")
+HEALTH = Route("GET", "/healthz", "exchange", "none", "Check that the service answers")
 DEVICE = Route("GET", "/v1/device", "vend", "operational", "Read the device's own record")
 CREDENTIALS = Route(
     "GET", "/role-aliases/{alias}/credentials", "vend", "operational", "Get short-lived AWS credentials"
 )
 
 ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS)
-"""The gateway sends every other request to `exchange`, which answers 404 or 405."""
+"""All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 
 def allowed(path: str) -> list[str]:
-    """Return the methods that `path` answers; none if no route has that path."""
+    """Return the methods of the routes that have this path."""
     return [route.method for route in ROUTES if route.match(path) is not None]

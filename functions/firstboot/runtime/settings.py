@@ -1,7 +1,7 @@
-"""Settings: what a Lambda function is told by its environment. The only reader of the environment.
+"""The settings of a Lambda function, read from its environment. No other module reads the environment.
 
-Each Lambda's package has its own classes. `infra/` builds the same classes with the stack's values and
-writes `environment()` into the template, so that the two can't drift apart.
+Each Lambda function's package declares its own classes. `infra/` builds the same classes with the stack's
+values and writes `environment()` into the template, so the names on both sides are always the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Settings:
-    """A set of environment variables: field `table` is variable `FIRSTBOOT_TABLE`."""
+    """A set of environment variables. The field `table` is the variable `FIRSTBOOT_TABLE`."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables that carry these settings."""
@@ -22,9 +22,9 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Return the settings in `environment`, the process's own by default.
+        """Return the settings in `environment`, by default that of the process.
 
-        Raises KeyError with the name of a variable that is missing.
+        Raises KeyError with the name of a missing variable.
         """
         source = os.environ if environment is None else environment
         return cls(**{f.name: source[_variable(f.name)] for f in fields(cls)})

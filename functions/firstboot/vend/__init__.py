@@ -1,5 +1,5 @@
-"""Credentials for devices, and what a device may know of its own record.
+"""Credentials for devices, and a device's view of its own record.
 
-Read `vend`. `credential_provider` is AWS IoT's wire format, `record` the device's own; `build` wires them to
-AWS.
+Read `vend`. `credential_provider` is AWS IoT's wire format, `record` Firstboot's own; `build` wires the use
+cases to AWS.
 """

@@ -1,7 +1,9 @@
-"""AWS IoT's credential provider: `GET /role-aliases/{alias}/credentials`, to the letter.
+"""The wire format of AWS IoT's credential provider: `GET /role-aliases/{alias}/credentials`.
 
 https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html
-Its clients (awscrt, Greengrass, Kinesis Video) cannot read problem+json: errors are `{"message"}`.
+
+Its clients (awscrt, Greengrass, Kinesis Video) cannot read problem+json, so an error is `{"message"}` with
+AWS IoT's own texts.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _ROLE = (
     "InvalidRequestException",
     "Unable to assume the role, or the role to assume does not exist",
 )
-# The first entry that matches the error's class wins.
+# The first entry that the error is an instance of decides.
 REFUSALS: dict[type[FirstbootError], Refusal] = {
     ThingNameMismatch: (403, "AccessDeniedException", "Invalid thing name passed"),
     RoleAliasNotFound: (404, "ResourceNotFoundException", "Role alias does not exist"),
@@ -64,7 +66,7 @@ class ProviderError(Answer, frozen=True, kw_only=True):
 
 
 class CredentialMembers(Answer, frozen=True, kw_only=True):
-    """Credentials as AWS IoT names them."""
+    """Credentials with AWS IoT's member names."""
 
     access_key_id: str
     secret_access_key: str
@@ -73,20 +75,18 @@ class CredentialMembers(Answer, frozen=True, kw_only=True):
 
 
 class CredentialsAnswer(Answer, frozen=True, kw_only=True):
-    """The 200 answer, over HTTPS and MQTT alike."""
+    """The answer with credentials, the same over HTTPS and MQTT."""
 
     credentials: CredentialMembers
 
 
 def render(credentials: Credentials) -> CredentialsAnswer:
-    """Return credentials as an answer.
-
-    `expiration` has the `Z` form: AWS's clients silently read an epoch as "never refresh".
-    """
+    """Return credentials as an answer."""
     made = CredentialMembers(
         access_key_id=credentials.access_key_id,
         secret_access_key=credentials.secret_access_key,
         session_token=credentials.session_token,
+        # AWS's clients read an epoch number as credentials that never need a refresh.
         expiration=iso(credentials.expiration),
     )
     return CredentialsAnswer(credentials=made)
@@ -99,7 +99,7 @@ def _json(answer: Answer) -> str:
 def success(credentials: Credentials) -> HttpResponse:
     """Return the 200 response.
 
-    Raises AnswerTooLarge: awscrt aborts above 2,048 bytes.
+    Raises AnswerTooLarge above 2,048 bytes, where awscrt aborts.
     """
     body = _json(render(credentials))
     check_answer(body)
@@ -107,7 +107,7 @@ def success(credentials: Credentials) -> HttpResponse:
 
 
 def failure(error: FirstbootError, request_id: str) -> HttpResponse:
-    """Return the response that AWS IoT would give for an error."""
+    """Return the response that AWS IoT would give for an error. `request_id` is for the operator's log."""
     status, kind, message = next(
         (answer for known, answer in REFUSALS.items() if isinstance(error, known)), UNFORESEEN
     )

@@ -1,4 +1,4 @@
-"""What the vend Lambda functions answer over HTTPS and MQTT."""
+"""The endpoints of the vend Lambda functions over HTTPS and MQTT."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MqttCredentialsRequest(Request, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The endpoints, with what they need."""
+    """The endpoints, with the use cases that they call."""
 
     rules: RulesInForce
     log_in: LogIn
@@ -43,14 +43,14 @@ class Endpoints:
     guard: Guard
 
     def credentials(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Vend credentials; answers and errors are those of AWS IoT's credential provider."""
+        """Vend credentials. Answers and errors have the form of AWS IoT's credential provider."""
         thing_name = request.headers.get("x-amzn-iot-thingname")
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
             vended = self._vend(present(request, self.prove, now), wanted, now)
             answer = credential_provider.success(vended)
         except ProofError:
-            raise  # a caller that signs proofs speaks our protocol and needs its codes
+            raise  # AWS IoT's clients sign no proofs; callers that do need problem+json and its nonce
         except FirstbootError as error:
             self.guard.refusal(error)
             return credential_provider.failure(error, request.request_id)
@@ -58,7 +58,7 @@ class Endpoints:
         return answer
 
     def record(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Show the device its own record, and the grants it holds now."""
+        """Show the device its own record and the grants that it holds now."""
         identity = self._identify(present(request, self.prove, now), now)
         answer = self.show_record(identity, request.source_ip, self.rules.at(now), now)
         return respond(HTTPStatus.OK, answer, now)
@@ -66,7 +66,10 @@ class Endpoints:
     def credentials_message(
         self, client: Connection, request: MqttCredentialsRequest, now: datetime
     ) -> CredentialsAnswer:
-        """Vend credentials over MQTT: the same decision, in a request context without a source address."""
+        """Vend credentials over MQTT.
+
+        The rules decide without a source address, because AWS IoT does not pass it on.
+        """
         wanted = VendingRequest(request.role_alias)
         vended = self._vend(self.connected(client, None), wanted, now)
         self._note(wanted, vended)

@@ -7,4 +7,4 @@ from firstboot.domain.errors import AuthorizationError
 
 class ThingNameMismatch(AuthorizationError):
     code = "thing-name-mismatch"
-    title = "The thing name is not the certificate's device"
+    title = "The thing name is not the id of the certificate's device"

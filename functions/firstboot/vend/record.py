@@ -1,4 +1,4 @@
-"""`GET /v1/device`: what a device may know of its own record."""
+"""`GET /v1/device`: a device's view of its own record."""
 
 from __future__ import annotations
 
@@ -18,33 +18,41 @@ from firstboot.runtime.problem import Backlog, retry_in
 
 
 class MqttReadiness(Answer, frozen=True, kw_only=True):
-    """Whether AWS IoT knows the certificate that asks."""
+    """The readiness of AWS IoT for the certificate that the request came with."""
 
-    ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate that asks")]
-    retry_after: Annotated[int, Meta(description="Seconds after which the device looks again; 0 if ready")]
+    ready: Annotated[bool, Meta(description="Whether AWS IoT knows the certificate of this request")]
+    retry_after: Annotated[int, Meta(description="Seconds after which the device asks again; 0 if ready")]
 
 
 class DeviceAnswer(Answer, frozen=True, kw_only=True):
-    """What a device may know of its own record. The last five members are those of its active certificate."""
+    """The parts of its record that a device may see.
+
+    The last five members are those of its active certificate.
+    """
 
     device_id: Annotated[str, Meta(description="The device's id")]
     group: Annotated[str, Meta(description="The device's group")]
-    status: Annotated[Literal["active"], Meta(description="A revoked device gets a problem instead")] = (
-        "active"
-    )
+    status: Annotated[
+        Literal["active"], Meta(description="Always `active`; a revoked device gets a problem")
+    ] = "active"
     generation: Annotated[int, Meta(description="How many certificates have been committed")]
-    certificate_id: Annotated[str, Meta(description="The id of the certificate that asks")]
-    attributes: Annotated[dict[str, Attribute], Meta(description="What the operator has set")]
+    certificate_id: Annotated[str, Meta(description="The id of the certificate of this request")]
+    attributes: Annotated[dict[str, Attribute], Meta(description="The attributes that the operator has set")]
     grants: Annotated[
         list[str], Meta(description="The grants that the device holds now, under any role alias or none")
     ]
-    mqtt: Annotated[MqttReadiness, Meta(description="Whether AWS IoT knows the certificate that asks")]
-    serial: Annotated[str, Meta(description="The serial number, in hex")] | UnsetType = UNSET
-    not_after: Annotated[Time, Meta(description="When the certificate ends")] | UnsetType = UNSET
+    mqtt: Annotated[MqttReadiness, Meta(description="Whether AWS IoT knows the certificate of this request")]
+    serial: Annotated[str, Meta(description="The active certificate's serial number, in hex")] | UnsetType = (
+        UNSET
+    )
+    not_after: Annotated[Time, Meta(description="When the active certificate expires")] | UnsetType = UNSET
     renew_after: (
-        Annotated[Time, Meta(description="From when on the device asks for the next one")] | UnsetType
+        Annotated[Time, Meta(description="When the device starts to ask for the next certificate")]
+        | UnsetType
     ) = UNSET
-    renew_in: Annotated[int, Meta(description="Seconds until then; 0 if it has passed")] | UnsetType = UNSET
+    renew_in: (
+        Annotated[int, Meta(description="Seconds until `renewAfter`; 0 if it has passed")] | UnsetType
+    ) = UNSET
     renew: (
         Annotated[bool, Meta(description="Whether it is time to ask for the next certificate")] | UnsetType
     ) = UNSET
@@ -52,14 +60,18 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ShowRecord:
-    """Show a device its own record."""
+    """The use case that shows a device its own record."""
 
     limiter: Backlog
 
     def __call__(
         self, identity: VerifiedIdentity, source_ip: str, rules: Rules, now: datetime
     ) -> DeviceAnswer:
-        """Return the record, with the grants that the device holds now over MQTT or under any role alias."""
+        """Return the record, with the grants that the device holds now over MQTT or under any role alias.
+
+        `source_ip` is part of the request context of the rules. A device wants to know whether it may do a
+        thing at all, so the grants are one list.
+        """
         device = identity.device
         aliases = [None, *rules.fleet.role_aliases]
         contexts = [RequestContext(role_alias=alias, source_ip=source_ip) for alias in aliases]

@@ -1,4 +1,4 @@
-"""What the vend Lambda functions are told by their environment."""
+"""The settings of the vend Lambda functions, from their environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class VendSettings(Settings):
-    """`role_arns` is JSON: role alias to the ARN of the fleet role behind it."""
+    """The settings of `http` and `mqtt`.
+
+    `ca_certificate` is PEM. `role_arns` is JSON that maps role aliases to the ARNs of the fleet roles behind
+    them; the roles have generated names. `fleet_refresh` is in seconds.
+    """
 
     table: str
     bucket: str

@@ -1,10 +1,10 @@
 """Vend: an operational identity becomes short-lived AWS credentials.
 
-1. The thing name, if sent, is the device's.
+1. The thing name, if the request has one, is the device's id.
 2. The role alias exists.
-3. The rules decide the device's grants in this request context; without any there is no session.
-4. The grants render to a session policy; everything that STS limits is checked.
-5. STS makes the session, with SourceIdentity and tags naming the device.
+3. The rules decide the device's grants in this request context. Without a grant there is no session.
+4. The grants render to a session policy, and the request is within all limits of STS.
+5. STS makes the session. Its SourceIdentity and tags name the device.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from firstboot.vend.errors import ThingNameMismatch
 
 
 class Sessions(Protocol):
-    """STS."""
+    """The sessions of STS."""
 
     def assume(self, request: SessionRequest) -> Credentials:
-        """Return credentials of a session of the role.
+        """Return credentials of a new session of the role.
 
         Raises RoleNotAssumable, DurationTooLong, SessionPolicyTooLarge, Unavailable.
         """
@@ -35,10 +35,10 @@ class Sessions(Protocol):
 
 @dataclass(frozen=True)
 class VendingRequest:
-    """What a device asks for.
+    """A request for credentials.
 
-    `thing_name` is what it says of itself, and must be true. `source_ip` is None over MQTT, since AWS IoT
-    does not pass it on.
+    `thing_name` is the name that the device gives itself, and is checked. `source_ip` is None over MQTT,
+    because AWS IoT does not pass it on.
     """
 
     role_alias: str
@@ -48,16 +48,17 @@ class VendingRequest:
 
 @dataclass(frozen=True)
 class Vend:
-    """Vend credentials. `role_arns` maps a role alias to the ARN of the fleet role behind it."""
+    """The use case that vends credentials. `role_arns` maps role aliases to the ARNs of fleet roles."""
 
     place: Place
     role_arns: Mapping[str, str]
     sessions: Sessions
 
     def __call__(self, identity: VerifiedIdentity, request: VendingRequest, rules: Rules) -> Credentials:
-        """Return credentials for what the device may do in this request context.
+        """Return credentials for the grants that the device holds in this request context.
 
-        Raises ThingNameMismatch, RoleAliasNotFound, NoGrant, VendingError, Unavailable.
+        Nothing is stored. A repeat makes another session. Raises ThingNameMismatch, RoleAliasNotFound,
+        NoGrant, VendingError, Unavailable.
         """
         device, fleet = identity.device, rules.fleet
         if request.thing_name not in (None, device.device_id):  # 1
@@ -68,11 +69,14 @@ class Vend:
             raise RoleAliasNotFound
         context = RequestContext(role_alias=alias.name, source_ip=request.source_ip)
         held = rules.decide(device, context)  # 3
+        # STS gives a session without a session policy all rights of the fleet role, for every device.
         if not held.grants:
             raise NoGrant
         session = SessionRequest(
             role_arn=role_arn,
             device_id=device.device_id,
+            # IAM intersects the session policy, which has the literal device id, with the fleet role's own
+            # policy.
             policy=session_policy(fleet, held.grants, device.device_id, self.place),
             seconds=alias.seconds,
             tags={"deviceId": device.device_id, "group": device.group},

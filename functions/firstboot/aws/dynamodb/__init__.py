@@ -1,1 +1,1 @@
-"""The one table: device records, claims, counters, used proofs, the rate limiter and the sweep."""
+"""Adapters of the one table: device records, counters, used proofs, the rate limiter and the sweep."""

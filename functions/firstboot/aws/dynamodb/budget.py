@@ -1,7 +1,9 @@
-"""A group's enrollment budget as counters in the table, spread over shards.
+"""A group's enrollment budget as counters in the table, each spread over shards.
 
-One counter would be one hot item in a storm. Every shard has its part of the limit, so their sum is never
-above it, however many processes count at the same time. Every shard of a frozen group is marked as frozen.
+When a whole group boots at once, a single counter would be one hot item, which DynamoDB throttles. Every
+shard has a part of the limit, so the sum never exceeds it, however many processes count at the same time.
+Freezing a group marks every shard of its total, because a single flag would be one item that every enrollment
+reads.
 """
 
 from __future__ import annotations
@@ -18,18 +20,21 @@ from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Enrollment, Limits
 from firstboot.domain.names import DeviceId
 
+# A small limit needs few shards: the writes to its counter end when the limit is reached.
 _PER_SHARD = 1_000
 _MAX_SHARDS = 16
 _SPENT_ROW_KEPT = timedelta(hours=1)
-"""How long a counter is kept after its minute, hour or day."""
+"""How long a counter's row is kept after its minute, hour or day has ended."""
 
 _MINUTE_SECONDS, _HOUR_SECONDS, _DAY_SECONDS = 60, 3_600, 86_400
 
 
 @dataclass(frozen=True)
 class Counter:
-    """A count of enrollments that must stay at or below `limit`. At `ends_at` counting starts anew under
-    another name; None for a count that never ends.
+    """A count of enrollments that must not exceed `limit`.
+
+    At `ends_at` the period ends, and the next one counts under another name. `ends_at` is None for a count
+    without a period. `refused_by` is the reason that a claim above the limit is refused with.
     """
 
     name: str
@@ -39,12 +44,12 @@ class Counter:
 
     @property
     def shards(self) -> int:
-        """How many rows share the limit."""
+        """Return how many rows share the limit."""
         return max(1, min(_MAX_SHARDS, self.limit // _PER_SHARD))
 
 
 def shard_keys(group: str, limits: Limits) -> list[dict[str, Any]]:
-    """The primary keys of a group's total."""
+    """Return the primary keys of the rows that hold a group's total."""
     total = _total(group, limits)
     return [_key(total, shard) for shard in range(total.shards)]
 
@@ -58,10 +63,12 @@ def _key(counter: Counter, shard: int) -> dict[str, Any]:
 
 
 def counters(enrollment: Enrollment) -> list[Counter]:
-    """What an enrollment counts for."""
+    """Return the counters that an enrollment increments: its group's, and its device's of the day."""
     found, now = [], enrollment.now
     if limits := enrollment.limits:
         found += _of_group(enrollment.group, limits, now)
+    # Counting in the claim's transaction counts what was claimed: a repeated request claims nothing and is
+    # free.
     if enrollment.per_day is not None:
         day, ends_at = _period(now, _DAY_SECONDS)
         name = f"DAY#{enrollment.device_id}#{day}"
@@ -70,6 +77,7 @@ def counters(enrollment: Enrollment) -> list[Counter]:
 
 
 def _of_group(group: str, limits: Limits, now: datetime) -> list[Counter]:
+    # The first counter that refuses gives the reason, so the one that is final stands first.
     found = [_total(group, limits)]
     if limits.freeze_per_hour is not None:
         hour, ends_at = _period(now, _HOUR_SECONDS)
@@ -86,16 +94,21 @@ def _period(now: datetime, seconds: int) -> tuple[int, datetime]:
 
 
 def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the counters' updates for each try of a claim: first the device's own shard of each counter,
-    then the next ones, until every shard of every counter has been tried.
+    """Yield the counters' updates for each try of a claim.
+
+    The first try uses the device's own shard of each counter, the next ones the shards after it. They end
+    when every shard of every counter has been tried, so that no part of the limit is lost to an uneven
+    distribution.
     """
+    # A hash spreads the devices over the shards without a random source.
     first = zlib.crc32(device_id.encode())
     for step in range(max((counter.shards for counter in counted), default=1)):
         yield [_update(counter, (first + step) % counter.shards) for counter in counted]
 
 
 def _update(counter: Counter, shard: int) -> dict[str, Any]:
-    """One more on a shard's counter, if its part of the limit (at least 1) allows."""
+    """Return the update that adds 1 to a shard's counter if its part of the limit allows it."""
+    # The first shards take the remainder, so that the parts add up to the limit exactly.
     part = counter.limit // counter.shards + (shard < counter.limit % counter.shards)
     values = {":one": {"N": "1"}, ":part": {"N": str(part)}}
     expression = "ADD used :one"
@@ -109,5 +122,6 @@ def _update(counter: Counter, shard: int) -> dict[str, Any]:
             "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
         ),
         "ExpressionAttributeValues": values,
+        # A frozen counter and a full one fail the same condition. The old row tells them apart.
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }

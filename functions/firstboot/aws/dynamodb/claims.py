@@ -1,6 +1,7 @@
-"""A claim as updates in one DynamoDB transaction: of the device's row, and of its key's.
+"""A claim as two updates in one DynamoDB transaction: of the device's row and of its key's row.
 
-`answer_to` in `domain/device.py` explains the conditions; a property test holds the two together.
+The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/device.py` has them
+as Python and gives the reason of a refusal. A property test compares the two on random records.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from firstboot.aws.dynamodb import rows
 from firstboot.domain.device import Enrollment, Renewal, Status
 from firstboot.domain.names import DeviceId
 
-# The pending certificate is no longer held and is not already the answer.
+# The pending certificate is not held any more, and it is not the one that a repeat would get.
 _FREE = (
     "(attribute_not_exists(pending) OR (pending.heldUntil <= :now"
     " AND (pending.spki <> :spki OR pending.renewAfter <= :now)))"
 )
-# Nor is the active one.
+# The active certificate is not the one that a repeat would get.
 _DUE = "(active.spki <> :spki OR active.renewAfter <= :now)"
 _ALIVE = "NOT #status IN (:revoked, :deleted)"
+# An expired certificate can renew within the group's grace, and its own key only.
 _RENEWS = (
     f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
     " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
 )
+# What an operator wrote beforehand, and what an earlier certificate left, is kept.
 _ENROLL = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
     " enrolledBy = :by, updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
@@ -32,7 +35,7 @@ _RENEW = "SET pending = :pending, updatedAt = :now"
 
 
 def device(asked: Enrollment | Renewal) -> dict[str, Any]:
-    """The device's row: the intent is recorded if the record allows."""
+    """Return the update of the device's row that records the intent if the record allows it."""
     own = _enrollment(asked) if isinstance(asked, Enrollment) else _renewal(asked)
     common = {
         ":revoked": Status.REVOKED.value,
@@ -59,15 +62,20 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
         ":zero": 0,
         ":empty": {},
     }
-    # DynamoDB compares no two values, and takes no value that is not compared: hence the cases.
+    # DynamoDB compares a value with an attribute only, and refuses a value that no expression uses, so the
+    # two cases need two texts. In a group that refuses re-enrollment, an identity whose certificate and grace
+    # have ended does not prevent it: a device that was off for so long must be able to return.
     may_replace = _DUE if asked.replaces else f"(active.notAfter <= :over AND {_DUE})"
     if not asked.replaces:
         values[":over"] = asked.now - asked.grace
     known = f"{_ALIVE} AND #group = :group AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
+    # In a shared group the records of expected devices are the allow-list: without a record there is no
+    # claim.
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
     return {
         "UpdateExpression": _ENROLL,
         "ConditionExpression": f"{exists} ({known})",
+        # `status` and `group` are reserved words of DynamoDB.
         "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
         "ExpressionAttributeValues": values,
     }
@@ -87,7 +95,10 @@ def _renewal(asked: Renewal) -> dict[str, Any]:
 
 
 def key(spki: str, device_id: DeviceId) -> dict[str, Any]:
-    """The key's row: a key belongs to one device for good."""
+    """Return the update of the key's row, which binds a key to one device for good.
+
+    The row stays when the device is deleted: a key that turns up under another name has been copied.
+    """
     return {
         "Key": {"pk": {"S": f"KEY#{spki}"}},
         "UpdateExpression": "SET deviceId = :id",

@@ -1,6 +1,7 @@
 """The device records in DynamoDB: one item for each device, one conditional write for each transition.
 
-`domain/device.py` explains the conditions; a property test holds the two together.
+`domain/device.py` explains the conditions, and a property test compares the two. Unless it says otherwise, a
+method raises Unavailable when DynamoDB does not answer or throttles.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
     """The device records, as `exchange`, `vend`, `register` and `operate` read and write them."""
 
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
-        """TransactWriteItems: the device's row, its key, its group's budget; all or nothing.
+        """Record the intent to certify, or return the reason against it (TransactWriteItems).
 
-        botocore sends a ClientRequestToken, so its own retry after a lost reply claims once. A
-        repeat from the device finds its row and is refused by it.
+        The device's row, its key's row and its group's counters change together or not at all. When the reply
+        is lost, botocore's own retry claims once, because both have one ClientRequestToken. When the device
+        repeats the request, its row refuses it and is returned.
         """
         items = [claims.device(asked), claims.key(asked.certificate.spki, asked.device_id)]
         counted = budget.counters(asked) if isinstance(asked, Enrollment) else []
+        # A full shard says nothing about the limit as a whole, so the next shard is tried.
         refused = None
         for step, counters in enumerate(budget.tries(asked.device_id, counted)):
             refused = self._claim([*items, *counters], counted)
@@ -53,13 +56,20 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return None
 
     def device(self, device_id: DeviceId) -> Device | None:
-        """GetItem, consistent: a revocation counts from the next call on."""
+        """Return the device's record, or None (GetItem).
+
+        The read is consistent, so that a revocation takes effect with the next call.
+        """
         row = self._get(rows.device_key(device_id))
         return rows.device(row) if row else None
 
     def commit(self, committed: Device, leaf: x509.Certificate) -> Device:
-        """TransactWriteItems: pending becomes active, and is known by its thumbprint. Repeated, it
-        finds itself done and changes nothing.
+        """Make the pending certificate the active one and return the record (TransactWriteItems).
+
+        `committed` is the record as it must become, `leaf` the certificate that logs in. The row that finds
+        the certificate by its thumbprint is written in the same transaction, so a signed proof can name every
+        certificate that has logged in. When the reply is lost, the repeat fails the condition, finds the
+        certificate active and changes nothing. Raises DeviceRevoked, CertificateNotCurrent and Unavailable.
         """
         active = cast("CertificateRecord", committed.active)
         plain = {
@@ -76,6 +86,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         device = {
             "Key": rows.device_key(committed.device_id),
             "UpdateExpression": f"{expression} ADD generation :one REMOVE pending",
+            # A device that was revoked after its record was read must not get an active certificate.
             "ConditionExpression": "#status = :enrolled AND pending.serial = :serial",
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": rows.values(plain),
@@ -89,7 +100,11 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return committed
 
     def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
-        """TransactWriteItems: write a record where there is none, and the row of its certificate's key."""
+        """Write the first record of a device, and the row of its certificate's key (TransactWriteItems).
+
+        Return None if both were written, otherwise what prevented it. A repeat after a lost reply returns
+        RefusedBy.DEVICE.
+        """
         record = {
             "Key": rows.device_key(device.device_id),
             "UpdateExpression": _IMPORT,
@@ -116,16 +131,17 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return None
 
     def revoke(self, device_id: DeviceId, now: datetime) -> Device:
-        """UpdateItem: the device is revoked for good; repeating it changes only `updatedAt`.
+        """Revoke a device for good and return its record (UpdateItem).
 
-        Raises DeviceNotFound.
+        A repeat changes only `updatedAt`. Raises DeviceNotFound and Unavailable.
         """
         return self._set_status(device_id, Status.REVOKED, now)
 
     def delete(self, device_id: DeviceId, now: datetime) -> Device:
-        """UpdateItem: the device is to go; repeating it changes only `updatedAt`.
+        """Mark a device as deleted and return its record (UpdateItem).
 
-        Raises DeviceNotFound.
+        `register` removes the record last, because the record says what is left to remove from AWS IoT. A
+        repeat changes only `updatedAt`. Raises DeviceNotFound and Unavailable.
         """
         return self._set_status(device_id, Status.DELETED, now)
 
@@ -138,10 +154,12 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
     def set_attributes(
         self, device_id: DeviceId, changes: dict[str, Attribute | None], now: datetime
     ) -> Device:
-        """UpdateItem: set the given attributes, remove those that are None, leave the others.
+        """Set the given attributes, remove those that are None, and return the record (UpdateItem).
 
-        Raises DeviceNotFound.
+        Other attributes stay. A repeat changes only `updatedAt`. Raises DeviceNotFound and Unavailable.
         """
+        # The names come from an operator. Placeholders keep them out of the expression, where they could be
+        # reserved words.
         names = {f"#a{index}": name for index, name in enumerate(changes)}
         sets = [f"attributes.{alias} = :{alias[1:]}" for alias in names if changes[names[alias]] is not None]
         removes = [f"attributes.{alias}" for alias in names if changes[names[alias]] is None]
@@ -167,7 +185,7 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         plain: dict[str, Any],
         names: dict[str, str],
     ) -> Device:
-        """One UpdateItem; a ClientError means that its condition did not hold."""
+        """Return the record after one UpdateItem. A ClientError means that its condition did not hold."""
         with answered("ConditionalCheckFailedException"):
             answer = self._client.update_item(
                 TableName=self._table,
@@ -184,11 +202,16 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
     def page(
         self, limit: int, after: str | None, enrolled_by: str | None = None
     ) -> tuple[list[Device], str | None]:
-        """Scan: the devices among up to `limit` rows behind `after`, and where to go on, if anywhere.
+        """Return the devices among `limit` rows at most, and where the next page starts (Scan).
 
-        A scan, since an index by group would be one hot partition when a fleet boots at once.
+        The rows are those after the key `after`; the next page's key is None after the last page. With
+        `enrolled_by` (SHA-256 of a bootstrap certificate, hex), only the devices that it enrolled are
+        returned.
         """
+        # An index by group would have one hot partition when a whole group boots at once, and DynamoDB would
+        # throttle the table with it. An operator can wait for a scan.
         start = {"ExclusiveStartKey": {"pk": {"S": after}}} if after else {}
+        # The table has other rows too, so a page may have fewer devices than its limit, or none.
         only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
         if enrolled_by:
             only, values[":by"] = f"{only} AND enrolledBy = :by", {"S": enrolled_by}
@@ -205,19 +228,23 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
 
 
 def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
-    """Tell whether the counter that refused has shards that were not tried yet."""
+    """Return whether the counter that refused the claim has shards that were not tried yet."""
     return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
 
 
 def _refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
-    """Which item of the transaction stood against it, in the order in which they matter."""
+    """Return which condition of the transaction did not hold; the first one in order counts.
+
+    Raises Unavailable if the transaction was cancelled for another reason.
+    """
     reasons = error.response.get("CancellationReasons", [])
     for condition, reason in zip(conditions, reasons, strict=False):
         if reason.get("Code") == "ConditionalCheckFailed":
+            # A frozen counter and a full one fail the same condition.
             if "frozenAt" in (reason.get("Item") or {}):
                 return ClaimRefused(RefusedBy.FROZEN)
             return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)
-    # TransactionConflict, ThrottlingError and the like: nothing was decided.
+    # TransactionConflict, ThrottlingError and similar codes decide nothing about the claim.
     raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
 
 

@@ -25,7 +25,12 @@ class DynamoGroups(DynamoTable):
     def expect(
         self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime
     ) -> list[DeviceId]:
-        """TransactWriteItems of up to 100 devices; a second one without those of other groups."""
+        """Write the records of expected devices, 100 at most, and return those of other groups.
+
+        A TransactWriteItems; a device of another group cancels it, so a second one writes the others. An
+        existing record of the group keeps what it has, so the same list may be sent again, also after a crash
+        or a lost reply. Raises Unavailable.
+        """
         foreign: list[DeviceId] = []
         wanted = list(devices)
         while wanted:
@@ -39,21 +44,27 @@ class DynamoGroups(DynamoTable):
         return foreign
 
     def spent(self, group: str, limits: Limits) -> Spent:
-        """GetItem of every shard."""
+        """Return how many devices a group has enrolled, and since when it is frozen (GetItem of every shard).
+
+        Raises Unavailable.
+        """
         found = [self._get(key) or {} for key in budget.shard_keys(group, limits)]
         frozen = [from_epoch(int(row["frozenAt"]["N"])) for row in found if "frozenAt" in row]
         used = sum(int(row["used"]["N"]) for row in found if "used" in row)
+        # After a crash only some shards are marked, and each may have been marked at another time.
         return Spent(used, min(frozen, default=None))
 
     def freeze(self, group: str, limits: Limits, now: datetime) -> None:
-        """UpdateItem of every shard of the group's total. Half done, what is done holds, and the
-        next one who finds the threshold crossed does the rest.
+        """Mark every shard of the group's total as frozen (UpdateItem of each).
+
+        After a crash, the shards that are marked refuse enrollments, and the next enrollment over the
+        threshold marks the rest. A repeat keeps the first time. Raises Unavailable.
         """
         since = "SET frozenAt = if_not_exists(frozenAt, :now)"
         self._gate(group, limits, since, {":now": rows.number(now)})
 
     def thaw(self, group: str, limits: Limits) -> None:
-        """UpdateItem of every shard of the group's total."""
+        """Remove the mark from every shard of the group's total (UpdateItem of each). Raises Unavailable."""
         self._gate(group, limits, "REMOVE frozenAt", {})
 
     def _gate(self, group: str, limits: Limits, expression: str, values: dict[str, Any]) -> None:
@@ -62,7 +73,10 @@ class DynamoGroups(DynamoTable):
             self._update_busy({"Key": key, "UpdateExpression": expression} | given)
 
     def _update_busy(self, update: dict[str, Any]) -> None:
-        """An update of a row that claims are counting on: they last milliseconds, so try again."""
+        """Update a row that claims may be counting on.
+
+        A claim's transaction lasts milliseconds, so a conflict with one is tried again. Raises Unavailable.
+        """
         for _ in range(_ATTEMPTS):
             try:
                 with answered("TransactionConflictException"):
@@ -70,7 +84,7 @@ class DynamoGroups(DynamoTable):
             except ClientError:
                 continue
             return
-        raise Unavailable(log="the group's counters are busy")
+        raise Unavailable(log="the group's counters kept conflicting with claims")
 
 
 def _expected(
@@ -95,6 +109,7 @@ def _expected(
         "createdAt": ":now",
         "updatedAt": ":now",
     }
+    # Nothing that exists is overwritten, so repeating the import of a list is always safe.
     sets = ", ".join(f"{name} = if_not_exists({name}, {value})" for name, value in defaults.items())
     return {
         "Key": rows.device_key(device_id),
@@ -106,9 +121,9 @@ def _expected(
 
 
 def _refused(error: ClientError, wanted: list[DeviceId]) -> list[DeviceId]:
-    """Whose condition did not hold.
+    """Return the devices whose condition did not hold.
 
-    Raises Unavailable where that was not what stopped the transaction.
+    Raises Unavailable if another reason cancelled the transaction.
     """
     reasons = error.response.get("CancellationReasons", [])
     codes = [reason.get("Code") for reason in reasons]

@@ -1,4 +1,4 @@
-"""What signed proofs need of the table: used proofs, nonce keys, certificates by thumbprint."""
+"""Rows that signed proofs need: used proofs, nonce keys, and certificates by thumbprint."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _KEPT = timedelta(days=2)
-"""How long after its day's beginning a nonce key's row is kept."""
+"""How long a nonce key's row is kept, counted from the beginning of its day."""
 
 
 class DynamoProofs(DynamoTable):
-    """Used proofs, nonce keys and certificates by thumbprint."""
+    """Used proofs, nonce keys and certificates by thumbprint. Every method raises Unavailable."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
         self._nonce_keys: dict[date, bytes] = {}
 
     def spend(self, proof: ProofId) -> bool:
-        """UpdateItem where there is none. If botocore repeats it after a lost reply, the proof
-        counts as used: its sender signs another.
+        """Record that a proof was used; return False if it was recorded before (UpdateItem).
+
+        When the reply is lost, botocore's retry finds the row, and the proof counts as used. Its sender has
+        to sign another.
         """
         try:
             with answered("ConditionalCheckFailedException"):
                 self._client.update_item(
                     TableName=self._table,
                     Key={"pk": {"S": f"PROOF#{proof.digest}"}},
+                    # When the proof has expired it is refused anyway, and time-to-live removes the row.
                     UpdateExpression="SET expiresAt = :expires",
                     ConditionExpression="attribute_not_exists(pk)",
                     ExpressionAttributeValues={":expires": number(proof.expires_at)},
@@ -50,18 +53,24 @@ class DynamoProofs(DynamoTable):
         return True
 
     def make_known(self, leaf: x509.Certificate) -> None:
-        """UpdateItem: the certificate under its thumbprint."""
+        """Store a certificate under its thumbprint (UpdateItem). A repeat changes nothing."""
         with answered():
             self._client.update_item(TableName=self._table, **certificate_row(leaf))
 
     def certificate(self, thumbprint: str) -> Certificate | None:
-        """GetItem."""
+        """Return the certificate with this thumbprint (SHA-256, hex), or None (GetItem)."""
         row = self._get(_certificate_key(thumbprint))
         return certificate.parse(row["der"]["B"]) if row else None
 
     def nonce_key(self, day: date) -> bytes:
-        """UpdateItem that makes the day's key unless it is there; once a day and process."""
+        """Return the key of a day's nonces, and make it if there is none (UpdateItem).
+
+        All processes must accept each other's nonces, so the key is in the table: nothing has to be deployed,
+        rotated or kept secret elsewhere. A process calls DynamoDB once a day. When the reply is lost, the
+        repeat returns the key that was stored.
+        """
         if day not in self._nonce_keys:
+            # Yesterday's nonces may be presented after midnight. Older keys are dropped.
             made, known = self._nonce_key(day), self._nonce_keys
             self._nonce_keys = {each: key for each, key in known.items() if abs(each - day) < _KEPT}
             self._nonce_keys[day] = made
@@ -72,6 +81,7 @@ class DynamoProofs(DynamoTable):
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"NONCE#{(day - EPOCH.date()).days}"}},
+                # The first process of the day stores its key, and all others get that one.
                 UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
                 ExpressionAttributeValues={
                     ":fresh": {"B": os.urandom(nonce.KEY_BYTES)},
@@ -83,7 +93,7 @@ class DynamoProofs(DynamoTable):
 
 
 def certificate_row(leaf: x509.Certificate) -> Row:
-    """An update that makes a certificate known by its thumbprint."""
+    """Return the update that stores a certificate under its thumbprint."""
     return {
         "Key": _certificate_key(chain.fingerprint(leaf)),
         "UpdateExpression": "SET der = :der",

@@ -1,4 +1,4 @@
-"""The rate limiter of AWS IoT's control plane: one row in the table, shared by all processes."""
+"""The rate limiter of AWS IoT's control plane: one row in the table, which all processes share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REMEMBERED = timedelta(seconds=3)
 
 
 class DynamoRateLimiter(DynamoTable):
-    """The next free slot, as a row that holds it in epoch milliseconds."""
+    """The next free slot, in a row that holds it as epoch milliseconds."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
@@ -33,20 +33,22 @@ class DynamoRateLimiter(DynamoTable):
         self._due = EPOCH
 
     def reserve(self, now: datetime, rate: float) -> datetime:
-        """Take and return the next slot, at `rate` slots a second; `now` if no slot is taken.
+        """Take and return the next slot, at `rate` slots a second; it is `now` if no slot is taken.
 
-        One UpdateItem while the row's time is ahead of `now`, otherwise two: the second starts at `now`.
-        When a reply is lost, one slot stays unused. Raises Unavailable.
+        There is one UpdateItem while the row's time is ahead of `now`, otherwise two: the second starts at
+        `now`. When a reply is lost, one slot stays unused. Raises Unavailable.
         """
         gap = rate_limiter.interval(rate)
         for _ in range(_TRIES):
             ahead = self._move("SET #next = #next + :gap", "#next >= :now", now, gap)
+            # The row was behind `now`, unless another process has moved it since. Then the next round finds
+            # it ahead.
             if ahead is None:
                 idle = "attribute_not_exists(#next) OR #next < :now"
                 ahead = self._move("SET #next = :now + :gap", idle, now, gap)
             if ahead is not None:
                 return ahead - gap
-        raise Unavailable(log="the rate limiter's row changed again and again")
+        raise Unavailable(log="the rate limiter's row changed between each two updates")
 
     def _move(self, expression: str, condition: str, now: datetime, gap: timedelta) -> datetime | None:
         try:
@@ -56,6 +58,7 @@ class DynamoRateLimiter(DynamoTable):
                     Key=_KEY,
                     UpdateExpression=expression,
                     ConditionExpression=condition,
+                    # `next` is a reserved word of DynamoDB.
                     ExpressionAttributeNames={"#next": "next"},
                     ExpressionAttributeValues={
                         ":now": {"N": str(epoch_milliseconds(now))},
@@ -68,10 +71,10 @@ class DynamoRateLimiter(DynamoTable):
         return from_epoch_milliseconds(int(answer["Attributes"]["next"]["N"]))
 
     def backlog_seconds(self, now: datetime) -> int:
-        """Return the seconds until a message that is sent now has its slot; 0 if it has it at once.
+        """Return the seconds until a message that is sent now may be handled; 0 if it may be at once.
 
-        GetItem, at most once in some seconds. When the table does not answer, the slot read last
-        counts: this is a hint, and no reason to refuse a device.
+        There is one GetItem every few seconds at most. When DynamoDB does not answer, the slot that was read
+        last counts: the number is advice to a device, and not worth refusing its request.
         """
         if now >= self._due:
             with suppress(Unavailable):

@@ -1,4 +1,4 @@
-"""What `register` notes in a device record about AWS IoT."""
+"""Notes of `register` in a device record about what it did in AWS IoT."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
+# Both are reserved words of DynamoDB.
 _NAMES = {"#status": "status", "#group": "group"}
 
 
 class DynamoReconciled(DynamoTable):
-    """Write to device records what AWS IoT was brought to, and remove the records of deleted devices."""
+    """The reconciled states in device records, and the removal of deleted devices' records."""
 
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
-        """UpdateItem, if all that was decided by is as it was `read`. It is written even if it says
-        nothing new: that the condition held is worth knowing.
+        """Write the reconciled state if the record is still as it was `read`; return whether it was.
+
+        An UpdateItem. `registered` are ids of certificates, `attached` names of grants. When the reply is
+        lost, the repeat may return False, and the device is reconciled once more. Raises Unavailable.
         """
+        # The note is written even if it changes nothing: a condition that fails tells a process that worked
+        # from an older record to start again.
         plain: dict[str, Any] = {
             ":status": read.status.value,
             ":group": read.group,
@@ -50,7 +55,10 @@ class DynamoReconciled(DynamoTable):
         return True
 
     def forget(self, device_id: DeviceId) -> None:
-        """DeleteItem, if the device is still a deleted one; a repeat finds nothing to delete."""
+        """Remove the record of a deleted device (DeleteItem). A repeat finds nothing to remove.
+
+        The condition protects a device that enrolled again under the same name. Raises Unavailable.
+        """
         try:
             with answered("ConditionalCheckFailedException"):
                 self._client.delete_item(
@@ -79,7 +87,7 @@ def _same_set(name: str, members: frozenset[str], plain: dict[str, Any]) -> str:
 
 
 def _written(sets: dict[str, frozenset[str]], plain: dict[str, Any]) -> str:
-    """The update: DynamoDB has no empty set, so one goes away."""
+    """Return the update expression. DynamoDB has no empty set, so an empty one is removed."""
     plain.update({f":{name}s": set(members) for name, members in sets.items() if members})
     kept = [f"{name} = :{name}s" for name, members in sets.items() if members]
     gone = [name for name, members in sets.items() if not members]

@@ -1,4 +1,4 @@
-"""Device records as rows: a Device to DynamoDB attributes and back."""
+"""Conversion of device records to rows of DynamoDB and back."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _CERTIFICATE = frozenset(
 
 
 def device_key(device_id: str) -> Row:
-    """The primary key of a device's row."""
+    """Return the primary key of a device's row."""
     return {"pk": {"S": f"DEV#{device_id}"}}
 
 
 def values(plain: dict[str, Any]) -> Row:
-    """Return Python values in DynamoDB's form; an instant becomes its epoch seconds."""
+    """Return Python values in DynamoDB's form. An instant becomes its epoch seconds."""
     return {
         name: encode(epoch(value) if isinstance(value, datetime) else value) for name, value in plain.items()
     }
@@ -47,13 +47,14 @@ def number(moment: datetime) -> Row:
 
 
 def certificate_row(record: CertificateRecord) -> dict[str, Any]:
-    """Return a certificate as the map that a device's row holds; a `heldUntil` of 0 stands for None."""
+    """Return a certificate as the map that a device's row holds. A `heldUntil` of 0 stands for None."""
     plain = {
         "serial": record.serial,
         "spki": record.spki,
         "notBefore": epoch(record.not_before),
         "notAfter": epoch(record.not_after),
         "renewAfter": epoch(record.renew_after),
+        # A claim's condition compares it with the present time, and is false for a missing attribute.
         "heldUntil": epoch(record.held_until) if record.held_until else 0,
     }
     superseded_at = epoch(record.superseded_at) if record.superseded_at else None
@@ -63,7 +64,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
 
 
 def device(row: Row) -> Device:
-    """Return the device in a row."""
+    """Return the device that a row describes."""
     plain = decoded(row, _DEVICE)
     certificates = {name: _certificate(row[name]["M"]) for name in _CERTIFICATES & row.keys()}
     return Device(
@@ -79,7 +80,7 @@ def device(row: Row) -> Device:
         superseded=certificates.get("superseded"),
         attributes=plain["attributes"],
         claims=plain["claims"],
-        # DynamoDB has no empty set: an attribute that is not there is one.
+        # DynamoDB has no empty set, so a missing attribute stands for one.
         registered=frozenset(plain.get("registered", ())),
         attached=frozenset(plain.get("attached", ())),
     )
@@ -101,5 +102,5 @@ def _certificate(row: Row) -> CertificateRecord:
 
 
 def moment(seconds: int) -> datetime:
-    """Return the instant that a row's number of epoch seconds stands for."""
+    """Return the instant that a row holds as epoch seconds."""
     return from_epoch(seconds)

@@ -1,4 +1,4 @@
-"""The row that says how far the last sweep got."""
+"""The row that records how far the last sweep got."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ class DynamoSweeps(DynamoTable):
     """The sweep's row in the table."""
 
     def read(self) -> Sweep | None:
-        """GetItem, consistent."""
+        """Return the last sweep, or None before the first (GetItem, consistent). Raises Unavailable."""
         row = self._get(_key(SWEEP_KEY))
         return _sweep(row) if row else None
 
     def write(self, sweep: Sweep, known: Sweep | None) -> bool:
-        """PutItem, if the row is held until the same time as `known`, or if there is none and `known` is
-        None. When a reply is lost, its repeat finds the row taken: no run works until `held_until`,
-        and then the next run goes on.
+        """Write `sweep` if the row is as `known`; otherwise write nothing and return False (PutItem).
+
+        The row is as known if its `heldUntil` is, or if there is none and `known` is None. When the reply is
+        lost, the repeat returns False although the row was written. Then no run works until `held_until`,
+        after which the next run continues. Raises Unavailable.
         """
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
         if known:

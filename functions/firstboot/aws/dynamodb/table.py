@@ -1,4 +1,4 @@
-"""The table, as each of its adapters holds it."""
+"""The table that the adapters of this package share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 class DynamoTable:
-    """A table with the one key `pk`; its prefix says what a row is."""
+    """A table with the one key `pk`. The key's prefix says what a row holds."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 
     def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        """GetItem, consistent: what was written a moment ago counts."""
+        """Return a row, or None (GetItem). The read is consistent, so every earlier write counts."""
         with answered():
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
     def _transact(self, items: list[dict[str, Any]]) -> None:
-        """TransactWriteItems of updates; a ClientError means that it was cancelled."""
+        """Make several updates together (TransactWriteItems). A ClientError means that it was cancelled."""
         updates: Any = [{"Update": {"TableName": self._table} | item} for item in items]
         with answered("TransactionCanceledException"):
             self._client.transact_write_items(TransactItems=updates)

@@ -1,1 +1,1 @@
-"""AWS IoT: its registry, its policies and its messages."""
+"""Adapters of AWS IoT: its registry, its policies and its messages."""

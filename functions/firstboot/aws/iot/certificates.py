@@ -1,4 +1,4 @@
-"""Certificates in AWS IoT. Its control plane takes ten calls of a kind a second."""
+"""Certificates of the AWS IoT registry, as JITR and device import see them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class IotCertificates:
-    """The BrokerCertificates port."""
+    """The certificates of one account and region. Every method raises Unavailable."""
 
     def __init__(self, client: IoTClient) -> None:
         self._client = client
         self._policies = IotPolicies(client)
 
     def find(self, certificate_id: str) -> BrokerCertificate | None:
-        """DescribeCertificate."""
+        """Return the certificate with this id, or None (DescribeCertificate)."""
         try:
             with answered("ResourceNotFoundException"):
                 answer = self._client.describe_certificate(certificateId=certificate_id)
@@ -38,7 +38,7 @@ class IotCertificates:
         )
 
     def of(self, device_id: DeviceId) -> list[str]:
-        """ListThingPrincipals. A principal may also be a Cognito identity, which has no certificate."""
+        """Return the ids of the certificates attached to a device's thing, if any (ListThingPrincipals)."""
         pages = self._client.get_paginator("list_thing_principals")
         try:
             with answered("ResourceNotFoundException"):
@@ -46,13 +46,17 @@ class IotCertificates:
                 found = [principal for page in listed for principal in page["principals"]]
         except ClientError:
             return []
+        # A principal may also be a Cognito identity, which has no certificate.
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
     def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """AttachPolicy, and CreatePolicy before it if need be. One that is attached already stays so."""
+        """Attach a policy to a certificate, and create a missing policy first (AttachPolicy, CreatePolicy).
+
+        A repeat changes nothing. `document` is JSON.
+        """
         self._policies.attach(policy, document, certificate.arn)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
-        """UpdateCertificate. A lost reply is repeated to the same end."""
+        """Set a certificate's status (UpdateCertificate). A repeat changes nothing."""
         with answered():
             self._client.update_certificate(certificateId=certificate.certificate_id, newStatus=status)

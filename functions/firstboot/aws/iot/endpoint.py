@@ -1,4 +1,8 @@
-"""AWS IoT's control plane: not on a device's path, which it is too slow for."""
+"""AWS IoT's endpoint for devices.
+
+It is asked for in a deployment, not when a device calls: the control plane takes ten calls of a kind a
+second.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def data_endpoint(client: IoTClient) -> str:
-    """The host name that the account's devices connect to, by MQTT.
+    """Return the host name that the account's devices connect to with MQTT (DescribeEndpoint).
 
     Raises Unavailable.
     """

@@ -1,4 +1,4 @@
-"""Messages to devices, through AWS IoT."""
+"""Messages to devices, through AWS IoT's broker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class IotMessages:
-    """What the broker of this account and region delivers."""
+    """The broker of this account and region."""
 
     def __init__(self, client: IoTDataPlaneClient) -> None:
         self._client = client
 
     def publish(self, topic: str, members: dict[str, Any]) -> None:
-        """Publish a JSON object, at least once (QoS 1); never retained, since an answer is for who
-        is waiting. Repeated after a lost reply it comes twice, which MQTT devices must expect.
+        """Publish a JSON object to a topic with QoS 1 (Publish).
 
-        Raises Unavailable.
+        When the reply is lost, the repeat sends the message twice, which QoS 1 allows. Raises Unavailable.
         """
+        # The message is not retained: an answer is for the client that sent the request and still listens.
         payload = json.dumps(members, separators=(",", ":")).encode()
         with answered():
             self._client.publish(topic=topic, qos=1, retain=False, payload=payload)

@@ -1,4 +1,8 @@
-"""AWS IoT policies by name. A changed grant is a new version: one call, felt by every device."""
+"""Policies of AWS IoT, by name.
+
+A policy serves every certificate that it is attached to, so a changed grant costs one new version and no call
+for each device.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,24 @@ if TYPE_CHECKING:
 
 
 class IotPolicies:
-    """The policies of one account and region."""
+    """The policies of one account and region. Every method raises Unavailable."""
 
     def __init__(self, client: IoTClient) -> None:
         self._client = client
 
     def ensure(self, name: str, document: str) -> None:
-        """Have a policy `name` that says `document` (JSON); repeating it changes nothing."""
+        """Create the policy `name`, or give it a new version, so that it says `document` (JSON).
+
+        A repeat changes nothing.
+        """
         if not self.create(name, document):
             self._replace(name, document)
 
     def create(self, name: str, document: str) -> bool:
-        """CreatePolicy; False if a policy of that name exists, with this or another document."""
+        """Create a policy; return False if one of that name exists, with any document (CreatePolicy).
+
+        When the reply is lost, the repeat returns False although this call created the policy.
+        """
         try:
             with answered("ResourceAlreadyExistsException"):
                 self._client.create_policy(policyName=name, policyDocument=document)
@@ -34,29 +44,33 @@ class IotPolicies:
         return True
 
     def attach(self, name: str, document: str, target: str) -> None:
-        """AttachPolicy; a policy that is missing is made first.
+        """Attach a policy to a certificate's ARN; create a missing policy first (AttachPolicy, CreatePolicy).
 
-        An existing policy is not changed here: only the sweep's role may change what every certificate with
-        the policy may do.
+        A repeat changes nothing.
         """
         try:
             with answered("ResourceNotFoundException"):
                 self._client.attach_policy(policyName=name, target=target)
         except ClientError:
+            # An existing policy is never changed here: only the sweep's role may change what every
+            # certificate with the policy may do.
             self.create(name, document)
             with answered():
                 self._client.attach_policy(policyName=name, target=target)
 
     def names(self, prefix: str) -> list[str]:
-        """ListPolicies, every page; AWS IoT filters by no name."""
+        """Return the names of the policies that begin with `prefix` (ListPolicies, all pages)."""
         with answered():
             pages = self._client.get_paginator("list_policies").paginate()
             found = [policy["policyName"] for page in pages for policy in page["policies"]]
+        # AWS IoT has no filter by name.
         return [name for name in found if name.startswith(prefix)]
 
     def remove_unused(self, name: str) -> None:
-        """DeletePolicy with every version, unless a target has it, or had it a moment ago: AWS IoT
-        takes up to five minutes to forget a detachment (DeletePolicy).
+        """Delete a policy and its versions unless it is attached (ListTargetsForPolicy, DeletePolicy).
+
+        AWS IoT counts a policy as attached for up to five minutes after its detachment (DeletePolicy), so it
+        may survive until a later call. A repeat changes nothing.
         """
         try:
             with answered("ResourceNotFoundException", "DeleteConflictException"):
@@ -65,7 +79,7 @@ class IotPolicies:
                 self._make_room(name)
                 self._client.delete_policy(policyName=name)
         except ClientError:
-            return  # gone already, or in use again
+            return  # another run deleted it, or it was attached again
 
     def _replace(self, name: str, document: str) -> None:
         with answered():
@@ -76,7 +90,7 @@ class IotPolicies:
             self._client.create_policy_version(policyName=name, policyDocument=document, setAsDefault=True)
 
     def _make_room(self, name: str) -> None:
-        """Keep only the version in force: AWS IoT takes five (CreatePolicyVersion)."""
+        """Delete all versions but the one in force: AWS IoT keeps five at most (CreatePolicyVersion)."""
         for version in self._client.list_policy_versions(policyName=name)["policyVersions"]:
             if not version["isDefaultVersion"]:
                 self._client.delete_policy_version(policyName=name, policyVersionId=version["versionId"])

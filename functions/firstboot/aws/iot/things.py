@@ -1,4 +1,4 @@
-"""AWS IoT's registry: things, certificates and what policies these have."""
+"""Things of the AWS IoT registry, with their certificates and the policies of these."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ _THERE = "ResourceAlreadyExistsException"
 
 
 class IotThings:
-    """The Things port. What is ours in the account begins with the stack's name."""
+    """The ports Things and Certificates of `register`.
+
+    Names of things' types, groups and policies that are ours begin with the stack's name. Every method may be
+    repeated, also after a lost reply, and raises Unavailable when AWS IoT does not answer.
+    """
 
     def __init__(self, client: IoTClient, data: IoTDataPlaneClient, stack: str, place: Place) -> None:
         self._client = client
@@ -39,9 +43,9 @@ class IotThings:
         self._policies = IotPolicies(client)
 
     def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str]) -> None:
-        """DescribeThing; CreateThing or UpdateThing only where it says otherwise. Then the groups.
+        """Create or update the device's thing, and put it into its group and no other group of ours.
 
-        A thing of another type was there before the device was ours: its attributes are its maker's.
+        CreateThing and UpdateThing are called only where DescribeThing shows a difference.
         """
         try:
             with answered(_GONE):
@@ -49,13 +53,16 @@ class IotThings:
         except ClientError:
             self._create(device_id, attributes)
         else:
+            # A thing of another type existed before its device was imported. Its attributes are its maker's:
+            # replacing them would destroy what the account searches things by.
             if thing.get("thingTypeName") == self._stack and thing.get("attributes", {}) != attributes:
                 self._update(device_id, attributes)
         self._join(device_id, f"{self._prefix}{group}")
 
     def _create(self, device_id: DeviceId, attributes: dict[str, str]) -> None:
-        """CreateThing; its type is made the first time that AWS IoT misses it. One that another
-        process made just now is as good.
+        """Create the thing, and its type when AWS IoT lacks it.
+
+        A thing that another process has just created is as good.
         """
         create = partial(
             self._client.create_thing,
@@ -76,6 +83,7 @@ class IotThings:
             self._client.update_thing(
                 thingName=device_id,
                 thingTypeName=self._stack,
+                # Attributes that the record no longer has are removed, too.
                 attributePayload={"attributes": attributes, "merge": False},
             )
 
@@ -100,7 +108,10 @@ class IotThings:
                 self._client.add_thing_to_thing_group(thingGroupName=group, thingName=device_id)
 
     def begin_shadow(self, device_id: DeviceId, desired: dict[str, Any]) -> None:
-        """GetThingShadow, and UpdateThingShadow if there is none."""
+        """Write the thing's first shadow if it has none (GetThingShadow, UpdateThingShadow).
+
+        A later shadow belongs to the device and the application, so an existing one is left alone.
+        """
         try:
             with answered(_GONE):
                 self._data.get_thing_shadow(thingName=device_id)
@@ -110,7 +121,7 @@ class IotThings:
                 self._data.update_thing_shadow(thingName=device_id, payload=payload.encode())
 
     def certificates(self, device_id: DeviceId) -> frozenset[str]:
-        """ListThingPrincipals; principals that are no certificates are left out."""
+        """Return the ids of the thing's certificates; none without a thing (ListThingPrincipals)."""
         pages = self._client.get_paginator("list_thing_principals")
         try:
             with answered(_GONE):
@@ -118,36 +129,42 @@ class IotThings:
                 principals = [principal for page in listed for principal in page["principals"]]
         except ClientError:
             return frozenset()
+        # A principal may also be a Cognito identity, which has no certificate.
         ours = (each for each in principals if each.startswith(self._certificates))
         return frozenset(each.removeprefix(self._certificates) for each in ours)
 
     def register(self, leaf: x509.Certificate) -> None:
-        """RegisterCertificateWithoutCA: ours come with SNI, and the CA need not be known."""
+        """Register a certificate as INACTIVE, unless it is registered (RegisterCertificateWithoutCA)."""
+        # Without a registered CA, AWS IoT accepts a certificate from clients that send SNI, as ours do. The
+        # issuing CA need not be registered in the account then.
         pem = leaf.public_bytes(Encoding.PEM).decode()
         with _already(_THERE):
             self._client.register_certificate_without_ca(certificatePem=pem, status="INACTIVE")
 
     def attach(self, device_id: DeviceId, certificate_id: str) -> None:
-        """AttachThingPrincipal."""
+        """Attach a certificate to the device's thing (AttachThingPrincipal)."""
         with answered():
             self._client.attach_thing_principal(thingName=device_id, principal=self._arn(certificate_id))
 
     def detach(self, device_id: DeviceId, certificate_id: str) -> None:
-        """DetachThingPrincipal."""
+        """Detach a certificate from the device's thing, if both exist (DetachThingPrincipal)."""
         with _already(_GONE):
             self._client.detach_thing_principal(thingName=device_id, principal=self._arn(certificate_id))
 
     def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
-        """ListAttachedPolicies, then DetachPolicy and AttachPolicy for the difference.
+        """Attach exactly these of our policies to a certificate; `documents` maps names to JSON.
 
-        Raises PoliciesTooLarge.
+        Calls ListAttachedPolicies, then DetachPolicy and AttachPolicy for the difference. Policies of others
+        stay. Raises PoliciesTooLarge after detaching and before attaching.
         """
         target = self._arn(certificate_id)
         attached = self._attached(target)
         ours = {name for name in attached if name.startswith(self._prefix)}
+        # Surplus rights are taken first: the check below may raise.
         for name in sorted(ours - documents.keys()):
             with _already(_GONE):
                 self._client.detach_policy(policyName=name, target=target)
+        # Policies of others count towards AWS IoT's limit of policies, but their sizes are not known here.
         check_documents([*(len(each) for each in documents.values()), *(0 for _ in attached - ours)])
         for name in sorted(documents.keys() - ours):
             self._policies.attach(name, documents[name], target)
@@ -162,22 +179,29 @@ class IotThings:
             return set()
 
     def set_status(self, certificate_id: str, status: CertificateStatus) -> None:
-        """UpdateCertificate. One that must be ACTIVE has to be there."""
+        """Set a certificate's status (UpdateCertificate).
+
+        A certificate that AWS IoT does not have is an error for ACTIVE only: it has no rights to take.
+        """
         with answered() if status == "ACTIVE" else _already(_GONE):
             self._client.update_certificate(certificateId=certificate_id, newStatus=status)
 
     def disconnect(self, device_id: DeviceId) -> None:
-        """DeleteConnection; a device that is not connected is not found."""
+        """End the device's connection and its session, if it is connected (DeleteConnection)."""
         with _already(_GONE):
+            # A kept session would deliver its queued messages to the next client with this id.
             self._data.delete_connection(clientId=device_id, cleanSession=True)
 
     def delete_certificate(self, certificate_id: str) -> None:
-        """DeleteCertificate."""
+        """Delete a certificate, if it exists (DeleteCertificate)."""
         with _already(_GONE):
             self._client.delete_certificate(certificateId=certificate_id)
 
     def delete(self, device_id: DeviceId) -> None:
-        """DeleteThingShadow, while there is a thing, then DeleteThing."""
+        """Delete the thing's unnamed shadow and the thing, if they exist (DeleteThingShadow, DeleteThing).
+
+        Named shadows are the application's, and stay.
+        """
         with _already(_GONE):
             self._data.delete_thing_shadow(thingName=device_id)
         with _already(_GONE):
@@ -189,7 +213,7 @@ class IotThings:
 
 @contextmanager
 def _already(code: str) -> Iterator[None]:
-    """A call that AWS refuses with `code` because what it asks for is so already."""
+    """Pass over a refusal with `code`, by which AWS says that the wanted state exists already."""
     try:
         with answered(code):
             yield

@@ -1,1 +1,1 @@
-"""The bucket: certificates, the published fleet, the CA's certificate and the truststore."""
+"""Adapters of the bucket: certificates, the published fleet, the CA's certificate and the truststore."""

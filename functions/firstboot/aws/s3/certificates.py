@@ -1,4 +1,8 @@
-"""Issued certificates in S3."""
+"""Issued certificates in S3.
+
+A certificate is issued when its object exists. The device record only says what was intended, so the two
+can't contradict each other.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,22 @@ if TYPE_CHECKING:
 
 
 class S3CertificateStore:
-    """The CertificateStore port on a bucket."""
+    """The ports CertificateStore and IssuedCertificates, on a bucket.
+
+    Every method that makes a call raises Unavailable.
+    """
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
     def put(self, device_id: DeviceId, serial: str, chain: bytes) -> bool:
-        """PutObject with `If-None-Match: *`. A lost reply is repeated, and finds its own object."""
+        """Store a chain (PEM) unless there is one; return whether this call stored it (PutObject).
+
+        When the reply is lost, the repeat finds its own object and returns False.
+        """
         try:
+            # S3 answers a put that races with another one with 409, and a later one with 412.
             with answered("PreconditionFailed", "ConditionalRequestConflict"):
                 self._client.put_object(
                     Bucket=self._bucket,
@@ -36,7 +47,10 @@ class S3CertificateStore:
         return True
 
     def get(self, device_id: DeviceId, serial: str) -> bytes | None:
-        """GetObject. Without s3:ListBucket a missing object would be 403, so the role has it."""
+        """Return a stored chain (PEM), or None if the certificate has not been issued (GetObject).
+
+        The role needs s3:ListBucket: without it S3 answers 403 for a missing object.
+        """
         try:
             with answered("NoSuchKey"):
                 answer = self._client.get_object(Bucket=self._bucket, Key=certificate_key(device_id, serial))
@@ -45,7 +59,7 @@ class S3CertificateStore:
             return None
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
-        """A SigV4 presigned GET, made without a call."""
+        """Return a presigned URL of a chain that works for `seconds`. No call is made."""
         return self._client.generate_presigned_url(
             "get_object",
             Params={"Bucket": self._bucket, "Key": certificate_key(device_id, serial)},
@@ -53,7 +67,7 @@ class S3CertificateStore:
         )
 
     def issued(self, device_id: DeviceId) -> list[bytes]:
-        """ListObjectsV2, and GetObject of each."""
+        """Return every chain that was issued to the device (ListObjectsV2, and GetObject of each)."""
         pages = self._client.get_paginator("list_objects_v2")
         prefix = certificates_prefix(device_id)
         with answered():

@@ -22,16 +22,15 @@ _DEPLOYED = Path(__file__).parents[3] / "fleet.json"
 
 
 def deployed() -> Fleet:
-    """The fleet in the asset, beside the Lambda files."""
+    """Return the fleet that was deployed with this code, in a file beside the Lambda files."""
     return Fleet.from_json(_DEPLOYED.read_text())
 
 
 class FleetSource:
     """The fleet in force, read anew every `refresh_seconds`.
 
-    A published fleet that builds on another deployment's is ignored: a deployment wins. While S3
-    does not answer, what was last read stays in force; before the first read nothing is, since the
-    deployed fleet may grant what a published one took away.
+    A published fleet that builds on another deployment's fleet is ignored, so a deployment always wins. While
+    S3 does not answer, the fleet that was read last stays in force.
     """
 
     def __init__(self, client: S3Client, bucket: str, deployed: Fleet, refresh_seconds: float) -> None:
@@ -44,12 +43,14 @@ class FleetSource:
         self._due = EPOCH
 
     def current(self, now: datetime) -> Fleet:
-        """The fleet in force at `now`; at most one GetObject, and none before a refresh is due.
+        """Return the fleet in force at `now`. At most one GetObject, and none before a refresh is due.
 
-        Raises Unavailable when there is nothing to stand on.
+        Raises Unavailable if S3 does not answer and this process has not read the fleet yet.
         """
         if self._current is None or now >= self._due:
             self._current = self._read(self._current)
+            # This also holds after a failure, so that an outage of S3 costs one call in each period, not one
+            # in each request.
             self._due = now + self._refresh
         return self._current
 
@@ -65,22 +66,25 @@ class FleetSource:
         except ClientError as error:
             if known and error_code(error) == "304":
                 return known
-            self._etag = ""  # should the same fleet be published again, it must be read again
+            self._etag = ""  # if the same fleet is published again, it must be read again
             return self._deployed
         except Unavailable:
+            # The deployed fleet is no substitute before the first read: it may grant what a published one
+            # took away.
             if known is None:
                 raise
             return known
         self._etag = answer["ETag"]
-        # Another version's fleet may have another shape: it is not even read.
+        # A fleet of another version may have another shape, so only its `base` is read.
         if json.loads(body)["base"] != self._deployed.hash:
             return self._deployed
         return Fleet.from_json(body)
 
     def publish(self, fleet: Fleet) -> None:
-        """PutObject of a checked fleet; the last writer wins, and the bucket keeps versions.
+        """Store a checked fleet for all Lambda functions (PutObject).
 
-        Raises Unavailable.
+        The last writer wins; the bucket keeps older versions. A repeat after a lost reply stores the same
+        content. Raises Unavailable.
         """
         with answered():
             self._client.put_object(

@@ -1,1 +1,1 @@
-"""Queues, and the dead-letter queues behind them."""
+"""Adapters of queues and of their dead-letter queues."""

@@ -1,4 +1,4 @@
-"""Dead-letter queues in SQS, and the way back from them."""
+"""Dead-letter queues in SQS."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 _HELD_SECONDS = 60
 _AT_ONCE = 10
-"""SQS gives no more (ReceiveMessage, MaxNumberOfMessages)."""
+"""Messages that one ReceiveMessage returns at most (SQS API reference, MaxNumberOfMessages)."""
 
 
 @dataclass(frozen=True)
 class Queues:
-    """URLs of a dead-letter queue, and of the queue whose letters it holds.
+    """URLs of a dead-letter queue, and of the queue that its messages came from.
 
-    `source` is None for requests that no queue held before. (CDK leaves a member that is None out of its
-    JSON.)
+    `source` is None if the messages came from an asynchronous invocation. CDK leaves a member that is None
+    out of its JSON.
     """
 
     dead: str
@@ -29,32 +29,39 @@ class Queues:
 
 
 class SqsDeadLetters:
-    """A dead-letter queue, by its URLs."""
+    """A dead-letter queue, by its URLs. Every method raises Unavailable."""
 
     def __init__(self, sqs: SQSClient, queues: Queues) -> None:
         self._sqs = sqs
         self._queues = queues
 
     def waiting(self) -> int:
-        """GetQueueAttributes: about how many letters there are, held ones included."""
+        """Return about how many messages there are, received ones included (GetQueueAttributes)."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with answered():
             answer = self._sqs.get_queue_attributes(QueueUrl=self._queues.dead, AttributeNames=names)
         return sum(map(int, answer["Attributes"].values()))
 
     def receive(self) -> list[Letter]:
-        """ReceiveMessage. Its long poll asks every server: a short one may miss letters."""
+        """Return up to ten messages, hidden from other receivers for a minute (ReceiveMessage).
+
+        When the reply is lost, the messages appear again after that minute.
+        """
         with answered():
             answer = self._sqs.receive_message(
                 QueueUrl=self._queues.dead,
                 MaxNumberOfMessages=_AT_ONCE,
                 VisibilityTimeout=_HELD_SECONDS,
+                # Long polling asks every SQS server; a short poll asks some of them and may miss messages.
                 WaitTimeSeconds=1,
             )
         return [Letter(each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", [])]
 
     def give_back(self, body: str) -> bool:
-        """SendMessage to the queue that the letters came from; False if there is none."""
+        """Send a message to the queue that it came from; return False if it came from none (SendMessage).
+
+        When the reply is lost, the message may be sent twice, which the queue's reader allows.
+        """
         if self._queues.source is None:
             return False
         with answered():
@@ -62,6 +69,6 @@ class SqsDeadLetters:
         return True
 
     def delete(self, letter: Letter) -> None:
-        """DeleteMessage."""
+        """Delete a received message (DeleteMessage). A repeat changes nothing."""
         with answered():
             self._sqs.delete_message(QueueUrl=self._queues.dead, ReceiptHandle=letter.receipt)

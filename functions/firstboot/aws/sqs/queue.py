@@ -1,4 +1,4 @@
-"""An SQS queue."""
+"""A queue in SQS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _BATCH = 10
-"""Messages a SendMessageBatch takes."""
+"""Messages that one SendMessageBatch takes at most."""
 
 
 class SqsQueue:
@@ -25,19 +25,19 @@ class SqsQueue:
         self._url = url
 
     def send(self, body: str, delay: int = 0) -> None:
-        """SendMessage, to come after `delay` seconds (900 at most). After a lost reply it is sent twice,
-        which every reader here can take.
+        """Send a message that arrives after `delay` seconds, 900 at most (SendMessage).
 
-        Raises Unavailable.
+        When the reply is lost, the message may be sent twice, which every reader of our queues allows. Raises
+        Unavailable.
         """
         with answered():
             self._client.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=delay)
 
     def send_all(self, bodies: Iterable[str], delay: int) -> None:
-        """SendMessageBatch, as often as it takes; all to come after `delay` seconds (900 at most).
+        """Send messages that arrive after `delay` seconds, 900 at most (SendMessageBatch, ten at a time).
 
-        Raises Unavailable when a message was not taken; others may have been, and a repeat is
-        harmless.
+        Raises Unavailable when SQS did not take a message. Others may have been sent then; sending all again
+        is harmless.
         """
         waiting = iter(bodies)
         while batch := list(islice(waiting, _BATCH)):
@@ -47,5 +47,6 @@ class SqsQueue:
             ]
             with answered():
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+            # SQS answers 200 although it did not take every message.
             if answer.get("Failed"):
                 raise Unavailable(log=f"SendMessageBatch: {sorted({e['Code'] for e in answer['Failed']})}")
