@@ -1,7 +1,7 @@
 """Fuzz one target: `python -m tests.fuzz TARGET SECONDS [FOLDER]`.
 
-libFuzzer (by way of Atheris) changes the inputs and follows the branches that they reach. The seed is fixed, so
-two runs on one machine try the same inputs. An input that breaks the target is written to FOLDER.
+libFuzzer (by way of Atheris) changes the inputs and follows the branches that they reach. The seed is
+fixed, so two runs on one machine try the same inputs. An input that breaks the target is written to FOLDER.
 """
 
 from __future__ import annotations

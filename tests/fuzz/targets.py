@@ -68,7 +68,7 @@ def _verify_certificate(data: bytes) -> None:
 
 
 def _verify_path(data: bytes) -> None:
-    """Verify a good leaf below the certificate `data`: as an intermediate, and as an anchor if it is fit for one."""
+    """Verify a good leaf with `data` as an intermediate, and as an anchor if it is fit for one."""
     other = certificate.parse(data)
     anchors = [] if bootstrap.unfit_issuer(other, is_anchor=True) else [other]
     bootstrap.verify(certificate.parse(_good_leaf()), [*anchors, *_anchors()], NOW, [other])
