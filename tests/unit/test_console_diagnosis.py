@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 
 from console import diagnosis
 from console.diagnosis import Level, Need
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
-from firstboot.pki import chain
+from firstboot.pki.certificate import Certificate, parse_text
 from tests import factories
+from tests.field.encode import own
 
 CA = factories.authority("our CA").certificate
 
@@ -26,9 +26,9 @@ def fleet() -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def anchors(fleet: Fleet) -> list[x509.Certificate]:
+def anchors(fleet: Fleet) -> list[Certificate]:
     """Its anchors."""
-    return [chain.parse(pem) for group in fleet.groups.values() for pem in group.trust]
+    return [parse_text(pem) for group in fleet.groups.values() for pem in group.trust]
 
 
 def template(rate: str = "7") -> dict[str, Any]:
@@ -98,17 +98,17 @@ def test_the_ca_must_outlast_what_it_issues(fleet: Fleet, days: int, level: Leve
     assert diagnosis.ca_days(CA, fleet, now).level is level
 
 
-def test_the_truststore_is_the_fleets(fleet: Fleet, anchors: list[x509.Certificate]) -> None:
+def test_the_truststore_is_the_fleets(fleet: Fleet, anchors: list[Certificate]) -> None:
     """All anchors, our CA, in any order, and nothing else."""
-    assert diagnosis.truststore([CA, *anchors], fleet, CA).level is Level.OK
-    missing = diagnosis.truststore([CA, anchors[0]], fleet, CA)
+    assert diagnosis.truststore([own(CA), *anchors], fleet, CA).level is Level.OK
+    missing = diagnosis.truststore([own(CA), anchors[0]], fleet, CA)
     assert (missing.level, missing.detail) == (
         Level.FAIL,
-        f"{anchors[1].subject.rfc4514_string()} is missing",
+        f"{anchors[1].subject.text()} is missing",
     )
     assert diagnosis.truststore(anchors, fleet, CA).detail == "CN=our CA is missing"
-    stranger = factories.authority("stranger").certificate
-    found = diagnosis.truststore([*anchors, CA, stranger], fleet, CA)
+    stranger = own(factories.authority("stranger").certificate)
+    found = diagnosis.truststore([*anchors, own(CA), stranger], fleet, CA)
     assert (found.level, found.detail) == (Level.FAIL, "CN=stranger does not belong there")
 
 

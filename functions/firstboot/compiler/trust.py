@@ -69,7 +69,7 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
         problems.append(f"{file}: not a PEM certificate: {error.detail}")
         return []
     if not certificates:
-        problems.append(f"{file}: holds no PEM certificate")
+        problems.append(f"{file}: not a PEM certificate")
     unfit = {each: bootstrap.unfit_issuer(each, is_anchor=True) for each in certificates}
     problems += [f"{file}: {each.subject.text()} {reason}" for each, reason in unfit.items() if reason]
     return [each for each in certificates if not unfit[each]]

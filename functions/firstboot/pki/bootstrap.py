@@ -108,11 +108,11 @@ def unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
     try:
         usage = _key_usage(issuer)
         if issuer.version != 2 or not _is_ca(issuer):
-            return "is no CA (v3 with basicConstraints cA TRUE)"
+            return "is not a CA certificate (X.509 v3 with basicConstraints cA TRUE)"
         if usage is not None and _KEY_CERT_SIGN not in usage:
-            return "has keyUsage without keyCertSign"
+            return "may not sign certificates (keyUsage without keyCertSign)"
         if not _allows_clients(issuer):
-            return "has an extendedKeyUsage without clientAuth"
+            return "may not issue client certificates (extendedKeyUsage without clientAuth)"
         signature.public_key(issuer.spki)
     except (NotDer, KeyRefused) as error:
         return f"has {error}"

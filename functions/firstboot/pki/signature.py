@@ -72,7 +72,7 @@ def public_key(spki: Element) -> DevicePublicKey:
     if oid == _EC_KEY and (parameters is None or parameters.tag != der.OID):
         raise KeyRefused("an elliptic-curve key without the name of its curve")
     if oid not in (_EC_KEY, _RSA_KEY):
-        raise KeyRefused(f"a key of the kind {oid}")
+        raise KeyRefused(f"a key of the kind {oid}, not RSA or an elliptic curve's")
     try:
         key = load_der_public_key(spki.encoded)
     except UnsupportedAlgorithm as error:
@@ -103,10 +103,10 @@ def _strong(key: object) -> DevicePublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
             return key
-        raise KeyRefused(f"a key on the curve {key.curve.name}")
+        raise KeyRefused(f"a key on the curve {key.curve.name}, not on P-256 or P-384")
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size not in RSA_BITS:
-            raise KeyRefused(f"an RSA key of {key.key_size} bits")
+            raise KeyRefused(f"an RSA key of {key.key_size} bits, not one of 2048 to 4096")
         if flaw := _flaw(key):
             raise KeyRefused(f"an RSA key whose private key is easy to find ({flaw})")
         return key

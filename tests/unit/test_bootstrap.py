@@ -1,0 +1,126 @@
+"""Bootstrap certificates: which chains are accepted, and with which error the others are refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+from cryptography.x509.oid import NameOID
+
+from firstboot.domain.errors import AuthenticationError, CertificateExpired
+from firstboot.pki import bootstrap
+from firstboot.pki.certificate import Certificate
+from firstboot.pki.errors import (
+    CertificateKeyWeak,
+    CertificateMalformed,
+    CertificateNotYetValid,
+    CertificateUntrusted,
+    CertificateUsageWrong,
+)
+from tests.factories import Authority, authority, ec_key, key_usage, rsa_key
+from tests.field.encode import own
+
+NOW = datetime.now(UTC) + timedelta(hours=1)  # ahead, so that certificates that a slow run makes are valid
+FACTORY = authority()
+
+
+def verify(leaf: x509.Certificate, *anchors: Authority, now: datetime = NOW) -> list[Certificate]:
+    """Return the path of a leaf below one of the anchors."""
+    return bootstrap.verify(own(leaf), [own(each.certificate) for each in anchors], now)
+
+
+@pytest.mark.parametrize("key", [ec_key(), ec_key(ec.SECP384R1()), rsa_key()], ids=["p256", "p384", "rsa"])
+def test_a_good_leaf_chains_to_its_anchor(key: ec.EllipticCurvePrivateKey) -> None:
+    """A certificate with any accepted kind of key verifies, and the result is its anchor."""
+    assert verify(FACTORY.issue("dev-1", key), authority(), FACTORY)[-1] == own(FACTORY.certificate)
+
+
+def test_a_leaf_chains_to_the_nearest_anchor() -> None:
+    """A certificate verifies to the nearest anchor above it, because that anchor decides the group."""
+    line = FACTORY.intermediate("Line 1")
+    assert verify(line.issue("dev-1", ec_key()), FACTORY, line)[-1] == own(line.certificate)
+
+
+def test_a_leaf_whose_usage_is_unrestricted_passes() -> None:
+    """A certificate without keyUsage passes: RFC 5280 restricts usage only where the extension is present."""
+    assert verify(FACTORY.issue("dev-1", ec_key(), usage=None), FACTORY)
+
+
+def test_a_leaf_whose_extended_usage_is_unrestricted_passes() -> None:
+    """A certificate without extendedKeyUsage passes (RFC 5280 section 4.2.1.12)."""
+    assert verify(FACTORY.issue("dev-1", ec_key(), eku=None), FACTORY)
+
+
+_OLD = authority(days=2)
+_CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "anchor", "error"),
+    [
+        (authority().issue("dev-1", ec_key()), FACTORY, CertificateUntrusted),
+        (FACTORY.intermediate("Line").issue("dev-1", ec_key()), FACTORY, CertificateUntrusted),
+        (FACTORY.issue("dev-1", ec_key(), extra=[_CRITICAL]), FACTORY, CertificateUntrusted),
+        (_OLD.issue("dev-1", ec_key(), days=9), _OLD, CertificateUntrusted),
+        (FACTORY.issue("dev-1", ec_key(), eku=Purpose.SERVER_AUTH), FACTORY, CertificateUsageWrong),
+        (FACTORY.issue("dev-1", ec_key(), ca=True), FACTORY, CertificateUsageWrong),
+        (FACTORY.certificate, FACTORY, CertificateUsageWrong),
+        (
+            FACTORY.issue("dev-1", ec_key(), usage=key_usage(ca=False, digital_signature=False)),
+            FACTORY,
+            CertificateUsageWrong,
+        ),
+        (
+            FACTORY.issue("dev-1", ec_key(), usage=key_usage(ca=False, key_cert_sign=True)),
+            FACTORY,
+            CertificateUsageWrong,
+        ),
+        (FACTORY.issue("dev-1", rsa_key(1024)), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ec_key(ec.SECP256K1())), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ec_key(ec.SECP521R1())), FACTORY, CertificateKeyWeak),
+        (FACTORY.issue("dev-1", ed25519.Ed25519PrivateKey.generate()), FACTORY, CertificateKeyWeak),
+    ],
+    ids=[
+        "rogue", "missing-intermediate", "critical-extension", "expired-anchor", "server-eku",
+        "ca-as-leaf", "anchor-itself", "no-signature-usage", "cert-sign-usage", "rsa-1024", "secp256k1",
+        "p521", "ed25519",
+    ],
+)  # fmt: skip
+def test_a_bad_leaf_is_refused(
+    leaf: x509.Certificate, anchor: Authority, error: type[AuthenticationError]
+) -> None:
+    """Each fault of a client certificate is refused with the error for that fault."""
+    now = NOW + timedelta(days=3) if anchor is _OLD else NOW
+    with pytest.raises(error):
+        verify(leaf, anchor, now=now)
+
+
+@pytest.mark.parametrize(
+    ("days", "error"), [(-1, CertificateNotYetValid), (366, CertificateExpired)], ids=["early", "late"]
+)
+def test_outside_its_validity_a_leaf_is_refused(days: int, error: type[AuthenticationError]) -> None:
+    """A certificate is refused before and after its validity."""
+    leaf = FACTORY.issue("dev-1", ec_key())
+    with pytest.raises(error):
+        verify(leaf, FACTORY, now=NOW + timedelta(days=days))
+
+
+def test_no_chain_may_exceed_a_path_length() -> None:
+    """A certificate under a CA that breaks a path length is untrusted."""
+    limited = FACTORY.intermediate("Limited", path_length=0)
+    below = limited.intermediate("Below")
+    leaf = own(below.issue("dev-1", ec_key()))
+    above = [own(each.certificate) for each in (below, limited)]
+    with pytest.raises(CertificateUntrusted, match="path length"):
+        bootstrap.verify(leaf, [own(FACTORY.certificate)], NOW, above)
+
+
+def test_a_subject_has_one_common_name() -> None:
+    """A subject must have one common name, so that all code reads the same device from a certificate."""
+    two = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn) for cn in ("dev-1", "dev-2")])
+    for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
+        with pytest.raises(CertificateMalformed):
+            own(FACTORY.issue("dev-1", ec_key(), subject=subject)).common_name()
