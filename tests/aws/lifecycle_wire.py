@@ -20,7 +20,7 @@ from cryptography import x509
 from device.refusal import Action, Refused
 from device.store import Identity
 from device.transport import Answer, Transport
-from firstboot.pki import chain, csr
+from firstboot.pki import chain, signature
 from tests.aws.lifecycle_watch import Call, Watch
 from tests.aws.product import Product
 from tests.aws.test_issuance import Recorder
@@ -157,4 +157,4 @@ def _caller(identity: Identity | None, authorization: str | None) -> x509.Certif
 
 def _key(request: str) -> str:
     parsed = x509.load_pem_x509_csr(request.encode())
-    return csr.spki_fingerprint(cast("csr.DevicePublicKey", parsed.public_key()))
+    return signature.spki_fingerprint(cast("signature.DevicePublicKey", parsed.public_key()))

@@ -15,7 +15,7 @@ from cryptography import x509
 from firstboot.aws import clients
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
-from firstboot.pki.csr import spki_fingerprint
+from firstboot.pki.signature import spki_fingerprint
 from tests import factories
 from tests.aws.invoked import Run
 from tests.aws.product import Product, group

@@ -22,7 +22,7 @@ from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.errors import InternalError, Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.identity.connection import Connected
-from firstboot.pki import chain, csr
+from firstboot.pki import chain, signature
 from tests import factories
 from tests.aws.mqtt import Client, event, published
 from tests.aws.product import CONTEXT, Product, group
@@ -400,7 +400,7 @@ def imported(product: Product) -> Client:
     key, now = factories.ec_key(), whole_seconds(datetime.now(UTC))
     leaf = factories.authority("AWS IoT").issue("AWS IoT Certificate", key)
     record = CertificateRecord(
-        f"{leaf.serial_number:x}", csr.spki_fingerprint(key.public_key()),
+        f"{leaf.serial_number:x}", signature.spki_fingerprint(key.public_key()),
         now, now + timedelta(minutes=15), now,
         certificate_id=chain.fingerprint(leaf),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
 from firstboot.pki import bootstrap, chain, profile
-from firstboot.pki.csr import DevicePublicKey, spki_fingerprint
+from firstboot.pki.signature import DevicePublicKey, spki_fingerprint
 from tests import factories
 from tests.field.encode import own
 
