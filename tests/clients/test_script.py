@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -260,15 +261,53 @@ def test_a_certificate_that_is_not_ours_is_never_stored(
     assert COMMIT not in service.requests
 
 
-def test_an_unknown_server_hears_nothing(service: Service, tmp_path: Path) -> None:
-    """TLS is always verified; plain http is not spoken."""
+def test_plain_http_is_refused(service: Service, tmp_path: Path) -> None:
+    """The script sends nothing to an http URL."""
     script = Script(service, tmp_path / "state", tmp_path / "shims")
     script.files[0] = service.url.replace("https", "http")
     (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
     assert script.run().returncode == 10
-    script.files[0], script.files[4] = service.url, script.files[1]
-    assert script.run().returncode == 10
     assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("another", "stop: the server's TLS certificate is not trusted: check CA and the host's name"),
+        ("missing", "stop: CA can't be read, or is not a certificate in PEM format"),
+        ("garbage", "stop: CA can't be read, or is not a certificate in PEM format"),
+    ],
+)
+def test_a_wrong_ca_ends_the_script_at_once(
+    script: Script, service: Service, wrong: str, message: str
+) -> None:
+    """A CA that is missing or not the server's ends the script with 12 and the reason, after one attempt."""
+    ca = script.state.parent / "ca.pem"
+    if wrong != "missing":
+        another = factories.pem(factories.authority("Another").certificate)
+        ca.write_text(another if wrong == "another" else "garbage")
+    script.files[4] = ca
+    done = script.run()
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (12, message)
+    assert done.stderr.count("curl:") == 1
+    assert service.requests == []
+    assert service.nonces_given == 0
+
+
+def test_a_server_outside_its_dates_is_tried_by_a_later_run(tmp_path: Path) -> None:
+    """A server certificate that this device's clock finds invalid ends the script with 10 at once."""
+    service = Service(tmp_path)
+    service.web_options = {"not_before": datetime.now(UTC) + timedelta(days=9)}
+    with running(tmp_path, service):
+        done = Script(service, tmp_path / "state", tmp_path / "shims").run()
+    assert done.returncode == 10
+    assert done.stderr.endswith("is not valid now: check this device's clock\n")
+
+
+def test_a_storage_host_that_is_not_trusted_ends_the_script(script: Script, service: Service) -> None:
+    """A certificate URL whose host the CA does not cover ends the script with 12."""
+    service.say(ENROLL, Reply(201, {"certificateUrl": service.url.replace("localhost", "127.0.0.1") + "/c"}))
+    assert script.run().returncode == 12
 
 
 def test_without_arguments_it_says_what_it_wants() -> None:

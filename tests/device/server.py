@@ -52,6 +52,7 @@ def _context(service: Service) -> ssl.SSLContext:
         key,
         eku=ExtendedKeyUsageOID.SERVER_AUTH,
         extra=[(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)],
+        **service.web_options,
     )
     server = service.save("server", certificate, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

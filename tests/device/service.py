@@ -73,6 +73,7 @@ class Service:
         self.web, self.factory, self.issuing = (factories.authority(n) for n in ("Web", "Factory", "Issuing"))
         self.folder = folder
         self.url = ""
+        self.web_options: dict[str, Any] = {}
         self.issued: list[x509.Certificate] = []
         self.committed: list[x509.Certificate] = []
         self.requests: list[str] = []

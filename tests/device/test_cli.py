@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from device.__main__ import main
+from tests import factories
 from tests.device.server import running
 from tests.device.service import (
     COMMIT,
@@ -178,15 +181,41 @@ def test_status_finishes_what_a_crash_left(service: Service, state: Path) -> Non
     assert (state / "certificate.pem").exists()
 
 
-def test_what_can_t_be_read_is_wrong_usage(service: Service, state: Path, tmp_path: Path) -> None:
-    """2, as for a wrong option, and nothing is asked of the service."""
+def test_a_file_that_can_t_be_read_is_wrong_usage(
+    service: Service, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing or damaged file gives exit code 2 and a message with its name, and no request is sent."""
     assert boot(service, state, "--bootstrap-cert", str(tmp_path / "none.crt")) == 2
-    for name, content in (("none.pem", None), ("empty.pem", b""), ("garbage.pem", b"\xff")):
+    assert str(tmp_path / "none.crt") in capsys.readouterr().err
+    key = service.bootstrap().key.read_bytes()
+    for name, content in (("none.pem", None), ("empty.pem", b""), ("garbage.pem", b"\xff"), ("key.pem", key)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         assert boot(service, state, "--ca", str(tmp_path / name)) == 2
+        assert str(tmp_path / name) in capsys.readouterr().err
     assert boot(service, state, "--mtls", "https://localhost:99999") == 2
     assert service.requests == []
+
+
+@pytest.mark.parametrize("host", ["mtls", "public"])
+def test_a_wrong_ca_ends_the_run_at_once(
+    service: Service, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """A server that --ca does not cover ends boot with exit code 12 and the reason, after one attempt."""
+    other = tmp_path / "other.pem"
+    other.write_text(factories.pem(factories.authority("Other").certificate))
+    with mock.patch("time.sleep", side_effect=AssertionError):
+        assert boot(service, state, "--ca", str(other), host=host) == 12
+    assert json.loads(capsys.readouterr().err)["code"] == "server-untrusted"
+
+
+def test_the_version_is_the_product_s(capsys: pytest.CaptureFixture[str]) -> None:
+    """The option --version prints the version in pyproject.toml."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"firstboot-device {project['version']}\n"
 
 
 def test_a_damaged_memory_of_the_service_is_renewed_by_boot(service: Service, state: Path) -> None:

@@ -82,23 +82,45 @@ def test_only_https_is_spoken(service: Service, url: str) -> None:
 
 
 def test_a_server_under_another_root_hears_nothing(service: Service, tmp_path: Path) -> None:
-    """The given root counts, not just any."""
+    """A server that --ca does not cover is refused for good, with the reason and the option."""
     other = tmp_path / "other.pem"
     other.write_text(factories.pem(factories.authority("Web").certificate))
-    assert refused(service, ca=other).action is Action.RETRY
+    refusal = refused(service, ca=other)
+    assert (refusal.action, refusal.code) == (Action.STOP, "server-untrusted")
+    assert refusal.detail == (
+        "The TLS certificate of localhost is not trusted (unable to get local issuer certificate): "
+        "--ca must name the CA that issued the server's certificate"
+    )
     assert service.requests == []
 
 
+@pytest.mark.parametrize(
+    ("days", "reason"), [(9, "certificate is not yet valid"), (-9, "certificate has expired")]
+)
+def test_a_server_outside_its_dates_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, reason: str
+) -> None:
+    """A server certificate outside its dates is a passing fault, because the device's clock can be set."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    service = Service(tmp_path)
+    service.web_options = {"not_before": datetime.now(UTC) + timedelta(days=days), "days": 1}
+    with running(tmp_path, service):
+        refusal = refused(service)
+    assert (refusal.action, refusal.code) == (Action.RETRY, "server-untrusted")
+    assert f"({reason}): check this device's clock" in refusal.detail
+
+
 def test_without_a_root_of_ours_the_system_s_count(service: Service) -> None:
-    """There it is no more trusted than any other server."""
-    with pytest.raises(Refused, match="CERTIFICATE_VERIFY_FAILED"):
+    """Without --ca the device trusts the system's roots only."""
+    with pytest.raises(Refused, match="is not trusted"):
         Transport(None).send("GET", service.url, limit=10)
     assert service.requests == []
 
 
 def test_a_server_of_another_name_hears_nothing(service: Service) -> None:
-    """The certificate is for localhost, not for its address."""
-    assert refused(service, url=service.url.replace("localhost", "127.0.0.1")).action is Action.RETRY
+    """A certificate for another host name is refused for good."""
+    refusal = refused(service, url=service.url.replace("localhost", "127.0.0.1"))
+    assert (refusal.action, refusal.code) == (Action.STOP, "server-untrusted")
     assert service.requests == []
 
 
