@@ -40,7 +40,7 @@ quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machi
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local audit docs app.py tests
+	$(BIN)/mypy functions infra device console local audit docs examples app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest tests/unit/test_documents.py tests/unit/test_openapi.py tests/unit/test_plain_words.py

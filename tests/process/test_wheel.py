@@ -82,6 +82,6 @@ def test_the_module_can_be_run(commands: Path, tmp_path: Path) -> None:
     """The package firstboot_device can be run with `python -m`, and is the only package installed."""
     script = "import firstboot_device, importlib.util; print(importlib.util.find_spec('device'))"
     for arguments in (["-m", "firstboot_device", "--help"], ["-c", script]):
-        command = [commands / "python", *arguments]
+        command = [str(commands / "python"), *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stdout.startswith(("usage: firstboot-device", "None"))
