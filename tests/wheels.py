@@ -16,9 +16,7 @@ def built(folder: Path) -> Path:
     """Build the wheel with pip from a copy of device/, so that the checkout stays clean; return its path."""
     folder.mkdir(exist_ok=True)
     source = folder / "source"
-    shutil.copytree(
-        ROOT / "device", source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
-    )
+    shutil.copytree(ROOT / "device", source, ignore=shutil.ignore_patterns("__pycache__"))
     command = [
         sys.executable,
         "-m",

@@ -42,10 +42,11 @@ def test_the_wheel_is_the_client_under_its_own_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(built(tmp_path)) as archive:
         names = archive.namelist()
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
+        (licence,) = (archive.read(name) for name in names if name.endswith("/LICENSE"))
     found = Parser().parsestr(metadata)
     assert (found["Name"], found["Version"]) == ("firstboot-device", device.__version__)
-    assert found.get_all("Requires-Dist") == ["cryptography>=42", 'paho-mqtt<3,>=2.1; extra == "mqtt"']
-    assert any(name.endswith("/LICENSE") for name in names)
+    assert found.get_all("Requires-Dist") == ["cryptography>=42", "paho-mqtt<3,>=2.1; extra == 'mqtt'"]
+    assert licence == (ROOT / "LICENSE").read_bytes()
     modules = {name for name in names if name.endswith(".py")}
     assert modules == {f"firstboot_device/{path.name}" for path in (ROOT / "device").glob("*.py")}
 
