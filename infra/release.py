@@ -90,8 +90,10 @@ def _zip(folder: Path, file: Path, moment: int) -> None:
     """Write a zip archive. Its bytes depend only on the files' names, contents and modes, and on `moment`."""
     date_time = datetime.fromtimestamp(moment, UTC).timetuple()[:6]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            member = zipfile.ZipInfo(path.relative_to(folder).as_posix(), date_time)
+        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        for name in sorted(names):
+            path = folder / name
+            member = zipfile.ZipInfo(name, date_time)
             member.compress_type = zipfile.ZIP_DEFLATED
             # The rest of the mode depends on the umask. Lambda needs files that all users can read.
             member.external_attr = (0o100755 if path.stat().st_mode & 0o100 else 0o100644) << 16
