@@ -19,7 +19,7 @@ def _unreported(_refusal: Refused, _seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a call is made, and how long the pauses between are, in seconds.
+    """A policy of how often a call is made, and how long the pauses between are, in seconds.
 
     The pauses double from `base` to `cap` with full jitter (AWS Architecture Blog, "Exponential Backoff And
     Jitter"), so that devices that lost power together do not call again together. `report` gets each refusal
