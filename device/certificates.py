@@ -60,8 +60,8 @@ def common_name(chain: bytes) -> str:
 
 
 def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
-    """Return the private key of PEM `key`, and the certificates that prove whose signature it makes: those
-    of PEM `chain` as DER, leaf first.
+    """Return the private key of PEM `key`, and the certificates to show with its signatures: those of PEM
+    `chain` as DER, leaf first.
 
     Roots are left out, because a verifier must have them already. So an operational chain is its leaf alone,
     since Firstboot's own CA is a root.

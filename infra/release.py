@@ -46,19 +46,19 @@ def main() -> int:
 def release(out: Path, root: Path = ROOT) -> None:
     """Fill the folder `out` with the release of the checkout `root`; what was in it is deleted.
 
-    Raises NotReady if the versions differ or the changelog has no section for the version, and
-    subprocess.CalledProcessError if a package can't be built.
+    Raises NotReady if the versions differ, the changelog has no section for the version or there is no time to
+    give the files, and subprocess.CalledProcessError if a package can't be built.
     """
     version = released_version(root)
-    moment = _moment(root)
+    seconds = moment(root)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
         asset = Path(folder) / "asset"
         bundle(asset, Target.LAMBDA, load(root / "fleet"), root / "functions")
-        _zip(asset, out / f"firstboot-{version}-lambda-arm64.zip", moment)
+        _zip(asset, out / f"firstboot-{version}-lambda-arm64.zip", seconds)
         shutil.copyfile(asset / SBOM, out / f"firstboot-{version}-{SBOM}")
-    _build_client(root / "device", out, moment)
+    _build_client(root / "device", out, seconds)
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(out.iterdir())
     ]
@@ -80,15 +80,23 @@ def released_version(root: Path) -> str:
     return version
 
 
-def _moment(root: Path) -> int:
-    """Return the time of the last commit, in seconds since 1970."""
+def moment(root: Path) -> int:
+    """Return SOURCE_DATE_EPOCH (reproducible-builds.org), or the time of the last commit: seconds since 1970.
+
+    Raises NotReady if there is neither.
+    """
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(given)
     command = ["git", "-C", str(root), "log", "-1", "--format=%ct"]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    try:
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotReady("git names no last commit here: set SOURCE_DATE_EPOCH") from error
 
 
-def _zip(folder: Path, file: Path, moment: int) -> None:
-    """Write a zip archive. Its bytes depend only on the files' names, contents and modes, and on `moment`."""
-    date_time = datetime.fromtimestamp(moment, UTC).timetuple()[:6]
+def _zip(folder: Path, file: Path, seconds: int) -> None:
+    """Write a zip archive. Its bytes depend only on the files' names, contents and modes, and on `seconds`."""
+    date_time = datetime.fromtimestamp(seconds, UTC).timetuple()[:6]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         for name in sorted(names):
@@ -100,10 +108,10 @@ def _zip(folder: Path, file: Path, moment: int) -> None:
             archive.writestr(member, path.read_bytes())
 
 
-def _build_client(source: Path, out: Path, moment: int) -> None:
+def _build_client(source: Path, out: Path, seconds: int) -> None:
     # The locked build backend of this environment builds it, so the index has no part in the bytes.
     uv = [sys.executable, "-m", "uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
-    environment = os.environ | {"SOURCE_DATE_EPOCH": str(moment)}
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(seconds)}
     subprocess.run([*uv, "--out-dir", str(out), str(source)], check=True, env=environment)  # noqa: S603
     (out / ".gitignore").unlink()  # uv's own
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.release import NotReady, release, released_version
+from infra.release import NotReady, moment, release, released_version
 from tests.infra.conftest import ROOT
 
 VERSION = released_version(ROOT)
+SECONDS = "1700000000"
 
 # One worker, one release.
 pytestmark = pytest.mark.xdist_group("release")
@@ -21,9 +22,11 @@ pytestmark = pytest.mark.xdist_group("release")
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the release of this checkout."""
+    """Return a folder with the release of this checkout."""
     out = tmp_path_factory.mktemp("release") / "dist"
-    release(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", SECONDS)
+        release(out)
     return out
 
 
@@ -52,8 +55,11 @@ def test_the_asset_is_what_a_deployment_makes(out: Path) -> None:
     assert (out / f"firstboot-{VERSION}-sbom.cdx.json").read_bytes() == bill
 
 
-def test_the_same_commit_makes_the_same_release(out: Path, tmp_path: Path) -> None:
+def test_the_same_commit_makes_the_same_release(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second release of one commit has the same checksums, also under another umask."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", SECONDS)
     before = os.umask(0o077)
     try:
         release(tmp_path / "dist")
@@ -62,9 +68,21 @@ def test_the_same_commit_makes_the_same_release(out: Path, tmp_path: Path) -> No
     assert (tmp_path / "dist/SHA256SUMS").read_text() == (out / "SHA256SUMS").read_text()
 
 
+def test_the_time_is_the_last_commit_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SOURCE_DATE_EPOCH every file has the time that git gives the last commit."""
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotReady, match="set SOURCE_DATE_EPOCH"):
+        moment(tmp_path)
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\n[ \"$*\" = '-C {tmp_path} log -1 --format=%ct' ] && echo 1600000000\n")
+    git.chmod(0o755)
+    assert moment(tmp_path) == 1600000000
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The files of a checkout that name versions."""
+    """Return a folder with those files of this checkout that name versions."""
     for name in ("pyproject.toml", "CHANGELOG.md", "device/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
