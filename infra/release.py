@@ -46,8 +46,8 @@ def main() -> int:
 def release(out: Path, root: Path = ROOT) -> None:
     """Fill the folder `out` with the release of the checkout `root`; what was in it is deleted.
 
-    Raises NotReady if the versions differ, the changelog has no section for the version or there is no time to
-    give the files, and subprocess.CalledProcessError if a package can't be built.
+    Raises NotReady if the versions differ, the changelog has no section for the version, or the time is
+    unknown. Raises subprocess.CalledProcessError if a package can't be built.
     """
     version = released_version(root)
     seconds = moment(root)
@@ -95,7 +95,7 @@ def moment(root: Path) -> int:
 
 
 def _zip(folder: Path, file: Path, seconds: int) -> None:
-    """Write a zip archive. Its bytes depend only on the files' names, contents and modes, and on `seconds`."""
+    """Write a zip archive whose bytes depend only on the files' names, contents and modes, and `seconds`."""
     date_time = datetime.fromtimestamp(seconds, UTC).timetuple()[:6]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
