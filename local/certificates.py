@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 
+_CA_DAYS = 30 * 365  # longer than the bootstrap certificates of `console factory issue`
 _USES = [
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -71,7 +72,7 @@ def _identity(name: str, ca: Identity | None, uses: list[str], *extensions: x509
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=365))
+        .not_valid_after(start + timedelta(days=365 if ca else _CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
