@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Need:
-    """How much of a quota the stack can use, in the quota's own unit (calls a second, or executions).
+    """A quota, and how much of it the stack can use in its unit (calls a second, or executions).
 
     `short` is the level of a line that says that the quota is lower.
     """
