@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients check docs audit verify-deploy local synth deploy lock clean \
+.PHONY: demo quick quick-313 test test-clients check docs audit verify-deploy local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -40,9 +40,10 @@ quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machi
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local audit docs app.py tests
+	$(BIN)/mypy functions infra device console local audit docs examples app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/pytest tests/unit/test_documents.py tests/unit/test_openapi.py tests/unit/test_plain_words.py
 
 docs: .venv/ready            ## write the generated parts of the documents
@@ -63,6 +64,9 @@ synth: .venv/ready           ## write the CloudFormation template into cdk.out
 deploy: .venv/ready          ## deploy into the AWS account that the AWS_… variables name
 	cdk deploy
 
+release: .venv/ready         ## build a release's files with checksums into dist/; no tag, no upload
+	$(BIN)/python -m infra.release
+
 lock: .venv/ready            ## write the locked requirement files
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file requirements.txt
@@ -72,7 +76,7 @@ lock: .venv/ready            ## write the locked requirement files
 	  --generate-hashes --quiet --output-file audit/requirements.txt
 
 clean:                       ## delete all files that other targets make
-	rm -rf .venv .local cdk.out
+	rm -rf .venv .local cdk.out dist
 
 .venv/ready: requirements.txt Makefile
 	python3 -m venv .venv

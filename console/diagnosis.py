@@ -1,4 +1,4 @@
-"""What the doctor makes of what it found. Pure."""
+"""The doctor's judgements: make a line of each thing that was read. Pure."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ from firstboot.pki.profile import CA_NOTICE_DAYS
 
 Json = dict[str, Any]
 
+IN_USE = "mTLS host's truststore"
+"""The name of the check whether API Gateway uses the newest truststore."""
+
 _CERTIFICATES = "POST /v1/certificates"
 
 
 class Level(StrEnum):
-    """How bad it is. `warn` is also what could not be found out."""
+    """The result of a check. `unknown`: AWS did not tell what the check needs."""
 
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A thing that was looked at, and what is with it."""
+    """A thing that was checked, the result, and the detail for the reader."""
 
     level: Level
     what: str
@@ -40,8 +44,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Need:
-    """How much of a quota the stack can use, in the quota's own unit (calls a second, or executions).
-    `short` is how bad it is to have less.
+    """A quota, and how much of it the stack can use in its unit (calls a second, or executions).
+
+    `short` is the level of a line that says that the quota is lower.
     """
 
     service: str
@@ -80,7 +85,7 @@ def _iot_rate(template: Json) -> float:
 
 
 def _throttles(template: Json) -> dict[str, float]:
-    """Calls a second that the gateway lets in, by route. The stack may have other APIs than ours."""
+    """Return the calls a second that the gateway lets in, by route key. The stack may have other APIs too."""
     stages = (each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Stage")
     settings: list[Json] = [stage["Properties"].get("RouteSettings", {}) for stage in stages]
     (ours,) = (routes for routes in settings if _CERTIFICATES in routes)
@@ -88,26 +93,30 @@ def _throttles(template: Json) -> dict[str, float]:
 
 
 def quota(need: Need, quotas: Mapping[str, float]) -> Line:
-    """Whether a quota is enough; `quotas` are the service's, by name."""
+    """Judge whether a quota is enough; `quotas` are the service's, by name."""
     what = f"{need.service}: {need.quota}"
     value = quotas.get(need.quota)
     if value is None:
-        return Line(Level.WARN, what, f"Service Quotas doesn't name it; {need.wanted:g} can be used")
-    detail = f"{value:g}, of which {need.wanted:g} can be used"
+        return Line(Level.UNKNOWN, what, f"Service Quotas doesn't list it; the stack can use {need.wanted:g}")
+    detail = f"{value:g}; the stack can use {need.wanted:g}"
     return Line(need.short if value < need.wanted else Level.OK, what, detail)
 
 
 def ca_key(state: str, *, is_ours: bool) -> Line:
-    """Whether the CA's key can sign: its KMS state, and whether the CA certificate is for it."""
+    """Judge whether the CA's key can sign: `state` is its KMS key state, and `is_ours` whether the CA
+    certificate has its public key.
+    """
     if state != "Enabled":
-        return Line(Level.FAIL, "CA key", f"{state}: nothing can be issued")
+        return Line(Level.FAIL, "CA key", f"{state}: no certificate can be issued")
     if not is_ours:
         return Line(Level.FAIL, "CA key", "the CA certificate is for another key")
-    return Line(Level.OK, "CA key", "enabled, and the CA certificate's")
+    return Line(Level.OK, "CA key", "enabled, and the CA certificate is for it")
 
 
 def ca_days(ca: x509.Certificate, fleet: Fleet, now: datetime) -> Line:
-    """Whether the CA outlasts the certificates it issues: a leaf ends before its CA."""
+    """Judge whether the CA certificate outlasts the certificates that it issues, since a leaf must end
+    before its CA.
+    """
     left = (ca.not_valid_after_utc - now).days
     longest = max(group.certificate.days for group in fleet.groups.values())
     detail = f"{left:,} days left; certificates last up to {longest:,}"
@@ -117,25 +126,34 @@ def ca_days(ca: x509.Certificate, fleet: Fleet, now: datetime) -> Line:
 
 
 def truststore(found: Iterable[Certificate], fleet: Fleet, ca: x509.Certificate) -> Line:
-    """Whether the truststore has the deployed fleet's anchors and our CA, and nothing else."""
+    """Judge whether the truststore has exactly the deployed fleet's trust anchors and the issuing CA."""
     anchors = (certificate.anchor(pem) for group in fleet.groups.values() for pem in group.trust)
     own = certificate.parse(ca.public_bytes(Encoding.DER))
     wanted = {each.fingerprint: each for each in (*anchors, own)}
     there = {each.fingerprint: each for each in found}
-    problems = [f"{wanted[each].subject.text()} is missing" for each in wanted.keys() - there.keys()]
-    problems += [
-        f"{there[each].subject.text()} does not belong there" for each in there.keys() - wanted.keys()
-    ]
+    missing, surplus = wanted.keys() - there.keys(), there.keys() - wanted.keys()
+    problems = [f"{wanted[each].subject.text()} is missing" for each in missing]
+    problems += [f"{there[each].subject.text()} does not belong there" for each in surplus]
     if problems:
         return Line(Level.FAIL, "truststore", "; ".join(sorted(problems)))
-    return Line(Level.OK, "truststore", f"{len(there)} certificates: the fleet's anchors, and our CA")
+    return Line(
+        Level.OK, "truststore", f"{len(there)} certificates: the fleet's trust anchors and the issuing CA"
+    )
 
 
 def truststore_in_use(version: str, used: str, warnings: list[str]) -> Line:
-    """Whether the mTLS host uses the truststore's newest version; `warnings` are API Gateway's."""
-    what = "mTLS host's truststore"
+    """Judge whether the mTLS host uses the truststore's newest version; `warnings` are API Gateway's."""
     if version != used:
-        return Line(Level.FAIL, what, "API Gateway has an older version of it: deploy again")
+        return Line(Level.FAIL, IN_USE, "API Gateway uses an older version: deploy again")
     if warnings:
-        return Line(Level.FAIL, what, "; ".join(warnings))
-    return Line(Level.OK, what, "the newest version")
+        return Line(Level.FAIL, IN_USE, "; ".join(warnings))
+    return Line(Level.OK, IN_USE, "the newest version")
+
+
+def unknown(what: str, reason: object) -> Line:
+    """Return the line of a check that AWS did not answer; `reason` is its refusal.
+
+    It is the same for a permission that the caller lacks, a service that an emulator lacks and a call
+    that got no answer.
+    """
+    return Line(Level.UNKNOWN, what, f"not known here: {reason}".rstrip(": "))

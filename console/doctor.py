@@ -1,7 +1,8 @@
-"""`console doctor`: whether what is around a stack is as it must be. It only reads.
+"""`console doctor`: check a stack's quotas, CA, truststore and hosts. It only reads.
 
-Unlike the other commands it calls AWS itself: no Lambda of the stack may read the account's quotas, and
-what is wrong may be the Lambdas. docs/operations.md has the permissions that it takes.
+Unlike the other commands it calls AWS itself, because no Lambda function of the stack may read the account's
+quotas, and because the Lambda functions may be what is broken. docs/operations.md lists the permissions that
+it needs.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.certificate import parse_all
 
-_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
+_WIDTH = max(map(len, Level)) + 1
 _URL_SECONDS = 60
 
 Check = Callable[[], Iterable[Line]]
 
 
 def doctor(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Look at quotas, hosts, the CA and the truststore of a stack; exit code 1 if something fails.
+    """Check quotas, hosts, the CA and the truststore of a stack. Exit code 1 if a check fails.
 
-    It changes nothing. A warning is what may become a problem, or could not be found out.
+    It changes nothing. "warn" is what may become a problem. "unknown" is what AWS does not tell this
+    caller, for example because a permission is missing.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -49,13 +52,13 @@ def doctor(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) ->
 
 
 def _shown(line: Line) -> Text:
-    return Text(f"{line.level:<5}", style=_STYLES[line.level]) + Text(f"{line.what}: {line.detail}")
+    return Text(f"{line.level:<{_WIDTH}}", style=_STYLES[line.level]) + Text(f"{line.what}: {line.detail}")
 
 
 class Patient:
-    """A stack, and all that is asked about it.
+    """A deployed stack and the checks of it.
 
-    Raises Unreachable if there is no such stack.
+    Making one raises Unreachable if there is no such stack.
     """
 
     def __init__(self, stack: str) -> None:
@@ -64,16 +67,17 @@ class Patient:
         self._outputs = self._deployed.outputs
 
     def examined(self) -> list[Line]:
-        """Everything that was looked at. What can't be asked about is a warning of its own."""
+        """Run all checks and return their lines, with one line for each check that AWS did not answer."""
         checks: dict[str, Check] = {
             "quotas": self._quotas,
             "CA key": self._ca_key,
             "CA certificate": lambda: [diagnosis.ca_days(self._ca, self._fleet, datetime.now(UTC))],
             "truststore": self._truststore,
+            diagnosis.IN_USE: self._truststore_in_use,
             "hosts": self._hosts,
             "presigned URLs": self._presigned,
         }
-        return [line for what, check in checks.items() for line in _done(what, check)]
+        return [line for what, check in checks.items() for line in _lines(what, check)]
 
     def _quotas(self) -> Iterable[Line]:
         client = cloud.client("service-quotas")
@@ -87,21 +91,23 @@ class Patient:
         )
         key, kms = function["Environment"]["Variables"]["FIRSTBOOT_CA_KEY"], cloud.client("kms")
         state = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
-        if state != "Enabled":  # then it tells its public key to nobody
+        if state != "Enabled":  # then KMS refuses GetPublicKey
             return [diagnosis.ca_key(state, is_ours=True)]
         public = load_der_public_key(kms.get_public_key(KeyId=key)["PublicKey"])
         return [diagnosis.ca_key(state, is_ours=public == self._ca.public_key())]
 
     def _truststore(self) -> Iterable[Line]:
-        stored = self._object(TRUSTSTORE_KEY)
-        found = parse_all(stored["Body"].read().decode())
-        yield diagnosis.truststore(found, self._fleet, self._ca)
+        found = parse_all(self._object(TRUSTSTORE_KEY)["Body"].read().decode())
+        return [diagnosis.truststore(found, self._fleet, self._ca)]
+
+    def _truststore_in_use(self) -> Iterable[Line]:
         url = self._outputs.get("MtlsUrl")
-        if url:
-            name = urlsplit(url).hostname
-            host = cloud.client("apigatewayv2").get_domain_name(DomainName=name)["MutualTlsAuthentication"]
-            used, warnings = host["TruststoreVersion"], host.get("TruststoreWarnings", [])
-            yield diagnosis.truststore_in_use(stored["VersionId"], used, warnings)
+        if url is None:  # a stack without a domain has no mTLS host
+            return []
+        name = urlsplit(url).hostname
+        host = cloud.client("apigatewayv2").get_domain_name(DomainName=name)["MutualTlsAuthentication"]
+        used, warnings = host["TruststoreVersion"], host.get("TruststoreWarnings", [])
+        return [diagnosis.truststore_in_use(self._object(TRUSTSTORE_KEY)["VersionId"], used, warnings)]
 
     def _hosts(self) -> Iterable[Line]:
         yield hosts.public(self._outputs["PublicUrl"])
@@ -115,7 +121,7 @@ class Patient:
 
     @cached_property
     def _fleet(self) -> Fleet:
-        """The fleet definition that is deployed."""
+        """Return the deployed fleet definition."""
         return Operate(self._stack).fleets().deployed
 
     @cached_property
@@ -127,7 +133,7 @@ class Patient:
 
 
 def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 - a boto3 client
-    """A service's quotas by name: AWS's defaults, and what this account has instead."""
+    """Return a service's quotas by name. The account's own values replace AWS's defaults."""
     found: dict[str, float] = {}
     for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode=service):
@@ -135,9 +141,11 @@ def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 -
     return found
 
 
-def _done(what: str, check: Check) -> list[Line]:
-    """A check's lines. What AWS refuses to tell is not known to be wrong."""
+def _lines(what: str, check: Check) -> list[Line]:
+    """Run a check and return its lines. A call that AWS refuses says nothing about the stack, so it is
+    no failure of the check.
+    """
     try:
         return list(check())
     except (BotoCoreError, ClientError, Unreachable, Refused) as error:
-        return [Line(Level.WARN, what, f"could not be found out: {error}")]
+        return [diagnosis.unknown(what, error)]

@@ -1,7 +1,11 @@
-"""A stack's hosts, as a device finds them. Trust comes from the machine, or from SSL_CERT_FILE."""
+"""Calls of a stack's hosts, as a device makes them.
+
+They trust the machine's CAs or those of SSL_CERT_FILE, and those of AWS_CA_BUNDLE.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import urllib.error
@@ -28,7 +32,7 @@ def presigned(url: str) -> Line:
 def _answers(what: str, url: str) -> Line:
     host = urlsplit(url).hostname
     try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as response:  # noqa: S310 - the stack's own URL
+        with urllib.request.urlopen(url, timeout=_SECONDS, context=_trust()) as response:  # noqa: S310 - ours
             return Line(Level.OK, what, f"{host} answers {response.status}")
     except urllib.error.HTTPError as error:
         return Line(Level.FAIL, what, f"{host} answers {error.code}")
@@ -60,7 +64,7 @@ def _without_certificate(host: str, port: int) -> bytes:
 
     Raises OSError where nobody is, SSLCertVerificationError where somebody else is.
     """
-    context = ssl.create_default_context()
+    context = _trust()
     with socket.create_connection((host, port), timeout=_SECONDS) as connection:
         try:
             with context.wrap_socket(connection, server_hostname=host) as tls:
@@ -70,3 +74,11 @@ def _without_certificate(host: str, port: int) -> bytes:
             raise
         except (ssl.SSLError, ConnectionError):
             return b""
+
+
+def _trust() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # boto3 takes it for calls of AWS. Where it is needed for those, it is needed for AWS's hosts too.
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        context.load_verify_locations(bundle)
+    return context

@@ -1,27 +1,29 @@
-"""The reference device.
+"""The reference device of Firstboot.
 
-exit codes, one per action the service asks for:
+exit codes, one for each action that the service asks for:
   0   done
   2   wrong usage, or a file that can't be read
-  10  retry: no answer, or a passing fault; run again later
-  11  wait: run again, not before the time said
-  12  stop: a person must look; running again changes nothing
-  13  reenroll: there is no identity that works; run boot
-A refusal is one line of JSON on stderr: action, code, detail, retryAfter (seconds).
+  10  retry: no answer, or a fault that passes; run again later
+  11  wait: run again, not before the time given
+  12  stop: a person must find the cause; running again changes nothing
+  13  reenroll: no identity works; run boot
+A refusal is one line of JSON on stderr, the last one: action, code, detail, retryAfter (seconds).
+The code server-untrusted means that the server's TLS certificate does not verify: check --ca.
 
 DIR is made for its owner only. It holds the live identity in certificate.pem (leaf, then issuing
-CA) and device.key; boot and renew may be killed at any point and run again. boot does what the
-state asks for: logs in, renews when the service says that it is time, enrolls. A device that never
-reboots runs boot, or renew, from a timer. With a live identity that works boot ends with 0, and
-what a due renewal was refused with stands in the answer's `renewal`.
+CA) and device.key. boot and renew may be killed at any point and run again. boot logs in with the
+live identity and renews it when the service says that it is time; if no identity works, it enrolls.
+A device that never reboots runs boot, or renew, from a timer. If the live identity works, boot ends
+with 0 even if a renewal is refused; the answer's `renewal` then holds the refusal.
 
---public is for a service without an mTLS host, and takes back an expired identity, within its
-group's grace. Its keys are P-256 or RSA.
+--public is for a service without an mTLS host. It also renews an expired identity within its group's
+grace period. Its keys are P-256 or RSA.
 
---mqtt needs paho-mqtt. Only the certificate is downloaded by HTTPS, or not even that with --inline. A
-new certificate's log-in waits until AWS IoT knows it: as long as the service says if that is 5 minutes
-at most, 10 times at most; then boot ends with 10 or 11, and the next run carries on. status is what a
-log-in says. Every call connects as the device, which ends a connection that it has already.
+--mqtt needs paho-mqtt. Only the certificate is downloaded by HTTPS, and with --inline not even that.
+boot and renew write to stderr what they wait for. A new certificate can log in once AWS IoT knows
+it. boot waits as long as the service says, up to 5 minutes each time and 10 times in all; then it
+ends with 10 or 11, and the next run continues. status prints the answer to a log-in. Every call
+connects under the device's id, which ends another connection of the device.
 """
 
 from __future__ import annotations
@@ -32,17 +34,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from device.boot import Device
-from device.hosts import Host, MutualTls, SignedProofs
-from device.patience import Patience
-from device.refusal import EXIT_CODES, Action, Refused
-from device.service import Service
-from device.store import Identity, Store
-from device.transport import Transport
+from . import __version__
+from .boot import Device
+from .hosts import Host, MutualTls, SignedProofs
+from .patience import Patience
+from .refusal import EXIT_CODES, Action, Refused
+from .service import Service
+from .store import Identity, Store
+from .transport import Transport, loadable
 
 HOSTS = ("mtls", "public", "mqtt")
 
-# What waits for these two has time-outs of its own.
+# The callers of status and credentials have time-outs of their own.
 IMPATIENCE = Patience(tries=3, longest=10)
 
 # AWS IoT registers certificates some time after they are issued.
@@ -50,7 +53,7 @@ MQTT_TRIES = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns the exit code."""
+    """Run a command and return its exit code."""
     chosen = _parser().parse_args(arguments)
     try:
         print(json.dumps(chosen.run(chosen), indent=2))
@@ -65,29 +68,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m device", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m device" if __package__ == "device" else "firstboot-device",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"firstboot-device {__version__}")
     state = argparse.ArgumentParser(add_help=False)
-    state.add_argument("--state", metavar="DIR", type=Path, required=True)
+    state.add_argument("--state", metavar="DIR", type=Path, required=True, help="the state directory")
     delivery = argparse.ArgumentParser(add_help=False)
-    delivery.add_argument("--inline", action="store_true", help="the certificate in the answer, not from S3")
+    text = "get the certificate in the answer, not from S3"
+    delivery.add_argument("--inline", action="store_true", help=text)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    text = "log in, getting or renewing the identity if need be"
-    command = commands.add_parser("boot", parents=[state, delivery], help=text)
-    host = command.add_mutually_exclusive_group(required=True)
-    host.add_argument("--mtls", metavar="URL", help="the service's mTLS host")
-    host.add_argument("--public", metavar="URL", help="its public host, called with signed proofs")
-    host.add_argument("--mqtt", metavar="HOST:PORT", help="AWS IoT's broker; pip install 'firstboot[mqtt]'")
-    command.add_argument("--bootstrap-cert", metavar="FILE", type=Path, required=True)
-    command.add_argument("--bootstrap-key", metavar="FILE", type=Path, required=True)
-    command.add_argument("--ca", metavar="FILE", type=Path, help="PEM, trusted beside the system's roots")
-    command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
-    command.set_defaults(run=_boot)
+    text = "log in; enroll or renew first if needed"
+    _add_boot(commands.add_parser("boot", parents=[state, delivery], help=text))
 
     text = "get the next certificate now, due or not"
     command = commands.add_parser("renew", parents=[state, delivery], help=text)
-    command.add_argument("--same-key", action="store_true", help="for the live identity's own key")
+    command.add_argument("--same-key", action="store_true", help="keep the live identity's key")
     command.set_defaults(run=_renew)
 
     text = "print the device's record and grants"
@@ -100,15 +97,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_boot(command: argparse.ArgumentParser) -> None:
+    host = command.add_mutually_exclusive_group(required=True)
+    host.add_argument("--mtls", metavar="URL", help="the service's mTLS host")
+    host.add_argument("--public", metavar="URL", help="its public host, called with signed proofs")
+    text = "AWS IoT's broker; pip install 'firstboot-device[mqtt]'"
+    host.add_argument("--mqtt", metavar="HOST:PORT", help=text)
+    command.add_argument("--bootstrap-cert", metavar="FILE", type=Path, required=True)
+    command.add_argument("--bootstrap-key", metavar="FILE", type=Path, required=True)
+    text = "CA certificates (PEM) to trust beside the system's"
+    command.add_argument("--ca", metavar="FILE", type=Path, help=text)
+    command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
+    command.set_defaults(run=_boot)
+
+
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
     host = {kind: url for kind in HOSTS if (url := getattr(chosen, kind))}
-    known = host | {"ca": chosen.ca.read_text() if chosen.ca else None}
+    known = host | {"ca": _ca(chosen.ca) if chosen.ca else None}
     bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
     service = _service(known, inline=chosen.inline, bootstrap=bootstrap)
     with store.locked():
         store.keep_service(json.dumps(known).encode())
         return Device(store, service, _patience(known)).boot(bootstrap, chosen.device_id)
+
+
+def _ca(file: Path) -> str:
+    # PEM is ASCII; the text around it need not be.
+    text = file.read_text("ascii", errors="ignore")
+    if not loadable(text):
+        raise ValueError(f"{file} is not a CA certificate in PEM format")
+    return text
 
 
 def _renew(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -131,7 +150,7 @@ def _credentials(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(folder: Path) -> tuple[Service, Identity]:
     store = Store(folder)
-    service = _service(_known(store))
+    service = _service(_known(store), quiet=True)
     identity = store.live() or store.settled()
     if not identity:
         raise Refused(Action.REENROLL, f"There is no identity in {folder}")
@@ -146,25 +165,39 @@ def _known(store: Store) -> dict[str, Any]:
     return known
 
 
-def _service(known: dict[str, Any], *, inline: bool = False, bootstrap: Identity | None = None) -> Service:
+def _service(
+    known: dict[str, Any], *, inline: bool = False, bootstrap: Identity | None = None, quiet: bool = False
+) -> Service:
     transport = Transport(known["ca"])
-    return Service(_host(known, transport, bootstrap), transport, inline=inline)
+    return Service(_host(known, transport, bootstrap, quiet=quiet), transport, inline=inline)
 
 
-def _host(known: dict[str, Any], transport: Transport, bootstrap: Identity | None) -> Host:
+def _host(known: dict[str, Any], transport: Transport, bootstrap: Identity | None, *, quiet: bool) -> Host:
     if url := known.get("mtls"):
         return MutualTls(url, transport)
     if url := known.get("public"):
         return SignedProofs(url, transport)
     try:
-        from device.mqtt import Broker  # noqa: PLC0415 - paho-mqtt is an extra
+        from .mqtt import Broker  # noqa: PLC0415 - paho-mqtt is an extra
     except ImportError as error:
-        raise ValueError("MQTT needs paho-mqtt: pip install 'firstboot[mqtt]'") from error
-    return Broker(known["mqtt"], transport, bootstrap)
+        raise ValueError("MQTT needs paho-mqtt: pip install 'firstboot-device[mqtt]'") from error
+    say = (lambda _line: None) if quiet else _say
+    return Broker(known["mqtt"], transport, bootstrap, say)
 
 
 def _patience(known: dict[str, Any]) -> Patience:
-    return Patience(tries=MQTT_TRIES) if known.get("mqtt") else Patience()
+    if known.get("mqtt"):
+        return Patience(tries=MQTT_TRIES, report=_report)
+    return Patience()
+
+
+def _report(refusal: Refused, seconds: float) -> None:
+    _say(f"{refusal.detail}: next try in {seconds:.0f} s")
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr. Control characters are escaped, so the service's text can't forge a line."""
+    print(line.encode("unicode_escape").decode("ascii"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers, and refusals in all the shapes they come in."""
+"""Read the service's answers, and its refusals in each of their formats."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from device.refusal import Action, CertificateRefused, Refused
-from device.transport import Answer
+from .refusal import Action, CertificateRefused, Refused
+from .transport import Answer
 
 
 def success(answer: Answer) -> dict[str, Any]:
-    """The members of an answer that grants what was asked. Raises Refused for any other."""
+    """Return the members of an answer that grants the request. Raises Refused for every other answer."""
     members = _members(answer)
     if answer.status in (200, 201) and members:
         return members
@@ -31,7 +31,7 @@ def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
     detail = str(members.get("detail") or members.get("message") or f"HTTP status {answer.status}")
     code = members.get("code") or answer.headers.get("x-amzn-ErrorType")
     if answer.status == 403 and detail == "Forbidden":
-        # API Gateway's own words for a certificate it does not take (HTTP API guide, "mutual TLS").
+        # API Gateway answers so for a client certificate that it refuses (HTTP API guide, "mutual TLS").
         return CertificateRefused("The gateway refused the certificate", _date(answer))
     return Refused(
         _action(answer, members), detail, code=code and str(code), retry_after=_retry_after(answer, members)
@@ -40,7 +40,7 @@ def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
 
 def _action(answer: Answer, members: dict[str, Any]) -> Action:
     if answer.status == 202:
-        return Action.WAIT  # recorded, not done yet
+        return Action.WAIT  # the request is recorded, the certificate is not issued yet
     try:
         return Action(str(members.get("action")))
     except ValueError:

@@ -1,14 +1,14 @@
-"""An identity of one's own: from first boot on, renewed in time, and exactly one certificate each time.
+"""Get an identity at first boot and renew it in time, with exactly one certificate each time.
 
-What `boot` finds, and what it does:
+`boot` acts on what it finds in the state directory:
 
-    an identity in the making, complete  logs in with it, which makes it the live one
-    a live one that may log in           logs in; renews if the service says so, or if that was begun
-    a live one that may not              asks with it for what it may still have: the certificate of a
-                                         key that was begun (power failed after the log-in that
-                                         replaced the live one); if it has expired, one for its own
-                                         key (the public host grants that, within the group's grace)
-    nothing, or nothing that helps       enrolls with the bootstrap certificate
+    the next identity, complete          logs in with it, which makes it the live one
+    a live identity that can log in      logs in; renews if the service says so or a renewal has begun
+    a live identity that can't log in    asks with it for a certificate of the next key (power may have failed
+                                         after the log-in that replaced the live identity); if the live
+                                         certificate has expired, for one of its own key (the public host
+                                         grants that within the group's grace period)
+    neither, or the above was refused    enrolls with the bootstrap certificate
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from device import certificates
-from device.patience import Patience
-from device.refusal import Action, Refused
-from device.service import Issued, Service
-from device.store import Identity, Store
+from . import certificates
+from .patience import Patience
+from .refusal import Action, Refused
+from .service import Issued, Service
+from .store import Identity, Store
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Who asks for a certificate: `ask` takes a CSR (PEM); the certificate must name `device_id`, if
-    that is known beforehand.
+class Requester:
+    """The identity that requests a certificate.
+
+    `ask` sends a CSR (PEM). The certificate must name `device_id`, unless that is None because the service
+    chooses the name.
     """
 
     ask: Callable[[str], Issued]
@@ -36,9 +38,9 @@ class Asker:
 
 @dataclass(frozen=True)
 class Device:
-    """A device: its state, its service, its patience.
+    """A device: its state directory, its service, and how often it repeats a call.
 
-    Each step leaves what the next run needs, so it may be killed between any two instructions.
+    Each step stores what the next run needs, so the process may be killed between any two instructions.
     """
 
     store: Store
@@ -46,33 +48,32 @@ class Device:
     patience: Patience
 
     def boot(self, bootstrap: Identity, device_id: str | None = None) -> dict[str, Any]:
-        """Log in, getting an identity first if there is none that works; `device_id` is the name to
-        enroll under.
+        """Log in; get an identity first if none works. `device_id` is the name to enroll under.
 
-        Returns the service's answer to the log-in. If the live identity works but its renewal was
-        refused, that is no failure: the answer's `renewal` says why. Raises Refused.
+        Returns the service's answer to the log-in. A live identity that works is a success even if its
+        renewal was refused: the answer's `renewal` then holds the refusal. Raises Refused.
         """
-        if answer := self._carried_on():
+        if answer := self._finish_next():
             return answer
         if live := self.store.live():
             try:
                 answer = self.patience(lambda: self.service.commit(live))
             except Refused as refusal:
                 _only_reenroll(refusal)
-                if new := self._still_granted(live, refusal):
+                if new := self._recover(live, refusal):
                     return self._take_over(new)
             else:
-                return self._kept_fresh(live, answer)
-        factory = Asker(lambda csr: self.service.enroll(bootstrap, csr, device_id), device_id)
+                return self._renew_if_due(live, answer)
+        factory = Requester(lambda csr: self.service.enroll(bootstrap, csr, device_id), device_id)
         return self._take_over(self._obtain(factory))
 
     def renew(self, *, same_key: bool = False) -> dict[str, Any]:
-        """Get the next certificate now, due or not, and log in with it; or with the one that an
-        earlier run got and did not log in with.
+        """Get the next certificate now, due or not, and log in with it. If an earlier run got one and did not
+        log in, log in with that one.
 
         Returns the service's answer to the log-in. Raises Refused.
         """
-        if answer := self._carried_on():
+        if answer := self._finish_next():
             return answer
         live = self.store.live()
         if live is None:
@@ -80,25 +81,27 @@ class Device:
         key = live.key.read_bytes() if same_key else None
         return self._take_over(self._obtain(self._owner(live), key))
 
-    def _obtain(self, asker: Asker, key: bytes | None = None, patience: Patience | None = None) -> Identity:
-        """Steps 1 to 3: a certificate for `key`, or for a new one."""
-        # 1. The key, on disk before anyone hears of it: the service certifies one key, not two.
+    def _obtain(
+        self, requester: Requester, key: bytes | None = None, patience: Patience | None = None
+    ) -> Identity:
+        """Do steps 1 to 3: get a certificate for `key`, for the next key, or for a new key."""
+        # 1. Store the key before its CSR is sent, because the service certifies one key at a time.
         certified = key or self.store.next_key() or self._begin()
-        # 2. Ask, fetch, check: repeated as one, since a new URL comes only with a new answer.
-        chain = (patience or self.patience)(lambda: _obtained(asker, certified))
-        # 3. On disk before the log-in.
+        # 2. Request, download and check. They are repeated together, because only a new answer has a new URL.
+        chain = (patience or self.patience)(lambda: _obtained(requester, certified))
+        # 3. Store the certificate before the log-in.
         return self.store.keep_next(certified, chain)
 
     def _take_over(self, new: Identity) -> dict[str, Any]:
-        """Steps 4 and 5: the identity in the making becomes the live one."""
-        # 4. Log back in: only this makes the certificate the device's own.
+        """Do steps 4 and 5: log in with the next identity and make it the live one."""
+        # 4. Log in. Only this commits the certificate.
         answer = self.patience(lambda: self.service.commit(new))
-        # 5. Only now may an older identity go.
+        # 5. Only now replace the older identity.
         self.store.promote()
         return answer
 
-    def _carried_on(self) -> dict[str, Any] | None:
-        """Finish what an earlier run got as far as step 3, if the service still takes it."""
+    def _finish_next(self) -> dict[str, Any] | None:
+        """Do steps 4 and 5 for an identity that an earlier run stored, if the service still accepts it."""
         self.store.settle()
         new = self.store.next()
         if new is None:
@@ -110,19 +113,19 @@ class Device:
             self.store.forget_next()
             return None
 
-    def _kept_fresh(self, live: Identity, answer: dict[str, Any]) -> dict[str, Any]:
-        # A device that works must not wait for a renewal that can be had later: one try.
+    def _renew_if_due(self, live: Identity, answer: dict[str, Any]) -> dict[str, Any]:
+        # One try only: a device that works must not wait for a renewal that a later run can do.
         try:
             if not self.store.next_key() and self.service.device(live).get("renew") is not True:
                 return answer
             new = self._obtain(self._owner(live), patience=replace(self.patience, tries=1))
         except Refused as refusal:
             return answer | {"renewal": refusal.members()}
-        # From here on the service may have taken the live identity's rights: this must not fail quietly.
+        # From here on the live identity may have lost its rights, so a refusal must be raised.
         return self._take_over(new)
 
-    def _still_granted(self, live: Identity, refusal: Refused) -> Identity | None:
-        """What `live`, whose log-in got `refusal`, could get nevertheless."""
+    def _recover(self, live: Identity, refusal: Refused) -> Identity | None:
+        """Return the identity that `live` can still get although its log-in was refused, or None."""
         own = live.key.read_bytes() if refusal.code == "certificate-expired" else None
         for key in filter(None, (self.store.next_key(), own)):
             try:
@@ -131,9 +134,9 @@ class Device:
                 _only_reenroll(again)
         return None
 
-    def _owner(self, live: Identity) -> Asker:
+    def _owner(self, live: Identity) -> Requester:
         name = certificates.common_name(live.certificate.read_bytes())
-        return Asker(lambda csr: self.service.renew(live, csr), name)
+        return Requester(lambda csr: self.service.renew(live, csr), name)
 
     def _begin(self) -> bytes:
         key = certificates.new_key()
@@ -146,12 +149,12 @@ def _only_reenroll(refusal: Refused) -> None:
         raise refusal
 
 
-def _obtained(asker: Asker, key: bytes) -> bytes:
-    issued = asker.ask(certificates.csr(key))
+def _obtained(requester: Requester, key: bytes) -> bytes:
+    issued = requester.ask(certificates.csr(key))
     certificates.check(
         issued.chain,
         key,
-        device_id=asker.device_id or issued.device_id,
+        device_id=requester.device_id or issued.device_id,
         certificate_id=issued.certificate_id,
         moment=issued.moment,
     )

@@ -1,4 +1,4 @@
-"""Keys, CSRs, and the checks on a certificate before it becomes the device's own."""
+"""Keys, CSRs, and the checks on a certificate before the device stores it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from device.refusal import Action, Refused
+from .refusal import Action, Refused
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def new_key() -> bytes:
-    """A P-256 private key: PKCS#8 PEM."""
+    """Return a new P-256 private key as PKCS#8 PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def csr(key: bytes) -> str:
-    """A CSR (PEM) signed by `key`. Its subject is empty: the service names the device."""
+    """Return a CSR (PEM) signed by `key`. Its subject is empty because the service names the device."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(_private_key(key), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def usable(key: bytes) -> bool:
-    """Whether `key` is a key of ours, whole."""
+    """Return whether `key` is a complete EC private key (PEM)."""
     try:
         _private_key(key)
     except ValueError:
@@ -45,7 +45,7 @@ def usable(key: bytes) -> bool:
 
 
 def belong_together(key: bytes, chain: bytes) -> bool:
-    """Whether the first certificate of `chain` (PEM) is for `key`. False if either can't be read."""
+    """Return whether the first certificate of `chain` (PEM) is for `key`; false if either can't be read."""
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         return _spki(leaf.public_key()) == _spki(_private_key(key).public_key())
@@ -54,22 +54,24 @@ def belong_together(key: bytes, chain: bytes) -> bool:
 
 
 def common_name(chain: bytes) -> str:
-    """The device that the first certificate of `chain` (PEM) names."""
+    """Return the common name in the first certificate of `chain` (PEM), which is the device's id."""
     leaf = x509.load_pem_x509_certificates(chain)[0]
     return str(leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
 def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
-    """The private key of PEM `key`, and the certificates of PEM `chain` as DER, leaf first, to show
-    with what it signs. A root is left out: who trusts it has it, and to others it proves nothing.
-    So an operational chain is its leaf alone, since Firstboot's own CA is a root.
+    """Return the private key of PEM `key`, and the certificates to show with its signatures: those of PEM
+    `chain` as DER, leaf first.
 
-    Raises Refused (stop) if they can't be read or don't belong together.
+    Roots are left out, because a verifier must have them already. So an operational chain is its leaf alone,
+    since Firstboot's own CA is a root.
+
+    Raises Refused (stop) if key and chain can't be read or don't belong together.
     """
     try:
         private = load_pem_private_key(key, password=None)
         leaf, *issuers = x509.load_pem_x509_certificates(chain)
-    except (ValueError, TypeError) as error:  # TypeError: it wants a password
+    except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
         raise Refused(Action.STOP, "The certificate and its key can't be loaded") from error
     if not isinstance(private, PrivateKey):
         raise Refused(Action.STOP, "The key is neither EC nor RSA")
@@ -80,27 +82,27 @@ def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
 
 
 def leaf(chain: bytes) -> str:
-    """The first certificate of `chain` (PEM), alone."""
+    """Return the first certificate of `chain` (PEM)."""
     return x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.PEM).decode()
 
 
 def due(chain: bytes, moment: datetime) -> bool:
-    """Whether two thirds of the life of the first certificate of `chain` (PEM) are over at `moment`."""
+    """Return whether two thirds of the lifetime of `chain`'s first certificate (PEM) are over at `moment`."""
     certificate = x509.load_pem_x509_certificates(chain)[0]
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return moment >= start + (end - start) * 2 / 3
 
 
 def expired(chain: bytes, moment: datetime) -> bool:
-    """Whether the first certificate of `chain` (PEM) has ended by `moment`."""
+    """Return whether the first certificate of `chain` (PEM) has expired at `moment`."""
     return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc < moment
 
 
 def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, moment: datetime) -> None:
-    """Check that `chain` (PEM, leaf then issuing CA) is what was asked for with `key`.
+    """Check that `chain` (PEM, leaf then issuing CA) is the certificate that the service announced for `key`.
 
-    `moment` is the service's time, as the device may have no clock. `certificate_id` is the hex
-    SHA-256 of the leaf's DER. Raises Refused (stop): such a certificate must never be stored.
+    `moment` is the service's time, because the device may have no clock. `certificate_id` is the hex SHA-256
+    of the leaf's DER. Raises Refused (stop) if a check fails: such a certificate must never be stored.
     """
     try:
         leaf, issuer = x509.load_pem_x509_certificates(chain)
@@ -121,7 +123,7 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
 
 
 def pem(ders: list[bytes]) -> bytes:
-    """DER certificates as PEM. Raises ValueError if one can't be parsed."""
+    """Return DER certificates as PEM. Raises ValueError if one can't be parsed."""
     return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
 
 

@@ -4,13 +4,13 @@
 #   firstboot.sh [--public] URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]
 #
 # URL is the service's mTLS host; with --public its public host, called with signed proofs, for P-256
-# keys. CA (PEM) replaces the system's roots, for S3 too. In the end DIR holds the device's identity:
-# certificate.pem (leaf, then issuing CA) and device.key. Killed at any point and run again, it
-# carries on; run again after that, it logs in, and renews if it is time.
+# keys. CA (PEM) replaces the system's roots, for S3 too. At the end DIR holds the device's identity:
+# certificate.pem (leaf, then issuing CA) and device.key. A run that was killed is continued by the
+# next run. Later runs log in, and renew when it is time.
 # Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (run again; if that
-# says 13 too, begin with an empty DIR).
+# ends with 13 too, begin with an empty DIR).
 set -eu
-umask 077 # the key is its owner's from its first byte on
+umask 077 # the key file is readable by its owner only, from its first byte on
 public=
 [ "${1-}" != --public ] || { public=yes; shift; }
 [ $# -ge 4 ] || { sed -n '4s/# *//p' "$0" >&2; exit 2; }
@@ -26,17 +26,32 @@ give_up() { # ACTION MESSAGE
 }
 text() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$answer"; }
 number() { sed -n "s/.*\"$1\": *\([0-9][0-9]*\).*/\1/p" "$answer"; }
-keep() { sync; mv "$1" "$2"; sync; } # under its name only whole and on disk
-https() { curl --silent --show-error --proto =https --max-time 60 "$@"; }
+keep() { sync; mv "$1" "$2"; sync; } # the file has its name only once it is complete and on disk
+https() { # [CURL OPTION...]: call once; give up at once if the server's certificate can't be verified
+    code=0
+    curl --silent --show-error --proto =https --max-time 60 "$@" 2> "$work/why" || code=$?
+    cat "$work/why" >&2
+    case $code in
+        60) ! grep -q 'not yet valid\|expired' "$work/why" ||
+                give_up retry "the server's TLS certificate is not valid now: check this device's clock"
+            give_up stop "the server's TLS certificate is not trusted: check CA and the host's name" ;;
+        77) give_up stop "CA can't be read, or is not a certificate in PEM format" ;;
+    esac
+    return $code
+}
+gave_up() { # after a subshell: end this shell too if it gave up
+    code=$?
+    case $code in 10 | 12) exit $code ;; esac
+}
 base64url() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
 
-proof() { # a JWT, good once: $cert's owner calls $method $path with $body (docs/protocol.md, "Signed proof")
-    x5c=$(openssl x509 -in "$cert" | sed '/-----/d' | tr -d '\n') # the leaf: PEM is base64 of DER
+proof() { # a JWT for one request: $cert's owner calls $method $path with $body (docs/protocol.md, "Signed proof")
+    x5c=$(openssl x509 -in "$cert" | sed '/-----/d' | tr -d '\n') # the leaf; PEM is base64 of its DER
     header=$(printf '{"typ":"firstboot-proof+jwt","alg":"ES256","x5c":["%s"]}' "$x5c" | base64url)
     bsh=$(openssl dgst -sha256 -binary "$body" | base64url)
     claims=$(printf '{"htm":"%s","htu":"%s","bsh":"%s","jti":"%s","nonce":"%s"}' \
         "$method" "$url$path" "$bsh" "$(openssl rand -hex 16)" "$(text nonce)" | base64url)
-    # openssl's signature is two ASN.1 INTEGERs; a JWT's is both side by side, in 32 bytes each.
+    # The signature of openssl is two ASN.1 INTEGERs. In a JWT it is the two numbers, 32 bytes each.
     hex=$(printf %s "$header.$claims" | openssl dgst -sha256 -sign "$key" | openssl asn1parse -inform DER |
         sed -n 's/.*INTEGER *://p' | while read -r part; do printf '%64s' "$part" | tr ' ' 0; done)
     openssl asn1parse -genstr "FORMAT:HEX,OCT:$hex" -noout -out "$work/signature"
@@ -46,7 +61,7 @@ proof() { # a JWT, good once: $cert's owner calls $method $path with $body (docs
 send() { # [CURL OPTION...]: make the call once, and print the answer's status
     if [ "$public" ]; then
         https --max-filesize 4096 --output "$answer" "$url/v1/nonce" && [ "$(text nonce)" ] || return 1
-        # In a file, not on a command line, where others see it.
+        # The proof is in a file, because other users can see a command line.
         printf 'Authorization: Bearer %s\n' "$(proof)" > "$work/proof"
         set -- --header "@$work/proof" "$@"
     else
@@ -56,32 +71,32 @@ send() { # [CURL OPTION...]: make the call once, and print the answer's status
     https --max-filesize 4096 --request "$method" --output "$answer" --write-out '%{http_code}' "$@" "$url$path"
 }
 
-call() { # CERT KEY METHOD PATH [CSR]: until the answer is in $answer; give up if it never is
+call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; give up after six attempts
     cert=$1 key=$2 method=$3 path=$4 body=${5-/dev/null}
     shift 4
     [ $# -eq 0 ] || set -- --header 'Content-Type: application/pkcs10' --data-binary "@$body"
     for pause in 1 2 4 8 16 0; do
         : > "$answer"
-        status=$(send "$@") || status=000
+        status=$(send "$@") || { gave_up; status=000; }
         action=$(text action)
         case $status in
             200 | 201) return ;;
             202) action='wait' ;;                          # not issued yet
-            000 | 429 | 5??) action=${action:-retry} ;;    # no answer, or API Gateway's own
+            000 | 429 | 5??) action=${action:-retry} ;;    # no answer, or one of API Gateway
             *) action=${action:-stop} ;;
         esac
         case $action in retry | wait) ;; *) break ;; esac
         seconds=$(number retryAfter)
-        # A fleet that lost power together must not come back together: a pause of one's own.
+        # Devices that lost power together must not call again together, so each has its own pause.
         [ "$pause" -eq 0 ] || sleep "${seconds:-$((pause + $$ % pause))}"
     done
     give_up "$action" "$path answered $status $(text code)"
 }
 
-# A power failure between the two renames of step 6 left the second to do.
+# Do the second rename of step 6 if a power failure came between the two.
 [ -e "$dir/next.private" ] || [ ! -e "$dir/next.chain" ] || keep "$dir/next.chain" "$dir/certificate.pem"
 
-# Who asks: the factory's certificate, or the live one if it is time for the next, or if that was begun.
+# The bootstrap certificate asks, or the live one if a renewal is due or has begun.
 asker_cert=$bootstrap_cert asker_key=$bootstrap_key
 if [ -e "$dir/certificate.pem" ]; then
     asker_cert=$dir/certificate.pem asker_key=$dir/device.key
@@ -92,23 +107,23 @@ if [ -e "$dir/certificate.pem" ]; then
     fi
 fi
 
-# 1. A key, on disk before anyone hears of it: the service certifies one key, not two.
+# 1. Store the key before its CSR is sent, because the service certifies one key at a time.
 if [ ! -e "$dir/next.private" ]; then
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/key"
     keep "$work/key" "$dir/next.private"
 fi
 
 if [ ! -e "$dir/next.chain" ]; then
-    # 2. Its CSR, without a name: the service names the device. The key stays.
+    # 2. Send its CSR, without a name, because the service names the device. The key stays here.
     openssl req -new -key "$dir/next.private" -subj / -out "$work/csr"
     call "$asker_cert" "$asker_key" POST /v1/certificates "$work/csr"
 
-    # 3. The certificate. Its URL is a secret: no place on a command line, where others see it.
+    # 3. Download the certificate. Its URL is a secret, and other users can see a command line.
     printf 'url = "%s"\n' "$(text certificateUrl)" |
         https --fail --max-filesize 65536 --output "$work/chain" --config - ||
-        give_up retry "the certificate's URL failed; the next run gets a new one"
+        { gave_up; give_up retry "the certificate's URL failed; the next run gets a new one"; }
 
-    # 4. Is it ours? Dates are the service's to check: this device may have no clock yet.
+    # 4. Check it. The service checks the dates, because this device may have no clock yet.
     openssl x509 -in "$work/chain" -out "$work/leaf"
     sed '1,/END CERTIFICATE/d' "$work/chain" > "$work/issuer"
     [ "$(openssl x509 -in "$work/leaf" -noout -pubkey)" = "$(openssl pkey -in "$dir/next.private" -pubout)" ] ||
@@ -122,7 +137,7 @@ if [ ! -e "$dir/next.chain" ]; then
     keep "$work/chain" "$dir/next.chain"
 fi
 
-# 5. Log back in: only this makes the certificate the device's own. One that lapsed before is given up.
+# 5. Log in with it: only this commits it. Delete it if it lapsed before.
 (call "$dir/next.chain" "$dir/next.private" POST /v1/certificates/commit) || {
     code=$?
     [ $code -ne 13 ] || { rm "$dir/next.chain"; sync; rm "$dir/next.private"; }

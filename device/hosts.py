@@ -1,27 +1,27 @@
-"""The service's HTTPS hosts. They answer alike; how a request shows who sends it is the difference."""
+"""The service's HTTPS hosts. Their answers are alike; they differ in how a request proves its sender."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from device import answers
-from device.proof import proof
-from device.refusal import Action, Refused
-from device.store import Identity
-from device.transport import Answer, Transport
+from . import answers
+from .proof import proof
+from .refusal import Action, Refused
+from .store import Identity
+from .transport import Answer, Transport
 
 ANSWER_LIMIT = 4_096
 
 
 class Host(Protocol):
-    """Where the service's calls go."""
+    """The destination of the service's calls."""
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
-        """The answer to a request of `identity`. Raises Refused if there is none."""
+        """Return the answer to a request of `identity`. Raises Refused if there is none."""
 
 
 class MutualTls:
-    """The mTLS host at `url`: the identity is the TLS client's."""
+    """The mTLS host at `url`. The identity is the TLS client certificate."""
 
     def __init__(self, url: str, transport: Transport) -> None:
         self._url = url.rstrip("/")
@@ -34,7 +34,7 @@ class MutualTls:
 
 
 class SignedProofs:
-    """The public host at `url`: the identity signs a proof for each request."""
+    """The public host at `url`. The identity signs a proof for each request."""
 
     def __init__(self, url: str, transport: Transport) -> None:
         self._url = url.rstrip("/")
@@ -42,14 +42,14 @@ class SignedProofs:
         self._nonce: str | None = None
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
-        """See Host. A refusal that brings a nonce is about the one before: signed again, once."""
-        answer = self._signed(identity, method, path, body, self._nonce or self._asked_for_nonce())
+        """See Host. After a refusal that brings a new nonce, sign and send the request once more."""
+        answer = self._signed(identity, method, path, body, self._nonce or self._fetch_nonce())
         if answer.status >= 400 and (nonce := answer.headers.get("DPoP-Nonce")):
             self._nonce = nonce
             answer = self._signed(identity, method, path, body, nonce)
         return answer
 
-    def _asked_for_nonce(self) -> str:
+    def _fetch_nonce(self) -> str:
         answer = self._transport.send("GET", f"{self._url}/v1/nonce", limit=ANSWER_LIMIT)
         nonce = answers.success(answer).get("nonce")
         if not isinstance(nonce, str):

@@ -1,7 +1,7 @@
-"""The service behind AWS IoT's broker: a third host, by MQTT 3.1.1 (docs/protocol.md, "Over MQTT").
+"""Make the service's calls through AWS IoT's broker by MQTT 3.1.1 (docs/protocol.md, "Over MQTT").
 
-This needs paho-mqtt, so nothing imports it unless it is asked for. Each call is a connection of its
-own: a device that is connected as itself already is taken over by the broker, and must reconnect.
+This module needs paho-mqtt, so it is imported only for --mqtt. Each call makes a connection of its own under
+the device's client id. The broker then closes the connection that the device has already.
 """
 
 from __future__ import annotations
@@ -23,32 +23,48 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from device import certificates
-from device.hosts import ANSWER_LIMIT
-from device.refusal import Action, CertificateRefused, Refused
-from device.store import Identity
-from device.transport import TIMEOUT_SECONDS, Answer, Transport
+from . import certificates
+from .hosts import ANSWER_LIMIT
+from .refusal import Action, CertificateRefused, Refused
+from .store import Identity
+from .transport import TIMEOUT_SECONDS, Answer, Transport, untrusted
 
 CONNECT_SECONDS = 30
-"""For a TLS handshake, and for each of the broker's own answers; and MQTT's keep-alive."""
+"""The time limit of a TLS handshake and of each of the broker's own answers, and MQTT's keep-alive."""
 
 _TOKEN_LIMIT = 128
-"""What the echoed `clientToken` may add to an answer."""
+"""The most bytes that the echoed `clientToken` adds to an answer."""
 
 _CERTIFICATES = "/v1/certificates"
+
+_WAITS_FOR = {
+    "certificates/request": "the certificate",
+    "certificates/commit": "the answer to the log-in",
+    "credentials/request": "the credentials",
+}
+"""The answer to a request on each topic, in words."""
 
 Arrived = TypeVar("Arrived")
 
 
 class Broker:
-    """The broker at `address` (HOST:PORT). The identity is the TLS client's; `bootstrap` must be shown
-    in the request too, since AWS IoT tells the service no more than its digest.
+    """The broker at `address` (HOST:PORT). The identity is the TLS client certificate.
+
+    A request of the identity `bootstrap` holds its certificate, because AWS IoT passes only a certificate's
+    digest to the service. `say` gets a line for each step that takes time.
     """
 
-    def __init__(self, address: str, transport: Transport, bootstrap: Identity | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        transport: Transport,
+        bootstrap: Identity | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self._host, self._port = parse(address)
         self._transport = transport
         self._bootstrap = bootstrap
+        self._say = say
         self._registered_in: float | None = None
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -62,12 +78,13 @@ class Broker:
         if identity == self._bootstrap:
             members["bootstrap"] = certificates.leaf(chain)
         with self._connected(identity, client_id) as conversation:
+            self._say(f"Waiting for {_WAITS_FOR[topic]}")
             accepted, said = conversation.ask(f"firstboot/{client_id}", topic, answer_topic, members)
         return self._answer(path, accepted=accepted, members=said)
 
     def _record(self, identity: Identity) -> Answer:
-        """No MQTT call has the record: what a log-in says, and whether the certificate is due, by its
-        own dates and the service's clock.
+        """Return the answer to a log-in in place of the record, which no MQTT call has. Its `renew` compares
+        the certificate's dates with the service's time.
         """
         answer = self.send(identity, "POST", f"{_CERTIFICATES}/commit")
         members = json.loads(answer.body)
@@ -81,7 +98,7 @@ class Broker:
         return _http(HTTPStatus.OK, members)
 
     def _answer(self, path: str, *, accepted: bool, members: dict[str, Any]) -> Answer:
-        """The answer as HTTPS has it, where the status says what kind it is."""
+        """Return the answer in HTTPS's form, with the status that it would have there."""
         if not accepted:
             status = members.get("status")
             return _http(status if isinstance(status, int) else HTTPStatus.BAD_REQUEST, members)
@@ -106,9 +123,12 @@ class Broker:
         client.tls_set_context(context)
         client.connect_timeout = CONNECT_SECONDS
         conversation = _Conversation(client)
+        self._say(f"Connecting to {self._host}:{self._port} as {client_id}")
         try:
             conversation.connect(self._host, self._port)
             yield conversation
+        except ssl.SSLCertVerificationError as error:
+            raise untrusted(error, self._host) from error
         except OSError as error:
             if not conversation.connected:
                 raise self._unconnected(identity, error) from error
@@ -117,17 +137,19 @@ class Broker:
             client.disconnect()
 
     def _unconnected(self, identity: Identity, error: OSError) -> Refused:
-        # Why a broker turns a certificate away it does not say: not registered yet is the usual case.
+        # A broker closes the connection without a reason. After an exchange the usual reason is that AWS IoT
+        # has not registered the certificate yet.
         detail = f"No connection to {self._host}: {_reason(error)}"
         if certificates.expired(identity.certificate.read_bytes(), datetime.now(UTC)):
             return CertificateRefused(detail)
         if identity == self._bootstrap or self._registered_in is None:
             return Refused(Action.RETRY, detail)
+        detail = f"AWS IoT does not know the new certificate yet ({_reason(error)})"
         return Refused(Action.WAIT, detail, retry_after=self._registered_in)
 
 
 class _Socket(ssl.SSLSocket):
-    """paho-mqtt leaves a socket whose handshake failed to the garbage collector; this one is closed."""
+    """A TLS socket that closes when its handshake fails. paho-mqtt leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
         """See ssl.SSLSocket."""
@@ -139,8 +161,9 @@ class _Socket(ssl.SSLSocket):
 
 
 class _Conversation:
-    """One connection, for one question; `connected` once the broker has said yes. Every method raises
-    OSError if the broker hangs up or is silent.
+    """One connection, for one request. `connected` is set once the broker has accepted it.
+
+    Every method raises OSError if the broker closes the connection or does not answer in time.
     """
 
     def __init__(self, client: Client) -> None:
@@ -154,21 +177,22 @@ class _Conversation:
         client.on_message = self._on_message
 
     def connect(self, host: str, port: int) -> None:
-        """Connect, until the broker has said yes."""
+        """Connect, and wait until the broker has accepted the connection."""
         self._client.connect(host, port, keepalive=CONNECT_SECONDS)
         self._wait(lambda: self.connected, CONNECT_SECONDS)
 
     def ask(
         self, root: str, topic: str, answer_topic: str, members: dict[str, Any]
     ) -> tuple[bool, dict[str, Any]]:
-        """Whether the service accepted what is asked, and what it says. The answers are subscribed to
-        before the question is put.
+        """Send a request and wait for its answer, whose topics are subscribed to first.
+
+        Returns whether the service accepted the request, and the members of its answer.
         """
         accepted, rejected = (f"{root}/{answer_topic}/{kind}" for kind in ("accepted", "rejected"))
         self._client.subscribe([(accepted, 1), (rejected, 1)])
         self._wait(lambda: self._subscribed, CONNECT_SECONDS)
-        question = json.dumps(members | {"clientToken": self._token})
-        self._client.publish(f"{root}/{topic}", question, qos=1)
+        request = json.dumps(members | {"clientToken": self._token})
+        self._client.publish(f"{root}/{topic}", request, qos=1)
         where, said = self._wait(lambda: self._answer, TIMEOUT_SECONDS)
         return where == accepted, said
 
@@ -178,20 +202,20 @@ class _Conversation:
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if self._turn(min(left, 1.0)) is not MQTTErrorCode.MQTT_ERR_SUCCESS and arrived() is None:
+            if self._loop(min(left, 1.0)) is not MQTTErrorCode.MQTT_ERR_SUCCESS and arrived() is None:
                 raise ConnectionError
         return thing
 
-    def _turn(self, seconds: float) -> MQTTErrorCode:
-        """Wait for the socket, then have the client read, write and keep the connection alive.
+    def _loop(self, seconds: float) -> MQTTErrorCode:
+        """Wait for the socket, then let the client read, write and keep the connection alive.
 
-        `Client.loop` would do this, but it makes a pair of sockets that it leaves to the garbage collector.
+        This replaces `Client.loop`, which makes a pair of sockets and leaves them to the garbage collector.
         """
         connection = self._client.socket()
         if connection is None:
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         writing = [connection] if self._client.want_write() else []
-        # What TLS has decrypted already is not seen by select.
+        # select does not see bytes that TLS has decrypted already.
         pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
         readable, writable, _ = select.select([connection], writing, [], 0 if pending else seconds)
         code = self._client.loop_read() if readable or pending else MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -211,7 +235,7 @@ class _Conversation:
         self._subscribed = codes
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        """Take the answer to our question. Whatever else comes is another question's, or another's."""
+        """Keep the answer that has this request's token. Every other message answers another request."""
         if len(message.payload) > ANSWER_LIMIT + _TOKEN_LIMIT:
             return
         try:
@@ -224,7 +248,7 @@ class _Conversation:
 
 
 def parse(address: str) -> tuple[str, int]:
-    """The host and the port of HOST:PORT. Raises ValueError."""
+    """Return the host and the port of HOST:PORT. Raises ValueError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
         raise ValueError(f"{address!r} is not HOST:PORT")
@@ -232,8 +256,9 @@ def parse(address: str) -> tuple[str, int]:
 
 
 def _call(path: str) -> tuple[str, str, dict[str, Any]]:
-    """An HTTPS call's topics, below the client's own: the question's and the answers'; and what the
-    question says that stands in the path there.
+    """Return the topics of an HTTPS call, below the client's own: the request's and its answers'.
+
+    The third value is the members that stand in the path over HTTPS and in the request over MQTT.
     """
     if path == _CERTIFICATES:
         return "certificates/request", "certificates", {}
@@ -244,11 +269,11 @@ def _call(path: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def _client_id(chain: bytes, device_id: str | None) -> str:
-    """A certificate that names its device connects as that; one that many share, as the one that asks."""
+    """Return the name in the certificate, or `boot-` and the device id if the certificate is shared."""
     try:
         name = certificates.common_name(chain)
     except (ValueError, IndexError) as error:
-        raise Refused(Action.STOP, "The certificate names nobody") from error
+        raise Refused(Action.STOP, "The certificate has no common name") from error
     return name if device_id in (None, name) else f"boot-{device_id}"
 
 

@@ -1,4 +1,4 @@
-"""Repeat a call as long as the service asks for it, within bounds."""
+"""Repeat a call while the service asks for it, within limits."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from device.refusal import Action, Refused
+from .refusal import Action, Refused
 
 Result = TypeVar("Result")
 
 
+def _unreported(_refusal: Refused, _seconds: float) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True)
 class Patience:
-    """How often a call is made, and the pauses between, in seconds.
+    """A policy of how often a call is made, and how long the pauses between are, in seconds.
 
-    Pauses double from `base` to `cap` with full jitter (AWS Architecture Blog, "Exponential
-    Backoff And Jitter"), so that a fleet that lost power together doesn't come back together.
+    The pauses double from `base` to `cap` with full jitter (AWS Architecture Blog, "Exponential Backoff And
+    Jitter"), so that devices that lost power together do not call again together. `report` gets each refusal
+    after which the call is repeated, and the pause before that.
     """
 
     tries: int = 6
@@ -27,12 +32,13 @@ class Patience:
     longest: float = 300.0
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
+    report: Callable[[Refused, float], None] = _unreported
 
     def __call__(self, call: Callable[[], Result]) -> Result:
-        """The result of `call`, repeated while it is refused with `retry` or `wait`.
+        """Return the result of `call`, which is repeated while it is refused with `retry` or `wait`.
 
-        Raises the last Refused: another action, no tries left, or a wait that is above `longest` or
-        of unknown length.
+        Raises the last Refused if its action is another one, if no tries are left, or if the service asks to
+        wait for more than `longest` seconds or for an unknown time.
         """
         for attempt in range(self.tries - 1):
             try:
@@ -41,6 +47,7 @@ class Patience:
                 pause = self._pause(attempt, refusal)
                 if pause is None:
                     raise
+                self.report(refusal, pause)
             self.sleep(pause)
         return call()
 

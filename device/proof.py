@@ -1,7 +1,7 @@
-"""Signed proofs: who is calling, where no TLS shows it (docs/protocol.md, "Signed proof").
+"""Make signed proofs, which identify the caller where TLS does not (docs/protocol.md, "Signed proof").
 
-A proof is a JWT (RFC 7519) for one request, signed with the certificate's key; it is what DPoP
-(RFC 9449) is for tokens. It holds the service's nonce, not a time: a device may have no clock.
+A proof is a JWT (RFC 7519) for one request, signed with the certificate's key, as in DPoP (RFC 9449). It
+holds the service's nonce and no time, because a device may have no clock.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from device import certificates
-from device.refusal import Action, Refused
-from device.store import Identity
+from . import certificates
+from .refusal import Action, Refused
+from .store import Identity
 
 _COORDINATE_BYTES = 32
 
 
 def proof(identity: Identity, method: str, url: str, body: bytes, nonce: str) -> str:
-    """A proof, never to be sent twice, that `identity` calls `url` with `method` and `body`.
+    """Return a proof that `identity` calls `url` with `method` and `body`. A proof is good for one request.
 
-    Its chain is always in it, since that is right in every state of an identity; the service
-    takes a mere thumbprint only once it knows the certificate. Raises Refused (stop) if the
-    identity can't sign one.
+    The proof always holds the certificate chain. A thumbprint alone would be shorter, but the service accepts
+    it only for a certificate that it knows already. Raises Refused (stop) if the identity can't sign a proof.
     """
     key, chain = certificates.signer(identity.key.read_bytes(), identity.certificate.read_bytes())
     algorithm = _algorithm(key)
@@ -49,7 +48,7 @@ def proof(identity: Identity, method: str, url: str, body: bytes, nonce: str) ->
 
 
 def base64url(raw: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
+    """Return `raw` as base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -66,7 +65,7 @@ def _algorithm(key: certificates.PrivateKey) -> str:
 
 
 def _signature(key: certificates.PrivateKey, signed: bytes) -> bytes:
-    """RFC 7518 sections 3.4 (r and s side by side) and 3.5."""
+    """Return the signature as RFC 7518 has it: section 3.4 for ECDSA (r, then s), 3.5 for RSA-PSS."""
     if isinstance(key, rsa.RSAPrivateKey):
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
         return key.sign(signed, pss, hashes.SHA256())

@@ -1,4 +1,4 @@
-"""Why a call came to nothing, and what a device does about it."""
+"""The outcome of a call that failed: the reason, and what the device does next."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from enum import StrEnum
 class Action(StrEnum):
     """The service's `action` (docs/protocol.md)."""
 
-    RETRY = "retry"  # the same call again, with back-off
-    WAIT = "wait"  # the same call again, not before Retry-After
-    STOP = "stop"  # a person must look; repeating changes nothing
-    REENROLL = "reenroll"  # start over with the bootstrap certificate
+    RETRY = "retry"  # repeat the call, with back-off
+    WAIT = "wait"  # repeat the call, not before Retry-After
+    STOP = "stop"  # a person must find the cause; repeating the call changes nothing
+    REENROLL = "reenroll"  # enroll again with the bootstrap certificate
 
 
 EXIT_CODES = {Action.RETRY: 10, Action.WAIT: 11, Action.STOP: 12, Action.REENROLL: 13}
 
 
 class Refused(Exception):
-    """A call failed. `retry_after` is in seconds; `detail` and `code` hold nothing secret."""
+    """A call failed. `retry_after` is in seconds. `detail` and `code` hold no secret."""
 
     def __init__(
         self, action: Action, detail: str, *, code: str | None = None, retry_after: float | None = None
@@ -32,7 +32,7 @@ class Refused(Exception):
         self.retry_after = retry_after
 
     def members(self) -> dict[str, str | float]:
-        """What there is to say of it, in the service's words."""
+        """Return the refusal as JSON members, under the service's own names."""
         members = {
             "action": self.action,
             "code": self.code,
@@ -42,13 +42,13 @@ class Refused(Exception):
         return {name: value for name, value in members.items() if value is not None}
 
     def to_json(self) -> str:
-        """One line for a log: JSON, so that nothing the service says can forge another."""
+        """Return one line for a log. JSON escapes line ends, so the service's text can't forge a line."""
         return json.dumps(self.members())
 
 
 class CertificateRefused(Refused):
-    """The gateway refused our certificate itself; no service code saw the call. `moment` is the
-    gateway's time, if it told.
+    """The gateway or broker refused the client certificate, so the service never saw the call. `moment` is
+    the gateway's time if its answer has one.
     """
 
     def __init__(self, detail: str, moment: datetime | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The service's calls."""
+"""Make the service's calls."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from device import answers, certificates
-from device.hosts import Host
-from device.refusal import Action, CertificateRefused, Refused
-from device.store import Identity
-from device.transport import Transport
+from . import answers, certificates
+from .hosts import Host
+from .refusal import Action, CertificateRefused, Refused
+from .store import Identity
+from .transport import Transport
 
 CHAIN_LIMIT = 65_536
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate as it came, unchecked. `chain` is PEM; `moment` is the service's time."""
+    """A certificate that is not checked yet. `chain` is PEM; `moment` is the service's time."""
 
     device_id: str
     certificate_id: str
@@ -29,8 +29,9 @@ class Issued:
 
 
 class Service:
-    """The service behind `host`; certificates come over `transport`, or with `inline` in the answer
-    that announces them. Every call raises Refused.
+    """The service behind `host`. Every call raises Refused.
+
+    A certificate is downloaded over `transport`, or with `inline` it is part of the answer.
     """
 
     def __init__(self, host: Host, transport: Transport, *, inline: bool = False) -> None:
@@ -39,25 +40,25 @@ class Service:
         self._inline = inline
 
     def enroll(self, bootstrap: Identity, csr: str, device_id: str | None) -> Issued:
-        """A certificate for the key of `csr` (PEM): the same one as often as this is repeated."""
+        """Get a certificate for the key of `csr` (PEM). A repeated call gets the same certificate."""
         named = {"deviceId": device_id} if device_id else {}
         return self._issued(self._call(bootstrap, "POST", "/v1/certificates", self._request(csr) | named))
 
     def renew(self, identity: Identity, csr: str) -> Issued:
-        """The same for a device that has an identity already."""
+        """Get the next certificate of a device that has an identity. A repeated call gets the same one."""
         return self._issued(self._as_device(identity, "POST", "/v1/certificates", self._request(csr)))
 
     def commit(self, identity: Identity) -> dict[str, Any]:
-        """Log in with a certificate, which makes it the device's own."""
+        """Log in with a new certificate, which commits it."""
         return self._as_device(identity, "POST", "/v1/certificates/commit")
 
     def device(self, identity: Identity) -> dict[str, Any]:
-        """The device's record and its grants."""
+        """Return the device's record and its grants."""
         return self._as_device(identity, "GET", "/v1/device")
 
     def credentials(self, identity: Identity, role_alias: str) -> dict[str, Any]:
-        """AWS credentials, as a `credential_process` prints them (AWS SDKs and Tools Reference
-        Guide, "Process credential provider").
+        """Return AWS credentials in the format of a `credential_process` (AWS SDKs and Tools Reference Guide,
+        "Process credential provider").
         """
         alias = quote(role_alias, safe="=,@")
         try:
@@ -65,8 +66,8 @@ class Service:
         except Refused as refusal:
             if not (refusal.code or "").startswith("AccessDenied"):
                 raise
-            # That answer's shape is AWS IoT's and names no action. The record's does; and if the
-            # record is to be had, it is only that no rule grants anything now.
+            # This answer has AWS IoT's format, which names no action. A refusal of the record names one. If
+            # the record is not refused, then no rule grants anything now, which an operator may change.
             self.device(identity)
             raise Refused(Action.WAIT, refusal.detail, code=refusal.code) from refusal
         try:
@@ -95,7 +96,7 @@ class Service:
     def _download(self, url: str) -> bytes:
         answer = self._transport.send("GET", url, limit=CHAIN_LIMIT)
         if answer.status != 200:
-            # 403 is an expired URL; a new one comes with the next try, whatever went wrong.
+            # 403 means that the URL expired. For every status, the next try gets a new URL.
             raise Refused(Action.RETRY, f"The certificate's URL answered {answer.status}")
         return answer.body
 

@@ -1,11 +1,11 @@
-"""The state directory: written so that power may fail at any instruction.
+"""Keep the state directory, so that a power failure at any instruction loses nothing.
 
-    service.json                   the service's host or broker, and its CA if that is no known one
-    next.private, next.chain       an identity in the making: key first, certificate when it came
+    service.json                   the service's host or broker, and the CA of --ca
+    next.private, next.chain       the next identity: first its key, later its certificate
     device.key, certificate.pem    the live identity
 
-Every file appears whole or not at all. An identity goes live by two renames, key first;
-`settle` finishes what a crash between the two left.
+Every file is written completely or not at all. The next identity becomes the live one by two renames, key
+first; `settle` completes them after a crash between the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.certificates import belong_together, usable
+from .certificates import belong_together, usable
 
 SERVICE = "service.json"
 
@@ -31,7 +31,7 @@ class Identity:
 
 
 class Store:
-    """The state directory `folder`."""
+    """The state directory, which is `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the directory if need be, for its owner only; keep other processes from changing it."""
+        """Make the directory if it is missing, for its owner only, and hold a lock on it."""
         if not self._folder.is_dir():
             self._folder.mkdir(0o700, parents=True, exist_ok=True)
             _sync(self._folder.parent)
@@ -50,42 +50,44 @@ class Store:
             yield
 
     def live(self) -> Identity | None:
-        """The live identity, if there is a sound one."""
+        """Return the live identity, or None if it is missing or damaged."""
         return self._live if _sound(self._live) else None
 
     def next(self) -> Identity | None:
-        """The identity in the making, if its certificate has come."""
+        """Return the next identity, or None while it has no certificate."""
         return self._next if _sound(self._next) else None
 
     def next_key(self) -> bytes | None:
-        """The key of the identity in the making (PEM), if there is a sound one."""
+        """Return the key of the next identity (PEM), or None if it is missing or damaged."""
         key = _read(self._next.key)
         return key if key and usable(key) else None
 
     def keep_next_key(self, key: bytes) -> None:
-        """Begin an identity."""
+        """Store the key of the next identity."""
         self._write(self._next.key, key)
 
     def keep_next(self, key: bytes, chain: bytes) -> Identity:
-        """Complete the identity in the making: `key` may be the live one's, certified again."""
+        """Store the next identity and return it. `key` may be the live identity's, certified again."""
         if self.next_key() != key:
             self.keep_next_key(key)
         self._write(self._next.certificate, chain)
         return self._next
 
     def promote(self) -> None:
-        """Make the identity in the making the live one."""
+        """Make the next identity the live one."""
         self._next.key.replace(self._live.key)
-        # Out of order on disk, the new certificate would stand beside the old key, the new key lost.
+        # The key must be on disk first. In the other order a power failure could leave the new certificate
+        # beside the old key, and lose the new key.
         _sync(self._folder)
         self._next.certificate.replace(self._live.certificate)
         _sync(self._folder)
 
     def forget_next(self) -> None:
-        """Give up the identity in the making, and its key: a new enrollment needs a new one."""
+        """Delete the next identity and its key, because a new enrollment needs a new key."""
         files = [self._next.key, self._next.certificate]
-        # Between the two, the key alone would be taken for one that was never certified; but beside
-        # the live identity's own key, the certificate alone would be taken for a promoted one.
+        # A crash may leave one of the two files. A key alone looks like one that was never certified, so the
+        # key goes first. If the next key is the live key, a certificate alone looks like a promotion that was
+        # interrupted, so the certificate goes first.
         if self.next_key() == _read(self._live.key):
             files.reverse()
         for file in files:
@@ -93,7 +95,7 @@ class Store:
             _sync(self._folder)
 
     def settle(self) -> None:
-        """Finish a promotion, or a giving up, that was interrupted."""
+        """Finish an interrupted `promote` or `forget_next`."""
         if self._next.key.exists() or not self._next.certificate.exists():
             return
         if _sound(Identity(self._next.certificate, self._live.key)):
@@ -103,22 +105,22 @@ class Store:
         _sync(self._folder)
 
     def settled(self) -> Identity | None:
-        """The live identity, after waiting for what is under way and finishing what was interrupted."""
+        """Wait for other processes, finish an interrupted step, and return the live identity."""
         with self.locked():
             self.settle()
             return self.live()
 
     def service(self) -> bytes | None:
-        """What `keep_service` was given."""
+        """Return what `keep_service` stored."""
         return _read(self._folder / SERVICE)
 
     def keep_service(self, text: bytes) -> None:
-        """Remember the service."""
+        """Store the service's address and CA."""
         if self.service() != text:
             self._write(self._folder / SERVICE, text)
 
     def _write(self, path: Path, content: bytes) -> None:
-        # One name for every write: what a crash leaves is written over by the next.
+        # All writes use one temporary name, so the next write replaces what a crash left.
         temporary = self._folder / "unfinished"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,6 @@
-"""One HTTPS request over one fresh connection: verified, timed, bounded, no redirects."""
+"""Send one HTTPS request over a connection of its own: verified, with a time limit and a size limit, without
+redirects.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,16 @@ from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urlsplit
 
-from device.refusal import Action, CertificateRefused, Refused
-from device.store import Identity
+from .refusal import Action, CertificateRefused, Refused
+from .store import Identity
 
-# An API Gateway integration may take 30 s; a shorter patience would make the device ask twice.
+# An API Gateway integration may take 30 s. With a shorter time-out the device would send the request twice.
 TIMEOUT_SECONDS = 35.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. The body may hold credentials: no repr."""
+    """The response to a request. Its repr leaves out the body, which may hold credentials."""
 
     status: int
     headers: Message
@@ -29,7 +31,7 @@ class Answer:
 
 
 class Transport:
-    """`ca` (PEM) is trusted beside the system's own roots."""
+    """HTTPS and TLS connections that trust the system's roots and the certificates in `ca` (PEM)."""
 
     def __init__(self, ca: str | None) -> None:
         self._ca = ca
@@ -44,10 +46,13 @@ class Transport:
         authorization: str | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """The answer to one request, its body at most `limit` bytes; `identity` is the TLS client's,
-        `authorization` the header of that name.
+        """Return the answer to one request.
 
-        Raises CertificateRefused, or Refused if there is no answer or none that can be trusted.
+        The answer's body has at most `limit` bytes. `identity` is the TLS client certificate,
+        `authorization` the value of the Authorization header.
+
+        Raises CertificateRefused if the server refuses the TLS client certificate. Raises Refused if the
+        server does not answer, is not trusted, or answers with too much or too little.
         """
         address = urlsplit(url)
         if address.scheme != "https" or not address.hostname:
@@ -60,7 +65,8 @@ class Transport:
         headers |= {"Authorization": authorization} if authorization else {}
         try:
             connection.connect()
-            # Who refuses us may hang up before all is sent, and has said why: read on.
+            # A server that refuses the certificate may close the connection before it has read the whole
+            # request. Its alert says why, so read on.
             with suppress(ConnectionError, ssl.SSLEOFError):
                 connection.request(method, target, body, headers)
             with connection.getresponse() as response:
@@ -72,20 +78,32 @@ class Transport:
         return Answer(response.status, response.headers, content)
 
     def context(self, identity: Identity | None) -> ssl.SSLContext:
-        """TLS that verifies the server by its name, with `identity` for the client's.
+        """Return a TLS context that verifies the server and its name, with `identity` as the client's
+        certificate.
 
-        Raises Refused (stop) if that can't be loaded.
+        Raises Refused (stop) if the identity can't be loaded.
         """
         context = ssl.create_default_context()
         if self._ca is not None:
             context.load_verify_locations(cadata=self._ca)
         if identity:
+            for file in (identity.certificate, identity.key):
+                file.open("rb").close()  # the OSError of load_cert_chain does not name the file
             try:
-                # Without a password OpenSSL would ask the terminal for an encrypted key's.
+                # Without a password argument OpenSSL would ask the terminal for an encrypted key's password.
                 context.load_cert_chain(identity.certificate, identity.key, password="")
             except ssl.SSLError as error:
                 raise Refused(Action.STOP, f"{identity.certificate} and its key can't be loaded") from error
         return context
+
+
+def loadable(ca: str) -> bool:
+    """Return whether `ca` is one certificate or more in PEM format."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
@@ -93,12 +111,13 @@ def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
     if len(content) > limit:
         raise http.client.HTTPException(f"more than {limit} bytes")
     if response.length:
-        # A sized read does not say so itself, and half a chain must not pass for a wrong one.
+        # http.client does not report a short body when a size is given, and half a chain must be a lost
+        # answer, not a wrong certificate.
         raise http.client.IncompleteRead(content, response.length)
     return content
 
 
-# What a TLS peer says of the client's certificate (RFC 8446 section 6.2), in OpenSSL's words.
+# The alerts of a TLS peer that refuses the client's certificate (RFC 8446 section 6.2), in OpenSSL's words.
 _CERTIFICATE_ALERTS = (
     "ALERT_BAD_CERTIFICATE",
     "ALERT_CERTIFICATE_EXPIRED",
@@ -108,8 +127,26 @@ _CERTIFICATE_ALERTS = (
     "ALERT_UNSUPPORTED_CERTIFICATE",
 )
 
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (openssl-verification-options(1)).
+_OUTSIDE_ITS_DATES = (9, 10)
+
+
+def untrusted(error: ssl.SSLCertVerificationError, host: str) -> Refused:
+    """Return the refusal for a server whose certificate does not verify.
+
+    No later attempt can help, with one exception: a device that sets its clock later can then verify the
+    certificate's dates.
+    """
+    action, advice = Action.STOP, "--ca must name the CA that issued the server's certificate"
+    if error.verify_code in _OUTSIDE_ITS_DATES:
+        action, advice = Action.RETRY, "check this device's clock"
+    detail = f"The TLS certificate of {host} is not trusted ({error.verify_message.rstrip('.')}): {advice}"
+    return Refused(action, detail, code="server-untrusted")
+
 
 def _refusal(error: OSError | http.client.HTTPException, host: str) -> Refused:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return untrusted(error, host)
     reason = str(getattr(error, "reason", None) or type(error).__name__)
     if reason.endswith(_CERTIFICATE_ALERTS):
         return CertificateRefused(f"{host} refused the certificate: {reason}")

@@ -20,8 +20,8 @@ from local.state import State
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Option("--state", help="The cloud's folder.")]
-Port = Annotated[int | None, typer.Option(help="A port of 127.0.0.1; a free one unless given.")]
+Folder = Annotated[Path, typer.Option("--state", help="The folder of the emulated cloud.")]
+Port = Annotated[int | None, typer.Option(help="A port of 127.0.0.1 (default: a free one).")]
 
 
 @app.command()
@@ -32,7 +32,10 @@ def up(
     mqtt_port: Port = None,
     aws_port: Port = None,
 ) -> None:
-    """Bring the product up, and stay until Ctrl-C or `down`. endpoints.json appears when it is ready."""
+    """Start the product and keep it running until Ctrl-C or `down`.
+
+    When it is ready, the folder has env.sh, for a shell, and endpoints.json, for programs.
+    """
     folder = State(state)
     try:
         with folder.begin():
@@ -44,13 +47,13 @@ def up(
 
 @app.command()
 def down(state: Folder = Path(".local")) -> None:
-    """Stop what `up` started in this folder."""
-    print("stopped" if State(state).stop() else "nothing is up here")
+    """Stop the product that `up` started in this folder."""
+    print("stopped" if State(state).stop() else f"nothing runs in {state}")
 
 
 @app.command()
 def demo(state: Folder = Path(".local/demo")) -> None:
-    """Tell the product's story, doing all of it; fails unless all of it holds."""
+    """Show what the product does, step by step, and fail unless every step holds."""
     try:
         story.tell(state.resolve())
     except Failed as failed:
@@ -63,7 +66,8 @@ async def _until_signalled(cloud: Cloud) -> None:
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     stop = asyncio.create_task(signalled.wait())
     await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
-    serving.cancel()  # once: a second signal must not cut the cleaning up short
+    # The handlers stay, so that a second signal does not interrupt the cleaning up.
+    serving.cancel()
     with suppress(asyncio.CancelledError):
         await serving
 

@@ -1,4 +1,4 @@
-"""The certificates of one machine's cloud, fresh for every run: its HTTPS servers' and its factories'."""
+"""The certificates of the emulated cloud's HTTPS servers and factories. Each run makes new ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 
+_CA_DAYS = 30 * 365  # longer than the bootstrap certificates of `console factory issue`
 _USES = [
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -30,30 +31,30 @@ class Identity:
 
     @property
     def pem(self) -> bytes:
-        """The certificate."""
+        """Return the certificate as PEM."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     def save(self, certificate: Path, key: Path) -> None:
-        """Write both as PEM, the key for its owner's eyes only."""
+        """Write the certificate and the key as PEM; only the owner can read the key file."""
         certificate.write_bytes(self.pem)
         key.touch(mode=0o600)
         key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def authority(common_name: str) -> Identity:
-    """A self-signed CA. It may have intermediates, as factories' CAs do."""
+    """Make a self-signed CA without a path length limit, because a factory may have intermediate CAs."""
     return _identity(common_name, None, ["key_cert_sign", "crl_sign"])
 
 
 def server(ca: Identity) -> Identity:
-    """A certificate for all HTTPS servers. S3 with the bucket in the host needs the wildcard."""
+    """Make the certificate of all HTTPS servers. The wildcard is for S3 with the bucket in the host."""
     names = [x509.DNSName("localhost"), x509.DNSName("*.localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
     purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     return _identity("localhost", ca, ["digital_signature"], purpose, x509.SubjectAlternativeName(names))
 
 
 def bootstrap(ca: Identity, device_id: str) -> Identity:
-    """A factory's certificate for one device, as `console factory issue` makes them."""
+    """Make a bootstrap certificate of the factory `ca` for one device, as `console factory issue` does."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer, until = Issuer(ca.certificate, ca.key), ca.certificate.not_valid_after_utc - timedelta(seconds=1)
     return Identity(bootstrap_certificate(issuer, device_id, key.public_key(), datetime.now(UTC), until), key)
@@ -71,7 +72,7 @@ def _identity(name: str, ca: Identity | None, uses: list[str], *extensions: x509
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=365))
+        .not_valid_after(start + timedelta(days=365 if ca else _CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import shlex
 import socket
 import ssl
 import sys
@@ -28,13 +29,19 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 
 _START_SECONDS = 30
-# What AWS's Python runtime has beside the asset.
+_PROGRAMS = Path(sys.executable).parent
+# Settings of the person at the shell that would override the keys.
+_PERSONAL = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"]
+# The packages that AWS's Python runtime has beside the asset.
 _RUNTIME_PACKAGES = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3"]
 
 
 @dataclass(frozen=True, repr=False)
 class Cloud:
-    """The account, its operator, who may do anything, and our two hosts. Never logged: no repr."""
+    """The emulated account, the keys of an operator with every right, and the ports of the two hosts.
+
+    It has no repr, so that no log shows the keys.
+    """
 
     state: State
     mtls_port: int
@@ -45,7 +52,7 @@ class Cloud:
     secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), kw_only=True)
 
     def endpoints(self, role_alias: str) -> dict[str, Any]:
-        """endpoints.json: all that a client needs to know. Paths are absolute."""
+        """Return the content of endpoints.json. Its paths are absolute."""
         paths = {name: str(self.state.path(name)) for name in OURS}
         return {
             "mtls": f"https://localhost:{self.mtls_port}",
@@ -54,7 +61,7 @@ class Cloud:
             "mqtt": {"host": "localhost", "port": self.mqtt_port, "ca": paths["mqtt-ca.pem"]},
             "aws": {
                 "endpoint": f"https://localhost:{self.aws_port}",
-                # An address, so that clients put the bucket's name into the path.
+                # An address and not a name, so that clients put the bucket's name into the path.
                 "s3_endpoint": f"https://127.0.0.1:{self.aws_port}",
                 "region": REGION,
                 "account": ACCOUNT,
@@ -70,9 +77,9 @@ class Cloud:
         }
 
     def get(self, url: str) -> bytes:
-        """What one of the HTTPS servers says.
+        """Return the body that one of the HTTPS servers answers with.
 
-        Raises OSError, for every answer that is not success too.
+        Raises OSError if there is no answer or it is not a success.
         """
         context = ssl.create_default_context(cafile=self.state.path("api-ca.pem"))
         with urllib.request.urlopen(url, context=context, timeout=30) as answer:  # noqa: S310 - https
@@ -80,9 +87,9 @@ class Cloud:
 
 
 def free_ports(*wanted: int | None) -> list[int]:
-    """The wanted loopback ports, each None replaced by a free one.
+    """Return the wanted loopback ports, with a free port in the place of each None.
 
-    Raises OSError when one is taken.
+    Raises OSError when a wanted port is taken.
     """
     with ExitStack() as together:
         probes = [together.enter_context(socket.create_server(("127.0.0.1", port or 0))) for port in wanted]
@@ -90,20 +97,47 @@ def free_ports(*wanted: int | None) -> list[int]:
 
 
 def operator(endpoints: dict[str, Any]) -> dict[str, str]:
-    """The environment that makes a program the operator's: the CDK CLI, boto3, our console. It is
-    our own without anyone's AWS settings, and with this venv's tools.
+    """Return the environment of the operator's programs: the CDK CLI, boto3 and the console.
+
+    It is this process's environment without its AWS settings, and with the programs of this virtual
+    environment first on the PATH.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    return own | _aws(endpoints) | {"PATH": f"{_PROGRAMS}{os.pathsep}{own['PATH']}"}
+
+
+def shell(endpoints: dict[str, Any]) -> str:
+    """Return env.sh: commands that make a shell the operator's, and set what the README's examples use.
+
+    The AWS CLI and the SDKs read their profiles from aws-config in the folder, where it exists.
+    """
+    examples = {
+        "MTLS_URL": endpoints["mtls"],
+        "PUBLIC_URL": endpoints["public"],
+        "MQTT_BROKER": "{host}:{port}".format_map(endpoints["mqtt"]),
+    }
+    profiles = {"AWS_CONFIG_FILE": str(Path(endpoints["api_ca"]).with_name("aws-config"))}
+    values = _aws(endpoints) | profiles | examples
+    return "\n".join(
+        [
+            "# Written by `python -m local up`: settings and keys of its emulated account, and of no other.",
+            f"unset {' '.join(_PERSONAL)}",
+            *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
+            f'export PATH={shlex.quote(str(_PROGRAMS))}:"$PATH"',
+        ]
+    )
+
+
+def _aws(endpoints: dict[str, Any]) -> dict[str, str]:
     aws = endpoints["aws"]
-    return own | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}",
+    return {
         "AWS_ENDPOINT_URL": aws["endpoint"],
         "AWS_ENDPOINT_URL_S3": aws["s3_endpoint"],
         "AWS_ACCESS_KEY_ID": aws["accessKeyId"],
         "AWS_SECRET_ACCESS_KEY": aws["secretAccessKey"],
         "CDK_HOME": str(Path(endpoints["api_ca"]).parent / "run/cdk"),
         "CDK_DISABLE_CLI_TELEMETRY": "true",
-        "CDK_VALIDATION": "false",  # half of a synth's time, and a deployer's has it
+        "CDK_VALIDATION": "false",  # it takes half of a synth's time, and `make synth` has it on
         **dict.fromkeys(["AWS_REGION", "AWS_DEFAULT_REGION"], aws["region"]),
         **dict.fromkeys(["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"], os.devnull),
         **dict.fromkeys(["AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"], endpoints["api_ca"]),
@@ -112,13 +146,13 @@ def operator(endpoints: dict[str, Any]) -> dict[str, str]:
 
 @asynccontextmanager
 async def running(cloud: Cloud) -> AsyncIterator[Process]:
-    """The cloud, answering.
+    """Start the emulator and yield its process when it answers.
 
-    Raises Failed.
+    Raises Failed if it ends or is not ready in time.
     """
     log, ministack = cloud.state.path("emulator.log"), f"https://localhost:{cloud.aws_port}/_ministack"
     python = _lambda_python(cloud.state.path("run/lambda"))
-    command = [sys.executable, "-m", "local.emulator", str(python)]
+    command = [sys.executable, "-m", "local.emulator", str(python), f"https://localhost:{cloud.public_port}"]
     async with child(command, log, environment=_settings(cloud)) as process:
         deadline = time.monotonic() + _START_SECONDS
         while not await asyncio.to_thread(_listens, cloud, f"{ministack}/ready"):
@@ -137,7 +171,7 @@ def _listens(cloud: Cloud, url: str) -> bool:
 
 
 def _settings(cloud: Cloud) -> dict[str, str]:
-    """ministack's environment. Its Lambdas inherit it and find AWS at GATEWAY_PORT."""  # noqa: D403
+    """Return the emulator's environment. Its Lambda functions inherit it and find AWS at GATEWAY_PORT."""
     ca = str(cloud.state.path("api-ca.pem"))
     own = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
     return own | {
@@ -152,16 +186,17 @@ def _settings(cloud: Cloud) -> dict[str, str]:
         "USE_SSL": "1",
         "MINISTACK_SSL_CERT": str(cloud.state.path("run/server.pem")),
         "MINISTACK_SSL_KEY": str(cloud.state.path("run/server.key")),
-        # Without these, custom resources can't call back and a deployment hangs.
+        # Without these, custom resources can't send their answer, and a deployment hangs.
         **dict.fromkeys(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"], ca),
-        "DOCKER_HOST": "unix:///nonexistent",  # or it would remove containers it takes for its own
+        "DOCKER_HOST": "unix:///nonexistent",  # it would remove containers that look like its own
         "TMPDIR": str(cloud.state.path("run")),
     }
 
 
 def _lambda_python(folder: Path) -> Path:
-    """A Python that sees the standard library and boto3, so that a package which
-    functions/requirements.txt lacks is missing here as it would be on AWS.
+    """Make an interpreter that finds the standard library and boto3 only, and return its path.
+
+    A package that functions/requirements.txt lacks is then missing here, as it would be on AWS.
     """
     packages = folder / "site-packages"
     packages.mkdir(parents=True)

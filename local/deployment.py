@@ -1,9 +1,10 @@
-"""What `up` does: certificates, the cloud, our app in it by the real CDK CLI, the fronts before it."""
+"""The steps of `up`: make certificates, start the emulator, deploy the app, open both hosts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -20,14 +21,14 @@ from local.cloud import ACCOUNT, REGION, STACK, Cloud
 from local.state import OURS, State
 
 DEVICE = "gw-0001"
-"""The device whose bootstrap certificate is ready."""
+"""The device whose bootstrap certificate endpoints.json names."""
 
 
 async def serve(here: Cloud, report: Callable[[str], None]) -> None:
-    """Have the product up until cancelled. `report` is told of progress.
+    """Run the product until this task is cancelled, and call `report` with lines about the progress.
 
-    From here on this process is the operator's. Raises processes.Failed when a part ends, or never
-    starts.
+    This replaces the process's environment by the operator's. Raises processes.Failed when a part ends or
+    does not start.
     """
     begun, state = time.monotonic(), here.state
     async with AsyncExitStack() as stack:
@@ -41,15 +42,17 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
         await _deploy(here)
         await stack.enter_async_context(open_fronts(here))
         await asyncio.to_thread(here.get, f"{endpoints['public']}/healthz")
-        state.publish(endpoints)
+        state.publish(endpoints, cloud.shell(endpoints))
         report(f"ready after {time.monotonic() - begun:.0f} s: {state.path('endpoints.json')}")
+        report(f"In another shell, run:  . {shlex.quote(str(state.path('env.sh')))}")
         await process.wait()
         raise processes.failure("ministack", state.path("emulator.log"))
 
 
 def prepare(state: State) -> str:
-    """Make the certificates, and copy the fleet folder with a fresh CA in the place of each trust
-    anchor it names; returns its first role alias.
+    """Make the certificates, and copy the fleet folder with a new CA in the place of each trust anchor.
+
+    Returns the name of the fleet's first role alias.
     """
     api_ca = certificates.authority("Firstboot local HTTPS CA")
     state.path("api-ca.pem").write_bytes(api_ca.pem)
@@ -76,7 +79,7 @@ async def _deploy(here: Cloud) -> None:
     options = [word for setting in context for word in ("--context", setting)]
     try:
         async with asyncio.TaskGroup() as together:
-            # Not from our folder: the CLI would run the app a second time.
+            # From another folder than ours, because the CLI would run the app a second time there.
             outside = here.state.path("run")
             together.create_task(_cdk(here, "bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=outside))
             together.create_task(_cdk(here, "synth", "--quiet", "--output", assembly, *options))
@@ -92,8 +95,8 @@ async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> N
 
 @asynccontextmanager
 async def open_fronts(here: Cloud) -> AsyncIterator[None]:
-    """Both hosts before the deployed API, with the CA and truststore that the deployment made. This
-    process must be the operator's.
+    """Start both hosts in front of the deployed API, with the CA certificate and the truststore of the
+    deployment. This process must have the operator's environment.
     """
     (stack,) = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}

@@ -1,6 +1,6 @@
-"""`python -m local.emulator PYTHON`: ministack as `local` wants it, in a process group of its own.
+"""`python -m local.emulator PYTHON PUBLIC_URL`: run ministack with changes that its environment can't make.
 
-Most of that is in its environment (`cloud.py`); here is what an environment can't say.
+Its environment is in `cloud.py`. docs/emulator.md lists where ministack differs from AWS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.core.router import extract_access_key_id
-from ministack.services import iot, iot_data, s3
+from ministack.services import apigateway, iot, iot_data, s3
 from ministack.services.cloudformation import changesets, provisioners
 
 _create_server: Any = BaseEventLoop.create_server
@@ -37,9 +37,11 @@ async def _on_loopback(
 
 
 def _resource(service: str, method: str, path: str, headers: object, body: bytes, *rest: object) -> str:
-    """AWS checks AttachPolicy and DetachPolicy on their target, ListTargetsForPolicy on its policy,
+    """Return the resource on which AWS checks a call.
+
+    AWS checks AttachPolicy and DetachPolicy on their target, ListTargetsForPolicy on its policy, and
     DeleteConnection on its client (service authorization reference, "AWS IoT"). ministack would check
-    them on `*`, for which a role would have to be wider than AWS's.
+    them on `*`, so that roles would need wider policies than on AWS.
     """
     found = str(_resource_arn(service, method, path, headers, body, *rest))
     if service == "iot" and path.startswith("/target-policies/"):
@@ -52,15 +54,19 @@ def _resource(service: str, method: str, path: str, headers: object, body: bytes
 
 
 def _action(*request: object) -> str | None:
-    """AWS checks SendMessageBatch as sqs:SendMessage (Amazon SQS developer guide, "Amazon SQS API
-    permissions"). ministack checks it by its own name, which is no action that a policy can have.
+    """Return the IAM action by which AWS checks a call.
+
+    AWS checks SendMessageBatch as sqs:SendMessage (Amazon SQS developer guide, "Amazon SQS API
+    permissions"). ministack would check it under its own name, which no policy can allow.
     """
     found: str | None = _iam_action(*request)
     return "sqs:SendMessage" if found == "sqs:SendMessageBatch" else found
 
 
 async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN401 - ministack's own
-    """The data plane with DeleteConnection: ministack lacks it, but its broker can drop a client."""
+    """Handle a call of the AWS IoT data plane. ministack lacks DeleteConnection, but its broker can close a
+    client's connection.
+    """
     if method != "DELETE" or not path.startswith(_CONNECTIONS):
         return await _handle_data_plane(method, path, *rest)
     client_id = path.removeprefix(_CONNECTIONS)
@@ -70,7 +76,9 @@ async def _data_plane(method: str, path: str, *rest: Any) -> Any:  # noqa: ANN40
 
 
 async def _objects(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:  # noqa: ANN401
-    """S3, which tells only who may list the bucket that it has no such object (API reference, GetObject)."""
+    """Handle a call of S3. A caller that may not list the bucket gets 403 for a missing object, not 404 (API
+    reference, GetObject).
+    """
     answer = await _handle_s3(method, path, headers, body, query)
     if answer[0] != HTTPStatus.NOT_FOUND or b"NoSuchKey" not in answer[2]:
         return answer
@@ -80,33 +88,56 @@ async def _objects(method: str, path: str, headers: Any, body: bytes, query: Any
 
 
 def _importable_global_tables() -> None:
-    """CloudFormation imports global tables as it does tables (user guide, "Resource type support")."""
+    """Let CloudFormation import global tables as it imports tables (user guide, "Resource type support")."""
     table, global_table = "AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"
     lookups, handlers = changesets._IMPORT_LOOKUPS, provisioners._RESOURCE_HANDLERS  # noqa: SLF001
     lookups[global_table] = lookups[table]
     handlers[global_table]["import"] = handlers[table]["import"]
 
 
+def _public_endpoint(url: str) -> None:
+    """Give each API the endpoint `url`, where the public host of `local` serves it.
+
+    The stack's outputs then name a host that answers. ministack's own names do not resolve on every machine,
+    and its certificate has none of them.
+    """
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]  # noqa: SLF001
+    create = handlers["create"]
+
+    def at_the_public_host(*arguments: object) -> tuple[str, dict[str, str]]:
+        api_id, attributes = create(*arguments)
+        apigateway._apis[api_id]["apiEndpoint"] = url  # noqa: SLF001
+        return api_id, attributes | {"ApiEndpoint": url}
+
+    handlers["create"] = at_the_public_host
+
+
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the parent ends, however that ends
+    os.read(sys.stdin.fileno(), 1)  # returns when the parent ends, even if it is killed
     os.killpg(0, signal.SIGKILL)
 
 
-def main(lambda_python: str) -> None:
-    """Run ministack until the parent ends; `lambda_python` is the Lambdas' interpreter."""
+def main(lambda_python: str, public_url: str) -> None:
+    """Run ministack until the parent ends.
+
+    `lambda_python` is the interpreter of Lambda functions, `public_url` the endpoint of each API.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.executable = lambda_python  # what it starts a Python Lambda with
+    sys.executable = lambda_python  # ministack starts Python Lambda functions with it
     BaseEventLoop.create_server = _on_loopback  # type: ignore[assignment,method-assign]
     iam_actions.extract_resource_arn = _resource
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
     s3.handle_request = _objects
     _importable_global_tables()
-    # What the broker's rules send is no one's request, and would count as sent without TLS.
+    _public_endpoint(public_url)
+    # A message that a topic rule sends has no HTTP request, and would count as sent without TLS.
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)
-    app._port_is_bindable = lambda *_: False  # noqa: SLF001 - or it would take port 443 as well
+    app._port_is_bindable = lambda *_: False  # noqa: SLF001 - it would take port 443 as well
     app.main()
 
 
 if __name__ == "__main__":
-    main(sys.argv.pop())
+    lambda_python, public_url = sys.argv[1:]
+    del sys.argv[1:]  # ministack reads them too
+    main(lambda_python, public_url)

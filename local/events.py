@@ -1,4 +1,4 @@
-"""HTTP API's payload format 2.0: a request as the event a Lambda gets, its answer as a response.
+"""Payload format 2.0 of HTTP APIs: make a Lambda function's event of a request, and a response of its answer.
 
 Source: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs".
 """
@@ -25,7 +25,7 @@ _DATE = "%b %e %H:%M:%S %Y GMT"
 
 
 def raw_path(request: web.BaseRequest) -> str:
-    """The event's `rawPath`: every escape decoded but `%25`, as the gateway does."""
+    """Return the event's `rawPath`: every escape except `%25` is decoded, as the gateway does."""
     path = request.raw_path.partition("?")[0]
     return _ESCAPES.sub(lambda m: bytes.fromhex(m[0].replace("%", "")).decode(errors="replace"), path)
 
@@ -33,8 +33,10 @@ def raw_path(request: web.BaseRequest) -> str:
 def event(
     request: web.BaseRequest, body: bytes, parameters: dict[str, str], context: dict[str, str]
 ) -> dict[str, Any]:
-    """The event of `request`, its path's `parameters` known. Of what a client sends, requestContext
-    takes the method, the path and the user agent, nothing else; the gateway adds `context`.
+    """Return the event of a request.
+
+    `parameters` are those of its path. `context` is the gateway's part of requestContext, which takes only
+    the method, the path and the user agent from the client.
     """
     query = request.raw_path.partition("?")[2]
     text = bool(_TEXT.fullmatch(request.headers.get("Content-Type", "")))
@@ -57,9 +59,9 @@ def event(
 
 
 def response(answer: dict[str, Any]) -> web.Response:
-    """A Lambda's answer as the gateway sends it.
+    """Return the response that the gateway sends for a Lambda function's answer.
 
-    Raises AttributeError, KeyError, TypeError, ValueError for what is not one.
+    Raises AttributeError, KeyError, TypeError or ValueError if the answer does not have the format.
     """
     body = answer.get("body") or ""
     content = base64.b64decode(body, validate=True) if answer.get("isBase64Encoded") else body.encode()

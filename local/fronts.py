@@ -1,7 +1,7 @@
-"""The two HTTPS hosts before the deployed functions, as API Gateway has them.
+"""The two HTTPS hosts in front of the deployed functions, as API Gateway has them.
 
-The mTLS host is an HTTP API's custom domain with mutual TLS, the public host its execute-api
-endpoint. Routes are the deployed API's; ministack's own gateway knows no mutual TLS.
+The mTLS host stands for the custom domain of an HTTP API with mutual TLS, the public host for its execute-api
+endpoint. Both have the routes of the deployed API. ministack's own gateway has no mutual TLS.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _INTEGRATION_SECONDS = 30  # HTTP API quota "Maximum integration timeout"
 
 
 class Gateway:
-    """The deployed API `api_id`: its routes, and Invoke on what they lead to."""
+    """The gateway of the deployed API `api_id`. It finds a request's route and invokes its function."""
 
     def __init__(self, api_id: str) -> None:
         self._api_id = api_id
         self._routes = _routes(api_id)
-        # No retries: to invoke again would be a second request.
+        # No retries, because a second Invoke would be a second request.
         config = Config(retries={"max_attempts": 0}, read_timeout=_INTEGRATION_SECONDS)
         self._lambda = boto3.client("lambda", config=config)
 
     async def answer(self, request: web.Request, host: dict[str, str]) -> web.Response:
-        """What the gateway answers on `host`, which is that part of requestContext."""
+        """Return the answer to a request. `host` is the part of requestContext that names the host."""
         line = f"{request.method} {events.raw_path(request)}"
         for key, pattern, function in self._routes:
             if match := pattern.fullmatch(line):
@@ -65,8 +65,9 @@ class Gateway:
 
 
 def _routes(api_id: str) -> list[tuple[str, re.Pattern[str], str]]:
-    """The API's route keys, as patterns of a request's method and path, and their functions; most
-    literal first, `$default` last.
+    """Return the API's routes: key, pattern of a request's method and path, and ARN of the function.
+
+    Routes with fewer parameters come first, and `$default` comes last.
     """
     api = boto3.client("apigatewayv2")
     integrations = api.get_integrations(ApiId=api_id)["Items"]
@@ -87,8 +88,10 @@ def _refusal(status: int, message: str) -> web.Response:
 
 
 def tls(state: State, truststore: str | None) -> ssl.SSLContext:
-    """TLS that demands a certificate under `truststore` (a file), of which any may be the anchor;
-    without one it never asks.
+    """Return the TLS settings of a host.
+
+    With a truststore (a PEM file) the host demands a client certificate that chains to any of its
+    certificates. Without a truststore it does not ask for one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -97,12 +100,12 @@ def tls(state: State, truststore: str | None) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(truststore)
-        context.num_tickets = 0  # a resumed session's certificate would not be verified again
+        context.num_tickets = 0  # the certificate of a resumed session would not be verified again
     return context
 
 
 async def listen(gateway: Gateway, context: ssl.SSLContext, port: int) -> web.AppRunner:
-    """Start a host on loopback; returns what to clean up."""
+    """Start a host on loopback and return its runner, which the caller cleans up."""
     host = {"domainName": f"localhost:{port}", "domainPrefix": "localhost"}
 
     async def handle(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us."""
+"""Child processes that end with their context, and with them every process that they started."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ROOT = Path(__file__).parent.parent
 
 
 class Failed(Exception):
-    """What could not be done, for a person."""
+    """An error whose message is for the person at the terminal."""
 
 
 def failure(program: str, log: Path) -> Failed:
-    """That `program` did not do its part, with its last output."""
+    """Return the error that `program` failed, with the end of its output."""
     return Failed("\n".join([f"{program} failed; {log} ends:", *log.read_text().splitlines()[-30:]]))
 
 
@@ -27,7 +27,9 @@ def failure(program: str, log: Path) -> Failed:
 async def child(
     command: list[str], log: Path, folder: Path = ROOT, environment: dict[str, str] | None = None
 ) -> AsyncIterator[Process]:
-    """A process in `folder`, its output added to `log`. It and all it started end with the context."""
+    """Run a process in `folder` and append its output to `log`. When the context ends, the process and all
+    that it started are killed.
+    """
     with log.open("ab") as output:
         place: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
         process = await create_subprocess_exec(*command, **place, stdin=PIPE, stdout=output, stderr=STDOUT)
@@ -35,14 +37,14 @@ async def child(
         yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # nothing here has state worth saving
+            os.killpg(process.pid, signal.SIGKILL)  # no child has state that must be saved
         await process.wait()
 
 
 async def run(command: list[str], log: Path, folder: Path = ROOT) -> None:
     """Run `command` to its end.
 
-    Raises Failed.
+    Raises Failed if its exit code is not 0.
     """
     async with child(command, log, folder) as process:
         if await process.wait():

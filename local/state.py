@@ -1,4 +1,4 @@
-"""The folder of one running cloud: its files, its lock, its endpoints.json."""
+"""The folder of one emulated cloud: its files, its lock, its endpoints.json and its env.sh."""
 
 from __future__ import annotations
 
@@ -14,46 +14,50 @@ from typing import Any, TextIO
 from local.processes import Failed
 
 _CERTIFICATES = ["factory-ca.pem", "factory-ca.key", "bootstrap.pem", "bootstrap.key", "operational-ca.pem"]
-OURS = ["endpoints.json", "api-ca.pem", "mqtt-ca.pem", *_CERTIFICATES, "fleet", "run"]
-"""All that is in the folder, but the logs and the lock."""
+_README = ["aws-config", "devices"]  # what the README's commands write: it means nothing to the next cloud
+OURS = ["endpoints.json", "env.sh", "api-ca.pem", "mqtt-ca.pem", *_CERTIFICATES, *_README, "fleet", "run"]
+"""The names in the folder that belong to one run of the cloud: all but the logs and the lock."""
 _STOP_SECONDS = 20
 
 
 class State:
-    """The folder `--state` names."""
+    """The folder that `--state` names."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
 
     def path(self, name: str) -> Path:
-        """The absolute path of one of our files; those under `run/` are nobody else's business."""
+        """Return the absolute path of a file. Only this package reads the files under `run/`."""
         return self.folder / name
 
     def begin(self) -> TextIO:
-        """Take the folder, for as long as the returned lock is open, and make it clean; what is not
-        ours in it stays.
+        """Lock the folder and remove what an earlier cloud left. Files of other names stay.
 
-        Raises Failed when another process has its cloud here.
+        Returns the lock, which holds as long as it is open. Raises Failed when another process has its
+        cloud in this folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self.path("lock").open("a+")
         if not _try_lock(lock):
-            raise Failed(f"a cloud is already up in {self.folder}")
+            raise Failed(f"a cloud already runs in {self.folder}")
         lock.truncate(0)
         print(os.getpid(), file=lock, flush=True)
         self.remove(*OURS, "deploy.log", "emulator.log")
         self.path("run").mkdir(mode=0o700)
         return lock
 
-    def publish(self, endpoints: dict[str, Any]) -> None:
-        """Write endpoints.json, whole or not at all. The operator's keys are in it."""
-        draft = self.path("run/endpoints.json")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(endpoints, indent=2) + "\n")
-        draft.rename(self.path("endpoints.json"))
+    def publish(self, endpoints: dict[str, Any], environment: str) -> None:
+        """Write env.sh, then endpoints.json, each in one step. Only the owner can read them, because they
+        have the operator's keys.
+        """
+        for name, text in {"env.sh": environment, "endpoints.json": json.dumps(endpoints, indent=2)}.items():
+            draft = self.path(f"run/{name}")
+            draft.touch(mode=0o600)
+            draft.write_text(f"{text}\n")
+            draft.rename(self.path(name))
 
     def stop(self) -> bool:
-        """Have the process whose cloud is here end; False if there is none."""
+        """End the process whose cloud is in this folder, and return whether there was one."""
         if not self.path("lock").exists():
             return False
         with self.path("lock").open() as lock:
@@ -69,7 +73,7 @@ class State:
             return True
 
     def remove(self, *names: str) -> None:
-        """Remove some of our files and folders."""
+        """Remove these files and folders where they exist."""
         for path in map(self.path, names):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -1,5 +1,7 @@
-"""`console doctor` over moto. CloudFormation, Service Quotas and API Gateway are stand-ins: moto's need
-packages that nothing else here does, know no quota of these services, and have no mutual TLS.
+"""`console doctor` over moto.
+
+CloudFormation, Service Quotas and API Gateway are stand-ins, because moto's need packages that no other test
+needs, have no quotas of these services, and have no mutual TLS.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/Firstboot/0"
 
 
 class Account:
-    """The stand-ins, and moto's clients for the rest. What a test changes, it changes here."""
+    """The AWS account that the doctor sees, for tests to change. Services without a stand-in are moto's."""
 
     def __init__(self, product: Product, ca_key: str) -> None:
         self.product, self.ca_key = product, ca_key
@@ -67,12 +69,15 @@ class Account:
         self.s3.put_object(Bucket=product.bucket, Key=AUTHORITY_KEY, Body=factories.pem(product.ca).encode())
 
     def truststore(self, text: str) -> None:
-        """Put another truststore; the mTLS host is brought up to date."""
+        """Store another truststore, and have the mTLS host use it."""
         made = self.s3.put_object(Bucket=self.product.bucket, Key=TRUSTSTORE_KEY, Body=text.encode())
         self.version = made["VersionId"]
 
     def client(self, service: str) -> Any:
-        """What the console gets for a service."""
+        """Return the client that the console gets for a service.
+
+        Raises ClientError for a service in `refused`.
+        """
         if service in self.refused:
             error = {"Error": {"Code": "AccessDeniedException", "Message": f"not {service}"}}
             raise ClientError(error, "Any")  # type: ignore[arg-type]
@@ -112,7 +117,7 @@ class Account:
 
 @pytest.fixture
 def account(product: Product, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> Account:
-    """A stack in good health; its hosts answer."""
+    """A stack without faults, whose hosts answer."""
     made = Account(product, ca_key)
     monkeypatch.setattr(cloud, "client", made.client)
     for name in ("public", "mtls", "presigned"):
@@ -125,7 +130,7 @@ Examine = Callable[[], tuple[Result, dict[str, dict[str, str]]]]
 
 @pytest.fixture
 def examine(account: Account) -> Examine:
-    """Have the doctor look; the result, and its lines by what they are about."""
+    """Return a function that runs the doctor and returns the result, and its lines by what they are about."""
 
     def run() -> tuple[Result, dict[str, dict[str, str]]]:
         result = CliRunner().invoke(app, ["doctor", "--json"])
@@ -135,7 +140,7 @@ def examine(account: Account) -> Examine:
 
 
 def test_a_stack_in_good_health(examine: Examine) -> None:
-    """Every thing that is looked at has its line, all are well, and the exit code says so."""
+    """Each check of a stack without faults has an `ok` line, and the exit code is 0."""
     result, lines = examine()
     assert result.exit_code == 0, result.output
     assert {line["level"] for line in lines.values()} == {"ok"}
@@ -145,35 +150,35 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
 
 
 def test_a_person_reads_a_line_each(account: Account) -> None:
-    """The level first."""
+    """A line for a person begins with the level."""
     shown = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
-    assert "ok   CA key: enabled, and the CA certificate's" in shown
+    assert "ok      CA key: enabled, and the CA certificate is for it" in shown
 
 
 def test_a_quota_below_the_stacks_rate_fails(account: Account, examine: Examine) -> None:
-    """What the deployment asks of AWS IoT must be there."""
+    """A quota of AWS IoT below the rate that the stack was deployed with is a failure."""
     account.quotas["iotcore"]["AttachPolicy API TPS"] = 13
     result, lines = examine()
     assert result.exit_code == 1
-    assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13, of which 14 can be used"
+    assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13; the stack can use 14"
 
 
 def test_a_new_accounts_lambdas_are_a_warning(account: Account, examine: Examine) -> None:
-    """Ten at a time are enough for a bench, not for a storm."""
+    """The low Lambda concurrency of a new account is a warning, not a failure."""
     account.quotas["lambda"]["Concurrent executions"] = 10
     result, lines = examine()
     assert (result.exit_code, lines["lambda: Concurrent executions"]["level"]) == (0, "warn")
 
 
 def test_a_disabled_key_fails(account: Account, examine: Examine) -> None:
-    """Nothing can be issued; the rest is looked at all the same."""
+    """A disabled CA key is a failure, and the other checks still run."""
     boto3.client("kms").disable_key(KeyId=account.ca_key.rpartition("/")[2])  # moto wants the id
     result, lines = examine()
     assert (result.exit_code, lines["CA key"]["level"], lines["truststore"]["level"]) == (1, "fail", "ok")
 
 
 def test_another_key_fails(account: Account, examine: Examine) -> None:
-    """What it would sign nobody would believe."""
+    """A CA key whose public key is not in the CA certificate is a failure."""
     made: Any = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     account.ca_key = made["KeyMetadata"]["Arn"]
     result, lines = examine()
@@ -181,14 +186,14 @@ def test_another_key_fails(account: Account, examine: Examine) -> None:
 
 
 def test_a_truststore_without_an_anchor_fails(account: Account, examine: Examine) -> None:
-    """Its devices would be refused in the handshake."""
+    """A truststore that lacks a trust anchor of the fleet is a failure."""
     account.truststore(factories.pem(account.product.ca))
     result, lines = examine()
     assert (result.exit_code, lines["truststore"]["level"]) == (1, "fail")
 
 
 def test_a_truststore_that_the_host_has_not_read_fails(account: Account, examine: Examine) -> None:
-    """API Gateway reads the version that the last deployment named."""
+    """A truststore that is newer than the one API Gateway uses is a failure."""
     version = account.version
     account.truststore(factories.pem(account.product.factory.certificate) + factories.pem(account.product.ca))
     account.version = version
@@ -197,7 +202,7 @@ def test_a_truststore_that_the_host_has_not_read_fails(account: Account, examine
 
 
 def test_a_stack_without_a_domain_has_no_mtls_host(account: Account, examine: Examine) -> None:
-    """And is none the worse for it."""
+    """A stack without a domain has no line about an mTLS host, and no failure."""
     del account.outputs["MtlsUrl"]
     result, lines = examine()
     assert result.exit_code == 0
@@ -206,22 +211,36 @@ def test_a_stack_without_a_domain_has_no_mtls_host(account: Account, examine: Ex
 
 @pytest.mark.parametrize(
     ("service", "what"),
-    [("service-quotas", "quotas"), ("kms", "CA key"), ("s3", "truststore"), ("apigatewayv2", "truststore")],
+    [
+        ("service-quotas", "quotas"),
+        ("kms", "CA key"),
+        ("s3", "truststore"),
+        ("apigatewayv2", "mTLS host's truststore"),
+    ],
 )
-def test_what_may_not_be_asked_is_a_warning(
+def test_a_refused_call_is_unknown_and_no_failure(
     account: Account, examine: Examine, service: str, what: str
 ) -> None:
-    """An operator who lacks a permission learns which, and sees the rest."""
+    """A check whose call AWS refuses is `unknown` and names the refusal, and the other checks still run."""
     account.refused.add(service)
     result, lines = examine()
     assert result.exit_code == 0
-    assert lines[what]["level"] == "warn"
+    assert lines[what]["level"] == "unknown"
+    assert lines[what]["detail"].startswith("not known here: ")
     assert f"not {service}" in lines[what]["detail"]
     assert lines["public"]["level"] == "ok"
 
 
+def test_a_failure_counts_beside_what_is_unknown(account: Account, examine: Examine) -> None:
+    """A failed check makes the exit code 1 although another check is unknown."""
+    account.refused.add("service-quotas")
+    account.truststore(factories.pem(account.product.ca))
+    result, lines = examine()
+    assert (result.exit_code, lines["quotas"]["level"]) == (1, "unknown")
+
+
 def test_no_stack_no_answer(account: Account) -> None:
-    """As with the other commands."""
+    """A stack that can't be read makes the exit code 3, as for the other commands."""
     account.refused.add("cloudformation")
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 3
 
@@ -229,7 +248,7 @@ def test_no_stack_no_answer(account: Account) -> None:
 def test_the_doctor_changes_nothing(
     account: Account, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It asks of every service what reads, and invokes no Lambda but `operate`."""
+    """The doctor makes calls that only read."""
     asked: list[str] = []
 
     def recording(service: str) -> Any:

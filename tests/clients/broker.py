@@ -1,7 +1,7 @@
 """The service of device tests behind a real broker: mosquitto on loopback, with client certificates.
 
-Clients may use the topics of their own client id alone, as AWS IoT's policies have it. AWS IoT's
-rules tell the service whose certificate a message came over; here the broker's log does.
+A client may use the topics of its own client id only, as under AWS IoT's policies. AWS IoT's rules tell the
+service which certificate a message came with; here the broker's log does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Call, Public, Repl
 from tests.paho_clients import end
 
 SECONDS = 60
-"""For whatever must happen soon; a test that waits so long has failed."""
+"""The time limit for an event that a test waits for."""
 
 CALLS = {
     "certificates/request": (ENROLL, "certificates"),
@@ -63,8 +63,8 @@ _PUBLISHED = re.compile(r"Received PUBLISH from (\S+) \(.*'firstboot/")
 
 
 class Numbered(Service):
-    """A service whose certificates say their serial in the subject, which is what the broker's log
-    shows. They are `age` old when they are issued.
+    """A service whose certificates have their serial in the subject, which the broker's log shows. They are
+    `age` old when they are issued.
     """
 
     age = timedelta(minutes=5)
@@ -85,10 +85,11 @@ class Numbered(Service):
 
 @dataclass
 class Broker:
-    """A broker, and what `service` does behind it. `asked` are client ids and topics, in order;
-    `noise` is published, by topic, before the next answer; `silent` answers stay away.
-    `extra` is in each answer that has a certificate. `stop` is called in an answer's place.
-    Without a `clock` a log-in's answer has no time.
+    """A broker, and the service behind it.
+
+    `asked` holds client ids and topics, in order. `noise` is published, by topic, before the next answer.
+    `silent` is the number of answers that are not sent. `extra` is in each answer that has a certificate.
+    `stop` is called in place of an answer. Without a `clock` the answer to a log-in has no time.
     """
 
     service: Numbered
@@ -105,14 +106,14 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """For `--mqtt`."""
+        """Return the address for `--mqtt`."""
         return f"localhost:{self.port}"
 
     def hear(self, client: Client, _: object, message: MQTTMessage) -> None:
-        """Answer a request, as the product's Lambda does. What fails here fails the test."""
+        """Answer a request as the product's Lambda does. A failure here fails the test."""
         try:
             self._answer(client, message)
-        except Exception as error:  # noqa: BLE001 - it would end the thread, and nothing else
+        except Exception as error:  # noqa: BLE001 - otherwise it would end the thread only
             self.failures.append(error)
 
     def _answer(self, client: Client, message: MQTTMessage) -> None:
@@ -153,7 +154,7 @@ class Broker:
         return self.service.answer(Call(method, path, "", {}, json.dumps(members).encode(), peer))
 
     def follow(self, log: Any) -> None:
-        """Read from the broker's log who sends what."""
+        """Read from the broker's log which certificate each message came with."""
         subjects: dict[str, str] = {}
         for line in log:
             if found := _CONNECTED.search(line):
@@ -164,7 +165,7 @@ class Broker:
 
 @contextmanager
 def brokered(folder: Path) -> Iterator[Broker]:
-    """A broker on a free port, and a service that answers there."""
+    """Run a broker on a free port, and a service that answers there."""
     service = Numbered(folder)
     with running(folder, service):
         ports = {"tls": _free_port(), "plain": _free_port()}
@@ -232,8 +233,10 @@ def _free_port() -> int:
 
 @contextmanager
 def hanging_up(port: int, calls: str) -> Iterator[int]:
-    """A way to `port`: of the first `calls` it lets through each `+` and hangs up on each `-`. Yields
-    its own port.
+    """Run a relay to `port` and yield its own port.
+
+    For each connection it takes one character of `calls`: `+` relays it, `-` closes it. Later connections are
+    relayed.
     """
     lets_through = deque(calls)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,4 +1,4 @@
-"""A real browser without a window: what it makes of a page, and what it asks the network for."""
+"""Open a page in a browser without a window, and return its elements and the URLs that it requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
 
 
 class _Elements(HTMLParser):
-    """Every element's name, its attributes, and the text in it."""
+    """A parser that collects each element's name, attributes and text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -23,25 +23,25 @@ class _Elements(HTMLParser):
         self._open: list[Element] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element begins."""
+        """Open an element."""
         element = Element(tag, dict(attrs))
         self.found.append(element)
         if tag not in _VOID:
             self._open.append(element)
 
     def handle_endtag(self, tag: str) -> None:
-        """The innermost element ends: a browser's own writing is always nested well."""
+        """Close the innermost element. A browser's output is always nested correctly."""
         assert self._open.pop().tag == tag
 
     def handle_data(self, data: str) -> None:
-        """Text belongs to all elements around it."""
+        """Add text to each open element."""
         for element in self._open:
             element.text += data
 
 
 @dataclass
 class Element:
-    """An element of the page, as the browser has it."""
+    """An element of the page."""
 
     tag: str
     attributes: dict[str, str | None]
@@ -50,18 +50,18 @@ class Element:
 
 @dataclass(frozen=True)
 class Opened:
-    """A page that was opened: its elements, and the URLs that were asked for beside its own."""
+    """A page that was opened: its elements, and the URLs that it requested beside its own."""
 
     elements: list[Element]
     asked: list[str]
 
     def texts(self, tag: str) -> list[str]:
-        """What stands in each element of a kind."""
+        """Return the text of each element with a tag."""
         return [element.text for element in self.elements if element.tag == tag]
 
 
 def open_page(page: Path, folder: Path) -> Opened:
-    """Open a file and have its scripts, images and styles done. `folder` is the browser's own."""
+    """Open a file, and run its scripts and load its images and styles. `folder` holds the browser's files."""
     log = folder / "net.json"
     own = page.resolve().as_uri()
     done = subprocess.run(
@@ -79,6 +79,6 @@ def open_page(page: Path, folder: Path) -> Opened:
 
 
 def _asked(log: Path) -> set[str]:
-    """Every URL of the browser's network log."""
+    """Return every URL in the browser's network log."""
     events = json.loads(log.read_text())["events"]
     return {event["params"]["url"] for event in events if "url" in event.get("params", {})}

@@ -1,4 +1,4 @@
-"""For every test with a third-party program."""
+"""Fixtures and grouping for the tests with third-party programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MQTT clients of other authors, which all do the same call."""
+"""MQTT clients of other authors, each of which makes one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.flows.mqtt import SECONDS, Ask, Identity, Members, paho
 
 
 def aws_sdk(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
-    """AWS's own SDK, MQTT 3.1.1."""
+    """Make a call with AWS's SDK and MQTT 3.1.1."""
     heard: queue.Queue[tuple[str, Members]] = queue.Queue()
     connection = mqtt_connection_builder.mtls_from_path(
         str(who.certificate),
@@ -44,7 +44,7 @@ def aws_sdk(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
 
 
 def aws_sdk_5(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
-    """AWS's own SDK, MQTT 5."""
+    """Make a call with AWS's SDK and MQTT 5."""
     heard: queue.Queue[tuple[str, Members]] = queue.Queue()
     connected, stopped = threading.Event(), threading.Event()
 
@@ -80,7 +80,9 @@ def aws_sdk_5(who: Identity, call: Call, members: Members) -> tuple[str, Members
 
 
 def mosquitto_rr(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
-    """Mosquitto's request and response client. It hears one topic: what must be accepted, is."""
+    """Make a call that must be accepted with mosquitto's request-response client, which subscribes to one
+    topic.
+    """
     accepted = call.accepted_topic(who.client_id)
     request = ["-t", call.request_topic(who.client_id), "-e", accepted, "-m", json.dumps(members), "-q", "1"]
     done = mosquitto_run("mosquitto_rr", who, *request, "-V", "mqttv311")

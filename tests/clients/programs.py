@@ -1,4 +1,4 @@
-"""Where the third-party programs of these tests are."""
+"""Find the third-party programs of these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A CONNECT relay on loopback: for clients whose port is fixed, every host:443 is one address."""
+"""Run a CONNECT relay on loopback that leads every host and port to one address, for clients with a fixed
+port.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 @contextmanager
 def relaying(host: str, port: int) -> Iterator[int]:
-    """A relay to `host`:`port`; yields its own port."""
+    """Run a relay to `host`:`port` and yield its port."""
 
     class Handler(StreamRequestHandler):
         def handle(self) -> None:
-            """RFC 9110 section 9.3.6: a request head, a 200, then a tunnel."""
+            """Read the request's head, answer 200, and relay both ways (RFC 9110 section 9.3.6)."""
             while self.rfile.readline().strip():
                 pass
             with socket.create_connection((host, port)) as target:

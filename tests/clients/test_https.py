@@ -1,4 +1,4 @@
-"""Clients that are not ours: curl and openssl, AWS's own awscrt, boto3."""
+"""Test clients that are not ours: curl and openssl, AWS's awscrt, boto3."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCRIPT = ROOT / "device" / "firstboot.sh"
 
 @pytest.fixture(scope="module")
 def device(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that has booted."""
+    """Return a device that has booted."""
     device = Device(cloud, fresh_name(), tmp_path_factory.mktemp("device"))
     device.boot()
     return device
@@ -41,7 +41,7 @@ def device(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
 
 @pytest.fixture(scope="module")
 def bucket(cloud: Cloud) -> str:
-    """The device maker's own bucket, which the example fleet's grants name."""
+    """Make the device maker's bucket, which the example fleet's grants name."""
     aws = cloud.endpoints["aws"]
     name = f"acme-telemetry-{aws['account']}-{aws['region']}"
     client(cloud, "s3").create_bucket(Bucket=name)
@@ -49,7 +49,7 @@ def bucket(cloud: Cloud) -> str:
 
 
 def refusal(s3: Any, bucket: str, key: str) -> str | None:
-    """The code a session's write is refused with, if it is."""
+    """Return the error code of a session's write, or None if it succeeds."""
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"21.5")
     except ClientError as error:
@@ -58,7 +58,7 @@ def refusal(s3: Any, bucket: str, key: str) -> str | None:
 
 
 def test_first_boot_with_curl_and_openssl(cloud: Cloud, tmp_path: Path) -> None:
-    """The script that comes with the client: one certificate, and a second run only logs in."""
+    """firstboot.sh gets one certificate from the product, and a second run only logs in."""
     name, state = fresh_name(), tmp_path / "state"
     certificate, key = cloud.bootstrap(name, tmp_path)
     command = ["sh", SCRIPT, cloud.endpoints["mtls"], certificate, key, state, cloud.endpoints["api_ca"]]
@@ -71,7 +71,7 @@ def test_first_boot_with_curl_and_openssl(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def curl(device: Device, path: str, *options: str) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of a GET with the device's identity."""
+    """Return status, headers and JSON of a GET with the device's identity."""
     certificate, key = map(str, device.identity)
     authority = device.cloud.endpoints["api_ca"]
     command = ["curl", "--silent", "--show-error", "--include", "--http1.1", "--cacert", authority]
@@ -86,7 +86,9 @@ def curl(device: Device, path: str, *options: str) -> tuple[int, dict[str, str],
 
 
 def test_the_credential_provider_s_wire_format(device: Device) -> None:
-    """Exactly AWS IoT's: member names, `Z` times, at most 2,048 bytes; with and without a thing name."""
+    """Credentials have AWS IoT's member names, times with `Z` and at most 2,048 bytes, with and without a
+    thing name.
+    """
     for options in ([], ["--header", f"x-amzn-iot-thingname: {device.name}"]):
         status, headers, body = curl(device, "/role-aliases/telemetry/credentials", *options)
         assert (status, headers["content-type"]) == (200, "application/json")
@@ -100,14 +102,14 @@ def test_the_credential_provider_s_wire_format(device: Device) -> None:
     ("path", "thing", "status", "kind", "message"),
     [
         ("nope", None, 404, "ResourceNotFoundException", "Role alias does not exist"),
-        ("telemetry", "gw-somebody", 403, "AccessDeniedException", "Invalid thing name passed"),
+        ("telemetry", "gw-another", 403, "AccessDeniedException", "Invalid thing name passed"),
         ("updates", None, 403, "AccessDeniedException", "Access Denied"),
     ],
 )
 def test_the_credential_provider_s_errors(
     device: Device, path: str, thing: str | None, status: int, kind: str, message: str
 ) -> None:
-    """Message and headers as AWS IoT's, which its clients log."""
+    """Errors have AWS IoT's messages and headers, which its clients log."""
     options = ["--header", f"x-amzn-iot-thingname: {thing}"] if thing else []
     answer, headers, body = curl(device, f"/role-aliases/{path}/credentials", *options)
     assert (answer, headers["x-amzn-errortype"], body) == (status, kind, {"message": message})
@@ -115,7 +117,7 @@ def test_the_credential_provider_s_errors(
 
 
 def test_aws_s_own_client_gets_credentials_that_fit(device: Device, bucket: str) -> None:
-    """The SDK's `new_x509`, unchanged, as if it spoke to AWS IoT; they write under its own prefix only."""
+    """AWS's SDK (`new_x509`) gets credentials as from AWS IoT, for the device's own prefix only."""
     host = urlsplit(device.cloud.endpoints["mtls"])
     group = EventLoopGroup(1)
     bootstrap = ClientBootstrap(group, DefaultHostResolver(group))
@@ -151,7 +153,9 @@ def test_aws_s_own_client_gets_credentials_that_fit(device: Device, bucket: str)
 def test_boto3_uses_the_device_as_credential_process(
     device: Device, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A profile in AWS's own configuration file is all it takes."""
+    """A profile with `credential_process` in AWS's configuration file lets boto3 use the device's
+    credentials.
+    """
     command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "device"]
     process = shlex.join([*command, *device.credentials_arguments("telemetry")])
     aws = device.cloud.endpoints["aws"]
@@ -162,5 +166,5 @@ def test_boto3_uses_the_device_as_credential_process(
     session = boto3.Session(profile_name="device")
     s3 = session.client("s3", endpoint_url=aws["s3_endpoint"], verify=device.cloud.endpoints["api_ca"])
     assert refusal(s3, bucket, f"{device.name}/humidity") is None
-    assert refusal(s3, bucket, "gw-somebody/humidity") == "AccessDenied"
+    assert refusal(s3, bucket, "gw-another/humidity") == "AccessDenied"
     assert refusal(s3, bucket, "humidity") == "AccessDenied"

@@ -1,10 +1,11 @@
-"""The device over MQTT, with mosquitto for a broker."""
+"""Test the device over MQTT with mosquitto as the broker."""
 
 from __future__ import annotations
 
 import gc
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -32,32 +33,32 @@ from tests.device.crash import DIED, run
 from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Reply, identifier, problem
 from tests.device.test_crash import holds_one_identity
 
-# What is on disk in between, every host has in common: tests/device/test_crash.py.
+# The operations of this host. tests/device/test_crash.py tests those on the disk, which all hosts share.
 SPEAKING = ("connect", "subscribe", "publish", "disconnect", "request", "read", "replace")
 UNKNOWN = {"mqtt": {"ready": False, "retryAfter": 7}}
 
 
 @pytest.fixture(autouse=True)
 def no_roots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's roots cost more than all the rest."""
+    """Skip the system's roots, because loading them would take most of the time."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker and a service that do nothing wrong unless told."""
+    """Run a broker and a service that do nothing wrong unless a test says so."""
     with brokered(tmp_path) as broker:
         yield broker
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """The state directory's path."""
+    """Return the path of the state directory."""
     return tmp_path / "state"
 
 
 def command(broker: Broker, state: Path, *more: str, name: str = "dev1") -> list[str]:
-    """The command line of a boot, to be repeated."""
+    """Return the command line of a boot, which a test repeats."""
     bootstrap = broker.service.bootstrap(name)
     where = ["--mqtt", broker.address, "--ca", str(broker.service.ca), "--state", str(state)]
     files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
@@ -65,7 +66,7 @@ def command(broker: Broker, state: Path, *more: str, name: str = "dev1") -> list
 
 
 class Bench:
-    """A device on the bench: its pauses are in view, and take no time."""
+    """A device in the test's process. `pauses` are in seconds; no time passes."""
 
     def __init__(
         self, broker: Broker, state: Path, address: str | None = None, ca: str | None = "", tries: int = 4
@@ -83,7 +84,7 @@ class Bench:
         self.paused()
 
     def boot(self) -> dict[str, Any]:
-        """`boot`."""
+        """Run `boot`."""
         with self.device.store.locked():
             return self.device.boot(self.bootstrap)
 
@@ -91,7 +92,9 @@ class Bench:
 def test_boot_status_renew_credentials(
     broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After boot, the state directory is all the others need; the bootstrap certificate asks once."""
+    """After boot the other commands need the state directory only, and the bootstrap certificate connects
+    once.
+    """
     assert main(command(broker, state)) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["status"], "clientToken" in said) == ("active", False)
@@ -116,13 +119,13 @@ def test_boot_status_renew_credentials(
 
 
 def open_sockets() -> set[int]:
-    """The file descriptors of the sockets that Python objects of this process hold."""
+    """Return the file descriptors of the sockets that Python objects of this process hold."""
     found = [each for each in gc.get_objects() if isinstance(each, socket.socket)]
     return {each.fileno() for each in found} - {-1}
 
 
 def test_no_socket_is_left_to_the_garbage_collector(broker: Broker, state: Path) -> None:
-    """It may close an object's socket after it has warned of it, in whichever test runs then."""
+    """The client closes each of its sockets itself."""
     bench = Bench(broker, state)
     gc.collect()
     gc.disable()
@@ -135,13 +138,13 @@ def test_no_socket_is_left_to_the_garbage_collector(broker: Broker, state: Path)
 
 
 def test_inline_needs_no_https(broker: Broker, state: Path) -> None:
-    """With --inline the broker is all that is spoken to."""
+    """With --inline the device calls the broker only."""
     assert main(command(broker, state, "--inline")) == 0
     assert broker.service.requests == [ENROLL, COMMIT]
 
 
 def test_a_shared_certificate_connects_for_the_device_it_asks_for(broker: Broker, state: Path) -> None:
-    """Under `boot-` and the name it asks for, and says that name; its own name is nobody's."""
+    """A shared certificate connects as `boot-` and the device id that the request names."""
     broker.service.say(ENROLL, problem("stop"))
     assert main(command(broker, state, "--device-id", "dev9", name="claim")) == 12
     assert broker.asked == [("boot-dev9", "certificates/request")]
@@ -151,7 +154,7 @@ def test_a_shared_certificate_connects_for_the_device_it_asks_for(broker: Broker
 
 
 def test_other_answers_are_not_ours(broker: Broker, state: Path) -> None:
-    """An answer to another question, one that is none, one too large: none counts."""
+    """The device ignores answers to other requests, malformed answers and answers that are too large."""
     another = json.dumps({"clientToken": "x" * 22, "status": 403, "action": "stop"}).encode()
     broker.noise = [
         ("rejected", another),
@@ -168,7 +171,7 @@ def test_other_answers_are_not_ours(broker: Broker, state: Path) -> None:
 def test_an_answer_above_the_protocols_size_is_none(
     broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """4,096 bytes and the token are the most a device keeps."""
+    """The device ignores an answer above 4,096 bytes and its token."""
     monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
     broker.extra = {"more": "x" * 4_096}
     refusal = refused(Bench(broker, state).boot)
@@ -179,11 +182,11 @@ def test_an_answer_above_the_protocols_size_is_none(
 def test_a_problem_is_what_it_is_over_https(
     broker: Broker, state: Path, action: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit code is the action's, after as many tries as it allows."""
+    """A problem has the same exit code as over HTTPS, after as many tries as its action allows."""
     broker.service.say(ENROLL, *[problem(action, "some-code", retryAfter=0)] * 10)
     assert main(command(broker, state)) == code
     assert len(broker.asked) == (10 if code < 12 else 1)
-    assert json.loads(capsys.readouterr().err) == {
+    assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {
         "action": action,
         "code": "some-code",
         "detail": "Some detail",
@@ -192,7 +195,7 @@ def test_a_problem_is_what_it_is_over_https(
 
 
 def test_a_certificate_not_issued_yet_is_waited_for(broker: Broker, state: Path) -> None:
-    """Accepted without a certificate: the same request again, when it says."""
+    """An accepted request without a certificate is repeated after the time in the answer."""
     broker.service.say(ENROLL, Reply(202, {"deviceId": "dev1", "retryAfter": 3}))
     bench = Bench(broker, state)
     assert bench.boot()["status"] == "active"
@@ -200,7 +203,7 @@ def test_a_certificate_not_issued_yet_is_waited_for(broker: Broker, state: Path)
 
 
 def test_no_credentials_now_is_the_problems_own_action(broker: Broker, state: Path) -> None:
-    """Over MQTT that refusal has an action: nothing else is asked."""
+    """A refusal of credentials over MQTT names its action, so the device makes no other call."""
     assert main(command(broker, state)) == 0
     broker.service.say(CREDENTIALS, problem("wait", "no-grant", 403))
     assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 11
@@ -208,7 +211,9 @@ def test_no_credentials_now_is_the_problems_own_action(broker: Broker, state: Pa
 
 
 def test_a_bootstrap_certificate_met_for_the_first_time_tries_again(broker: Broker, state: Path) -> None:
-    """AWS IoT hangs up on a certificate that it registers just in time."""
+    """The device connects again when AWS IoT closes the connection of a certificate that it registers just in
+    time.
+    """
     with hanging_up(broker.port, "--") as port:
         bench = Bench(broker, state, f"localhost:{port}")
         assert bench.boot()["status"] == "active"
@@ -217,7 +222,7 @@ def test_a_bootstrap_certificate_met_for_the_first_time_tries_again(broker: Brok
 
 
 def test_a_new_certificate_waits_until_aws_iot_knows_it(broker: Broker, state: Path) -> None:
-    """As long as the answer said, each time the connection is refused."""
+    """The device waits as long as the answer says each time its new certificate is refused."""
     broker.extra = UNKNOWN
     with hanging_up(broker.port, "+--") as port:
         bench = Bench(broker, state, f"localhost:{port}")
@@ -226,8 +231,41 @@ def test_a_new_certificate_waits_until_aws_iot_knows_it(broker: Broker, state: P
     assert len(broker.service.issued) == 1
 
 
+def test_boot_says_what_it_waits_for(broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Boot writes a line to stderr for each step that takes time; later commands write none."""
+    broker.extra = {"mqtt": {"ready": False, "retryAfter": 0}}
+    with hanging_up(broker.port, "+-+") as port:
+        boot = [part.replace(str(broker.port), str(port)) for part in command(broker, state)]
+        assert main(boot) == 0
+        here = f"Connecting to localhost:{port} as dev1"
+    said = re.sub(r"\(\w+\)", "(…)", capsys.readouterr().err)  # how a connection ends is a matter of timing
+    assert said.splitlines() == [
+        here,
+        "Waiting for the certificate",
+        here,
+        "AWS IoT does not know the new certificate yet (…): next try in 0 s",
+        here,
+        "Waiting for the answer to the log-in",
+    ]
+    assert main(command(broker, state)) == 0
+    capsys.readouterr()
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_of_progress_can_t_be_forged(
+    broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line ends and terminal escapes in the service's text are escaped in boot's progress."""
+    broker.service.say(ENROLL, problem("retry", detail="a\nb\x1b[2J", retryAfter=0))
+    assert main(command(broker, state)) == 0
+    assert "a\\nb\\x1b[2J: next try in 0 s" in capsys.readouterr().err.splitlines()
+
+
 def test_a_certificate_that_is_known_is_not_waited_for(broker: Broker, state: Path) -> None:
-    """A broker that hangs up all the same is a passing fault: back-off, not the service's time."""
+    """If AWS IoT knows the certificate and the broker closes the connection, the device retries with back-
+    off.
+    """
     broker.extra = {"mqtt": {"ready": True, "retryAfter": 0}}
     with hanging_up(broker.port, "+----") as port:
         refusal = refused(Bench(broker, state, f"localhost:{port}").boot)
@@ -237,12 +275,12 @@ def test_a_certificate_that_is_known_is_not_waited_for(broker: Broker, state: Pa
 def test_a_long_wait_ends_the_run_and_the_next_carries_on(
     broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """11 and the time; the next run logs in with what there is."""
+    """A long wait ends the run with 11 and the time, and the next run logs in with the same certificate."""
     broker.extra = {"mqtt": {"ready": False, "retryAfter": 900}}
     boot = command(broker, state)
     with hanging_up(broker.port, "+-") as port:
         assert main([part.replace(str(broker.port), str(port)) for part in boot]) == 11
-    assert json.loads(capsys.readouterr().err)["retryAfter"] == 900
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["retryAfter"] == 900
     assert (state / "next.chain").exists()
     assert main(boot) == 0
     assert len(broker.service.issued) == 1
@@ -251,12 +289,12 @@ def test_a_long_wait_ends_the_run_and_the_next_carries_on(
 def test_a_silent_service_is_asked_again(
     broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the same key: one certificate, however many answers are lost."""
+    """A request without an answer is repeated for the same key, so one certificate is issued."""
     patient = TIMEOUT_SECONDS
     monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
     broker.silent = 2
     bench = Bench(broker, state)
-    # The third answer comes, however late on a busy machine.
+    # The third answer has the full time limit, because a busy machine may be slow.
     bench.paused = lambda: len(bench.pauses) == 2 and monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", patient)
     assert bench.boot()["status"] == "active"
     assert len(bench.pauses) == 2
@@ -264,7 +302,7 @@ def test_a_silent_service_is_asked_again(
 
 
 def test_a_broker_that_dies_is_no_answer(broker: Broker, state: Path) -> None:
-    """The client reports a retry at once, both when the broker dies during a call and when none is there."""
+    """The client reports a retry at once if the broker dies during a call or no broker listens."""
     assert broker.process
     broker.stop = broker.process.kill
     bench = Bench(broker, state, tries=1)
@@ -279,15 +317,14 @@ def test_a_broker_that_dies_is_no_answer(broker: Broker, state: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["authority", "name"])
 def test_a_broker_must_prove_its_name(broker: Broker, state: Path, wrong: str) -> None:
-    """By a known authority, for the name it was called by: nothing is said to another."""
+    """The device sends nothing to a broker whose certificate is not trusted or has another name."""
     address = f"127.0.0.1:{broker.port}" if wrong == "name" else None
     refusal = refused(Bench(broker, state, address, None if wrong == "authority" else "").boot)
-    assert (refusal.action, broker.asked) == (Action.RETRY, [])
-    assert "CERTIFICATE_VERIFY_FAILED" in refusal.detail
+    assert (refusal.action, refusal.code, broker.asked) == (Action.STOP, "server-untrusted", [])
 
 
 def test_an_identity_that_has_ended_enrolls_anew(broker: Broker, state: Path) -> None:
-    """No broker takes it, and by its own dates it is over."""
+    """An identity that has expired by its own dates enrolls again."""
     key = factories.ec_key()
     ended = broker.service.issuing.issue("dev1", key, not_before=datetime.now(UTC) - timedelta(days=400))
     state.mkdir()
@@ -300,7 +337,7 @@ def test_an_identity_that_has_ended_enrolls_anew(broker: Broker, state: Path) ->
 
 
 def test_a_bootstrap_certificate_that_has_ended_is_for_a_person(broker: Broker, state: Path) -> None:
-    """Trying again changes nothing."""
+    """A bootstrap certificate that has expired stops the device without another try."""
     bench = Bench(broker, state)
     broker.service.bootstrap(not_before=datetime.now(UTC) - timedelta(days=400))
     refusal = refused(bench.boot)
@@ -308,7 +345,9 @@ def test_a_bootstrap_certificate_that_has_ended_is_for_a_person(broker: Broker, 
 
 
 def test_boot_renews_by_the_certificates_own_dates(broker: Broker, state: Path) -> None:
-    """No MQTT call says that it is time: two thirds of its life, by the service's clock, do."""
+    """Over MQTT the device renews when two thirds of the certificate's lifetime are over by the service's
+    time.
+    """
     broker.service.age = timedelta(days=244)
     boot = command(broker, state)
     assert main(boot) == 0
@@ -319,7 +358,7 @@ def test_boot_renews_by_the_certificates_own_dates(broker: Broker, state: Path) 
 
 
 def test_a_log_in_without_a_time_is_a_fault(broker: Broker, state: Path) -> None:
-    """Without the service's clock nothing is due; boot has done its work all the same."""
+    """If the log-in's answer has no time, boot succeeds and reports that renewal failed."""
     bench = Bench(broker, state)
     bench.boot()
     broker.clock = False
@@ -327,7 +366,7 @@ def test_a_log_in_without_a_time_is_a_fault(broker: Broker, state: Path) -> None
 
 
 def test_a_refused_log_in_is_the_status(broker: Broker, state: Path) -> None:
-    """What a log-in is refused with is what status says."""
+    """The command status ends with the refusal of the log-in."""
     assert main(command(broker, state)) == 0
     broker.service.say(COMMIT, problem("reenroll", "certificate-not-current", 403))
     assert main(["status", "--state", str(state)]) == 13
@@ -337,7 +376,7 @@ def test_a_refused_log_in_is_the_status(broker: Broker, state: Path) -> None:
 def test_an_address_is_a_host_and_a_port(
     broker: Broker, state: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Anything else is wrong usage, and changes nothing."""
+    """An address that is not HOST:PORT is wrong usage and changes nothing."""
     boot = [address if part == broker.address else part for part in command(broker, state)]
     assert main(boot) == 2
     assert "is not HOST:PORT" in capsys.readouterr().err
@@ -345,31 +384,31 @@ def test_an_address_is_a_host_and_a_port(
 
 
 def test_an_ipv6_address_is_one() -> None:
-    """In brackets, as in a URL."""
+    """An IPv6 address is in brackets, as in a URL."""
     assert mqtt.parse("[::1]:8883") == ("::1", 8883)
 
 
-def test_a_certificate_that_names_nobody_is_for_a_person(broker: Broker, state: Path) -> None:
-    """It has no client id to connect under."""
+def test_a_certificate_without_a_name_is_for_a_person(broker: Broker, state: Path) -> None:
+    """A certificate without a common name gives no client id and stops the device."""
     bench = Bench(broker, state)
     broker.service.bootstrap(subject=x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")]))
     refusal = refused(bench.boot)
-    assert (refusal.action, refusal.detail) == (Action.STOP, "The certificate names nobody")
+    assert (refusal.action, refusal.detail) == (Action.STOP, "The certificate has no common name")
 
 
 def test_without_paho_the_device_says_what_is_missing(
     broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """2, the command that helps, and nothing changed."""
+    """Without paho-mqtt boot ends with 2, names the package to install, and changes nothing."""
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     monkeypatch.delitem(sys.modules, "device.mqtt")
     assert main(command(broker, state)) == 2
-    assert "pip install 'firstboot[mqtt]'" in capsys.readouterr().err
+    assert "pip install 'firstboot-device[mqtt]'" in capsys.readouterr().err
     assert not state.exists()
 
 
 def test_over_https_paho_is_not_needed() -> None:
-    """Nothing of it is loaded before --mqtt asks for it."""
+    """The client does not import paho-mqtt unless --mqtt is given."""
     script = "import device.__main__, sys; sys.exit('paho' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False).returncode
@@ -378,7 +417,7 @@ def test_over_https_paho_is_not_needed() -> None:
 
 
 def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(broker: Broker, tmp_path: Path) -> None:
-    """Every death, then one more run: one certificate issued, one identity, nothing left over."""
+    """After a crash at any point of a first boot, one more run leaves one certificate and one identity."""
     point, code = 0, DIED
     while code == DIED:
         point += 1

@@ -1,4 +1,4 @@
-"""First boot, commit and credentials over MQTT by clients of other authors, against the emulator's broker."""
+"""Test the calls over MQTT with clients of other authors and the emulator's broker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["booted"]  # a fixture
 
 @pytest.mark.parametrize("ask", CLIENTS.values(), ids=CLIENTS)
 def test_other_clients_do_the_same(cloud: Cloud, tmp_path: Path, ask: Ask) -> None:
-    """A certificate by the bootstrap one, a wait until AWS IoT knows it, log-in, credentials."""
+    """Each client gets a certificate, waits until AWS IoT knows it, logs in and gets credentials."""
     factory = out_of_the_box(cloud, tmp_path)
     key = factories.ec_key()
     request = {"csr": factories.pem(factories.csr(key)), "deliver": "inline", "configuration": True}
@@ -51,7 +51,7 @@ def _own(factory: Identity, answer: dict[str, Any], key: Any) -> Identity:
 
 
 def test_no_client_connects_as_another(booted: Device) -> None:
-    """The client id is the certificate's device, for mosquitto's clients too."""
+    """The broker refuses mosquitto's clients under another client id than the certificate's device."""
     who = operational(booted, ANOTHER)
     done = mosquitto_run("mosquitto_pub", who, "-t", topics.COMMIT.request_topic(ANOTHER), "-m", "{}")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""Our certificates, judged by others' tools: pkilint and OpenSSL."""
+"""Test the product's certificates with other authors' tools: pkilint and OpenSSL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHAINS = {**{name: (ISSUER, leaf) for name, leaf in LEAVES.items()}, **BOOTSTRAP
 
 @pytest.mark.parametrize("certificate", LINTED.values(), ids=LINTED)
 def test_pkilint_finds_nothing(certificate: x509.Certificate, tmp_path: Path) -> None:
-    """Leaves and CA pass RFC 5280's linter at WARNING."""
+    """Leaves and CA pass pkilint's check of RFC 5280 at WARNING."""
     file = tmp_path / "certificate.pem"
     file.write_text(factories.pem(certificate))
     linter = Path(sys.executable).with_name("lint_pkix_cert")
@@ -29,7 +29,7 @@ def test_pkilint_finds_nothing(certificate: x509.Certificate, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("issuer", "leaf"), CHAINS.values(), ids=CHAINS)
 def test_openssl_verifies_strictly(issuer: profile.Issuer, leaf: x509.Certificate, tmp_path: Path) -> None:
-    """OpenSSL takes the chain for client authentication under its strictest reading."""
+    """OpenSSL accepts the chain for client authentication in its strict mode."""
     (tmp_path / "ca.pem").write_bytes(issuer.pem)
     (tmp_path / "leaf.pem").write_text(factories.pem(leaf))
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "ca.pem", "leaf.pem"]

@@ -1,4 +1,4 @@
-"""firstboot.sh, run by the system's own shell, curl and openssl."""
+"""Test firstboot.sh with the system's shell, curl and openssl."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ from tests.device.service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Se
 SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
 KILLED = -9
 
-# Stands before each program the script runs; ends the script and all it started at the chosen one.
-# A process to count with would double what they cost.
+# Replaces each program that the script runs; at the chosen one it kills the script and all its processes.
+# The shell counts by itself, because another process would double the time.
 SHIM = """#!/bin/sh
 read -r count < "$SHIM_COUNT"
 echo $((count + 1)) > "$SHIM_COUNT"
@@ -33,7 +34,7 @@ echo $((count + 1)) > "$SHIM_COUNT"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A service that does nothing wrong unless told."""
+    """Run a service that does nothing wrong unless a test says so."""
     with running(tmp_path) as service:
         yield service
 
@@ -50,13 +51,13 @@ class Script:
         self._count = shims / "count"
         shims.mkdir()
         programs = {name: f'exec {shutil.which(name)} "$@"' for name in ("curl", "mv", "mkdir")}
-        # Really to sync all that this machine has unwritten would take longer than all the rest.
+        # A real sync would write all of this machine's files and take most of the time.
         for name, run in (programs | {"sync": ":"}).items():
             (shims / name).write_text(SHIM.format(run=run))
             (shims / name).chmod(0o755)
 
     def run(self, *, point: int = 1_000) -> subprocess.CompletedProcess[str]:
-        """Run the script; killed when it runs its `point`-th program."""
+        """Run the script and kill it when it starts its `point`-th program."""
         self._count.write_text("1\n")
         environment = {"PATH": f"{self._shims}:{os.environ['PATH']}"}
         environment |= {"SHIM_COUNT": str(self._count), "SHIM_POINT": str(point)}
@@ -72,12 +73,12 @@ class Script:
 
 @pytest.fixture(params=["mtls", "public"])
 def script(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> Script:
-    """A device out of the box, for either host."""
+    """Return a new device, for each host."""
     return Script(service, tmp_path / "state", tmp_path / "shims", request.param)
 
 
 def holds_the_identity(state: Path, leaf: x509.Certificate) -> bool:
-    """Whether the state is a key and its certificate, readable by their owner only, and nothing else."""
+    """Return whether the state is a key and its certificate, readable by the owner only, and nothing else."""
     stored = x509.load_pem_x509_certificates((state / "certificate.pem").read_bytes())[0]
     key = load_pem_private_key((state / "device.key").read_bytes(), password=None)
     return (
@@ -89,7 +90,7 @@ def holds_the_identity(state: Path, leaf: x509.Certificate) -> bool:
 
 
 def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> None:
-    """One certificate, committed; the second run only logs in."""
+    """A first run gets one certificate and commits it; a second run only logs in."""
     assert script.run().returncode == 0
     assert service.requests == [ENROLL, f"{CHAIN}/0", COMMIT]
     assert holds_the_identity(script.state, service.issued[0])
@@ -99,7 +100,7 @@ def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> No
 
 
 def test_a_renewal_when_it_is_time(script: Script, service: Service) -> None:
-    """The live identity asks, for a new key; after the log-in it is gone."""
+    """A run renews a certificate that is due, with the live identity and for a new key."""
     assert script.run().returncode == 0
     service.due.add(service.issued[0].serial_number)
     service.requests.clear()
@@ -110,7 +111,7 @@ def test_a_renewal_when_it_is_time(script: Script, service: Service) -> None:
 
 
 def test_a_renewal_killed_at_any_program_is_carried_on(service: Service, tmp_path: Path) -> None:
-    """Every death, then one more run: one more certificate, one identity, nothing left over."""
+    """After a kill at any program of a renewal, one more run leaves one more certificate and one identity."""
     script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
     assert script.run().returncode == 0
     before, first = script.state, service.issued[0]
@@ -132,7 +133,7 @@ def test_a_renewal_killed_at_any_program_is_carried_on(service: Service, tmp_pat
 
 
 def test_a_lost_certificate_is_asked_for_again(script: Script, service: Service) -> None:
-    """Its log-in took the live identity's rights, but for this."""
+    """A certificate lost after its log-in is requested again with the identity that it replaced."""
     assert script.run().returncode == 0
     service.due.add(service.issued[0].serial_number)
     service.say(COMMIT, Reply(200, {"status": "active"}), problem("stop"))
@@ -145,7 +146,7 @@ def test_a_lost_certificate_is_asked_for_again(script: Script, service: Service)
 
 
 def test_a_proof_s_numbers_have_their_full_length(service: Service, tmp_path: Path) -> None:
-    """ASN.1 cuts the zeros that a JWT's signature needs; one proof in 128 would be refused."""
+    """The two numbers of a proof's signature keep the leading zeros that ASN.1 cuts off."""
     bootstrap = service.bootstrap()
     (tmp_path / "der").write_bytes(encode_dss_signature(1, 2**248 + 1))
     functions = SCRIPT.read_text().partition("text() {")[2].partition("send() {")[0]
@@ -161,7 +162,7 @@ def test_a_proof_s_numbers_have_their_full_length(service: Service, tmp_path: Pa
 
 
 def test_a_certificate_that_lapsed_is_given_up(script: Script, service: Service) -> None:
-    """13; the next run has the live identity, and renews again."""
+    """A new certificate that lapsed is deleted with exit code 13, and the next run renews again."""
     assert script.run().returncode == 0
     service.due.add(service.issued[0].serial_number)
     service.say(COMMIT, Reply(200, {"status": "active"}), problem("reenroll"))
@@ -174,7 +175,7 @@ def test_a_certificate_that_lapsed_is_given_up(script: Script, service: Service)
 
 @pytest.mark.parametrize("reply", [Reply(503, b""), problem("retry", retryAfter=0), Reply(200, {"nonce": 7})])
 def test_a_nonce_is_waited_for(service: Service, tmp_path: Path, reply: Reply) -> None:
-    """Nothing is signed without one."""
+    """Without a nonce the script signs nothing and ends with 10 after its tries."""
     script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
     (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
     service.say(NONCE, *[reply] * 6)
@@ -184,7 +185,7 @@ def test_a_nonce_is_waited_for(service: Service, tmp_path: Path, reply: Reply) -
 
 
 def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -> None:
-    """Every death, then one more run: one certificate, one identity, nothing left over."""
+    """After a kill at any program of a first boot, one more run leaves one certificate and one identity."""
     script = Script(service, tmp_path / "state", tmp_path / "shims")
     point, code = 0, KILLED
     while code == KILLED:
@@ -217,7 +218,9 @@ def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -
 def test_each_action_has_its_exit_code(
     script: Script, service: Service, route: str, reply: Reply, code: int
 ) -> None:
-    """The same as the client's, after six tries where a try is worth it; the next run carries on."""
+    """Each refusal ends the script with the client's exit code, after six tries if a retry can help, and the
+    next run continues.
+    """
     tries = 6 if code in (10, 11) else 1
     service.say(route, *[reply] * tries)
     assert script.run().returncode == code
@@ -228,7 +231,7 @@ def test_each_action_has_its_exit_code(
 
 
 def test_an_expired_url_is_asked_for_anew_by_the_next_run(script: Script, service: Service) -> None:
-    """10, run again; still one certificate, and the URL is not in what it said."""
+    """An expired URL ends the script with 10 and is not printed; the next run gets the same certificate."""
     service.say(f"{CHAIN}/0", Reply(403, b"<Error/>"))
     done = script.run()
     assert done.returncode == 10
@@ -241,7 +244,7 @@ def test_an_expired_url_is_asked_for_anew_by_the_next_run(script: Script, servic
 def test_a_certificate_that_is_not_ours_is_never_stored(
     script: Script, service: Service, spoiled: str
 ) -> None:
-    """Whatever is wrong with it, the script fails and only the key is there."""
+    """After a certificate that fails a check, the script fails and only the key is stored."""
     service.say(COMMIT, problem("stop"))
     service.say(f"{CHAIN}/0", Reply(403, b""))
     script.run()
@@ -260,19 +263,57 @@ def test_a_certificate_that_is_not_ours_is_never_stored(
     assert COMMIT not in service.requests
 
 
-def test_an_unknown_server_hears_nothing(service: Service, tmp_path: Path) -> None:
-    """TLS is always verified; plain http is not spoken."""
+def test_plain_http_is_refused(service: Service, tmp_path: Path) -> None:
+    """The script sends nothing to an http URL."""
     script = Script(service, tmp_path / "state", tmp_path / "shims")
     script.files[0] = service.url.replace("https", "http")
     (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
     assert script.run().returncode == 10
-    script.files[0], script.files[4] = service.url, script.files[1]
-    assert script.run().returncode == 10
     assert service.requests == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("another", "stop: the server's TLS certificate is not trusted: check CA and the host's name"),
+        ("missing", "stop: CA can't be read, or is not a certificate in PEM format"),
+        ("garbage", "stop: CA can't be read, or is not a certificate in PEM format"),
+    ],
+)
+def test_a_wrong_ca_ends_the_script_at_once(
+    script: Script, service: Service, wrong: str, message: str
+) -> None:
+    """A CA that is missing or not the server's ends the script with 12 and the reason, after one attempt."""
+    ca = script.state.parent / "ca.pem"
+    if wrong != "missing":
+        another = factories.pem(factories.authority("Another").certificate)
+        ca.write_text(another if wrong == "another" else "garbage")
+    script.files[4] = ca
+    done = script.run()
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (12, message)
+    assert done.stderr.count("curl:") == 1
+    assert service.requests == []
+    assert service.nonces_given == 0
+
+
+def test_a_server_outside_its_dates_is_tried_by_a_later_run(tmp_path: Path) -> None:
+    """A server certificate that this device's clock finds invalid ends the script with 10 at once."""
+    service = Service(tmp_path)
+    service.web_options = {"not_before": datetime.now(UTC) + timedelta(days=9)}
+    with running(tmp_path, service):
+        done = Script(service, tmp_path / "state", tmp_path / "shims").run()
+    assert done.returncode == 10
+    assert done.stderr.endswith("is not valid now: check this device's clock\n")
+
+
+def test_a_storage_host_that_is_not_trusted_ends_the_script(script: Script, service: Service) -> None:
+    """A certificate URL whose host the CA does not cover ends the script with 12."""
+    service.say(ENROLL, Reply(201, {"certificateUrl": service.url.replace("localhost", "127.0.0.1") + "/c"}))
+    assert script.run().returncode == 12
+
+
 def test_without_arguments_it_says_what_it_wants() -> None:
-    """2, and the usage line."""
+    """Without arguments the script prints its usage and ends with 2."""
     done = subprocess.run(["sh", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "firstboot.sh [--public] URL BOOTSTRAP_CERT BOOTSTRAP_KEY DIR [CA]" in done.stderr

@@ -11,17 +11,13 @@ import pytest
 from local.cloud import ACCOUNT, REGION
 from local.processes import ROOT
 from tests.deploy.conftest import Account
-from tests.flows.devices import output
 
 
 def paste(account: Account, command: str) -> str:
-    """Run a command as it is printed, beside the fleet folder, and return its output.
-
-    The public host's name has no meaning outside AWS, so the front that stands in for it is called.
-    """
+    """Run a command as it is printed, beside the fleet folder, and return its output."""
     endpoints = account.cloud.endpoints
     done = subprocess.run(
-        ["/bin/sh", "-c", command.replace(output(account.cloud, "PublicUrl"), endpoints["public"])],
+        ["/bin/sh", "-c", command],
         cwd=account.fleet.parent,
         env=account.cloud.operator | {"SSL_CERT_FILE": endpoints["api_ca"]},
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A device on the bench: in this process, with its state, its connection and its pauses in view."""
+"""A device in the test's process, whose state, connection and pauses a test can see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTS: dict[str, type[MutualTls | SignedProofs]] = {"mtls": MutualTls, "public":
 
 
 class Bench:
-    """A device that speaks to one host of `service`. `pauses` are in seconds, and take none."""
+    """A device that calls one host of `service`. `pauses` are in seconds; no time passes."""
 
     def __init__(self, folder: Path, service: Service, host: str) -> None:
         self.service = service
@@ -31,35 +31,35 @@ class Bench:
         self.client = self.connect()
 
     def connect(self, *, inline: bool = False) -> Client:
-        """A new connection."""
+        """Return a new connection."""
         transport = Transport(self.service.ca.read_text())
         return Client(HOSTS[self.host](self.service.url, transport), transport, inline=inline)
 
     @property
     def device(self) -> Device:
-        """The device."""
+        """Return the device."""
         return Device(self.store, self.client, Patience(sleep=self.pauses.append, jitter=lambda: 0))
 
     def boot(self, device_id: str | None = None) -> dict[str, Any]:
-        """`boot`, with a bootstrap certificate of the factory."""
+        """Run `boot` with a bootstrap certificate of the factory."""
         with self.store.locked():
             return self.device.boot(self.service.bootstrap(), device_id)
 
     def renew(self, *, same_key: bool = False) -> dict[str, Any]:
-        """`renew`."""
+        """Run `renew`."""
         with self.store.locked():
             return self.device.renew(same_key=same_key)
 
     @property
     def live(self) -> Identity:
-        """The live identity there must be."""
+        """Return the live identity, which must exist."""
         live = self.store.live()
         assert live
         return live
 
 
 def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> Refused:
-    """The refusal a call must end with."""
+    """Return the refusal that a call must end with."""
     with pytest.raises(Refused) as caught:
         call(*arguments, **options)
     return caught.value

@@ -1,8 +1,8 @@
-"""Runs the device so that it dies at a chosen point, as in a power failure.
+"""Run the device so that it dies at a chosen point, as in a power failure.
 
-A death in this process costs a tenth of a process that is killed: `Died` unwinds the run, and from then on
-no operation that counts has an effect, so that no cleanup can leave what a power failure would not. Every
-`KILLED_EVERY`-th point is a process that really ends.
+A death in this process takes a tenth of the time of a process that is killed: `Died` unwinds the run, and
+from then on no operation that counts has an effect, so no cleanup can leave what a power failure would not
+leave. At every `KILLED_EVERY`-th point a process is really killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from device.__main__ import main
 DIED = 137
 KILLED_EVERY = 10
 
-# All that changes the disk or speaks to the service: each may be the last thing that happens.
+# Every operation that changes the disk or calls the service.
 _OPERATIONS: list[tuple[Any, str]] = [
     *((os, name) for name in ("mkdir", "chmod", "open", "fsync", "replace", "unlink")),
     (http.client.HTTPSConnection, "connect"),
@@ -38,12 +38,12 @@ _OPERATIONS: list[tuple[Any, str]] = [
 
 
 class Died(BaseException):
-    """The device has died. No handler of the device's catches it."""
+    """The device has died. The device's code does not catch this exception."""
 
 
 class Fuse:
-    """Ends this thread's work at the `point`-th of the points before and after each operation that
-    counts: all of them, or the `only` ones. Point 0 never comes.
+    """The point at which this thread's work ends. Points are before and after each operation that counts:
+    every operation, or only those in `only`. Point 0 is never reached.
 
     With `kills` the process ends there; otherwise `Died` is raised there and by every later operation.
     """
@@ -76,7 +76,7 @@ class Fuse:
         return watched
 
     def _pass(self, unsynced: int | None) -> None:
-        """Pass a point, or die there. What `unsynced` holds may be half on the disk."""
+        """Pass a point, or die there. The file `unsynced` may then be half on the disk."""
         self._left -= 1
         if self._left > 0:
             return
@@ -92,8 +92,9 @@ def _is_file(descriptor: int) -> bool:
 
 
 def run(arguments: list[str], *, point: int = 0, only: Collection[str] = (), kills: bool = False) -> int:
-    """The exit code of `python -m device` with `arguments`; DIED if it got to `point` (from 1), of
-    all or of the `only` operations that count. With `kills` each death is a process's.
+    """Return the exit code of `python -m device` with `arguments`; DIED if the run reached `point`.
+
+    Points count from 1, over every operation or only those in `only`. With `kills` each death is a process's.
     """
     if point and (kills or point % KILLED_EVERY == 1):
         return _run_killed(arguments, point, only)
@@ -101,7 +102,7 @@ def run(arguments: list[str], *, point: int = 0, only: Collection[str] = (), kil
 
 
 def _run_here(arguments: list[str], point: int, only: Collection[str]) -> int:
-    # The system's roots cost more than all the rest, and real syncs show nothing.
+    # Loading the system's roots would take most of the time, and a real sync would show nothing.
     roots, syncs = mock.patch.dict(os.environ, SSL_CERT_FILE=os.devnull), mock.patch.object(os, "fsync", _no)
     try:
         with roots, syncs, Fuse(point, only).laid():
@@ -111,7 +112,7 @@ def _run_here(arguments: list[str], point: int, only: Collection[str]) -> int:
 
 
 def _no(_descriptor: int) -> None:
-    """Sync nothing: what a death leaves unsynced, the fuse spoils."""
+    """Sync nothing. The fuse damages the files that a death leaves unsynced."""
 
 
 def _run_killed(arguments: list[str], point: int, only: Collection[str]) -> int:

@@ -1,4 +1,6 @@
-"""The public host's side of signed proofs, for device tests: verified by PyJWT, not by our own code."""
+"""The public host's verification of signed proofs, for device tests. PyJWT verifies them, not the product's
+code.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,11 @@ class Stale(Exception):
 
 
 class Replayed(Exception):
-    """The proof was here before."""
+    """The proof was used before."""
 
 
 class Proofs:
-    """What the public host knows of proofs: its nonce, and those it has seen."""
+    """The public host's nonce, and the proofs that it has seen."""
 
     def __init__(self, *authorities: Authority) -> None:
         self.nonce = "nonce-1"
@@ -36,13 +38,14 @@ class Proofs:
         self._used: set[str] = set()
 
     def renew_nonce(self) -> None:
-        """As after five minutes."""
+        """Change the nonce, as the service does after five minutes."""
         self.nonce += "1"
 
     def signer(self, token: str, method: str, url: str, body: bytes) -> x509.Certificate:
-        """Whose proof of this very request `token` is (docs/protocol.md, "Signed proof").
+        """Return the certificate whose key signed the proof `token` of this request (docs/protocol.md,
+        "Signed proof").
 
-        Raises Stale, Replayed, ValueError, and what PyJWT raises.
+        Raises Stale, Replayed, ValueError, and the exceptions of PyJWT.
         """
         header = jwt.get_unverified_header(token)
         self.headers.append(header)
@@ -62,7 +65,9 @@ class Proofs:
         return chain[0]
 
     def _check(self, chain: Sequence[x509.Certificate]) -> None:
-        """The chain holds, ends under an authority, and has nothing that is known here anyway."""
+        """Check that the chain verifies, ends under an authority, and holds no certificate that the service
+        has.
+        """
         for certificate, issuer in pairwise(chain):
             certificate.verify_directly_issued_by(issuer)
         for authority in self._authorities:

@@ -1,7 +1,6 @@
-"""The service of device tests on loopback, over real TLS, in this process.
+"""Run the service of device tests on loopback, over real TLS, in this process.
 
-One port is both of the product's hosts: a request counts as its TLS client's, or as its proof's
-signer's.
+One port is both hosts of the product: a request counts as the TLS client's, or as the signer's of its proof.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tests.device.service import Call, Service
 
 @contextmanager
 def running(folder: Path, service: Service | None = None) -> Iterator[Service]:
-    """A service on a free port; `service`, unless it is an ordinary one."""
+    """Run a service on a free port: `service`, or an ordinary one."""
     service = service or Service(folder)
     server = _Server(("127.0.0.1", 0), _handler(service))
     server.socket = _context(service).wrap_socket(
@@ -42,7 +41,7 @@ def running(folder: Path, service: Service | None = None) -> Iterator[Service]:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients are killed and refused on purpose."""
+        """Print nothing, because the tests kill and refuse clients on purpose."""
 
 
 def _context(service: Service) -> ssl.SSLContext:
@@ -52,6 +51,7 @@ def _context(service: Service) -> ssl.SSLContext:
         key,
         eku=ExtendedKeyUsageOID.SERVER_AUTH,
         extra=[(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)],
+        **service.web_options,
     )
     server = service.save("server", certificate, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -85,6 +85,6 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.content)
 
         def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     return Handler

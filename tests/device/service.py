@@ -1,4 +1,4 @@
-"""A service for device tests, made to misbehave. `server` puts it on a socket."""
+"""A service for device tests, which a test can make misbehave. The module `server` runs it on a socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CREDENTIALS = "GET /role-aliases/telemetry/credentials"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, as it goes on the wire."""
+    """An answer to be sent."""
 
     status: int
     body: Any
@@ -36,18 +36,18 @@ class Reply:
 
     @property
     def content(self) -> bytes:
-        """The body's bytes: JSON unless they are bytes already."""
+        """Return the body's bytes. A body that is not bytes is sent as JSON."""
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
 def problem(action: str, code: str = "some-code", status: int = 400, **members: Any) -> Reply:
-    """A refusal in the service's own shape."""
+    """Return a refusal in the service's own format."""
     return Reply(status, {"code": code, "detail": "Some detail", "action": action, **members})
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request. `peer` is the TLS client's certificate."""
+    """A request. `peer` is the TLS client certificate."""
 
     method: str
     path: str
@@ -58,21 +58,23 @@ class Call:
 
     @property
     def route(self) -> str:
-        """Method and path."""
+        """Return method and path."""
         return f"{self.method} {self.path}"
 
 
 class Service:
-    """What docs/protocol.md says of one device's calls. `say` puts an answer before the true one.
+    """A service that answers one device as docs/protocol.md says. `say` puts an answer before the correct
+    one.
 
-    `requests` holds the routes of all calls, but for those that get a nonce. Once issued,
-    certificates of serials in `due` are to be renewed.
+    `requests` holds the routes of all calls but those for a nonce. An issued certificate whose serial is in
+    `due` is due for renewal. `web_options` change the server's TLS certificate.
     """
 
     def __init__(self, folder: Path) -> None:
         self.web, self.factory, self.issuing = (factories.authority(n) for n in ("Web", "Factory", "Issuing"))
         self.folder = folder
         self.url = ""
+        self.web_options: dict[str, Any] = {}
         self.issued: list[x509.Certificate] = []
         self.committed: list[x509.Certificate] = []
         self.requests: list[str] = []
@@ -90,26 +92,26 @@ class Service:
         self._said[route].extend(replies)
 
     def forget(self) -> None:
-        """Know no device."""
+        """Forget all devices."""
         self.issued.clear()
         self.committed.clear()
         self.due.clear()
         self._said.clear()
 
     def bootstrap(self, name: str = "dev1", **options: Any) -> Identity:
-        """A factory's identity for a device."""
+        """Make a bootstrap identity for a device."""
         key = factories.ec_key()
         return self.save(f"bootstrap-{name}", self.factory.issue(name, key, **options), key)
 
     def save(self, name: str, certificate: x509.Certificate, key: factories.PrivateKey) -> Identity:
-        """PEM files of a certificate and its key."""
+        """Write a certificate and its key as PEM files."""
         identity = Identity(self.folder / f"{name}.crt", self.folder / f"{name}.private")
         identity.certificate.write_text(factories.pem(certificate))
         identity.key.write_text(factories.key_pem(key))
         return identity
 
     def answer(self, call: Call) -> Reply:
-        """Answer a request. One at a time, as the conditional writes of the device records have it."""
+        """Answer a request. Requests are answered one at a time, as by the product's conditional writes."""
         with self._lock:
             if call.route != NONCE:
                 self.requests.append(call.route)
@@ -162,7 +164,7 @@ class Service:
         return Reply(200, answer | renew)
 
     def _refusal(self, call: Call, peer: x509.Certificate) -> Reply | None:
-        """Why an operational certificate gets nothing, if so."""
+        """Return the refusal for an operational certificate, or None if it is accepted."""
         asked = _key(call.body) if call.route == ENROLL else None
         if peer.not_valid_after_utc < datetime.now(UTC) and asked != peer.public_key():
             return problem("reenroll", "certificate-expired", 401)
@@ -184,11 +186,11 @@ class Service:
         return Reply(201, self.announce(-1, request["deliver"]))
 
     def issue(self, name: str, csr: x509.CertificateSigningRequest) -> x509.Certificate:
-        """An operational certificate for a CSR's key."""
+        """Return an operational certificate for a CSR's key."""
         return self.issuing.issue(name, Public(csr.public_key()))  # type: ignore[arg-type]
 
     def announce(self, number: int, deliver: str = "url", **changes: Any) -> dict[str, Any]:
-        """The body that says where certificate `number` is."""
+        """Return the answer that announces certificate `number`."""
         certificate = self.issued[number]
         where: dict[str, Any] = {"certificateUrl": f"{self.url}/chain/{number % len(self.issued)}"}
         if deliver == "inline":
@@ -204,18 +206,18 @@ class Service:
         }
 
     def chain(self, leaf: x509.Certificate) -> bytes:
-        """The file at a certificate's URL."""
+        """Return the file at a certificate's URL."""
         return (factories.pem(leaf) + factories.pem(self.issuing.certificate)).encode()
 
 
 @dataclass(frozen=True)
 class Public:
-    """A public key in the place of a private one, for `Authority.issue`."""
+    """A public key in place of a private one, for `Authority.issue`."""
 
     key: Any
 
     def public_key(self) -> Any:
-        """The key."""
+        """Return the key."""
         return self.key
 
 
@@ -225,15 +227,15 @@ def _request(body: bytes) -> dict[str, Any]:
 
 
 def _key(body: bytes) -> Any:
-    """The key of the CSR in a request."""
+    """Return the key of the CSR in a request."""
     return x509.load_pem_x509_csr(_request(body)["csr"].encode()).public_key()
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """The subject's CN."""
+    """Return the subject's common name."""
     return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
 def identifier(certificate: x509.Certificate) -> str:
-    """The certificate id."""
+    """Return the certificate id."""
     return certificate.fingerprint(hashes.SHA256()).hex()

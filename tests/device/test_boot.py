@@ -1,4 +1,4 @@
-"""First boot against a service that does everything a service may do."""
+"""Test first boot against a service that gives every kind of answer."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ FORBIDDEN = Reply(403, {"message": "Forbidden"})
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service that does nothing wrong unless told."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    """Run a service that does nothing wrong unless a test says so."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
     with running(tmp_path) as service:
         yield service
 
 
 @pytest.fixture(params=["mtls", "public"])
 def device(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> Bench:
-    """A device out of the box, for either host."""
+    """Return a new device, for each host."""
     return Bench(tmp_path / "state", service, request.param)
 
 
 @pytest.fixture
 def tls_device(tmp_path: Path, service: Service) -> Bench:
-    """A device out of the box, for the mTLS host."""
+    """Return a new device for the mTLS host."""
     return Bench(tmp_path / "state", service, "mtls")
 
 
 def test_a_first_boot_ends_logged_in(device: Bench, service: Service) -> None:
-    """One key, one certificate, committed before it is live."""
+    """A first boot gets one certificate for one key and commits it before it goes live."""
     assert device.boot()["status"] == "active"
     assert service.requests == [ENROLL, f"{CHAIN}/0", COMMIT]
     assert service.issued == service.committed
@@ -59,7 +59,7 @@ def test_a_first_boot_ends_logged_in(device: Bench, service: Service) -> None:
 
 
 def test_a_repeated_boot_only_logs_in(device: Bench, service: Service) -> None:
-    """The same certificate, and no enrollment."""
+    """A second boot logs in with the same certificate and does not enroll."""
     first = device.boot()
     service.requests.clear()
     assert device.boot() == first
@@ -67,7 +67,7 @@ def test_a_repeated_boot_only_logs_in(device: Bench, service: Service) -> None:
 
 
 def test_the_key_never_leaves(device: Bench, service: Service, tmp_path: Path) -> None:
-    """What is sent is a CSR, and the key on disk is the certificate's."""
+    """The device sends a CSR, and its private key is on its disk only."""
     device.boot()
     assert [set(request) for request in service.enrollments] == [{"csr", "deliver"}]
     assert "PRIVATE KEY" not in service.enrollments[0]["csr"]
@@ -75,7 +75,7 @@ def test_the_key_never_leaves(device: Bench, service: Service, tmp_path: Path) -
 
 
 def test_inline_needs_no_url(device: Bench, service: Service) -> None:
-    """A device that can't reach S3 gets its chain in the answer."""
+    """With inline delivery the device takes the chain from the answer and downloads nothing."""
     device.client = device.connect(inline=True)
     device.boot()
     assert service.requests == [ENROLL, COMMIT]
@@ -83,7 +83,7 @@ def test_inline_needs_no_url(device: Bench, service: Service) -> None:
 
 
 def test_the_device_id_is_sent_and_held_to(device: Bench, service: Service) -> None:
-    """A certificate for another name than the one asked for is not stored."""
+    """A certificate that names another device than the one asked for is not stored."""
     refusal = refused(device.boot, "dev2")
     assert service.enrollments[0]["deviceId"] == "dev2"
     assert refusal.action is Action.STOP
@@ -91,7 +91,7 @@ def test_the_device_id_is_sent_and_held_to(device: Bench, service: Service) -> N
 
 
 def test_an_expired_url_is_asked_for_anew(device: Bench, service: Service) -> None:
-    """Still one certificate."""
+    """After an expired URL the device repeats the request and gets the same certificate."""
     service.say(f"{CHAIN}/0", Reply(403, b"<Error><Code>AccessDenied</Code></Error>"))
     device.boot()
     assert service.requests == [ENROLL, f"{CHAIN}/0", ENROLL, f"{CHAIN}/0", COMMIT]
@@ -100,7 +100,7 @@ def test_an_expired_url_is_asked_for_anew(device: Bench, service: Service) -> No
 
 @pytest.mark.parametrize("hint", [{"headers": {"Retry-After": "7"}, "body": {}}, {"body": {"retryAfter": 7}}])
 def test_not_issued_yet_is_waited_for(device: Bench, service: Service, hint: dict[str, Any]) -> None:
-    """202: the same request again after Retry-After, wherever it is said."""
+    """After a 202 the device repeats the request after the time in its header or body."""
     service.say(ENROLL, Reply(202, **hint))
     device.boot()
     assert device.pauses == [7]
@@ -125,7 +125,9 @@ FAULTS = [
     [*((route, reply) for route in (ENROLL, COMMIT) for reply in FAULTS), (ENROLL, Reply(201, {"time": ""}))],
 )
 def test_a_passing_fault_passes(device: Bench, service: Service, route: str, reply: Reply) -> None:
-    """The service's own refusals, its gateway's, and plain nonsense: asked again, and nothing else asked."""
+    """After a passing fault, of the service or the gateway, the device repeats that call and completes its
+    boot.
+    """
     service.say(route, reply)
     assert device.boot()["status"] == "active"
     assert len(device.pauses) == 1
@@ -133,7 +135,7 @@ def test_a_passing_fault_passes(device: Bench, service: Service, route: str, rep
 
 
 def test_tries_are_bounded(device: Bench, service: Service) -> None:
-    """A service that is down for good is left alone after six tries."""
+    """The device gives up after six tries."""
     service.say(ENROLL, *[problem("retry", status=503)] * 6)
     assert refused(device.boot).action is Action.RETRY
     assert service.requests == [ENROLL] * 6
@@ -152,7 +154,7 @@ def test_tries_are_bounded(device: Bench, service: Service) -> None:
 def test_a_lasting_refusal_stops_at_once(
     device: Bench, service: Service, reply: Reply, code: str | None
 ) -> None:
-    """One request, no pause, nothing stored but the key."""
+    """After a refusal that lasts, the device makes no other request, and only its key is stored."""
     service.say(ENROLL, reply)
     refusal = refused(device.boot)
     assert (refusal.action, refusal.code) == (Action.STOP, code)
@@ -164,7 +166,7 @@ def test_a_lasting_refusal_stops_at_once(
 def test_a_certificate_that_is_not_ours_is_never_stored(
     device: Bench, service: Service, spoiled: str
 ) -> None:
-    """Whatever is wrong with it, a person must look, and the state stays as it was."""
+    """A certificate that fails a check is not stored, and the device stops."""
     key = begun(device)
     leaf = service.issuing.issue(
         "dev2" if spoiled == "name" else "dev1", factories.ec_key() if spoiled == "key" else key
@@ -180,7 +182,7 @@ def test_a_certificate_that_is_not_ours_is_never_stored(
 
 
 def begun(device: Bench) -> factories.PrivateKey:
-    """The key of a first boot that got no further."""
+    """Store a key as a first boot that was interrupted does, and return it."""
     key = factories.ec_key()
     with device.store.locked():
         device.store.keep_next_key(factories.key_pem(key).encode())
@@ -196,7 +198,7 @@ def test_a_download_that_failed_is_repeated(device: Bench, service: Service, rep
 
 
 def test_a_refused_log_in_enrolls_anew(device: Bench, service: Service) -> None:
-    """`reenroll` for the live identity: a new key, a new certificate, in the old one's place."""
+    """If the live identity is refused with `reenroll`, the device enrolls with a new key."""
     device.boot()
     service.say(COMMIT, problem("reenroll", "certificate-not-current", 403))
     device.boot()
@@ -205,7 +207,7 @@ def test_a_refused_log_in_enrolls_anew(device: Bench, service: Service) -> None:
 
 
 def test_reenroll_twice_is_left_to_a_person(device: Bench, service: Service) -> None:
-    """A service that never takes its own certificates does not make the device spin."""
+    """If a new certificate is refused with `reenroll` too, the device gives up."""
     service.say(COMMIT, *[problem("reenroll")] * 9)
     assert refused(device.boot).action is Action.REENROLL
     assert service.requests.count(COMMIT) == 1
@@ -213,7 +215,7 @@ def test_reenroll_twice_is_left_to_a_person(device: Bench, service: Service) -> 
 
 @pytest.mark.parametrize("route", [COMMIT, DEVICE, CREDENTIALS])
 def test_a_revoked_device_stops(device: Bench, service: Service, route: str) -> None:
-    """On every call, and it keeps what it has."""
+    """On every call a revoked device stops and keeps its identity."""
     device.boot()
     live = device.live
     calls = {
@@ -232,7 +234,9 @@ def test_a_revoked_device_stops(device: Bench, service: Service, route: str) -> 
 def test_the_gateway_s_refusal_of_an_expired_certificate_means_reenroll(
     tls_device: Bench, service: Service
 ) -> None:
-    """It says `Forbidden` and no action; the device knows its certificate's end."""
+    """The gateway's bare 403 means `reenroll` if the certificate has expired by the gateway's time, and
+    `stop` otherwise.
+    """
     tls_device.boot()
     late = (datetime.now(UTC) + timedelta(days=400)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     service.say(DEVICE, replace(FORBIDDEN, headers={"Date": late}), FORBIDDEN)
@@ -241,7 +245,7 @@ def test_the_gateway_s_refusal_of_an_expired_certificate_means_reenroll(
 
 
 def test_an_expired_identity_enrolls_anew(tls_device: Bench, service: Service) -> None:
-    """Refused in the handshake, the device goes back to its bootstrap certificate."""
+    """If the handshake refuses an expired certificate, the device enrolls with its bootstrap certificate."""
     start = datetime.now(UTC) - timedelta(days=2)
     truth = service.issue
     service.issue = lambda name, csr: service.issuing.issue(  # type: ignore[method-assign]

@@ -1,16 +1,19 @@
-"""The device's command line: exit codes, what is printed and what never is."""
+"""Test the device's command line: exit codes and output."""
 
 from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from device.__main__ import main
+from tests import factories
 from tests.device.server import running
 from tests.device.service import (
     COMMIT,
@@ -30,20 +33,20 @@ CODES = [("retry", 10), ("wait", 11), ("stop", 12), ("reenroll", 13)]
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service that does nothing wrong unless told."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    """Run a service that does nothing wrong unless a test says so."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
     with running(tmp_path) as service:
         yield service
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """The state directory's path."""
+    """Return the path of the state directory."""
     return tmp_path / "state"
 
 
 def boot(service: Service, state: Path, *more: str, host: str = "mtls") -> int:
-    """`python -m device boot`."""
+    """Run `python -m device boot`."""
     bootstrap = service.bootstrap()
     where = [f"--{host}", service.url, "--ca", str(service.ca), "--state", str(state)]
     files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
@@ -54,7 +57,7 @@ def boot(service: Service, state: Path, *more: str, host: str = "mtls") -> int:
 def test_boot_status_renew_credentials(
     service: Service, state: Path, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    """After boot, the state directory is all the others need, on either host."""
+    """After boot, the other commands need the state directory only, on each host."""
     assert boot(service, state, host=host) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "active"
     assert main(["renew", "--state", str(state), "--inline"]) == 0
@@ -78,7 +81,7 @@ def test_boot_status_renew_credentials(
 
 @pytest.mark.parametrize("hosts", [(), ("--mtls", "https://a.test", "--public", "https://b.test")])
 def test_a_device_boots_on_one_host(tmp_path: Path, hosts: tuple[str, ...]) -> None:
-    """2 without one, and with two."""
+    """A boot without a host or with two ends with 2."""
     files = ["--bootstrap-cert", "some.crt", "--bootstrap-key", "some.key", "--state", str(tmp_path / "none")]
     with pytest.raises(SystemExit) as caught:
         main(["boot", *files, *hosts])
@@ -86,7 +89,7 @@ def test_a_device_boots_on_one_host(tmp_path: Path, hosts: tuple[str, ...]) -> N
 
 
 def test_a_device_moves_to_another_host(service: Service, state: Path) -> None:
-    """The host it booted on last is where it goes, with the identity it has."""
+    """A device calls the host that it booted on last, with the identity that it has."""
     assert boot(service, state) == 0
     assert boot(service, state, host="public") == 0
     given = service.nonces_given
@@ -99,7 +102,9 @@ def test_a_device_moves_to_another_host(service: Service, state: Path) -> None:
 def test_each_action_has_its_exit_code(
     service: Service, state: Path, capsys: pytest.CaptureFixture[str], action: str, code: int
 ) -> None:
-    """On every command; the refusal is one line of JSON on stderr, and stdout stays empty."""
+    """On every command a refusal is one line of JSON on stderr, stdout is empty, and the exit code is the
+    action's.
+    """
     refusals = [problem(action, "some-code", 403, **NOW)] * 9
     service.say(ENROLL, *refusals)
     assert boot(service, state) == code
@@ -123,7 +128,7 @@ def test_each_action_has_its_exit_code(
 def test_the_credential_provider_s_errors_are_understood(
     service: Service, state: Path, capsys: pytest.CaptureFixture[str], status: int, code: int
 ) -> None:
-    """They have AWS IoT's shape: a message, a header, no action."""
+    """Errors in AWS IoT's format, which name no action, get the exit code of their status."""
     assert boot(service, state) == 0
     capsys.readouterr()
     headers = {"x-amzn-ErrorType": "SomeException", "Retry-After": "0"}
@@ -137,7 +142,7 @@ def test_the_credential_provider_s_errors_are_understood(
 def test_denied_credentials_are_explained_by_the_record(
     service: Service, state: Path, action: str | None, code: int
 ) -> None:
-    """`Access Denied` may be a revocation, an old certificate, or rules that grant nothing now."""
+    """After `Access Denied` the exit code is that of the record's refusal, or `wait` if it has none."""
     assert boot(service, state) == 0
     headers = {"x-amzn-ErrorType": "AccessDeniedException"}
     service.say(CREDENTIALS, *[Reply(403, {"message": "Access Denied"}, headers)] * 3)
@@ -150,7 +155,7 @@ def test_denied_credentials_are_explained_by_the_record(
 def test_incomplete_credentials_are_no_credentials(
     service: Service, state: Path, capsys: pytest.CaptureFixture[str], missing: str
 ) -> None:
-    """Without an expiration an SDK would keep them for ever."""
+    """Credentials that lack a member are not printed. An SDK would keep one without expiration forever."""
     assert boot(service, state) == 0
     capsys.readouterr()
     names = {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"} - {missing}
@@ -162,7 +167,7 @@ def test_incomplete_credentials_are_no_credentials(
 def test_without_an_identity_there_is_nothing_to_log_in_with(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """13, run boot; asking makes no directory."""
+    """Without an identity every command but boot ends with 13 and makes no directory."""
     assert main(["status", "--state", str(state)]) == 13
     assert main(["renew", "--state", str(state)]) == 13
     assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 13
@@ -171,26 +176,52 @@ def test_without_an_identity_there_is_nothing_to_log_in_with(
 
 
 def test_status_finishes_what_a_crash_left(service: Service, state: Path) -> None:
-    """The key went live, the certificate not yet."""
+    """The command status completes a promotion that a crash interrupted."""
     assert boot(service, state) == 0
     (state / "certificate.pem").rename(state / "next.chain")
     assert main(["status", "--state", str(state)]) == 0
     assert (state / "certificate.pem").exists()
 
 
-def test_what_can_t_be_read_is_wrong_usage(service: Service, state: Path, tmp_path: Path) -> None:
-    """2, as for a wrong option, and nothing is asked of the service."""
+def test_a_file_that_can_t_be_read_is_wrong_usage(
+    service: Service, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing or damaged file gives exit code 2 and a message with its name, and no request is sent."""
     assert boot(service, state, "--bootstrap-cert", str(tmp_path / "none.crt")) == 2
-    for name, content in (("none.pem", None), ("empty.pem", b""), ("garbage.pem", b"\xff")):
+    assert str(tmp_path / "none.crt") in capsys.readouterr().err
+    key = service.bootstrap().key.read_bytes()
+    for name, content in (("none.pem", None), ("empty.pem", b""), ("garbage.pem", b"\xff"), ("key.pem", key)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         assert boot(service, state, "--ca", str(tmp_path / name)) == 2
+        assert str(tmp_path / name) in capsys.readouterr().err
     assert boot(service, state, "--mtls", "https://localhost:99999") == 2
     assert service.requests == []
 
 
+@pytest.mark.parametrize("host", ["mtls", "public"])
+def test_a_wrong_ca_ends_the_run_at_once(
+    service: Service, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """A server that --ca does not cover ends boot with exit code 12 and the reason, after one attempt."""
+    other = tmp_path / "other.pem"
+    other.write_text(factories.pem(factories.authority("Other").certificate))
+    with mock.patch("time.sleep", side_effect=AssertionError):
+        assert boot(service, state, "--ca", str(other), host=host) == 12
+    assert json.loads(capsys.readouterr().err)["code"] == "server-untrusted"
+
+
+def test_the_version_is_the_product_s(capsys: pytest.CaptureFixture[str]) -> None:
+    """The option --version prints the version in pyproject.toml."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"firstboot-device {project['version']}\n"
+
+
 def test_a_damaged_memory_of_the_service_is_renewed_by_boot(service: Service, state: Path) -> None:
-    """Until then, the others say that it can't be read."""
+    """If service.json is damaged, boot writes it again, and the other commands report it until then."""
     assert boot(service, state) == 0
     (state / "service.json").write_bytes(b"")
     assert main(["status", "--state", str(state)]) == 13
@@ -201,14 +232,14 @@ def test_a_damaged_memory_of_the_service_is_renewed_by_boot(service: Service, st
 
 
 def test_a_role_alias_can_t_leave_its_place_in_the_path(service: Service, state: Path) -> None:
-    """What is not of an alias is escaped."""
+    """Characters that no role alias has are escaped in the URL."""
     assert boot(service, state) == 0
     service.say("GET /role-aliases/..%2F%3Fa%23=,@-/credentials", problem("stop", "said"))
     assert main(["credentials", "--state", str(state), "--role-alias", "../?a#=,@-"]) == 12
 
 
 def test_nothing_secret_is_printed(service: Service, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No key and no presigned URL, in success and in failure."""
+    """No key and no presigned URL is printed, in success or failure."""
     service.say("GET /chain/0", *[Reply(403, b"<Error>Signature</Error>")] * 2)
     service.say(ENROLL, *[])
     service.say(COMMIT, problem("retry", **NOW))
@@ -221,7 +252,7 @@ def test_nothing_secret_is_printed(service: Service, state: Path, capsys: pytest
 def test_a_service_can_t_forge_a_log_line(
     service: Service, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Line ends and terminal escapes in what it says come out as JSON's."""
+    """Line ends and terminal escapes in the service's text are escaped in the output."""
     service.say(ENROLL, problem("stop", detail="a\nb\x1b[2J"))
     assert boot(service, state) == 12
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Killed before and after every write and every request, the device carries on."""
+"""Test that a device that was killed before or after any write or request continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDENTITY = {"certificate.pem", "device.key", "service.json"}
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all deaths."""
+    """Run one service for all crashes."""
     with running(tmp_path_factory.mktemp("service")) as service:
         yield service
 
@@ -27,14 +27,14 @@ HOSTS = ["mtls", "public"]
 
 
 def boot(service: Service, state: Path, host: str = "mtls") -> list[str]:
-    """The command line of a boot, to be repeated."""
+    """Return the command line of a boot, which a test repeats."""
     bootstrap = service.bootstrap()
     files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
     return ["boot", f"--{host}", service.url, "--ca", str(service.ca), "--state", str(state), *files]
 
 
 def copy(service: Service, before: Path, state: Path) -> None:
-    """Bring device and service back to where they were after the first boot, which filled `before`."""
+    """Restore device and service to their states after the first boot, which filled `before`."""
     first = service.issued[0]
     service.forget()
     service.issued.append(first)
@@ -43,7 +43,7 @@ def copy(service: Service, before: Path, state: Path) -> None:
 
 
 def holds_one_identity(service: Service, state: Path) -> bool:
-    """Whether the state is a whole identity, the service's last one, and nothing else."""
+    """Return whether the state is one complete identity, the service's last one, and nothing else."""
     leaf = x509.load_pem_x509_certificates((state / "certificate.pem").read_bytes())[0]
     modes = {path.stat().st_mode & 0o777 for path in state.iterdir()}
     return (
@@ -58,7 +58,7 @@ def holds_one_identity(service: Service, state: Path) -> bool:
 def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(
     service: Service, tmp_path: Path, host: str
 ) -> None:
-    """Every death, then one more run: one certificate issued, one identity, nothing left over."""
+    """After a crash at any point of a first boot, one more run leaves one certificate and one identity."""
     point, code = 0, DIED
     while code == DIED:
         point += 1
@@ -75,7 +75,7 @@ def test_a_first_boot_killed_at_any_point_ends_with_one_certificate(
 def test_a_new_enrollment_killed_at_any_point_ends_with_the_new_identity(
     service: Service, tmp_path: Path
 ) -> None:
-    """The service wants a new enrollment; every death, then one more run: one more certificate."""
+    """After a crash at any point of a new enrollment, one more run leaves the new identity alone."""
     service.forget()
     assert run(boot(service, tmp_path / "before")) == 0
     point, code = 0, DIED
@@ -94,7 +94,7 @@ def test_a_new_enrollment_killed_at_any_point_ends_with_the_new_identity(
 
 
 def test_an_identity_superseded_before_its_first_log_in_is_given_up(service: Service, tmp_path: Path) -> None:
-    """Its key goes with it, whenever the power fails: the next enrollment is with a new one."""
+    """An identity superseded before its log-in is deleted with its key, also if a crash interrupts that."""
     point, code = 0, DIED
     while code == DIED:
         point += 1
@@ -116,7 +116,7 @@ def test_an_identity_superseded_before_its_first_log_in_is_given_up(service: Ser
 def test_a_renewal_killed_at_any_point_ends_with_one_more_certificate(
     service: Service, tmp_path: Path, host: str
 ) -> None:
-    """It is time for the next certificate; every death, then one more run: that one, and no third."""
+    """After a crash at any point of a renewal, one more run leaves exactly one more certificate."""
     service.forget()
     assert run(boot(service, tmp_path / "before", host)) == 0
     point, code = 0, DIED
@@ -137,7 +137,9 @@ def test_a_renewal_killed_at_any_point_ends_with_one_more_certificate(
 def test_a_renewal_of_the_same_key_killed_at_any_point_ends_with_that_key(
     service: Service, tmp_path: Path, host: str
 ) -> None:
-    """Every death, then the same again: one more certificate, and no other key."""
+    """After a crash at any point of a renewal of the same key, one more run leaves that key with one more
+    certificate.
+    """
     service.forget()
     assert run(boot(service, tmp_path / "before", host)) == 0
     key = (tmp_path / "before" / "device.key").read_bytes()

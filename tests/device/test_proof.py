@@ -1,4 +1,4 @@
-"""Signed proofs as another's library reads them, and the nonces they are made with."""
+"""Test signed proofs with another library, and the nonces in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTORY = factories.authority()
 
 
 def identity(folder: Path, key: Any = None, *issuers: x509.Certificate) -> Identity:
-    """A certificate for `key` by the last issuer of all, in a file with `issuers`."""
+    """Store a certificate for `key`, followed by `issuers`, and return the files."""
     key = key or factories.ec_key()
     chain = "".join(map(factories.pem, [FACTORY.issue("dev1", key), *issuers]))
     made = Identity(folder / "some.crt", folder / "some.private")
@@ -37,7 +37,7 @@ def identity(folder: Path, key: Any = None, *issuers: x509.Certificate) -> Ident
 
 
 def sign(identity: Identity, body: bytes = b"body") -> str:
-    """A proof."""
+    """Return a proof."""
     return proof(identity, "POST", URL, body, "some-nonce")
 
 
@@ -45,9 +45,7 @@ def sign(identity: Identity, body: bytes = b"body") -> str:
     ("key", "algorithm"), [(factories.ec_key(), "ES256"), (factories.rsa_key(), "PS256")], ids=["ec", "rsa"]
 )
 def test_a_proof_is_for_one_request(tmp_path: Path, key: Any, algorithm: str) -> None:
-    """Method, URL with its query, the body's hash and the nonce are signed; nothing else is said, and
-    no time, which a device may not know.
-    """
+    """A proof signs the method, the URL with its query, the body's hash and the nonce, and holds no time."""
     token = sign(identity(tmp_path, key))
     header = jwt.get_unverified_header(token)
     leaf = x509.load_der_x509_certificate(base64.b64decode(header["x5c"][0]))
@@ -64,13 +62,13 @@ def test_a_proof_is_for_one_request(tmp_path: Path, key: Any, algorithm: str) ->
 
 
 def test_no_body_is_the_empty_body(tmp_path: Path) -> None:
-    """Its hash is that of nothing (FIPS 180-4's known answer)."""
+    """A proof of a request without a body holds the hash of the empty text (FIPS 180-4's known answer)."""
     claims = jwt.decode(sign(identity(tmp_path), b""), options={"verify_signature": False})
     assert claims["bsh"] == "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
 
 
 def test_no_two_proofs_are_alike(tmp_path: Path) -> None:
-    """Each is good once. All verify: r and s have their full length also if they begin with zeros."""
+    """Each proof has its own id, and all verify: r and s keep their leading zeros."""
     key = factories.ec_key()
     signer = identity(tmp_path, key)
     tokens = [sign(signer) for _ in range(1_000)]
@@ -79,7 +77,7 @@ def test_no_two_proofs_are_alike(tmp_path: Path) -> None:
 
 
 def test_intermediates_are_shown_and_roots_are_not(tmp_path: Path) -> None:
-    """Who trusts a root has it. So an operational chain, under Firstboot's own root, is its leaf."""
+    """A proof holds the intermediate certificates of the chain and no root."""
     middle = FACTORY.intermediate("Middle")
     chain = identity(tmp_path, None, middle.certificate, FACTORY.certificate)
     shown = jwt.get_unverified_header(sign(chain))["x5c"]
@@ -89,7 +87,7 @@ def test_intermediates_are_shown_and_roots_are_not(tmp_path: Path) -> None:
 
 
 def encrypted(folder: Path) -> Identity:
-    """A key nobody gives the password of."""
+    """Return an identity whose key is encrypted."""
     key = factories.ec_key()
     made = identity(folder, key)
     secret = BestAvailableEncryption(b"secret")
@@ -98,14 +96,14 @@ def encrypted(folder: Path) -> Identity:
 
 
 def mixed(folder: Path) -> Identity:
-    """A key of another certificate."""
+    """Return an identity whose key is another certificate's."""
     made = identity(folder)
     made.key.write_text(factories.key_pem(factories.ec_key()))
     return made
 
 
 def garbled(folder: Path) -> Identity:
-    """A file that is no certificate."""
+    """Return an identity whose file is no certificate."""
     made = identity(folder)
     made.certificate.write_text("none")
     return made
@@ -122,8 +120,10 @@ def garbled(folder: Path) -> Identity:
     ],
     ids=["P-384", "Ed25519", "encrypted", "mixed", "garbled"],
 )
-def test_who_can_t_sign_is_told_before_anything_is_sent(tmp_path: Path, make: Any, why: str) -> None:
-    """12, and the reason."""
+def test_an_identity_that_can_t_sign_is_refused_before_anything_is_sent(
+    tmp_path: Path, make: Any, why: str
+) -> None:
+    """An identity that can't sign a proof stops the device with the reason."""
     refusal = refused(sign, make(tmp_path))
     assert refusal.action is Action.STOP
     assert why in refusal.detail
@@ -131,20 +131,20 @@ def test_who_can_t_sign_is_told_before_anything_is_sent(tmp_path: Path, make: An
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service that does nothing wrong unless told."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    """Run a service that does nothing wrong unless a test says so."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
     with running(tmp_path) as service:
         yield service
 
 
 @pytest.fixture
 def device(tmp_path: Path, service: Service) -> Bench:
-    """A device out of the box, for the public host."""
+    """Return a new device for the public host."""
     return Bench(tmp_path / "state", service, "public")
 
 
 def test_one_nonce_serves_many_proofs(device: Bench, service: Service) -> None:
-    """It is asked for once, and every request has a proof of its own."""
+    """One nonce is used for all requests, each of which has its own proof."""
     device.boot()
     device.boot()
     assert service.nonces_given == 1
@@ -152,7 +152,7 @@ def test_one_nonce_serves_many_proofs(device: Bench, service: Service) -> None:
 
 
 def test_a_stale_nonce_is_replaced_at_once(device: Bench, service: Service) -> None:
-    """By the one that came with the refusal: one more request, no pause."""
+    """After a refusal with a new nonce the device repeats the request once, without a pause."""
     device.boot()
     service.proofs.renew_nonce()
     service.requests.clear()
@@ -163,7 +163,9 @@ def test_a_stale_nonce_is_replaced_at_once(device: Bench, service: Service) -> N
 
 
 def test_a_service_whose_nonces_are_never_good_is_not_asked_for_ever(device: Bench, service: Service) -> None:
-    """Twice a try, and as many tries as for any passing fault."""
+    """If every nonce is refused, the device sends two requests in each try and gives up as for any passing
+    fault.
+    """
     stale = Reply(401, problem("retry", "proof-stale").body, {"DPoP-Nonce": "another"})
     service.say(ENROLL, *[stale] * 99)
     assert refused(device.boot).code == "proof-stale"
@@ -171,7 +173,7 @@ def test_a_service_whose_nonces_are_never_good_is_not_asked_for_ever(device: Ben
 
 
 def test_a_proof_that_was_seen_is_made_anew(device: Bench, service: Service) -> None:
-    """As when an answer was lost on its way."""
+    """After `proof-replayed`, as when an answer was lost, the device sends a new proof."""
     service.say(ENROLL, problem("retry", "proof-replayed", 401))
     assert device.boot()["status"] == "active"
 
@@ -189,14 +191,14 @@ def test_a_proof_that_was_seen_is_made_anew(device: Bench, service: Service) -> 
 def test_without_a_nonce_nothing_is_signed(
     device: Bench, service: Service, reply: Reply, action: Action
 ) -> None:
-    """The refusal is about the nonce, in the service's words or the gateway's."""
+    """Without a nonce the device signs nothing and reports the refusal of the nonce."""
     service.say(NONCE, *[reply] * 6)
     assert refused(device.boot).action is action
     assert service.requests == []
 
 
 def test_a_factory_with_an_intermediate_is_believed(device: Bench, service: Service) -> None:
-    """The device sends what its file has and the service lacks."""
+    """The device sends the intermediate certificate in its file, so the service can verify the chain."""
     middle = service.factory.intermediate("Middle")
     key = factories.ec_key()
     bootstrap = service.save("below", middle.issue("dev1", key), key)

@@ -1,4 +1,4 @@
-"""Renewal, and the way back from every state in which power may have left a device."""
+"""Test renewal, and recovery from every state that a power failure may leave."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from tests.device.service import (
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service that does nothing wrong unless told."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the system's roots cost more than all the rest
+    """Run a service that does nothing wrong unless a test says so."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
     with running(tmp_path) as service:
         yield service
 
 
 @pytest.fixture(params=["mtls", "public"])
 def device(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> Bench:
-    """A device that has booted, for either host."""
+    """Return a device that has booted, for each host."""
     device = Bench(tmp_path / "state", service, request.param)
     device.boot()
     service.requests.clear()
@@ -45,7 +45,7 @@ def device(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture
 def public_device(tmp_path: Path, service: Service) -> Bench:
-    """A device that has booted on the public host."""
+    """Return a device that has booted on the public host."""
     device = Bench(tmp_path / "state", service, "public")
     device.boot()
     service.requests.clear()
@@ -53,12 +53,12 @@ def public_device(tmp_path: Path, service: Service) -> Bench:
 
 
 def due(service: Service) -> None:
-    """Make it time for the next certificate."""
+    """Make the last certificate due for renewal."""
     service.due.add(service.issued[-1].serial_number)
 
 
 def end(device: Bench, state: Path) -> None:
-    """Let the live certificate's time run out."""
+    """Replace the live certificate by one that has expired."""
     old, service = device.service.issued[-1], device.service
     start = datetime.now(UTC) - timedelta(days=9)
     key = Public(old.public_key())
@@ -69,17 +69,17 @@ def end(device: Bench, state: Path) -> None:
 
 
 def keys(service: Service) -> int:
-    """How many keys the service has certified."""
+    """Return the number of keys that the service has certified."""
     return len({identifier_of_key(c.public_key()) for c in service.issued})
 
 
 def identifier_of_key(key: object) -> bytes:
-    """A key's bytes."""
+    """Return the bytes of a public key."""
     return certificates._spki(key)  # type: ignore[arg-type]
 
 
 def test_boot_renews_when_it_is_time(device: Bench, service: Service) -> None:
-    """Asked with the live identity, for a new key; the next log-in is with the new certificate."""
+    """A boot renews a certificate that is due, with the live identity and for a new key."""
     due(service)
     answer = device.boot()
     assert service.requests == [COMMIT, DEVICE, ENROLL, f"{CHAIN}/1", COMMIT]
@@ -92,7 +92,7 @@ def test_boot_renews_when_it_is_time(device: Bench, service: Service) -> None:
 
 
 def test_renew_renews_now(device: Bench, service: Service) -> None:
-    """Due or not, for a new key, without a bootstrap certificate."""
+    """The command renew gets a certificate for a new key before the old one is due."""
     before = device.live.key.read_bytes()
     device.renew()
     assert service.requests == [ENROLL, f"{CHAIN}/1", COMMIT]
@@ -101,7 +101,7 @@ def test_renew_renews_now(device: Bench, service: Service) -> None:
 
 
 def test_a_key_that_can_t_change_is_certified_again(device: Bench, service: Service) -> None:
-    """As one in a secure element; when it is time, it gets another certificate."""
+    """A key that can't change, as in a secure element, gets the next certificate when it is due."""
     due(service)
     before = device.live.key.read_bytes()
     device.renew(same_key=True)
@@ -111,7 +111,7 @@ def test_a_key_that_can_t_change_is_certified_again(device: Bench, service: Serv
 
 
 def test_the_same_key_before_its_time_gets_the_same_certificate(device: Bench, service: Service) -> None:
-    """Which is what the service answers; nothing is lost by asking."""
+    """Before it is due, renewing the same key gets the same certificate and loses nothing."""
     before = device.live.certificate.read_bytes()
     device.renew(same_key=True)
     assert len(service.issued) == 1
@@ -123,7 +123,7 @@ def test_the_same_key_before_its_time_gets_the_same_certificate(device: Bench, s
 def test_a_boot_does_not_fail_because_a_renewal_does(
     device: Bench, service: Service, route: str, action: str
 ) -> None:
-    """The live identity works: one try, no pause, the refusal in the answer; the next boot goes on."""
+    """If a renewal is refused, boot succeeds with the refusal in its answer, and the next boot renews."""
     due(service)
     service.say(route, problem(action, "some-code", 403, retryAfter=99))
     answer = device.boot()
@@ -136,7 +136,9 @@ def test_a_boot_does_not_fail_because_a_renewal_does(
 
 
 def test_a_log_in_that_may_have_happened_does_not_fail_quietly(device: Bench, service: Service) -> None:
-    """After it the old certificate may have no rights: the device must not go on with that one."""
+    """If the log-in after a renewal has no answer, boot fails, because the old certificate may have lost its
+    rights.
+    """
     due(service)
     service.say(COMMIT, Reply(200, {"status": "active"}), *[problem("retry", status=503)] * 6)
     assert refused(device.boot).action is Action.RETRY
@@ -144,14 +146,14 @@ def test_a_log_in_that_may_have_happened_does_not_fail_quietly(device: Bench, se
 
 
 def test_renew_fails_when_renewal_does(device: Bench, service: Service) -> None:
-    """Here it was asked for; the key is kept for the next time."""
+    """The command renew fails with the refusal and keeps the new key for the next run."""
     service.say(ENROLL, problem("stop", "device-revoked", 403))
     assert refused(device.renew).code == "device-revoked"
     assert device.store.next_key()
 
 
 def test_without_an_identity_nothing_is_renewed(tmp_path: Path, service: Service) -> None:
-    """13, run boot; nobody is asked."""
+    """Without an identity renew ends with `reenroll` and makes no call."""
     assert refused(Bench(tmp_path / "new", service, "public").renew).action is Action.REENROLL
     assert service.requests == []
 
@@ -160,7 +162,7 @@ def test_without_an_identity_nothing_is_renewed(tmp_path: Path, service: Service
 def test_a_renewal_begun_is_carried_on(
     device: Bench, service: Service, renew: Callable[[Bench], object]
 ) -> None:
-    """With its key, due or not; and by either command."""
+    """Each command completes a renewal that was interrupted, for the same key."""
     service.say(f"{CHAIN}/1", *[Reply(403, b"")] * 6)
     assert refused(device.renew).action is Action.RETRY
     renew(device)
@@ -168,7 +170,7 @@ def test_a_renewal_begun_is_carried_on(
 
 
 def test_an_enrollment_begun_is_carried_on_as_a_renewal(device: Bench, service: Service) -> None:
-    """The live identity was refused, and then it was not: the key is good for both."""
+    """A key of an interrupted enrollment is renewed if the live identity works again."""
     service.say(COMMIT, problem("reenroll"))
     service.say(ENROLL, problem("stop"))
     assert refused(device.boot).action is Action.STOP
@@ -179,7 +181,7 @@ def test_an_enrollment_begun_is_carried_on_as_a_renewal(device: Bench, service: 
 
 
 def test_a_renewal_begun_is_carried_on_as_an_enrollment(device: Bench, service: Service) -> None:
-    """The live identity is nobody's any more: one certificate, for the key that was begun."""
+    """A key of an interrupted renewal is enrolled if the live identity has lost its rights."""
     service.say(ENROLL, problem("stop"))
     refused(device.renew)
     key = device.store.next_key()
@@ -191,7 +193,7 @@ def test_a_renewal_begun_is_carried_on_as_an_enrollment(device: Bench, service: 
 
 
 def test_a_certificate_lost_after_its_log_in_is_asked_for_again(device: Bench, service: Service) -> None:
-    """With the identity that it replaced; the factory's certificate is not needed."""
+    """A certificate lost after its log-in is requested again with the identity that it replaced."""
     key = certificates.new_key()
     with device.store.locked():
         device.store.keep_next_key(key)
@@ -208,7 +210,9 @@ def test_a_certificate_lost_after_its_log_in_is_asked_for_again(device: Bench, s
 
 
 def test_a_renewed_certificate_that_lapsed_is_given_up(device: Bench, service: Service) -> None:
-    """It was never logged in with: the live identity is still good, and renews again, for a new key."""
+    """A renewed certificate that lapsed before its log-in is deleted, and the live identity renews for a new
+    key.
+    """
     service.say(COMMIT, problem("stop"))
     refused(device.renew)
     service.issued.pop()
@@ -224,7 +228,7 @@ def test_a_renewed_certificate_that_lapsed_is_given_up(device: Bench, service: S
 def test_an_expired_identity_comes_back_by_its_own_key(
     public_device: Bench, service: Service, tmp_path: Path
 ) -> None:
-    """The public host takes its proof once more: the same key, the next certificate."""
+    """On the public host an expired identity gets the next certificate for its own key."""
     end(public_device, tmp_path / "state")
     key = public_device.live.key.read_bytes()
     assert public_device.boot()["status"] == "active"
@@ -236,7 +240,7 @@ def test_an_expired_identity_comes_back_by_its_own_key(
 def test_a_key_begun_does_not_keep_an_expired_identity_out(
     public_device: Bench, service: Service, tmp_path: Path
 ) -> None:
-    """Another key is refused, its own is not."""
+    """An expired identity gets a certificate for its own key after one for a new key is refused."""
     service.say(ENROLL, problem("stop"))
     refused(public_device.renew)
     end(public_device, tmp_path / "state")
@@ -249,7 +253,7 @@ def test_a_key_begun_does_not_keep_an_expired_identity_out(
 def test_past_its_grace_an_expired_identity_enrolls_with_one_new_key(
     public_device: Bench, service: Service, tmp_path: Path
 ) -> None:
-    """However often it is begun, the factory's certificate asks for the same key."""
+    """After its grace period an expired identity enrolls, with the same new key in each attempt."""
     end(public_device, tmp_path / "state")
     late = problem("reenroll", "certificate-expired", 401)
     service.say(ENROLL, late, problem("stop"), late, late)
@@ -261,7 +265,7 @@ def test_past_its_grace_an_expired_identity_enrolls_with_one_new_key(
 
 
 def test_an_expired_identity_of_the_mtls_host_enrolls(tmp_path: Path, service: Service) -> None:
-    """The handshake refuses it, also for a key that was begun."""
+    """On the mTLS host an expired identity enrolls, also if a renewal was interrupted."""
     device = Bench(tmp_path / "state", service, "mtls")
     device.boot()
     end(device, tmp_path / "state")
@@ -274,7 +278,7 @@ def test_an_expired_identity_of_the_mtls_host_enrolls(tmp_path: Path, service: S
 def test_a_renewed_certificate_of_another_device_is_never_stored(
     device: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name is the live certificate's, whatever the service says."""
+    """A renewed certificate must name the device of the live certificate."""
     truth = service.issue
     monkeypatch.setattr(service, "issue", lambda _, csr: truth("dev2", csr))
     assert refused(device.renew).action is Action.STOP
@@ -284,7 +288,7 @@ def test_a_renewed_certificate_of_another_device_is_never_stored(
 def test_a_certificate_of_the_live_key_that_lapsed_takes_nothing_along(
     device: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while it is given up, the live certificate is still the old one."""
+    """A crash while a certificate of the live key is deleted leaves the live certificate as it was."""
     due(service)
     service.say(COMMIT, problem("stop"))
     refused(device.renew, same_key=True)
@@ -299,7 +303,7 @@ def test_a_certificate_of_the_live_key_that_lapsed_takes_nothing_along(
 
 
 def killed_at_second_unlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if power failed there."""
+    """Make the second unlink fail, as if power failed there."""
     left = [os.unlink]
 
     def unlink(path: Path, **options: object) -> None:

@@ -1,4 +1,4 @@
-"""One cloud for all flows: `python -m local up`, with everything on real sockets."""
+"""The emulated cloud that all flows share, as `python -m local up` starts it, and helpers for it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from local.processes import ROOT
 from tests import factories
 
 _SECONDS = 300
-"""For a cloud to start, to follow and to end."""
+"""How long a cloud may take to start, to reach a condition, and to end."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all flows to one worker (`--dist loadgroup`): they share a cloud."""
+    """Give all flows to one worker (`--dist loadgroup`), because they share a cloud."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("cloud"))
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running cloud: its endpoints.json, its factory, and the operator's clients that were asked for."""
+    """A running cloud: its endpoints.json, its factory, and the operator's boto3 clients made so far."""
 
     endpoints: dict[str, Any]
     factory: factories.Authority
@@ -44,17 +44,17 @@ class Cloud:
 
     @property
     def operator(self) -> dict[str, str]:
-        """The environment of an operator's programs."""
+        """Return the environment of the operator's programs."""
         return local_cloud.operator(self.endpoints)
 
     def bootstrap(self, device_id: str, folder: Path) -> tuple[Path, Path]:
-        """A bootstrap certificate by the factory and its key, as files in `folder`."""
+        """Make a bootstrap certificate by the factory, and return the files of it and its key in `folder`."""
         key = factories.ec_key()
         return save(folder, self.factory.issue(device_id, key), key)
 
 
 def save(folder: Path, certificate: x509.Certificate, key: factories.PrivateKey) -> tuple[Path, Path]:
-    """A certificate and its key as PEM files in `folder`."""
+    """Write a certificate and its key as PEM files in `folder`, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / "bootstrap.pem", folder / "bootstrap.key"
     files[0].write_text(factories.pem(certificate))
@@ -63,13 +63,13 @@ def save(folder: Path, certificate: x509.Certificate, key: factories.PrivateKey)
 
 
 def start(state: Path) -> subprocess.Popen[bytes]:
-    """`python -m local up` in `state`."""
+    """Start `python -m local up` with the folder `state`."""
     command = [sys.executable, "-m", "local", "up", "--state", str(state)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def until(condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait for `condition` while `process` lives."""
+    """Wait until `condition` holds. Fail if `process` ends before."""
     deadline = time.monotonic() + _SECONDS
     while not condition():
         assert process is None or process.poll() is None, "local up has ended"
@@ -78,22 +78,22 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[bytes] | None 
 
 
 def processes_of(state: Path) -> set[str]:
-    """The command lines of all processes that were told of the folder `state`."""
+    """Return the command lines of all processes whose command line or environment names `state`."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            told = (process / "environ").read_bytes().decode(errors="replace") + command
-        except OSError:  # it has ended, or is another user's
+            environment = (process / "environ").read_bytes().decode(errors="replace")
+        except OSError:  # the process has ended or belongs to another user
             continue
-        if str(state) in told and process.name != str(os.getpid()):
+        if str(state) in environment + command and process.name != str(os.getpid()):
             found.add(command)
     return found
 
 
 @contextmanager
 def running(state: Path) -> Iterator[Cloud]:
-    """A cloud whose files are in `state`."""
+    """Run a cloud whose files are in `state`."""
     process = start(state)
     try:
         until((state / "endpoints.json").exists, process)
@@ -106,12 +106,12 @@ def running(state: Path) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The cloud all flows share."""
+    """The cloud that all flows share."""
     with running(tmp_path_factory.mktemp("cloud")) as cloud:
         yield cloud
 
 
 def factory(files: dict[str, str]) -> factories.Authority:
-    """The factory CA in endpoints.json's files."""
+    """Return the factory CA of the files that endpoints.json names."""
     key: Any = load_pem_private_key(Path(files["key"]).read_bytes(), password=None)
     return factories.Authority(x509.load_pem_x509_certificate(Path(files["certificate"]).read_bytes()), key)

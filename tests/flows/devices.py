@@ -1,4 +1,4 @@
-"""Devices for flows, and what an operator sees of them."""
+"""Devices for flows, and the operator's calls about them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.flows.conftest import Cloud
 
 
 def fresh_name() -> str:
-    """A device id that no other test has."""
+    """Return a device id that no other test has."""
     return f"gw-{secrets.token_hex(6)}"
 
 
 def client(cloud: Cloud, service: Any) -> Any:
-    """An operator's boto3 client: one for each service, since to make one takes longer than most calls."""
+    """Return the operator's boto3 client of a service, made once because that is slow."""
     if service not in cloud.clients:
         aws = cloud.endpoints["aws"]
         cloud.clients[service] = boto3.client(
@@ -41,14 +41,14 @@ def client(cloud: Cloud, service: Any) -> Any:
 
 
 def output(cloud: Cloud, name: str) -> str:
-    """An output of the deployed stack."""
+    """Return an output of the deployed stack."""
     formation = client(cloud, "cloudformation")
     (stack,) = formation.describe_stacks(StackName=cloud.endpoints["stack"])["Stacks"]
     return str(next(o["OutputValue"] for o in stack["Outputs"] if o["OutputKey"] == name))
 
 
 def operate(cloud: Cloud, operation: str, **parameters: Any) -> Any:
-    """The result of an operator's call."""
+    """Call an operation of `operate` and return its result."""
     event = {"operation": operation, "parameters": parameters}
     function = output(cloud, "OperateFunction")
     answer = client(cloud, "lambda").invoke(FunctionName=function, Payload=json.dumps(event))
@@ -56,26 +56,26 @@ def operate(cloud: Cloud, operation: str, **parameters: Any) -> Any:
 
 
 def revoke(cloud: Cloud, device_id: str) -> None:
-    """The operator revokes a device."""
+    """Revoke a device as the operator."""
     operate(cloud, "devices.revoke", deviceId=device_id)
 
 
 def issued(cloud: Cloud, device_id: str) -> list[str]:
-    """The S3 keys of all certificates ever issued to a device."""
+    """Return the S3 keys of all certificates ever issued to a device."""
     prefix = f"certificates/{device_id}/"
     found = client(cloud, "s3").list_objects_v2(Bucket=output(cloud, "CertificatesBucket"), Prefix=prefix)
     return [entry["Key"] for entry in found.get("Contents", [])]
 
 
 def recorded(cloud: Cloud, device_id: str) -> bool:
-    """Tell whether a device has a record."""
+    """Return whether a device has a record."""
     key = {"pk": {"S": f"DEV#{device_id}"}}
     return "Item" in client(cloud, "dynamodb").get_item(TableName=output(cloud, "Table"), Key=key)
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device of the factory: its name, where it keeps its things, and the host it calls."""
+    """A device of the factory: its name, its folder and the host that it calls (mtls, public or mqtt)."""
 
     cloud: Cloud
     name: str
@@ -84,21 +84,21 @@ class Device:
 
     @property
     def state(self) -> Path:
-        """The client's state directory."""
+        """Return the client's state directory."""
         return self.folder / "state"
 
     @property
     def identity(self) -> tuple[Path, Path]:
-        """The files of the live identity: certificate, key."""
+        """Return the files of the live identity: certificate and key."""
         return self.state / "certificate.pem", self.state / "device.key"
 
     @property
     def leaf(self) -> x509.Certificate:
-        """The live certificate."""
+        """Return the live certificate."""
         return x509.load_pem_x509_certificates(self.identity[0].read_bytes())[0]
 
     def boot_arguments(self, state: Path | None = None) -> list[str]:
-        """The command line of a first boot."""
+        """Return the command line of a first boot."""
         certificate, key = self.folder / "bootstrap.pem", self.folder / "bootstrap.key"
         if not key.exists():
             self.cloud.bootstrap(self.name, self.folder)
@@ -110,7 +110,7 @@ class Device:
         endpoints = self.cloud.endpoints
         if self.host != "mqtt":
             return [endpoints[self.host], "--ca", endpoints["api_ca"]]
-        # The broker's, and that of the URL the certificate comes from.
+        # The CA of the broker, and the CA of the host from which the certificate is downloaded.
         both = self.folder / "cas.crt"
         both.write_text(
             "".join(Path(ca).read_text() for ca in (endpoints["mqtt"]["ca"], endpoints["api_ca"]))
@@ -118,31 +118,32 @@ class Device:
         return [f"{endpoints['mqtt']['host']}:{endpoints['mqtt']['port']}", "--ca", str(both)]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the client in this process, on real sockets. That `python -m device` is the same is shown by
-        who uses it as a `credential_process`.
+        """Run the client in this process, on real sockets.
+
+        tests/flows/test_readme.py and tests/clients run it as `python -m device`.
         """
         out, err = io.StringIO(), io.StringIO()
-        # The system's roots cost more than all the rest.
+        # Loading the system's roots takes longer than everything else here.
         roots = mock.patch.dict(os.environ, SSL_CERT_FILE=os.devnull)
         with roots, redirect_stdout(out), redirect_stderr(err):
             code = main(list(arguments))
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def boot(self, *more: str) -> dict[str, Any]:
-        """A first boot that must work; what it printed."""
+        """Boot the device, which must succeed, and return what it printed."""
         return printed(self.run(*self.boot_arguments(), *more))
 
     def status(self) -> dict[str, Any]:
-        """The record as the device sees it."""
+        """Return the record as the device sees it."""
         return printed(self.run("status", "--state", str(self.state)))
 
     def credentials_arguments(self, role_alias: str) -> list[str]:
-        """The command line that prints credentials."""
+        """Return the command line that prints credentials."""
         return ["credentials", "--role-alias", role_alias, "--state", str(self.state)]
 
 
 def printed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What a command that must have worked printed."""
+    """Return what a command printed, which must have succeeded."""
     assert done.returncode == 0, done.stderr
     members: dict[str, Any] = json.loads(done.stdout)
     return members

@@ -1,4 +1,4 @@
-"""Who connects to the broker of a cloud, and a plain MQTT client."""
+"""Identities for the broker of a cloud, and a call by a plain MQTT client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Members = dict[str, Any]
 
 @dataclass(frozen=True)
 class Identity:
-    """Who connects: a certificate and its key, as files, and a client id."""
+    """A certificate and its key, as files, and the client id to connect with."""
 
     cloud: Cloud
     certificate: Path
@@ -35,17 +35,17 @@ class Identity:
 
     @property
     def certificate_id(self) -> str:
-        """What AWS IoT calls the certificate."""
+        """Return AWS IoT's id of the certificate."""
         return chain.fingerprint(x509.load_pem_x509_certificates(self.certificate.read_bytes())[0])
 
     @property
     def broker(self) -> Members:
-        """The broker's `host`, `port` and `ca`."""
+        """Return the broker's `host`, `port` and `ca`."""
         found: Members = self.cloud.endpoints["mqtt"]
         return found
 
     def connection(self, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
-        """A paho client that is to connect."""
+        """Return a paho client that has not connected yet."""
         made = Client(
             CallbackAPIVersion.VERSION2, self.client_id, protocol=protocol, reconnect_on_failure=False
         )
@@ -54,17 +54,19 @@ class Identity:
 
 
 Ask = Callable[[Identity, Call, Members], tuple[str, Members]]
-"""The answer to a call: its topic, and what it says."""
+"""A function that makes a call, and returns the topic and the members of the answer."""
 
 
 def paho(protocol: MQTTProtocolVersion) -> Ask:
-    """paho-mqtt."""
+    """Return an `Ask` by paho-mqtt."""
 
     def ask(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
-        heard: queue.Queue[tuple[str, Members]] = queue.Queue()
+        answers: queue.Queue[tuple[str, Members]] = queue.Queue()
         subscribed = threading.Event()
         connection = who.connection(protocol)
-        connection.on_message = lambda _, __, message: heard.put((message.topic, json.loads(message.payload)))
+        connection.on_message = lambda _, __, message: answers.put(
+            (message.topic, json.loads(message.payload))
+        )
         connection.on_subscribe = lambda *_: subscribed.set()
         connection.connect(who.broker["host"], who.broker["port"])
         connection.loop_start()
@@ -72,7 +74,7 @@ def paho(protocol: MQTTProtocolVersion) -> Ask:
             connection.subscribe([(topic, 1) for topic in call.answer_topics(who.client_id)])
             assert subscribed.wait(SECONDS)
             connection.publish(call.request_topic(who.client_id), json.dumps(members), qos=1)
-            return heard.get(timeout=SECONDS)
+            return answers.get(timeout=SECONDS)
         finally:
             end(connection)
 

@@ -1,4 +1,4 @@
-"""Bad input on real sockets: each ends in the handshake or in a clear answer, and nothing is written."""
+"""Bad input on real sockets is refused in the handshake or with a clear answer, and nothing is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Identity = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back over HTTPS."""
+    """An answer over HTTPS."""
 
     status: int
     headers: dict[str, str]
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def members(self) -> dict[str, Any]:
-        """The body's JSON."""
+        """Return the members of the JSON body."""
         members: dict[str, Any] = json.loads(self.body)
         return members
 
@@ -54,9 +54,9 @@ def ask(
     body: bytes | None = None,
     kind: str = "application/json",
 ) -> Answer:
-    """One request to the mTLS host, from a client that checks nothing about itself."""
+    """Send one request to the mTLS host, by a client that does not check its own certificate."""
     context = ssl.create_default_context(cafile=cloud.endpoints["api_ca"])
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # else OpenSSL would not even present a weak key
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # at the default level OpenSSL does not send a weak key
     context.load_cert_chain(*identity)
     host = urlsplit(cloud.endpoints["mtls"])
     connection = http.client.HTTPSConnection(host.hostname or "", host.port, context=context, timeout=60)
@@ -69,7 +69,7 @@ def ask(
 
 
 def code(cloud: Cloud, identity: Identity, method: str, path: str, body: bytes | None = None) -> str:
-    """The code a request is refused with, HANDSHAKE if it does not get that far."""
+    """Return the code that a request is refused with, or HANDSHAKE if the handshake fails."""
     try:
         answer = ask(cloud, identity, method, path, body)
     except (ssl.SSLError, ConnectionError):
@@ -79,7 +79,7 @@ def code(cloud: Cloud, identity: Identity, method: str, path: str, body: bytes |
 
 
 def is_a_problem(answer: Answer) -> bool:
-    """Whether an answer is a refusal as docs/protocol.md has it (RFC 9457)."""
+    """Return whether an answer is a problem as docs/protocol.md describes it (RFC 9457)."""
     wanted = {"type", "title", "status", "detail", "code", "requestId", "action", "time"}
     return (
         answer.headers["content-type"] == "application/problem+json"
@@ -91,7 +91,7 @@ def is_a_problem(answer: Answer) -> bool:
 
 
 def enrollment(**changes: Any) -> bytes:
-    """A good request, but for the changes."""
+    """Return a valid request body with some members changed."""
     return json.dumps({"csr": factories.pem(factories.csr(factories.ec_key()))} | changes).encode()
 
 
@@ -100,8 +100,9 @@ Issue = Callable[[Authority, str, PrivateKey], x509.Certificate]
 
 @dataclass(frozen=True)
 class Certificate:
-    """A bootstrap certificate that is wrong in one way, and how that may end. Where the gateway's
-    TLS may be as strict as we are, it depends on its release who refuses first.
+    """A bootstrap certificate that is wrong in one way, and the codes that it may be refused with.
+
+    Where OpenSSL may refuse it in the handshake, its release decides whether it does.
     """
 
     issue: Issue
@@ -118,7 +119,7 @@ def _with(**options: Any) -> Issue:
 
 
 def _twin(factory: Authority, name: str, key: PrivateKey) -> x509.Certificate:
-    """By a CA of the factory's name, with another key."""
+    """Issue a certificate by a CA that has the factory CA's name and another key."""
     subject = factory.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
     return factories.authority(str(subject)).issue(name, key)
 
@@ -149,8 +150,10 @@ CERTIFICATES = {
 
 
 @pytest.mark.parametrize("case", CERTIFICATES.values(), ids=CERTIFICATES)
-def test_a_bad_bootstrap_certificate_enrolls_nobody(cloud: Cloud, tmp_path: Path, case: Certificate) -> None:
-    """Not even the device it names: nothing is written under that name."""
+def test_a_bad_bootstrap_certificate_enrolls_no_device(
+    cloud: Cloud, tmp_path: Path, case: Certificate
+) -> None:
+    """A bad bootstrap certificate is refused, and nothing is written under the name in it."""
     name, key = fresh_name(), case.key()
     identity = save(tmp_path, case.issue(cloud.factory, name, key), key)
     assert code(cloud, identity, "POST", ENROLL, enrollment()) in case.outcomes
@@ -159,7 +162,7 @@ def test_a_bad_bootstrap_certificate_enrolls_nobody(cloud: Cloud, tmp_path: Path
 
 
 def _forged() -> bytes:
-    """A request whose CSR carries the signature of another."""
+    """Return a request whose CSR has the signature of another CSR."""
     first, second = (factories.csr(factories.ec_key()) for _ in range(2))
     der = first.public_bytes(Encoding.DER)
     size = len(first.signature)
@@ -179,21 +182,21 @@ BODIES: dict[str, tuple[int, bytes]] = {
     "csr-signature-invalid": (400, _forged()),
     "csr-key-refused weak": (400, enrollment(csr=factories.pem(factories.csr(_weak())))),
     "csr-key-refused curve": (400, enrollment(csr=factories.pem(factories.csr(_odd())))),
-    "device-id-mismatch": (403, enrollment(deviceId="gw-somebody")),
+    "device-id-mismatch": (403, enrollment(deviceId="gw-another")),
     "body-too-large": (413, enrollment(claims={"a": "x" * 20_000})),
 }
 
 
 @pytest.fixture(scope="module")
 def factory_fresh(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Identity]:
-    """A device that was never enrolled: its name, its bootstrap identity."""
+    """The name and the bootstrap identity of a device that was never enrolled."""
     name = fresh_name()
     return name, cloud.bootstrap(name, tmp_path_factory.mktemp("fresh"))
 
 
 @pytest.mark.parametrize("wanted", BODIES)
-def test_a_bad_body_enrolls_nobody(cloud: Cloud, factory_fresh: tuple[str, Identity], wanted: str) -> None:
-    """Status and code are the table's, and nothing is written."""
+def test_a_bad_body_enrolls_no_device(cloud: Cloud, factory_fresh: tuple[str, Identity], wanted: str) -> None:
+    """A bad body is refused with its status and code, and nothing is written."""
     name, identity = factory_fresh
     status, body = BODIES[wanted]
     answer = ask(cloud, identity, "POST", ENROLL, body)
@@ -204,7 +207,7 @@ def test_a_bad_body_enrolls_nobody(cloud: Cloud, factory_fresh: tuple[str, Ident
 
 
 def test_another_media_type_is_refused(cloud: Cloud, factory_fresh: tuple[str, Identity]) -> None:
-    """A form is not read as JSON."""
+    """A body of another media type than JSON is refused."""
     form = "application/x-www-form-urlencoded"
     answer = ask(cloud, factory_fresh[1], "POST", ENROLL, enrollment(), form)
     assert (answer.status, answer.members["code"]) == (415, "unsupported-media-type")
@@ -229,7 +232,7 @@ def test_unknown_routes_and_methods(
     wanted: str,
     allow: str | None,
 ) -> None:
-    """Nothing there is 404; something there under another method is 405 and says which."""
+    """An unknown path is 404, and a known path with another method is 405 with the allowed methods."""
     answer = ask(cloud, factory_fresh[1], method, path)
     assert is_a_problem(answer)
     assert (answer.status, answer.members["code"], answer.headers.get("allow")) == (status, wanted, allow)
@@ -244,14 +247,14 @@ def device(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
 
 
 def test_a_factory_certificate_does_not_log_in(device: Device) -> None:
-    """It may ask for an operational one, and nothing else."""
+    """Calls other than an enrollment are refused for a bootstrap certificate."""
     bootstrap = device.folder / "bootstrap.pem", device.folder / "bootstrap.key"
     for method, path in (("POST", COMMIT), ("GET", DEVICE)):
         assert code(device.cloud, bootstrap, method, path) == "operational-certificate-required"
 
 
 def test_a_factory_certificate_gets_no_credentials(device: Device) -> None:
-    """In AWS IoT's own shape, as its clients expect."""
+    """A bootstrap certificate gets no credentials, and the refusal has AWS IoT's shape."""
     bootstrap = device.folder / "bootstrap.pem", device.folder / "bootstrap.key"
     answer = ask(device.cloud, bootstrap, "GET", CREDENTIALS)
     assert answer.status == 403
@@ -260,7 +263,7 @@ def test_a_factory_certificate_gets_no_credentials(device: Device) -> None:
 
 
 def test_a_key_certifies_one_device(device: Device, tmp_path: Path) -> None:
-    """Another device that asks for a certificate of this one's key is refused."""
+    """A device that asks for a certificate for another device's key is refused."""
     key: Any = load_pem_private_key(device.identity[1].read_bytes(), password=None)
     name = fresh_name()
     other = device.cloud.bootstrap(name, tmp_path)
@@ -270,7 +273,7 @@ def test_a_key_certifies_one_device(device: Device, tmp_path: Path) -> None:
 
 
 def test_nothing_secret_is_in_a_log(cloud: Cloud, tmp_path: Path) -> None:
-    """What was handed out and what was sent in stays out of every function's log, in success and failure."""
+    """No secret of an answer or a request is in a function's log, after success or failure."""
     identity = cloud.bootstrap(fresh_name(), tmp_path)
     key = factories.ec_key()
     body = enrollment(csr=factories.pem(factories.csr(key)))
@@ -289,7 +292,7 @@ def test_nothing_secret_is_in_a_log(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def everything_logged(cloud: Cloud) -> str:
-    """All log lines of all functions so far."""
+    """Return all log lines of all functions so far."""
     logs = client(cloud, "logs")
     groups = [g["logGroupName"] for g in logs.describe_log_groups()["logGroups"]]
     pages = logs.get_paginator("filter_log_events")

@@ -1,4 +1,4 @@
-"""A group's budget against a crowd: DynamoDB's transactions over sockets, from many threads."""
+"""A group's budget under concurrent claims: DynamoDB's transactions over sockets, from many threads."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LATER = NOW + timedelta(minutes=15)
 
 @pytest.fixture
 def records(cloud: Cloud) -> DynamoDevices:
-    """The deployed device records, with an operator's credentials."""
+    """The deployed device records, with the operator's credentials."""
     return DynamoDevices(client(cloud, "dynamodb"), output(cloud, "Table"))
 
 
 def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
-    """What a device's claim came to, when it has come to something."""
+    """Claim for a device until the result is not a conflict, and return the result."""
     certificate = CertificateRecord(f"{number:x}", f"crowd-{number}", NOW, LATER, LATER, LATER)
     asked = Enrollment(
         device_id=DeviceId(f"crowd-{number:04}"),
@@ -46,7 +46,7 @@ def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
     while True:
         try:
             refused = records.claim(asked)
-        except Unavailable:  # a conflict: a device would come again, too
+        except Unavailable:  # a conflict, after which a device would repeat its request too
             continue
         return refused.by.value if refused else "claimed"
 
@@ -54,7 +54,7 @@ def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
 def test_a_thousand_at_once_never_exceed_a_budget(
     records: DynamoDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spread over shards, exactly as many get in as may; not one more, and no place is lost."""
+    """With its counter spread over shards, a budget admits exactly its total of concurrent claims."""
     monkeypatch.setattr(budget, "_PER_SHARD", 150)
     limits = Limits(total=300, per_minute=DEVICES, freeze_per_hour=DEVICES)
     with ThreadPoolExecutor(10) as crowd:

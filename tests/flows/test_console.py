@@ -1,4 +1,4 @@
-"""The operator's command line against the deployed stack, and what devices feel of it."""
+"""The operator's command line against the deployed stack, and its effects on devices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FELT_SECONDS = 120
 
 
 def console(cloud: Cloud, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m console` in an operator's environment; standard input is no terminal."""
+    """Run `python -m console` in the operator's environment, without a terminal."""
     command = [sys.executable, "-m", "console", *arguments]
     return subprocess.run(
         command,
@@ -41,7 +41,7 @@ def console(cloud: Cloud, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def printed(cloud: Cloud, *arguments: str) -> str:
-    """What the console prints, run in this process; it must have worked."""
+    """Run the console in this process, and return what it printed. It must succeed."""
     environment = mock.patch.dict(os.environ, cloud.operator, clear=True)
     with environment, mock.patch.object(boto3, "DEFAULT_SESSION", None):
         done = CliRunner().invoke(app, arguments)
@@ -50,7 +50,7 @@ def printed(cloud: Cloud, *arguments: str) -> str:
 
 
 def result(cloud: Cloud, *arguments: str) -> dict[str, Any]:
-    """What the console prints for programs; it must have worked."""
+    """Run the console with --json, and return the members that it printed. It must succeed."""
     found: dict[str, Any] = json.loads(
         printed(cloud, *arguments, "--stack", cloud.endpoints["stack"], "--json")
     )
@@ -58,14 +58,14 @@ def result(cloud: Cloud, *arguments: str) -> dict[str, Any]:
 
 
 def refused(device: Device, command: str, *arguments: str) -> str | None:
-    """The code that a device's command is refused with, if it is."""
+    """Run a device's command, and return the code that it is refused with, or None."""
     done = device.run(command, "--state", str(device.state), *arguments)
     return None if done.returncode == 0 else str(json.loads(done.stderr)["code"])
 
 
 @pytest.fixture
 def device(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> Device:
-    """A device that has booted, named for its test."""
+    """A device that has booted, named after its test."""
     device = Device(cloud, request.node.name.replace("_", "-")[:60], tmp_path)
     device.boot()
     return device
@@ -73,17 +73,17 @@ def device(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> Devi
 
 @pytest.fixture
 def folder(cloud: Cloud, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the deployed fleet folder; the original is in force again afterwards."""
+    """A copy of the deployed fleet folder. After the test the original is published again."""
     original = Path(cloud.endpoints["api_ca"]).parent / "fleet"
     yield Path(shutil.copytree(original, tmp_path / "fleet"))
     result(cloud, "fleet", "apply", str(original))
 
 
 def felt(condition: Callable[[], Any]) -> None:
-    """Wait until a change is felt."""
+    """Wait until a change has its effect."""
     deadline = time.monotonic() + _FELT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "the change is not felt"
+        assert time.monotonic() < deadline, "the change has no effect"
         time.sleep(0.3)
 
 
@@ -97,7 +97,7 @@ def test_a_device_is_listed_and_shown(cloud: Cloud, device: Device) -> None:
 
 
 def test_an_attribute_opens_a_grant(cloud: Cloud, device: Device) -> None:
-    """`set` is felt by the device, and `explain` names the rule."""
+    """An attribute that `set` changes gives the device a grant, and `explain` names the rule."""
     credentials = ("credentials", "--role-alias", "updates")
     explain = ("devices", "explain", device.name, "--context", "roleAlias=updates")
     assert refused(device, *credentials)
@@ -111,7 +111,7 @@ def test_an_attribute_opens_a_grant(cloud: Cloud, device: Device) -> None:
 
 
 def test_a_published_rule_is_felt(cloud: Cloud, device: Device, folder: Path) -> None:
-    """A rule taken out of the folder is gone for the device within seconds of `apply`, and back after it."""
+    """A published rule withholds a grant within seconds, and its removal gives the grant back."""
     credentials = ("credentials", "--role-alias", "telemetry")
     assert refused(device, *credentials) is None
     rules = folder / "rules.cedar"
@@ -128,7 +128,7 @@ def test_a_published_rule_is_felt(cloud: Cloud, device: Device, folder: Path) ->
 
 
 def test_a_revoked_device_is_refused_from_the_next_call_on(cloud: Cloud, device: Device) -> None:
-    """A script revokes without being asked, and the very next call of the device is refused."""
+    """Without a terminal `revoke` asks no question, and the next call of the device is refused."""
     assert refused(device, "status") is None
     assert result(cloud, "devices", "revoke", device.name)["status"] == "revoked"
     assert refused(device, "status") == "device-revoked"
@@ -136,13 +136,13 @@ def test_a_revoked_device_is_refused_from_the_next_call_on(cloud: Cloud, device:
 
 
 def test_a_refusal_is_exit_code_1(cloud: Cloud) -> None:
-    """What `operate` refuses comes back with its code."""
-    done = console(cloud, "devices", "show", "nobody-here", "--json")
+    """A refusal of `operate` is exit code 1, and its code is printed."""
+    done = console(cloud, "devices", "show", "gw-unknown", "--json")
     assert (done.returncode, done.stdout) == (1, "")
     assert json.loads(done.stderr)["code"] == "device-not-found"
 
 
 def test_a_missing_stack_is_exit_code_3(cloud: Cloud) -> None:
-    """No such stack is neither done nor refused."""
+    """A stack that does not exist is exit code 3."""
     done = console(cloud, "devices", "list", "--stack", "Nowhere")
     assert (done.returncode, done.stdout) == (3, "")

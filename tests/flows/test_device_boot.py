@@ -17,12 +17,12 @@ STOP, WAIT = 12, 11
 
 @pytest.fixture
 def device(cloud: Cloud, tmp_path: Path) -> Device:
-    """A device out of the box."""
+    """A device that has not booted yet."""
     return Device(cloud, fresh_name(), tmp_path)
 
 
 def test_first_boot_log_in_record(device: Device) -> None:
-    """One certificate, under the operational CA, active, and the record says so."""
+    """A first boot gives one certificate under the issuing CA, which the record has as active."""
     answer = device.boot()
     assert (answer["deviceId"], answer["status"]) == (device.name, "active")
     assert len(issued(device.cloud, device.name)) == 1
@@ -32,7 +32,7 @@ def test_first_boot_log_in_record(device: Device) -> None:
 
 
 def test_a_repeated_boot_is_no_enrollment(device: Device) -> None:
-    """The same answer, the same certificate, nothing issued."""
+    """A repeated boot gives the same answer and issues no certificate."""
     first = device.boot()
     before = device.leaf
     again = device.boot()
@@ -42,31 +42,31 @@ def test_a_repeated_boot_is_no_enrollment(device: Device) -> None:
 
 
 def test_inline_delivery(device: Device) -> None:
-    """The certificate in the answer is as good as the one from S3."""
+    """A device that gets its certificate in the answer can log in."""
     device.boot("--inline")
     assert device.status()["deviceId"] == device.name
 
 
 def test_a_wiped_device_replaces_its_identity(device: Device, tmp_path: Path) -> None:
-    """A gateway comes back from a factory reset; the old certificate is nobody's from its first log-in on."""
+    """After a factory reset a device enrolls again, and its old certificate is refused from then on."""
     device.boot()
     done = device.run(*device.boot_arguments(tmp_path / "reset"))
     assert done.returncode == 0, done.stderr
     refused = device.run("status", "--state", str(device.state))
     assert (refused.returncode, json.loads(refused.stderr)["code"]) == (13, "certificate-not-current")
-    device.boot()  # the old state heals itself, at the reset one's cost
+    device.boot()  # the old state enrolls again, which supersedes the reset one
     assert device.run("status", "--state", str(tmp_path / "reset")).returncode == 13
 
 
 def test_another_name_than_the_certificate_s_is_refused(device: Device) -> None:
-    """A per-device certificate enrolls its own device."""
+    """A per-device bootstrap certificate can't enroll a device of another name."""
     done = device.run(*device.boot_arguments(), "--device-id", fresh_name())
     assert (done.returncode, json.loads(done.stderr)["code"]) == (STOP, "device-id-mismatch")
     assert not recorded(device.cloud, device.name)
 
 
-def test_a_revoked_device_is_told_to_stop(device: Device, tmp_path: Path) -> None:
-    """On every command, and with a fresh state too: revocation is for good."""
+def test_a_revoked_device_must_stop(device: Device, tmp_path: Path) -> None:
+    """Every command of a revoked device ends with `stop`, also with a new state."""
     device.boot()
     revoke(device.cloud, device.name)
     commands = [
@@ -82,13 +82,13 @@ def test_a_revoked_device_is_told_to_stop(device: Device, tmp_path: Path) -> Non
 
 
 def test_no_grant_now_is_worth_another_try_later(device: Device) -> None:
-    """The rules may change; a person at the device changes nothing."""
+    """A device that holds no grant gets the action `wait`, because the rules may change."""
     device.boot()
     assert device.run(*device.credentials_arguments("updates")).returncode == WAIT
 
 
 def test_killed_at_every_request_it_carries_on(cloud: Cloud, tmp_path: Path) -> None:
-    """The service has issued one certificate, committed once, whenever the device died."""
+    """The service issues one certificate to a device that is killed at any request and boots again."""
     point, code = 0, crash.DIED
     while code == crash.DIED:
         point += 1

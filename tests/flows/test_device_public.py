@@ -17,12 +17,12 @@ SCRIPT = ROOT / "device" / "firstboot.sh"
 
 @pytest.fixture
 def device(cloud: Cloud, tmp_path: Path) -> Device:
-    """A device out of the box, for the public host."""
+    """A device of the public host that has not booted yet."""
     return Device(cloud, fresh_name(), tmp_path, "public")
 
 
 def test_first_boot_record_credentials_renewal(device: Device) -> None:
-    """All that a device does, and not one TLS certificate."""
+    """First boot, record, credentials and renewal work without a TLS client certificate."""
     first = device.boot()
     assert (first["deviceId"], first["status"]) == (device.name, "active")
     assert device.status()["certificateId"] == first["certificateId"]
@@ -33,7 +33,7 @@ def test_first_boot_record_credentials_renewal(device: Device) -> None:
 
 
 def test_a_renewed_device_is_known_on_the_other_host_too(cloud: Cloud, device: Device) -> None:
-    """An identity is the service's, whichever way it is shown."""
+    """An identity that was renewed on the public host can log in on the mTLS host."""
     device.boot()
     printed(device.run("renew", "--state", str(device.state)))
     over_tls = Device(cloud, device.name, device.folder)
@@ -41,7 +41,7 @@ def test_a_renewed_device_is_known_on_the_other_host_too(cloud: Cloud, device: D
 
 
 def test_a_key_that_can_t_change_gets_its_certificate_again(device: Device) -> None:
-    """Before its time, the one it has."""
+    """A renewal for the same key before it is due gives the same certificate."""
     first = device.boot()
     again = printed(device.run("renew", "--same-key", "--state", str(device.state)))
     assert again["certificateId"] == first["certificateId"]
@@ -49,7 +49,7 @@ def test_a_key_that_can_t_change_gets_its_certificate_again(device: Device) -> N
 
 
 def test_renewal_killed_at_every_request_is_carried_on(cloud: Cloud, tmp_path: Path) -> None:
-    """One more certificate, whenever the device died."""
+    """The service issues one more certificate to a device that is killed at any request of a renewal."""
     point, code = 0, crash.DIED
     while code == crash.DIED:
         point += 1
@@ -65,7 +65,7 @@ def test_renewal_killed_at_every_request_is_carried_on(cloud: Cloud, tmp_path: P
 
 
 def test_first_boot_with_curl_and_openssl(device: Device) -> None:
-    """The script's proofs are as good; run again, it logs in."""
+    """The shell script boots a device with signed proofs, and logs in when it is run again."""
     certificate, key = device.cloud.bootstrap(device.name, device.folder)
     files = [certificate, key, device.state, device.cloud.endpoints["api_ca"]]
     command = ["sh", SCRIPT, "--public", device.cloud.endpoints["public"], *files]

@@ -1,4 +1,4 @@
-"""A device that was in AWS IoT before Firstboot: imported, it renews with the certificate it has."""
+"""A device that AWS IoT knew before Firstboot is imported, and renews with the certificate that it has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASK = paho(MQTTProtocolVersion.MQTTv311)
 
 
 def known_to_aws_iot(cloud: Cloud, folder: Path) -> Identity:
-    """A thing with a certificate that AWS IoT made, and its maker's own policy."""
+    """Make a thing with a certificate of AWS IoT's and a policy of its maker, and return the identity."""
     iot, name = client(cloud, "iot"), fresh_name()
     made = iot.create_keys_and_certificate(setAsActive=True)
     policy = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
@@ -36,14 +36,14 @@ def known_to_aws_iot(cloud: Cloud, folder: Path) -> Identity:
 
 
 def policies(cloud: Cloud, certificate_id: str) -> set[str]:
-    """The names of the policies that a certificate has."""
+    """Return the names of the policies that a certificate has."""
     iot = client(cloud, "iot")
     arn = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]["certificateArn"]
     return {each["policyName"] for each in iot.list_attached_policies(target=arn)["policies"]}
 
 
-def test_an_imported_device_renews_and_is_one_of_ours(cloud: Cloud, tmp_path: Path) -> None:
-    """Its thing stays its maker's; its next certificate is ours, and the old one may only ask for it."""
+def test_an_imported_device_renews(cloud: Cloud, tmp_path: Path) -> None:
+    """An imported device keeps its thing and gets a certificate of ours, and its old one loses the grants."""
     old = known_to_aws_iot(cloud, tmp_path)
     manifest = tmp_path / "fleet.csv"
     manifest.write_text(f"deviceId,site\n{old.client_id},berlin\n")

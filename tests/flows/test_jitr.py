@@ -1,4 +1,4 @@
-"""Just-in-time registration with paho, against the broker: AWS IoT never saw the certificate before."""
+"""Just-in-time registration with paho: the broker sees a bootstrap certificate that AWS IoT does not know."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ CLOSED = "closed"
 
 @contextmanager
 def connecting(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> Iterator[tuple[mqtt.Client, str]]:
-    """A client with a certificate, and how its connection went: `CLOSED`, or the broker's answer."""
-    heard: SimpleQueue[str] = SimpleQueue()
+    """Connect a client with a certificate, and yield it with `CLOSED` or the broker's answer."""
+    outcomes: SimpleQueue[str] = SimpleQueue()
     endpoint = cloud.endpoints["mqtt"]
     made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, reconnect_on_failure=False)
     made.tls_set(endpoint["ca"], str(files[0]), str(files[1]))
-    made.on_connect = lambda *arguments: heard.put(str(arguments[3]))
-    made.on_disconnect = lambda *_: heard.put(CLOSED)
+    made.on_connect = lambda *arguments: outcomes.put(str(arguments[3]))
+    made.on_disconnect = lambda *_: outcomes.put(CLOSED)
     made.connect(endpoint["host"], endpoint["port"])
     made.loop_start()
     try:
-        yield made, heard.get(timeout=120)
+        yield made, outcomes.get(timeout=120)
     finally:
         end(made)
 
 
 def outcome(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> str:
-    """How a connection goes."""
+    """Connect, and return `CLOSED` or the broker's answer."""
     with connecting(cloud, client_id, files) as (_, answer):
         return answer
 
 
 def status(cloud: Cloud, files: tuple[Path, Path]) -> str:
-    """The certificate's status in AWS IoT."""
+    """Return the certificate's status in AWS IoT."""
     leaf = x509.load_pem_x509_certificate(files[0].read_bytes())
     certificate_id = hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
     known = client(cloud, "iot").describe_certificate(certificateId=certificate_id)
@@ -55,14 +55,14 @@ def status(cloud: Cloud, files: tuple[Path, Path]) -> str:
 
 
 def settled(cloud: Cloud, files: tuple[Path, Path]) -> str:
-    """The status that JITR gives a certificate."""
+    """Return the status that JITR gives a certificate, when it has given one."""
     until(lambda: status(cloud, files) != "PENDING_ACTIVATION")
     return status(cloud, files)
 
 
 def test_an_unknown_certificate_connects_at_its_second_attempt(cloud: Cloud, tmp_path: Path) -> None:
-    """The first connection is closed and makes the certificate known; then it may connect, as itself,
-    and listen on its own topics.
+    """The first connection is closed and registers the certificate; then it may connect under its own name
+    and subscribe to its own topics.
     """
     name = fresh_name()
     files = cloud.bootstrap(name, tmp_path)
@@ -78,7 +78,7 @@ def test_an_unknown_certificate_connects_at_its_second_attempt(cloud: Cloud, tmp
 
 
 def test_a_revoked_device_s_bootstrap_certificate_is_not_let_in(cloud: Cloud, tmp_path: Path) -> None:
-    """A stolen one, of a device that was named and revoked before it came."""
+    """The bootstrap certificate of a device that was revoked before its first boot can't connect."""
     name = fresh_name()
     operate(cloud, "groups.expect", group="gateways", devices={name: {}})
     operate(cloud, "devices.revoke", deviceId=name)
@@ -88,16 +88,16 @@ def test_a_revoked_device_s_bootstrap_certificate_is_not_let_in(cloud: Cloud, tm
     assert outcome(cloud, name, files) == CLOSED
 
 
-def test_a_name_that_is_none_is_not_let_in(cloud: Cloud, tmp_path: Path) -> None:
-    """A certificate of the factory whose common name would act in a policy."""
+def test_a_name_that_is_no_device_id_is_not_let_in(cloud: Cloud, tmp_path: Path) -> None:
+    """A factory's certificate whose common name would be a wildcard in a policy can't connect."""
     key = factories.ec_key()
     files = save(tmp_path, cloud.factory.issue("gw-*", key), key)
     assert outcome(cloud, "gw-*", files) == CLOSED
     assert settled(cloud, files) == "REVOKED"
 
 
-def test_a_stranger_s_certificate_is_not_even_known(cloud: Cloud, tmp_path: Path) -> None:
-    """What a CA signed that is not registered, however it is named, is not registered either."""
+def test_a_certificate_of_an_unknown_ca_is_not_registered(cloud: Cloud, tmp_path: Path) -> None:
+    """AWS IoT does not register a certificate that a CA of the factory's name with another key signed."""
     key = factories.ec_key()
     stranger = factories.Authority(cloud.factory.certificate, factories.ec_key())
     files = save(tmp_path, stranger.issue("gw-stranger", key), key)

@@ -1,4 +1,4 @@
-"""The cloud on one machine: endpoints.json, two hosts as API Gateway has them, and no leftovers."""
+"""`python -m local`: its files, the two hosts that stand for API Gateway, and its end without leftovers."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def _request(
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """What is inside ends in the TLS handshake; in TLS 1.3 a client hears of that only when it reads."""
+    """Expect a refusal in the TLS handshake. In TLS 1.3 the client learns of it when it first reads."""
     with pytest.raises((ssl.SSLError, ConnectionError)):
         yield
 
 
-def test_endpoints_say_where_everything_is(cloud: Cloud) -> None:
-    """endpoints.json has exactly the promised members; its files exist and keys are their owner's."""
+def test_endpoints_name_every_file_and_host(cloud: Cloud) -> None:
+    """endpoints.json has the promised members, its files exist, and only their owner can read keys."""
     endpoints = cloud.endpoints
     assert set(endpoints) == {
         *("mtls", "public", "api_ca", "mqtt", "aws", "stack", "operational_ca", "factory", "bootstrap"),
@@ -74,11 +74,12 @@ def test_endpoints_say_where_everything_is(cloud: Cloud) -> None:
     for identity in (endpoints["factory"], endpoints["bootstrap"]):
         assert Path(identity["certificate"]).is_absolute()
         assert stat.S_IMODE(Path(identity["key"]).stat().st_mode) == 0o600
-    assert stat.S_IMODE((Path(endpoints["api_ca"]).parent / "endpoints.json").stat().st_mode) == 0o600
+    for name in ("endpoints.json", "env.sh"):
+        assert stat.S_IMODE(Path(endpoints["api_ca"]).with_name(name).stat().st_mode) == 0o600
 
 
-def test_the_operator_can_do_anything_there(cloud: Cloud) -> None:
-    """The operator's keys and endpoints make boto3 work against the deployed stack."""
+def test_the_operator_s_keys_work(cloud: Cloud) -> None:
+    """boto3 reads the deployed stack with the operator's keys and endpoint."""
     aws = cloud.endpoints["aws"]
     client = boto3.client(
         "cloudformation",
@@ -107,7 +108,7 @@ def _listening(ports: set[int | None]) -> set[tuple[str, int]]:
 
 
 def test_the_public_host_never_asks_for_a_certificate(cloud: Cloud) -> None:
-    """A client without a certificate is served there, and one with a certificate proves nothing by it."""
+    """The public host serves a client without a certificate, and ignores the certificate of another."""
     assert _request(f"{cloud.endpoints['public']}/healthz", _context(cloud))[0] == 200
     own = Path(cloud.endpoints["bootstrap"]["certificate"]), Path(cloud.endpoints["bootstrap"]["key"])
     status, problem = _request(f"{cloud.endpoints['public']}/v1/device", _context(cloud, own))
@@ -115,7 +116,7 @@ def test_the_public_host_never_asks_for_a_certificate(cloud: Cloud) -> None:
 
 
 def test_the_mtls_host_serves_a_factory_certificate(cloud: Cloud, tmp_path: Path) -> None:
-    """A certificate under the truststore gets through to the deployed function."""
+    """A request with a certificate under the truststore reaches the deployed function."""
     context = _context(cloud, cloud.bootstrap("gw-local", tmp_path))
     assert _request(f"{cloud.endpoints['mtls']}/healthz", context)[0] == 200
     status, problem = _request(f"{cloud.endpoints['mtls']}/v1/device", context)
@@ -123,13 +124,13 @@ def test_the_mtls_host_serves_a_factory_certificate(cloud: Cloud, tmp_path: Path
 
 
 def test_the_handshake_refuses_no_certificate(cloud: Cloud) -> None:
-    """The mTLS host demands a certificate."""
+    """The mTLS host refuses a client without a certificate."""
     with refused():
         _request(f"{cloud.endpoints['mtls']}/healthz", _context(cloud))
 
 
 def test_the_handshake_refuses_an_unknown_issuer(cloud: Cloud, tmp_path: Path) -> None:
-    """A certificate under no anchor of the truststore reaches no function."""
+    """The mTLS host refuses a certificate under no anchor of the truststore."""
     key = factories.ec_key()
     stranger = save(tmp_path, factories.authority("Rogue CA").issue("gw-rogue", key), key)
     with refused():
@@ -137,22 +138,22 @@ def test_the_handshake_refuses_an_unknown_issuer(cloud: Cloud, tmp_path: Path) -
 
 
 def test_the_handshake_refuses_an_expired_certificate(cloud: Cloud, tmp_path: Path) -> None:
-    """An expired certificate of the factory reaches no function."""
+    """The mTLS host refuses an expired certificate of the factory."""
     key, start = factories.ec_key(), datetime.now(UTC) - timedelta(days=30)
     expired = save(tmp_path, cloud.factory.issue("gw-old", key, not_before=start, days=29), key)
     with refused():
         _request(f"{cloud.endpoints['mtls']}/healthz", _context(cloud, expired))
 
 
-def test_a_body_larger_than_the_gateway_takes_is_refused_by_it(cloud: Cloud) -> None:
-    """Over 10 MB the gateway answers itself, in its own shape."""
+def test_the_gateway_refuses_a_body_that_is_too_large(cloud: Cloud) -> None:
+    """A body over 10 MB gets the gateway's own 413."""
     body = bytes(10 * 1024 * 1024 + 1)
     answer = _request(f"{cloud.endpoints['public']}/healthz", _context(cloud), "POST", body)
     assert answer == (413, {"message": "Request Entity Too Large"})
 
 
 def test_a_client_cannot_write_to_the_request_context(cloud: Cloud, tmp_path: Path) -> None:
-    """Headers that imitate the gateway's own words identify nobody on the public host."""
+    """Headers that imitate the gateway's certificate data do not authenticate a client of the public host."""
     certificate = cloud.bootstrap("gw-smuggled", tmp_path)[0].read_text().replace("\n", "")
     names = ["X-Amzn-Mtls-Clientcert", "X-Client-Cert", "X-SSL-Cert", "RequestContext", "Forwarded"]
     url = f"{cloud.endpoints['public']}/v1/device"
@@ -162,13 +163,13 @@ def test_a_client_cannot_write_to_the_request_context(cloud: Cloud, tmp_path: Pa
 
 
 class Echo(fronts.Gateway):
-    """A gateway that answers with the event it would have sent."""
+    """A gateway that answers with the event that a function would get."""
 
     def __init__(self) -> None:
-        """No API, and nothing to invoke."""
+        """Skip the lookup of the API."""
 
     async def answer(self, request: web.Request, host: dict[str, str]) -> web.Response:
-        """The event."""
+        """Return the event of the request."""
         context = host | {"apiId": "api", "routeKey": "$default"}
         return web.json_response(events.event(request, await request.read(), {"alias": "telemetry"}, context))
 
@@ -176,7 +177,7 @@ class Echo(fronts.Gateway):
 def _echo(
     folder: Path, path: str, body: bytes, headers: list[tuple[str, str]], *, mutual: bool
 ) -> dict[str, Any]:
-    """The event made of a request over real TLS, by `gw-echo` on a mutual host."""
+    """Return the event of a request over TLS; with `mutual` the client has a certificate of `gw-echo`."""
     ca, (port,) = certificates.authority("CA"), free_ports(None)
     state, files = State(folder), (folder / "ca.pem", folder / "device.pem", folder / "device.key")
     state.path("run").mkdir()
@@ -206,7 +207,7 @@ def _echo(
 
 
 def test_an_event_is_payload_format_2_0(tmp_path: Path) -> None:
-    """Paths, queries, headers, cookies and bodies are in an event as API Gateway puts them there."""
+    """An event has path, query, headers, cookies and body as API Gateway's payload format 2.0 has them."""
     headers = [("Content-Type", "application/json"), ("X-Two", "1"), ("x-two", "2"), ("Cookie", "a=1; b=2")]
     event = _echo(tmp_path, "/a%20b%2Fc%252e?x=1&x=2&y=", '{"ä": 1}'.encode(), headers, mutual=False)
     assert (event["version"], event["routeKey"]) == ("2.0", "$default")
@@ -220,13 +221,13 @@ def test_an_event_is_payload_format_2_0(tmp_path: Path) -> None:
 
 
 def test_a_binary_body_is_base64_in_an_event(tmp_path: Path) -> None:
-    """What has no textual content type reaches a function byte for byte."""
+    """A body without a textual content type is base64 in the event."""
     event = _echo(tmp_path, "/", b"\xff\x00", [("Content-Type", "application/pkcs10")], mutual=False)
     assert (event["body"], event["isBase64Encoded"]) == ("/wA=", True)
 
 
 def test_an_event_names_the_certificate_of_the_handshake(tmp_path: Path) -> None:
-    """Only the handshake puts a client certificate into requestContext; headers never do."""
+    """The client certificate in requestContext is that of the handshake, and never of a header."""
     event = _echo(
         tmp_path, "/", b"", [("Authentication", "clientCert"), ("Host", "evil.example")], mutual=True
     )
@@ -239,19 +240,19 @@ def test_an_event_names_the_certificate_of_the_handshake(tmp_path: Path) -> None
 
 
 def test_the_public_host_puts_no_certificate_into_an_event(tmp_path: Path) -> None:
-    """Where nobody asks for a certificate, an event has no word of one."""
+    """An event of the public host has no client certificate."""
     assert "authentication" not in _echo(tmp_path, "/", b"", [], mutual=False)["requestContext"]
 
 
 def test_a_lambda_sees_only_its_own_packages(cloud: Cloud) -> None:
-    """The interpreter of the Lambdas finds boto3, but nothing else that this environment has."""
+    """The interpreter of Lambda functions finds boto3, and no other package of this environment."""
     python = Path(cloud.endpoints["api_ca"]).parent / "run/lambda/python"
     found = subprocess.run([python, "-c", "import boto3, typer"], capture_output=True, text=True, check=False)
     assert "No module named 'typer'" in found.stderr
 
 
 def test_a_second_up_in_the_same_folder_is_refused(cloud: Cloud) -> None:
-    """Two clouds never share a folder, and the first goes on."""
+    """A second `up` in the same folder fails, and the first one still runs."""
     state = Path(cloud.endpoints["api_ca"]).parent
     second = subprocess.run([*LOCAL, "up", "--state", state], cwd=ROOT, capture_output=True, check=False)
     assert second.returncode == 1
@@ -259,7 +260,7 @@ def test_a_second_up_in_the_same_folder_is_refused(cloud: Cloud) -> None:
 
 
 def test_a_taken_port_is_an_error(cloud: Cloud, tmp_path: Path) -> None:
-    """A port that was asked for and is taken fails `up` at once."""
+    """`up` fails at once if a wanted port is taken."""
     port = str(cloud.endpoints["mqtt"]["port"])
     command = [*LOCAL, "up", "--state", str(tmp_path), "--mqtt-port", port]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -267,7 +268,7 @@ def test_a_taken_port_is_an_error(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def test_down_leaves_nothing(tmp_path: Path) -> None:
-    """`down` ends `up` and all it started, even half-way, and takes keys and endpoints along."""
+    """`down` ends `up` and all its processes during a deployment, and removes keys and endpoints."""
     up = start(tmp_path)
     until((tmp_path / "deploy.log").exists, up)
     subprocess.run([*LOCAL, "down", "--state", tmp_path], cwd=ROOT, check=True)
@@ -277,7 +278,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
-    """When `up` is killed outright, the emulator and its Lambdas notice; a new `up` starts clean."""
+    """After `up` is killed, the emulator and its Lambda functions end too."""
     up = start(tmp_path)
     until((tmp_path / "mqtt-ca.pem").exists, up)
     up.kill()
@@ -287,7 +288,7 @@ def test_nothing_outlives_a_killed_up(tmp_path: Path) -> None:
 
 
 def test_sigint_ends_up_in_the_background_of_a_script(tmp_path: Path) -> None:
-    """Its shell starts `up &` with SIGINT ignored; `up` takes the signal all the same, and cleans up."""
+    """`up` ends on SIGINT and cleans up, although the shell of `up &` has SIGINT ignored."""
     background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     with subprocess.Popen([*background, *LOCAL, "up", "--state", tmp_path], cwd=ROOT) as up:
         until((tmp_path / "deploy.log").exists, up)

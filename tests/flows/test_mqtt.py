@@ -1,5 +1,6 @@
-"""First boot, commit and credentials of our device over MQTT, against the emulator's broker, which
-evaluates the policies that Firstboot makes. tests/clients/test_mqtt.py has other clients.
+"""First boot, commit and credentials of the reference client over MQTT.
+
+The emulator's broker evaluates Firstboot's policies. tests/clients/test_mqtt.py has other clients.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.paho_clients import end
 
 
 def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
-    """A device whose bootstrap certificate AWS IoT has come to know by its first connections."""
+    """Return a device whose bootstrap certificate its first connections have registered with AWS IoT."""
     name = fresh_name()
     who = Identity(cloud, *cloud.bootstrap(name, folder), name)
     until(lambda: _survives(who, lambda _: None))
@@ -27,14 +28,14 @@ def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
 
 @pytest.fixture(scope="module")
 def booted(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """A device that has booted over MQTT, with a bootstrap certificate that AWS IoT never saw."""
+    """A device that has booted over MQTT with a bootstrap certificate that AWS IoT did not know."""
     device = Device(cloud, fresh_name(), tmp_path_factory.mktemp("device"), "mqtt")
     assert device.boot()["status"] == "active"
     return device
 
 
 def test_first_boot_over_mqtt(booted: Device) -> None:
-    """One certificate; with it the device renews and gets credentials, all over MQTT."""
+    """A device boots, gets credentials and renews over MQTT, which issues two certificates in all."""
     assert len(issued(booted.cloud, booted.name)) == 1
     assert booted.status()["deviceId"] == booted.name
     assert printed(booted.run(*booted.credentials_arguments("telemetry")))["Version"] == 1
@@ -45,14 +46,14 @@ def test_first_boot_over_mqtt(booted: Device) -> None:
 
 
 def test_a_repeated_boot_is_no_enrollment(booted: Device) -> None:
-    """It logs in."""
+    """A repeated boot logs in and keeps the certificate."""
     before = booted.leaf
     booted.boot()
     assert booted.leaf == before
 
 
 def operational(device: Device, client_id: str | None = None) -> Identity:
-    """A booted device as a client."""
+    """Return the operational identity of a booted device."""
     return Identity(device.cloud, *device.identity, client_id or device.name)
 
 
@@ -69,14 +70,14 @@ ANOTHER = "gw-another"
         "$aws/events/#",
     ],
 )
-def test_no_client_hears_another(booted: Device, topic: str) -> None:
-    """Neither by name nor by wildcard, with the device's own certificate."""
+def test_no_client_subscribes_to_another_s_topics(booted: Device, topic: str) -> None:
+    """A device can't subscribe to another device's topics, by name or by wildcard."""
     assert not _survives(operational(booted), lambda client: client.subscribe(topic, 1))
 
 
 @pytest.mark.parametrize("call", topics.CALLS)
-def test_no_client_speaks_for_another(booted: Device, call: topics.Call) -> None:
-    """Another's request topics are closed; one's own are open."""
+def test_no_client_publishes_for_another(booted: Device, call: topics.Call) -> None:
+    """A device can publish to its own request topics, and not to another device's."""
     assert not _survives(
         operational(booted), lambda client: client.publish(call.request_topic(ANOTHER), "{}", 1)
     )
@@ -87,7 +88,7 @@ def test_no_client_speaks_for_another(booted: Device, call: topics.Call) -> None
 
 @pytest.mark.parametrize("call", [topics.COMMIT, topics.CREDENTIALS])
 def test_a_bootstrap_certificate_only_enrolls(cloud: Cloud, tmp_path: Path, call: topics.Call) -> None:
-    """Operational topics are closed to it, under its own name."""
+    """A bootstrap certificate can publish a certificate request, and use no other call's topics."""
     who = out_of_the_box(cloud, tmp_path)
     assert _survives(
         who, lambda client: client.publish(topics.CERTIFICATES.request_topic(who.client_id), "{}", 1)
@@ -97,7 +98,7 @@ def test_a_bootstrap_certificate_only_enrolls(cloud: Cloud, tmp_path: Path, call
 
 
 def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
-    """Its open connection ends, and it gets no other."""
+    """Revoking a device closes its connection, and it can't connect again."""
     factory = out_of_the_box(cloud, tmp_path)
     device = Device(cloud, factory.client_id, tmp_path, "mqtt")
     device.boot()
@@ -112,7 +113,7 @@ def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def _survives(who: Identity, act: Any) -> bool:
-    """Whether a connection is there, and still is after `act` and a request that must be answered."""
+    """Return whether the broker accepts a connection and keeps it open after `act`."""
     client, connected, gone = _connection(who)
     acknowledged = threading.Event()
     client.on_publish = lambda *_: acknowledged.set()

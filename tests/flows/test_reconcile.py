@@ -1,4 +1,4 @@
-"""AWS IoT is reconciled with the device records: the whole stack, from a first boot on."""
+"""AWS IoT is reconciled with the device records, by the whole deployed stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVICE, GRANT = "Firstboot-device", "Firstboot-grant-mqtt"
 
 
 class Registered:
-    """A device that booted, as AWS IoT and its record know it."""
+    """A device that has booted, and what AWS IoT and its record have of it."""
 
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self.cloud = cloud
@@ -27,42 +27,42 @@ class Registered:
         self.iot = client(cloud, "iot")
 
     def row(self) -> dict[str, Any]:
-        """Its row."""
+        """Return the device's row of the table."""
         key = {"pk": {"S": f"DEV#{self.device.name}"}}
         table = output(self.cloud, "Table")
         found: dict[str, Any] = client(self.cloud, "dynamodb").get_item(TableName=table, Key=key)["Item"]
         return found
 
     def noted(self, name: str) -> set[str]:
-        """A set in its row."""
+        """Return a set in the device's row."""
         return set(self.row().get(name, {"SS": []})["SS"])
 
     def status(self, leaf: x509.Certificate) -> str:
-        """A certificate's status in AWS IoT."""
+        """Return a certificate's status in AWS IoT."""
         found = self.iot.describe_certificate(certificateId=chain.fingerprint(leaf))
         return str(found["certificateDescription"]["status"])
 
     def policies(self, leaf: x509.Certificate) -> set[str]:
-        """The policies a certificate has."""
+        """Return the names of a certificate's policies."""
         account, region = (self.cloud.endpoints["aws"][name] for name in ("account", "region"))
         target = f"arn:aws:iot:{region}:{account}:cert/{chain.fingerprint(leaf)}"
         return {each["policyName"] for each in self.iot.list_attached_policies(target=target)["policies"]}
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until AWS IoT has followed."""
+        """Wait until AWS IoT has followed the record."""
         until(condition)
 
 
 @pytest.fixture
 def registered(cloud: Cloud, tmp_path: Path) -> Registered:
-    """A device that booted over HTTPS, and got its place."""
+    """A device that has booted over HTTPS and was reconciled."""
     made = Registered(cloud, tmp_path)
     made.wait(lambda: made.noted("registered") == {chain.fingerprint(made.device.leaf)})
     return made
 
 
-def test_a_first_boot_gives_a_device_its_place(registered: Registered) -> None:
-    """Nobody did more than boot it: thing, group, certificate and policies are there."""
+def test_a_first_boot_gives_a_device_its_thing(registered: Registered) -> None:
+    """After a first boot AWS IoT has the device's thing, group, certificate and policies."""
     name, leaf = registered.device.name, registered.device.leaf
     assert registered.iot.describe_thing(thingName=name)["thingTypeName"] == "Firstboot"
     groups = registered.iot.list_thing_groups_for_thing(thingName=name)["thingGroups"]
@@ -72,7 +72,7 @@ def test_a_first_boot_gives_a_device_its_place(registered: Registered) -> None:
 
 
 def test_an_attribute_that_moves_a_grant_is_followed(registered: Registered) -> None:
-    """The table's stream tells register: a quarantined device loses its topics, and gets them back."""
+    """A device that is quarantined loses the policy of its grant, and gets it back afterwards."""
     leaf = registered.device.leaf
     _set(registered, quarantined=True)
     registered.wait(lambda: registered.noted("attached") == set())
@@ -85,7 +85,7 @@ def test_an_attribute_that_moves_a_grant_is_followed(registered: Registered) -> 
 
 
 def test_a_revoked_device_is_out(registered: Registered) -> None:
-    """Its certificate is REVOKED, which is for good, and has none of our policies."""
+    """The certificate of a revoked device is REVOKED and has no policy of ours."""
     leaf = registered.device.leaf
     revoke(registered.cloud, registered.device.name)
     registered.wait(lambda: registered.status(leaf) == "REVOKED")
@@ -94,7 +94,7 @@ def test_a_revoked_device_is_out(registered: Registered) -> None:
 
 
 def test_after_a_renewal_the_old_certificate_may_only_ask(registered: Registered) -> None:
-    """Both are ACTIVE, since the device may have lost power; only the new one has grants."""
+    """After a renewal both certificates are ACTIVE, and only the new one has grants."""
     old = registered.device.leaf
     _make_due(registered)
     done = registered.device.run("renew", "--state", str(registered.device.state))
@@ -108,7 +108,7 @@ def test_after_a_renewal_the_old_certificate_may_only_ask(registered: Registered
 
 
 def test_a_deleted_device_leaves_nothing(registered: Registered) -> None:
-    """Its record goes last, when AWS IoT has no thing and no certificate of it any more."""
+    """The record of a deleted device goes after its thing and its certificate in AWS IoT."""
     iot, leaf = registered.iot, registered.device.leaf
     _update(registered, "SET #status = :deleted", {":deleted": {"S": "deleted"}}, {"#status": "status"})
     registered.wait(lambda: not _is_there(registered))
@@ -120,8 +120,8 @@ def test_a_deleted_device_leaves_nothing(registered: Registered) -> None:
             call(**members)
 
 
-def test_nothing_died_on_the_way(cloud: Cloud) -> None:
-    """No message of all these was given up: permissions and policies are enough."""
+def test_no_message_became_a_dead_letter(cloud: Cloud) -> None:
+    """The tests of this module leave no message in the dead-letter queue."""
     url = output(cloud, "DeadQueue")
     assert "Messages" not in client(cloud, "sqs").receive_message(QueueUrl=url)
 
@@ -137,7 +137,7 @@ def _set(registered: Registered, **attributes: Any) -> None:
 
 
 def _make_due(registered: Registered) -> None:
-    """A year passes for the record: its certificate is due for renewal."""
+    """Change the record so that its certificate is due for renewal."""
     _update(registered, "SET active.renewAfter = :past", {":past": {"N": "1"}}, {})
 
 

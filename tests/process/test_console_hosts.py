@@ -78,6 +78,17 @@ def test_a_healthy_host_is_healthy(serve: Serve) -> None:
     assert hosts.public(serve()).level is Level.OK
 
 
+def test_a_bundle_for_aws_is_trusted_too(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CAs of AWS_CA_BUNDLE are trusted for the hosts, as boto3 trusts them for AWS's calls."""
+    public, mutual = serve(), serve(demands=True)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert {hosts.public(public).level, hosts.mtls(mutual, "alias").level} == {Level.FAIL}
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    assert {hosts.public(public).level, hosts.mtls(mutual, "alias").level} == {Level.OK}
+
+
 def test_a_host_that_answers_otherwise_is_not(serve: Serve) -> None:
     """Nor is one that is another's."""
     found = hosts.public(f"{serve()}/elsewhere")

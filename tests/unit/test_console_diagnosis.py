@@ -1,4 +1,4 @@
-"""What the doctor makes of quotas, the CA and the truststore."""
+"""The doctor's judgements of quotas, the CA and the truststore."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ CA = factories.authority("our CA").certificate
 
 @pytest.fixture(scope="module")
 def fleet() -> Fleet:
-    """The example fleet: certificates of two years at most, two anchors."""
+    """The example fleet, with certificates of two years at most and two trust anchors."""
     return load(Path("fleet"))
 
 
 @pytest.fixture(scope="module")
 def anchors(fleet: Fleet) -> list[Certificate]:
-    """Its anchors."""
+    """The trust anchors of the example fleet."""
     return [parse_text(pem) for group in fleet.groups.values() for pem in group.trust]
 
 
 def template(rate: str = "7") -> dict[str, Any]:
-    """A template as far as quotas go."""
+    """Return the parts of a template that concern quotas."""
     routes = {"POST /v1/certificates": 200, "GET /v1/device": 50}
     settings = {name: {"ThrottlingRateLimit": each} for name, each in routes.items()}
     variables = {"FIRSTBOOT_IOT_RATE": rate}
@@ -44,14 +44,14 @@ def template(rate: str = "7") -> dict[str, Any]:
                 "Type": "AWS::Lambda::Function",
                 "Properties": {"Environment": {"Variables": variables}},
             },
-            "Someones": {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"StageName": "theirs"}},
+            "OtherStage": {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"StageName": "theirs"}},
             "Stage": {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"RouteSettings": settings}},
         }
     }
 
 
 def test_needs_are_the_deployments_own() -> None:
-    """A first reconciliation takes two attachments; everything else is what the gateway lets in."""
+    """The needs follow from the deployed rate for AWS IoT and from the gateway's throttles."""
     found = {(need.service, need.quota): need.wanted for need in diagnosis.needs(template("9.5"))}
     assert found == {
         ("iotcore", "RegisterCertificateWithoutCA API TPS"): 9.5,
@@ -65,14 +65,27 @@ def test_needs_are_the_deployments_own() -> None:
 
 @pytest.mark.parametrize(("value", "level"), [(9.9, Level.FAIL), (10, Level.OK), (11, Level.OK)])
 def test_a_quota_must_be_as_much_as_is_used(value: float, level: Level) -> None:
-    """Just enough is enough."""
+    """A quota that equals the need is enough, and a lower one fails."""
     need = Need("iotcore", "AttachPolicy API TPS", 10, Level.FAIL)
     assert diagnosis.quota(need, {need.quota: value}).level is level
 
 
-def test_a_quota_that_nobody_names_is_not_taken_for_enough() -> None:
-    """AWS may rename it."""
-    assert diagnosis.quota(Need("kms", "x", 1, Level.WARN), {"y": 100}).level is Level.WARN
+def test_a_quota_that_aws_does_not_list_is_unknown() -> None:
+    """A quota that Service Quotas does not list, perhaps because it was renamed, is not taken for enough."""
+    assert diagnosis.quota(Need("kms", "x", 1, Level.WARN), {"y": 100}).level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail"),
+    [
+        ("denied", "not known here: denied"),
+        ("calling X: ", "not known here: calling X"),
+        ("", "not known here"),
+    ],
+)
+def test_an_unknown_line_names_the_reason(reason: str, detail: str) -> None:
+    """An unknown line says "not known here" and gives the reason where there is one."""
+    assert diagnosis.unknown("quotas", reason) == diagnosis.Line(Level.UNKNOWN, "quotas", detail)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +98,7 @@ def test_a_quota_that_nobody_names_is_not_taken_for_enough() -> None:
     ],
 )
 def test_the_key_must_be_able_to_sign(state: str, level: Level, *, ours: bool) -> None:
-    """And be the one that the CA certificate is for."""
+    """A key that is not enabled, or that the CA certificate is not for, is a failure."""
     assert diagnosis.ca_key(state, is_ours=ours).level is level
 
 
@@ -93,13 +106,13 @@ def test_the_key_must_be_able_to_sign(state: str, level: Level, *, ours: bool) -
     ("days", "level"), [(-1, Level.FAIL), (0, Level.WARN), (819, Level.WARN), (820, Level.OK)]
 )
 def test_the_ca_must_outlast_what_it_issues(fleet: Fleet, days: int, level: Level) -> None:
-    """By the ninety days that a new CA takes; the example's certificates last 730."""
+    """A CA that ends less than 90 days after the longest certificate (730 days here) is a warning."""
     now = CA.not_valid_after_utc - timedelta(days=days)
     assert diagnosis.ca_days(CA, fleet, now).level is level
 
 
 def test_the_truststore_is_the_fleets(fleet: Fleet, anchors: list[Certificate]) -> None:
-    """All anchors, our CA, in any order, and nothing else."""
+    """A truststore must have all trust anchors and the issuing CA, in any order, and no other certificate."""
     assert diagnosis.truststore([own(CA), *anchors], fleet, CA).level is Level.OK
     missing = diagnosis.truststore([own(CA), anchors[0]], fleet, CA)
     assert (missing.level, missing.detail) == (
@@ -113,7 +126,7 @@ def test_the_truststore_is_the_fleets(fleet: Fleet, anchors: list[Certificate]) 
 
 
 def test_the_host_uses_the_newest_truststore() -> None:
-    """API Gateway reads it once, when the domain changes; and it says what it does not like."""
+    """An older version in use, or a warning of API Gateway, is a failure."""
     assert diagnosis.truststore_in_use("v2", "v2", []).level is Level.OK
     assert diagnosis.truststore_in_use("v2", "v1", []).level is Level.FAIL
     assert diagnosis.truststore_in_use("v2", "v2", ["expired"]).detail == "expired"

@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 LAMBDAS = {path.stem: path.read_text() for path in (ROOT / "functions").glob("*.py")}
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("docs/*/*.md"), *ROOT.glob("fleet/*/*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/*.md"),
+        *ROOT.glob("docs/*/*.md"),
+        *ROOT.glob("fleet/*/*.md"),
+        *ROOT.glob("examples/*/*.md"),
+    ]
 )
 DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
 HEADINGS = ["Context", "Decision", "Consequence", "What would change it"]
