@@ -1,4 +1,4 @@
-"""Client certificates: what is accepted, what is refused, and as what."""
+"""Verification of client certificates: which are accepted, which are refused, and with what error."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from firstboot.pki.errors import (
 )
 from tests.factories import authority, ec_key, key_usage, pem, rsa_key
 
-NOW = datetime.now(UTC) + timedelta(hours=1)  # what a slow run makes later is valid, too
+NOW = datetime.now(UTC) + timedelta(hours=1)  # ahead, so that certificates that a slow run makes are valid
 FACTORY = authority()
 
 
 @pytest.mark.parametrize("key", [ec_key(), ec_key(ec.SECP384R1()), rsa_key()], ids=["p256", "p384", "rsa"])
 def test_a_good_leaf_chains_to_its_anchor(key: ec.EllipticCurvePrivateKey) -> None:
-    """Every kind of key we accept verifies, and the anchor is told."""
+    """A certificate with any accepted kind of key verifies, and the result is its anchor."""
     leaf = FACTORY.issue("dev-1", key)
     assert chain.verify(leaf, [authority().certificate, FACTORY.certificate], NOW) == FACTORY.certificate
 
 
 def test_a_leaf_chains_to_the_nearest_anchor() -> None:
-    """An intermediate among the anchors is where the chain ends: it decides the group."""
+    """A certificate verifies to the nearest anchor above it, because that anchor decides the group."""
     line = FACTORY.intermediate("Line 1")
     leaf = line.issue("dev-1", ec_key())
     assert chain.verify(leaf, [FACTORY.certificate, line.certificate], NOW) == line.certificate
 
 
 def test_a_leaf_whose_usage_is_unrestricted_passes() -> None:
-    """A certificate without keyUsage may sign: RFC 5280 restricts only where it is present."""
+    """A certificate without keyUsage passes: RFC 5280 restricts usage only where the extension is present."""
     leaf = FACTORY.issue("dev-1", ec_key(), usage=None)
     assert chain.verify(leaf, [FACTORY.certificate], NOW)
 
@@ -86,7 +86,7 @@ _CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05
 def test_a_bad_leaf_is_refused(
     leaf: x509.Certificate, anchor: object, error: type[AuthenticationError]
 ) -> None:
-    """Each thing that can be wrong with a client certificate is refused, under its own code."""
+    """Each fault of a client certificate is refused with the error for that fault."""
     now = NOW + timedelta(days=3) if anchor is _OLD else NOW
     with pytest.raises(error):
         chain.verify(leaf, [anchor.certificate], now)  # type: ignore[attr-defined]
@@ -96,14 +96,14 @@ def test_a_bad_leaf_is_refused(
     ("days", "error"), [(-1, CertificateNotYetValid), (366, CertificateExpired)], ids=["early", "late"]
 )
 def test_outside_its_validity_a_leaf_is_refused(days: int, error: type[AuthenticationError]) -> None:
-    """Both ends of the validity count."""
+    """A certificate is refused before and after its validity."""
     leaf = FACTORY.issue("dev-1", ec_key())
     with pytest.raises(error):
         chain.verify(leaf, [FACTORY.certificate], NOW + timedelta(days=days))
 
 
 def test_no_chain_may_exceed_a_path_length() -> None:
-    """An intermediate under a pathlen:0 CA vouches for nobody, were it not an anchor itself."""
+    """A certificate under a CA that breaks a path length is untrusted."""
     limited = FACTORY.intermediate("Limited", path_length=0)
     below = limited.intermediate("Below")
     with pytest.raises(CertificateUntrusted):
@@ -111,29 +111,29 @@ def test_no_chain_may_exceed_a_path_length() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no pem", pem(FACTORY.certificate)[:200], "A" * 20_000, "\udcff"])
-def test_what_is_no_certificate_is_malformed(text: str) -> None:
-    """Whatever does not parse is one error, not a crash."""
+def test_text_that_is_no_certificate_is_malformed(text: str) -> None:
+    """Text that is no certificate raises CertificateMalformed and no other exception."""
     with pytest.raises(CertificateMalformed):
         chain.parse(text)
 
 
 def test_a_certificate_of_another_version_is_malformed() -> None:
-    """The parser's own error for versions there are not is no ValueError."""
+    """A certificate of an unknown version is malformed, although its parser error is no ValueError."""
     der = FACTORY.issue("dev-1", ec_key()).public_bytes(Encoding.DER)
     with pytest.raises(CertificateMalformed):
         chain.parse_der(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1))
 
 
 def test_a_subject_has_one_common_name() -> None:
-    """Two names would let two parts of the product read different devices out of one certificate."""
+    """A subject must have one common name, so that all code reads the same device from a certificate."""
     two = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn) for cn in ("dev-1", "dev-2")])
     for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
         with pytest.raises(CertificateMalformed):
             chain.common_name(FACTORY.issue("dev-1", ec_key(), subject=subject))
 
 
-def test_anchors_must_have_nothing_to_do_with_our_ca() -> None:
-    """A factory that is, contains or hangs under our CA could make operational certificates."""
+def test_anchors_must_be_unrelated_to_our_ca() -> None:
+    """An anchor that is our CA, above it or below it is refused: it could make operational certificates."""
     root = authority("Root")
     ours = root.intermediate("Ours")
     twin = authority("Twin", ours.key)

@@ -1,4 +1,4 @@
-"""CSRs: a key and the proof of its possession, nothing else."""
+"""A CSR gives a key and the proof of its possession, and nothing else counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _der(request: x509.CertificateSigningRequest) -> bytes:
 
 
 def test_pem_and_base64_der_are_the_same_csr() -> None:
-    """Both encodings, wrapped or not, give the same key."""
+    """PEM and base64 DER give the same key, with line breaks and without."""
     request = factories.csr(factories.ec_key())
     plain = base64.b64encode(_der(request)).decode()
     wrapped = base64.encodebytes(_der(request)).decode()
@@ -39,8 +39,9 @@ def test_garbage_is_malformed(text: str) -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_damaged_csr_certifies_no_other_key(position: int, flip: int) -> None:
-    """Whichever byte is flipped, the result is malformed, refused, badly signed, or the same key: the
-    envelope around the signature can be written in more than one way.
+    """A CSR with one byte changed is malformed, refused or badly signed, or certifies the same key.
+
+    The same key can result because the envelope around the signature has more than one encoding.
     """
     der = bytearray(_der(REQUEST))
     der[position % len(der)] ^= flip
@@ -55,13 +56,13 @@ REQUEST = factories.csr(factories.ec_key())
 
 
 def test_an_overlong_csr_is_not_even_parsed() -> None:
-    """Size is checked before anything is decoded."""
+    """A CSR above the length limit is refused before it is decoded."""
     with pytest.raises(MalformedCsr, match="at most"):
         csr.parse("-----BEGIN" + "A" * csr.MAX_LENGTH)
 
 
 def test_a_csr_signed_by_another_key_is_refused() -> None:
-    """A thief of a public key can't have it certified: possession is proved by the signature."""
+    """A CSR is refused if another key signed it: an attacker knows public keys, and must not certify them."""
     victim, thief = factories.ec_key(), factories.ec_key()
     good, forged = _der(factories.csr(victim)), _der(factories.csr(thief))
     victim_point = victim.public_key().public_numbers()
@@ -76,7 +77,7 @@ def test_a_csr_signed_by_another_key_is_refused() -> None:
 
 
 def test_a_csr_of_another_version_is_malformed() -> None:
-    """RFC 2986 knows version 0 alone; the parser's own error for others is no ValueError."""
+    """A CSR of another version than 0 (RFC 2986) is malformed, although its parser error is no ValueError."""
     der = _der(factories.csr(factories.ec_key())).replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
     with pytest.raises(MalformedCsr):
         csr.parse(base64.b64encode(der).decode())
@@ -86,13 +87,13 @@ def test_a_csr_of_another_version_is_malformed() -> None:
     "key", [factories.rsa_key(1024), factories.ec_key(ec.SECP256K1()), factories.ec_key(ec.SECP521R1())]
 )
 def test_weak_and_odd_keys_are_refused(key: factories.PrivateKey) -> None:
-    """We certify P-256, P-384 and RSA from 2,048 bits."""
+    """A key is refused unless it is P-256, P-384 or RSA of at least 2,048 bits."""
     with pytest.raises(CsrKeyRefused):
         csr.verify(csr.UnverifiedCsr(factories.csr(key)))
 
 
 def test_other_kinds_of_keys_are_refused() -> None:
-    """A key no relying party here could use is not certified."""
+    """A key of another algorithm, such as Ed25519, is refused, because no relying party here could use it."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(factories.name("dev-1"))
     request = builder.sign(ed25519.Ed25519PrivateKey.generate(), None)
     with pytest.raises(CsrKeyRefused):
@@ -103,14 +104,14 @@ def test_other_kinds_of_keys_are_refused() -> None:
     "key",
     [factories.ec_key(), factories.ec_key(ec.SECP384R1()), factories.rsa_key(), factories.rsa_key(4096)],
 )
-def test_good_keys_are_taken(key: factories.PrivateKey) -> None:
-    """Every kind we name is certified, and a CSR of any of them fits the length limit."""
+def test_good_keys_are_accepted(key: factories.PrivateKey) -> None:
+    """Every supported kind of key is certified, and a CSR with it fits the length limit."""
     request = factories.csr(key)
     assert len(factories.pem(request)) < csr.MAX_LENGTH
     assert csr.verify(csr.parse(factories.pem(request))).spki
 
 
-def test_a_csr_hashed_otherwise_is_taken() -> None:
-    """The digest of the CSR's own signature is the device's choice."""
+def test_a_csr_with_another_digest_is_accepted() -> None:
+    """A CSR may be signed with another digest than SHA-256."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(factories.name("dev-1"))
     assert csr.verify(csr.UnverifiedCsr(builder.sign(factories.ec_key(), hashes.SHA384())))

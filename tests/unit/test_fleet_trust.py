@@ -1,4 +1,4 @@
-"""Trust anchors: CA certificates only, and no way from one group into another."""
+"""Trust anchors are CA certificates only, and no CA serves two groups."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def _bytes(*authorities: factories.Authority) -> bytes:
 
 
 def test_every_certificate_of_a_file_is_an_anchor() -> None:
-    """A file may hold several certificates, with text around them; the fleet holds each as PEM."""
+    """Every certificate in a trust file becomes an anchor, and text around the certificates is ignored."""
     trust = fleet(trust={"factory.pem": b"# ours\n" + _bytes(FACTORY, OTHER)}).groups["gateways"].trust
     assert [chain.parse(pem) for pem in trust] == [FACTORY.certificate, OTHER.certificate]
     assert all(pem.startswith("-----BEGIN CERTIFICATE-----") for pem in trust)
 
 
 def test_groups_may_trust_different_cas() -> None:
-    """Two groups with unrelated CAs compile; so do CA and sub-CA in one group."""
+    """Groups with unrelated CAs compile, and so does one group with a CA and its sub-CA."""
     compiled = fleet(toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(OTHER)})
     assert set(compiled.groups) == {"gateways", "sensors"}
     assert fleet(trust={"factory.pem": _bytes(FACTORY, FACTORY.intermediate("Line 1"))})
 
 
 def test_an_expired_anchor_compiles() -> None:
-    """The same folder compiles on every day; the verifier judges dates."""
+    """An expired anchor compiles, so that a folder compiles on every day; the verifier checks dates."""
     key = factories.ec_key()
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     expired = FACTORY.issue("Old CA", key, ca=True, not_before=long_ago, days=1)
@@ -65,8 +65,8 @@ def test_an_expired_anchor_compiles() -> None:
         (_bytes(factories.authority(key=factories.rsa_key(1024))), "has a key that is not"),
     ],
 )
-def test_what_is_no_anchor_is_told(content: bytes, problem: str) -> None:
-    """A trust file that holds anything but strong CA certificates is a problem."""
+def test_an_invalid_trust_file_is_reported(content: bytes, problem: str) -> None:
+    """A trust file is refused unless it holds CA certificates with strong keys and nothing else."""
     found = problems(trust={"factory.pem": content})
     assert len(found) == 1
     assert "factory.pem" in found[0]
@@ -77,12 +77,12 @@ def test_what_is_no_anchor_is_told(content: bytes, problem: str) -> None:
     "file", ["trust/absent.pem", "grants/telemetry.json", "/etc/ssl/cert.pem", "factory.pem"]
 )
 def test_anchors_come_from_the_trust_folder(file: str) -> None:
-    """A name that is no file of trust/ is a problem, whatever else it may name."""
+    """A trust anchor that is not a file in trust/ is a problem, even if the file exists elsewhere."""
     assert "there is no such file" in problems(toml=TOML.replace("trust/factory.pem", file))[0]
 
 
 def test_groups_cannot_share_a_ca() -> None:
-    """The same key in two groups is a problem, even in another certificate."""
+    """Two groups with the same CA key are a problem, even if its certificates differ."""
     renamed = factories.authority("Renamed", FACTORY.key)
     for other in (FACTORY, renamed):
         found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(other)})
@@ -91,7 +91,7 @@ def test_groups_cannot_share_a_ca() -> None:
 
 
 def test_a_ca_cannot_hang_under_another_groups() -> None:
-    """A sub-CA is its root's group's, in whichever order the groups stand."""
+    """A sub-CA cannot be the anchor of another group than its root's, in either order of the groups."""
     line = FACTORY.intermediate("Line 1")
     for first, second in ((FACTORY, line), (line, FACTORY)):
         found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(first), "other.pem": _bytes(second)})

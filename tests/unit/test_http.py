@@ -1,4 +1,4 @@
-"""The dispatch table of a Lambda's HTTPS side."""
+"""The dispatcher of a Lambda function's HTTPS requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def told(request: HttpRequest, _: datetime) -> HttpResponse:
 
 
 def other(_: HttpRequest, __: datetime) -> HttpResponse:
-    """Answer as another endpoint does."""
+    """Answer as a different endpoint would."""
     return HttpResponse(200, "text/plain", "other")
 
 
 def asked(method: str, path: str) -> HttpRequest:
-    """Make a request."""
+    """Return a request with this method and path."""
     return HttpRequest(method, path, f"https://host{path}", b"", "192.0.2.1", "request-1")
 
 
@@ -32,13 +32,13 @@ def asked(method: str, path: str) -> HttpRequest:
     "endpoints", [{}, {DEVICE: told}, {DEVICE: told, CREDENTIALS: told, NONCE: told}, {NONCE: told}]
 )
 def test_a_lambda_answers_exactly_its_routes(endpoints: dict[Any, Any]) -> None:
-    """A route without an endpoint, and an endpoint of another Lambda's route, fail when it is built."""
+    """A dispatcher cannot be built with a route left out, or with a route of another Lambda function."""
     with pytest.raises(ValueError, match="vend must answer exactly"):
         Dispatcher("vend", endpoints)
 
 
 def test_a_request_reaches_the_endpoint_of_its_route() -> None:
-    """Path parameters come with it."""
+    """A request reaches the endpoint of its route, with its path parameters."""
     dispatcher = Dispatcher("vend", {DEVICE: other, CREDENTIALS: told})
     found = dispatcher.answer(asked("GET", "/role-aliases/telemetry/credentials"), EPOCH)
     assert found.body == "{'alias': 'telemetry'}"
@@ -46,8 +46,8 @@ def test_a_request_reaches_the_endpoint_of_its_route() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.key)
-def test_another_method_is_told_the_allowed_ones(route: Any) -> None:
-    """Also for a route that another Lambda answers: the gateway sends what matches nothing to exchange."""
+def test_another_method_is_refused_with_the_allowed_one(route: Any) -> None:
+    """A known path with another method is refused with the allowed one, also on another Lambda's path."""
     dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
     with pytest.raises(MethodNotAllowed) as refused:
         dispatcher.answer(asked("DELETE", route.path.replace("{alias}", "telemetry")), EPOCH)
@@ -58,7 +58,7 @@ def test_another_method_is_told_the_allowed_ones(route: Any) -> None:
     "path", ["/", "", "/v1", "/v1/device/", "/v1/device/x", "/role-aliases//credentials", "/V1/device"]
 )
 def test_an_unknown_path_is_not_found(path: str) -> None:
-    """An empty path parameter is none."""
+    """An unknown path is not found, and neither is a path with an empty parameter."""
     dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
     with pytest.raises(RouteNotFound):
         dispatcher.answer(asked("GET", path), EPOCH)

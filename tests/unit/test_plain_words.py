@@ -88,7 +88,7 @@ FILES = sorted(path for path in written() if path != ITSELF)
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_text_names_who_or_what_it_means(path: Path) -> None:
-    """A file has none of the pronouns that hide a subject."""
+    """No text has a pronoun that hides its subject."""
     assert hidden_subjects(path.read_text()) == []
 
 
@@ -96,7 +96,7 @@ def test_a_text_names_who_or_what_it_means(path: Path) -> None:
     "path", [path for path in FILES if path.suffix == ".py"], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_a_docstring_is_a_sentence(path: Path) -> None:
-    """A docstring does not begin in the middle of a sentence."""
+    """No docstring begins with a word that makes it a clause or depends on the function's name."""
     assert clauses(path.read_text()) == []
 
 

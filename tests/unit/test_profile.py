@@ -1,4 +1,7 @@
-"""Our certificates: what they say, and for how long. tests/clients/test_profile.py has linters judge them."""
+"""The contents and the validity of the certificates that we issue.
+
+tests/clients/test_profile.py has linters judge them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def _factory(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> profile.Iss
 
 
 def _odd_factory() -> profile.Issuer:
-    """A CA whose key identifier is not the hash that most tools take."""
+    """Return a CA whose key identifier is not the usual hash of its key."""
     key, name = factories.ec_key(), factories.name("Odd CA")
     builder = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
@@ -74,8 +77,8 @@ BOOTSTRAP = {f"bootstrap-{name}": (issuer, _bootstrap(issuer)) for name, issuer 
 
 
 @pytest.mark.parametrize("name", BOOTSTRAP)
-def test_a_bootstrap_certificate_is_what_a_group_takes(name: str) -> None:
-    """Whatever the factory's CA, our own verifier takes its device, and from the first moment on."""
+def test_a_bootstrap_certificate_passes_our_verifier(name: str) -> None:
+    """A new bootstrap certificate passes our own verifier at once, under every kind of factory CA."""
     issuer, leaf = BOOTSTRAP[name]
     assert chain.verify(leaf, [issuer.certificate], NOW) == issuer.certificate
     assert chain.common_name(leaf) == DEVICE
@@ -83,15 +86,15 @@ def test_a_bootstrap_certificate_is_what_a_group_takes(name: str) -> None:
 
 
 def test_the_same_record_gives_the_same_tbs() -> None:
-    """What is signed depends on the recorded intent only, so a resumed enrollment signs the same."""
+    """The same record gives the same bytes, so that a resumed enrollment signs the same certificate."""
     key = factories.ec_key().public_key()
     record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, NOW)
     first, second = (profile.operational_certificate(ISSUER, DEVICE, key, record) for _ in range(2))
     assert first.tbs_certificate_bytes == second.tbs_certificate_bytes
 
 
-def test_a_certificate_says_what_was_recorded() -> None:
-    """Serial, times and key are the record's, the name is the device's."""
+def test_a_certificate_has_what_was_recorded() -> None:
+    """A certificate has the serial, times and key of its record and the name of its device."""
     key = factories.ec_key().public_key()
     record = profile.plan(spki_fingerprint(key), 4711, PLAN, CA, NOW)
     leaf = profile.operational_certificate(ISSUER, DEVICE, key, record)
@@ -108,7 +111,7 @@ def test_a_certificate_says_what_was_recorded() -> None:
     age=st.integers(0, 365 * 10 - 1),
 )
 def test_times_are_in_order(serial: int, days: int, renew_at: float, age: int) -> None:
-    """Start, renewal and end follow one another, and a leaf ends before its CA."""
+    """A certificate starts, becomes due for renewal and ends, in this order and before its CA ends."""
     now = NOW + timedelta(days=age)
     record = profile.plan("00", serial, CertificatePlan(days, renew_at, 0), CA, now)
     assert record.not_before < record.renew_after < record.not_after
@@ -117,13 +120,13 @@ def test_times_are_in_order(serial: int, days: int, renew_at: float, age: int) -
 
 
 def test_renewals_of_a_storm_spread() -> None:
-    """Devices that enroll in the same second don't renew in the same hour."""
+    """Certificates that are issued in the same second become due for renewal in many different hours."""
     due = {epoch(profile.plan("00", serial, PLAN, CA, NOW).renew_after) // 3600 for serial in range(1000)}
     assert len(due) > 500
 
 
 def test_an_expired_ca_issues_nothing() -> None:
-    """There is no certificate that would end before a CA that has ended."""
+    """An expired CA issues no certificate."""
     late = CA.not_valid_after_utc + timedelta(days=1)
     with pytest.raises(Unavailable):
         profile.plan("00", 1, PLAN, CA, late)
