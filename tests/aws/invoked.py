@@ -1,4 +1,4 @@
-"""The console with the `operate` Lambda in this process behind it."""
+"""The console, with the `operate` Lambda function behind it in this process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Run = Callable[..., Result]
 
 
 class InProcess:
-    """boto3's clients of CloudFormation and Lambda as far as the console uses them, with two stacks
-    and their function in this process.
+    """The calls of boto3's CloudFormation and Lambda clients that the console makes.
+
+    Two stacks exist, and their function runs in this process.
     """
 
     failure: dict[str, Any] | None = None
@@ -27,17 +28,17 @@ class InProcess:
         self._product = product
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
-        """DescribeStacks."""
+        """Return a stack whose output names the function, as DescribeStacks does."""
         if StackName not in {"Firstboot", "Other"}:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
         return {"Stacks": [{"Outputs": [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]}]}
 
     def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
-        """Invoke."""
+        """Call the function, as Invoke does."""
         assert FunctionName == "operate"
         if self.failure:
             return self.failure
-        with contextlib.redirect_stdout(io.StringIO()):  # metrics
+        with contextlib.redirect_stdout(io.StringIO()):  # hides the metrics
             answer = self._product.lambdas.invoke(json.loads(Payload), CONTEXT)
         return {"Payload": io.BytesIO(json.dumps(answer).encode())}

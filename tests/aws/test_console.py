@@ -182,7 +182,7 @@ def test_explain_names_rules_and_policy(product: Product, run: Run) -> None:
     """The words name role alias, grant and rule, and show the policy with literal ids."""
     product.identity("gw-1")
     text = run("devices", "explain", "gw-1").stdout
-    assert "role alias telemetry\n  telemetry                 by everyone" in text
+    assert "role alias telemetry\n  telemetry                 by every-device" in text
     assert "MQTT (no role alias)" in text
     assert "arn:aws:s3:::data-123456789012/gw-1/*" in text
     document = json.loads(run("devices", "explain", "gw-1", "--json").stdout)

@@ -75,7 +75,7 @@ def test_apply_waits_for_the_sweep(sweeper: Sweeper, folder: Path, run: Run, mea
     assert applied["devices"] == {"scanned": 3, "touched": 3}
     told = applied["progress"]
     assert (told["inForce"], told["finished"], told["scanned"], told["touched"]) == (True, True, 3, 3)
-    assert sweeper.told() == ["gw-0", "gw-1", "gw-2"]
+    assert sweeper.ordered() == ["gw-0", "gw-1", "gw-2"]
 
 
 def test_apply_tells_a_person(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:

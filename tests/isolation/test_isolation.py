@@ -80,7 +80,7 @@ def test_a_bootstrap_certificate_asks_for_its_own_alone(
 
 
 def test_a_shared_certificates_client_is_no_device(evaluators: tuple[Evaluator, ...]) -> None:
-    """The client of a claim certificate is no device, even if the id that it chose has a wildcard.
+    """A claim certificate's client has no device's rights, even if the id that it chose has a wildcard.
 
     Here alone the evaluators differ, over a wildcard in the value of a variable.
     """

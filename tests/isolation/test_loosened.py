@@ -1,4 +1,4 @@
-"""The isolation tests find faults: each loose grant is refused by the compiler, and found without it."""
+"""The isolation tests find each loose grant, and the compiler refuses it."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_loose_grant_is_refused_and_caught(evaluators: tuple[Evaluator, ...], 
 
 @pytest.mark.parametrize("name", sorted({"dev?", "dev*", "*", "????"}))
 def test_a_name_with_a_wildcard_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
-    """A name with a wildcard is refused; if it were accepted, each evaluator would find the access."""
+    """A name with a wildcard is refused, and each evaluator would find its access to another device."""
     assert accepted(name) is None
     found = cases({"g": TIGHT["objects"], "t": TIGHT["topics"]}, (DeviceId(name), *DEVICES))
     assert all(caught(found, evaluator) for evaluator in evaluators)

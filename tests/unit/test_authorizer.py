@@ -1,4 +1,4 @@
-"""AWS IoT's custom authorizer: AWS's own sample events are read, and the answer has AWS's form."""
+"""Test AWS IoT's custom authorizer with AWS's own sample events, and the form of its answer."""
 
 from __future__ import annotations
 

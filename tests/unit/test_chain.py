@@ -1,4 +1,4 @@
-"""Verification of client certificates: which are accepted, which are refused, and with what error."""
+"""Test the verification of client certificates, and the error of each refusal."""
 
 from __future__ import annotations
 

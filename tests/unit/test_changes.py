@@ -1,4 +1,4 @@
-"""Which changes of a device record order a reconciliation, and how soon."""
+"""Test which changes of a device record order a reconciliation, and how soon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversion between datetimes and the integers that are stored and sent."""
+"""Test the conversion between datetimes and the integers that are stored and sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decisions that are made from a device record."""
+"""Test the decisions that are made from a device record."""
 
 from __future__ import annotations
 

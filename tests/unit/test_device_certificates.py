@@ -1,4 +1,4 @@
-"""The checks that the device makes before it accepts a certificate."""
+"""Test the checks that the device makes before it accepts a certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often the device repeats a call, and how long it waits before each repetition."""
+"""Test how often the device repeats a call, and how long it waits before each repetition."""
 
 from __future__ import annotations
 

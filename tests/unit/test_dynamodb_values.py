@@ -1,4 +1,4 @@
-"""DynamoDB's form of the values in rows, compared with boto3's own serializer and deserializer."""
+"""Test the form of values in DynamoDB's rows against boto3's own serializer and deserializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiler as a whole: folders with any contents, and compiled fleets of unknown origin."""
+"""Test the compiler as a whole, with folders of any contents and compiled fleets of unknown origin."""
 
 from __future__ import annotations
 

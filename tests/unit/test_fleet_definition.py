@@ -1,4 +1,4 @@
-"""The keys of fleet.toml, and that anything else in it is a problem."""
+"""Test the keys of fleet.toml, and that anything else in it is a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token issuers in a fleet definition: their settings, and that only a deployment changes them."""
+"""Test the settings of token issuers in a fleet definition, and that only a deployment changes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled fleet as JSON, which is deployed, published and hashed."""
+"""Test the compiled fleet as JSON, which is deployed, published and hashed."""
 
 from __future__ import annotations
 

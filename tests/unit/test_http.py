@@ -1,4 +1,4 @@
-"""The dispatcher of a Lambda function's HTTPS requests."""
+"""Test the dispatcher of a Lambda function's HTTPS requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firstboot.runtime.http import Dispatcher, HttpRequest, HttpResponse
 from firstboot.runtime.routes import CREDENTIALS, DEVICE, NONCE, ROUTES
 
 
-def told(request: HttpRequest, _: datetime) -> HttpResponse:
+def echo(request: HttpRequest, _: datetime) -> HttpResponse:
     """Answer with the path parameters."""
     return HttpResponse(200, "text/plain", str(dict(request.parameters)))
 
@@ -29,7 +29,7 @@ def asked(method: str, path: str) -> HttpRequest:
 
 
 @pytest.mark.parametrize(
-    "endpoints", [{}, {DEVICE: told}, {DEVICE: told, CREDENTIALS: told, NONCE: told}, {NONCE: told}]
+    "endpoints", [{}, {DEVICE: echo}, {DEVICE: echo, CREDENTIALS: echo, NONCE: echo}, {NONCE: echo}]
 )
 def test_a_lambda_answers_exactly_its_routes(endpoints: dict[Any, Any]) -> None:
     """A dispatcher cannot be built with a route left out, or with a route of another Lambda function."""
@@ -39,7 +39,7 @@ def test_a_lambda_answers_exactly_its_routes(endpoints: dict[Any, Any]) -> None:
 
 def test_a_request_reaches_the_endpoint_of_its_route() -> None:
     """A request reaches the endpoint of its route, with its path parameters."""
-    dispatcher = Dispatcher("vend", {DEVICE: other, CREDENTIALS: told})
+    dispatcher = Dispatcher("vend", {DEVICE: other, CREDENTIALS: echo})
     found = dispatcher.answer(asked("GET", "/role-aliases/telemetry/credentials"), EPOCH)
     assert found.body == "{'alias': 'telemetry'}"
     assert dispatcher.answer(asked("GET", "/v1/device"), EPOCH).body == "other"
@@ -48,7 +48,7 @@ def test_a_request_reaches_the_endpoint_of_its_route() -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.key)
 def test_another_method_is_refused_with_the_allowed_one(route: Any) -> None:
     """A known path with another method is refused with the allowed one, also on another Lambda's path."""
-    dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
+    dispatcher = Dispatcher("vend", {DEVICE: echo, CREDENTIALS: echo})
     with pytest.raises(MethodNotAllowed) as refused:
         dispatcher.answer(asked("DELETE", route.path.replace("{alias}", "telemetry")), EPOCH)
     assert refused.value.allow == route.method
@@ -59,6 +59,6 @@ def test_another_method_is_refused_with_the_allowed_one(route: Any) -> None:
 )
 def test_an_unknown_path_is_not_found(path: str) -> None:
     """An unknown path is not found, and neither is a path with an empty parameter."""
-    dispatcher = Dispatcher("vend", {DEVICE: told, CREDENTIALS: told})
+    dispatcher = Dispatcher("vend", {DEVICE: echo, CREDENTIALS: echo})
     with pytest.raises(RouteNotFound):
         dispatcher.answer(asked("GET", path), EPOCH)

@@ -1,4 +1,4 @@
-"""Requests, answers and messages as typed structs: which are read, and which are refused with a reason."""
+"""Test which requests, answers and messages are read as typed structs, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which grants' policies must be attached to a device's certificates in AWS IoT, and when to reconcile."""
+"""Test which policies must be attached to a device's certificates, and when to reconcile."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_device_as_it_should_be_needs_nothing() -> None:
 
 
 def test_an_active_certificate_must_be_registered() -> None:
-    """A device is reconciled if its active certificate is not registered, if its id is a valid thing name."""
+    """A device whose id is a valid thing name is reconciled if its active certificate is not registered."""
     missing = registered(registered=frozenset(), attached=frozenset())
     assert needs_reconciling(RULES, missing, NOW)
     assert needs_reconciling(RULES, registered(registered=frozenset({"other"})), NOW)
@@ -90,7 +90,7 @@ def test_an_ended_device_is_reconciled_while_something_is_left() -> None:
 
 @given(attached=st.frozensets(st.sampled_from(["mqtt", "both", "telemetry", "gone"])))
 def test_other_policies_than_the_rules_say_are_reconciled(attached: frozenset[str]) -> None:
-    """A device is reconciled if it has a policy too many or too few, or its group is gone or has tokens."""
+    """A device is reconciled if a policy is missing or superfluous, or its group is gone or has tokens."""
     found = registered(attached=attached)
     assert needs_reconciling(RULES, found, NOW) == (attached != {"mqtt", "both"})
     assert needs_reconciling(RULES, replace(found, group="gone"), NOW)

@@ -1,4 +1,4 @@
-"""The limits of STS and of the device client, each at its edge."""
+"""Test the limits of STS and of the device client, each at its edge."""
 
 from __future__ import annotations
 

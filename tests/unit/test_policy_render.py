@@ -1,4 +1,4 @@
-"""The policies that a grant renders to, and that no device id matches another device's resources."""
+"""Test the policies that grants render to, and that no device id matches another device's resources."""
 
 from __future__ import annotations
 

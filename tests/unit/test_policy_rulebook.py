@@ -1,4 +1,4 @@
-"""The compiler's checks of rules and schema, which leave only rules that can be decided."""
+"""Test the compiler's checks of rules and schema, which leave only rules that can be decided."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rule(
     "rules",
     [
         "",
-        "// nothing holds anything",
+        "// no device holds a grant",
         RULES,
         SAMPLE,
         rule(),

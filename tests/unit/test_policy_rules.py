@@ -1,4 +1,4 @@
-"""Which grants a device holds by the rules, and that every error is a denial."""
+"""Test which grants a device holds by the rules, and that every error is a denial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firstboot's own AWS IoT policies, which let a certificate make Firstboot's calls over MQTT."""
+"""Test Firstboot's own AWS IoT policies, which let a certificate make Firstboot's calls over MQTT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a grant's policy template may contain, and each thing that it may not."""
+"""Test what a grant's policy template may contain, and each thing that it may not."""
 
 from __future__ import annotations
 

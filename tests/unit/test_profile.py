@@ -1,4 +1,4 @@
-"""The contents and the validity of the certificates that we issue.
+"""Test the contents and the validity of the certificates that we issue.
 
 tests/clients/test_profile.py has linters judge them.
 """

@@ -1,4 +1,4 @@
-"""The rate limiter's arithmetic: delays, backlog and the interval between slots."""
+"""Test the rate limiter's arithmetic: delays, backlog and the interval between slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that order a reconciliation: Firstboot's own, and S3's events."""
+"""Test the messages that order a reconciliation: Firstboot's own, and S3's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of issuers: which are accepted for a device, and that every doubt is a refusal."""
+"""Test which issuers' tokens are accepted for a device, and that every doubt is a refusal."""
 
 from __future__ import annotations
 
