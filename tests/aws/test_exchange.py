@@ -138,7 +138,7 @@ def test_a_repeat_after_the_commit_gives_the_active_certificate(product: Product
 
 
 def test_a_second_key_waits_while_the_first_is_held(product: Product) -> None:
-    """A request with a second key waits while the first certificate is held, and is told how long."""
+    """A request with a second key is refused while the first certificate is held, with the time to wait."""
     leaf = product.bootstrap("gw-1")
     product.enroll(leaf)
     answer = product.enroll(leaf)
@@ -186,8 +186,8 @@ def test_every_body_carries_the_time(product: Product) -> None:
         product.call("GET", "/nowhere"),
         product.enroll(product.bootstrap("gw-1")),
     ):
-        told = datetime.strptime(answer.body["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+        answered = datetime.strptime(answer.body["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        assert abs((datetime.now(UTC) - answered).total_seconds()) < 60
 
 
 def test_a_refusal_writes_nothing_and_a_fault_says_nothing(

@@ -167,7 +167,7 @@ def test_two_concurrent_requests_get_the_same_certificate(product: Product, reco
 
 
 def test_a_certificate_that_cannot_be_read_is_not_made_again(product: Product, recorder: Recorder) -> None:
-    """If the stored certificate cannot be read, the device is told to repeat, and no other is made."""
+    """If the stored certificate cannot be read, the device must repeat its request, and no other is made."""
     recorder.before.add("GetObject")
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     product.enroll(leaf, key)
@@ -175,7 +175,7 @@ def test_a_certificate_that_cannot_be_read_is_not_made_again(product: Product, r
 
 
 def test_a_conflicting_transaction_is_a_fast_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transaction that DynamoDB could not decide writes nothing, and the device is told to retry."""
+    """A transaction that DynamoDB could not decide writes nothing, and is answered with a 503 to retry."""
     conflict = ClientError({"Error": {"Code": "TransactionCanceledException", "Message": ""}}, "T")
     conflict.response["CancellationReasons"] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
 

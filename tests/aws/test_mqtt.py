@@ -364,7 +364,7 @@ def test_an_answer_that_can_not_be_published_is_kept(
 def test_an_unforeseen_error_is_answered_and_kept(
     unenrolled: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unforeseen error tells the device to retry, and fails the handler so that the request is kept."""
+    """An unforeseen error is answered with a retry, and fails the handler so that the request is kept."""
     monkeypatch.setattr(Connected, "__call__", lambda *_: 1 / 0)
     with pytest.raises(InternalError):
         boot(unenrolled, clientToken="t")

@@ -392,7 +392,7 @@ def test_a_plans_page_has_a_token(product: Product, after: object) -> None:
 
 
 def test_progress_is_that_of_the_fleet_in_force(sweeper: Sweeper) -> None:
-    """The progress tells whether the fleet in force is being swept, is finished, or is not begun."""
+    """The progress shows whether the sweep of the fleet in force is not begun, under way or finished."""
     states = []
     steps: list[Callable[[], None]] = [lambda: None, lambda: sweeper.run(pages=1), sweeper.next_minute]
     for step in steps:
