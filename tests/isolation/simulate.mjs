@@ -1,4 +1,4 @@
-// Decides for tests/isolation/evaluators.py: it reads a batch of cases a line, and writes their decisions in a line.
+// Decides for tests/isolation/evaluators.py: reads a line with a batch of cases, and writes a line of decisions.
 import { createInterface } from 'node:readline'
 import { createRequire } from 'node:module'
 
