@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from console import bench, devices, doctor, failures, groups, reporting, restore
+from console.commands import devices, doctor, factory, failures, fleet, groups, restore
 from console.options import Json, Options, Stack
 
 app = typer.Typer(
@@ -20,9 +20,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer from the stack, 130 interrupted.",
 )
 app.add_typer(devices.app, name="devices")
-app.add_typer(bench.app, name="factory")
+app.add_typer(factory.app, name="factory")
 app.add_typer(groups.app, name="groups")
-app.add_typer(reporting.app, name="fleet")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(failures.app, name="failures")
 app.add_typer(restore.app, name="registry")
 app.command()(doctor.doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,10 @@ Stack = Annotated[
     str | None, typer.Option(help=f"The CloudFormation stack to look after (default: {DEFAULT_STACK}).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="The fleet folder.")
+]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

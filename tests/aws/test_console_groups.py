@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from rich.console import Console
 
-from console import groups, output
 from console import manifest as manifest_
+from console import output
+from console.commands import groups
 from tests import factories
 from tests.aws.invoked import Run
 from tests.aws.product import Product, group

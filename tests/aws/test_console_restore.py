@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from console import cloud
 from console.__main__ import app
+from console.commands.restore import LASTING, Fate, Tables, fate
 from console.report import Deployed
-from console.restore import LASTING, Fate, Tables, fate
 from firstboot.policy.render import Place
 from tests.aws.product import Product
 

@@ -216,8 +216,8 @@ def test_an_imported_certificate_is_no_way_into_the_api(product: Product) -> Non
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the console would have waited; its clock stands still."""
     slept: list[float] = []
-    monkeypatch.setattr("console.importing.time.sleep", slept.append)
-    monkeypatch.setattr("console.importing.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("console.commands.importing.time.sleep", slept.append)
+    monkeypatch.setattr("console.commands.importing.time.monotonic", lambda: 0.0)
     return slept
 
 

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from rich.console import Console
 
-from console import factory, output
+from console import output
+from console.commands import factory
 from firstboot.pki import chain
 from tests import factories
 from tests.production import Factory, base64_key, pem_key, public_key

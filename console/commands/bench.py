@@ -11,7 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from console import factory, fleet, output
+from console import fleet_folder, output
 from console.cloud import Refused
 from console.options import Json, Options
 from firstboot.compiler.source import TRUST
@@ -19,13 +19,10 @@ from firstboot.compiler.trust import is_placeholder
 from firstboot.pki import chain
 from firstboot.pki.profile import authority_certificate
 
-app = factory.app
-
 _YEARS = 30
 _SUBJECT = "Bench Factory CA"
 
 
-@app.command("ca")
 def ca(
     ctx: typer.Context,
     *,
@@ -58,7 +55,7 @@ def _placeholder(folder: Path, name: str) -> Path:
 
     Raises Refused.
     """
-    groups = fleet.load(folder).groups
+    groups = fleet_folder.load(folder).groups
     trusted = groups[name].trust if name in groups else ()
     placeholders = {pem.encode() for pem in trusted if is_placeholder(chain.anchor(pem))}
     for file in sorted(folder.glob(TRUST)):

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from console import describe, importing, output, values
+from console import describe, output, values
 from console.cloud import Operate
+from console.commands import importing
 from console.options import Json, Options, Stack, Yes
 from firstboot.pki import chain
 from firstboot.pki.errors import CertificateMalformed

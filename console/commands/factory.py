@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from console import bootstrap, factory_ca, fleet, key_manifest, output
+from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
+from console.commands import bench
 from console.options import Json, Options
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
@@ -22,6 +23,8 @@ from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 
 app = typer.Typer(no_args_is_help=True, help="Make the bootstrap certificates of a production run.")
+
+app.command("ca")(bench.ca)
 
 CERTIFICATE = typer.Option(exists=True, dir_okay=False, help="The factory CA's certificate, PEM.")
 KEY = typer.Option(
@@ -83,7 +86,7 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
 
 
 def _group(folder: Path, name: str) -> Group:
-    groups = fleet.load(folder).groups
+    groups = fleet_folder.load(folder).groups
     if name not in groups:
         raise Refused(
             {"code": "group-unknown", "detail": f"{folder} has no group {name}; it has {', '.join(groups)}"}

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from console import cloud, fleet, output, report
+from console import cloud, fleet_folder, output, report
 from console.cloud import Unreachable
-from console.options import Json, Options, Stack
+from console.options import Folder, Json, Options, Stack
 from console.page import page
 from firstboot.policy.render import Place
 
-app = fleet.app
 _EXAMPLE = Place("aws", "us-east-1", "123456789012")
 _FOLDER_ONLY = (
     "Left out: the roles are in the deployed template, and this report is of the fleet folder alone. "
@@ -22,10 +21,9 @@ _FOLDER_ONLY = (
 )
 
 
-@app.command("report")
 def report_(
     ctx: typer.Context,
-    folder: fleet.Folder = Path("fleet"),
+    folder: Folder = Path("fleet"),
     *,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the page for a reviewer here.")
@@ -47,7 +45,7 @@ def report_(
 
 
 def _gathered(folder: Path, stack: str | None) -> report.Report:
-    definition, now = fleet.load(folder), datetime.now(UTC)
+    definition, now = fleet_folder.load(folder), datetime.now(UTC)
     if stack is None:
         return report.gather(definition, _EXAMPLE, now, None, _FOLDER_ONLY)
     try:

@@ -11,8 +11,10 @@ import typer
 from rich.text import Text
 
 from console import changes, output, rollout
-from console.cloud import Fleets, Operate, Refused
-from console.options import Json, Options, Stack, Yes
+from console.cloud import Fleets, Operate
+from console.commands import reporting
+from console.fleet_folder import load
+from console.options import Folder, Json, Options, Stack, Yes
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
@@ -20,9 +22,7 @@ from firstboot.domain.fleet import Fleet
 
 app = typer.Typer(no_args_is_help=True, help="Check, compare and publish the fleet definition.")
 
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="The fleet folder.")
-]
+app.command("report")(reporting.report_)
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -102,18 +102,6 @@ def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) 
     with output.failures(as_json=options.as_json):
         state = Operate(options.stack_name).call("fleet.progress")
         output.result(state, rollout.describe, as_json=options.as_json)
-
-
-def load(folder: Path) -> Fleet:
-    """The fleet definition in `folder`.
-
-    Raises Refused.
-    """
-    try:
-        return compiler.load(folder)
-    except FleetInvalid as error:
-        problem = {"code": error.code, "title": error.title, "detail": error.detail}
-        raise Refused(problem | {"problems": error.problems}) from error
 
 
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
