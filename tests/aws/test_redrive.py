@@ -133,7 +133,7 @@ def test_the_console_takes_up_all_that_waited(product: Product, run: Run) -> Non
     done = run("failures", "redrive", "registrations", "--json")
     assert json.loads(done.stdout) == {"failures": "registrations", "redriven": 23}
     assert "registrations    0" in run("failures", "show").stdout
-    assert "23 taken up" not in run("failures", "redrive", "registrations").stdout
+    assert "23 registrations" not in run("failures", "redrive", "registrations").stdout
 
 
 def test_the_console_says_what_it_does_not_know(product: Product, run: Run) -> None:
