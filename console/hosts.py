@@ -110,7 +110,9 @@ def _reason(error: object) -> str:
             # The trusted CAs do not matter if the certificate is for another host.
             if code == _OTHER_NAME:
                 return refused
-            settings = (tls.trusted(name, os.environ.get(name)) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
+            settings = (
+                tls.trusted(name, os.environ.get(name)) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE")
+            )
             return f"{refused}. {'. '.join(settings)}"
         case socket.gaierror():
             return "it has no address in DNS"
