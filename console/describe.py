@@ -53,7 +53,7 @@ def _joined(cells: Sequence[str], width: int | None, indent: int = 2, space: str
 
 
 def _pairs(values: Record) -> list[str]:
-    return [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    return [f"{json.dumps(name)[1:-1]}={json.dumps(value)}" for name, value in values.items()]
 
 
 def device(record: Record, width: int | None = None) -> list[str]:
