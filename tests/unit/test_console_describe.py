@@ -10,7 +10,13 @@ import pytest
 from console import describe
 from firstboot.compiler.kinds import LastDay
 
-DEVICE: dict[str, Any] = {"deviceId": "gw-1", "group": "gateways", "status": "enrolled", "active": None, "attributes": {}}
+DEVICE: dict[str, Any] = {
+    "deviceId": "gw-1",
+    "group": "gateways",
+    "status": "enrolled",
+    "active": None,
+    "attributes": {},
+}
 
 
 @pytest.mark.parametrize("claims", [{"\x1b[2J": "x"}, {"model": "\x1b[2J\u202e"}], ids=["name", "value"])
