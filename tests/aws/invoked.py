@@ -1,4 +1,4 @@
-"""The console, with the `operate` Lambda function behind it in this process."""
+"""Run the console with the `operate` Lambda function in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -17,28 +18,31 @@ Run = Callable[..., Result]
 
 
 class InProcess:
-    """The calls of boto3's CloudFormation and Lambda clients that the console makes.
+    """boto3's clients of CloudFormation and Lambda, as far as the console uses them.
 
-    Two stacks exist, and their function runs in this process.
+    There are two stacks, Firstboot and Other. The function of both runs in this process.
     """
 
     failure: dict[str, Any] | None = None
+    meta = SimpleNamespace(region_name="us-east-1", events=SimpleNamespace(register=lambda *_: None))
 
     def __init__(self, product: Product) -> None:
         self._product = product
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
-        """Return a stack whose output names the function, as DescribeStacks does."""
+        """DescribeStacks."""
         if StackName not in {"Firstboot", "Other"}:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
-        return {"Stacks": [{"Outputs": [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]}]}
+        outputs = [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]
+        arn = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/0"
+        return {"Stacks": [{"StackId": arn, "Outputs": outputs}]}
 
     def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
-        """Call the function, as Invoke does."""
+        """Invoke."""
         assert FunctionName == "operate"
         if self.failure:
             return self.failure
-        with contextlib.redirect_stdout(io.StringIO()):  # hides the metrics
+        with contextlib.redirect_stdout(io.StringIO()):  # metrics
             answer = self._product.lambdas.invoke(json.loads(Payload), CONTEXT)
         return {"Payload": io.BytesIO(json.dumps(answer).encode())}

@@ -133,7 +133,7 @@ def test_the_console_redrives_all_that_waited(product: Product, run: Run) -> Non
     done = run("failures", "redrive", "registrations", "--json")
     assert json.loads(done.stdout) == {"failures": "registrations", "redriven": 23}
     assert "registrations    0" in run("failures", "show").stdout
-    assert "23 taken up" not in run("failures", "redrive", "registrations").stdout
+    assert "23 registrations" not in run("failures", "redrive", "registrations").stdout
 
 
 def test_the_console_refuses_an_unknown_kind(product: Product, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Test which changes of a device record order a reconciliation, and how soon."""
+"""`reaction` decides which changes of a device record order the device, and how urgently."""
 
 from __future__ import annotations
 
@@ -27,33 +27,36 @@ REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}),
     ],
     ids=str,
 )
-def test_what_decides_the_grants_of_a_registered_device_is_followed(change: dict[str, Any]) -> None:
-    """A change of attributes, claims, group or status of a registered device orders a reconciliation."""
+def test_a_change_of_what_the_grants_depend_on_orders_a_registered_device(change: dict[str, Any]) -> None:
+    """A change of what the grants depend on orders a registered device at the limited rate."""
     assert reaction(REGISTERED, replace(REGISTERED, **change)) is Reaction.RATE_LIMITED
 
 
-def test_a_revocation_does_not_wait() -> None:
-    """A revocation is urgent, even for a device that is not recorded as registered."""
+def test_a_revocation_is_urgent() -> None:
+    """A revocation of any device is urgent, also of one that is not recorded as registered yet."""
     for before in (REGISTERED, device(), replace(device(), status=Status.EXPECTED)):
         assert reaction(before, replace(before, status=Status.REVOKED)) is Reaction.URGENT
 
 
-def test_an_ended_device_is_not_ordered_again() -> None:
-    """A further change to a revoked or deleted device orders nothing."""
+def test_a_revoked_or_deleted_device_is_ordered_once() -> None:
+    """A further change of a device that is revoked or deleted already orders nothing."""
     for status in (Status.REVOKED, Status.DELETED):
         ended = replace(REGISTERED, status=status)
         assert reaction(ended, replace(ended, registered=frozenset(), updated_at=from_epoch(9))) is None
 
 
 def test_a_commit_takes_the_old_certificates_grants() -> None:
-    """A commit orders a reconciliation if the superseded certificate is registered, as it keeps no grants."""
+    """A commit orders the device, so that the superseded certificate loses its grants."""
     renewed = replace(REGISTERED, pending=NEXT)
     assert reaction(REGISTERED, renewed) is None
     assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.RATE_LIMITED
 
 
 def test_a_first_boot_orders_nothing() -> None:
-    """A first boot orders nothing, because the new object in S3 does: two orders would halve the rate."""
+    """No change of a first boot orders the device, because the arrival of its certificate in S3 does.
+
+    Two messages for each device would halve the rate when many devices boot at once.
+    """
     expected = replace(device(), status=Status.EXPECTED)
     claimed = replace(device(), pending=NEXT, claims={"model": "x"})
     assert reaction(expected, claimed) is None
@@ -63,25 +66,25 @@ def test_a_first_boot_orders_nothing() -> None:
 
 
 def test_what_register_writes_orders_nothing() -> None:
-    """The changes that `register` itself writes order nothing, which prevents an endless loop."""
+    """A write of `register` itself orders nothing, or the device would be ordered for ever."""
     assert reaction(REGISTERED, replace(REGISTERED, registered=frozenset(), attached=frozenset())) is None
     assert reaction(REGISTERED, replace(REGISTERED, updated_at=from_epoch(9))) is None
 
 
-def test_a_device_that_is_not_registered_yet_is_not_followed() -> None:
-    """A device that is not registered is not followed: the order to come reads the newest record."""
+def test_a_change_before_the_registration_orders_nothing() -> None:
+    """A change of an unregistered device orders nothing, because the order of its certificate follows."""
     waiting = replace(device(), pending=NEXT)
     assert reaction(waiting, replace(waiting, attributes={"site": "berlin"})) is None
 
 
-def test_a_change_of_group_is_followed() -> None:
-    """A change of group is followed, even if nothing is registered, as soon as there is a certificate."""
+def test_a_change_of_group_orders_an_unregistered_device_with_a_certificate() -> None:
+    """A device with a certificate is ordered when it changes its group, which may use AWS IoT."""
     token = replace(device(), active=CERTIFICATE)
     assert reaction(token, replace(token, group="other")) is Reaction.RATE_LIMITED
     assert reaction(device(), replace(device(), group="other")) is None
 
 
-def test_an_imported_device_is_followed() -> None:
-    """The new record of an imported device orders a reconciliation; any other new record orders nothing."""
+def test_an_import_orders_the_device() -> None:
+    """The new record of an imported device orders it, and any other new record orders nothing."""
     assert reaction(None, REGISTERED) is Reaction.RATE_LIMITED
     assert reaction(None, replace(device(), pending=NEXT)) is None

@@ -151,7 +151,7 @@ def test_the_console_calls_every_operation_and_no_other() -> None:
     domains = "|".join(sorted({each.name.partition(".")[0] for each in OPERATIONS}))
     used = {
         node.value
-        for file in (ROOT / "console").glob("*.py")
+        for file in (ROOT / "console").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(rf"({domains})\.[a-z]+", node.value)
