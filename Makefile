@@ -85,6 +85,8 @@ clean:                       ## delete all files that other targets make
 	$(BIN)/npm install --silent --no-audit --no-fund --prefix .venv aws-cdk@$(CDK) \
 	  @cloud-copilot/iam-simulate@$(IAM_SIMULATE)
 	printf '%s\n' $(CURDIR) $(CURDIR)/functions > .venv/lib/python3.11/site-packages/firstboot.pth
+	printf '#!%s\nfrom console.__main__ import main\nmain()\n' $(CURDIR)/$(BIN)/python > $(BIN)/console
+	chmod +x $(BIN)/console
 	touch $@
 
 # The packages that ship and those that the unit tests import, in the locked versions.

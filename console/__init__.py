@@ -1,1 +1,1 @@
-"""The operator's command line. It calls the `operate` Lambda by IAM-authorised Invoke."""
+"""The operator's command line. It invokes the Lambda function `operate`, which IAM authorises."""

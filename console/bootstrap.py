@@ -1,4 +1,4 @@
-"""Bootstrap certificates, made one by one into a production run's folder."""
+"""Make bootstrap certificates, one at a time, in a production run's folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ CLAIM = "claim-"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A certificate to be made: its common name, and the key in a secure element (None: one is to be
-    made here).
-    """
+    """A certificate to make: its common name, and its key in a secure element, or None to make a key here."""
 
     name: str
     key: DevicePublicKey | None = None
@@ -33,7 +31,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Terms:
-    """What all certificates of a run have in common. `above` is PEM that goes with each."""
+    """The issuer and the lifetime of all certificates of a run. `above` is the PEM after each in its file."""
 
     issuer: Issuer
     above: bytes
@@ -42,9 +40,10 @@ class Terms:
 
 
 def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
-    """`count` device ids, numbered from `start`.
+    """Return `count` device ids, numbered from `start`.
 
-    Raises DeviceIdInvalid before the first if the last is none: all between are like these two.
+    Raises DeviceIdInvalid at once if the last id is invalid. The first and the last are the shortest and the
+    longest, so the others are valid if these two are.
     """
     numbered = (device_id(f"{prefix}{number:0{DIGITS}d}") for number in range(start, start + count))
     device_id(f"{prefix}{start + count - 1:0{DIGITS}d}")
@@ -52,7 +51,7 @@ def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
 
 
 def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bool]:
-    """Give each of `wanted` its certificate and its row; says of each whether it had both before."""
+    """Give each of `wanted` its certificate and its row. Yield, for each, whether it had both before."""
     recorded = folder.recorded()
     with folder.working(COLUMNS) as manifest:
         for each in wanted:
@@ -63,8 +62,8 @@ def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bo
 
 
 def issue_claim(folder: Folder, terms: Terms, group: Group, ids: Iterable[DeviceId]) -> Iterator[bool]:
-    """Make the claim certificate that the devices share, and give each its row; says of each whether
-    it had that before.
+    """Make the claim certificate that the devices share, and give each device its row. Yield, for each,
+    whether it had its row before.
     """
     recorded = folder.recorded()
     with folder.working(COLUMNS[:1]) as manifest:
@@ -76,9 +75,12 @@ def issue_claim(folder: Folder, terms: Terms, group: Group, ids: Iterable[Device
 
 
 def _claim(folder: Folder, group: Group, now: datetime) -> str:
-    """The claim certificate's name: that of an earlier attempt, which may have been yesterday's."""
+    """Return the claim certificate's name, which is the one of an earlier attempt if there was one.
+
+    The name contains the day, and the earlier attempt may have been made on another day.
+    """
     keys = sorted(folder.path.glob(f"{CLAIM}*.key"))
-    # A common name has 64 characters at most (RFC 5280 appendix A.1), a group's name has too.
+    # A common name has at most 64 characters (RFC 5280 appendix A.1), and so does a group's name.
     return keys[0].stem if keys else f"{CLAIM}{group.name[:48]}-{now:%Y%m%d}"
 
 
@@ -97,5 +99,5 @@ def _row(name: str, leaf: x509.Certificate) -> list[str]:
 
 
 def moment(value: datetime) -> str:
-    """A time (UTC), as our answers tell times."""
+    """Return a time (UTC) in the form that answers of Firstboot have."""
     return f"{value:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,4 +1,4 @@
-"""What differs between two fleet definitions, for a person to read. Pure."""
+"""Compare two fleet definitions, for a person to read. No input or output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from console.describe import last_day
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.pki import certificate
 
@@ -15,7 +16,7 @@ Kind = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True)
 class Change:
-    """One part of the definition that differs; `diff` is a unified diff of its text."""
+    """One part of the definition that differs. `diff` is a unified diff of its text."""
 
     part: str
     kind: Kind
@@ -23,7 +24,7 @@ class Change:
 
 
 def between(before: Fleet, after: Fleet) -> list[Change]:
-    """The parts that differ, in the order a person looks at them. `base` is no part."""
+    """Return the parts that differ, groups first and the schema last. `base` is not compared."""
     old, new = _parts(before), _parts(after)
     parts = [*new, *(part for part in old if part not in new)]
     return [_change(part, old.get(part), new.get(part)) for part in parts if old.get(part) != new.get(part)]
@@ -49,7 +50,10 @@ def _parts(fleet: Fleet) -> dict[str, str]:
 
 
 def _group(group: Group) -> str:
-    return _text(group.to_plain() | {"trust": [_anchor(pem) for pem in group.trust]})
+    plain = group.to_plain() | {"trust": [_anchor(pem) for pem in group.trust]}
+    if group.budget:
+        plain["budget"]["until"] = last_day(group.budget.until)
+    return _text(plain)
 
 
 def _anchor(pem: str) -> str:

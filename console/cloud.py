@@ -1,4 +1,4 @@
-"""The way to the `operate` Lambda: its name from the stack's outputs, then Invoke.
+"""Call the `operate` Lambda function of a stack: its name is an output of the stack, the call is Invoke.
 
 Region, credentials, endpoint and CA bundle come from the usual AWS variables.
 """
@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.session import get_session
 
+from console import tls
 from console.report import Deployed
 from firstboot.domain.fleet import Fleet
 from firstboot.policy.render import Place
@@ -29,7 +37,7 @@ _CONFIG = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standard"
 
 
 class Refused(Exception):
-    """`operate` understood the call and said no; `problem` is its answer (RFC 9457 members)."""
+    """The console or `operate` refused a call. `problem` has the members of RFC 9457."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         super().__init__(problem.get("detail") or problem.get("title") or "refused")
@@ -37,25 +45,49 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """The call did not get to `operate`, or came to no end there."""
+    """No answer came from the stack. `code` says why, for programs."""
+
+    def __init__(self, detail: str, code: str = "unreachable") -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def unanswered(what: str, error: Exception) -> Unreachable:
+    """Return the failure of an AWS call, which the message calls `what`.
+
+    TLS that fails and an answer that was lost have codes and messages of their own: the first is a setting of
+    this machine and nothing was done; after the second, the call may have been carried out.
+    """
+    if isinstance(error, SSLError):
+        reason = str(error.kwargs["error"])
+        trusted = tls.trusted("AWS_CA_BUNDLE", get_session().get_config_variable("ca_bundle"))
+        return Unreachable(f"{what}: TLS failed with {_endpoint(error)}: {reason}. {trusted}", "tls-failed")
+    if isinstance(error, ReadTimeoutError | ConnectionClosedError):
+        detail = f"{what}: {_endpoint(error)} got the call, but its answer was lost. The call may have been "
+        return Unreachable(f"{detail}carried out: look before you repeat it", "answer-lost")
+    return Unreachable(f"{what}: {error}")
+
+
+def _endpoint(error: BotoCoreError) -> str:
+    return str(error.kwargs["endpoint_url"])
 
 
 @dataclass(frozen=True)
 class Fleets:
-    """The fleet definition that is deployed, and the one in force."""
+    """The deployed fleet definition, and the one in force."""
 
     deployed: Fleet
     in_force: Fleet
 
 
 class Operate:
-    """The `operate` Lambda of the stack named `stack`."""
+    """The `operate` Lambda function of the stack named `stack`."""
 
     def __init__(self, stack: str) -> None:
         self._stack = stack
 
     def call(self, operation: str, **parameters: object) -> dict[str, Any]:
-        """Have `operation` done and return its result.
+        """Carry out an operation and return its result.
 
         Raises Refused, Unreachable.
         """
@@ -64,13 +96,25 @@ class Operate:
             response = self._lambda.invoke(FunctionName=self._function, Payload=event.encode())
             answer = json.loads(response["Payload"].read())
         except (BotoCoreError, ClientError, ValueError) as error:
-            raise Unreachable(f"calling {self._stack}'s operate function: {error}") from error
+            raise unanswered(f"calling {operation} of stack {self._stack}", error) from error
         if "FunctionError" in response or not isinstance(answer, dict):
-            raise Unreachable(f"{self._stack}'s operate function failed; its log says why")
+            raise Unreachable(f"{operation} failed; the log of the Lambda function {self._function} says why")
         if "problem" in answer:
             raise Refused(answer["problem"])
         result: dict[str, Any] = answer["result"]
         return result
+
+    @property
+    def where(self) -> str:
+        """Return the stack's name, region and account, because stacks of the same name are easily confused.
+
+        Raises Unreachable.
+        """
+        try:
+            place = _place(self._description)
+        except (BotoCoreError, ClientError) as error:
+            raise unanswered(f"describing stack {self._stack}", error) from error
+        return f"stack {self._stack} in {place.region}, account {place.account}"
 
     def devices(self, enrolled_by: str | None = None) -> Iterator[dict[str, Any]]:
         """Return all device records, or those that the bootstrap certificate `enrolled_by` (SHA-256, hex)
@@ -88,7 +132,7 @@ class Operate:
             yield from page["devices"]
 
     def fleets(self) -> Fleets:
-        """The stack's fleet definitions.
+        """Return the stack's fleet definitions.
 
         Raises Refused, Unreachable.
         """
@@ -98,7 +142,7 @@ class Operate:
         )
 
     def plan(self, fleet: Fleet) -> Iterator[dict[str, Any]]:
-        """What `fleet` would touch in AWS IoT, one page of device records at a time.
+        """Yield what `fleet` would change in AWS IoT, one page of device records at a time.
 
         Raises Refused, Unreachable.
         """
@@ -117,33 +161,58 @@ class Operate:
         return made
 
     @cached_property
+    def _description(self) -> dict[str, Any]:
+        found: dict[str, Any] = _described(client("cloudformation"), self._stack)
+        return found
+
+    @cached_property
     def _function(self) -> str:
-        stacks = client("cloudformation").describe_stacks(StackName=self._stack)
-        for output in stacks["Stacks"][0].get("Outputs", []):
+        for output in self._description.get("Outputs", []):
             if output["OutputKey"] == OUTPUT:
                 return str(output["OutputValue"])
         raise Unreachable(f"stack {self._stack} has no output {OUTPUT}: is it a Firstboot stack?")
 
 
 def deployed(stack: str) -> Deployed:
-    """Where the stack named `stack` is, the template it was deployed with, and its outputs.
+    """Return where the stack named `stack` is, the template it was deployed with, and its outputs.
 
     Raises Unreachable.
     """
     try:
         formation = client("cloudformation")
-        (found,) = formation.describe_stacks(StackName=stack)["Stacks"]
+        found = _described(formation, stack)
         body = formation.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
     except (BotoCoreError, ClientError) as error:
-        raise Unreachable(f"reading the template of {stack}: {error}") from error
-    _, partition, _, region, account, _ = found["StackId"].split(":", 5)
-    # boto3 parses a template that is JSON; CDK's are.
+        raise unanswered(f"reading the template of stack {stack}", error) from error
+    # boto3 parses a template that is JSON, as CDK's templates are.
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-    return Deployed(stack, Place(partition, region, account), json.loads(json.dumps(body)), outputs)
+    return Deployed(stack, _place(found), json.loads(json.dumps(body)), outputs)
+
+
+def _place(description: Any) -> Place:  # noqa: ANN401 - boto3's answer
+    """Return where a stack is, which its ARN says."""
+    _, partition, _, region, account, _ = description["StackId"].split(":", 5)
+    return Place(partition, region, account)
+
+
+def _described(formation: Any, stack: str) -> Any:  # noqa: ANN401 - boto3's client and answer
+    """Return CloudFormation's description of a stack.
+
+    Raises Unreachable if there is no stack of that name, and what boto3 raises.
+    """
+    try:
+        (found,) = formation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if not error.response["Error"]["Message"].endswith("does not exist"):
+            raise
+        detail = f"there is no stack named {stack} in {formation.meta.region_name}, in the account of these"
+        detail += " credentials: --stack names another stack, AWS_REGION another region"
+        raise Unreachable(detail, "stack-not-found") from error
+    return found
 
 
 def client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
-    """A client of a service."""
-    # Like the AWS CLI; boto3 itself reads AWS_DEFAULT_REGION only.
+    """Return a client of an AWS service."""
+    # The AWS CLI reads AWS_REGION too, but boto3 reads AWS_DEFAULT_REGION only.
     make: Callable[..., Any] = boto3.client  # its stubs know each service by name
     return make(service, region_name=os.environ.get("AWS_REGION"), config=_CONFIG)

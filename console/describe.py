@@ -1,69 +1,139 @@
-"""Devices and explanations in words. Pure.
+"""Describe devices, groups and explanations in words. No input or output.
 
-Attributes, claims and policies are shown as JSON in ASCII: claims are the devices' own words, and
-must not be able to write to the operator's terminal.
+Attributes, claims and policies are shown as JSON in ASCII: claims are what a device says of itself, and must
+not be able to control the operator's terminal.
+
+`width` is how many columns a line may have; None is no limit. A line ends only between two values, so ids and
+fingerprints stay whole.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from firstboot.policy.limits import SESSION_POLICY
 
 Record = dict[str, Any]
 
-_ROW = "{:<24}  {:<16}  {:<9}  {:<21}  {}"
-HEADER = _ROW.format("DEVICE", "GROUP", "STATUS", "CERTIFICATE UNTIL", "ATTRIBUTES")
+_COLUMNS = (24, 16, 9, 20)
+_HEADER = ("DEVICE", "GROUP", "STATUS", "CERTIFICATE UNTIL", "ATTRIBUTES")
+_SAID_BY_OTHERS = ("attributes", "claims")
 
 
-def row(device: Record) -> str:
-    """A device on one line, under HEADER."""
-    active = device["active"]
-    until = active["notAfter"] if active else "-"
-    attributes = json.dumps(device["attributes"], sort_keys=True)
-    return _ROW.format(device["deviceId"], device["group"], device["status"], until, attributes)
+def header(width: int | None = None) -> str:
+    """Return the first line of a list of devices."""
+    return _joined(_padded(_HEADER), width)
 
 
-def device(record: Record) -> list[str]:
-    """A device, a line a member."""
-    width = max(len(name) for name in record)
-    return [f"{name:<{width}}  {_value(value)}" for name, value in record.items()]
+def row(device: Record, width: int | None = None) -> str:
+    """Return a device of a list: one line, or as many as `width` takes."""
+    until = device["active"]["notAfter"] if device["active"] else "-"
+    cells = (device["deviceId"], device["group"], device["status"], until)
+    return _joined([*_padded(cells), *_pairs(device["attributes"])], width)
 
 
-def _value(value: object) -> str:
+def _padded(cells: Sequence[str]) -> list[str]:
+    columns = (*_COLUMNS, *[0] * len(cells))
+    return [f"{cell:<{size}}" for cell, size in zip(cells, columns, strict=False)]
+
+
+def _joined(cells: Sequence[str], width: int | None, indent: int = 2, space: str = "  ") -> str:
+    """Return the cells on lines of at most `width` columns. A cell is never broken."""
+    lines = [cells[0]]
+    for cell in cells[1:]:
+        longer = f"{lines[-1]}{space}{cell}"
+        if width is None or len(longer.rstrip()) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(" " * indent + cell)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _pairs(values: Record) -> list[str]:
+    return [f"{json.dumps(name)[1:-1]}={json.dumps(value)}" for name, value in values.items()]
+
+
+def device(record: Record, width: int | None = None) -> list[str]:
+    """Describe a device record, one member on a line."""
+    size = max(len(name) for name in record)
+    return [_joined([f"{name:<{size}}", *_member(name, value)], width) for name, value in record.items()]
+
+
+def _member(name: str, value: object) -> list[str]:
     match value:
         case None:
-            return "-"
-        case dict() if value:
-            return "  ".join(f"{key}={json.dumps(each)}" for key, each in value.items())
+            return ["-"]
+        case dict() if not value:
+            return ["-"]
+        case dict() if name in _SAID_BY_OTHERS:
+            return _pairs(value)
         case dict():
-            return "-"
+            return [f"{key}={each}" for key, each in value.items()]
         case _:
-            return str(value)
+            return [str(value)]
 
 
-def explanation(record: Record) -> list[str]:
+def group(state: Record) -> list[str]:
+    """Describe a group, what is left of its budget, and whether it is frozen."""
+    budget = state["budget"]
+    frozen = f"since {state['frozenAt']}: it enrolls no device" if state["frozenAt"] else "no"
+    return [
+        f"group        {state['group']}",
+        f"device id    {state['deviceId']}",
+        f"re-enroll    {state['reenroll']}",
+        *(_budget(budget) if budget else ["budget       none: enrollments are neither counted nor limited"]),
+        f"frozen       {frozen}",
+    ]
+
+
+def _budget(budget: Record) -> list[str]:
+    hour = budget["freezePerHour"]
+    until = last_day(datetime.fromisoformat(budget["until"]))
+    return [
+        f"budget       {budget['spent']:,} of {budget['total']:,} enrollments",
+        f"             {budget['perMinute']:,} a minute"
+        + (f", frozen above {hour:,} an hour" if hour else ""),
+        f"             until {until}, the last day (UTC)",
+    ]
+
+
+def last_day(until: datetime) -> str:
+    """Return the last day (UTC) before `until`, as fleet.toml has it: `2036-12-31`."""
+    return (until.astimezone(UTC) - timedelta(seconds=1)).date().isoformat()
+
+
+def explanation(record: Record, width: int | None = None) -> list[str]:
     """Describe what a device holds in each request context, and by which rules.
 
     The contexts are the member `moments` of the answer.
     """
-    lines = [f"{record['deviceId']} ({record['status']}, group {record['group']})"]
+    head = [record["deviceId"], f"({record['status']},", f"group {record['group']})"]
+    lines = [_joined(head, width, space=" ")]
     for context in record["moments"]:
         alias = context["roleAlias"]
-        lines += ["", f"role alias {alias}" if alias else "MQTT (no role alias)", *_holdings(context)]
+        lines += ["", f"role alias {alias}" if alias else "MQTT (no role alias)", *_holdings(context, width)]
     return lines
 
 
-def _holdings(context: Record) -> list[str]:
+def _holdings(context: Record, width: int | None) -> list[str]:
     lines = [
-        *[f"  {held['grant']:<24}  by {', '.join(held['rules'])}" for held in context["grants"]],
-        *[f"  {held['grant']:<24}  withheld by {', '.join(held['rules'])}" for held in context["withheld"]],
+        *[_held(held, "by", width) for held in context["grants"]],
+        *[_held(held, "withheld by", width) for held in context["withheld"]],
         *[f"  error: {error!a}" for error in context["errors"]],
     ]
     if context["refusal"]:
         return [*lines, f"  refused, {context['refusal']['code']}: {context['refusal']['detail']}"]
     return lines + _policy(context["sessionPolicy"])
+
+
+def _held(held: Record, how: str, width: int | None) -> str:
+    first, *others = held["rules"]
+    rules = [f"{how} {first}", *others]
+    cells = [f"{rule}," for rule in rules[:-1]] + rules[-1:]
+    return _joined([f"  {held['grant']:<24} ", *cells], width, indent=4, space=" ")
 
 
 def _policy(document: Record | None) -> list[str]:

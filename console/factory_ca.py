@@ -1,4 +1,4 @@
-"""The factory's CA, judged before it signs anything: would the group take what it makes?"""
+"""Load the factory's CA, and check that a group accepts its certificates before it signs any."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def load(certificate: Path, key: Path, password: Callable[[], bytes]) -> Issuer:
-    """The CA in two PEM files; `password` is asked for only if the key is encrypted.
+    """Return the CA of two PEM files. `password` is called only if the key is encrypted.
 
-    Raises Refused.
+    Raises Refused, and OSError if a file cannot be read.
     """
     try:
         ca = chain.parse(certificate.read_text("ascii"))
     except (UnicodeDecodeError, CertificateMalformed) as error:
-        raise unfit(f"{certificate} is no PEM certificate") from error
+        raise unfit(f"{certificate} is not a PEM certificate") from error
     private = _key(key, password)
     if private.public_key() != ca.public_key():
         raise unfit(f"{key} is not the key of {certificate}")
@@ -45,17 +45,18 @@ def _key(file: Path, password: Callable[[], bytes]) -> CaKey:
         except TypeError:  # it is encrypted
             key = load_pem_private_key(pem, password())
     except (ValueError, UnsupportedAlgorithm) as error:
-        # Not the library's words: they may quote what was in the file.
-        raise unfit(f"{file} is no PEM private key, or the password is wrong") from error
+        # The library's message is left out, because it may quote the file.
+        raise unfit(f"{file} is not a PEM private key, or the password is wrong") from error
     if not isinstance(key, CaKey):
         raise unfit(f"{file} is neither an EC nor an RSA key")
     return key
 
 
 def check(issuer: Issuer, group: Group, now: datetime, not_after: datetime) -> bytes:
-    """Make sure that `group` will take bootstrap certificates of `issuer` that end at `not_after`.
+    """Check that `group` accepts bootstrap certificates of `issuer` that end at `not_after`.
 
-    Returns the PEM that goes with each: the CA's own where it only hangs under an anchor, else none.
+    Return the PEM to put after each certificate: the CA's own if the CA is below a trust anchor, nothing if
+    it is one.
     Raises Refused.
     """
     ca, anchors = _read(issuer.certificate), [certificate.anchor(pem) for pem in group.trust]
@@ -78,7 +79,7 @@ def _read(made: x509.Certificate) -> Certificate:
 
 
 def _same(one: Certificate, other: Certificate) -> bool:
-    """Return whether both are certificates of one CA, of which one may be a renewed one."""
+    """Return whether two certificates are of the same CA. One of them may be renewed."""
     same_name = one.subject.canonical() == other.subject.canonical()
     return same_name and one.spki_fingerprint() == other.spki_fingerprint()
 
@@ -90,7 +91,10 @@ def _try(
     now: datetime,
     not_after: datetime,
 ) -> None:
-    """Have the verifier that devices will meet judge a certificate that nobody gets."""
+    """Verify a trial certificate, which is then thrown away, as `exchange` will verify those of devices.
+
+    Raises Refused.
+    """
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     try:
         trial = _read(bootstrap_certificate(issuer, "trial", key, now, not_after))
@@ -102,7 +106,7 @@ def _try(
 
 
 def unfit(detail: str) -> Refused:
-    """The refusal of a CA."""
+    """Return the refusal of a CA."""
     return Refused({"code": "factory-ca-unfit", "detail": detail})
 
 

@@ -1,6 +1,6 @@
-"""A manifest of public keys that were made in secure elements: CSV with `deviceId,publicKey`.
+"""Read a manifest of public keys that were made in secure elements: CSV with `deviceId,publicKey`.
 
-It is read twice, a row at a time: once to find all that is wrong with it, once to issue.
+It is read twice, one row at a time: once to find every problem, and once to issue.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Made = Callable[[str], x509.Certificate | None]
 
 
 def checked(file: Path, made: Made) -> int:
-    """How many devices the manifest has. `made` finds the certificate an earlier attempt made.
+    """Return how many devices the manifest has. `made` finds the certificate that an earlier attempt made.
 
     Raises Refused with every problem found.
     """
     problems: list[str] = []
-    lines: dict[str, int] = {}  # ids and fingerprints, not rows: those may be many
+    lines: dict[str, int] = {}  # by ids and fingerprints, because whole rows would take too much memory
     devices = 0
     for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
         problems += [f"line {line}: {text}" for text in _problems(row, line, lines, made)]
@@ -45,9 +45,9 @@ def checked(file: Path, made: Made) -> int:
 
 
 def wanted(file: Path) -> Iterator[Wanted]:
-    """What to issue for a manifest that was checked.
+    """Yield the certificates to issue for a manifest that was checked.
 
-    Raises Refused if it is another by now.
+    Raises Refused if the file has changed since and is invalid now.
     """
     for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
         try:
@@ -77,7 +77,7 @@ def _problems(row: dict[str, str], line: int, lines: dict[str, int], made: Made)
 
 
 def _key(text: str) -> DevicePublicKey:
-    """A SubjectPublicKeyInfo (RFC 5280 section 4.1), as base64 of its DER or as PEM.
+    """Return the key of a SubjectPublicKeyInfo (RFC 5280 section 4.1), as base64 of its DER or as PEM.
 
     Raises ValueError.
     """

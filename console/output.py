@@ -1,8 +1,9 @@
-"""What the console prints: results to standard output, problems and progress to standard error."""
+"""Print results to standard output, and problems and progress to standard error."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,34 +22,58 @@ UNREACHABLE = 3
 Record = dict[str, Any]
 T = TypeVar("T")
 
-# No markup: what is printed may hold a device's own words.
-_out = Console(markup=False, highlight=False, soft_wrap=True)
-_err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+class Screen(Console):
+    """A stream for people. After the reader has closed it, as `head` does, it prints nothing more.
+
+    The command goes on, so its exit code still says what was done. A listing stops, because printing is all
+    that it does.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Send the rest of the output to nowhere, instead of exiting as the base class does."""
+        self.quiet = True
+        # Python flushes the stream once more when it exits: that must not fail either.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+# No markup, because the text may contain what a device says of itself.
+_out = Screen(markup=False, highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+def width() -> int | None:
+    """Return how many columns a line may have, or None if standard output is not a terminal."""
+    return _out.width if _out.is_terminal else None
 
 
 def line(text: str | Text = "") -> None:
-    """Print a line for a person."""
+    """Print a line of a result."""
     _out.print(text)
 
 
 def lines(texts: Iterable[str | Text]) -> None:
-    """Print lines for a person."""
+    """Print lines of a result, each as soon as it is there, until the reader closes standard output."""
     for text in texts:
         line(text)
+        if _out.quiet:
+            return
 
 
 def note(text: str | Text) -> None:
-    """Say something about the result that is not the result."""
+    """Print a line about the result to standard error."""
     _err.print(text)
 
 
 def document(value: object) -> None:
     """Print one JSON document."""
-    print(json.dumps(value, indent=2))
+    _write(json.dumps(value, indent=2) + "\n")
 
 
 def result(value: Record, describe: Callable[[Record], Sequence[str | Text]], *, as_json: bool) -> None:
-    """Print a result, as JSON or described."""
+    """Print a result: as JSON, or as the lines that `describe` makes of it."""
     if as_json:
         document(value)
         return
@@ -56,17 +81,37 @@ def result(value: Record, describe: Callable[[Record], Sequence[str | Text]], *,
 
 
 def array(name: str, values: Iterable[Record]) -> None:
-    """Print `{name: [values]}` as one JSON document, each value as it comes."""
-    print(f'{{"{name}": [', end="")
+    """Print `{name: [values]}` as one JSON document, each value as soon as it is there."""
+    _write(f'{{"{name}": [')
     separator = "\n"
     for value in values:
-        print(separator + json.dumps(value), end="")
+        _write(separator + json.dumps(value))
         separator = ",\n"
-    print("\n]}")
+        if _out.quiet:
+            return
+    _write("\n]}\n")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        _out.on_broken_pipe()
+
+
+def flush() -> None:
+    """Write out what is still buffered for standard output."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _out.on_broken_pipe()
 
 
 def counted(what: str, values: Iterable[T]) -> Iterator[T]:
-    """The values, counted on a terminal's standard error as they come, unless they scroll by there."""
+    """Yield the values, and show on a terminal's standard error how many there were.
+
+    The count is hidden if standard output is the same terminal, where the values scroll by.
+    """
     columns = SpinnerColumn(), "{task.description}", "{task.completed:,}"
     hidden = not _err.is_terminal or _out.is_terminal
     with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
@@ -74,7 +119,7 @@ def counted(what: str, values: Iterable[T]) -> Iterator[T]:
 
 
 def bar(what: str, values: Iterable[T], total: int) -> Iterator[T]:
-    """The values, all `total` of them, with a bar on a terminal's standard error."""
+    """Yield the values, `total` of them, with a progress bar on a terminal's standard error."""
     with progress(what, total) as advance:
         for value in values:
             yield value
@@ -83,45 +128,65 @@ def bar(what: str, values: Iterable[T], total: int) -> Iterator[T]:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal's standard error, for work that comes in lots: call it with a lot's size."""
+    """Show a progress bar on a terminal's standard error. Call the result with each number of items done."""
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = not _err.is_terminal
     with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as shown:
         task = shown.add_task(what, total=total)
-        yield lambda lot: shown.advance(task, lot)
+        yield lambda items: shown.advance(task, items)
 
 
 def gauge(states: Iterable[tuple[int, str]], total: int | None = None) -> None:
-    """Go through states, each so many of `total` and words for it, shown on a terminal's standard error."""
+    """Consume `states`, and show each on a terminal's standard error.
+
+    A state is the number of items done, of `total`, and a description of it.
+    """
     columns = SpinnerColumn(), BarColumn(), MofNCompleteColumn(), "{task.description}"
     hidden = not _err.is_terminal
     with Progress(*columns, console=_err, transient=True, redirect_stdout=False, disable=hidden) as progress:
         task = progress.add_task("", total=total)
-        for done, words in states:
-            progress.update(task, completed=done, description=words)
+        for done, description in states:
+            progress.update(task, completed=done, description=description)
 
 
-def someone_can_answer() -> bool:
-    """Return whether standard input is a terminal, so that a question can be answered."""
+def can_ask() -> bool:
+    """Return whether standard input is a terminal, so that a person can answer a question."""
     return sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask for a confirmation, unless `yes` is true or standard input is not a terminal.
+
+    Raises typer.Abort if the answer is no.
+    """
+    if not yes and can_ask():
+        typer.confirm(question, abort=True, err=True)
 
 
 @contextmanager
 def failures(*, as_json: bool) -> Iterator[None]:
-    """Turn a refusal or a failure into its message and exit code."""
+    """Print a refusal, a missing answer or an unusable file, and exit with its code."""
     try:
         yield
     except Refused as refused:
         _problem(refused.problem, as_json=as_json)
         raise typer.Exit(REFUSED) from refused
     except Unreachable as unreachable:
-        _problem({"code": "unreachable", "detail": str(unreachable)}, as_json=as_json)
+        _problem({"code": unreachable.code, "detail": str(unreachable)}, as_json=as_json)
         raise typer.Exit(UNREACHABLE) from unreachable
+    except OSError as error:
+        _problem({"code": "file-unusable", "detail": _named(error)}, as_json=as_json)
+        raise typer.Exit(REFUSED) from error
+
+
+def _named(error: OSError) -> str:
+    """Return what is wrong with which file."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _problem(problem: Record, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(problem, indent=2), file=sys.stderr)
+        note(json.dumps(problem, indent=2))
         return
     note(Text(f"{problem.get('code')}: ", style="red") + Text(str(problem.get("detail"))))
     if "requestId" in problem:

@@ -18,6 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from console.describe import last_day
 from console.report import SAMPLE, Cell, Policy, Report
 from firstboot.domain.fleet import Budget, Group
 
@@ -133,10 +134,10 @@ def _enrollment(group: Group) -> _Enrollment:
 
 
 def _budget(budget: Budget) -> str:
-    """Describe how many devices may enroll, and until when."""
+    """Describe how many enrollments a group may have, and until which day."""
     freeze = f", frozen above {budget.freeze_per_hour:,} an hour" if budget.freeze_per_hour else ""
-    until = _moment(budget.until)
-    return f"{budget.total:,} devices, {budget.per_minute:,} a minute{freeze}, until {until}"
+    until = f"until {last_day(budget.until)} (UTC)"
+    return f"{budget.total:,} enrollments, {budget.per_minute:,} a minute{freeze}, {until}"
 
 
 def _finalize(value: Any) -> Any:  # noqa: ANN401 - jinja2 passes the value of every expression

@@ -1,12 +1,12 @@
-"""A production run's folder. The run may be killed at any point and begun again.
+"""Write the folder of a production run. The run can be killed at any point and started again.
 
-    run.json      which run this is: the first file there
+    run.json      which run this is; the first file in the folder
     NAME.key      a private key that was made here
-    NAME.pem      a certificate, then its CA's where the group's trust lacks it
-    manifest.csv  a row a device
+    NAME.pem      a certificate, followed by its CA's if that is not a trust anchor of the group
+    manifest.csv  a row for each device
 
-A file is put in place whole, and is on the disk before the next one is begun. So a certificate's file
-is the fact that it was made: a run that finds one records it instead of making a second.
+Each file is written completely, and is on the disk, before the next one is begun. So a certificate was made
+if its file exists: a run that finds the file adds the row and does not make a second certificate.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from console.cloud import Refused
+from console.files import naming
 from firstboot.pki import chain
 from firstboot.pki.errors import CertificateMalformed
 
@@ -39,26 +40,26 @@ _PART = ".part"
 
 
 class Manifest:
-    """manifest.csv, open at its end."""
+    """The file manifest.csv, open at its end."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._rows = csv.writer(file, lineterminator="\n")
 
     def add(self, row: Sequence[str]) -> None:
-        """Add a row. It is on the disk after the next `sync`."""
+        """Add a row, which the next `sync` writes to the disk."""
         self._rows.writerow(row)
 
     def sync(self) -> None:
-        """Have every row on the disk."""
+        """Write every row to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 class Folder:
-    """The folder of the run that `run` describes: the same in every attempt at it.
+    """The folder of the run that `run` describes. Every attempt at the run has the same description.
 
-    Raises Refused if there is something else.
+    Raises Refused if the folder has something else in it.
     """
 
     def __init__(self, path: Path, run: dict[str, str]) -> None:
@@ -69,18 +70,19 @@ class Folder:
     def _check(self) -> None:
         there = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
         if RUN not in there and there - {RUN + _PART}:
-            raise _refused(f"{self.path} is neither empty nor a production run's folder")
+            raise _refused(f"{self.path} is neither empty nor the folder of a production run")
         if RUN in there and (self.path / RUN).read_bytes() != self._description:
-            raise _refused(f"{self.path} holds another run, or one that is not this: see {RUN} there")
+            raise _refused(f"{self.path} is the folder of another run: see {RUN} in it")
 
     @property
     def _description(self) -> bytes:
         return json.dumps(self._run, indent=2).encode() + b"\n"
 
     def certificate(self, name: str) -> x509.Certificate | None:
-        """The certificate named `name`, if it was made already.
+        """Return the certificate named `name`, or None if it was not made yet.
 
-        Raises Refused if another's is in its place: some file systems take `a` for `A`.
+        Raises Refused if the file has another device's certificate. On a file system that ignores case, `a`
+        and `A` have the same file.
         """
         file = self.path / f"{name}.pem"
         try:
@@ -92,7 +94,7 @@ class Folder:
         return certificate
 
     def key(self, name: str) -> ec.EllipticCurvePublicKey | None:
-        """The public half of the key that was made for `name`, if it was."""
+        """Return the public half of the key that was made for `name`, or None if none was."""
         try:
             key = load_pem_private_key((self.path / f"{name}.key").read_bytes(), None)
         except (FileNotFoundError, ValueError):
@@ -100,15 +102,16 @@ class Folder:
         return key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
     def make_key(self, name: str) -> ec.EllipticCurvePublicKey:
-        """A fresh P-256 key for `name`; its private half is in the folder and nowhere else."""
+        """Make a P-256 key for `name` and return its public half. The private half is in the folder only."""
         key = ec.generate_private_key(ec.SECP256R1())
         self.put(f"{name}.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return key.public_key()
 
     def put(self, file: str, content: bytes) -> None:
-        """Put a file in place: whole, on the disk, and its owner's only from the first byte on."""
+        """Write a file completely and to the disk. From the first byte on, only its owner can read it."""
         part = self.path / (file + _PART)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with naming(part), os.fdopen(descriptor, "wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
@@ -117,13 +120,19 @@ class Folder:
             os.fsync(descriptor)
 
     def recorded(self) -> set[str]:
-        """The devices that have their row in the manifest."""
+        """Return the devices that have their row in the manifest.
+
+        Raises Refused if the manifest is not ASCII, as this program writes it.
+        """
         rows = self._rows()
         next(rows, None)
-        return {row.split(b",")[0].strip().decode() for row in rows}
+        try:
+            return {row.split(b",")[0].strip().decode("ascii") for row in rows}
+        except UnicodeDecodeError as error:
+            raise _refused(f"{self.path / MANIFEST} is not the manifest of a production run") from error
 
     def _rows(self) -> Iterator[bytes]:
-        """The manifest's whole rows, the header first."""
+        """Yield the complete rows of the manifest, the header first."""
         manifest = self.path / MANIFEST
         if manifest.exists():
             with manifest.open("rb") as file:
@@ -131,9 +140,9 @@ class Folder:
 
     @contextmanager
     def working(self, columns: Sequence[str]) -> Iterator[Manifest]:
-        """Begin the run, or go on with it; yields the manifest for its next rows.
+        """Begin the run or continue it. Yield the manifest, for its next rows.
 
-        Raises Refused while another process is at it.
+        Raises Refused while another process works in the folder.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
@@ -142,7 +151,7 @@ class Folder:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise _refused(f"another process is at work in {self.path}") from error
-            self._check()  # it may have been another's a moment ago
+            self._check()  # once more, because another run may have begun before the lock was taken
             if not (self.path / RUN).exists():
                 self.put(RUN, self._description)
             with self._manifest(columns) as manifest:
@@ -151,9 +160,10 @@ class Folder:
     @contextmanager
     def _manifest(self, columns: Sequence[str]) -> Iterator[Manifest]:
         whole = sum(map(len, self._rows()))
-        descriptor = os.open(self.path / MANIFEST, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w", newline="", encoding="ascii") as file:
-            file.truncate(whole)  # a row that was cut off
+        path = self.path / MANIFEST
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        with naming(path), os.fdopen(descriptor, "w", newline="", encoding="ascii") as file:
+            file.truncate(whole)  # removes a row that an interruption cut off
             file.seek(whole)
             manifest = Manifest(file)
             if not whole:

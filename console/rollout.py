@@ -1,4 +1,4 @@
-"""How many devices a fleet definition touches in AWS IoT, and how far it has got there."""
+"""Count the devices that a fleet definition changes in AWS IoT, and follow the sweep that changes them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from console.cloud import Operate, Unreachable
 from firstboot.domain.fleet import Fleet
 
 _EVERY = 2
-"""Seconds between two looks at the progress."""
+"""Seconds between two queries of the progress."""
 
 _STILL = 90
-"""Looks without any progress after which nobody waits longer: a sweep begins within a minute."""
+"""Queries without any progress after which the command stops waiting. A sweep begins within a minute."""
 
 
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
-    """How many devices there are (`scanned`), and of how many the policies in AWS IoT would change
-    (`touched`); counted on a terminal as they are looked at.
+    """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
+    (`touched`). A terminal shows both numbers as they grow.
 
     Raises Refused, Unreachable.
     """
@@ -31,20 +31,20 @@ def _counting(operate: Operate, fleet: Fleet, counts: dict[str, int]) -> Iterato
     for page in operate.plan(fleet):
         for name in counts:
             counts[name] += page[name]
-        yield counts["scanned"], f"devices looked at, {counts['touched']:,} to change"
+        yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 
 def follow(operate: Operate, total: int) -> output.Record:
-    """Wait until every device has been looked at under the fleet in force, and return
-    `fleet.progress`; `total` is about how many there are.
+    """Wait until the sweep has read every device record, and return the last answer of `fleet.progress`.
 
+    `total` is about how many records there are.
     Raises Refused, Unreachable.
     """
     seen: list[output.Record] = []
     try:
         output.gauge(_following(operate, seen), total)
     except KeyboardInterrupt:
-        output.note("it is published and goes on; `fleet progress` says how far it is")
+        output.note("the fleet is published and the sweep continues; `fleet progress` shows how far it is")
         raise
     return seen[-1]
 
@@ -60,7 +60,7 @@ def _following(operate: Operate, seen: list[output.Record]) -> Iterator[tuple[in
             return
         time.sleep(_EVERY)
     raise Unreachable(
-        "it is published, but nothing looks at the devices: the log of `register.sweep` says why"
+        "the fleet is published, but the sweep does not progress; the log of `register.sweep` says why"
     )
 
 
@@ -71,24 +71,24 @@ def _is_through(state: output.Record) -> bool:
 def _words(state: output.Record) -> str:
     if not state["inForce"]:
         return "waiting for the sweep to begin"
-    return f"devices looked at, {state['touched']:,} to change, {_backlog(state)}"
+    return f"device records read, {state['touched']:,} to change, {_backlog(state)}"
 
 
 def _backlog(state: output.Record) -> str:
     seconds = state["backlog"]
-    return f"about {seconds:,} s until AWS IoT has caught up" if seconds else "AWS IoT has no backlog"
+    return f"about {seconds:,} s until AWS IoT has been reconciled" if seconds else "AWS IoT has no backlog"
 
 
 def planned(devices: output.Record) -> str:
-    """A plan, in words."""
+    """Describe a plan in words."""
     return f"policies of {devices['touched']:,} of {devices['scanned']:,} devices change in AWS IoT"
 
 
 def describe(state: output.Record) -> list[str]:
-    """`fleet.progress`, in words."""
+    """Describe an answer of `fleet.progress` in words."""
     if not state["inForce"]:
-        return ["no device has been looked at yet under what is in force", _backlog(state)]
+        return ["the sweep for the fleet in force has read no device record yet", _backlog(state)]
     begun = "all devices" if state["finished"] else "so far"
     since = f"began {state['startedAt']}" + (f", ended {state['finishedAt']}" if state["finished"] else "")
-    counts = f"{begun}: {state['scanned']:,} looked at, {state['touched']:,} to change ({since})"
+    counts = f"{begun}: {state['scanned']:,} read, {state['touched']:,} to change ({since})"
     return [counts, _backlog(state)]

@@ -1,4 +1,4 @@
-"""Rules as Cedar has parsed them: what each is, and whom it can concern. Pure."""
+"""Find the groups and grants that each rule can concern, from the parsed rules. No input or output."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule. `text` is Cedar's own writing of it, without comments: what is decided by. `groups` and
-    `grants` are those of the fleet that its scope does not rule out; its conditions may.
+    """A rule. `text` is the rule as Cedar writes it, without comments, which is what decides. `groups` and
+    `grants` are those of the fleet that the rule's scope allows. Its conditions can exclude some of them.
     """
 
     id: str
@@ -27,9 +27,9 @@ class Rule:
 
 
 def rules(fleet: Fleet) -> list[Rule]:
-    """The rules of a fleet that came from the compiler, in the order they are written in."""
+    """Return the rules of a fleet that the compiler made, in the order in which they are written."""
     parsed: dict[str, Json] = json.loads(policies_to_json_str(fleet.rules))["staticPolicies"]
-    # Cedar numbers them (policy0, policy1, …), and its JSON may have them in another order.
+    # Cedar numbers the rules (policy0, policy1, …), and its JSON may have them in another order.
     ordered = sorted(parsed.items(), key=lambda item: int(item[0].removeprefix("policy")))
     return [_rule(policy, fleet) for _, policy in ordered]
 
@@ -45,7 +45,10 @@ def _rule(policy: Json, fleet: Fleet) -> Rule:
 
 
 def _concerns(scope: Json, kind: str, name: str) -> bool:
-    """Whether a scope can be about an entity. One device's rule can be about any group."""
+    """Return whether a scope allows the entity of that kind and name.
+
+    A scope that names one device allows every group, because the device can be in any of them.
+    """
     entity = scope.get("entity") or scope.get("in", {}).get("entity")
     return entity is None or entity["type"] != kind or entity["id"] == name
 

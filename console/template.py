@@ -1,5 +1,6 @@
-"""A CloudFormation template as a security reviewer asks it: which roles there are, what each may do,
-and who may sign with the CA's key. Pure.
+"""Read a CloudFormation template: its roles, what each may do, and which may sign with the CA's key.
+
+No input or output.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SIGN = "kms:Sign"
 
 @dataclass(frozen=True)
 class Statement:
-    """A policy statement as text; `${Name.Arn}` stands for a resource of the template."""
+    """A policy statement as text. `${Name.Arn}` stands for a resource of the template."""
 
     effect: str
     principals: tuple[str, ...]
@@ -29,8 +30,8 @@ class Statement:
 
 @dataclass(frozen=True)
 class Role:
-    """A role: who may assume it, and what it may do. `managed` are policies written elsewhere; `keyed`,
-    whether the policy of one of the template's keys lets it sign.
+    """A role: the principals that may assume it, and what it may do. `managed` are policies that are written
+    elsewhere. `keyed` is true if the policy of one of the template's keys lets the role sign.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Role:
 
     @property
     def signs(self) -> bool:
-        """Whether one of its own policies allows kms:Sign, or a key's allows it this role."""
+        """Return whether one of the role's policies, or a key's policy, allows the role kms:Sign."""
         return self.keyed or any(statement.signs for statement in self.statements)
 
 
@@ -54,14 +55,14 @@ class Key:
 
     @property
     def signers(self) -> tuple[str, ...]:
-        """Whom its policy lets sign."""
+        """Return the principals that the key's policy lets sign."""
         return tuple(
             name for statement in self.statements if statement.signs for name in statement.principals
         )
 
 
 def roles(template: Json) -> list[Role]:
-    """The template's roles, with the policies that it attaches to them."""
+    """Return the template's roles, with the policies that it attaches to them."""
     return [
         _role(name, resource["Properties"], template)
         for name, resource in _of_type(template, "AWS::IAM::Role")
@@ -69,7 +70,7 @@ def roles(template: Json) -> list[Role]:
 
 
 def keys(template: Json) -> list[Key]:
-    """The template's KMS keys."""
+    """Return the template's KMS keys."""
     return [
         Key(name, _statements(resource["Properties"]["KeyPolicy"]))
         for name, resource in _of_type(template, "AWS::KMS::Key")
@@ -130,7 +131,7 @@ def _listed(values: Any) -> list[Any]:  # noqa: ANN401 - as above
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - as above
-    """A value as text: `${Store.Arn}/fleet`. What it can't spell is shown as the JSON it is."""
+    """Return a value as text, as in `${Store.Arn}/fleet`. Other intrinsic functions are shown as JSON."""
     match value:
         case str():
             return value

@@ -1,4 +1,4 @@
-"""AWS in process (moto), and the product's Lambdas wired to it."""
+"""AWS in this process (moto), and the product's Lambda functions wired to it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _sign_digest(key: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -
 
 @pytest.fixture(scope="session", autouse=True)
 def _models_once() -> Iterator[None]:
-    """Each test has a session of boto3's, which would read megabytes of service models: half of its time."""
+    """Cache boto3's service models, because to read them for each test's session takes half of its time."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("botocore.session.create_loader", cache(create_loader))
         yield
@@ -57,7 +57,10 @@ def _models_once() -> Iterator[None]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty account. moto's KMS hashes a DIGEST again and takes RAW of any length: repaired."""
+    """Start an empty account. moto's KMS is patched where it differs from AWS.
+
+    It would hash a DIGEST again, and accept RAW messages of any length.
+    """
     for variable, value in {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -72,12 +75,14 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     answer = KmsResponse.sign
 
     def sign(request: KmsResponse) -> str:
-        assert request._get_param("MessageType") == "DIGEST", "a RAW message has a limit that moto ignores"
+        assert request._get_param("MessageType") == "DIGEST", (
+            "KMS refuses long RAW messages, and moto does not"
+        )
         return answer(request)
 
     monkeypatch.setattr(KmsResponse, "sign", sign)
     monkeypatch.setattr(ECDSAPrivateKey, "sign", _sign_digest)
-    # As with AWS IoT, a certificate's id is its DER's hash.
+    # As with AWS IoT, a certificate's id is the hash of its DER.
     with mock_aws(config={"iot": {"use_valid_cert": True}}):
         _forget_clients()
         yield
@@ -94,7 +99,7 @@ def _forget_clients() -> None:
 
 @pytest.fixture
 def table(aws: None) -> str:
-    """The table."""
+    """Make the table, and return its name."""
     boto3.client("dynamodb").create_table(
         TableName="device-records",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
@@ -106,7 +111,7 @@ def table(aws: None) -> str:
 
 @pytest.fixture
 def bucket(aws: None) -> str:
-    """The certificates' bucket."""
+    """Make the bucket for certificates, and return its name."""
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="certificates")
     s3.put_bucket_versioning(Bucket="certificates", VersioningConfiguration={"Status": "Enabled"})
@@ -115,14 +120,14 @@ def bucket(aws: None) -> str:
 
 @pytest.fixture
 def ca_key(aws: None) -> str:
-    """The CA's key in KMS: its ARN."""
+    """Make the CA's key in KMS, and return its ARN."""
     answer: Any = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     return str(answer["KeyMetadata"]["Arn"])
 
 
 @pytest.fixture
 def issuing_ca(ca_key: str) -> x509.Certificate:
-    """The issuing CA's certificate, self-signed by the key in KMS."""
+    """Return the issuing CA's certificate, self-signed by the key in KMS."""
     client = clients.kms()
     key = KmsKey(client, ca_key, public_key(client, ca_key))
     return authority_certificate(key, "Firstboot issuing CA", datetime.now(UTC), 10)
@@ -137,7 +142,7 @@ def product(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Product:
-    """The Lambdas, wired by their environment as a deployment wires them."""
+    """Return the Lambda functions, configured by their environment as in a deployment."""
     factory = factories.authority()
     small = fleet(group("gateways", factory))
     role = boto3.client("iam").create_role(RoleName="telemetry", AssumeRolePolicyDocument="{}")
@@ -184,8 +189,8 @@ def product(
         fleet_refresh="60",
     )
     changes_settings = ChangesSettings(queue=rate_limited, urgent_queue=urgent)
-    everyone = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
-    for settings in everyone:
+    all_settings = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
+    for settings in all_settings:
         for name, value in settings.environment().items():
             monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
@@ -204,7 +209,7 @@ def _dead_letters() -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def logs() -> Iterator[io.StringIO]:
-    """What the Lambdas log, while the test runs."""
+    """Yield the log of the Lambda functions during the test."""
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", Logger(service=service).registered_handler)
@@ -218,20 +223,20 @@ def logs() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def run(product: Product, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the console; standard input is no terminal."""
+    """Return a function that runs the console, without a terminal as its standard input."""
     monkeypatch.setattr(cloud, "client", lambda _: InProcess(product))
     return lambda *arguments, **options: CliRunner().invoke(app, arguments, **options)
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Every call of `register`."""
+    """Return the record of every AWS call of `register`."""
     return Calls().patch(monkeypatch)
 
 
 @pytest.fixture
 def registering(product: Product, calls: Calls) -> Registering:
-    """The product with `register`, its fleet read, and one device registered before."""
+    """Return the product with `register`, a fleet that it has read, and one registered device."""
     made = Registering(product, calls)
     made.publish(configuration=CONFIGURATION)
     made.enroll("gw-0")

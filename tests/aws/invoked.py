@@ -1,4 +1,4 @@
-"""The console with the `operate` Lambda in this process behind it."""
+"""Run the console with the `operate` Lambda function in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -17,11 +18,13 @@ Run = Callable[..., Result]
 
 
 class InProcess:
-    """boto3's clients of CloudFormation and Lambda as far as the console uses them, with two stacks
-    and their function in this process.
+    """boto3's clients of CloudFormation and Lambda, as far as the console uses them.
+
+    There are two stacks, Firstboot and Other. The function of both runs in this process.
     """
 
     failure: dict[str, Any] | None = None
+    meta = SimpleNamespace(region_name="us-east-1", events=SimpleNamespace(register=lambda *_: None))
 
     def __init__(self, product: Product) -> None:
         self._product = product
@@ -31,7 +34,9 @@ class InProcess:
         if StackName not in {"Firstboot", "Other"}:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
-        return {"Stacks": [{"Outputs": [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]}]}
+        outputs = [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]
+        arn = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/0"
+        return {"Stacks": [{"StackId": arn, "Outputs": outputs}]}
 
     def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
         """Invoke."""

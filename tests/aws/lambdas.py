@@ -1,4 +1,4 @@
-"""The Lambda functions in this process, built as the Lambda files build them, with a clock of the test's."""
+"""The Lambda functions in this process, built as the Lambda files build them, with the test's clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from firstboot.vend.settings import VendSettings
 
 
 class Lambdas:
-    """One process of every Lambda function. Each reads its settings from the environment at its first call.
+    """One process of every Lambda function, each of which reads its settings at its first call.
 
     `clock` may be replaced at any time.
     """
@@ -43,12 +43,12 @@ class Lambdas:
         return self.clock()
 
     def restart(self) -> None:
-        """Replace every process by a new one, which remembers nothing."""
+        """Replace every process by a new one, without anything that the old one had kept."""
         self.restart_readers()
         self._restart_others()
 
     def restart_readers(self) -> None:
-        """Replace the processes that remember a fleet definition."""
+        """Replace the processes that keep a fleet definition."""
         exchange, vend, now = firstboot.exchange.build, firstboot.vend.build, self.now
         read = ExchangeSettings.read
         self.exchange_http = http_function("exchange", exchange.http, read, now)

@@ -1,4 +1,4 @@
-"""What a device's record may become, said once more and from outside: the state machine's oracle."""
+"""The oracle of the lifecycle machine: how a device record may change, stated apart from the product."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from firstboot.domain.names import DeviceId
 
 @dataclass(frozen=True)
 class Call:
-    """A call to the service. `caller` is an operational certificate's serial, None for the
-    bootstrap certificate; `key` the SHA-256 of the key to certify, None for a login;
-    `faulty`: an AWS call may have failed.
+    """A call to the service.
+
+    `caller` is the serial of an operational certificate, or None for the bootstrap certificate. `key` is the
+    SHA-256 of the key to certify, or None for a login. `faulty` means that an AWS call may have failed.
     """
 
     caller: str | None
@@ -25,7 +26,7 @@ class Call:
 
 
 class Watch:
-    """Looks at the record after every call. `recorded` are all certificates it ever named, by serial."""
+    """A check of the record after every call. `recorded` has every certificate that was in it, by serial."""
 
     def __init__(self, records: DynamoDevices, device_id: str, *, replaces: bool, grace: timedelta) -> None:
         self._records = records
@@ -46,48 +47,56 @@ class Watch:
         return self.device.pending if self.device else None
 
     def look(self) -> None:
-        """Read the record."""
+        """Read the device record."""
         self.device = self._records.device(self._device_id)
 
     def called(self, call: Call, status: int, answer: dict[str, Any]) -> None:
-        """Hold the answer to `call`, and what became of the record, against what may be."""
+        """Check the answer to `call` and the record's change against what is allowed."""
         before, waiting = self.active, self.pending
         good = [each.serial for each in (before, waiting) if each and each.not_after >= call.now]
         self.look()
         if self.device and self.device.status is Status.REVOKED:
-            assert status >= 400, "a revoked device gets nothing"
+            assert status >= 400, "a revoked device was not refused"
         elif call.key is None and call.caller in good and not call.faulty:
-            assert status == 200, "an identity that is good is not locked out"
+            assert status == 200, "a valid certificate was refused at its login"
         if self.active != before:
-            assert waiting, "what becomes active was pending"
+            assert waiting, "a certificate became active without having been pending"
             assert self.active
-            assert call.caller == self.active.serial == waiting.serial, "only its own login commits it"
+            assert call.caller == self.active.serial == waiting.serial, (
+                "a certificate was committed by another certificate's call"
+            )
             waiting = None
         if self.pending != waiting:
             self._claimed(call, waiting)
         if call.key is None and status == 200:
             assert self.active
-            assert call.caller == self.active.serial, "who is logged in is the active one"
-            assert call.caller in good, "and has not expired"
+            assert call.caller == self.active.serial, (
+                "a login succeeded with a certificate that is not active"
+            )
+            assert call.caller in good, "a login succeeded with an expired certificate"
         if call.key is not None and status == 201:
             current = {each.serial: each.spki for each in (self.active, self.pending) if each}
-            assert current.get(answer["serial"]) == call.key, "what is issued is on record, for that key"
+            assert current.get(answer["serial"]) == call.key, (
+                "an issued certificate is not in the record with its key"
+            )
 
     def _claimed(self, call: Call, replaced: CertificateRecord | None) -> None:
-        """A new certificate is pending."""
+        """Check a new pending certificate."""
         new = self.pending
-        assert new, "what is pending goes by its commit, or by the next claim"
-        assert new.serial not in self.recorded, "what has ended does not come back"
+        assert new, "a pending certificate vanished without a commit or a new claim"
+        assert new.serial not in self.recorded, "an ended certificate came back"
         assert new.spki == call.key
         until = replaced.held_until if replaced else None
-        assert until is None or until <= call.now, "a pending certificate is held"
+        assert until is None or until <= call.now, "a pending certificate was replaced before its hold ended"
         for known in (replaced, self.active):
             assert known is None or known.spki != new.spki or known.renew_after <= call.now, (
-                "one key has one certificate until that is due"
+                "a key got a second certificate before the first was due"
             )
         if call.caller:
             assert self.active
-            assert call.caller == self.active.serial, "only the active one renews"
+            assert call.caller == self.active.serial, "a certificate that is not active was renewed"
         elif self.active and not self._replaces:
-            assert self.active.not_after + self._grace <= call.now, "what is not over is not replaced"
+            assert self.active.not_after + self._grace <= call.now, (
+                "an active certificate was replaced before the end of its grace"
+            )
         self.recorded[new.serial] = new

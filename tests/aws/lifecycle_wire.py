@@ -1,5 +1,6 @@
-"""Between a device and its service, in one process: the real Lambdas, a clock that jumps, requests and
-answers that are lost, AWS calls that fail.
+"""A device and the real Lambda functions in one process, with a clock that jumps.
+
+Requests and answers can be lost, and AWS calls can fail.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from tests.aws.test_issuance import Recorder
 
 
 class PowerLost(BaseException):
-    """The device is off. Nothing it does may catch this: hence no Exception."""
+    """The device lost power. It is no Exception, so that no code of the device can catch it."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The `number`-th request (from 1) is not sent; or, if `answered`, its answer not heard. With
-    `power` the device goes off at that moment.
+    """The loss of the `number`-th request, counted from 1, or of its answer if `answered`.
+
+    With `power` the device loses power at that moment.
     """
 
     number: int
@@ -43,7 +45,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Fault:
-    """An AWS operation fails; or, if `done`, has succeeded unheard."""
+    """A failure of an AWS operation, or of its answer if `done`."""
 
     operation: str
     done: bool
@@ -57,12 +59,12 @@ class Clock:
         product.lambdas.clock = lambda: self.now
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the time forward."""
         self.now += timedelta(seconds=int(seconds))
 
 
 class Wire(Transport):
-    """The transport of every device that the machine plays; `watch` sees every call of them."""
+    """The transport of all devices in the machine. `watch` gets every call."""
 
     def __init__(self, product: Product, recorder: Recorder, clock: Clock, watch: Watch) -> None:
         super().__init__(None)
@@ -75,7 +77,7 @@ class Wire(Transport):
         self._sent = 0
 
     def fail(self, loss: Loss | None = None, fault: Fault | None = None) -> None:
-        """From now on, fail like this; without arguments, no more."""
+        """Set the failures of the next calls; without arguments, calls succeed again."""
         self._loss, self._fault, self._sent = loss, fault, 0
 
     def send(
@@ -83,12 +85,12 @@ class Wire(Transport):
         method: str,
         url: str,
         *,
-        limit: int,  # noqa: ARG002 - nothing here is that long
+        limit: int,  # noqa: ARG002 - no answer here is that long
         identity: Identity | None = None,
         authorization: str | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """See Transport."""
+        """Send a request, as Transport specifies."""
         self._sent += 1
         self._lose(answered=False)
         answer = self._answer(
@@ -133,7 +135,7 @@ class Wire(Transport):
         failing.clear()
 
     def _forbidden(self) -> Answer:
-        """As the gateway refuses an expired certificate."""
+        """Return the gateway's refusal of an expired certificate."""
         message = Message()
         message["Date"] = format_datetime(self._clock.now)
         return Answer(403, message, b'{"message": "Forbidden"}')

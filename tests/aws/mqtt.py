@@ -1,4 +1,4 @@
-"""AWS IoT's part in process: what the topic rules hand over, and what clients then hear."""
+"""The part of AWS IoT, in process: what its topic rules pass to Lambda, and what clients then receive."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Heard = tuple[str, dict[str, Any]]
 
 
 def event(client_id: str, principal: str, topic: str, payload: bytes) -> dict[str, Any]:
-    """What a rule of ours hands to a Lambda."""
+    """Return the event that Firstboot's topic rules pass to a Lambda function."""
     encoded = base64.b64encode(payload).decode()
     return {"payload": encoded, "clientId": client_id, "principal": principal, "topic": topic}
 
 
 def published() -> list[Heard]:
-    """Every message so far: topic and members."""
+    """Return every message published so far, with its topic and its members."""
     return [
         (topic, json.loads(payload))
         for topic, payload in get_backend("iot-data")[ACCOUNT][REGION].published_payloads
@@ -36,7 +36,7 @@ def published() -> list[Heard]:
 
 @dataclass
 class Client:
-    """An MQTT client that AWS IoT has let in with a certificate."""
+    """An MQTT client that is connected to AWS IoT with a certificate."""
 
     product: Product
     client_id: str
@@ -45,11 +45,11 @@ class Client:
 
     @property
     def principal(self) -> str:
-        """What AWS IoT says of it."""
+        """The certificate's id, by which AWS IoT names the client."""
         return chain.fingerprint(self.leaf)
 
     def send(self, call: topics.Call, payload: bytes | dict[str, Any]) -> list[Heard]:
-        """Publish a request; what the service publishes then."""
+        """Publish a request, and return the messages that the service then publishes."""
         before = len(published())
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         lambdas = self.product.lambdas
@@ -58,18 +58,18 @@ class Client:
         return published()[before:]
 
     def ask(self, call: topics.Call, **members: Any) -> dict[str, Any]:
-        """Publish a request that is accepted: the answer, which this client alone can hear."""
+        """Publish a request that must be accepted, and return the answer, which only this client receives."""
         ((topic, answer),) = self.send(call, members)
         assert topic == call.accepted_topic(self.client_id), answer
         return answer
 
     def refused(self, call: topics.Call, payload: bytes | dict[str, Any]) -> str:
-        """Publish a request that is not: the code of the problem, which this client alone can hear."""
+        """Publish a request that must be refused, and return the code of the problem."""
         ((topic, problem),) = self.send(call, payload)
         assert topic == call.rejected_topic(self.client_id), problem
         assert {"type", "title", "status", "detail", "code", "requestId", "action", "time"} <= set(problem)
         return str(problem["code"])
 
     def csr(self) -> str:
-        """A CSR of its key, PEM."""
+        """Return a CSR for the client's key, in PEM."""
         return factories.pem(factories.csr(self.key))

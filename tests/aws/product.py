@@ -1,4 +1,4 @@
-"""The product's Lambdas over moto, called as API Gateway calls them."""
+"""The product's Lambda functions over moto, called as API Gateway calls them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.factories import Authority
 
 HOST = "devices.example.com"
 RULES = """
-@id("everyone") permit (principal, action == Action::"hold", resource == Grant::"telemetry")
+@id("every-device") permit (principal, action == Action::"hold", resource == Grant::"telemetry")
 unless { principal.quarantined };
 """
 SCHEMA = """
@@ -54,7 +54,7 @@ CONTEXT: Any = SimpleNamespace(
 
 
 def group(name: str, factory: Authority, **changes: Any) -> Group:
-    """A per-device group that trusts `factory`."""
+    """Return a per-device group that trusts `factory`."""
     values: dict[str, Any] = {
         "name": name,
         "trust": (factories.pem(factory.certificate),),
@@ -63,13 +63,13 @@ def group(name: str, factory: Authority, **changes: Any) -> Group:
         "reenroll_per_day": 10,
         "certificate": CertificatePlan(days=365, renew_at=0.66, grace_days=90),
         "mqtt": "registry",
-        "budget": Budget(total=1000, per_minute=1000, until=from_epoch(4_102_444_800)),  # a day's end
+        "budget": Budget(total=1000, per_minute=1000, until=from_epoch(4_102_444_800)),  # the end of a day
     }
     return Group(**values | changes)
 
 
 def fleet(*groups: Group) -> Fleet:
-    """A small fleet: one grant, one role alias, one rule."""
+    """Return a small fleet with one grant, one role alias and one rule."""
     return Fleet(
         groups={g.name: g for g in groups},
         role_aliases={"telemetry": RoleAlias("telemetry", 3600)},
@@ -81,7 +81,7 @@ def fleet(*groups: Group) -> Fleet:
 
 @dataclass
 class Answer:
-    """What came back: status, headers (lower case), body."""
+    """The answer to a call, with header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -90,7 +90,7 @@ class Answer:
 
 @dataclass
 class Product:
-    """The deployed Lambdas and what a test may look at beside them."""
+    """The deployed Lambda functions, and the resources that a test may read beside them."""
 
     factory: Authority
     fleet: Fleet
@@ -101,39 +101,39 @@ class Product:
 
     @property
     def records(self) -> DynamoDevices:
-        """The device records, as every adapter has them."""
+        """The adapter for device records."""
         return DynamoDevices(clients.dynamodb(), self.table)
 
     def bootstrap(self, device_id: str) -> x509.Certificate:
-        """A fresh bootstrap certificate."""
+        """Return a new bootstrap certificate."""
         return self.factory.issue(device_id, factories.ec_key())
 
     def enroll(
         self, leaf: x509.Certificate, key: factories.PrivateKey | None = None, **members: Any
     ) -> Answer:
-        """POST /v1/certificates."""
+        """Ask for a certificate: POST /v1/certificates."""
         body = {"csr": factories.pem(factories.csr(key or factories.ec_key()))} | members
         return self.call("POST", "/v1/certificates", leaf, json.dumps(body))
 
     def identity(self, device_id: str) -> x509.Certificate:
-        """A device's operational certificate, issued and not yet used."""
+        """Return a device's operational certificate, which was issued and not used."""
         answer = self.enroll(self.bootstrap(device_id))
         assert answer.status == 201, answer.body
         return self.certificate(answer)
 
     def certificate(self, answer: Answer) -> x509.Certificate:
-        """The certificate an answer tells of."""
+        """Return the certificate that an answer names."""
         key = f"certificates/{answer.body['deviceId']}/{answer.body['serial']}.pem"
         stored = boto3.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return x509.load_pem_x509_certificates(stored)[0]
 
     def publish(self, **changes: Any) -> None:
-        """Publish a fleet that differs from the deployed one; every Lambda sees it at once."""
+        """Publish a fleet that differs from the deployed one, and restart the functions for it."""
         self.publish_to_warm(**changes)
         self.lambdas.restart_readers()
 
     def publish_to_warm(self, **changes: Any) -> None:
-        """Publish a fleet that differs from the deployed one; a warm process sees it at its next refresh."""
+        """Publish a fleet that differs from the deployed one, which a warm process uses after its refresh."""
         newer = replace(self.fleet, **{"base": self.fleet.hash} | changes)
         boto3.client("s3").put_object(Bucket=self.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json())
 
@@ -147,7 +147,7 @@ class Product:
         query: dict[str, str] | None = None,
         **changes: Any,
     ) -> Answer:
-        """Call the Lambda behind a path with an HTTP API event; `leaf` is the TLS client's."""
+        """Call the Lambda function of a path with an HTTP API event; `leaf` is the client's certificate."""
         event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
         is_vend = path.startswith(("/role-aliases", "/v1/device"))
         handler = self.lambdas.vend_http if is_vend else self.lambdas.exchange_http
@@ -165,27 +165,27 @@ class Product:
         body: str | None = None,
         **changes: Any,
     ) -> Answer:
-        """The same call on the public host, by a signed proof; `changes` as proofs.sign takes them."""
+        """Call on the public host with a signed proof; `changes` are those of proofs.sign."""
         token = proofs.sign(key, leaf, method, f"https://{HOST}{path}", body or "", **changes)
         headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
         return self.call(method, path, None, body, headers)
 
     def warm_exchange(self) -> None:
-        """Have exchange's HTTP function read the fleet, by a request that is refused right after."""
+        """Let exchange's HTTP function read the fleet, with a request that is refused afterwards."""
         assert self.enroll(self.bootstrap("gw-warm"), deviceId="another").status == 403
 
     def operate(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Invoke `operate`: its whole answer, through JSON as Lambda sends it."""
+        """Invoke `operate` and return its whole answer, converted through JSON as Lambda does."""
         event = json.loads(json.dumps({"operation": operation, "parameters": parameters}))
         answer: dict[str, Any] = json.loads(json.dumps(self.lambdas.invoke(event, CONTEXT)))
         return answer
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of the table."""
+        """Return every row of the table."""
         return list(boto3.client("dynamodb").scan(TableName=self.table)["Items"])
 
     def objects(self) -> list[str]:
-        """Every key under certificates/."""
+        """Return every key under certificates/."""
         listed = boto3.client("s3").list_objects_v2(Bucket=self.bucket, Prefix="certificates/")
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
@@ -198,7 +198,7 @@ def http_event(
     headers: dict[str, str],
     query: dict[str, str] | None,
 ) -> dict[str, Any]:
-    """An HTTP API event, payload format 2.0."""
+    """Return an HTTP API event in payload format 2.0."""
     context: dict[str, Any] = {
         "accountId": "123456789012",
         "apiId": "api",

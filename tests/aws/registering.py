@@ -1,4 +1,4 @@
-"""`register` over moto: its messages in, and what AWS IoT then has."""
+"""`register` over moto: its messages, and the resulting state of AWS IoT."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-gr
 
 @dataclass
 class Calls:
-    """Every AWS call of register in order; can let the n-th fail, before it is made or after. moto has
-    no DeleteConnection: here is one, which knows who was disconnected.
+    """A record of `register`'s AWS calls, which can let the n-th call or its answer fail.
+
+    moto has no DeleteConnection. The one here keeps the ids of the disconnected clients.
     """
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Calls:
     watching: bool = False
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
-        """Stand between every client and AWS."""
+        """Intercept the calls of every client."""
         make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
@@ -70,7 +71,7 @@ class Calls:
         return self
 
     def _after(self, operation: str, *, due: bool) -> None:
-        """What happens before the answer arrives, if it does."""
+        """Run the action that is planned between a call and its answer, and fail if that is planned."""
         meanwhile = self.meanwhile.pop(operation, None)
         if meanwhile:
             self.watching = False
@@ -87,7 +88,7 @@ class Calls:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Record, and fail, only what happens inside."""
+        """Record calls, and let them fail, only inside this context."""
         self.made, self.watching = [], True
         try:
             yield
@@ -96,7 +97,7 @@ class Calls:
 
     @property
     def names(self) -> list[str]:
-        """The operations, in order."""
+        """The operations in order."""
         return [operation for operation, _ in self.made]
 
 
@@ -106,13 +107,13 @@ def _failure(operation: str) -> ClientError:
 
 @dataclass
 class Registering:
-    """A product whose group is in AWS IoT's registry, and whose grants are about AWS IoT."""
+    """A product whose group is in the AWS IoT registry, and whose grants are about AWS IoT."""
 
     product: Product
     calls: Calls
 
     def publish(self, **group: Any) -> None:
-        """Publish a fleet with grants about AWS IoT, its one group changed."""
+        """Publish a fleet with grants about AWS IoT and with these changes to its one group."""
         known = self.product.fleet.groups["gateways"]
         self.product.publish(
             grants=self.product.fleet.grants | {"mqtt": MQTT, "site": MQTT},
@@ -121,17 +122,17 @@ class Registering:
         )
 
     def enroll(self, device_id: str) -> Identity:
-        """A device's certificate, issued and not used."""
+        """Return a device's operational certificate, which was issued and not used."""
         key = factories.ec_key()
         answer = self.product.enroll(self.product.bootstrap(device_id), key)
         return Identity(self.product, key, self.product.certificate(answer))
 
     def work(self, device_id: str, **members: Any) -> dict[str, Any]:
-        """Hand `work` one of our messages."""
+        """Pass `work` one of Firstboot's own messages."""
         return self.records(json.dumps({"deviceId": device_id} | members))
 
     def records(self, *bodies: str) -> dict[str, Any]:
-        """Hand `work` messages; the ids of those that failed."""
+        """Pass `work` these messages, and return its answer with the ids of those that failed."""
         records = [
             {"messageId": str(index), "body": body, "attributes": {"SentTimestamp": "1764000000000"}}
             for index, body in enumerate(bodies)
@@ -141,17 +142,17 @@ class Registering:
         return answer
 
     def row(self, device_id: str) -> dict[str, Any]:
-        """The device's row."""
+        """Return the device's row."""
         key = {"pk": {"S": f"DEV#{device_id}"}}
         row: Any = boto3.client("dynamodb").get_item(TableName=self.product.table, Key=key)
         return dict(row.get("Item", {}))
 
     def noted(self, device_id: str, name: str) -> set[str]:
-        """A set in the device's row."""
+        """Return a set in the device's row."""
         return set(self.row(device_id).get(name, {"SS": []})["SS"])
 
     def status(self, leaf: x509.Certificate) -> str | None:
-        """The certificate's status in AWS IoT; None if it is not there."""
+        """Return the certificate's status in AWS IoT, or None if it is not registered."""
         iot = boto3.client("iot")
         try:
             found = iot.describe_certificate(certificateId=chain.fingerprint(leaf))
@@ -160,12 +161,12 @@ class Registering:
         return str(found["certificateDescription"]["status"])
 
     def policies(self, leaf: x509.Certificate) -> set[str]:
-        """The names of the policies a certificate has."""
+        """Return the names of the policies that are attached to a certificate."""
         listed = boto3.client("iot").list_attached_policies(target=arn(leaf))
         return {policy["policyName"] for policy in listed["policies"]}
 
     def desired(self, device_id: str) -> dict[str, Any] | None:
-        """The desired state of the device's shadow; None if it has none."""
+        """Return the desired state of the device's shadow, or None if it has none."""
         data = boto3.client("iot-data")
         try:
             payload = data.get_thing_shadow(thingName=device_id)["payload"].read()
@@ -175,7 +176,7 @@ class Registering:
         return desired
 
     def world(self, device_id: str, *leaves: x509.Certificate) -> dict[str, Any]:
-        """All that AWS IoT and the row say of a device."""
+        """Return the whole state of a device in AWS IoT and in its row."""
         iot = boto3.client("iot")
         things = [thing for thing in iot.list_things()["things"] if thing["thingName"] == device_id]
         return {
@@ -197,11 +198,11 @@ class Identity:
     leaf: x509.Certificate
 
     def commit(self) -> None:
-        """Its first login."""
+        """Commit the certificate by its first login."""
         assert self.product.call("POST", "/v1/certificates/commit", self.leaf, "{}").status == 200
 
     def renew(self) -> Identity:
-        """The one that comes after it, with a new key."""
+        """Return the next certificate, with a new key."""
         key = factories.ec_key()
         answer = self.product.enroll(self.leaf, key)
         assert answer.status == 201, answer.body
@@ -209,5 +210,5 @@ class Identity:
 
 
 def arn(leaf: x509.Certificate) -> str:
-    """The certificate's ARN in AWS IoT."""
+    """Return the certificate's ARN in AWS IoT."""
     return f"arn:aws:iot:us-east-1:123456789012:cert/{chain.fingerprint(leaf)}"

@@ -1,4 +1,4 @@
-"""The sweep's Lambda over moto, with devices for it to look at."""
+"""The sweep's Lambda function over moto, with devices to read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GRANTS = {"telemetry": TELEMETRY, "mqtt": MQTT}
 
 @dataclass
 class Sweeper:
-    """The Lambda, its clock, its queue; every AWS call that it makes passes `on_call` first."""
+    """The sweep's function, clock and queue. `on_call` runs before each AWS call, `after_call` after it."""
 
     product: Product
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
@@ -44,27 +44,28 @@ class Sweeper:
     after_call: Callable[[str], None] = lambda _: None
 
     def run(self, pages: int = 100) -> None:
-        """One run, with time for so many pages."""
+        """Run the sweep once, with time for this number of pages."""
         left = iter(range(pages))
         context: Any = SimpleNamespace(
             **vars(CONTEXT),
             get_remaining_time_in_millis=lambda: 50_000 if next(left, None) is not None else 0,
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # metrics
+        with contextlib.redirect_stdout(io.StringIO()):  # hides the metrics
             self.product.lambdas.sweep({}, context)
 
     def beside(self) -> None:
-        """A run in the middle of another; the handler's metrics are one process's."""
+        """Run a second sweep during another. It has no handler, because metrics are one process's."""
         build.sweep(SweepSettings.read(), Guard("register", lambda: self.now)).run(self.now, lambda: True)
 
     def next_minute(self, pages: int = 100) -> None:
-        """The schedule's next run."""
+        """Run the sweep that the schedule starts a minute later."""
         self.now += timedelta(minutes=1)
         self.run(pages)
 
     def device(self, name: str, attached: set[str] | None = None, **members: Any) -> None:
-        """Put a device record that says AWS IoT has the device with these grants' policies; its certificate
-        is pending, so its id is not in the record.
+        """Put a device record that has these grants' policies recorded as attached in AWS IoT.
+
+        Its certificate is pending, so the certificate's id is not in the record.
         """
         plain = {
             "pk": f"DEV#{name}",
@@ -89,8 +90,8 @@ class Sweeper:
         }
         boto3.client("dynamodb").put_item(TableName=self.product.table, Item=rows.values(plain | members))
 
-    def told(self) -> list[str]:
-        """The devices in the queue, which is empty afterwards."""
+    def ordered(self) -> list[str]:
+        """Empty the queue and return the devices that were in it."""
         sqs, url = boto3.client("sqs"), SweepSettings.read().queue
         found = []
         while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
@@ -100,18 +101,18 @@ class Sweeper:
         return sorted(found)
 
     def row(self) -> Sweep:
-        """How far the sweep got."""
+        """Return the row of the sweep's progress."""
         found = DynamoSweeps(clients.dynamodb(), self.product.table).read()
         assert found
         return found
 
     def policies(self) -> dict[str, Any]:
-        """The policies in AWS IoT but Firstboot's own, and what they say."""
+        """Return the policies in AWS IoT by name, without Firstboot's own."""
         own = {policy.policy_name("Firstboot") for policy in ServicePolicy}
         return {name: said for name, said in self.all_policies().items() if name not in own}
 
     def all_policies(self) -> dict[str, Any]:
-        """The policies in AWS IoT, and what they say."""
+        """Return the policies in AWS IoT by name, with their documents."""
         iot = boto3.client("iot")
         names = [policy["policyName"] for policy in iot.list_policies()["policies"]]
         return {name: json.loads(iot.get_policy(policyName=name)["policyDocument"]) for name in names}

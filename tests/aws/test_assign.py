@@ -1,4 +1,4 @@
-"""`assign` as a Lambda over moto, asked as AWS IoT asks it; its issuer is a real server on loopback."""
+"""Test `assign` as a Lambda function over moto, with AWS IoT's events and an issuer on loopback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ when { context.roleAlias == "" && !(context has sourceIp) } unless { principal.q
 
 @dataclass
 class Broker:
-    """AWS IoT before the Lambda, the issuer beside it, and one enrolled device, gw-1."""
+    """The Lambda function, the issuer and one enrolled device, gw-1."""
 
     product: Product
     issuer: Issuer
@@ -48,11 +48,11 @@ class Broker:
     logs: io.StringIO
 
     def token(self, algorithm: str = "ES256", **changes: Any) -> str:
-        """A good token for gw-1, made a moment ago, with changes."""
+        """Return a valid new token for gw-1, with `changes`."""
         return self.issuer.token(algorithm, now=datetime.now(UTC), **changes)
 
     def ask(self, token: str, client_id: str = "gw-1") -> dict[str, Any]:
-        """The Lambda's answer to a connection with the token for its password."""
+        """Return the answer to a connection with the token as its password."""
         password = base64.b64encode(token.encode()).decode()
         return self.invoke(
             {
@@ -67,21 +67,21 @@ class Broker:
         )
 
     def invoke(self, event: Any) -> dict[str, Any]:
-        """The Lambda's answer, through JSON as Lambda sends it."""
+        """Return the function's answer, converted through JSON as Lambda does."""
         answer: dict[str, Any] = json.loads(json.dumps(self.product.lambdas.authorize(event, CONTEXT)))
         return answer
 
     def code(self) -> str:
-        """The code of the last refusal in the log."""
+        """Return the code of the last refusal in the log."""
         lines = [json.loads(line) for line in self.logs.getvalue().splitlines()]
         return str([line["code"] for line in lines if line["message"] == "refused"][-1])
 
     def set(self, **attributes: Attribute | None) -> None:
-        """An operator sets the device's attributes."""
+        """Set the device's attributes as an operator does."""
         self.product.records.set_attributes(DeviceId("gw-1"), dict(attributes), EPOCH)
 
     def publish(self, **changes: Any) -> None:
-        """Publish a fleet that differs from the deployed one; seen at once."""
+        """Publish a fleet that differs from the deployed one, and restart the function for it."""
         newer = replace(self.product.fleet, **{"base": self.product.fleet.hash} | changes)
         boto3.client("s3").put_object(
             Bucket=self.product.bucket, Key=PUBLISHED_FLEET_KEY, Body=newer.to_json()
@@ -93,7 +93,7 @@ class Broker:
 def broker(
     product: Product, tmp_path: Path, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Broker]:
-    """The product with a fleet whose gateways connect with tokens."""
+    """Yield the product with a fleet whose gateways connect with tokens."""
     issuer = Issuer()
     with serving(tmp_path, issuer.document()) as web:
         issuer.jwks = web.url
@@ -115,14 +115,14 @@ def broker(
 
 
 def metrics_of(capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """The metrics that the Lambda has written."""
+    """Return the names of the metrics that the function wrote."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
     return {metric["Name"] for line in lines for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
 def test_a_token_connects_its_device(broker: Broker, algorithm: str) -> None:
-    """Its own rights, under its literal id, for as long as the token lives; nothing of S3."""
+    """A token gives its device its own rights at AWS IoT, under its literal id, for the token's lifetime."""
     answer = broker.ask(broker.token(algorithm))
     assert 3590 <= answer.pop("disconnectAfterInSeconds") <= 3600
     arn = "arn:aws:iot:us-east-1:123456789012"
@@ -142,8 +142,8 @@ def test_a_token_connects_its_device(broker: Broker, algorithm: str) -> None:
     }
 
 
-def test_aws_iots_own_token_counts_before_the_password(broker: Broker) -> None:
-    """What the broker took for the token is the token."""
+def test_the_token_of_aws_iot_counts_before_the_password(broker: Broker) -> None:
+    """The token that AWS IoT took from the connection counts before the password."""
     mqtt = {"clientId": "gw-1", "password": "bm90aGluZw=="}
     event = {"token": broker.token(), "signatureVerified": False, "protocolData": {"mqtt": mqtt}}
     assert broker.invoke(event)["isAuthenticated"]
@@ -156,7 +156,7 @@ def test_aws_iots_own_token_counts_before_the_password(broker: Broker) -> None:
 def test_a_connection_ends_with_its_token(
     broker: Broker, seconds: int, disconnect: int, refresh: int
 ) -> None:
-    """Never later than the token, nor than a day; and no refresh finds a token too short to live."""
+    """A connection ends with its token and within a day, and no refresh leaves less than 300 seconds."""
     answer = broker.ask(broker.token(exp=int(datetime.now(UTC).timestamp()) + seconds))
     assert disconnect <= answer["disconnectAfterInSeconds"] <= min(seconds, 86_400)
     assert min(refresh, REFRESH) <= answer["refreshAfterInSeconds"] <= answer["disconnectAfterInSeconds"]
@@ -165,7 +165,7 @@ def test_a_connection_ends_with_its_token(
 
 
 def test_a_key_is_fetched_once(broker: Broker) -> None:
-    """A process asks the issuer once, whatever devices come."""
+    """A process fetches the issuer's keys once for many devices."""
     for _ in range(3):
         assert broker.ask(broker.token())["isAuthenticated"]
     assert broker.web.asked == ["/jwks"]
@@ -187,10 +187,10 @@ def test_a_key_is_fetched_once(broker: Broker) -> None:
         ({"sub": "GW-1"}, "token-subject-mismatch"),
     ],
 )
-def test_a_token_that_proves_nothing_is_refused(
+def test_a_faulty_token_is_refused(
     broker: Broker, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], code: str
 ) -> None:
-    """AWS IoT hears no, the log why, and a metric counts it under its class's name."""
+    """A token with a fault is refused; the log has the reason and a metric counts it."""
     assert broker.ask(broker.token(**changes)) == REFUSED
     assert broker.code() == code
     name = "".join(word.capitalize() for word in code.split("-"))
@@ -198,7 +198,7 @@ def test_a_token_that_proves_nothing_is_refused(
 
 
 def test_a_forged_token_is_refused(broker: Broker) -> None:
-    """Not signed at all, or with the issuer's public key for a secret."""
+    """A token is refused if it is unsigned, or signed by HMAC with the issuer's public key as the secret."""
     for text in (
         broker.issuer.forged("none"),
         broker.issuer.forged("HS256", broker.issuer.public_pem("ec")),
@@ -209,13 +209,13 @@ def test_a_forged_token_is_refused(broker: Broker) -> None:
 
 
 def test_a_token_too_short_is_refused(broker: Broker) -> None:
-    """AWS IoT connects no one for less than 300 seconds, and longer than the token is too long."""
+    """A token that ends in less than AWS IoT's minimum of 300 seconds for a connection is refused."""
     assert broker.ask(broker.token(exp=int(datetime.now(UTC).timestamp()) + 299)) == REFUSED
     assert broker.code() == "token-ends-too-soon"
 
 
 def test_a_device_connects_as_itself(broker: Broker) -> None:
-    """Another's client id is another's, and what is no device id is nobody's."""
+    """A device can connect only under its own client id, and only if that is a valid device id."""
     assert broker.ask(broker.token(), client_id="gw-2") == REFUSED
     assert broker.code() == "token-subject-mismatch"
     assert broker.ask(broker.token(sub="boot-gw-1"), client_id="boot-gw-1") == REFUSED
@@ -225,13 +225,13 @@ def test_a_device_connects_as_itself(broker: Broker) -> None:
 
 
 def test_an_unknown_device_is_refused(broker: Broker) -> None:
-    """An issuer vouches for devices, and makes none."""
+    """A token for a device without a record is refused."""
     assert broker.ask(broker.token(sub="gw-2"), client_id="gw-2") == REFUSED
     assert broker.code() == "token-device-unknown"
 
 
 def test_a_revoked_device_is_refused(broker: Broker) -> None:
-    """From the next connection or refresh on, good as its token is."""
+    """A revoked device is refused at its next connection or refresh, although its token is valid."""
     token = broker.token()
     assert broker.ask(token)["isAuthenticated"]
     assert "result" in broker.product.operate("devices.revoke", deviceId="gw-1")
@@ -239,8 +239,8 @@ def test_a_revoked_device_is_refused(broker: Broker) -> None:
     assert broker.code() == "device-revoked"
 
 
-def test_an_issuer_speaks_for_its_groups(broker: Broker) -> None:
-    """For no other group's devices, known and trusted as it is."""
+def test_an_issuer_serves_its_groups_only(broker: Broker) -> None:
+    """An issuer's token is refused for a device of a group that the issuer does not serve."""
     fleet = broker.product.fleet
     broker.publish(
         groups=fleet.groups | {"other": replace(fleet.groups["gateways"], name="other")},
@@ -251,14 +251,14 @@ def test_an_issuer_speaks_for_its_groups(broker: Broker) -> None:
 
 
 def test_without_a_grant_there_is_no_connection(broker: Broker) -> None:
-    """A grant that says nothing about AWS IoT is none there."""
+    """A device without a grant about AWS IoT cannot connect."""
     broker.set(quarantined=True)
     assert broker.ask(broker.token()) == REFUSED
     assert broker.code() == "no-grant"
 
 
 def test_more_policies_than_fit_are_refused(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
-    """And counted: nothing is cut."""
+    """Policies that do not fit the answer are refused and counted, and none is cut."""
     long = {
         "Effect": "Allow",
         "Action": "iot:Publish",
@@ -280,8 +280,10 @@ def test_more_policies_than_fit_are_refused(broker: Broker, capsys: pytest.Captu
     assert len(broker.ask(broker.token())["policyDocuments"]) == 10
 
 
-def test_an_issuer_that_is_away_lets_nobody_in(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whom nobody can vouch for is refused; the reason is a metric of its own."""
+def test_an_issuer_that_does_not_answer_admits_no_device(
+    broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While an issuer does not answer, its devices are refused, and a metric of its own counts that."""
     broker.web.status = 500
     assert broker.ask(broker.token()) == REFUSED
     assert broker.code() == "issuer-unavailable"
@@ -298,13 +300,13 @@ def test_an_issuer_that_is_away_lets_nobody_in(broker: Broker, capsys: pytest.Ca
     ],
 )
 def test_an_event_without_a_token_is_refused(broker: Broker, event: Any, code: str) -> None:
-    """HTTP publishing has no client id; a client may come with nothing."""
+    """An event without a client id or a token is refused."""
     assert broker.invoke(event) == REFUSED
     assert broker.code() == code
 
 
 def test_a_warm_process_takes_up_a_newer_fleet(broker: Broker) -> None:
-    """Within the refresh time, a rule that is gone lets the device connect no more."""
+    """A warm process refuses a device within the refresh time after its rule was removed."""
     start = datetime.now(UTC)
     seen = []
     for seconds in (0, 59, 60):
@@ -315,18 +317,20 @@ def test_a_warm_process_takes_up_a_newer_fleet(broker: Broker) -> None:
     assert seen == [True, True, False]
 
 
-def test_without_the_device_records_nobody_connects(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device whose record can't be read may be revoked."""
+def test_without_the_device_records_no_device_connects(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device whose record cannot be read is refused, because it may be revoked."""
     monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
     broker.product.lambdas.restart()
     assert broker.ask(broker.token()) == REFUSED
     assert broker.code() == "unavailable"
 
 
-def test_what_was_not_foreseen_is_a_refusal(
+def test_an_unforeseen_error_is_a_refusal(
     broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a loud log and a metric that rings."""
+    """An unforeseen error is answered with a refusal, logged, and counted by a metric with an alarm."""
 
     def fail(*_: Any) -> None:
         raise RuntimeError("not foreseen")
@@ -338,7 +342,7 @@ def test_what_was_not_foreseen_is_a_refusal(
 
 
 def test_the_log_has_no_token(broker: Broker) -> None:
-    """Neither a good one nor a bad one, nor a part that could be used."""
+    """The log has no part of a token, valid or not."""
     good, bad = broker.token(), broker.token(aud="other")
     broker.ask(good)
     broker.ask(bad)
@@ -350,8 +354,8 @@ def test_the_log_has_no_token(broker: Broker) -> None:
         assert part not in written
 
 
-def test_a_new_rule_is_felt(broker: Broker) -> None:
-    """The rules in force decide, not the deployed ones."""
+def test_a_new_rule_decides(broker: Broker) -> None:
+    """The published rules decide, and not the deployed ones."""
     assert broker.ask(broker.token())["isAuthenticated"]
     broker.publish(rules="")
     assert broker.ask(broker.token()) == REFUSED

@@ -1,4 +1,4 @@
-"""The issuing CA: made once, whatever CloudFormation does, and never replaced."""
+"""The issuing CA is made once, for any sequence of CloudFormation's events, and never replaced."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ DELETE = {"RequestType": "Delete", "PhysicalResourceId": PHYSICAL_ID}
 
 
 def resource(event: dict[str, Any]) -> dict[str, Any]:
-    """Hand an event of the custom resource to a new process."""
+    """Pass an event of the custom resource to a new process, and return the answer."""
     answer: dict[str, Any] = Lambdas().resource(event, CONTEXT)
     return answer
 
 
 @pytest.fixture
 def settings(bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> AuthoritySettings:
-    """The Lambda's settings, in its environment. moto's AWS IoT endpoint is another one at every
-    call: repaired.
+    """Return the Lambda function's settings, which are also in its environment.
+
+    moto is patched, because its AWS IoT endpoint would change with every call.
     """
     monkeypatch.setattr("moto.iot.models.random.get_random_string", lambda **_: "account")
     made = AuthoritySettings(bucket=bucket, ca_key=ca_key, subject="Acme Issuing CA", years="20")
@@ -51,7 +52,7 @@ def settings(bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> Autho
 
 @pytest.fixture
 def factory() -> factories.Authority:
-    """A factory's CA."""
+    """Return a factory's CA."""
     return factories.authority("Factory A")
 
 
@@ -62,7 +63,7 @@ def deploy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    """Puts a fleet into the asset; at first one that trusts the factory."""
+    """Return a function that puts a fleet into the asset, after a first one that trusts the factory."""
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
 
     def put(deployed: Fleet) -> None:
@@ -73,18 +74,18 @@ def deploy(
 
 
 def versions(key: str) -> list[str]:
-    """The versions of an object, newest first."""
+    """Return the versions of an object, newest first."""
     answer = boto3.client("s3").list_object_versions(Bucket="certificates", Prefix=key)
     return [version["VersionId"] for version in answer.get("Versions", [])]
 
 
 def content(key: str) -> str:
-    """An object's text."""
+    """Return the text of an object."""
     return boto3.client("s3").get_object(Bucket="certificates", Key=key)["Body"].read().decode()
 
 
 def test_create_makes_a_ca_of_the_kms_key(deploy: Any, settings: AuthoritySettings) -> None:
-    """The CA is self-signed by the key in KMS, under the name and for the years it was told."""
+    """The CA is self-signed by the key in KMS, with the subject and validity of the settings."""
     data = resource(CREATE)["Data"]
     ca = x509.load_pem_x509_certificate(data["CaCertificate"].encode())
     ca.verify_directly_issued_by(ca)
@@ -95,7 +96,7 @@ def test_create_makes_a_ca_of_the_kms_key(deploy: Any, settings: AuthoritySettin
 
 
 def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: factories.Authority) -> None:
-    """What the mTLS host lets in: every group's factory once, and our own certificates."""
+    """The truststore, by which the mTLS host decides, has the anchors of every group once, and the CA."""
     other = factories.authority("Factory B")
     shared = group(
         "sensors", other, trust=(factories.pem(other.certificate), factories.pem(factory.certificate))
@@ -111,7 +112,7 @@ def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: fact
 
 @pytest.mark.parametrize("again", [CREATE, UPDATE], ids=["retry", "update"])
 def test_a_second_run_finds_the_first_ones_ca(deploy: Any, again: dict[str, str]) -> None:
-    """A retried or updated resource is the same one, to the last version; nothing is written."""
+    """A retried or updated resource returns the same CA, and nothing is written."""
     first = resource(CREATE)
     assert resource(again) == first
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
@@ -121,7 +122,7 @@ def test_a_second_run_finds_the_first_ones_ca(deploy: Any, again: dict[str, str]
 def test_another_name_or_time_is_refused(
     deploy: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """Whoever asks for another CA hears that there is one, and what it is; it stays."""
+    """A changed subject or validity is refused with the existing CA's subject, and that CA stays."""
     first = resource(CREATE)["Data"]
     with monkeypatch.context() as renamed:
         renamed.setenv(f"FIRSTBOOT_{name}", value)
@@ -132,7 +133,7 @@ def test_another_name_or_time_is_refused(
 
 
 def test_a_failed_create_leaves_what_the_next_one_uses(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deployment that fails after the CA was stored, and rolls back, has not lost it."""
+    """A CA that was stored before its deployment failed and rolled back is used by the next deployment."""
     with monkeypatch.context() as failing:
         failing.setattr(AuthorityStore, "put_truststore", _unavailable)
         with pytest.raises(DeploymentRefused, match="did not answer"):
@@ -148,7 +149,7 @@ def _unavailable(*_: object) -> str:
 
 
 def test_delete_touches_nothing(deploy: Any) -> None:
-    """A deleted stack leaves the CA to the devices that trust it."""
+    """The deletion of a stack keeps the CA, because devices trust it."""
     created = resource(CREATE)
     assert resource(DELETE) == {"PhysicalResourceId": created["PhysicalResourceId"]}
     assert content(AUTHORITY_KEY) == created["Data"]["CaCertificate"]
@@ -156,7 +157,7 @@ def test_delete_touches_nothing(deploy: Any) -> None:
 
 
 def test_of_two_at_once_one_ca_remains(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever stores its CA second returns the first one's."""
+    """Of two concurrent runs, the one that stores its CA second returns the first one's."""
     rival: list[str] = []
     look = AuthorityStore.certificate
 
@@ -173,7 +174,7 @@ def test_of_two_at_once_one_ca_remains(deploy: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_truststore_follows_the_fleet(deploy: Any, factory: factories.Authority) -> None:
-    """Another anchor makes another version; the same anchors in another order don't."""
+    """A change of anchors makes a new version of the truststore, and a change of their order does not."""
     other = factories.authority("Factory B")
     groups = [group("gateways", factory), group("sensors", other)]
     before = resource(CREATE)["Data"]
@@ -187,7 +188,7 @@ def test_the_truststore_follows_the_fleet(deploy: Any, factory: factories.Author
 
 
 def test_another_key_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replaced KMS key can't pass for the CA's: every device in the field would be a stranger."""
+    """A replaced KMS key is refused, because no existing certificate would be of this CA any more."""
     before = resource(CREATE)["Data"]
     other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
@@ -197,8 +198,10 @@ def test_another_key_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert len(versions(AUTHORITY_KEY)) == len(versions(TRUSTSTORE_KEY)) == 1
 
 
-def test_the_key_may_come_back(deploy: Any, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deployment that was refused for its key is mended by the key's return: the CA is what it was."""
+def test_a_deployment_with_the_right_key_succeeds_again(
+    deploy: Any, ca_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment with the right key succeeds after one with another key was refused, with the same CA."""
     before = resource(CREATE)["Data"]
     other = boto3.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", other["KeyMetadata"]["Arn"])
@@ -210,7 +213,7 @@ def test_the_key_may_come_back(deploy: Any, ca_key: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("spec", ["RSA_2048", "ECC_NIST_P384", "ECC_SECG_P256K1"])
 def test_a_key_on_another_curve_is_refused(deploy: Any, monkeypatch: pytest.MonkeyPatch, spec: Any) -> None:
-    """Before anything is written: a key from elsewhere may be of any kind, and a CA is for good."""
+    """A key on another curve is refused before anything is written, because a CA cannot be replaced."""
     key = boto3.client("kms").create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
     monkeypatch.setenv("FIRSTBOOT_CA_KEY", key)
     with pytest.raises(DeploymentRefused, match=f"{AuthorityKeyUnfit.title}: {key}"):
@@ -218,8 +221,8 @@ def test_a_key_on_another_curve_is_refused(deploy: Any, monkeypatch: pytest.Monk
     assert versions(AUTHORITY_KEY) == versions(TRUSTSTORE_KEY) == []
 
 
-def test_our_own_ca_is_no_factory(deploy: Any, factory: factories.Authority) -> None:
-    """A fleet that trusts our CA as a factory is refused before the truststore changes."""
+def test_our_own_ca_is_refused_as_a_factory(deploy: Any, factory: factories.Authority) -> None:
+    """A fleet whose factory anchor is our CA is refused before the truststore changes."""
     before = resource(CREATE)["Data"]
     ours = group("gateways", factory, trust=(before["CaCertificate"],))
     deploy(fleet(ours))
@@ -229,7 +232,7 @@ def test_our_own_ca_is_no_factory(deploy: Any, factory: factories.Authority) -> 
 
 
 def test_a_ca_that_can_not_be_read_is_not_made_anew(deploy: Any) -> None:
-    """Only S3's own "no such key" means that there is no CA yet; nothing is written on any other."""
+    """A CA that S3 does not return, for a reason other than its absence, is not made again."""
     calls = []
     denied: Any = lambda **_: (SimpleNamespace(status_code=403), {"Error": {"Code": "AccessDenied"}})  # noqa: E731
     events = clients.s3().meta.events
@@ -241,14 +244,14 @@ def test_a_ca_that_can_not_be_read_is_not_made_anew(deploy: Any) -> None:
 
 
 def test_a_ca_that_can_not_be_read_back_fails(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not there after it was stored is not handed out as the CA."""
+    """The resource fails if the CA cannot be read back after it was stored."""
     monkeypatch.setattr(AuthorityStore, "certificate", lambda _: None)
     with pytest.raises(DeploymentRefused, match="is not there"):
         resource(CREATE)
 
 
 def _days_left(output: str) -> float:
-    """The CaDaysLeft metric in a log, found as the alarm looks for it."""
+    """Return the CaDaysLeft metric in a log, found as the alarm finds it."""
     (line,) = [json.loads(line) for line in output.splitlines() if "CaDaysLeft" in line]
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "Firstboot"
@@ -260,7 +263,7 @@ def _days_left(output: str) -> float:
 def test_the_watch_counts_the_days(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The daily metric is the whole days until the CA ends."""
+    """The daily metric is the number of whole days until the CA ends."""
     ca = factories.authority("Issuing CA", days=100).certificate
     for name, value in WatchSettings(ca_certificate=factories.pem(ca)).environment().items():
         monkeypatch.setenv(name, value)
@@ -269,6 +272,6 @@ def test_the_watch_counts_the_days(
 
 
 def test_a_deployment_counts_the_days(deploy: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The alarm on missing days must not go off between a deployment and the first daily watch."""
+    """A deployment emits the metric, so that its alarm stays quiet until the first daily run."""
     resource(CREATE)
     assert _days_left(capsys.readouterr().out) >= 365 * 20 - 1

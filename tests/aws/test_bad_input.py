@@ -1,4 +1,4 @@
-"""Bad input to the exchange: a clear answer with its own code, nothing written, nothing lost."""
+"""Bad input to `exchange` is answered with its own code, and nothing is written and no secret logged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _good() -> dict[str, Any]:
 
 @dataclass
 class Case:
-    """A request that is wrong in one way."""
+    """A request with one fault."""
 
     status: int
     code: str
@@ -51,7 +51,7 @@ def _issue(**options: Any) -> Callable[[Product], x509.Certificate]:
 
 
 def _forged() -> dict[str, Any]:
-    """A CSR whose signature is another's."""
+    """Return a request whose CSR has the signature of another CSR."""
     first, second = (factories.csr(factories.ec_key()) for _ in range(2))
     der = first.public_bytes(Encoding.DER)
     swapped = der[: -len(first.signature)] + second.signature[: len(first.signature)].ljust(
@@ -133,7 +133,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_each_flaw_has_its_answer(product: Product, case: Case, logs: io.StringIO) -> None:
-    """Status and code are the table's, the shape is problem+json's, nothing is written or leaked."""
+    """Each fault has its status and code as problem+json, and nothing is written and no secret logged."""
     body = case.body if isinstance(case.body, str) else json.dumps(case.body())
     answer = product.call("POST", PATH, case.leaf(product), body, case.headers, **case.changes)
     assert (answer.status, answer.body["code"]) == (case.status, case.code), answer.body
@@ -148,7 +148,7 @@ def test_each_flaw_has_its_answer(product: Product, case: Case, logs: io.StringI
 
 
 def test_a_certificate_in_a_header_proves_nothing(product: Product) -> None:
-    """Only the gateway's own context counts; a header of that meaning is the client's invention."""
+    """A client certificate in a header is ignored, because only the gateway's own context is trusted."""
     pem = factories.pem(product.bootstrap("gw-1"))
     headers = {"content-type": "application/json", "x-client-cert": pem, "x-amzn-mtls-clientcert": pem}
     answer = product.call("POST", PATH, None, json.dumps(_good()), headers)
@@ -156,14 +156,14 @@ def test_a_certificate_in_a_header_proves_nothing(product: Product) -> None:
 
 
 def test_a_factory_certificate_does_not_log_in(product: Product) -> None:
-    """A bootstrap certificate may do one thing: ask for its own."""
+    """A bootstrap certificate cannot log in."""
     for method, path in (("POST", "/v1/certificates/commit"), ("GET", "/v1/device")):
         answer = product.call(method, path, product.bootstrap("gw-1"))
         assert (answer.status, answer.body["code"]) == (403, "operational-certificate-required")
 
 
-def test_a_forged_twin_of_our_ca_is_nobody(product: Product) -> None:
-    """The same name as our CA's, another key: the signature decides, not the name."""
+def test_a_forged_twin_of_our_ca_is_refused(product: Product) -> None:
+    """A certificate of a CA with our CA's name and another key is refused."""
     twin = factories.authority("Firstboot issuing CA")
     answer = product.call("POST", "/v1/certificates/commit", twin.issue("gw-1", factories.ec_key()))
     assert answer.status == 403
@@ -174,10 +174,10 @@ def test_a_forged_twin_of_our_ca_is_nobody(product: Product) -> None:
     [("POST", "/v1/certificates/commit"), ("GET", "/v1/device"), ("POST", PATH)],
 )
 @pytest.mark.parametrize("has_logged_in", [False, True])
-def test_the_cas_key_alone_makes_nobody(
+def test_a_certificate_forged_with_the_cas_key_is_refused(
     product: Product, ca_key: str, method: str, path: str, *, has_logged_in: bool
 ) -> None:
-    """Who can make the CA's key sign, and knows a device's serial, is not the device: nothing changes."""
+    """A forged certificate with the CA's key and a device's serial is refused, and changes nothing."""
     genuine = product.identity("gw-1")
     if has_logged_in:
         assert product.call("POST", f"{PATH}/commit", genuine).status == 200
@@ -190,7 +190,7 @@ def test_the_cas_key_alone_makes_nobody(
     assert product.call("POST", f"{PATH}/commit", genuine).status == 200
 
 
-def test_a_certificate_we_never_recorded_is_nobody(product: Product) -> None:
+def test_a_certificate_without_a_record_is_refused(product: Product) -> None:
     """A certificate of our CA that is in no device record is refused."""
     product.identity("gw-1")
     other = product.identity("gw-2")
@@ -213,13 +213,13 @@ def test_a_certificate_we_never_recorded_is_nobody(product: Product) -> None:
 def test_unknown_routes_and_methods(
     product: Product, method: str, path: str, status: int, code: str, allow: str | None
 ) -> None:
-    """Nothing there is 404; something there under another method is 405 with Allow."""
+    """An unknown path is answered with 404, and an unknown method on a known path with 405 and Allow."""
     answer = product.call(method, path)
     assert (answer.status, answer.body["code"], answer.headers.get("allow")) == (status, code, allow)
 
 
 def test_a_revoked_device_is_refused_on_every_path(product: Product) -> None:
-    """From the next call on: enroll, commit, record."""
+    """A revoked device is refused enrollment, commit and its record from the next call on."""
     bootstrap, leaf = product.bootstrap("gw-1"), product.identity("gw-1")
     product.call("POST", "/v1/certificates/commit", leaf)
     product.records.revoke(DeviceId("gw-1"), EPOCH)
@@ -232,7 +232,7 @@ def test_a_revoked_device_is_refused_on_every_path(product: Product) -> None:
 
 
 def test_a_key_of_another_device_is_refused(product: Product) -> None:
-    """One key, one device."""
+    """A key that another device has is refused."""
     key = factories.ec_key()
     assert product.enroll(product.bootstrap("gw-1"), key).status == 201
     answer = product.enroll(product.bootstrap("gw-2"), key)

@@ -1,4 +1,4 @@
-"""The console's commands, with the `operate` Lambda over moto behind them."""
+"""The console's commands, which call the `operate` Lambda function over moto."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.aws.product import Product
 
 @pytest.fixture
 def folder(product: Product, tmp_path: Path) -> Path:
-    """The example fleet, deployed, in a folder of its own."""
+    """Deploy the example fleet, and return a copy of its folder."""
     copy = tmp_path / "fleet"
     shutil.copytree("fleet", copy)
     aws_fleet._DEPLOYED.write_text(compiler.load(copy).to_json())
@@ -38,14 +38,14 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def refused(result: Result) -> dict[str, Any]:
-    """The problem of a refusal: exit code 1, the problem on standard error, nothing else."""
+    """Return the problem of a refusal, which is all that the command prints. The exit code is 1."""
     assert (result.exit_code, result.stdout) == (1, "")
     found: dict[str, Any] = json.loads(result.stderr)
     return found
 
 
 def test_list_shows_every_device(product: Product, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All pages come out, as one JSON document or a line a device."""
+    """`list` prints the devices of all pages, as one JSON document or one line for each device."""
     monkeypatch.setattr(cloud, "PAGE", 2)
     names = [f"gw-{n}" for n in range(3)]
     for name in names:
@@ -58,7 +58,7 @@ def test_list_shows_every_device(product: Product, run: Run, monkeypatch: pytest
 
 
 def test_long_work_shows_its_progress(product: Product, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a terminal, with the result going elsewhere, devices are counted as they come."""
+    """If standard error is a terminal and standard output is not, the terminal counts the devices."""
     product.identity("gw-1")
     terminal = io.StringIO()
     monkeypatch.setattr(output, "_err", Console(file=terminal, force_terminal=True))
@@ -67,12 +67,12 @@ def test_long_work_shows_its_progress(product: Product, run: Run, monkeypatch: p
 
 
 def test_list_of_nothing_is_a_document_too(run: Run) -> None:
-    """A program reads a list of no devices like any other list."""
+    """A list of no devices is a JSON document with an empty list."""
     assert json.loads(run("devices", "list", "--json").stdout) == {"devices": []}
 
 
 def test_show_shows_the_record(product: Product, run: Run) -> None:
-    """`show` has what `operate` says, as JSON and in words."""
+    """`show` prints the answer of `operate`, as JSON and in words."""
     product.identity("gw-1")
     shown = json.loads(run("devices", "show", "gw-1", "--json").stdout)
     assert shown == product.operate("devices.show", deviceId="gw-1")["result"]
@@ -80,9 +80,9 @@ def test_show_shows_the_record(product: Product, run: Run) -> None:
 
 
 def test_a_refusal_is_exit_code_1(run: Run) -> None:
-    """A problem goes to standard error, as JSON for programs and in words for people."""
-    assert refused(run("devices", "show", "nobody", "--json"))["code"] == "device-not-found"
-    result = run("devices", "show", "nobody")
+    """A refusal is printed to standard error, as JSON for programs and in words for people."""
+    assert refused(run("devices", "show", "gw-9", "--json"))["code"] == "device-not-found"
+    result = run("devices", "show", "gw-9")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "device-not-found: There is no such device" in result.stderr
 
@@ -99,24 +99,28 @@ def test_a_refusal_is_exit_code_1(run: Run) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(run: Run, arguments: list[str]) -> None:
-    """What can't be a command is not sent."""
+    """A command that is used wrongly ends with exit code 2."""
     assert run(*arguments).exit_code == 2
 
 
 def test_a_stack_that_is_not_there_is_exit_code_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stack, a stack without the output, a function that fails: neither done nor refused."""
+    """A missing stack, a stack without the output and a function that fails all end with exit code 3."""
     result = run("devices", "list", "--stack", "Nowhere", "--json")
-    assert (result.exit_code, json.loads(result.stderr)["code"]) == (3, "unreachable")
+    problem = json.loads(result.stderr)
+    assert (result.exit_code, problem["code"]) == (3, "stack-not-found")
+    assert "no stack named Nowhere in us-east-1" in problem["detail"]
     monkeypatch.setattr(cloud, "OUTPUT", "Elsewhere")
     assert "no output Elsewhere" in run("devices", "show", "gw-1").stderr
     monkeypatch.setattr(cloud, "OUTPUT", "OperateFunction")
     failure = {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": "x"}')}
     monkeypatch.setattr(InProcess, "failure", failure)
-    assert run("devices", "show", "gw-1").exit_code == 3
+    failed = run("devices", "show", "gw-1")
+    assert failed.exit_code == 3
+    assert "the log of the Lambda function operate" in failed.stderr
 
 
 def test_options_may_stand_before_the_command(product: Product, run: Run) -> None:
-    """`--json` and `--stack` mean the same before and after the command; after wins."""
+    """`--json` and `--stack` mean the same before and after the command. The one after the command wins."""
     product.identity("gw-1")
     after = run("devices", "show", "gw-1", "--json", "--stack", "Other")
     assert run("--json", "--stack", "Other", "devices", "show", "gw-1").stdout == after.stdout
@@ -125,7 +129,7 @@ def test_options_may_stand_before_the_command(product: Product, run: Run) -> Non
 
 
 def test_set_gives_a_value_the_schemas_type(product: Product, run: Run) -> None:
-    """Digits stay text where the schema wants a string; `key=` and `--unset` remove."""
+    """A value gets the schema's type, also if it is digits. `key=` and `--unset` remove the attribute."""
     product.identity("gw-1")
     done = run("devices", "set", "gw-1", "site=7", "quarantined=true", "--json")
     assert json.loads(done.stdout)["attributes"] == {"site": "7", "quarantined": True}
@@ -138,18 +142,27 @@ def test_set_gives_a_value_the_schemas_type(product: Product, run: Run) -> None:
     )
 
 
-def test_set_refuses_what_the_schema_does_not_take(product: Product, run: Run) -> None:
-    """The refusal names the attribute, and nothing is written."""
+def test_set_names_attribute_type_and_what_is_allowed(product: Product, run: Run) -> None:
+    """A value of another type is refused with the attribute, its type and the value; nothing is written."""
     product.identity("gw-1")
     before = product.rows()
-    problem = refused(run("devices", "set", "gw-1", "site=berlin", "quarantined=perhaps", "--json"))
+    problem = refused(run("devices", "set", "gw-1", "sight=berlin", "quarantined=perhaps", "--json"))
     assert problem["code"] == "attributes-invalid"
-    assert "quarantined" in problem["detail"]
+    assert problem["problems"] == [
+        "'sight' is no attribute that can be set; the schema has quarantined (true or false), site (text)",
+        "attribute quarantined must be true or false, not 'perhaps'",
+    ]
     assert product.rows() == before
 
 
+def test_an_attribute_that_the_schema_has_no_more_can_be_removed(product: Product, run: Run) -> None:
+    """`--unset` removes an attribute that is in no schema any more."""
+    product.identity("gw-1")
+    assert run("devices", "set", "gw-1", "--unset", "colour").exit_code == 0
+
+
 def test_revoke_does_not_ask_a_script(product: Product, run: Run) -> None:
-    """Without a terminal there is nobody to ask."""
+    """Without a terminal, `revoke` does not ask."""
     product.identity("gw-1")
     assert json.loads(run("devices", "revoke", "gw-1", "--json").stdout)["status"] == "revoked"
 
@@ -170,27 +183,30 @@ def test_what_can_not_be_undone_asks_a_person(
     *,
     happens: bool,
 ) -> None:
-    """At a terminal, only a yes revokes or deletes, unless it was said before."""
+    """At a terminal, `revoke` and `delete` need a yes, and the question names device, stack and account."""
     product.identity("gw-1")
-    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
-    run("devices", command, "gw-1", *arguments, input=answer)
+    monkeypatch.setattr(output, "can_ask", lambda: True)
+    asked = run("devices", command, "gw-1", *arguments, input=answer).stderr
+    assert ("device gw-1" in asked) == (not arguments)
+    assert ("(stack Firstboot in us-east-1, account 123456789012)" in asked) == (not arguments)
     status = product.operate("devices.show", deviceId="gw-1")["result"]["status"]
     assert status == (done if happens else "enrolled")
 
 
 def test_explain_names_rules_and_policy(product: Product, run: Run) -> None:
-    """The words name role alias, grant and rule, and show the policy with literal ids."""
+    """`explain` names role alias, grant and rule, and shows the policy with the device's id."""
     product.identity("gw-1")
+    explanation = product.operate("devices.explain", deviceId="gw-1")["result"]
+    (rule,) = explanation["moments"][-1]["grants"][0]["rules"]
     text = run("devices", "explain", "gw-1").stdout
-    assert "role alias telemetry\n  telemetry                 by everyone" in text
+    assert f"role alias telemetry\n  telemetry                 by {rule}" in text
     assert "MQTT (no role alias)" in text
     assert "arn:aws:s3:::data-123456789012/gw-1/*" in text
-    document = json.loads(run("devices", "explain", "gw-1", "--json").stdout)
-    assert document == product.operate("devices.explain", deviceId="gw-1")["result"]
+    assert json.loads(run("devices", "explain", "gw-1", "--json").stdout) == explanation
 
 
 def test_explain_answers_what_if(product: Product, run: Run) -> None:
-    """A context asks what would be; a refusal is shown with its code, and is no failure."""
+    """`--context` supposes a call; its refusal is printed with the code, and the exit code is 0."""
     product.identity("gw-1")
     result = run("devices", "explain", "gw-1", "--context", "roleAlias=no-such", "--context", "sourceIp=::1")
     assert result.exit_code == 0
@@ -199,7 +215,7 @@ def test_explain_answers_what_if(product: Product, run: Run) -> None:
 
 
 def test_a_device_can_not_write_to_the_operators_terminal(product: Product, run: Run) -> None:
-    """Claims are a device's own words: control characters in them are shown, not obeyed."""
+    """Control characters in a device's claims are printed as escapes, which no terminal obeys."""
     answer = product.enroll(product.bootstrap("gw-1"), claims={"model": "\x1b[2Jx [bold]\u202e"})
     assert answer.status == 201
     for arguments in (["list"], ["show", "gw-1"], ["explain", "gw-1"], ["show", "gw-1", "--json"]):
@@ -210,7 +226,7 @@ def test_a_device_can_not_write_to_the_operators_terminal(product: Product, run:
 
 
 def test_check_needs_no_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A good folder passes, and a bad one is told by file, without a call to AWS."""
+    """`check` accepts a good folder and names the file of a bad one, without a call to AWS."""
     monkeypatch.setattr(cloud, "client", None)
     good = CliRunner().invoke(app, ["fleet", "check", str(folder), "--json"])
     verdict = json.loads(good.stdout)
@@ -222,8 +238,8 @@ def test_check_needs_no_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "rules.cedar" in bad.stdout
 
 
-def test_diff_tells_what_would_change(folder: Path, run: Run) -> None:
-    """The deployed folder differs in nothing; an edited one by the lines edited."""
+def test_diff_shows_what_would_change(folder: Path, run: Run) -> None:
+    """The deployed folder differs in nothing, and an edited one in the edited lines."""
     assert "nothing differs" in run("fleet", "diff", str(folder)).stdout
     edit(folder, "rules.cedar", '@id("own-topics")', '@id("their-topics")')
     text = run("fleet", "diff", str(folder)).stdout
@@ -232,8 +248,16 @@ def test_diff_tells_what_would_change(folder: Path, run: Run) -> None:
     assert '  +@id("their-topics")' in text
 
 
-def test_diff_tells_what_a_deployment_must_bring(folder: Path, run: Run) -> None:
-    """Role aliases need a deployment, and so does what a grant allows beyond the fleet roles."""
+def test_diff_shows_the_last_day_of_a_budget(folder: Path, run: Run) -> None:
+    """A changed `until` is shown as the days that fleet.toml has."""
+    edit(folder, "fleet.toml", "until = 2036-12-31", "until = 2037-12-31")
+    text = run("fleet", "diff", str(folder)).stdout
+    assert '-    "until": "2036-12-31"' in text
+    assert '+    "until": "2037-12-31"' in text
+
+
+def test_diff_shows_what_needs_a_deployment(folder: Path, run: Run) -> None:
+    """Changed role aliases and grants that allow more than the fleet roles are listed."""
     edit(folder, "fleet.toml", "seconds = 900", "seconds = 1800")
     edit(folder, "grants/telemetry.json", "s3:PutObject", "s3:GetObject")
     document = json.loads(run("fleet", "diff", str(folder), "--json").stdout)
@@ -243,7 +267,7 @@ def test_diff_tells_what_a_deployment_must_bring(folder: Path, run: Run) -> None
 
 
 def test_apply_publishes_and_the_next_diff_is_empty(folder: Path, run: Run) -> None:
-    """What was applied is in force; applying it again publishes nothing; and it can be taken back."""
+    """An applied folder is in force, a second `apply` publishes nothing, and the original can be applied."""
     original = (folder / "rules.cedar").read_text()
     edit(folder, "rules.cedar", '@id("own-topics")', '@id("their-topics")')
     assert "published" in run("fleet", "apply", str(folder)).stdout
@@ -255,7 +279,7 @@ def test_apply_publishes_and_the_next_diff_is_empty(folder: Path, run: Run) -> N
 
 
 def test_apply_refuses_what_needs_a_deployment(folder: Path, run: Run) -> None:
-    """A role alias can't be published, nor can a folder that does not compile."""
+    """A changed role alias and a folder that does not compile are refused."""
     edit(folder, "fleet.toml", "seconds = 900", "seconds = 1800")
     assert refused(run("fleet", "apply", str(folder), "--json"))["code"] == "fleet-needs-deployment"
     (folder / "schema.cedarschema").unlink()

@@ -1,4 +1,4 @@
-"""`console fleet report` with a stack in AWS."""
+"""`console fleet report` with a deployed stack."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STACK_ID = "arn:aws-us-gov:cloudformation:us-gov-west-1:210987654321:stack/Mine/
 
 @pytest.fixture
 def stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    """CloudFormation's client, stubbed: moto's needs packages that nothing else here does."""
+    """Stub CloudFormation's client. moto's CloudFormation needs packages that no other test needs."""
     client = boto3.client("cloudformation", region_name="us-gov-west-1")
     monkeypatch.setattr(cloud, "client", lambda _: client)
     with Stubber(client) as stubber:
@@ -50,7 +50,7 @@ def stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
 
 
 def known(stubber: Stubber) -> None:
-    """The stack is there, with its template as text, which boto3 parses."""
+    """Have CloudFormation describe the stack Mine and return its template as text, which boto3 parses."""
     described = {
         "StackName": "Mine",
         "StackId": STACK_ID,
@@ -63,7 +63,7 @@ def known(stubber: Stubber) -> None:
 
 
 def test_a_report_reads_the_deployed_template(stack: Stubber, tmp_path: Path) -> None:
-    """It tells the stack's roles and who may sign, and renders policies for its region and account."""
+    """The report has the stack's roles and signers, and policies rendered for its region and account."""
     known(stack)
     file = tmp_path / "report.html"
     done = CliRunner().invoke(app, ["fleet", "report", "--html", str(file), "--stack", "Mine", "--json"])
@@ -76,18 +76,18 @@ def test_a_report_reads_the_deployed_template(stack: Stubber, tmp_path: Path) ->
 
 
 def test_a_stack_that_cannot_be_read_is_left_out(stack: Stubber, tmp_path: Path) -> None:
-    """The page is written all the same, and says why the section is empty; so does standard error."""
-    stack.add_client_error("describe_stacks", "ValidationError", "Stack with id Nobodys does not exist")
+    """If the stack cannot be read, the page and standard error say why, and the page is written."""
+    stack.add_client_error("describe_stacks", "ValidationError", "Stack with id Missing does not exist")
     file = tmp_path / "report.html"
-    done = CliRunner().invoke(app, ["fleet", "report", "--html", str(file), "--stack", "Nobodys"])
+    done = CliRunner().invoke(app, ["fleet", "report", "--html", str(file), "--stack", "Missing"])
     assert done.exit_code == 0
-    assert "reading the template of Nobodys" in done.stderr
-    assert "Left out: reading the template of Nobodys" in file.read_text()
+    assert "there is no stack named Missing in us-gov-west-1" in done.stderr
+    assert "Left out: there is no stack named Missing in us-gov-west-1" in file.read_text()
     assert "may sign" not in done.stdout
 
 
 def test_a_broken_folder_has_no_report(tmp_path: Path) -> None:
-    """Nothing is written of what the compiler refuses."""
+    """A folder that the compiler refuses has no report, and no file is written."""
     (tmp_path / "fleet").mkdir()
     file = tmp_path / "report.html"
     done = CliRunner().invoke(app, ["fleet", "report", str(tmp_path / "fleet"), "--html", str(file)])

@@ -1,4 +1,4 @@
-"""`console registry restore`: what was lost comes back, and nothing that was decided since is undone."""
+"""`console registry restore` puts lost rows back and undoes no decision that was made since the backup."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from console import cloud
 from console.__main__ import app
+from console.commands.restore import LASTING, Fate, Tables, fate
 from console.report import Deployed
-from console.restore import LASTING, Fate, Tables, fate
 from firstboot.policy.render import Place
 from tests.aws.product import Product
 
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def row(key: str, **values: str) -> Row:
-    """A row of texts."""
+    """Return a row whose values are texts."""
     return {name: {"S": value} for name, value in {"pk": key, **values}.items()}
 
 
@@ -42,13 +42,13 @@ def row(key: str, **values: str) -> Row:
     ],
 )
 def test_what_becomes_of_a_row(old: Row, now: Row | None, expected: Fate) -> None:
-    """What is gone comes back, what was taken out stays out, and nothing counts backwards."""
+    """Missing rows are put back, revoked and deleted devices stay so, and counters and keys are kept."""
     assert fate(old, now) is expected
 
 
 @pytest.fixture
 def restore(product: Product, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run the command on a copy of the table as it is when the test begins to run it."""
+    """Return the command, which restores from the table COPY."""
     deployed = Deployed("Firstboot", Place("aws", "us-east-1", "1"), {}, {"Table": product.table})
     monkeypatch.setattr(cloud, "deployed", lambda _: deployed)
     real: Any = boto3.client  # its stubs know each service by name
@@ -61,20 +61,20 @@ def restore(product: Product, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def backed_up(product: Product) -> None:
-    """Make a copy of the table, as a restoration from a backup does."""
+    """Make the table COPY by a backup and a restoration of the table."""
     client = boto3.client("dynamodb")
     arn = client.create_backup(TableName=product.table, BackupName="nightly")["BackupDetails"]["BackupArn"]
     client.restore_table_from_backup(TargetTableName=COPY, BackupArn=arn)
 
 
 def counts(result: Result) -> dict[str, int]:
-    """What the command says it found and did; nothing that is zero."""
+    """Return the numbers that the command prints, without the zeros."""
     assert result.exit_code == 0, result.output
     return {name: count for name, count in json.loads(result.stdout).items() if count}
 
 
 def update(product: Product, key: str, expression: str, **values: Any) -> None:
-    """Change a row behind everyone's back."""
+    """Change a row directly in the table."""
     names = {"#s": "status"} if "#s" in expression else {}
     changes: Any = {"ExpressionAttributeNames": names} if names else {}
     if values:
@@ -85,7 +85,7 @@ def update(product: Product, key: str, expression: str, **values: Any) -> None:
 
 
 def test_lost_devices_are_served_again(product: Product, restore: Callable[..., Result]) -> None:
-    """With the certificates they have; asking first, and once only."""
+    """After a yes, lost devices are served again with their certificates. A second run finds no lost row."""
     leaves = [product.identity(f"gw-{n}") for n in range(3)]
     before = {each["pk"]["S"]: each for each in product.rows()}
     backed_up(product)
@@ -93,7 +93,9 @@ def test_lost_devices_are_served_again(product: Product, restore: Callable[..., 
         if each["pk"]["S"] != "DEV#gw-0":
             boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": each["pk"]})
     assert product.call("GET", "/v1/device", leaves[1]).status == 403
-    assert restore(input="n\n").exit_code == 1
+    asked = restore(input="n\n")
+    assert asked.exit_code == 1
+    assert f"into table {product.table} in us-east-1, account 1?" in asked.stderr
     assert len(product.rows()) == 1
     lost = len([key for key in before if key.startswith(LASTING)]) - 1
     assert counts(restore("--yes")) == {"missing": lost, "same": 1, "restored": lost}
@@ -103,7 +105,7 @@ def test_lost_devices_are_served_again(product: Product, restore: Callable[..., 
 
 
 def test_what_was_spoilt_is_asked_for(product: Product, restore: Callable[..., Result]) -> None:
-    """A row that is there stays as it is, unless `--overwrite` says otherwise."""
+    """A row that differs stays as it is, and `--overwrite` puts the copy's row back."""
     leaf = product.identity("gw-1")
     update(product, "DEV#gw-1", "SET attached = :policies", policies={"SS": ["telemetry"]})
     backed_up(product)
@@ -111,17 +113,17 @@ def test_what_was_spoilt_is_asked_for(product: Product, restore: Callable[..., R
     assert counts(restore("--yes")) == {"different": 1, "same": len(lasting(product)) - 1}
     assert counts(restore("--yes", "--overwrite"))["restored"] == 1
     assert product.call("GET", "/v1/device", leaf).status == 200
-    # What AWS IoT has by now is for `register` to find out.
+    # `register` finds out which policies are attached by now.
     assert "attached" not in lasting(product)["DEV#gw-1"]
 
 
 def lasting(product: Product) -> dict[str, Row]:
-    """The rows that a restoration is about."""
+    """Return the table's rows that a restoration compares, by key."""
     return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(LASTING)}
 
 
 def test_a_revocation_is_not_undone(product: Product, restore: Callable[..., Result]) -> None:
-    """Whoever was taken out after the backup stays out."""
+    """A device that was revoked after the backup stays revoked, with `--overwrite` too."""
     leaf = product.identity("gw-1")
     backed_up(product)
     update(product, "DEV#gw-1", "SET #s = :revoked", revoked={"S": "revoked"})
@@ -137,7 +139,7 @@ def test_what_changes_meanwhile_wins(
     overwrite: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A device that is revoked, or enrolls anew, between the look and the write keeps what it has."""
+    """A row that changes after it was compared is not overwritten."""
     for name in ("gw-1", "gw-2"):
         product.identity(name)
     backed_up(product)
@@ -163,6 +165,6 @@ def test_what_changes_meanwhile_wins(
 
 
 def test_a_copy_that_is_not_there(product: Product, restore: Callable[..., Result]) -> None:
-    """Is said, and nothing was done."""
+    """A missing copy ends with exit code 3."""
     result = restore("--yes")
     assert (result.exit_code, json.loads(result.stderr)["code"]) == (3, "unreachable")

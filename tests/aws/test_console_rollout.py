@@ -1,4 +1,4 @@
-"""`console fleet apply` as AWS IoT feels it: how many devices before, how far after."""
+"""`console fleet apply` counts the devices to change, publishes, and follows the sweep."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tests.aws.sweeping import Sweeper
 
 @pytest.fixture
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
-    """Three devices that AWS IoT has as the example fleet wants them; two rows a page."""
+    """Return a sweep with two rows a page, and three devices that are reconciled with the example fleet."""
     monkeypatch.setattr(operate_fleet, "PAGE", 2)
     monkeypatch.setattr(sweep, "PAGE", 2)
-    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # the published fleet is read at once
     made = Sweeper(product)
     for number in range(3):
         made.device(f"gw-{number}", {"mqtt"})
@@ -37,7 +37,7 @@ def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
 
 @pytest.fixture
 def folder(sweeper: Sweeper, tmp_path: Path) -> Path:
-    """The example fleet is deployed and swept; this folder takes MQTT from every device."""
+    """Deploy and sweep the example fleet. Return a folder whose rules take MQTT from every device."""
     copy = tmp_path / "fleet"
     shutil.copytree("fleet", copy)
     aws_fleet._DEPLOYED.write_text(compiler.load(copy).to_json())
@@ -51,7 +51,7 @@ def folder(sweeper: Sweeper, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Have something happen whenever the console would sleep."""
+    """Return a function whose argument is called each time the console would sleep."""
     return lambda action: monkeypatch.setattr(rollout, "time", SimpleNamespace(sleep=lambda _: action()))
 
 
@@ -59,27 +59,28 @@ Meanwhile = Callable[[Callable[[], object]], None]
 
 
 def in_force(product: Product) -> str:
-    """The hash of the fleet in force."""
+    """Return the hash of the fleet in force."""
     return str(product.operate("fleet.show")["result"]["inForce"]["hash"])
 
 
 def never() -> None:
-    """What must not happen."""
+    """Fail the test."""
     raise AssertionError
 
 
 def test_apply_waits_for_the_sweep(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:
-    """It counts before, publishes, and ends when every device was looked at; numbers for programs."""
+    """`apply --json` publishes, and prints the counts before and the progress after the sweep."""
     meanwhile(lambda: sweeper.next_minute(pages=1))
     applied = json.loads(run("fleet", "apply", str(folder), "--json").stdout)
     assert applied["devices"] == {"scanned": 3, "touched": 3}
-    told = applied["progress"]
-    assert (told["inForce"], told["finished"], told["scanned"], told["touched"]) == (True, True, 3, 3)
-    assert sweeper.told() == ["gw-0", "gw-1", "gw-2"]
+    progress = applied["progress"]
+    assert (progress["inForce"], progress["finished"]) == (True, True)
+    assert (progress["scanned"], progress["touched"]) == (3, 3)
+    assert sweeper.ordered() == ["gw-0", "gw-1", "gw-2"]
 
 
-def test_apply_tells_a_person(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:
-    """The changes, how many devices, that it is published, how far AWS IoT is; in this order."""
+def test_apply_prints_each_step(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:
+    """`apply` prints the changes, the number of devices, the publication and the progress, in this order."""
     meanwhile(sweeper.next_minute)
     words = run("fleet", "apply", str(folder)).stdout
     places = [
@@ -92,12 +93,12 @@ def test_apply_tells_a_person(sweeper: Sweeper, folder: Path, run: Run, meanwhil
 def test_apply_shows_its_progress(
     sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At a terminal: devices as they are counted, and as they are looked at."""
+    """A terminal shows the devices as they are counted, and as the sweep reads them."""
     terminal = io.StringIO()
     monkeypatch.setattr(output, "_err", Console(file=terminal, force_terminal=True, width=150))
     meanwhile(lambda: sweeper.next_minute(pages=1))
     run("fleet", "apply", str(folder), "--json")
-    assert "devices looked at, 3 to change" in terminal.getvalue()
+    assert "device records read, 3 to change" in terminal.getvalue()
     assert "AWS IoT has no backlog" in terminal.getvalue()
 
 
@@ -115,22 +116,24 @@ def test_apply_asks_a_person(
     *,
     published: bool,
 ) -> None:
-    """At a terminal, only a yes publishes what devices feel, unless it was said before."""
-    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
+    """At a terminal, a fleet that changes devices is published after a yes only, or with `--yes`."""
+    monkeypatch.setattr(output, "can_ask", lambda: True)
     before = in_force(sweeper.product)
     result = run("fleet", "apply", str(folder), "--no-wait", *arguments, input=answer)
-    assert ("3 devices in AWS IoT?" in result.stderr) == (not arguments)
+    assert (
+        "change the policies of 3 devices in AWS IoT? (stack Firstboot in us-east-1" in result.stderr
+    ) == (not arguments)
     assert (in_force(sweeper.product) != before) == published
     assert result.exit_code == (0 if published else 1)
 
 
-def test_apply_that_touches_no_device_asks_nobody(
+def test_apply_that_changes_no_device_does_not_ask(
     sweeper: Sweeper, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile
 ) -> None:
-    """Nor does it wait: there is nothing to see."""
+    """`apply` neither asks nor waits if it changes no device."""
     for number in range(3):
         sweeper.device(f"gw-{number}")
-    monkeypatch.setattr(output, "someone_can_answer", never)
+    monkeypatch.setattr(output, "can_ask", never)
     meanwhile(never)
     applied = json.loads(run("fleet", "apply", str(folder), "--json").stdout)
     assert applied["devices"] == {"scanned": 3, "touched": 0}
@@ -138,14 +141,14 @@ def test_apply_that_touches_no_device_asks_nobody(
 
 
 def test_apply_need_not_wait(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:
-    """With --no-wait it leaves at once, and `fleet progress` says the rest."""
+    """With --no-wait, `apply` ends at once, and `fleet progress` shows the sweep."""
     meanwhile(never)
     assert "published" in run("fleet", "apply", str(folder), "--no-wait").stdout
-    assert "no device has been looked at yet" in run("fleet", "progress").stdout
+    assert "has read no device record yet" in run("fleet", "progress").stdout
     sweeper.next_minute(pages=1)
-    assert "so far: 2 looked at, 2 to change" in run("fleet", "progress").stdout
+    assert "so far: 2 read, 2 to change" in run("fleet", "progress").stdout
     sweeper.next_minute()
-    assert "all devices: 3 looked at, 3 to change" in run("fleet", "progress").stdout
+    assert "all devices: 3 read, 3 to change" in run("fleet", "progress").stdout
     state = json.loads(run("fleet", "progress", "--json").stdout)
     assert state == sweeper.product.operate("fleet.progress")["result"]
 
@@ -153,7 +156,7 @@ def test_apply_need_not_wait(sweeper: Sweeper, folder: Path, run: Run, meanwhile
 def test_an_interrupted_apply_has_published(
     sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile
 ) -> None:
-    """Ctrl-C while it waits stops the waiting alone, and says so."""
+    """After Ctrl-C while `apply` waits, the fleet is published, and the command says so."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -162,22 +165,22 @@ def test_an_interrupted_apply_has_published(
     meanwhile(interrupt)
     result = run("fleet", "apply", str(folder))
     assert result.exit_code == 130
-    assert "it is published and goes on" in result.stderr
+    assert "the fleet is published and the sweep continues" in result.stderr
     assert in_force(sweeper.product) != before
 
 
 def test_apply_does_not_wait_for_ever(sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile) -> None:
-    """A script gets its answer when nothing happens any more: no answer, but published."""
+    """`apply` stops waiting, with exit code 3, if the sweep does not progress for some minutes."""
     naps: list[Any] = []
     meanwhile(lambda: naps.append(None))
     result = run("fleet", "apply", str(folder))
     assert result.exit_code == 3
-    assert "it is published" in result.stderr
+    assert "the fleet is published" in result.stderr
     assert 60 / rollout._EVERY < len(naps) < 100
 
 
-def test_diff_tells_how_many_devices_it_touches(sweeper: Sweeper, folder: Path, run: Run) -> None:
-    """Without publishing anything; and nothing is counted where nothing differs."""
+def test_diff_counts_the_devices_that_change(sweeper: Sweeper, folder: Path, run: Run) -> None:
+    """`diff` counts devices without publishing, and counts none if nothing differs."""
     assert "policies of 3 of 3 devices change" in run("fleet", "diff", str(folder)).stdout
     found = json.loads(run("fleet", "diff", str(folder), "--json").stdout)
     assert found["devices"] == {"scanned": 3, "touched": 3}
@@ -188,10 +191,10 @@ def test_diff_tells_how_many_devices_it_touches(sweeper: Sweeper, folder: Path, 
 def test_what_is_refused_is_not_counted(
     sweeper: Sweeper, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What needs a deployment is refused before anyone is asked anything."""
+    """A fleet that needs a deployment is refused without a count and without a question."""
     definition = (folder / "fleet.toml").read_text()
     (folder / "fleet.toml").write_text(definition.replace("seconds = 900", "seconds = 1800"))
-    monkeypatch.setattr(output, "someone_can_answer", never)
+    monkeypatch.setattr(output, "can_ask", never)
     monkeypatch.setattr(rollout, "plan", never)
     result = run("fleet", "apply", str(folder), "--json")
     assert json.loads(result.stderr)["code"] == "fleet-needs-deployment"

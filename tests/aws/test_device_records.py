@@ -38,7 +38,7 @@ DEVICE = DeviceId("gw-1")
 
 
 def record(**changes: object) -> CertificateRecord:
-    """A certificate that is valid at NOW and not yet due."""
+    """Return a certificate record that is valid at NOW and not yet due."""
     base = CertificateRecord(
         serial="a1", spki="k1", not_before=EPOCH, not_after=from_epoch(9_000), renew_after=from_epoch(5_000)
     )
@@ -46,7 +46,7 @@ def record(**changes: object) -> CertificateRecord:
 
 
 def enrollment(**changes: object) -> Enrollment:
-    """An enrollment of DEVICE with key k1."""
+    """Return an enrollment of DEVICE with key k1."""
     base = Enrollment(
         device_id=DEVICE,
         group="gateways",
@@ -62,12 +62,12 @@ def enrollment(**changes: object) -> Enrollment:
 
 @pytest.fixture
 def records(table: str) -> DynamoDevices:
-    """Device records in an empty table."""
+    """Return the device records of an empty table."""
     return DynamoDevices(clients.dynamodb(), table)
 
 
 def renewal(**changes: object) -> Renewal:
-    """A renewal by the certificate a1, with key k1."""
+    """Return a renewal by the certificate a1, with key k1."""
     base = Renewal(
         device_id=DEVICE,
         caller="a1",
@@ -133,7 +133,7 @@ _asked = st.one_of(
 
 
 def test_a_row_holds_epoch_seconds() -> None:
-    """Older and newer versions read the same row, so its integers are a contract; 0 stands for None."""
+    """A row has epoch seconds, where 0 stands for None, as other versions read and write them."""
     plain = {"serial": "a1", "spki": "k1", "notBefore": 0, "notAfter": 9_000, "renewAfter": 5_000}
     assert rows.certificate_row(record()) == plain | {"heldUntil": 0}
     later = rows.certificate_row(record(held_until=NOW, certificate_id="c0", superseded_at=NOW + SECOND))
@@ -145,7 +145,7 @@ def test_a_row_holds_epoch_seconds() -> None:
 def test_the_condition_is_the_decision(
     records: DynamoDevices, device: Device | None, asked: Enrollment | Renewal
 ) -> None:
-    """For any row, DynamoDB's condition holds exactly when the pure decision lets it be claimed."""
+    """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim."""
     client = boto3.client("dynamodb")
     for key in (rows.device_key(DEVICE), {"pk": {"S": "KEY#k1"}}):
         client.delete_item(TableName="device-records", Key=key)
@@ -169,7 +169,7 @@ def test_the_condition_is_the_decision(
 
 
 def test_a_key_belongs_to_one_device(records: DynamoDevices) -> None:
-    """Another device's claim on the same key is refused, and writes nothing."""
+    """A claim of another device's key is refused and writes nothing."""
     assert records.claim(enrollment()) is None
     refused = records.claim(enrollment(device_id=DeviceId("gw-2")))
     assert refused
@@ -178,7 +178,7 @@ def test_a_key_belongs_to_one_device(records: DynamoDevices) -> None:
 
 
 def test_a_budget_is_never_exceeded(records: DynamoDevices) -> None:
-    """The limit's last device gets in, the next does not, and its claim leaves nothing."""
+    """A budget admits devices up to its limit, and a claim beyond it leaves nothing behind."""
     limits = Limits(total=3, per_minute=100)
     outcomes = [_claim(records, number, limits) for number in range(5)]
     assert outcomes == [None, None, None, RefusedBy.TOTAL, RefusedBy.TOTAL]
@@ -186,7 +186,7 @@ def test_a_budget_is_never_exceeded(records: DynamoDevices) -> None:
 
 
 def test_a_full_shard_leaves_the_others_open(records: DynamoDevices, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices fill every shard to the last place, whichever shard their id points at."""
+    """Devices fill every shard of a budget completely, independently of the shard that their id selects."""
     monkeypatch.setattr(budget, "_PER_SHARD", 2)
     limits = Limits(total=7, per_minute=100)
     outcomes = [_claim(records, number, limits) for number in range(9)]
@@ -194,14 +194,14 @@ def test_a_full_shard_leaves_the_others_open(records: DynamoDevices, monkeypatch
 
 
 def test_a_rate_lasts_a_minute(records: DynamoDevices) -> None:
-    """What was too much in one minute is welcome in the next."""
+    """A rate limits one minute, and the next minute admits devices again."""
     limits = Limits(total=100, per_minute=2)
     assert [_claim(records, number, limits) for number in range(3)] == [None, None, RefusedBy.RATE]
     assert _claim(records, 3, limits, now=NOW + 60 * SECOND) is None
 
 
 def test_a_repeat_is_not_counted(records: DynamoDevices) -> None:
-    """A refused claim counts for nothing: the transaction is one."""
+    """A refused claim is not counted, because the transaction fails as a whole."""
     limits = Limits(total=2, per_minute=100)
     assert [_claim(records, 0, limits) for _ in range(3)] == [None, RefusedBy.DEVICE, RefusedBy.DEVICE]
     assert _claim(records, 1, limits) is None
@@ -215,15 +215,15 @@ def _claim(records: DynamoDevices, number: int, limits: Limits, now: datetime = 
 
 
 def _claimed(records: DynamoDevices) -> tuple[Device, x509.Certificate]:
-    """A device with a pending certificate, and a certificate to commit it with."""
+    """Return a device with a pending certificate, and a certificate with which to commit it."""
     records.claim(enrollment())
     device = records.device(DEVICE)
     assert device
     return device, factories.authority().issue(DEVICE, factories.ec_key())
 
 
-def test_a_commit_is_once(records: DynamoDevices) -> None:
-    """The first commit counts a generation; the second changes nothing and says the same."""
+def test_a_commit_counts_once(records: DynamoDevices) -> None:
+    """A commit increases the generation once, and a repeated one returns the same record."""
     device, leaf = _claimed(records)
     first = records.commit(committed(device, "c0", NOW), leaf)
     again = records.commit(committed(device, "c0", NOW + 5 * SECOND), leaf)
@@ -234,7 +234,7 @@ def test_a_commit_is_once(records: DynamoDevices) -> None:
 
 
 def test_what_a_commit_supersedes_is_kept(records: DynamoDevices) -> None:
-    """The certificate before is there, with the time it lost its rights."""
+    """A commit keeps the superseded certificate with the time at which it lost its rights."""
     device, leaf = _claimed(records)
     first = records.commit(committed(device, "c0", NOW), leaf)
     records.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2")))
@@ -247,7 +247,7 @@ def test_what_a_commit_supersedes_is_kept(records: DynamoDevices) -> None:
 
 
 def test_a_revocation_beats_a_commit(records: DynamoDevices) -> None:
-    """Revoked between the read and the commit, the device does not become active."""
+    """A device that is revoked between the read and the commit does not become active."""
     device, leaf = _claimed(records)
     records.revoke(DEVICE, NOW)
     with pytest.raises(DeviceRevoked):
@@ -256,7 +256,7 @@ def test_a_revocation_beats_a_commit(records: DynamoDevices) -> None:
 
 
 def test_a_deletion_beats_a_commit(records: DynamoDevices) -> None:
-    """Deleted between the read and the commit, the device does not become active."""
+    """A device that is deleted between the read and the commit does not become active."""
     device, leaf = _claimed(records)
     assert records.delete(DEVICE, NOW).status is Status.DELETED
     with pytest.raises(CertificateNotCurrent):
@@ -265,22 +265,22 @@ def test_a_deletion_beats_a_commit(records: DynamoDevices) -> None:
 
 
 def test_a_replaced_pending_certificate_can_not_be_committed(records: DynamoDevices) -> None:
-    """Only the pending certificate the row names now may become the active one."""
+    """A commit fails if its certificate is no longer the pending one in the row."""
     device, leaf = _claimed(records)
     with pytest.raises(CertificateNotCurrent):
         records.commit(committed(replace(device, pending=record(serial="ff")), "c0", NOW), leaf)
 
 
 def test_attributes_are_set_and_removed(records: DynamoDevices) -> None:
-    """A change touches what it names and nothing else."""
+    """A change of attributes sets and removes the named ones and keeps the others."""
     records.claim(enrollment())
     records.set_attributes(DEVICE, {"site": "berlin", "floor": 3, "spare": True}, NOW)
     device = records.set_attributes(DEVICE, {"site": "paris", "floor": None}, NOW)
     assert device.attributes == {"site": "paris", "spare": True}
 
 
-def test_what_is_not_there_can_not_be_changed(records: DynamoDevices) -> None:
-    """No operator's typing error makes a row."""
+def test_an_unknown_device_cannot_be_changed(records: DynamoDevices) -> None:
+    """A change of an unknown device fails and makes no row."""
     with pytest.raises(DeviceNotFound):
         records.revoke(DEVICE, NOW)
     with pytest.raises(DeviceNotFound):
@@ -291,7 +291,7 @@ def test_what_is_not_there_can_not_be_changed(records: DynamoDevices) -> None:
 
 
 def test_pages_bring_every_device_once(records: DynamoDevices) -> None:
-    """Page by page, every device comes once, and no other kind of row does."""
+    """Page by page, each device is listed once, and no other kind of row is."""
     for number in range(7):
         records.claim(enrollment(device_id=DeviceId(f"dev-{number}"), certificate=record(spki=f"k{number}")))
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""`POST /v1/certificates` and the commit, as Lambdas over moto."""
+"""Test `POST /v1/certificates` and the commit as Lambda functions over moto."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.aws.product import Product, group
 
 
 def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) -> None:
-    """The whole answer is there, and the stored chain is the device's key under our CA."""
+    """An enrollment returns every member, and stores a chain with the device's key under our CA."""
     key = factories.ec_key()
     answer = product.enroll(product.bootstrap("gw-1"), key)
     assert answer.status == 201
@@ -46,7 +46,7 @@ def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) ->
 
 
 def test_the_url_is_sigv4_and_short_lived(product: Product) -> None:
-    """Five minutes, SigV4, the certificate's own object, and under 2,048 bytes."""
+    """The URL is a SigV4 URL of the certificate's object for five minutes, with fewer than 2,048 bytes."""
     answer = product.enroll(product.bootstrap("gw-1"))
     url = urlsplit(answer.body["certificateUrl"])
     query = parse_qs(url.query)
@@ -57,7 +57,7 @@ def test_the_url_is_sigv4_and_short_lived(product: Product) -> None:
 
 
 def test_the_url_names_the_regions_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The global one answers for a new bucket with a redirect, which devices don't follow."""
+    """The URL has the region's host, because the global host redirects, and devices follow no redirects."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(secret, "testing")
@@ -70,7 +70,7 @@ def test_the_url_names_the_regions_own_host(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_subject_and_extensions_of_a_csr_are_ignored(product: Product) -> None:
-    """A CSR that asks to be a CA with another name gets a leaf with the device's own."""
+    """A CSR that asks for a CA certificate with another name gets a certificate for the device only."""
     key = factories.ec_key()
     wish = (
         x509.CertificateSigningRequestBuilder()
@@ -88,7 +88,7 @@ def test_subject_and_extensions_of_a_csr_are_ignored(product: Product) -> None:
 
 
 def test_inline_delivery_needs_no_url(product: Product) -> None:
-    """The certificate and its chain come as base64 DER, and no URL does."""
+    """With `inline`, the certificate and its chain are delivered in base64 DER, without a URL."""
     answer = product.enroll(product.bootstrap("gw-1"), deliver="inline")
     leaf = x509.load_der_x509_certificate(base64.b64decode(answer.body["certificate"]))
     above = [x509.load_der_x509_certificate(base64.b64decode(der)) for der in answer.body["chain"]]
@@ -98,8 +98,8 @@ def test_inline_delivery_needs_no_url(product: Product) -> None:
 
 
 @pytest.mark.parametrize("shape", ["pem", "base64", "gateway-encoded"])
-def test_pkcs10_bodies_are_taken(product: Product, shape: str) -> None:
-    """RFC 5967's media type, PEM or base64 DER, as API Gateway hands either over."""
+def test_pkcs10_bodies_are_accepted(product: Product, shape: str) -> None:
+    """An application/pkcs10 body (RFC 5967) is accepted as PEM or base64 DER, gateway-encoded or not."""
     request = factories.csr(factories.ec_key())
     text = factories.pem(request)
     if shape == "base64":
@@ -119,7 +119,7 @@ def test_pkcs10_bodies_are_taken(product: Product, shape: str) -> None:
 
 
 def test_a_repeat_gives_the_same_certificate(product: Product) -> None:
-    """A lost answer costs nothing: the same key asks again and gets what it was issued."""
+    """A repeated request with the same key gets the certificate that was issued before."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     answers = [product.enroll(leaf, key) for _ in range(3)]
     assert {a.status for a in answers} == {201}
@@ -128,7 +128,7 @@ def test_a_repeat_gives_the_same_certificate(product: Product) -> None:
 
 
 def test_a_repeat_after_the_commit_gives_the_active_certificate(product: Product) -> None:
-    """A device that lost its certificate but not its key gets it back with its bootstrap one."""
+    """A device that lost its certificate after the commit gets it again with its bootstrap certificate."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     first = product.enroll(leaf, key)
     product.call("POST", "/v1/certificates/commit", product.certificate(first))
@@ -138,7 +138,7 @@ def test_a_repeat_after_the_commit_gives_the_active_certificate(product: Product
 
 
 def test_a_second_key_waits_while_the_first_is_held(product: Product) -> None:
-    """Two bootings of one device don't get two certificates; the later is told when to come back."""
+    """A request with a second key is refused while the first certificate is held, with the time to wait."""
     leaf = product.bootstrap("gw-1")
     product.enroll(leaf)
     answer = product.enroll(leaf)
@@ -149,7 +149,7 @@ def test_a_second_key_waits_while_the_first_is_held(product: Product) -> None:
 
 
 def test_a_committed_device_may_be_replaced(product: Product) -> None:
-    """With `replace`, a new key gets a certificate, and its first login ends the old one's."""
+    """With `replace`, a second key gets a certificate whose first login supersedes the first certificate."""
     leaf = product.bootstrap("gw-1")
     old = product.certificate(product.enroll(leaf))
     assert product.call("POST", "/v1/certificates/commit", old).status == 200
@@ -164,8 +164,8 @@ def test_a_committed_device_may_be_replaced(product: Product) -> None:
     )
 
 
-def test_commit_says_who_and_may_be_repeated(product: Product) -> None:
-    """The new certificate's first login makes it the active one; again, it still is."""
+def test_a_commit_names_the_device_and_may_be_repeated(product: Product) -> None:
+    """The first login with the new certificate makes it active, and a repeated commit changes nothing."""
     answer = product.enroll(product.bootstrap("gw-1"))
     leaf = product.certificate(answer)
     for _ in range(2):
@@ -180,20 +180,20 @@ def test_commit_says_who_and_may_be_repeated(product: Product) -> None:
 
 
 def test_every_body_carries_the_time(product: Product) -> None:
-    """A device without a clock can set it from any answer, a refusal too."""
+    """Every answer has the time, also a refusal, so that a device without a clock can set it."""
     for answer in (
         product.call("GET", "/healthz"),
         product.call("GET", "/nowhere"),
         product.enroll(product.bootstrap("gw-1")),
     ):
-        told = datetime.strptime(answer.body["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+        answered = datetime.strptime(answer.body["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        assert abs((datetime.now(UTC) - answered).total_seconds()) < 60
 
 
 def test_a_refusal_writes_nothing_and_a_fault_says_nothing(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error no one foresaw is a 500 with a request id and no detail."""
+    """An unforeseen error writes nothing and is answered with a 500 without detail."""
     monkeypatch.setattr(Enroll, "__call__", lambda *_: 1 / 0)
     answer = product.enroll(product.bootstrap("gw-1"))
     assert (answer.status, answer.body["code"]) == (500, "internal-error")
@@ -203,7 +203,7 @@ def test_a_refusal_writes_nothing_and_a_fault_says_nothing(
 
 
 def test_the_bucket_serves_what_the_url_names(product: Product) -> None:
-    """The object behind the URL is PEM: the leaf first, then the issuing CA."""
+    """The object behind the URL is PEM with the certificate first and the issuing CA second."""
     answer = product.enroll(product.bootstrap("gw-1"))
     key = f"certificates/gw-1/{answer.body['serial']}.pem"
     stored = boto3.client("s3").get_object(Bucket=product.bucket, Key=key)["Body"].read()
@@ -222,7 +222,7 @@ def test_the_bucket_serves_what_the_url_names(product: Product) -> None:
 def test_a_groups_budget_is_kept(
     product: Product, monkeypatch: pytest.MonkeyPatch, budget: Budget, status: int, code: str
 ) -> None:
-    """The device too many is refused with its own code, and leaves nothing."""
+    """A device beyond its group's budget is refused with the limit's own code, and nothing is issued."""
     moment = product.lambdas.now()
     product.lambdas.clock = lambda: moment  # both in the same minute
     product.publish(groups={"gateways": group("gateways", product.factory, budget=budget)})
@@ -232,8 +232,8 @@ def test_a_groups_budget_is_kept(
     assert len(product.objects()) == 1
 
 
-def test_after_its_end_a_group_takes_no_one(product: Product) -> None:
-    """A budget's end date closes the group."""
+def test_a_group_admits_no_device_after_its_end(product: Product) -> None:
+    """A group admits no device after its budget's end."""
     over = Budget(total=9, per_minute=9, until=from_epoch(1_700_000_000))
     product.publish(groups={"gateways": group("gateways", product.factory, budget=over)})
     answer = product.enroll(product.bootstrap("gw-1"))
@@ -241,7 +241,7 @@ def test_after_its_end_a_group_takes_no_one(product: Product) -> None:
 
 
 def test_a_group_that_refuses_keeps_its_devices(product: Product) -> None:
-    """With `refuse`, an enrolled device's second enrollment fails, and its first identity stays."""
+    """With `refuse`, a second enrollment of a device is refused, and its first identity stays valid."""
     product.publish(groups={"gateways": group("gateways", product.factory, reenroll="refuse", budget=None)})
     leaf = product.identity("gw-1")
     assert product.call("POST", "/v1/certificates/commit", leaf).status == 200
@@ -252,7 +252,7 @@ def test_a_group_that_refuses_keeps_its_devices(product: Product) -> None:
 
 @pytest.mark.parametrize("deliver", ["url", "inline"])
 def test_the_configuration_comes_when_asked_for(product: Product, deliver: str) -> None:
-    """The group's, at enrollment and renewal; an empty one where it has none; none unasked."""
+    """A request for the configuration gets the group's, or an empty one; other requests get none."""
     assert product.enroll(product.bootstrap("gw-0"), configuration=True).body["configuration"] == {}
     start = {"interval": 60, "log": {"level": "info"}}
     gateways = replace(product.fleet.groups["gateways"], configuration=start)
@@ -267,7 +267,7 @@ def test_the_configuration_comes_when_asked_for(product: Product, deliver: str) 
 
 
 def test_the_answer_says_when_aws_iot_knows_the_certificate(product: Product) -> None:
-    """Not before it is registered, this certificate and no other; then there is nothing to wait for."""
+    """The answer is `ready` for MQTT only when this very certificate is registered in AWS IoT."""
     bootstrap, key = product.bootstrap("gw-1"), factories.ec_key()
     first = product.enroll(bootstrap, key)
     assert first.body["mqtt"]["ready"] is False
@@ -283,7 +283,7 @@ def test_the_answer_says_when_aws_iot_knows_the_certificate(product: Product) ->
 
 
 def test_the_record_says_when_aws_iot_knows_the_certificate(product: Product) -> None:
-    """GET /v1/device says it too, for devices that only wait."""
+    """The device's record shows when its certificate is ready for MQTT, too."""
     leaf = product.identity("gw-1")
     state = product.call("GET", "/v1/device", leaf).body["mqtt"]
     assert state["ready"] is False
@@ -293,7 +293,7 @@ def test_the_record_says_when_aws_iot_knows_the_certificate(product: Product) ->
 
 
 def test_a_device_with_tokens_is_ready_at_once(product: Product) -> None:
-    """Its certificate is never registered: waiting for that would never end."""
+    """A device that connects with tokens is ready at once, because its certificate is never registered."""
     product.publish(groups={"gateways": replace(product.fleet.groups["gateways"], mqtt="token")})
     answer = product.enroll(product.bootstrap("gw-1"))
     assert (answer.body["mqtt"]["ready"], answer.body["mqtt"]["retryAfter"]) == (True, 0)
@@ -302,7 +302,7 @@ def test_a_device_with_tokens_is_ready_at_once(product: Product) -> None:
 
 
 def _registered(product: Product, device_id: str, certificate_id: str) -> None:
-    """What `register` writes down."""
+    """Record a certificate as registered, as `register` does."""
     boto3.client("dynamodb").update_item(
         TableName=product.table,
         Key=device_key(device_id),

@@ -1,4 +1,4 @@
-"""What `console factory issue` makes, brought to the product."""
+"""The product accepts the certificates that `console factory issue` makes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.production import Factory, base64_key
 
 @pytest.fixture
 def factory(product: Product, tmp_path: Path) -> Factory:
-    """The factory whose CA the product trusts."""
+    """Return a factory whose CA the product trusts."""
     return Factory.build(tmp_path / "factory", product.factory)
 
 
 def test_a_device_enrolls_with_what_the_factory_gave_it(product: Product, factory: Factory) -> None:
-    """A key of its own in the CSR, the factory's certificate as proof: the row's device is enrolled."""
+    """Each device of a run enrolls with its bootstrap certificate and a new key."""
     assert factory.issue("--count", "2", "--days", "3000").exit_code == 0
     for row in factory.manifest():
         answer = product.enroll(factory.chain(row["deviceId"])[0])
@@ -32,7 +32,7 @@ def test_a_device_enrolls_with_what_the_factory_gave_it(product: Product, factor
 def test_the_factorys_key_may_become_the_operational_one(
     product: Product, factory: Factory, keys: str
 ) -> None:
-    """A secure element has the one key: the CSR carries the bootstrap certificate's own."""
+    """A device with a single key, as in a secure element, enrolls and commits with the bootstrap key."""
     if keys == "made here":
         factory.issue("--count", "1", "--prefix", "gw-", "--days", "3000")
         key = load_pem_private_key((factory.out / "gw-000001.key").read_bytes(), None)

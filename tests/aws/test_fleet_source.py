@@ -1,4 +1,4 @@
-"""Which fleet definition is in force."""
+"""Test which fleet definition is in force: the deployed one or the published one."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ NEWER = replace(DEPLOYED, rules="", base=DEPLOYED.hash)
 
 @pytest.fixture
 def source(bucket: str) -> FleetSource:
-    """A source that reads anew every minute."""
+    """Return a source that reads the published fleet every minute."""
     return FleetSource(clients.s3(), bucket, DEPLOYED, 60)
 
 
 def later(seconds: int) -> datetime:
-    """NOW and some."""
+    """Return the time this many seconds after NOW."""
     return NOW + timedelta(seconds=seconds)
 
 
 def test_without_a_published_fleet_the_deployed_one_is_in_force(source: FleetSource) -> None:
-    """A fresh deployment stands on its own."""
+    """The deployed fleet is in force while no fleet is published."""
     assert source.current(NOW) is DEPLOYED
 
 
 def test_a_published_fleet_is_seen_at_the_next_reading(source: FleetSource) -> None:
-    """Not before a minute has passed, and then."""
+    """A published fleet is in force from the next reading on, a minute after the last one."""
     source.current(NOW)
     source.publish(NEWER)
     assert source.current(later(59)) == DEPLOYED
@@ -48,13 +48,13 @@ def test_a_published_fleet_is_seen_at_the_next_reading(source: FleetSource) -> N
 
 
 def test_an_unchanged_fleet_is_not_parsed_again(source: FleetSource) -> None:
-    """Who keeps rules parsed can go by the object's identity."""
+    """An unchanged fleet stays the same object, so that callers can keep parsed rules by its identity."""
     source.publish(NEWER)
     assert source.current(NOW) is source.current(later(60)) is source.current(later(120))
 
 
 def test_a_withdrawn_fleet_leaves_the_deployed_one(source: FleetSource, bucket: str) -> None:
-    """What is deleted is not in force any more."""
+    """The deployed fleet is in force again after the published one was deleted."""
     source.publish(NEWER)
     source.current(NOW)
     boto3.client("s3").delete_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY)
@@ -62,7 +62,7 @@ def test_a_withdrawn_fleet_leaves_the_deployed_one(source: FleetSource, bucket: 
 
 
 def test_a_fleet_may_be_published_again(source: FleetSource, bucket: str) -> None:
-    """Withdrawn and published once more, it is in force once more, though S3 knows it by the same tag."""
+    """A fleet that is deleted and published again is in force, although S3 gives it the same ETag."""
     source.publish(NEWER)
     source.current(NOW)
     boto3.client("s3").delete_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY)
@@ -72,13 +72,13 @@ def test_a_fleet_may_be_published_again(source: FleetSource, bucket: str) -> Non
 
 
 def test_another_deployments_fleet_is_ignored(source: FleetSource) -> None:
-    """A deployment wins over what was published before it."""
+    """A fleet that was published on top of another deployment is ignored."""
     source.publish(replace(NEWER, base="another"))
     assert source.current(NOW) == DEPLOYED
 
 
 def test_another_versions_fleet_is_ignored(source: FleetSource, bucket: str) -> None:
-    """What an older version published may lack what this one reads: the upgrade must not fail on it."""
+    """A fleet of an older version may lack members that this one reads, and is ignored without a failure."""
     body = json.dumps({"base": "another", "groups": {}}).encode()
     boto3.client("s3").put_object(Bucket=bucket, Key=PUBLISHED_FLEET_KEY, Body=body)
     assert source.current(NOW) == DEPLOYED
@@ -91,10 +91,10 @@ def test_another_versions_fleet_is_ignored(source: FleetSource, bucket: str) -> 
         EndpointConnectionError(endpoint_url="https://s3"),
     ],
 )
-def test_while_s3_is_away_what_was_read_stays(
+def test_during_an_outage_of_s3_the_last_fleet_stays(
     source: FleetSource, bucket: str, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    """After a first reading an outage changes nothing; before it, nothing is decided at all."""
+    """An outage of S3 keeps the fleet that was read; before the first reading, every decision is refused."""
 
     def fail(**_: Any) -> None:
         raise failure

@@ -1,4 +1,4 @@
-"""Devices that AWS IoT knows get their records: `devices.import`, and the console's command over it."""
+"""`devices.import` gives device records to devices that AWS IoT has, and so does the console's command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.aws.product import Product, group
 
 
 def in_aws_iot(name: str, *statuses: Any, key: factories.PrivateKey | None = None) -> list[x509.Certificate]:
-    """Have a thing with a certificate of somebody else's CA in each of the statuses."""
+    """Make a thing with a certificate of another CA in each of the statuses, and return the certificates."""
     iot, ca = boto3.client("iot"), factories.authority("Amazon IoT")
     iot.create_thing(thingName=name)
     leaves = []
@@ -35,17 +35,17 @@ def in_aws_iot(name: str, *statuses: Any, key: factories.PrivateKey | None = Non
 
 
 def import_(product: Product, **devices: dict[str, Any]) -> Any:
-    """The result of devices.import into the gateways."""
+    """Return the result of importing the devices into the group of gateways."""
     return product.operate("devices.import", group="gateways", devices=devices)["result"]
 
 
 def record(product: Product, name: str) -> Device | None:
-    """The device's record."""
+    """Return the device's record, or None."""
     return product.records.device(DeviceId(name))
 
 
 def test_a_device_gets_its_record(product: Product) -> None:
-    """Enrolled in the group, with what its certificate says; due for renewal at once."""
+    """An imported device is enrolled in the group with its certificate, which is due for renewal at once."""
     (leaf,) = in_aws_iot("gw1", "ACTIVE")
     assert import_(product, gw1={"site": "berlin"}) == {"imported": ["gw1"], "known": [], "refused": {}}
     device = record(product, "gw1")
@@ -80,7 +80,7 @@ def test_a_device_gets_its_record(product: Product) -> None:
     ],
 )
 def test_exactly_one_active_certificate(product: Product, statuses: list[str], reason: str | None) -> None:
-    """Which of two is the device's, nobody here can know."""
+    """A thing with no ACTIVE certificate, or with several, is refused with the number."""
     in_aws_iot("gw1", *statuses)
     answer = import_(product, gw1={})
     assert bool(answer["imported"]) == (reason is None) == bool(record(product, "gw1"))
@@ -90,21 +90,21 @@ def test_exactly_one_active_certificate(product: Product, statuses: list[str], r
 
 
 def test_what_is_no_thing_is_refused(product: Product) -> None:
-    """And holds up nobody else."""
+    """A device without a thing is refused, and the others are imported."""
     in_aws_iot("gw1", "ACTIVE")
     answer = import_(product, gw1={}, gw2={})
     assert (answer["imported"], list(answer["refused"])) == (["gw1"], ["gw2"])
 
 
 def test_a_weak_key_is_refused(product: Product) -> None:
-    """A certificate that could renew its own key must have one that we certify."""
+    """A device whose key Firstboot would not certify is refused."""
     in_aws_iot("gw1", "ACTIVE", key=factories.rsa_key(1024))
     assert "key must be" in import_(product, gw1={})["refused"]["gw1"]
     assert (product.rows(), product.objects()) == ([], [])
 
 
 def test_a_key_belongs_to_one_device(product: Product) -> None:
-    """Two things with copies of one key are not two devices."""
+    """The second of two things with the same key is refused."""
     key = factories.ec_key()
     in_aws_iot("gw1", "ACTIVE", key=key)
     in_aws_iot("gw2", "ACTIVE", key=key)
@@ -119,7 +119,7 @@ def test_a_key_belongs_to_one_device(product: Product) -> None:
 @pytest.mark.parametrize(
     ("parameters", "code"),
     [
-        ({"group": "nobody", "devices": {"gw1": {}}}, "group-not-found"),
+        ({"group": "gatways", "devices": {"gw1": {}}}, "group-not-found"),
         ({"group": "gateways", "devices": {"gw1": {"colour": "red"}}}, "attributes-invalid"),
         ({"group": "gateways", "devices": {"gw 1": {}}}, "device-id-invalid"),
         ({"group": "gateways", "devices": {}}, "malformed-request"),
@@ -128,14 +128,14 @@ def test_a_key_belongs_to_one_device(product: Product) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_whole(product: Product, parameters: dict[str, Any], code: str) -> None:
-    """Nothing is written, not even for those devices that would."""
+    """A call with an invalid part writes nothing, also for its valid devices."""
     in_aws_iot("gw1", "ACTIVE")
     assert product.operate("devices.import", **parameters)["problem"]["code"] == code
     assert product.rows() == []
 
 
 def test_a_group_of_tokens_has_no_certificates(product: Product) -> None:
-    """`register` would take the certificate from the device that it is to keep."""
+    """An import into a group that connects by token is refused, because its devices have no certificates."""
     in_aws_iot("gw1", "ACTIVE")
     product.publish(groups={"gateways": group("gateways", product.factory, mqtt="token")})
     answer = product.operate("devices.import", group="gateways", devices={"gw1": {}})
@@ -144,7 +144,7 @@ def test_a_group_of_tokens_has_no_certificates(product: Product) -> None:
 
 
 class Calls:
-    """Every AWS call in order; one may fail before or after it is made."""
+    """A record of every AWS call in order. One of them can fail, before or after it is made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
@@ -171,7 +171,7 @@ STEPS = ["GetItem", "ListThingPrincipals", "DescribeCertificate", "PutObject", "
 def test_the_certificate_is_there_before_the_record(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record names a certificate that can be found; and a known device costs AWS IoT nothing."""
+    """The certificate is stored before the record is written, and a known device costs no call of AWS IoT."""
     in_aws_iot("gw1", "ACTIVE")
     calls = Calls(monkeypatch)
     import_(product, gw1={})
@@ -189,7 +189,7 @@ def test_the_certificate_is_there_before_the_record(
 def test_a_failure_anywhere_is_mended_by_a_repeat(
     product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
 ) -> None:
-    """Whichever call fails, or succeeds unheard: the same import again ends with one record."""
+    """After any call failed or lost its reply, the same import ends with one record."""
     (leaf,) = in_aws_iot("gw1", "ACTIVE")
     calls = Calls(monkeypatch)
     calls.failing = (operation, lost)
@@ -205,7 +205,7 @@ def test_a_failure_anywhere_is_mended_by_a_repeat(
 
 
 def test_an_imported_certificate_is_no_way_into_the_api(product: Product) -> None:
-    """It chains to somebody else's CA: over HTTPS it is nobody's."""
+    """The HTTPS API refuses an imported certificate, which another CA issued."""
     (leaf,) = in_aws_iot("gw1", "ACTIVE", key=factories.ec_key())
     import_(product, gw1={})
     assert product.call("GET", "/v1/device", leaf).status in (401, 403)
@@ -214,17 +214,17 @@ def test_an_imported_certificate_is_no_way_into_the_api(product: Product) -> Non
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the console would have waited; its clock stands still."""
+    """Stop the console's clock, and return how long the console would have waited each time."""
     slept: list[float] = []
-    monkeypatch.setattr("console.importing.time.sleep", slept.append)
-    monkeypatch.setattr("console.importing.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("console.commands.importing.time.sleep", slept.append)
+    monkeypatch.setattr("console.commands.importing.time.monotonic", lambda: 0.0)
     return slept
 
 
 def test_the_console_imports_a_file_at_a_rate(
     product: Product, run: Run, tmp_path: Path, waits: list[float]
 ) -> None:
-    """So many devices a second, and no waiting for those that are known: a repeat is soon through."""
+    """The console imports `--rate` devices a second, and does not wait for devices that have a record."""
     names = [f"gw{number}" for number in range(5)]
     for name in names[:4]:
         in_aws_iot(name, "ACTIVE", key=factories.ec_key())
@@ -240,13 +240,39 @@ def test_the_console_imports_a_file_at_a_rate(
     assert device.attributes == {"site": "berlin", "quarantined": True}
     waits.clear()
     again = run("devices", "import", "gateways", str(file), "--rate", "2")
-    assert "0 devices imported into gateways, 4 known before" in again.stdout
+    assert "0 devices imported into gateways\n4 devices have a record already" in again.stdout
     assert "refused: gw4: The device's thing has no ACTIVE certificates" in again.stdout
     assert waits == [0.0, 0.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("devices", "code"),
+    [
+        (["gw0", "gw1"], 0),  # both are imported
+        (["gw0", "gw2"], 0),  # one is imported, one is refused
+        (["gw2"], 1),  # all are refused
+        (["gw3"], 0),  # all have a record
+        (["gw2", "gw3"], 1),  # none is imported, and one is refused
+    ],
+)
+def test_an_import_of_no_device_is_exit_code_1(
+    product: Product, run: Run, tmp_path: Path, waits: list[float], devices: list[str], code: int
+) -> None:
+    """The exit code is 1 if no device was imported and one was refused, with and without `--json`."""
+    for name in ("gw0", "gw1", "gw3"):
+        in_aws_iot(name, "ACTIVE", key=factories.ec_key())
+    import_(product, gw3={})
+    file = tmp_path / "fleet.csv"
+    file.write_text("deviceId\n" + "".join(f"{name}\n" for name in devices))
+    done = run("devices", "import", "gateways", str(file), "--json")
+    assert done.exit_code == code
+    assert {each["deviceId"] for each in json.loads(done.stdout)["refused"]} == {"gw2"} & set(devices)
+    if code == 1:
+        assert run("devices", "import", "gateways", str(file)).exit_code == 1
+
+
 def test_the_console_reads_the_file_whole_first(run: Run, tmp_path: Path, waits: list[float]) -> None:
-    """A file with a mistake in it imports nothing."""
+    """A file with a mistake in its last line imports no device."""
     file = tmp_path / "fleet.csv"
     file.write_text("deviceId\ngw1\ngw 2\n")
     done = run("devices", "import", "gateways", str(file))
@@ -257,6 +283,6 @@ def test_the_console_reads_the_file_whole_first(run: Run, tmp_path: Path, waits:
 
 @pytest.mark.parametrize("rate", ["0", "21", "x"])
 def test_a_rate_is_below_the_quota_of_a_call(run: Run, tmp_path: Path, rate: str) -> None:
-    """A call takes twenty devices at most."""
+    """`--rate` accepts 1 to 20, which is the largest number of devices in one call."""
     (tmp_path / "fleet.csv").write_text("deviceId\ngw1\n")
     assert run("devices", "import", "gateways", str(tmp_path / "fleet.csv"), "--rate", rate).exit_code == 2

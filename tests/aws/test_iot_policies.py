@@ -1,4 +1,4 @@
-"""Policies in AWS IoT."""
+"""Test the adapter for policies in AWS IoT."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _in_force(name: str) -> str:
     return str(boto3.client("iot").get_policy(policyName=name)["policyDocument"])
 
 
-def test_a_policy_follows_however_often_it_changes(product: Product) -> None:
-    """AWS IoT keeps five versions of a policy; the sixth change is in force like the first."""
+def test_a_policy_can_change_any_number_of_times(product: Product) -> None:
+    """Any number of changes to a policy take effect, although AWS IoT keeps five versions of it."""
     policies = IotPolicies(clients.iot())
     for number in range(7):
         policies.ensure("p", _document(number))
@@ -29,7 +29,7 @@ def test_a_policy_follows_however_often_it_changes(product: Product) -> None:
 
 
 def test_an_unchanged_policy_is_left_alone(product: Product) -> None:
-    """No version is made that says what the last one said."""
+    """A policy that is already as it should be gets no new version."""
     policies = IotPolicies(clients.iot())
     for _ in range(3):
         policies.ensure("p", _document(1))
@@ -37,8 +37,8 @@ def test_an_unchanged_policy_is_left_alone(product: Product) -> None:
     assert len(versions) == 1
 
 
-def test_who_makes_a_policy_changes_none(product: Product) -> None:
-    """One that is there stays as it is, whatever the maker thinks that it should say."""
+def test_create_changes_no_existing_policy(product: Product) -> None:
+    """`create` does not change a policy that exists, even if its document differs."""
     policies = IotPolicies(clients.iot())
     assert policies.create("p", _document(1))
     assert not policies.create("p", _document(2))

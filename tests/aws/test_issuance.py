@@ -1,4 +1,4 @@
-"""Exactly once: order, number of calls, and what is left when each of them fails."""
+"""Issuance happens exactly once: the order and number of calls, and recovery when one of them fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRESH = ["TransactWriteItems", "Sign", "PutObject"]
 
 
 class Recorder:
-    """Every AWS call in order; can let one fail, before it is made or after."""
+    """A record of every AWS call in order, which can let a call or its answer fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
@@ -47,7 +47,7 @@ class Recorder:
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 
     def take(self) -> list[str]:
-        """The calls since the last time."""
+        """Return the calls since the last `take`."""
         calls, self.calls = self.calls, []
         return calls
 
@@ -58,8 +58,9 @@ def _failure(operation: str) -> ClientError:
 
 @pytest.fixture
 def recorder(product: Product, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """A recorder over a product that has read its fleet, and AWS IoT's backlog, which it does not read
-    for every request either.
+    """Return a recorder over a product that has read its fleet.
+
+    The backlog of AWS IoT is patched to 0, because it is not read for every request either.
     """
     monkeypatch.setattr(DynamoRateLimiter, "backlog_seconds", lambda *_: 0)
     product.warm_exchange()
@@ -67,13 +68,13 @@ def recorder(product: Product, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def test_a_fresh_enrollment_makes_three_calls_in_order(product: Product, recorder: Recorder) -> None:
-    """Claim, sign, store: in that order, and nothing else."""
+    """A fresh enrollment makes three calls: it claims, signs and stores, in this order."""
     product.enroll(product.bootstrap("gw-1"))
     assert recorder.take() == FRESH
 
 
 def test_a_finished_repeat_makes_two_calls(product: Product, recorder: Recorder) -> None:
-    """The refused claim brings the row, the row names the object."""
+    """The repetition of a finished enrollment makes two calls: a refused claim, and a read of the object."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     product.enroll(leaf, key)
     recorder.take()
@@ -85,7 +86,7 @@ def test_a_finished_repeat_makes_two_calls(product: Product, recorder: Recorder)
 def test_nothing_is_called_before_everything_is_verified(
     product: Product, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, flaw: str
 ) -> None:
-    """Verify, authorise, and only then claim: a bad request costs no AWS call."""
+    """A request is verified and authorized before any AWS call."""
     leaf = product.bootstrap("gw-1")
     if flaw == "certificate":
         leaf = factories.authority().issue("gw-1", factories.ec_key())
@@ -104,7 +105,7 @@ def test_nothing_is_called_before_everything_is_verified(
 def test_a_failure_anywhere_leaves_only_what_the_next_attempt_uses(
     product: Product, recorder: Recorder, operation: str, *, lost: bool
 ) -> None:
-    """Whichever call fails, or succeeds unheard: the same request again gives one certificate."""
+    """After a failure of any call, or of its answer, the same request gives one certificate."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     (recorder.after if lost else recorder.before).add(operation)
     first = product.enroll(leaf, key)
@@ -120,7 +121,7 @@ def test_a_failure_anywhere_leaves_only_what_the_next_attempt_uses(
 
 
 def test_a_resumed_enrollment_certifies_the_recorded_intent(product: Product, recorder: Recorder) -> None:
-    """What the first attempt recorded is what the second signs, in four calls."""
+    """A resumed enrollment signs the recorded claim, in four calls."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     recorder.before.add("Sign")
     product.enroll(leaf, key)
@@ -135,9 +136,10 @@ def test_a_resumed_enrollment_certifies_the_recorded_intent(product: Product, re
 def test_a_disabled_ca_key_delays_and_loses_nothing(
     product: Product, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who asks is told to come again, the log says why; who has an identity does not notice. Enabled
-    again, the key signs what was recorded. (moto signs with a disabled key: the answer is KMS's, by its
-    API reference.)
+    """With a disabled CA key, a request is delayed and later completed, and active devices are unaffected.
+
+    The log has the reason. moto signs with a disabled key, so the test gives the answer that KMS's API
+    reference documents.
     """
     active = product.identity("gw-0")
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
@@ -153,8 +155,8 @@ def test_a_disabled_ca_key_delays_and_loses_nothing(
     assert product.enroll(leaf, key).status == 201
 
 
-def test_of_two_racers_both_get_the_one_that_was_stored(product: Product, recorder: Recorder) -> None:
-    """The loser of the put answers with the winner's certificate."""
+def test_two_concurrent_requests_get_the_same_certificate(product: Product, recorder: Recorder) -> None:
+    """Of two concurrent requests, the one that stores second answers with the first one's certificate."""
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     other: list[Answer] = []
     recorder.meanwhile["PutObject"] = lambda: other.append(product.enroll(leaf, key))
@@ -164,8 +166,8 @@ def test_of_two_racers_both_get_the_one_that_was_stored(product: Product, record
     assert len(product.objects()) == 1
 
 
-def test_a_certificate_that_vanished_is_not_made_again_unseen(product: Product, recorder: Recorder) -> None:
-    """Stored by another, gone when read: the device is told to come back, nothing is invented."""
+def test_a_certificate_that_cannot_be_read_is_not_made_again(product: Product, recorder: Recorder) -> None:
+    """If the stored certificate cannot be read, the device must repeat its request, and no other is made."""
     recorder.before.add("GetObject")
     leaf, key = product.bootstrap("gw-1"), factories.ec_key()
     product.enroll(leaf, key)
@@ -173,7 +175,7 @@ def test_a_certificate_that_vanished_is_not_made_again_unseen(product: Product, 
 
 
 def test_a_conflicting_transaction_is_a_fast_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DynamoDB could not decide: nothing is written, the device tries again."""
+    """A transaction that DynamoDB could not decide writes nothing, and is answered with a 503 to retry."""
     conflict = ClientError({"Error": {"Code": "TransactionCanceledException", "Message": ""}}, "T")
     conflict.response["CancellationReasons"] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
 

@@ -1,4 +1,4 @@
-"""The CA key: it signs, and does nothing else of what a private key does."""
+"""The CA key in KMS signs, and does nothing else that a private key can do."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from firstboot.domain.errors import Unavailable
 
 @pytest.fixture
 def key(ca_key: str) -> KmsKey:
-    """A key in KMS."""
+    """Return the CA key in KMS."""
     return KmsKey(clients.kms(), ca_key, public_key(clients.kms(), ca_key))
 
 
 def test_its_signatures_verify(key: KmsKey) -> None:
-    """Over more than KMS's 4,096 bytes of message too: the digest is made here."""
+    """A signature verifies, also over more than KMS's 4,096 bytes, because the digest is made here."""
     message = b"tbs" * 3_000
     signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
     key.public_key().verify(signature, message, ec.ECDSA(hashes.SHA256()))
@@ -29,8 +29,8 @@ def test_its_signatures_verify(key: KmsKey) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [hashes.SHA384(), utils.Prehashed(hashes.SHA256())])
-def test_it_signs_one_way_only(key: KmsKey, algorithm: hashes.HashAlgorithm) -> None:
-    """The role may sign ECDSA_SHA_256 only; asking for more is a fault here, not there."""
+def test_it_signs_with_one_algorithm_only(key: KmsKey, algorithm: hashes.HashAlgorithm) -> None:
+    """An algorithm other than ECDSA with SHA-256 raises TypeError, because the role may use no other."""
     with pytest.raises(TypeError):
         key.sign(b"tbs", ec.ECDSA(algorithm))
 
@@ -38,19 +38,19 @@ def test_it_signs_one_way_only(key: KmsKey, algorithm: hashes.HashAlgorithm) -> 
 @pytest.mark.parametrize(
     "ask", [KmsKey.private_numbers, KmsKey.private_bytes, lambda k: k.exchange(None, None)]
 )
-def test_the_private_half_is_not_to_be_had(key: KmsKey, ask: Callable[[KmsKey], object]) -> None:
-    """The key never leaves KMS."""
+def test_the_private_half_is_not_available(key: KmsKey, ask: Callable[[KmsKey], object]) -> None:
+    """The private numbers and bytes cannot be read, because the key never leaves KMS."""
     with pytest.raises(NotImplementedError):
         ask(key)
 
 
 def test_a_copy_is_the_key(key: KmsKey) -> None:
-    """There is but one key, however it is copied."""
+    """A copy of the key is the key itself."""
     assert copy.copy(key) is key
     assert copy.deepcopy(key) is key
 
 
 def test_a_key_that_is_not_there_is_unavailable(aws: None) -> None:
-    """A disabled or deleted key is an outage to a device, with the reason in the log."""
+    """A missing key raises Unavailable, which is an outage for a device."""
     with pytest.raises(Unavailable):
         public_key(clients.kms(), "arn:aws:kms:us-east-1:123456789012:key/gone")

@@ -1,8 +1,9 @@
-"""A device, copies of it, and a thief with its bootstrap certificate, through orders, repeats, losses,
-crashes and clock jumps: never two identities, and always a way back in.
+"""A device never has two identities and can always recover, after any sequence of events.
 
-The device is `device/boot.py` itself, the service the real Lambdas; lifecycle_watch.py judges every
-call, and each run ends with the device getting in, or revoked and getting nothing.
+The events are boots, renewals, repeated requests, losses, crashes and jumps of the clock, and calls of an
+attacker who copied the bootstrap certificate or an operational one. The device is `device/boot.py` itself,
+and the service the real Lambda functions. lifecycle_watch.py checks every call. At the end of each run the
+device gets its identity, or it is revoked and gets nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from tests.aws.test_issuance import Recorder
 
 DAY = 86_400
 GRACE = 90 * DAY
-# Certificates last 365 days, and are due after 240 to 273: no sum of these falls between.
+# Certificates last 365 days and are due after 240 to 273. No sum of these jumps falls between.
 JUMPS = [120, 901, 95 * DAY, 275 * DAY]
 YEARS = 6 * 365 * DAY
 OPERATIONS = ["TransactWriteItems", "Sign", "PutObject", "GetObject", "GetItem", "UpdateItem"]
@@ -59,7 +60,7 @@ picks = st.integers(0, 7)
 
 
 class Devices(RuleBasedStateMachine):
-    """One device id, and everyone who may speak for it."""
+    """One device id, with the device and the copies of its certificates."""
 
     def __init__(
         self, product: Product, recorder: Recorder, clock: Clock, folder: Path, reenroll: str
@@ -85,34 +86,34 @@ class Devices(RuleBasedStateMachine):
 
     @initialize(host=hosts, revoked=st.sampled_from([False, False, False, True]))
     def start(self, host: type[MutualTls | SignedProofs], *, revoked: bool) -> None:
-        """The device's host, and how this is to end."""
+        """Choose the device's host, and whether it is revoked in the end."""
         self.service = self.connected(host)
         self.ends_revoked = revoked
 
     @rule(loss=losses, fault=faults)
     def boots(self, loss: Loss | None, fault: Fault | None) -> None:
-        """The device boots, and may be cut off."""
+        """Boot the device, possibly with a loss or a fault."""
         self.acts(lambda: self.boot(2), loss, fault)
 
     @rule(same_key=st.booleans(), loss=losses, fault=faults)
     def renews(self, *, same_key: bool, loss: Loss | None, fault: Fault | None) -> None:
-        """The device renews before its time."""
+        """Renew the certificate before it is due."""
         self.acts(lambda: self.renew(same_key=same_key), loss, fault)
 
     @rule()
     def loses_its_disk(self) -> None:
-        """All that the device has is its bootstrap certificate again."""
+        """Leave the device only its bootstrap certificate."""
         shutil.rmtree(self.folder / "state", ignore_errors=True)
 
     @rule(seconds=st.sampled_from(JUMPS))
     def time_passes(self, seconds: int) -> None:
-        """It does, while the CAs last."""
+        """Move the clock forward, within the life of the CAs."""
         if (self.clock.now - self.began).total_seconds() < YEARS:
             self.clock.wait(seconds)
 
     @rule(new=st.booleans(), key=picks, host=hosts, fault=faults)
-    def someone_enrolls(self, *, new: bool, key: int, host: type[MutualTls], fault: Fault | None) -> None:
-        """A thief with the bootstrap certificate, or the device's own request repeated."""
+    def bootstrap_enrolls(self, *, new: bool, key: int, host: type[MutualTls], fault: Fault | None) -> None:
+        """Enroll with the bootstrap certificate, as an attacker or as a repetition by the device."""
         used = self.some_key(key, new=new)
         service = self.connected(host)
         self.tried(
@@ -120,22 +121,22 @@ class Devices(RuleBasedStateMachine):
         )
 
     @rule(new=st.booleans(), key=picks, identity=picks, host=hosts, fault=faults)
-    def someone_renews(
+    def any_certificate_renews(
         self, *, new: bool, key: int, identity: int, host: type[MutualTls], fault: Fault | None
     ) -> None:
-        """With any certificate there ever was, for any key."""
+        """Renew with any certificate that was ever issued, for any key."""
         used, service = self.some_key(key, new=new), self.connected(host)
         caller = self.some_identity(identity)
         self.tried(lambda: self.got(used, service.renew(caller, certificates.csr(used)).chain), fault)
 
     @rule(identity=picks, host=hosts, fault=faults)
-    def someone_logs_in(self, identity: int, host: type[MutualTls], fault: Fault | None) -> None:
-        """With any certificate there ever was."""
+    def any_certificate_logs_in(self, identity: int, host: type[MutualTls], fault: Fault | None) -> None:
+        """Log in with any certificate that was ever issued."""
         caller, service = self.some_identity(identity), self.connected(host)
         self.tried(lambda: service.commit(caller), fault)
 
     def teardown(self) -> None:
-        """The device gets in, and no other certificate does; or it is revoked, and none does."""
+        """Check that only the device's certificate can log in, or none if the device is revoked."""
         self.wire.fail()
         if self.ends_revoked and self.watch.device:
             self.product.operate("devices.revoke", deviceId=self.name)
@@ -150,7 +151,7 @@ class Devices(RuleBasedStateMachine):
         _empty(self.product.table)
 
     def recovers(self) -> None:
-        """The device boots until it is in, and waits as long as it is told to."""
+        """Boot the device until it succeeds, and wait between boots as long as the refusals say."""
         for _ in range(BOOTS):
             try:
                 answer = self.boot(BOOTS)
@@ -160,10 +161,10 @@ class Devices(RuleBasedStateMachine):
                 assert answer["status"] == "active"
                 self.remember()
                 return
-        raise AssertionError("the device is shut out")
+        raise AssertionError("the device cannot recover")
 
     def patience_for(self, refusal: Refused) -> float:
-        """How long, in seconds, until the device tries again."""
+        """Return the time in seconds until the device tries again."""
         if refusal.action is not Action.STOP:
             return refusal.retry_after or 10
         assert (refusal.code, self.replaces) == ("already-enrolled", False), refusal.to_json()
@@ -172,32 +173,32 @@ class Devices(RuleBasedStateMachine):
         return (active.not_after - self.clock.now).total_seconds() + GRACE
 
     def boot(self, tries: int) -> dict[str, Any]:
-        """`python -m device boot`."""
+        """Run `python -m device boot`."""
         with self.store.locked():
             return self.device(tries).boot(self.bootstrap)
 
     def renew(self, *, same_key: bool) -> dict[str, Any]:
-        """`python -m device renew`."""
+        """Run `python -m device renew`."""
         with self.store.locked():
             return self.device(2).renew(same_key=same_key)
 
     def device(self, tries: int) -> Device:
-        """The device itself, freshly started."""
+        """Return the device as it is after a start."""
         patience = Patience(tries=tries, sleep=self.clock.wait, jitter=lambda: 0)
         return Device(self.store, self.service, patience)
 
     def connected(self, host: type[MutualTls | SignedProofs]) -> Service:
-        """A connection to the service's host of that kind."""
+        """Return a connection to the service's host of this kind."""
         return Service(host(f"https://{HOST}", self.wire), self.wire, inline=True)
 
     def acts(self, act: Callable[[], object], loss: Loss | None, fault: Fault | None) -> None:
-        """The device does it, as far as it gets."""
+        """Let the device act, until it ends or loses power."""
         with suppress(PowerLost):
             self.tried(act, fault, loss)
         self.remember()
 
     def tried(self, act: Callable[[], object], fault: Fault | None, loss: Loss | None = None) -> None:
-        """Whatever comes of it: the watch judges."""
+        """Act with these failures. A refusal is allowed, because `watch` checks every call."""
         self.wire.fail(loss, fault)
         try:
             with suppress(Refused):
@@ -206,40 +207,40 @@ class Devices(RuleBasedStateMachine):
             self.wire.fail()
 
     def remember(self) -> None:
-        """Copy what is on the device's disk: whoever has a copy may use it later."""
+        """Copy the device's keys and certificates, for later calls by an attacker."""
         if key := self.store.next_key():
             self.keys.append(key)
         for identity in filter(None, (self.store.next(), self.store.live())):
             self.got(identity.key.read_bytes(), identity.certificate.read_bytes())
 
     def got(self, key: bytes, chain: bytes) -> None:
-        """Someone has a certificate."""
+        """Record a certificate and its key as known to an attacker."""
         serial = f"{x509.load_pem_x509_certificates(chain)[0].serial_number:x}"
         self.keys.append(key)
         self.issued.setdefault(serial, self.saved(serial, key, chain))
 
     def saved(self, name: str, key: bytes, chain: bytes) -> Identity:
-        """An identity on someone else's disk."""
+        """Save an identity outside the device's directory."""
         identity = Identity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         identity.certificate.write_bytes(chain)
         identity.key.write_bytes(key)
         return identity
 
     def some_key(self, pick: int, *, new: bool) -> bytes:
-        """A new key, or one that was ever used here: the latest first."""
+        """Return a new key, or one that was used before, counted from the latest."""
         if new or not self.keys:
             self.keys.append(certificates.new_key())
             return self.keys[-1]
         return self.keys[-1 - pick % len(self.keys)]
 
     def some_identity(self, pick: int) -> Identity:
-        """One of all that were ever issued: the latest first."""
+        """Return one of the identities that were issued, counted from the latest."""
         known = list(self.issued.values()) or [self.bootstrap]
         return known[-1 - pick % len(known)]
 
 
 def _empty(table: str) -> None:
-    """No row is left for the next run: moto copies its tables with each transaction."""
+    """Delete every row, because moto copies its tables with each transaction."""
     client = clients.dynamodb()
     keys = [{"pk": row["pk"]} for row in client.scan(TableName=table)["Items"]]
     for some in (keys[at : at + 25] for at in range(0, len(keys), 25)):
@@ -250,11 +251,14 @@ def _empty(table: str) -> None:
 def test_no_two_identities_and_always_a_way_in(
     product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reenroll: str
 ) -> None:
-    """Whatever happens in whatever order; where a group refuses, once what bars the way is over."""
+    """After any sequence of events, one identity at most is valid, and the device can recover.
+
+    In a group that refuses to replace, it recovers after the old identity's grace.
+    """
     product.publish(groups={"gateways": group("gateways", product.factory, reenroll=reenroll, budget=None)})
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power fails here but the machine's
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # power is lost only where the machine says so
     clock = Clock(product)
-    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", str(10**9))  # read once
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", str(10**9))  # read the fleet once
     product.lambdas.restart()
     product.warm_exchange()
     recorder = Recorder(monkeypatch)
@@ -262,12 +266,12 @@ def test_no_two_identities_and_always_a_way_in(
 
     def devices() -> Devices:
         clock.now = start
-        product.lambdas.restart()  # or a run would depend on the one before
+        product.lambdas.restart()  # no process may keep anything of the run before
         product.warm_exchange()
         return Devices(product, recorder, clock, tmp_path, reenroll)
 
     run_state_machine_as_test(
-        devices,  # type: ignore[arg-type] # any factory will do
+        devices,  # type: ignore[arg-type] # a function is a factory, too
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,

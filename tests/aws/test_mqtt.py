@@ -1,4 +1,4 @@
-"""Requests over MQTT: first boot, commit and credentials, as Lambdas over moto."""
+"""Test requests over MQTT (first boot, commit, credentials) as Lambda functions over moto."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ CERTIFICATES, COMMIT, CREDENTIALS = topics.CALLS
 
 @pytest.fixture
 def unenrolled(product: Product) -> Client:
-    """A device connected with its bootstrap certificate."""
+    """Return a device that is connected with its bootstrap certificate."""
     return Client(product, "gw-1", product.bootstrap("gw-1"))
 
 
 def boot(client: Client, **members: Any) -> dict[str, Any]:
-    """A request for its own certificate."""
+    """Request a certificate with the bootstrap certificate."""
     request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)} | members
     return client.ask(CERTIFICATES, **request)
 
 
 def own(product: Product, client: Client) -> Client:
-    """The device, connected with the certificate it has just got."""
+    """Return the device connected with the certificate that it requested."""
     answer = boot(client)
     key = f"certificates/{answer['deviceId']}/{answer['serial']}.pem"
     stored = boto3.client("s3").get_object(Bucket=product.bucket, Key=key)["Body"].read()
@@ -51,7 +51,7 @@ def own(product: Product, client: Client) -> Client:
 
 
 def test_first_boot(product: Product, unenrolled: Client) -> None:
-    """The answer is HTTPS's own, with the client's token, to that client alone."""
+    """A first boot gets the same members as over HTTPS, with its `clientToken`, on its own topic only."""
     answer = boot(unenrolled, clientToken="t-1")
     assert set(answer) == {
         "deviceId", "certificateId", "serial", "certificateUrl", "urlExpiresAt", "urlExpiresIn",
@@ -62,8 +62,8 @@ def test_first_boot(product: Product, unenrolled: Client) -> None:
     assert len(product.objects()) == 1
 
 
-def test_base64_der_will_do(unenrolled: Client) -> None:
-    """The bootstrap certificate may come as base64 of its DER: PEM's newlines bite in JSON."""
+def test_base64_der_is_accepted(unenrolled: Client) -> None:
+    """The bootstrap certificate may be base64 of its DER, because PEM's line breaks are awkward in JSON."""
     answer = boot(
         unenrolled,
         bootstrap=factories.base64_text(unenrolled.leaf.public_bytes(Encoding.DER)),
@@ -72,21 +72,21 @@ def test_base64_der_will_do(unenrolled: Client) -> None:
     assert "certificate" in answer
 
 
-def test_a_message_that_comes_twice(product: Product, unenrolled: Client) -> None:
-    """QoS 1 and the rules engine both repeat: one certificate, the same answer."""
+def test_a_message_that_is_delivered_twice(product: Product, unenrolled: Client) -> None:
+    """A message that is delivered twice gives one certificate and the same answer."""
     first, again = boot(unenrolled), boot(unenrolled)
     assert first["certificateId"] == again["certificateId"]
     assert len(product.objects()) == 1
 
 
 def test_both_hosts_are_one_service(product: Product, unenrolled: Client) -> None:
-    """What was asked over MQTT is answered over HTTPS, and the other way round."""
+    """A request over MQTT that is repeated over HTTPS gets the same certificate."""
     answer = boot(unenrolled)
     assert product.enroll(unenrolled.leaf, unenrolled.key).body["certificateId"] == answer["certificateId"]
 
 
 def test_committing(product: Product, unenrolled: Client) -> None:
-    """The first login is a message; repeated, it is still accepted."""
+    """A commit over MQTT is accepted, and accepted again when it is repeated."""
     device = own(product, unenrolled)
     for _ in range(2):
         answer = device.ask(COMMIT, clientToken="c")
@@ -96,7 +96,7 @@ def test_committing(product: Product, unenrolled: Client) -> None:
 
 
 def test_renewing(product: Product, unenrolled: Client) -> None:
-    """Without `bootstrap` the certificate is the one that the record knows: this is a renewal."""
+    """A request without `bootstrap` is a renewal with the operational certificate of the record."""
     device = own(product, unenrolled)
     fresh = replace(device, key=factories.ec_key())
     answer = fresh.ask(CERTIFICATES, csr=fresh.csr())
@@ -105,7 +105,7 @@ def test_renewing(product: Product, unenrolled: Client) -> None:
 
 
 def test_credentials(product: Product, unenrolled: Client) -> None:
-    """The members are AWS IoT's own, and the call logs in like any other."""
+    """The credentials have AWS IoT's members, and the request is a login that commits."""
     device = own(product, unenrolled)
     answer = device.ask(CREDENTIALS, roleAlias="telemetry")
     assert set(answer) == {"credentials", "time"}
@@ -114,7 +114,7 @@ def test_credentials(product: Product, unenrolled: Client) -> None:
 
 
 def test_connecting_commits(product: Product, unenrolled: Client) -> None:
-    """AWS IoT tells who connected; with a pending certificate that is its first login."""
+    """A connection with the pending certificate commits it, once."""
     device = own(product, unenrolled)
     product.lambdas.presence({"clientId": "gw-1", "principalIdentifier": unenrolled.principal}, CONTEXT)
     assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is None
@@ -125,8 +125,8 @@ def test_connecting_commits(product: Product, unenrolled: Client) -> None:
     assert len(published()) == 1
 
 
-def test_what_no_device_connected_as_commits_nothing(product: Product, unenrolled: Client) -> None:
-    """A token's client, a device nobody knows, and what is no event of ours."""
+def test_a_false_presence_event_commits_nothing(product: Product, unenrolled: Client) -> None:
+    """A presence event of a token's client or an unknown device, or a malformed one, commits nothing."""
     own(product, unenrolled)
     events: list[Any] = [
         {"clientId": "gw-1", "principalIdentifier": "TGJXA"},
@@ -144,7 +144,7 @@ def test_what_no_device_connected_as_commits_nothing(product: Product, unenrolle
 def test_a_presence_that_can_not_be_written_is_kept(
     product: Product, unenrolled: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lambda tries again, and then the queue has it."""
+    """A presence event that cannot be written fails, so that Lambda repeats it and then keeps it."""
     device = own(product, unenrolled)
     clients.dynamodb.cache_clear()
     monkeypatch.setenv("FIRSTBOOT_TABLE", "gone")
@@ -155,7 +155,7 @@ def test_a_presence_that_can_not_be_written_is_kept(
 
 @pytest.fixture
 def batch(product: Product) -> x509.Certificate:
-    """A claim certificate that many share; one device of the batch is expected."""
+    """Return a claim certificate, for which one device is expected."""
     factory = factories.authority()
     budget = group("x", factory).budget
     shared = group(
@@ -167,11 +167,11 @@ def batch(product: Product) -> x509.Certificate:
     )
     product.publish(groups=product.fleet.groups | {"batch": shared})
     product.operate("groups.expect", group="batch", devices={"gw-7": {}})
-    return factory.issue("anyone", factories.ec_key())
+    return factory.issue("batch 7", factories.ec_key())
 
 
 def test_a_shared_certificate_connects_under_the_prefix(product: Product, batch: x509.Certificate) -> None:
-    """Behind `boot-` stands the id the device asks for, and no other."""
+    """A claim certificate must connect under `boot-` and the device id that it asks for."""
     answer = boot(Client(product, "boot-gw-7", batch), deviceId="gw-7")
     assert answer["deviceId"] == "gw-7"
     for client_id in ("gw-7", "boot-gw-8"):
@@ -181,7 +181,7 @@ def test_a_shared_certificate_connects_under_the_prefix(product: Product, batch:
 
 
 def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, unenrolled: Client) -> None:
-    """A certificate that names the device connects as that device."""
+    """A per-device bootstrap certificate must connect under the device's own id, without the prefix."""
     for client_id in ("boot-gw-1", "gw-2"):
         client = replace(unenrolled, client_id=client_id)
         request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)}
@@ -189,8 +189,8 @@ def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, unen
     assert not product.objects()
 
 
-def test_another_ones_bootstrap_certificate(product: Product, unenrolled: Client) -> None:
-    """It is public: only AWS IoT's word that the connection is its owner's counts."""
+def test_another_bootstrap_certificate_is_refused(product: Product, unenrolled: Client) -> None:
+    """A device cannot enroll with another bootstrap certificate than that of its connection."""
     stolen = factories.pem(product.bootstrap("gw-1"))
     assert (
         unenrolled.refused(CERTIFICATES, {"csr": unenrolled.csr(), "bootstrap": stolen})
@@ -200,7 +200,7 @@ def test_another_ones_bootstrap_certificate(product: Product, unenrolled: Client
 
 
 def test_an_operational_certificate_under_another_client_id(product: Product, unenrolled: Client) -> None:
-    """Neither another device's record nor one's own is reached under a foreign name."""
+    """An operational certificate under another client id is refused every call."""
     device = own(product, unenrolled)
     own(product, Client(product, "gw-2", product.bootstrap("gw-2")))
     for call, request in ((COMMIT, {}), (CREDENTIALS, {"roleAlias": "telemetry"})):
@@ -211,7 +211,7 @@ def test_an_operational_certificate_under_another_client_id(product: Product, un
 
 
 def test_a_bootstrap_certificate_may_only_enroll(unenrolled: Client) -> None:
-    """It is in no record, so it neither commits nor vends; nor before it enrolled."""
+    """A bootstrap certificate can neither commit nor get credentials, before or after its enrollment."""
     for _ in range(2):
         assert unenrolled.refused(COMMIT, {}) == "certificate-not-current"
         assert unenrolled.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "certificate-not-current"
@@ -219,7 +219,7 @@ def test_a_bootstrap_certificate_may_only_enroll(unenrolled: Client) -> None:
 
 
 def test_a_connection_without_a_certificate(unenrolled: Client) -> None:
-    """Whoever came with a token or a signature has shown no certificate."""
+    """A client that connected without a certificate, by a token or a signature, is refused."""
     principal = "TGJXA"
     topic = CERTIFICATES.request_topic("gw-1")
     body = json.dumps({"csr": unenrolled.csr(), "bootstrap": factories.pem(unenrolled.leaf)}).encode()
@@ -227,8 +227,8 @@ def test_a_connection_without_a_certificate(unenrolled: Client) -> None:
     assert published()[-1][1]["code"] == "proof-required"
 
 
-def test_a_revoked_device_is_told_so(product: Product, unenrolled: Client) -> None:
-    """A stolen certificate gets nothing, by any call."""
+def test_a_revoked_device_is_refused(product: Product, unenrolled: Client) -> None:
+    """A revoked device is refused every call, with its operational and its bootstrap certificate."""
     device = own(product, unenrolled)
     device.ask(COMMIT)
     product.operate("devices.revoke", deviceId="gw-1")
@@ -240,7 +240,7 @@ def test_a_revoked_device_is_told_so(product: Product, unenrolled: Client) -> No
 
 
 def test_a_superseded_certificate_has_no_rights(product: Product, unenrolled: Client) -> None:
-    """After the next one's first login the old one may only ask for its successor."""
+    """A superseded certificate can only fetch its successor."""
     old = own(product, unenrolled)
     old.ask(COMMIT)
     fresh = replace(old, key=factories.ec_key())
@@ -283,12 +283,12 @@ def test_no_grant(product: Product, unenrolled: Client) -> None:
     ],
 )
 def test_bad_requests(unenrolled: Client, call: topics.Call, payload: Any, code: str) -> None:
-    """Each gets its code on the client's own topic."""
+    """Each bad request is refused with its code on the client's own topic."""
     assert unenrolled.refused(call, payload) == code
 
 
 def test_an_unknown_member_is_refused(unenrolled: Client) -> None:
-    """As over HTTPS: a misspelled one must not be silently ignored."""
+    """An unknown member is refused as over HTTPS, so that a misspelled one is not ignored."""
     request = {"csr": unenrolled.csr(), "bootstrap": factories.pem(unenrolled.leaf), "delivr": "inline"}
     assert unenrolled.refused(CERTIFICATES, request) == "malformed-request"
 
@@ -313,10 +313,10 @@ def _events(leaf: x509.Certificate) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("forged", _events(factories.authority().certificate))
-def test_silence_for_what_no_rule_of_ours_hands_over(
+def test_an_event_of_no_rule_of_ours_is_not_answered(
     product: Product, unenrolled: Client, forged: str, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody is told; there is a line in the log and a metric."""
+    """An event that no topic rule of ours would pass is logged and counted, and not answered."""
     for handler in (product.lambdas.exchange_mqtt, product.lambdas.vend_mqtt):
         handler(_events(unenrolled.leaf)[forged], CONTEXT)
     assert not published()
@@ -325,8 +325,8 @@ def test_silence_for_what_no_rule_of_ours_hands_over(
     assert capsys.readouterr().out.count('"MalformedRequest"') >= 2
 
 
-def test_http_handlers_take_no_event_of_a_rule(product: Product, unenrolled: Client) -> None:
-    """And the other way round: a payload that imitates an API event is text in `payload`, no more."""
+def test_http_handlers_refuse_the_event_of_a_rule(product: Product, unenrolled: Client) -> None:
+    """An HTTP handler refuses a topic rule's event, and a payload that imitates an API event is only text."""
     body = json.dumps({"csr": unenrolled.csr()})
     imitation = {
         "version": "2.0",
@@ -348,7 +348,7 @@ def test_http_handlers_take_no_event_of_a_rule(product: Product, unenrolled: Cli
 def test_an_answer_that_can_not_be_published_is_kept(
     product: Product, unenrolled: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The handler fails, so that Lambda repeats it; then it finds what was issued."""
+    """If an answer cannot be published the handler fails, and its repetition finds the certificate."""
 
     def lost(**_: object) -> None:
         raise Unavailable(log="Publish: Throttled")
@@ -361,8 +361,10 @@ def test_an_answer_that_can_not_be_published_is_kept(
     assert [f"certificates/gw-1/{answer['serial']}.pem"] == product.objects()
 
 
-def test_what_nobody_foresaw_is_told_and_kept(unenrolled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device hears that it should come again; the operator finds the request in the queue."""
+def test_an_unforeseen_error_is_answered_and_kept(
+    unenrolled: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen error is answered with a retry, and fails the handler so that the request is kept."""
     monkeypatch.setattr(Connected, "__call__", lambda *_: 1 / 0)
     with pytest.raises(InternalError):
         boot(unenrolled, clientToken="t")
@@ -372,7 +374,7 @@ def test_what_nobody_foresaw_is_told_and_kept(unenrolled: Client, monkeypatch: p
 
 
 def test_a_delayed_certificate_has_no_url(unenrolled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTPS's 202 is an accepted answer without a certificate: the same again, later."""
+    """A delayed certificate is an accepted answer without a URL, and the device repeats its request later."""
 
     def lost(*_: object) -> None:
         raise Unavailable
@@ -384,7 +386,7 @@ def test_a_delayed_certificate_has_no_url(unenrolled: Client, monkeypatch: pytes
 
 
 def test_no_secret_in_a_log(product: Product, unenrolled: Client, logs: io.StringIO) -> None:
-    """Neither URL nor credentials."""
+    """No presigned URL and no credentials are logged."""
     answer = boot(unenrolled)
     device = own(product, unenrolled)
     credentials = device.ask(CREDENTIALS, roleAlias="telemetry")["credentials"]
@@ -396,7 +398,7 @@ def test_no_secret_in_a_log(product: Product, unenrolled: Client, logs: io.Strin
 
 @pytest.fixture
 def imported(product: Product) -> Client:
-    """A device that was in AWS IoT before: its certificate is under a CA we know nothing of."""
+    """Return an imported device, whose certificate is of a CA that Firstboot does not know."""
     key, now = factories.ec_key(), whole_seconds(datetime.now(UTC))
     leaf = factories.authority("AWS IoT").issue("AWS IoT Certificate", key)
     record = CertificateRecord(
@@ -419,7 +421,7 @@ def imported(product: Product) -> Client:
 
 
 def test_an_imported_device_renews(product: Product, imported: Client) -> None:
-    """Its record names the old certificate, and AWS IoT says that this is the connection's."""
+    """An imported device can renew with the certificate that its record names."""
     answer = imported.ask(CERTIFICATES, csr=imported.csr())
     stored = (
         boto3.client("s3")
@@ -435,7 +437,7 @@ def test_an_imported_device_renews(product: Product, imported: Client) -> None:
 
 
 def test_an_imported_certificate_may_only_renew(product: Product, imported: Client) -> None:
-    """It is none of ours: no credentials with it, over no protocol; nor another device's renewal."""
+    """An imported certificate can only renew, and only under its own device id."""
     assert imported.refused(CREDENTIALS, {"roleAlias": "telemetry"}) == "operational-certificate-required"
     assert imported.refused(COMMIT, {}) == "operational-certificate-required"
     own(product, Client(product, "gw-1", product.bootstrap("gw-1")))

@@ -1,4 +1,4 @@
-"""What the Lambda functions take and answer is what docs/openapi.json and docs/calls.py say."""
+"""The requests and answers of the Lambda functions conform to docs/openapi.json and docs/calls.py."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check(response: Mapping[str, Any], answer: Answer) -> None:
 
 
 def documented(method: str, path: str, answer: Answer) -> Answer:
-    """Check an answer against the response that the document has for its call and status; return it."""
+    """Check that an answer conforms to the document's response for its call and status, and return it."""
     (route,) = [each for each in ROUTES if each.method == method and each.match(path) is not None]
     responses = DOCUMENT["paths"][route.path][method.lower()]["responses"]
     check(responses[str(answer.status)], answer)
@@ -67,7 +67,7 @@ def _call(product: Product, method: str, path: str, *arguments: Any, **more: Any
 
 
 def _request(**members: Any) -> str:
-    """Return a request body, checked against the document's schema of requests."""
+    """Return a request body that was checked against the document's schema of requests."""
     body = {"csr": factories.pem(factories.csr(factories.ec_key()))} | members
     Draft202012Validator(DOCUMENT | {"$ref": "#/components/schemas/CertificateRequest"}).validate(body)
     return json.dumps(body)
@@ -75,7 +75,7 @@ def _request(**members: Any) -> str:
 
 @pytest.mark.parametrize("deliver", ["url", "inline"])
 def test_an_exchange(product: Product, deliver: str) -> None:
-    """The answers of an enrollment, a commit, a look at the record, and a vending."""
+    """The answers of an enrollment, a commit, the device's record and vending conform to the document."""
     leaf = product.bootstrap("gw-1")
     request = _request(deliver=deliver, deviceId="gw-1", claims={"model": "m"}, configuration=True)
     issued = _call(product, "POST", "/v1/certificates", leaf, request)
@@ -92,7 +92,7 @@ def test_an_exchange(product: Product, deliver: str) -> None:
 
 
 def test_a_csr_alone(product: Product) -> None:
-    """A body of application/pkcs10 with the device's id in the query is answered as JSON is."""
+    """The answer to an application/pkcs10 body, with the device id in the query, conforms to the document."""
     csr = factories.pem(factories.csr(factories.ec_key()))
     answer = _call(
         product,
@@ -111,7 +111,7 @@ def _fail(monkeypatch: pytest.MonkeyPatch, client: Any, method: str) -> None:
 
 
 def test_a_delayed_certificate(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The 202 has its members and its header."""
+    """The 202 of a delayed certificate has its documented members and header."""
     _fail(monkeypatch, clients.kms(), "sign")
     answer = _call(product, "POST", "/v1/certificates", product.bootstrap("gw-1"), _request())
     assert answer.status == 202
@@ -188,7 +188,7 @@ def test_problems(product: Product, status: int, code: str, refused: Callable[[P
 
 
 def test_an_unavailable_service(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 503 of either form is documented, with the time to wait in ours."""
+    """A 503 conforms to the document in both forms, with the time to wait in ours."""
     leaf = product.identity("gw-1")
     _fail(monkeypatch, clients.dynamodb(), "get_item")
     assert _call(product, "GET", "/v1/device", leaf).status == 503
@@ -221,7 +221,7 @@ def test_the_credential_providers_refusals(
     ("method", "path", "status"), [("GET", "/other", 404), ("DELETE", "/v1/certificates", 405)]
 )
 def test_other_paths_and_methods(product: Product, method: str, path: str, status: int) -> None:
-    """What no route takes is answered as the document's shared responses say."""
+    """A path or method without a route gets the document's shared response."""
     answer = product.call(method, path)
     assert answer.status == status
     check(DOCUMENT["components"]["responses"][f"Problem{status}"], answer)
@@ -242,7 +242,7 @@ def test_an_undocumented_member_is_found() -> None:
 
 
 def test_mqtt_requests(product: Product) -> None:
-    """The functions behind topic rules read requests of the declared types."""
+    """The functions behind the topic rules read requests of the declared types."""
     guard = Guard("test")
     found: dict[topics.Call, MqttEndpoint] = {
         **firstboot.exchange.build.mqtt(ExchangeSettings.read(), guard).by_call,

@@ -1,4 +1,4 @@
-"""The operator's calls, as the Lambda over moto."""
+"""Test the operator's calls to the Lambda function over moto."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.aws.product import CONTEXT, TELEMETRY, Product, group, http_event
 
 
 def problem(answer: dict[str, Any]) -> dict[str, Any]:
-    """The problem of an answer that has nothing else."""
+    """Check that an answer has only a problem, and return it."""
     assert set(answer) == {"problem"}, answer
     found: dict[str, Any] = answer["problem"]
     return found
 
 
 def published(product: Product) -> Fleet | None:
-    """The published fleet, if there is one."""
+    """Return the published fleet, or None if there is none."""
     try:
         answer = boto3.client("s3").get_object(Bucket=product.bucket, Key=PUBLISHED_FLEET_KEY)
     except ClientError:
@@ -36,14 +36,14 @@ def published(product: Product) -> Fleet | None:
 
 
 def successor(product: Product, **changes: Any) -> dict[str, Any]:
-    """A fleet that builds on the deployed one, as JSON values."""
+    """Return a fleet that builds on the deployed one, as JSON values."""
     fleet = replace(product.fleet, base=product.fleet.hash, **changes)
     values: dict[str, Any] = json.loads(fleet.to_json())
     return values
 
 
 def test_every_device_is_listed_once(product: Product) -> None:
-    """Pages of any size hold every device once, and no other row of the table."""
+    """Pages of any size list every device once, and no other row of the table."""
     names = {f"gw-{n}" for n in range(5)}
     for name in names:
         product.identity(name)
@@ -59,7 +59,7 @@ def test_every_device_is_listed_once(product: Product) -> None:
 
 
 def test_a_record_is_shown_whole(product: Product) -> None:
-    """A device that has not logged in has a pending certificate, and an active one afterwards."""
+    """A shown record has a pending certificate before the first login, and an active one after it."""
     leaf = product.identity("gw-1")
     before = product.operate("devices.show", deviceId="gw-1")["result"]
     assert (before["status"], before["active"]) == ("enrolled", None)
@@ -72,15 +72,15 @@ def test_a_record_is_shown_whole(product: Product) -> None:
 
 
 def test_a_problem_has_every_member(product: Product) -> None:
-    """A refusal has the members of problem+json that the HTTPS side has."""
-    found = problem(product.operate("devices.show", deviceId="nobody"))
+    """A refusal has the same members of problem+json as over HTTPS."""
+    found = problem(product.operate("devices.show", deviceId="absent"))
     assert set(found) == {"type", "title", "status", "detail", "code", "requestId", "action", "time"}
     assert (found["code"], found["status"], found["action"]) == ("device-not-found", 404, "stop")
 
 
 @pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
 def test_a_revoked_device_is_refused_from_the_next_call_on(product: Product, path: str) -> None:
-    """Neither its certificate nor its bootstrap certificate is good for anything any more."""
+    """A revoked device is refused with its operational and with its bootstrap certificate."""
     leaf = product.identity("gw-1")
     assert product.call("GET", path, leaf).status == 200
     assert product.operate("devices.revoke", deviceId="gw-1")["result"]["status"] == "revoked"
@@ -98,8 +98,9 @@ def test_revoking_again_changes_nothing(product: Product) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
 def test_a_deleted_device_starts_over_when_its_record_is_gone(product: Product, path: str) -> None:
-    """Refused from the next call on; it waits while the record is there, and then enrolls anew, even
-    with the key that it had.
+    """A deleted device is refused at once, and can enroll again after its record is gone.
+
+    The new enrollment may use the old key.
     """
     key = factories.ec_key()
     leaf = product.certificate(product.enroll(product.bootstrap("gw-1"), key))
@@ -123,7 +124,7 @@ def test_a_deleted_device_starts_over_when_its_record_is_gone(product: Product, 
 
 
 def test_a_deleted_device_holds_nothing(product: Product) -> None:
-    """The explanation says so, as vending does."""
+    """The explanation of a deleted device has no grants, like its credentials call."""
     product.identity("gw-1")
     product.operate("devices.delete", deviceId="gw-1")
     explained = product.operate("devices.explain", deviceId="gw-1")["result"]
@@ -135,12 +136,12 @@ def test_a_deleted_device_holds_nothing(product: Product) -> None:
 def test_an_unknown_device_is_not_made_by_asking(product: Product, operation: str) -> None:
     """No operation writes a row for a device that never enrolled."""
     more = {"attributes": {"site": "berlin"}} if operation == "devices.set" else {}
-    assert problem(product.operate(operation, deviceId="nobody", **more))["code"] == "device-not-found"
+    assert problem(product.operate(operation, deviceId="absent", **more))["code"] == "device-not-found"
     assert product.rows() == []
 
 
 def test_attributes_are_set_and_removed(product: Product) -> None:
-    """A value sets, null removes, and what isn't named stays."""
+    """A value sets an attribute, null removes one, and other attributes stay."""
     product.identity("gw-1")
     product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin", "quarantined": True})
     device = product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": None})["result"]
@@ -161,7 +162,7 @@ def test_attributes_are_set_and_removed(product: Product) -> None:
 def test_attributes_that_do_not_fit_the_schema_are_not_written(
     product: Product, attributes: dict[str, Any]
 ) -> None:
-    """One attribute the schema does not take, and none is written."""
+    """If one attribute does not fit the schema, none is written."""
     product.identity("gw-1")
     before = product.rows()
     answer = product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": True} | attributes)
@@ -170,7 +171,7 @@ def test_attributes_that_do_not_fit_the_schema_are_not_written(
 
 
 def test_an_explanation_names_the_rule_and_the_policy_that_sts_gets(product: Product) -> None:
-    """What `explain` shows for a role alias is what vending sends to STS."""
+    """The explanation for a role alias has the rule, and the policy that vending sends to STS."""
     leaf = product.identity("gw-1")
     sent: list[str] = []
     clients.sts().meta.events.register(
@@ -179,12 +180,12 @@ def test_an_explanation_names_the_rule_and_the_policy_that_sts_gets(product: Pro
     assert product.call("GET", "/role-aliases/telemetry/credentials", leaf).status == 200
     explained = product.operate("devices.explain", deviceId="gw-1", context={"roleAlias": "telemetry"})
     (context,) = explained["result"]["moments"]
-    assert context["grants"] == [{"grant": "telemetry", "rules": ["everyone"]}]
+    assert context["grants"] == [{"grant": "telemetry", "rules": ["every-device"]}]
     assert [context["sessionPolicy"]] == [json.loads(policy) for policy in sent]
 
 
 def test_an_explanation_covers_every_role_alias_and_mqtt(product: Product) -> None:
-    """Without a context asked for: one for each role alias, and MQTT, which has none and makes no session."""
+    """An explanation without a context has each role alias, and MQTT without a session policy."""
     product.identity("gw-1")
     contexts = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
     assert [context["roleAlias"] for context in contexts] == ["telemetry", None]
@@ -193,7 +194,7 @@ def test_an_explanation_covers_every_role_alias_and_mqtt(product: Product) -> No
 
 
 def test_an_explanation_names_the_rule_that_withholds(product: Product) -> None:
-    """A device that holds nothing is told as refused, with the `forbid` that did it."""
+    """An explanation without a grant has the refusal and the `forbid` rule that caused it."""
     deploy(product, rules=f'{product.fleet.rules} @id("stop") forbid (principal, action, resource);')
     product.identity("gw-1")
     context = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"][0]
@@ -209,7 +210,7 @@ def test_an_explanation_names_the_rule_that_withholds(product: Product) -> None:
 def test_an_explanation_refuses_as_vending_does(
     product: Product, alias: str, code: str, *, revoked: bool
 ) -> None:
-    """A revoked device holds nothing, whatever the rules say; so does one that asks an unknown alias."""
+    """An explanation of a revoked device or an unknown role alias has vending's refusal."""
     product.identity("gw-1")
     if revoked:
         product.operate("devices.revoke", deviceId="gw-1")
@@ -218,8 +219,8 @@ def test_an_explanation_refuses_as_vending_does(
     assert (context["grants"], context["sessionPolicy"], context["refusal"]["code"]) == ([], None, code)
 
 
-def test_a_what_if_takes_the_callers_address(product: Product) -> None:
-    """`sourceIp` in the context reaches the rules."""
+def test_an_explanation_considers_the_address(product: Product) -> None:
+    """An explanation passes the context's `sourceIp` to the rules."""
     deploy(
         product,
         rules='@id("here") permit (principal, action, resource)'
@@ -233,13 +234,13 @@ def test_a_what_if_takes_the_callers_address(product: Product) -> None:
 
 
 def deploy(product: Product, **changes: Any) -> None:
-    """Publish a changed fleet, so that it is in force."""
+    """Publish the fleet with `changes`, so that it is in force."""
     assert "result" in product.operate("fleet.apply", fleet=successor(product, **changes))
 
 
 def test_a_published_fleet_is_in_force(product: Product) -> None:
-    """`fleet.show` tells the deployed fleet and the published one; the rules in force are its."""
-    rules = product.fleet.rules.replace("everyone", "everybody")
+    """`fleet.show` has the deployed fleet and the one in force, and the published rules decide."""
+    rules = product.fleet.rules.replace("every-device", "each-device")
     answer = product.operate("fleet.apply", fleet=successor(product, rules=rules))
     shown = product.operate("fleet.show")["result"]
     assert shown["deployed"] == {"hash": product.fleet.hash, "fleet": json.loads(product.fleet.to_json())}
@@ -247,19 +248,19 @@ def test_a_published_fleet_is_in_force(product: Product) -> None:
     assert shown["inForce"]["fleet"]["rules"] == rules
     product.identity("gw-1")
     contexts = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"]
-    assert contexts[0]["grants"][0]["rules"] == ["everybody"]
+    assert contexts[0]["grants"][0]["rules"] == ["each-device"]
 
 
 def test_a_fleet_for_another_deployment_is_refused(product: Product) -> None:
-    """A fleet that builds on another hash, or on none, is not published."""
+    """A fleet that builds on another deployment, or on none, is not published."""
     for base in ("0" * 64, None):
         fleet = successor(product) | {"base": base}
         assert problem(product.operate("fleet.apply", fleet=fleet))["code"] == "fleet-outdated"
     assert published(product) is None
 
 
-def test_what_needs_a_deployment_is_refused(product: Product) -> None:
-    """Role aliases have roles, and anchors stand in the truststore: neither can be published."""
+def test_a_change_that_needs_a_deployment_is_refused(product: Product) -> None:
+    """A changed role alias or anchor is not published, because its role or truststore needs a deployment."""
     other = group("gateways", factories.authority())
     cases: list[dict[str, Any]] = [
         {"role_aliases": {"telemetry": RoleAlias("telemetry", 900)}},
@@ -273,7 +274,7 @@ def test_what_needs_a_deployment_is_refused(product: Product) -> None:
 
 
 def test_a_fleet_is_compiled_again_before_it_is_published(product: Product) -> None:
-    """Who sends a fleet may not have compiled it: what the compiler refuses is not published."""
+    """A fleet is compiled again before it is published, because the caller may not have compiled it."""
     wide = {**TELEMETRY, "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     prefix = json.loads(json.dumps(TELEMETRY).replace("{deviceId}/*", "{deviceId}*"))
     cases: list[dict[str, Any]] = [
@@ -291,8 +292,8 @@ def test_a_fleet_is_compiled_again_before_it_is_published(product: Product) -> N
 
 
 @pytest.mark.parametrize("fleet", [None, [], "x", {}, {"groups": []}, {"groups": {"a": {"name": "a"}}}])
-def test_what_is_no_fleet_is_refused(product: Product, fleet: object) -> None:
-    """A value of another shape is a malformed request, and nothing is published."""
+def test_a_value_that_is_no_fleet_is_refused(product: Product, fleet: object) -> None:
+    """A value that is no fleet is a malformed request, and nothing is published."""
     assert problem(product.operate("fleet.apply", fleet=fleet))["code"] == "malformed-request"
     assert published(product) is None
 
@@ -333,19 +334,19 @@ def test_malformed_parameters_are_refused(
 
 
 def test_an_unknown_operation_is_refused(product: Product) -> None:
-    """The refusal says which operations there are."""
+    """The refusal of an unknown operation names the known ones."""
     found = problem(product.operate("devices.forget", deviceId="gw-1"))
     assert found["code"] == "operation-unknown"
     assert "devices.revoke" in found["detail"]
 
 
 def test_a_malformed_device_id_is_refused(product: Product) -> None:
-    """A malformed id is refused before the table is read."""
+    """A malformed device id is refused before the table is read."""
     assert problem(product.operate("devices.show", deviceId="../gw-1"))["code"] == "device-id-invalid"
 
 
 def test_an_api_event_is_no_operation(product: Product) -> None:
-    """What a device sends through the gateway can't pass for an operator's call."""
+    """An event of API Gateway is no operator's call, even if a device imitates one in it."""
     product.identity("gw-1")
     call = {"operation": "devices.revoke", "parameters": {"deviceId": "gw-1"}}
     body = json.dumps(call)
@@ -356,7 +357,7 @@ def test_an_api_event_is_no_operation(product: Product) -> None:
 
 
 def test_a_change_leaves_an_audit_line_without_its_values(product: Product, logs: io.StringIO) -> None:
-    """The log tells what was changed on which device; an attribute's value may be a person's address."""
+    """The log has each change and its device, without values of attributes, which may be personal data."""
     product.identity("gw-1")
     product.operate("devices.set", deviceId="gw-1", attributes={"site": "secret street 5"})
     product.operate("devices.revoke", deviceId="gw-1")
@@ -368,10 +369,10 @@ def test_a_change_leaves_an_audit_line_without_its_values(product: Product, logs
     assert "secret street" not in logs.getvalue()
 
 
-def test_a_fault_of_ours_says_nothing_and_logs_loudly(
+def test_an_unforeseen_error_is_only_logged(
     product: Product, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error nobody foresaw is a plain problem; what it was is in the log alone."""
+    """An unforeseen error is a problem without detail, and its reason is only in the log."""
     monkeypatch.setattr(DynamoDevices, "device", lambda *_: 1 / 0)
     found = problem(product.operate("devices.show", deviceId="gw-1"))
     assert (found["code"], found["status"]) == ("internal-error", 500)
@@ -379,8 +380,8 @@ def test_a_fault_of_ours_says_nothing_and_logs_loudly(
     assert "ZeroDivisionError" in logs.getvalue()
 
 
-def test_aws_being_away_is_told_as_that(product: Product, logs: io.StringIO) -> None:
-    """A table that does not answer is `unavailable`, to be repeated; its error stays in the log."""
+def test_an_outage_of_aws_is_unavailable(product: Product, logs: io.StringIO) -> None:
+    """A table that does not answer is `unavailable`, with the action to retry; its error is only logged."""
     boto3.client("dynamodb").delete_table(TableName=product.table)
     found = problem(product.operate("devices.show", deviceId="gw-1"))
     assert (found["code"], found["action"]) == ("unavailable", "retry")

@@ -1,4 +1,4 @@
-"""Signed proofs on the public host: what they open, and everything they are refused for."""
+"""Test what signed proofs on the public host allow, and every reason to refuse one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _csr(key: factories.PrivateKey | None = None, **members: Any) -> str:
 
 
 def _identity(product: Product) -> tuple[factories.PrivateKey, x509.Certificate]:
-    """A device that enrolled by proof, and has not logged in yet."""
+    """Return the key and certificate of a device that enrolled by proof and has not logged in."""
     factory_key, key = factories.ec_key(), factories.ec_key()
     answer = product.prove("POST", PATH, factory_key, product.factory.issue("gw-1", factory_key), _csr(key))
     assert answer.status == 201, answer.body
@@ -35,10 +35,8 @@ def _identity(product: Product) -> tuple[factories.PrivateKey, x509.Certificate]
 
 
 @pytest.mark.parametrize("kind", [factories.ec_key, factories.rsa_key], ids=["ES256", "RS256"])
-def test_a_device_goes_the_whole_way_without_client_tls(
-    product: Product, kind: Callable[[], factories.PrivateKey]
-) -> None:
-    """Enrolled, logged in, served with record and credentials: by proofs alone."""
+def test_a_device_needs_no_client_tls(product: Product, kind: Callable[[], factories.PrivateKey]) -> None:
+    """A device can enroll, commit, read its record and get credentials with signed proofs alone."""
     factory_key, key = kind(), kind()
     answer = product.prove("POST", PATH, factory_key, product.factory.issue("gw-1", factory_key), _csr(key))
     assert answer.status == 201
@@ -50,22 +48,22 @@ def test_a_device_goes_the_whole_way_without_client_tls(
     assert product.prove("GET", "/role-aliases/telemetry/credentials", key, leaf).status == 200
 
 
-def test_ps256_is_taken(product: Product) -> None:
-    """RSA keys may sign with PSS."""
+def test_ps256_is_accepted(product: Product) -> None:
+    """An RSA key may sign a proof with PS256."""
     key = factories.rsa_key()
     leaf = product.factory.issue("gw-1", key)
     assert product.prove("POST", PATH, key, leaf, _csr(), header={"alg": "PS256"}).status == 201
 
 
 def test_a_thumbprint_is_enough_for_a_certificate_of_ours(product: Product) -> None:
-    """From the answer on, even before the first login: a device by proof can have no other."""
+    """A certificate that was issued by proof is known by its thumbprint, even before its first login."""
     key, leaf = _identity(product)
     assert product.prove("POST", f"{PATH}/commit", key, leaf, by_thumbprint=True).status == 200
     assert product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True).status == 200
 
 
 def test_after_mtls_the_first_login_makes_the_thumbprint_known(product: Product) -> None:
-    """Enrolled over mTLS: unknown by thumbprint before the first login, known after it."""
+    """A certificate that was issued over mTLS is known by its thumbprint only after its first login."""
     key = factories.ec_key()
     leaf = product.certificate(product.enroll(product.bootstrap("gw-1"), key))
     before = product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True)
@@ -78,8 +76,8 @@ def test_after_mtls_the_first_login_makes_the_thumbprint_known(product: Product)
     assert product.prove("GET", "/v1/device", key, leaf, by_thumbprint=True).status == 200
 
 
-def test_a_nonce_does_without_a_clock(product: Product) -> None:
-    """The server's nonce instead of a time, and for more than one proof."""
+def test_a_nonce_needs_no_clock(product: Product) -> None:
+    """A proof may have the server's nonce instead of a time, and a nonce may be in several proofs."""
     given = product.call("GET", "/v1/nonce")
     assert given.status == 200
     assert given.headers["dpop-nonce"] == given.body["nonce"]
@@ -89,8 +87,8 @@ def test_a_nonce_does_without_a_clock(product: Product) -> None:
         assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
 
 
-def test_only_our_nonces_are_taken(product: Product) -> None:
-    """A nonce of this very moment that another key made, and ours of a moment to come."""
+def test_only_our_nonces_are_accepted(product: Product) -> None:
+    """A nonce is refused if another key made it or its time is not now, and makes no rows."""
     key, leaf = _identity(product)
     now = datetime.now(UTC)
     ours = product.records.nonce_key(now.date())
@@ -99,11 +97,11 @@ def test_only_our_nonces_are_taken(product: Product) -> None:
         answer = product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": forged})
         assert (answer.status, answer.body["code"]) == (401, "proof-stale")
     days = [row for row in product.rows() if row["pk"]["S"].startswith("NONCE#")]
-    assert len(days) == 1  # a nonce's own word makes no rows
+    assert len(days) == 1  # a forged nonce makes no row for the day it claims
 
 
 def test_a_proof_is_used_once_for_every_call(product: Product) -> None:
-    """Enrolling and renewing spend it too, though a repeat of either changes nothing."""
+    """A proof is accepted once, also for enrollments and renewals, whose repetition would change nothing."""
     factory_key, key = factories.ec_key(), factories.ec_key()
     bootstrap, body, claims = product.factory.issue("gw-1", factory_key), _csr(key), {"jti": "once"}
     answers = [product.prove("POST", PATH, factory_key, bootstrap, body, claims=claims) for _ in range(2)]
@@ -114,8 +112,8 @@ def test_a_proof_is_used_once_for_every_call(product: Product) -> None:
     assert {answers[1].body["code"], renewals[1].body["code"]} == {"proof-replayed"}
 
 
-def test_the_query_is_part_of_what_is_proved(product: Product) -> None:
-    """A proof for one query is none for another, nor for none."""
+def test_a_proof_is_valid_for_its_query_only(product: Product) -> None:
+    """A proof is valid only for the request's exact query."""
     key = factories.ec_key()
     leaf, url = product.factory.issue("gw-1", key), f"https://{HOST}{PATH}"
     text = factories.pem(factories.csr(factories.ec_key()))
@@ -129,7 +127,7 @@ def test_the_query_is_part_of_what_is_proved(product: Product) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/device", "/role-aliases/telemetry/credentials"])
 def test_a_stale_proof_brings_a_nonce(product: Product, path: str) -> None:
-    """Whoever is late is told with what to sign the next, in AWS IoT's corner too."""
+    """The refusal of a stale proof has a nonce for the next one, also in AWS IoT's form."""
     key, leaf = _identity(product)
     late = product.prove("GET", path, key, leaf, claims={"iat": 400})
     assert (late.status, late.body["code"], late.body["action"]) == (401, "proof-stale", "retry")
@@ -139,7 +137,7 @@ def test_a_stale_proof_brings_a_nonce(product: Product, path: str) -> None:
 
 
 def test_a_clock_may_be_five_minutes_off(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either way, and not a second more."""
+    """The time of a proof may differ from the server's by five minutes, and no more."""
     key, leaf = _identity(product)
     now = datetime.now(UTC)
     _at(product, now)
@@ -149,7 +147,7 @@ def test_a_clock_may_be_five_minutes_off(product: Product, monkeypatch: pytest.M
 
 
 def test_a_nonce_ends(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five minutes after it was made, and across midnight, when the key changes."""
+    """A nonce is valid for five minutes, also across midnight, when its key changes."""
     key, leaf = _identity(product)
     made = datetime.now(UTC).replace(hour=23, minute=58, second=0) + timedelta(days=1)
     _at(product, made)
@@ -165,7 +163,7 @@ def _at(product: Product, moment: datetime) -> None:
 
 
 def test_a_proof_is_used_once(product: Product) -> None:
-    """A replay is refused, and told so; another proof of the same device is not."""
+    """A replayed proof is refused with its own code, and another proof of the device is accepted."""
     key, leaf = _identity(product)
     claims = {"jti": "once"}
     assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
@@ -175,7 +173,7 @@ def test_a_proof_is_used_once(product: Product) -> None:
 
 
 def test_another_devices_jti_is_no_replay(product: Product) -> None:
-    """Nobody can use up another's proofs."""
+    """A device cannot use up the proofs of another with the same `jti`."""
     for name in ("gw-1", "gw-2"):
         key = factories.ec_key()
         answer = product.prove(
@@ -184,8 +182,8 @@ def test_another_devices_jti_is_no_replay(product: Product) -> None:
         assert answer.status == 201
 
 
-def test_a_strangers_proof_writes_nothing(product: Product) -> None:
-    """A proof is spent only after its certificate was verified, so a stranger can't fill the table."""
+def test_an_untrusted_proof_writes_nothing(product: Product) -> None:
+    """A `jti` is recorded only after the certificate was verified, so that others cannot fill the table."""
     key = factories.ec_key()
     answer = product.prove("POST", PATH, key, factories.authority().issue("gw-1", key), _csr())
     assert (answer.status, answer.body["code"]) == (401, "certificate-untrusted")
@@ -193,7 +191,7 @@ def test_a_strangers_proof_writes_nothing(product: Product) -> None:
 
 
 def test_issuers_that_the_trust_lacks_come_with_the_proof(product: Product) -> None:
-    """A factory's intermediate CA stands in x5c; without it the chain doesn't hold."""
+    """An intermediate CA may be in the proof's x5c, and without it the chain is untrusted."""
     key, between = factories.ec_key(), product.factory.intermediate("line 1")
     leaf = between.issue("gw-1", key)
     alone = product.prove("POST", PATH, key, leaf, _csr())
@@ -256,7 +254,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_a_proof_is_refused_for(
     product: Product, logs: io.StringIO, code: str, changes: dict[str, Any]
 ) -> None:
-    """Each flaw has its code, is a 401, and no certificate is issued for it."""
+    """Each fault of a proof is refused with 401 and its own code; nothing is issued and no proof logged."""
     key = factories.ec_key()
     answer = product.prove("POST", PATH, key, product.factory.issue("gw-1", key), _csr(), **changes)
     assert (answer.status, answer.body["code"]) == (401, code)
@@ -271,27 +269,27 @@ def _ask(product: Product, token: str, scheme: str = "Bearer") -> Answer:
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30.", "." * 9_000, "[" * 3_000, "\udcff.e30.e30"])
-def test_what_is_no_proof_at_all_is_refused(product: Product, token: str) -> None:
-    """Rubbish in the header is a 401 like any other."""
+def test_text_that_is_no_proof_is_refused(product: Product, token: str) -> None:
+    """Text that is no proof at all is refused with 401."""
     assert _ask(product, token).body["code"] == "proof-malformed"
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "DPoP", ""])
 def test_only_bearer_carries_a_proof(product: Product, scheme: str) -> None:
-    """Another scheme is no proof."""
+    """An authorization scheme other than Bearer is no proof."""
     assert _ask(product, "x", scheme).body["code"] == "proof-required"
 
 
 def test_another_keys_signature_is_refused(product: Product) -> None:
-    """A certificate that anyone can read does not make its reader the device."""
+    """A proof that another key signed is refused, because certificates are public."""
     _, leaf = _identity(product)
     answer = product.prove("GET", "/v1/device", factories.ec_key(), leaf)
     assert (answer.status, answer.body["code"]) == (401, "proof-signature-invalid")
     assert product.prove("GET", "/v1/device", factories.ec_key(), leaf, by_thumbprint=True).status == 401
 
 
-def test_an_algorithm_goes_by_the_key(product: Product) -> None:
-    """No HMAC with a public key, nothing unsigned, no curve but P-256 for ES256, no key of the other kind."""
+def test_an_algorithm_must_match_the_key(product: Product) -> None:
+    """A proof's algorithm must match its key: no HMAC, no unsigned token, and only P-256 for ES256."""
     key = factories.ec_key()
     leaf = product.factory.issue("gw-1", key)
     url, head = f"https://{HOST}/v1/device", {"typ": "firstboot-proof+jwt"}
@@ -305,15 +303,15 @@ def test_an_algorithm_goes_by_the_key(product: Product) -> None:
     large = factories.ec_key(ec.SECP384R1())
     odd = product.factory.issue("gw-1", large)
     with pytest.raises(jwt.InvalidKeyError):
-        proofs.sign(large, odd, "GET", url)  # no library makes it; and none of ours takes it:
+        proofs.sign(large, odd, "GET", url)  # PyJWT does not sign this, so the next proof is forged
     forged = proofs.sign(key, odd, "GET", url)
     assert _ask(product, forged).body["code"] == "proof-signature-invalid"
     token = jwt.encode(good, large, algorithm="ES384", headers=head | x5c)
     assert _ask(product, token).body["code"] == "proof-malformed"
 
 
-def test_a_certificate_of_the_handshake_beats_a_header(product: Product) -> None:
-    """On the mTLS host a proof counts for nothing: there is one identity, the connection's."""
+def test_a_client_certificate_counts_before_a_proof(product: Product) -> None:
+    """On the mTLS host the certificate of the connection counts, and a proof is ignored."""
     key, leaf = _identity(product)
     other = product.identity("gw-2")
     token = proofs.sign(key, leaf, "GET", f"https://{HOST}/v1/device")
@@ -321,8 +319,8 @@ def test_a_certificate_of_the_handshake_beats_a_header(product: Product) -> None
     assert answer.body["deviceId"] == "gw-2"
 
 
-def test_a_factory_certificate_still_does_not_log_in(product: Product) -> None:
-    """Proof of a bootstrap certificate opens enrolling, and nothing else."""
+def test_a_bootstrap_certificate_cannot_log_in_by_proof(product: Product) -> None:
+    """A proof by a bootstrap certificate allows an enrollment, and no login."""
     key = factories.ec_key()
     answer = product.prove("GET", "/v1/device", key, product.factory.issue("gw-1", key))
     assert (answer.status, answer.body["code"]) == (403, "operational-certificate-required")

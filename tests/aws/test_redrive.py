@@ -1,4 +1,4 @@
-"""What could not be handled, taken up again: `failures.show`, `failures.redrive` and the console."""
+"""Failed requests and messages are handled again by `failures.redrive`, and listed by `failures.show`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENT = event("gw-1", "a" * 64, "firstboot/gw-1/certificates/commit", b"{}")
 
 
 def failed() -> dict[str, Any]:
-    """What Lambda keeps of an asynchronous invocation that failed."""
+    """Return the dead letter that Lambda writes for a failed asynchronous invocation."""
     return {
         "version": "1.0",
         "timestamp": "2026-11-22T10:39:39.000Z",
@@ -40,7 +40,7 @@ def failed() -> dict[str, Any]:
 
 
 def lost(topic: str = "firstboot/gw-1/certificates/request", client_id: str = "gw-1") -> dict[str, Any]:
-    """What AWS IoT keeps of a request that it could not hand over."""
+    """Return the dead letter that AWS IoT writes for a request that it could not deliver."""
     return {
         "ruleName": "CertificatesRequest",
         "topic": topic,
@@ -60,7 +60,7 @@ def put(queue: str, *bodies: object) -> None:
 
 
 def test_letters_are_understood() -> None:
-    """Each of the two kinds, and that anything else says nothing."""
+    """Each of the two kinds of letter is understood, and any other text is not."""
     assert understood(json.dumps(failed())) == Failed(ARN, EVENT)
     assert understood(json.dumps(lost())) == Lost(topics.CERTIFICATES, "gw-1")
     for odd in ("", "{", "[" * 100_000, "[]", "{}", json.dumps(lost(client_id="gw-2"))):
@@ -68,7 +68,7 @@ def test_letters_are_understood() -> None:
 
 
 def test_a_client_whose_request_was_lost_asks_again(product: Product) -> None:
-    """The letter does not say whose certificate it came with: only the client can ask again."""
+    """The client of a lost request is asked to repeat it, as the letter does not name the certificate."""
     put("requests", lost(), lost("firstboot/gw-2/credentials/request", "gw-2"))
     assert product.operate("failures.show")["result"]["failures"]["requests"] == 2
     assert product.operate("failures.redrive", failures="requests")["result"] == {"redriven": 2}
@@ -82,7 +82,7 @@ def test_a_client_whose_request_was_lost_asks_again(product: Product) -> None:
 def test_a_failed_request_goes_to_its_function_again(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As AWS IoT had handed it over, and without waiting."""
+    """A failed request is invoked again asynchronously, with the event that AWS IoT delivered."""
     invoked: list[dict[str, Any]] = []
 
     class Functions:
@@ -99,8 +99,8 @@ def test_a_failed_request_goes_to_its_function_again(
     assert not published()
 
 
-def test_work_of_ours_goes_back_to_its_queue(product: Product) -> None:
-    """As it was."""
+def test_a_failed_message_goes_back_to_its_queue(product: Product) -> None:
+    """A failed message goes back to its queue unchanged."""
     put("dead", {"deviceId": "gw-1"})
     assert product.operate("failures.redrive", failures="registrations")["result"] == {"redriven": 1}
     url = boto3.client("sqs").get_queue_url(QueueName="work")["QueueUrl"]
@@ -108,8 +108,8 @@ def test_work_of_ours_goes_back_to_its_queue(product: Product) -> None:
     assert json.loads(message["Body"]) == {"deviceId": "gw-1"}
 
 
-def test_a_letter_is_kept_until_its_part_is_done(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the client can't be told, the letter comes again."""
+def test_a_letter_is_kept_until_it_was_handled(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter stays in the queue until it was handled, even if the client cannot be notified at first."""
     monkeypatch.setattr(dead_letters, "_HELD_SECONDS", 0)
     put("requests", lost())
     with monkeypatch.context() as patched:
@@ -120,23 +120,23 @@ def test_a_letter_is_kept_until_its_part_is_done(product: Product, monkeypatch: 
 
 @pytest.mark.parametrize("name", [None, "", "dead", 7, "https://example.com/queue"])
 def test_only_our_own_queues(product: Product, name: object) -> None:
-    """A call names a kind of failure, never a queue."""
+    """The call accepts the name of a kind of failure, and never that of a queue."""
     problem = product.operate("failures.redrive", failures=name)["problem"]
     assert problem["code"] == "malformed-request"
 
 
-def test_the_console_takes_up_all_that_waited(product: Product, run: Run) -> None:
-    """However many batches that is; what comes meanwhile is for the next time."""
+def test_the_console_redrives_all_that_waited(product: Product, run: Run) -> None:
+    """One command of the console handles all letters that were waiting, in any number of batches."""
     put("dead", *({"deviceId": f"gw-{n}"} for n in range(23)))
     shown = json.loads(run("failures", "show", "--json").stdout)
     assert shown == {"failures": {"requests": 0, "registrations": 23}}
     done = run("failures", "redrive", "registrations", "--json")
     assert json.loads(done.stdout) == {"failures": "registrations", "redriven": 23}
     assert "registrations    0" in run("failures", "show").stdout
-    assert "23 taken up" not in run("failures", "redrive", "registrations").stdout
+    assert "23 registrations" not in run("failures", "redrive", "registrations").stdout
 
 
-def test_the_console_says_what_it_does_not_know(product: Product, run: Run) -> None:
-    """A misspelled kind is refused."""
+def test_the_console_refuses_an_unknown_kind(product: Product, run: Run) -> None:
+    """The console refuses an unknown kind of failure."""
     done = run("failures", "redrive", "requsts")
     assert (done.exit_code, "malformed-request" in done.stderr) == (1, True)

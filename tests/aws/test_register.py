@@ -1,4 +1,4 @@
-"""AWS IoT follows the record: order, differences, races, and what is left when each call fails."""
+"""`register` brings AWS IoT to a device record: the order of its calls, and recovery when one fails."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FIRST = [
     "UpdateCertificate",
     "UpdateItem",
 ]
-"""The calls of a first reconciliation, in a group that has devices in AWS IoT already."""
+"""The calls of a first reconciliation, in a group that already has devices in AWS IoT."""
 
 
 def test_a_first_reconciliation_in_order(registering: Registering) -> None:
-    """Thing, shadow, certificate INACTIVE, policies, the record again, ACTIVE, noted: in that order."""
+    """A first reconciliation makes thing, shadow, certificate and policies, and only then activates."""
     device = registering.enroll("gw-1")
     registering.work("gw-1", slot=0)
     assert registering.calls.names == FIRST
@@ -37,8 +37,8 @@ def test_a_first_reconciliation_in_order(registering: Registering) -> None:
     assert registering.world("gw-1", device.leaf) == _registered("gw-1", device)
 
 
-def test_the_shadow_is_there_before_the_device(registering: Registering) -> None:
-    """The group's configuration is the first desired state, and is never written over."""
+def test_the_shadow_has_the_configuration_before_the_device_connects(registering: Registering) -> None:
+    """The group's configuration is a new thing's desired state, and never overwrites an existing one."""
     registering.enroll("gw-1")
     registering.work("gw-1")
     assert registering.desired("gw-1") == CONFIGURATION
@@ -53,7 +53,7 @@ def test_the_shadow_is_there_before_the_device(registering: Registering) -> None
 
 
 def test_without_a_configuration_there_is_no_shadow(registering: Registering) -> None:
-    """A shadow that says nothing would still be a message to every device."""
+    """A group without a configuration makes no shadow, which would be a needless message to each device."""
     registering.publish()
     registering.enroll("gw-1")
     registering.work("gw-1")
@@ -61,7 +61,7 @@ def test_without_a_configuration_there_is_no_shadow(registering: Registering) ->
 
 
 def test_a_repeat_changes_nothing(registering: Registering) -> None:
-    """Whatever is so already is asked for, not written; but for the note, which proves the record."""
+    """A repetition writes nothing but the note in the record, whose condition proves that it is current."""
     device = registering.enroll("gw-1")
     registering.work("gw-1")
     before = registering.world("gw-1", device.leaf)
@@ -73,8 +73,10 @@ def test_a_repeat_changes_nothing(registering: Registering) -> None:
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
 def test_a_first_reconciliation_heals_after_any_failure(registering: Registering, *, lost: bool) -> None:
-    """Whichever call fails, or succeeds unheard: the same message again ends in the same state, and
-    before that the certificate is ACTIVE only if all else was done.
+    """After a failure of any call, the same message completes a first reconciliation.
+
+    The call may fail or its answer be lost. Until then the certificate is ACTIVE only if everything else is
+    done.
     """
     for step, operation in enumerate(FIRST):
         name = f"gw-{step + 1}"
@@ -104,7 +106,7 @@ def _registered(name: str, device: Identity) -> dict[str, Any]:
 
 
 def test_the_first_device_of_all_makes_what_is_missing(product: Product, calls: Calls) -> None:
-    """Thing type, thing group and policies come into being when AWS IoT first misses them."""
+    """A missing thing type, thing group or policy is made when it is first needed."""
     made = Registering(product, calls)
     made.publish()
     device = made.enroll("gw-1")
@@ -117,7 +119,7 @@ def test_the_first_device_of_all_makes_what_is_missing(product: Product, calls: 
 
 
 def test_a_certificate_that_is_not_issued_yet_waits(registering: Registering) -> None:
-    """The S3 object is the fact of issuance: a mere intent gives nobody a place."""
+    """A certificate is not registered before its object is in S3, because the claim alone is no issuance."""
     device = registering.enroll("gw-1")
     key = registering.product.objects()[-1]
     assert "gw-1" in key
@@ -127,8 +129,8 @@ def test_a_certificate_that_is_not_issued_yet_waits(registering: Registering) ->
 
 
 @pytest.mark.parametrize("device_id", ["gw-unknown", "gw-expected"])
-def test_who_is_not_enrolled_has_no_place(registering: Registering, device_id: str) -> None:
-    """No record, or one that says only whom to expect: AWS IoT is not even asked."""
+def test_a_device_that_is_not_enrolled_has_no_thing(registering: Registering, device_id: str) -> None:
+    """A device that is unknown or only expected makes no call to AWS IoT."""
     expecting = registering.product.operate("groups.expect", group="gateways", devices={"gw-expected": {}})
     assert expecting["result"]["expected"] == 1
     registering.work(device_id, slot=0)

@@ -1,4 +1,4 @@
-"""AWS IoT follows what changes: attributes, renewals, groups; by difference, and ours alone."""
+"""`register` follows changes of attributes, certificates and groups, and leaves everything else alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.aws.test_register import FIRST
 
 
 def test_a_grant_follows_the_attributes(registering: Registering) -> None:
-    """What a rule gives for an attribute is attached with it, and detached without it, and the thing
-    shows the attribute; policies that are not ours stay.
+    """A change of attributes attaches and detaches policies and is shown in the thing.
+
+    Policies that are not Firstboot's stay attached.
     """
     device = registering.enroll("gw-1")
     registering.work("gw-1")
@@ -38,7 +39,7 @@ def test_a_grant_follows_the_attributes(registering: Registering) -> None:
 def test_more_policies_than_aws_iot_takes_fail_loudly(
     registering: Registering, logs: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A device that would get ten grants and our own policy gets none of them, and no place."""
+    """A device with more policies than AWS IoT allows on a certificate gets none of its grants."""
     iot = boto3.client("iot")
     device = registering.enroll("gw-1")
     registering.work("gw-1")
@@ -52,8 +53,10 @@ def test_more_policies_than_aws_iot_takes_fail_loudly(
 
 
 def test_renewal_has_both_until_the_commit(registering: Registering) -> None:
-    """The new certificate works before its first login, or there could be none; after it, the old one
-    may only ask for its successor, and after the grace it is nobody's.
+    """Both certificates have their rights until the commit; then the old one may only renew.
+
+    The new certificate needs its rights before its first login, or there could be none. After the grace the
+    old one is inactive.
     """
     old = registering.enroll("gw-1")
     registering.work("gw-1")
@@ -77,7 +80,7 @@ def test_renewal_has_both_until_the_commit(registering: Registering) -> None:
 
 
 def _let_pass(registering: Registering, device_id: str, *, days: int) -> None:
-    """Move the moment at which a certificate was superseded into the past."""
+    """Set the time at which a certificate was superseded to this many days ago."""
     past = int((datetime.now(UTC) - timedelta(days=days)).timestamp())
     boto3.client("dynamodb").update_item(
         TableName=registering.product.table,
@@ -87,10 +90,8 @@ def _let_pass(registering: Registering, device_id: str, *, days: int) -> None:
     )
 
 
-def test_a_half_registered_certificate_that_is_over_is_found(registering: Registering) -> None:
-    """ACTIVE, and the note lost; then the device came with another key: the first one is still the
-    thing's, ours, and nobody's, so it goes.
-    """
+def test_an_unnoted_certificate_that_was_replaced_is_deactivated(registering: Registering) -> None:
+    """A certificate that was activated but not noted, and then replaced by another, is deactivated."""
     lost = registering.enroll("gw-1")
     registering.calls.fail = FIRST.index("UpdateCertificate") + 1
     registering.work("gw-1", slot=0)
@@ -110,7 +111,7 @@ def test_a_half_registered_certificate_that_is_over_is_found(registering: Regist
 
 
 def test_a_certificate_from_elsewhere_is_left_alone(registering: Registering) -> None:
-    """What someone else attached to the thing is not ours to take, until the device is deleted."""
+    """A certificate that was attached to the thing by another party stays until the device is deleted."""
     registering.enroll("gw-1")
     registering.work("gw-1")
     foreign = boto3.client("iot").create_keys_and_certificate(setAsActive=True)
@@ -122,10 +123,10 @@ def test_a_certificate_from_elsewhere_is_left_alone(registering: Registering) ->
 
 
 @pytest.mark.parametrize("change", ["token", "gone"])
-def test_a_group_that_left_the_registry_takes_its_certificates_along(
+def test_a_group_that_left_the_registry_has_no_active_certificates(
     registering: Registering, change: str
 ) -> None:
-    """Devices with tokens have no place in AWS IoT's registry, nor have those of a group that is gone."""
+    """The certificates of a group that now has tokens, or is gone, are deactivated, and come back with it."""
     device = registering.enroll("gw-1")
     registering.work("gw-1")
     if change == "token":
@@ -143,8 +144,8 @@ def test_a_group_that_left_the_registry_takes_its_certificates_along(
     )
 
 
-def test_another_group_is_another_thing_group(registering: Registering) -> None:
-    """The thing is in its group, and in no other of ours; other groups are not our business."""
+def test_a_thing_is_in_the_thing_group_of_its_group(registering: Registering) -> None:
+    """A thing is in the thing group of its group and in no other of Firstboot's; foreign ones stay."""
     iot = boto3.client("iot")
     registering.enroll("gw-1")
     registering.work("gw-1")
@@ -161,7 +162,7 @@ def test_another_group_is_another_thing_group(registering: Registering) -> None:
 def test_a_dotted_device_id_can_have_no_thing(
     registering: Registering, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """AWS IoT takes no such name: nothing is tried, and it is counted."""
+    """A device whose id is no valid thing name causes no call to AWS IoT, and is counted."""
     device = registering.enroll("gw.1")
     assert registering.work("gw.1", slot=0) == {"batchItemFailures": []}
     assert registering.calls.made == []
@@ -169,10 +170,8 @@ def test_a_dotted_device_id_can_have_no_thing(
     assert '"ThingNameRefused":[1.0]' in capsys.readouterr().out
 
 
-def test_of_two_changes_the_later_one_counts(registering: Registering) -> None:
-    """A registered device's record is not read twice: the note's condition finds out, and all starts
-    again by the newer one.
-    """
+def test_a_change_during_a_reconciliation_is_applied(registering: Registering) -> None:
+    """A change during a reconciliation fails the note's condition, and the newer record is applied."""
     device = registering.enroll("gw-1")
     registering.work("gw-1")
     product = registering.product

@@ -1,4 +1,4 @@
-"""`register`'s messages: rate-limited or urgent, ordered by the table's stream; none is lost."""
+"""The messages of `register` are rate-limited or urgent, come from the table's stream, and are not lost."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RATE = 4  # a slot every GAP
 
 @pytest.fixture
 def limiter(table: str) -> DynamoRateLimiter:
-    """The rate limiter of a fresh table."""
+    """Return the rate limiter of a fresh table."""
     return DynamoRateLimiter(clients.dynamodb(), table)
 
 
 def test_slots_come_at_the_rate(limiter: DynamoRateLimiter) -> None:
-    """Calls at the same time take one slot after the other; unused slots are not saved up."""
+    """Concurrent reservations get slots one after the other, and unused slots are not saved up."""
     assert [limiter.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
     later = NOW + timedelta(seconds=10)
     assert limiter.reserve(later, RATE) == later
@@ -38,20 +38,20 @@ def test_slots_come_at_the_rate(limiter: DynamoRateLimiter) -> None:
 
 
 def test_the_row_holds_epoch_milliseconds(limiter: DynamoRateLimiter, table: str) -> None:
-    """Older and newer versions move the same row; what is left of a microsecond is dropped."""
+    """The row has epoch milliseconds, which other versions read, without the microseconds."""
     assert limiter.reserve(NOW + timedelta(microseconds=999), RATE) == NOW
     row = boto3.client("dynamodb").get_item(TableName=table, Key={"pk": {"S": "PACE#iot"}})["Item"]
     assert row["next"] == {"N": "1795000000250"}
 
 
 def test_a_slow_clock_gets_no_earlier_slot(limiter: DynamoRateLimiter) -> None:
-    """The row's time never goes back."""
+    """A process whose clock is behind gets no earlier slot than the row allows."""
     limiter.reserve(NOW, RATE)
     assert limiter.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
 
 
 def test_the_backlog_is_what_the_next_message_waits(limiter: DynamoRateLimiter, table: str) -> None:
-    """Known to every process, and to one that asks often for the price of one call in three seconds."""
+    """Every process sees the backlog, and it is read from the table at most every three seconds."""
     other = DynamoRateLimiter(clients.dynamodb(), table)
     assert other.backlog_seconds(NOW) == 0
     for _ in range(40):
@@ -65,7 +65,7 @@ def test_the_backlog_is_what_the_next_message_waits(limiter: DynamoRateLimiter, 
 def test_a_row_that_others_change_all_the_time_is_unavailable(
     limiter: DynamoRateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No message is handled without a slot."""
+    """A reservation whose row keeps changing fails, and no message is handled without a slot."""
     refused = ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")
 
     def refuse(**_: object) -> None:
@@ -78,7 +78,7 @@ def test_a_row_that_others_change_all_the_time_is_unavailable(
 
 @pytest.fixture
 def still(registering: Registering, monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """A clock that stands, when nobody waits, and a slow AWS IoT."""
+    """Return the time of a stopped clock, at which no slot is taken, with a rate of one slot a second."""
     now = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     monkeypatch.setenv("FIRSTBOOT_IOT_RATE", "1")
     registering.product.lambdas.restart()
@@ -87,7 +87,7 @@ def still(registering: Registering, monkeypatch: pytest.MonkeyPatch) -> datetime
 
 
 def waiting(name: str) -> list[dict[str, Any]]:
-    """The messages in a queue, those that come later too."""
+    """Return the messages in a queue, including delayed ones as `{}`."""
     sqs = boto3.client("sqs")
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -96,12 +96,10 @@ def waiting(name: str) -> list[dict[str, Any]]:
     return [json.loads(message["Body"]) for message in received] + [{}] * later
 
 
-def test_whose_turn_is_later_is_sent_there(
+def test_a_message_with_a_later_slot_is_sent_again(
     still: datetime, registering: Registering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two within the second go on; the others are acknowledged, and come again with their slot. Then
-    they take no new one.
-    """
+    """A message whose slot is more than a second ahead is sent again with its slot, and takes no other."""
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(clients.sqs(), "send_message", lambda **parameters: sent.append(parameters))
     for name in ("gw-1", "gw-2", "gw-3"):
@@ -121,10 +119,10 @@ def test_whose_turn_is_later_is_sent_there(
     assert "PACE#iot" not in json.dumps([parameters for _, parameters in registering.calls.made], default=str)
 
 
-def test_an_urgent_message_waits_for_nobody(
+def test_an_urgent_message_is_handled_at_once(
     still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However long the backlog: the message has its slot already."""
+    """An urgent message is handled at once, with any backlog."""
     for _ in range(9):
         DynamoRateLimiter(clients.dynamodb(), registering.product.table).reserve(still, 1)
     registering.enroll("gw-1")
@@ -136,14 +134,14 @@ def test_an_urgent_message_waits_for_nobody(
 def test_age_and_backlog_are_counted(
     still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the first message on, however often it was sent away."""
+    """A message's age is counted from its first sending."""
     registering.enroll("gw-1")
     registering.work("gw-1", slot=0, since=int(still.timestamp()) - 3_600)
     assert '"RegistrationAge":[3600.0]' in capsys.readouterr().out
 
 
 def test_one_bad_message_fails_alone(registering: Registering, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others of its batch are done, and it is kept for whoever looks."""
+    """A bad message fails alone: the others of its batch are handled, and it is kept for the operator."""
     registering.enroll("gw-1")
     good = json.dumps({"deviceId": "gw-1", "slot": 0})
     assert registering.records("nonsense", good) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
@@ -151,17 +149,17 @@ def test_one_bad_message_fails_alone(registering: Registering, capsys: pytest.Ca
     assert '"MalformedJson":[1.0]' in capsys.readouterr().out
 
 
-def test_what_nobody_foresaw_fails_alone(
+def test_an_unforeseen_error_fails_alone(
     registering: Registering, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A fault of ours is logged, counted and tried again."""
+    """An unforeseen error of one message is logged and counted, and the message is tried again."""
     monkeypatch.setattr(Reconcile, "__call__", lambda *_: 1 / 0)
     assert registering.work("gw-1", slot=0) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
     assert '"InternalError":[1.0]' in capsys.readouterr().out
 
 
 def stream(product: Product, device_id: str, change: Any) -> dict[str, Any]:
-    """The table's stream event of what `change` does to a device's row."""
+    """Return the stream event of the change that `change` makes to a device's row."""
 
     def row() -> dict[str, Any]:
         key = {"pk": {"S": f"DEV#{device_id}"}}
@@ -175,7 +173,7 @@ def stream(product: Product, device_id: str, change: Any) -> dict[str, Any]:
 
 
 def test_the_stream_orders_what_must_be_followed(registering: Registering) -> None:
-    """An attribute through the rate limiter, a revocation past it; what `register` writes, never."""
+    """An attribute is ordered by the rate limiter, a revocation urgently, and a note of `register` never."""
     device = registering.enroll("gw-1")
     product = registering.product
     for change, rate_limited, urgent in (
@@ -193,10 +191,10 @@ def test_the_stream_orders_what_must_be_followed(registering: Registering) -> No
         ] * rate_limited + [True] * urgent
 
 
-def test_an_order_that_cannot_be_sent_brings_the_stream_again(
+def test_an_order_that_cannot_be_sent_fails_the_batch(
     registering: Registering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The batch fails as a whole, and Lambda repeats it."""
+    """If an order cannot be sent, the batch fails as a whole and Lambda repeats it."""
     registering.enroll("gw-1")
     failure = ClientError({"Error": {"Code": "ThrottlingException"}}, "SendMessage")
 

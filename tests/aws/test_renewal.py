@@ -1,4 +1,4 @@
-"""Renewing: the same call with an operational certificate, in two phases."""
+"""Test the renewal, which is the same call with an operational certificate, and its two phases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Device:
-    """A device with an active certificate, by its own means."""
+    """A device with an active certificate, with its keys and calls."""
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -30,7 +30,7 @@ class Device:
         assert self.log_in(self.leaf).status == 200
 
     def log_in(self, leaf: x509.Certificate) -> Answer:
-        """The first login, over mTLS."""
+        """Commit a certificate by its first login, over mTLS."""
         return self.product.call("POST", f"{PATH}/commit", leaf)
 
     def renew(
@@ -40,7 +40,7 @@ class Device:
         return self.product.enroll(leaf or self.leaf, key, **members)
 
     def prove(self, key: factories.PrivateKey) -> Answer:
-        """Ask by signed proof for a certificate of `key`."""
+        """Ask with a signed proof for a certificate of `key`."""
         body = json.dumps({"csr": factories.pem(factories.csr(key))})
         claims = {"iat": epoch(self.product.lambdas.now())}
         return self.product.prove("POST", PATH, self.key, self.leaf, body, claims=claims)
@@ -48,7 +48,7 @@ class Device:
 
 @pytest.fixture
 def device(product: Product) -> Device:
-    """A device that has logged in."""
+    """Return a device that has logged in."""
     return Device(product)
 
 
@@ -60,8 +60,8 @@ def _code(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.body["code"]
 
 
-def test_both_are_good_until_the_new_one_logs_in(product: Product, device: Device) -> None:
-    """Two phases: nothing changes before the first login, and then at once."""
+def test_the_old_one_is_valid_until_the_new_one_logs_in(product: Product, device: Device) -> None:
+    """The old certificate stays valid until the new one's first login, and is superseded by it."""
     answer = device.renew(factories.ec_key())
     assert answer.status == 201
     new = product.certificate(answer)
@@ -71,10 +71,10 @@ def test_both_are_good_until_the_new_one_logs_in(product: Product, device: Devic
     assert _code(product.call("GET", "/v1/device", device.leaf)) == (403, "certificate-not-current")
 
 
-def test_a_renewal_that_no_one_logs_in_with_changes_nothing(
+def test_a_renewal_without_a_login_changes_nothing(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never committed, the new one lapses; the old one stays good and renews again with another key."""
+    """A renewed certificate that is never used lapses, and the old one stays valid and can renew again."""
     lost = product.certificate(device.renew(factories.ec_key()))
     assert _code(device.renew(factories.ec_key())) == (409, "enrollment-in-progress")
     _at(product, datetime.now(UTC) + timedelta(seconds=901))
@@ -85,14 +85,14 @@ def test_a_renewal_that_no_one_logs_in_with_changes_nothing(
 
 
 def test_a_repeat_gives_the_same_certificate(product: Product, device: Device) -> None:
-    """A lost answer costs nothing here either."""
+    """A repeated renewal gives the same certificate, so that a lost answer costs nothing."""
     key = factories.ec_key()
     answers = [device.renew(key) for _ in range(3)]
     assert len({answer.body["certificateId"] for answer in answers}) == 1
 
 
 def test_the_same_key_renews_when_it_is_due(product: Product, device: Device) -> None:
-    """Before `renewAfter` it gets the certificate it has, from then on the next."""
+    """A renewal with the same key gives the present certificate before `renewAfter`, then the next one."""
     first = device.renew(device.key)
     assert (first.status, first.body["serial"]) == (201, f"{device.leaf.serial_number:x}")
     due = datetime.fromisoformat(first.body["renewAfter"])
@@ -104,16 +104,19 @@ def test_the_same_key_renews_when_it_is_due(product: Product, device: Device) ->
 
 
 def test_the_first_use_of_a_new_certificate_may_be_a_renewal(product: Product, device: Device) -> None:
-    """Asking with the pending certificate is a login: it commits, and is then renewed."""
+    """A renewal with the pending certificate is a login, which commits it, and then renews it."""
     pending = product.certificate(device.renew(factories.ec_key()))
     assert device.renew(factories.ec_key(), pending).status == 201
     assert _code(device.log_in(device.leaf)) == (403, "certificate-not-current")
 
 
-def test_after_the_commit_the_old_one_may_ask_for_its_successor(
+def test_a_superseded_certificate_can_fetch_its_successor(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Power lost right after the commit: with the new key on disk, the new certificate comes again."""
+    """A superseded certificate can fetch its successor for the same key, until its grace ends.
+
+    A device needs this if it lost power right after the commit.
+    """
     key = factories.ec_key()
     answer = device.renew(key)
     assert device.log_in(product.certificate(answer)).status == 200
@@ -125,7 +128,7 @@ def test_after_the_commit_the_old_one_may_ask_for_its_successor(
 
 
 def test_a_revoked_device_gets_nothing(product: Product, device: Device) -> None:
-    """Neither renewal, nor repeat, nor its successor."""
+    """A revoked device is refused its renewal, a repeated one, and its successor."""
     key = factories.ec_key()
     assert device.log_in(product.certificate(device.renew(key))).status == 200
     product.operate("devices.revoke", deviceId="gw-1")
@@ -136,7 +139,7 @@ def test_a_revoked_device_gets_nothing(product: Product, device: Device) -> None
 def test_an_expired_certificate_renews_its_own_key_by_proof(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Off for longer than it lives: for the grace, the same key gets a new certificate."""
+    """An expired certificate can renew for its own key with a signed proof, until its grace ends."""
     _at(product, device.leaf.not_valid_after_utc + 89 * DAY)
     assert _code(device.prove(factories.ec_key())) == (401, "certificate-expired")
     answer = device.prove(device.key)
@@ -144,10 +147,10 @@ def test_an_expired_certificate_renews_its_own_key_by_proof(
     assert device.log_in(product.certificate(answer)).status == 200
 
 
-def test_what_an_expired_certificate_can_not_do(
+def test_an_expired_certificate_cannot_log_in(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Log in, renew over mTLS, or renew when its grace is over."""
+    """An expired certificate cannot log in, renew over mTLS, or renew after its grace."""
     _at(product, device.leaf.not_valid_after_utc + DAY)
     claims = {"iat": epoch(product.lambdas.now())}
     login = product.prove("GET", "/v1/device", device.key, device.leaf, claims=claims)
@@ -158,10 +161,10 @@ def test_what_an_expired_certificate_can_not_do(
     assert (*_code(late), late.body["action"]) == (401, "certificate-expired", "reenroll")
 
 
-def test_a_lapsed_identity_stands_in_nobodys_way(
+def test_a_lapsed_identity_does_not_block_a_new_one(
     product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a group refuses to replace, a device is shut out until its identity is over, not for good."""
+    """In a group that refuses to replace, a device can enroll again after its old identity's grace."""
     refusing = {"gateways": group("gateways", product.factory, reenroll="refuse", budget=None)}
     product.publish(groups=refusing)
     long = product.factory.issue("gw-1", factories.ec_key(), days=3_000)
@@ -172,7 +175,7 @@ def test_a_lapsed_identity_stands_in_nobodys_way(
 
 
 def test_a_renewal_needs_possession_of_the_new_key(device: Device) -> None:
-    """A CSR with another's key, signed by no one who has it, is refused here too."""
+    """A renewal with a CSR that the new key did not sign is refused."""
     good = factories.csr(factories.ec_key())
     der = good.public_bytes(Encoding.DER)
     forged = factories.base64_text(der[:-1] + bytes([der[-1] ^ 1]))
@@ -182,7 +185,7 @@ def test_a_renewal_needs_possession_of_the_new_key(device: Device) -> None:
 
 
 def test_a_revoked_device_commits_nothing_by_renewing(product: Product, device: Device) -> None:
-    """Not even a pending certificate's first use."""
+    """A revoked device that renews with its pending certificate does not commit it."""
     pending = product.certificate(device.renew(factories.ec_key()))
     product.operate("devices.revoke", deviceId="gw-1")
     assert _code(device.renew(factories.ec_key(), pending)) == (403, "device-revoked")
@@ -191,7 +194,7 @@ def test_a_revoked_device_commits_nothing_by_renewing(product: Product, device: 
 
 
 def test_claims_are_renewed_when_they_are_sent(product: Product, device: Device) -> None:
-    """What the device says of itself is kept until it says something else."""
+    """Claims that a renewal sends are kept until another renewal sends different ones."""
     key = factories.ec_key()
     device.renew(key, claims={"model": "x2"})
     shown = product.operate("devices.show", deviceId="gw-1")["result"]
@@ -201,25 +204,25 @@ def test_claims_are_renewed_when_they_are_sent(product: Product, device: Device)
 
 
 def test_a_renewal_is_the_devices_own(device: Device) -> None:
-    """A foreign name in the body is refused."""
+    """A renewal with another device's id in its body is refused."""
     assert _code(device.renew(factories.ec_key(), deviceId="gw-2")) == (403, "device-id-mismatch")
 
 
-def test_a_group_that_is_gone_renews_no_one(product: Product, device: Device) -> None:
-    """Who takes a group out of the fleet definition lets its certificates end."""
+def test_a_group_that_is_gone_renews_no_device(product: Product, device: Device) -> None:
+    """A device cannot renew after its group was removed from the fleet definition."""
     product.publish(groups={"others": group("others", product.factory)})
     assert _code(device.renew(factories.ec_key())) == (403, "enrollment-closed")
 
 
 def test_a_replaced_device_renews_no_more(product: Product, device: Device) -> None:
-    """Enrolled anew with another key: the old identity can't even ask for its successor."""
+    """After a device enrolled anew with another key, its old certificate cannot renew."""
     new = product.certificate(product.enroll(device.bootstrap))
     assert device.log_in(new).status == 200
     assert _code(device.renew(factories.ec_key())) == (403, "certificate-not-current")
 
 
 def test_renewals_are_spread(product: Product) -> None:
-    """Devices that boot together do not renew together, and all do well before the end."""
+    """Devices that enroll at the same time become due for renewal on different days, well before the end."""
     answers = [product.enroll(product.bootstrap(f"gw-{number}")) for number in range(8)]
     assert len({answer.body["renewIn"] // 86_400 for answer in answers}) > 4
     for answer in answers:
@@ -227,7 +230,7 @@ def test_renewals_are_spread(product: Product) -> None:
 
 
 def test_an_unknown_device_renews_nothing(product: Product) -> None:
-    """A certificate of our CA without a device record is refused."""
+    """A certificate of our CA whose device has no record cannot renew."""
     leaf = product.identity("gw-1")
     boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-1"}})
     assert _code(product.enroll(leaf)) == (403, "certificate-not-current")

@@ -1,4 +1,4 @@
-"""Shared claim certificates: one for many devices, and what bounds whoever holds it."""
+"""Test claim certificates, which many devices share, and the limits on what a holder can do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AGES = from_epoch(4_000_000_000)
 
 @pytest.fixture
 def claim() -> factories.PrivateKey:
-    """The claim certificate's key, which every device of the batch holds."""
+    """Return the claim certificate's key, which every device of the batch has."""
     return factories.ec_key()
 
 
@@ -46,18 +46,18 @@ class Batch:
         self.product.publish(groups={"sensors": shared})
 
     def expect(self, *names: str) -> dict[str, Any]:
-        """Name devices beforehand."""
+        """Register these devices as expected."""
         return self.product.operate("groups.expect", group="sensors", devices={name: {} for name in names})
 
     def enroll(self, name: str | None, key: factories.PrivateKey | None = None) -> Answer:
-        """Ask with the claim certificate."""
+        """Ask for a certificate with the claim certificate."""
         members = {"deviceId": name} if name is not None else {}
         return self.product.enroll(self.leaf, key, **members)
 
 
 @pytest.fixture
 def batch(product: Product, claim: factories.PrivateKey, monkeypatch: pytest.MonkeyPatch) -> Batch:
-    """A batch, at a moment that stands still: counts of a minute must not span two."""
+    """Return a batch with a stopped clock, because the counts of one minute must not spread over two."""
     moment = datetime.now(UTC)
     product.lambdas.clock = lambda: moment
     return Batch(product, claim)
@@ -68,7 +68,7 @@ def _code(answer: Answer) -> tuple[int, str]:
 
 
 def test_a_device_names_itself(batch: Batch) -> None:
-    """With the shared certificate the name in the request counts, and becomes the certificate's."""
+    """With a claim certificate, the device id in the request becomes that of the certificate."""
     batch.expect("sn-1", "sn-2")
     for name in ("sn-1", "sn-2"):
         answer = batch.enroll(name)
@@ -86,7 +86,7 @@ def test_a_device_names_itself(batch: Batch) -> None:
     ],
 )
 def test_only_an_expected_name_enrolls(batch: Batch, name: str | None, refusal: tuple[int, str]) -> None:
-    """No name, one that nobody named beforehand, and one that is no name: each has its code."""
+    """A missing, unexpected or invalid device id is refused, each with its own code."""
     batch.expect("sn-1")
     before = batch.product.rows()
     assert _code(batch.enroll(name)) == refusal
@@ -94,20 +94,20 @@ def test_only_an_expected_name_enrolls(batch: Batch, name: str | None, refusal: 
 
 
 def test_the_claims_own_key_is_never_certified(batch: Batch, claim: factories.PrivateKey) -> None:
-    """Else whoever else holds it would be the device."""
+    """The key of a claim certificate is never certified, because every device of the batch has it."""
     batch.expect("sn-1")
     assert _code(batch.enroll("sn-1", claim)) == (400, "claim-key-refused")
     assert batch.product.objects() == []
 
 
 def test_a_device_of_its_own_certificate_may_keep_its_key(product: Product) -> None:
-    """A secure element can't make another; there the certificate is the device's alone."""
+    """A per-device bootstrap certificate's key may be certified: a secure element cannot make another."""
     key = factories.ec_key()
     assert product.enroll(product.factory.issue("gw-1", key), key).status == 201
 
 
-def test_an_enrolled_name_is_taken(batch: Batch) -> None:
-    """By default a shared group refuses: whoever comes second under a name is not let in."""
+def test_an_enrolled_name_is_refused(batch: Batch) -> None:
+    """A shared group refuses by default a second enrollment under the same device id."""
     batch.expect("sn-1")
     first = batch.product.certificate(batch.enroll("sn-1"))
     assert batch.product.call("POST", "/v1/certificates/commit", first).status == 200
@@ -115,29 +115,29 @@ def test_an_enrolled_name_is_taken(batch: Batch) -> None:
 
 
 def test_an_expected_device_may_be_revoked_before_it_comes(batch: Batch) -> None:
-    """A stolen box of the batch never gets in."""
+    """An expected device that was revoked cannot enroll, even if it is expected again."""
     batch.expect("sn-1")
     assert batch.product.operate("devices.revoke", deviceId="sn-1")["result"]["status"] == "revoked"
     assert _code(batch.enroll("sn-1")) == (403, "device-revoked")
-    assert batch.expect("sn-1")["result"]["expected"] == 1  # and naming it again changes nothing
+    assert batch.expect("sn-1")["result"]["expected"] == 1  # has no effect
     assert _code(batch.enroll("sn-1")) == (403, "device-revoked")
 
 
 def test_attributes_of_the_manifest_are_the_devices(batch: Batch) -> None:
-    """What was said of a device beforehand is there when it comes."""
+    """Attributes that were given for an expected device are the device's after its enrollment."""
     batch.product.operate("groups.expect", group="sensors", devices={"sn-1": {"site": "berlin"}})
     leaf = batch.product.certificate(batch.enroll("sn-1"))
     assert batch.product.call("GET", "/v1/device", leaf).body["attributes"] == {"site": "berlin"}
 
 
 def test_crossing_the_threshold_freezes_the_group(batch: Batch) -> None:
-    """Who comes too many in an hour is refused, and so is everyone after; a thaw lets them in."""
+    """More enrollments in an hour than the budget allows freeze the group until an operator thaws it."""
     batch.budget(freeze_per_hour=2)
     batch.expect("sn-1", "sn-2", "sn-3", "sn-4")
     assert [batch.enroll(f"sn-{n}").status for n in (1, 2)] == [201, 201]
     crossed = batch.enroll("sn-3")
     assert (*_code(crossed), crossed.body["action"]) == (403, "enrollment-frozen", "wait")
-    batch.budget(freeze_per_hour=99)  # the threshold alone does not thaw
+    batch.budget(freeze_per_hour=99)  # a higher limit alone does not thaw
     assert _code(batch.enroll("sn-4")) == (403, "enrollment-frozen")
     shown = batch.product.operate("groups.show", group="sensors")["result"]
     assert shown["frozenAt"]
@@ -147,7 +147,7 @@ def test_crossing_the_threshold_freezes_the_group(batch: Batch) -> None:
 
 
 def test_a_frozen_group_is_frozen_in_every_shard(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever shard a device's name points at; and no enrolled device feels it."""
+    """A frozen group refuses every name, in each shard of its budget, and enrolled devices are unaffected."""
     monkeypatch.setattr(budget, "_PER_SHARD", 10)
     names = [f"sn-{n}" for n in range(12)]
     batch.expect("sn-a", *names)
@@ -155,11 +155,11 @@ def test_a_frozen_group_is_frozen_in_every_shard(batch: Batch, monkeypatch: pyte
     assert batch.product.operate("groups.freeze", group="sensors")["result"]["frozenAt"]
     assert {_code(batch.enroll(name)) for name in names} == {(403, "enrollment-frozen")}
     assert batch.product.call("GET", "/v1/device", leaf).status == 200
-    assert batch.product.enroll(leaf).status == 201  # renewing is not enrolling
+    assert batch.product.enroll(leaf).status == 201  # a renewal is no enrollment
 
 
 def test_a_repeat_in_a_frozen_group_is_answered(batch: Batch) -> None:
-    """What was issued before stays the device's to fetch."""
+    """A repeated request in a frozen group is answered with the certificate that was issued before."""
     batch.expect("sn-1")
     key = factories.ec_key()
     first = batch.enroll("sn-1", key)
@@ -168,8 +168,10 @@ def test_a_repeat_in_a_frozen_group_is_answered(batch: Batch) -> None:
     assert (again.status, again.body["serial"]) == (201, first.body["serial"])
 
 
-def test_a_device_re_enrolls_so_often_a_day(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that hold one certificate can't push each other out for ever."""
+def test_re_enrollments_of_a_device_are_limited_by_day(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device can enroll again only so often a day, which stops two holders of one certificate."""
     moment = datetime(2026, 11, 22, 1, tzinfo=UTC)
     bootstrap = product.factory.issue("gw-1", factories.ec_key(), days=3_000)
     product.publish(groups={"gateways": group("gateways", product.factory, reenroll_per_day=2)})
@@ -189,7 +191,7 @@ def test_a_device_re_enrolls_so_often_a_day(product: Product, monkeypatch: pytes
 
 
 def test_a_full_rate_is_no_reason_to_try_other_shards(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal in a storm costs one transaction, not one a shard."""
+    """A refusal for the rate makes one transaction, and not one in each shard."""
     monkeypatch.setattr(budget, "_PER_SHARD", 10)
     batch.budget(per_minute=1)
     batch.expect("sn-1", "sn-2")
@@ -207,8 +209,8 @@ def test_a_full_rate_is_no_reason_to_try_other_shards(batch: Batch, monkeypatch:
     assert len(calls) == 1
 
 
-def test_the_blast_radius_of_a_claim_can_be_listed(batch: Batch) -> None:
-    """Which devices a bootstrap certificate enrolled, and no others."""
+def test_the_devices_of_a_claim_certificate_can_be_listed(batch: Batch) -> None:
+    """The devices that a claim certificate enrolled can be listed, without any others."""
     batch.expect("sn-1", "sn-2", "sn-3")
     other = Batch(batch.product, factories.ec_key())
     for who, name in ((batch, "sn-1"), (batch, "sn-2"), (other, "sn-3")):
@@ -219,7 +221,7 @@ def test_the_blast_radius_of_a_claim_can_be_listed(batch: Batch) -> None:
 
 
 def test_devices_are_expected_in_bulk_and_again(batch: Batch) -> None:
-    """More than a transaction holds; sent again, nothing changes."""
+    """More devices than a transaction holds can be expected in one call, and a repetition changes nothing."""
     names = [f"sn-{n}" for n in range(230)]
     for _ in range(2):
         assert batch.expect(*names)["result"] == {"expected": 230, "foreign": []}
@@ -227,7 +229,7 @@ def test_devices_are_expected_in_bulk_and_again(batch: Batch) -> None:
 
 
 def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
-    """A first binding holds: an import can't move a device, and says so."""
+    """An expected device of another group is reported as foreign, and keeps its group."""
     batch.expect("sn-1")
     product = batch.product
     both = {"sensors": group("sensors", product.factory), "others": group("others", product.factory)}
@@ -240,8 +242,8 @@ def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("operation", "parameters", "code"),
     [
-        ("groups.show", {"group": "nobody"}, "group-not-found"),
-        ("groups.expect", {"group": "nobody", "devices": {"sn-1": {}}}, "group-not-found"),
+        ("groups.show", {"group": "absent"}, "group-not-found"),
+        ("groups.expect", {"group": "absent", "devices": {"sn-1": {}}}, "group-not-found"),
         ("groups.freeze", {"group": "free"}, "budget-missing"),
         ("groups.thaw", {"group": "free"}, "budget-missing"),
         ("groups.show", {"group": 1}, "malformed-request"),
@@ -267,7 +269,7 @@ def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
 def test_a_wrong_call_about_a_group_is_refused(
     product: Product, operation: str, parameters: dict[str, Any], code: str
 ) -> None:
-    """Each with its code, and nothing is written."""
+    """Each wrong call about a group is refused with its code, and nothing is written."""
     free = group("free", product.factory, budget=None)
     product.publish(groups={"sensors": group("sensors", product.factory), "free": free})
     assert product.operate(operation, **parameters)["problem"]["code"] == code
@@ -275,7 +277,7 @@ def test_a_wrong_call_about_a_group_is_refused(
 
 
 def test_a_group_without_a_budget_is_shown(product: Product) -> None:
-    """There is nothing to count."""
+    """A group without a budget is shown without counts."""
     product.publish(groups={"free": group("free", product.factory, budget=None)})
     shown = product.operate("groups.show", group="free")["result"]
     assert (shown["budget"], shown["frozenAt"]) == (None, None)

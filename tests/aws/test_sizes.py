@@ -1,4 +1,4 @@
-"""The byte budgets of docs/devices.md: measured here, since firmware engineers size buffers by them."""
+"""The sizes in docs/devices.md are measured, because firmware engineers choose their buffers by them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tests.unit.fleet_folders import TOML, fleet
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/devices.md").read_text()
 SLACK = 40
-"""How far a budget may lie above what was measured: signatures and serials vary by a few bytes."""
+"""How far a size may be above the measured one, because signatures and serials vary by a few bytes."""
 
-# Names as long as a deployment's are.
+# Names with the length that they have in a deployment.
 REGION: Final = "eu-central-1"
 BUCKET = "firstboot-storagestore4c9e7a21-k3v9x0q2m5td"
 HOST = f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
 MQTT_HOST = f"a1b2c3d4e5f6g7-ats.iot.{REGION}.amazonaws.com"
 DEVICE = "gateways-000001"
-# As long as AWS's session tokens are; their bytes don't matter, the share of + and / in a URL does.
+# The length is that of AWS's session tokens. Of the bytes only the share of + and / counts, in a URL.
 TOKEN = base64.b64encode(bytes(n * n % 251 for n in range(750))).decode()
 
 PATH = "/v1/certificates"
@@ -46,14 +46,14 @@ COLUMNS: tuple[Callable[[], factories.PrivateKey], ...] = (factories.ec_key, fac
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every name in an answer is as long as a deployment's."""
+    """Give every name in an answer the length that it has in a deployment."""
     monkeypatch.setattr(conftest, "REGION", REGION)
     monkeypatch.setattr(world, "HOST", HOST)
 
 
 @pytest.fixture
 def bucket(aws: None, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The certificates' bucket, and credentials that presign as a Lambda's do."""
+    """Return the bucket for certificates, with temporary credentials for presigned URLs, as in Lambda."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -62,7 +62,7 @@ def bucket(aws: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("column", range(len(COLUMNS)), ids=["P-256", "RSA-2048"])
 def test_the_budgets_hold(product: Product, monkeypatch: pytest.MonkeyPatch, column: int) -> None:
-    """Nothing is larger than docs/devices.md says, and nothing much smaller."""
+    """Each item is at most as large as docs/devices.md says, and not much smaller."""
     monkeypatch.setenv("FIRSTBOOT_MQTT_HOST", MQTT_HOST)
     product.lambdas.restart()
     measured = _measured(product, COLUMNS[column])
@@ -126,7 +126,7 @@ def _measured(product: Product, new_key: Callable[[], factories.PrivateKey]) -> 
 
 
 def _configure(product: Product) -> None:
-    """Give the group the longest configuration the compiler takes."""
+    """Give the group the longest configuration that the compiler accepts."""
     longest = fleet(toml=TOML + "[groups.gateways.configuration]\na = '" + "x" * 1_016 + "'")
     with pytest.raises(FleetInvalid):
         fleet(toml=TOML + "[groups.gateways.configuration]\na = '" + "x" * 1_017 + "'")
@@ -144,7 +144,7 @@ def _longest_configuration(product: Product, bootstrap: x509.Certificate, body: 
 
 @pytest.mark.parametrize("deliver", ["inline", "url"])
 def test_the_longest_answer_fits(product: Product, monkeypatch: pytest.MonkeyPatch, deliver: str) -> None:
-    """The largest key, the longest name, a URL of 2,048 and the longest configuration: 4,096 bytes."""
+    """An answer with the largest key, name, URL and configuration has at most 4,096 bytes."""
     monkeypatch.setenv("FIRSTBOOT_MQTT_HOST", MQTT_HOST)
     _configure(product)
     key = rsa.generate_private_key(65_537, 4_096)

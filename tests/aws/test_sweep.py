@@ -1,4 +1,4 @@
-"""The sweep: which devices `register` is told of, once a fleet, whatever fails on the way."""
+"""The sweep orders each device that needs it, once for each fleet, also when calls fail."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
 
 @pytest.fixture
 def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
-    """A sweeper of two rows a page; five devices, of which AWS IoT has two as they should be."""
+    """Return a sweeper with two rows a page and five devices, of which AWS IoT has two as it should."""
     made = Sweeper(product)
     monkeypatch.setattr(sweep, "PAGE", 2)
-    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages come at once
+    monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", "0")  # messages are visible at once
     product.lambdas.clock = lambda: made.now
     product.publish(grants=GRANTS, rules=RULES)
     for number in range(5):
@@ -60,7 +60,7 @@ NEEDING = ["gw-2", "gw-3", "gw-4"]
 
 
 def failing_at(number: int) -> Callable[[str], None]:
-    """AWS does not do its part at one call."""
+    """Return a hook that makes AWS fail at this call."""
     left = iter(range(number))
 
     def call(operation: str) -> None:
@@ -70,20 +70,20 @@ def failing_at(number: int) -> Callable[[str], None]:
     return call
 
 
-def test_every_device_that_needs_it_is_told_once(sweeper: Sweeper) -> None:
-    """All pages, no other device; and the next minutes have nothing to do."""
+def test_every_device_that_needs_it_is_ordered_once(sweeper: Sweeper) -> None:
+    """Every device that needs a reconciliation is ordered once, and no other; later runs find no work."""
     sweeper.run()
-    assert sweeper.told() == NEEDING
+    assert sweeper.ordered() == NEEDING
     row = sweeper.row()
     assert (row.scanned, row.touched, row.finished_at, row.held_until) == (5, 3, sweeper.now, None)
     sweeper.calls.clear()
     sweeper.next_minute()
-    assert sweeper.told() == []
+    assert sweeper.ordered() == []
     assert sweeper.calls == ["GetItem", "GetObject"]
 
 
-def test_policies_say_what_the_fleet_says_before_devices_are_told(sweeper: Sweeper) -> None:
-    """One policy for each grant about AWS IoT, made before the first message goes out."""
+def test_policies_follow_the_fleet_before_devices_are_ordered(sweeper: Sweeper) -> None:
+    """The policy of each grant about AWS IoT is up to date before the first device is ordered."""
     sweeper.run()
     place = json.loads(
         json.dumps(MQTT)
@@ -96,8 +96,9 @@ def test_policies_say_what_the_fleet_says_before_devices_are_told(sweeper: Sweep
 
 @pytest.mark.parametrize("versions", [0, 1, 5])
 def test_a_new_version_brings_its_own_policies(sweeper: Sweeper, versions: int) -> None:
-    """Where there are none, or another version's, each with as many versions as AWS IoT takes; once a
-    process, a fleet that has been swept for notwithstanding.
+    """A new version's process brings the service policies up to date once, even for a swept fleet.
+
+    The policies may be missing or another version's, with as many versions as AWS IoT allows.
     """
     sweeper.run()
     iot = boto3.client("iot")
@@ -121,22 +122,22 @@ def test_a_new_version_brings_its_own_policies(sweeper: Sweeper, versions: int) 
     assert sweeper.calls == ["GetItem", "GetObject"]
 
 
-def test_a_changed_grant_touches_no_device(sweeper: Sweeper) -> None:
-    """Its policy gets a new version, which serves everyone."""
+def test_a_changed_grant_orders_no_device(sweeper: Sweeper) -> None:
+    """A change of a grant's template orders no device: its policy's new version serves all devices."""
     sweeper.run()
     for number in range(5):
         sweeper.device(f"gw-{number}", {"mqtt"})
-    sweeper.told()
+    sweeper.ordered()
     other = json.loads(json.dumps(MQTT).replace("iot:Connect", "iot:Publish").replace(":client/", ":topic/"))
     sweeper.product.publish(grants=GRANTS | {"mqtt": other}, rules=RULES)
     sweeper.next_minute()
-    assert sweeper.told() == []
+    assert sweeper.ordered() == []
     (document,) = sweeper.policies().values()
     assert document["Statement"][0]["Action"] == "iot:Publish"
 
 
 def test_a_run_stops_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
-    """A page a run: in the end each device was looked at once."""
+    """A run stops when its time is over, and later runs continue until each device was read once."""
     runs = 0
     sweeper.run(pages=1)
     while sweeper.row().finished_at is None:
@@ -144,15 +145,15 @@ def test_a_run_stops_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
         sweeper.next_minute(pages=1)
         runs += 1
     assert runs >= 2
-    assert sweeper.told() == NEEDING
+    assert sweeper.ordered() == NEEDING
     assert (sweeper.row().scanned, sweeper.row().touched) == (5, 3)
 
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_failure_at_any_call_loses_no_device(sweeper: Sweeper, *, lost: bool) -> None:
-    """Not done, or done and the answer lost: later runs finish, and count each device once."""
+    """After a failure of any call, or of its answer, later runs finish and count each device once."""
     sweeper.run()
-    sweeper.told()
+    sweeper.ordered()
     for number in range(40):
         sweeper.product.publish(grants=GRANTS, rules=f"{RULES} // {number}")
         sweeper.now += timedelta(minutes=1)
@@ -165,14 +166,14 @@ def test_a_failure_at_any_call_loses_no_device(sweeper: Sweeper, *, lost: bool) 
         sweeper.next_minute()
         sweeper.next_minute()
         row = sweeper.row()
-        assert (row.scanned, row.touched) == (5, 3), number
-        assert row.finished_at is not None, number
-        assert set(sweeper.told()) == set(NEEDING), number
+        assert (row.scanned, row.touched) == (5, 3), f"after a failure at call {number}"
+        assert row.finished_at is not None, f"after a failure at call {number}"
+        assert set(sweeper.ordered()) == set(NEEDING), f"after a failure at call {number}"
     assert 15 < number < 39
 
 
-def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQS may refuse one message of a batch and say so in an answer that is no error."""
+def test_a_refused_message_is_repeated(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that SQS refuses in a successful answer is sent again."""
     refused = {"Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": False}]}
     with monkeypatch.context() as patch:
         patch.setattr(clients.sqs(), "send_message_batch", lambda **_: refused)
@@ -181,22 +182,22 @@ def test_a_message_that_is_not_taken_is_repeated(sweeper: Sweeper, monkeypatch: 
         sweeper.run()
         assert sweeper.row().finished_at is None
     sweeper.next_minute()
-    assert sweeper.told() == NEEDING
+    assert sweeper.ordered() == NEEDING
 
 
 def test_messages_go_out_by_tens(sweeper: Sweeper) -> None:
-    """A page of any size fits SQS's batches."""
+    """Messages are sent in SQS's batches of ten, for any number of devices."""
     devices = [f"gw-{number:03}" for number in range(25)]
     queue = SqsQueue(clients.sqs(), SweepSettings.read().queue)
     queue.send_all((json.dumps({"deviceId": device}) for device in devices), 0)
     assert sweeper.calls == ["SendMessageBatch"] * 3
-    assert sweeper.told() == sorted(devices)
+    assert sweeper.ordered() == sorted(devices)
 
 
 def test_messages_wait_until_register_has_the_fleet(
     sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that came before would be worked off under the older fleet; SQS waits 15 minutes at most."""
+    """Messages are delayed until `register` has read the fleet, up to SQS's limit of 15 minutes."""
     sent: list[Any] = []
 
     def send(**given: Any) -> dict[str, Any]:
@@ -211,8 +212,8 @@ def test_messages_wait_until_register_has_the_fleet(
 
 
 @pytest.mark.parametrize("at", ["PutItem", "SendMessageBatch"])
-def test_of_two_runs_at_once_one_works(sweeper: Sweeper, at: str) -> None:
-    """Whether the second has read the same row and is faster, or comes while the first is at work."""
+def test_of_two_concurrent_runs_one_works(sweeper: Sweeper, at: str) -> None:
+    """Of two concurrent runs only one does the work, wherever the second one starts."""
     inside: list[str] = []
 
     def second(operation: str) -> None:
@@ -223,12 +224,12 @@ def test_of_two_runs_at_once_one_works(sweeper: Sweeper, at: str) -> None:
     sweeper.on_call = second
     sweeper.run()
     assert inside
-    assert sweeper.told() == NEEDING
+    assert sweeper.ordered() == NEEDING
     assert sweeper.row().touched == 3
 
 
 def test_a_run_that_lost_its_hold_stops(sweeper: Sweeper) -> None:
-    """A run that slept past its time writes nothing over what another has done since."""
+    """A run that was suspended past its time changes nothing of the run that replaced it."""
     slept: list[str] = []
 
     def sleep(operation: str) -> None:
@@ -244,17 +245,17 @@ def test_a_run_that_lost_its_hold_stops(sweeper: Sweeper) -> None:
 
 
 def test_a_newer_fleet_in_the_middle_begins_a_new_sweep(sweeper: Sweeper) -> None:
-    """What was told before is told again by the newer rules; the older sweep is not finished."""
+    """A fleet published during a sweep starts a new one, which orders devices again by the newer rules."""
     sweeper.run(pages=2)
-    sweeper.told()
+    sweeper.ordered()
     sweeper.product.publish(grants=GRANTS, rules=f"{RULES} // newer")
     sweeper.next_minute()
-    assert sweeper.told() == NEEDING
+    assert sweeper.ordered() == NEEDING
     assert (sweeper.row().scanned, sweeper.row().started_at) == (5, sweeper.now)
 
 
 def test_a_newer_fleet_is_noticed_by_the_run_at_work(sweeper: Sweeper) -> None:
-    """It looks before every page, and does not wait for the next minute."""
+    """A run notices a newer fleet before its next page, and not only in the next minute."""
     published: list[str] = []
 
     def publish(operation: str) -> None:
@@ -266,13 +267,13 @@ def test_a_newer_fleet_is_noticed_by_the_run_at_work(sweeper: Sweeper) -> None:
     sweeper.run()
     row, in_force = sweeper.row(), sweeper.product.operate("fleet.show")["result"]["inForce"]
     assert (row.fleet_hash, row.scanned, row.touched) == (in_force["hash"], 5, 2)
-    assert {"gw-0", "gw-1"} <= set(sweeper.told())
+    assert {"gw-0", "gw-1"} <= set(sweeper.ordered())
     assert sweeper.policies() == {}
 
 
 @pytest.mark.parametrize("at", ["GetItem", "GetObject", "PutItem"])
 def test_a_run_with_an_older_fleet_does_not_go_back(sweeper: Sweeper, at: str) -> None:
-    """One that slept, wherever, and was overtaken by a newer fleet's run begins no older sweep."""
+    """A run with an older fleet that was suspended does not start an older sweep after a newer one."""
     slept: list[str] = []
 
     def sleep(operation: str) -> None:
@@ -290,9 +291,9 @@ def test_a_run_with_an_older_fleet_does_not_go_back(sweeper: Sweeper, at: str) -
 
 
 def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
-    """Time takes rights too: a superseded certificate's grace ends, and nothing else tells of it."""
+    """A sweep runs every day, because a grace that ends causes no event."""
     sweeper.run()
-    sweeper.told()
+    sweeper.ordered()
     for name in NEEDING:
         sweeper.device(name, {"mqtt"})
     grace = sweeper.product.fleet.groups["gateways"].certificate.grace
@@ -301,15 +302,15 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
     sweeper.device("gw-1", {"mqtt"}, superseded=over, registered={"old"})
     sweeper.now += timedelta(hours=24, seconds=-1)
     sweeper.run()
-    assert sweeper.told() == []
+    assert sweeper.ordered() == []
     sweeper.now += timedelta(seconds=1)
     sweeper.run()
-    assert sweeper.told() == ["gw-1"]
+    assert sweeper.ordered() == ["gw-1"]
     assert (sweeper.row().started_at, sweeper.row().touched) == (sweeper.now, 1)
 
 
-def test_a_removed_grants_policy_goes_when_nobody_has_it(sweeper: Sweeper) -> None:
-    """Not while a certificate has it; then with all its versions; and nobody else's policy ever."""
+def test_a_removed_grants_policy_is_deleted_once_unused(sweeper: Sweeper) -> None:
+    """The policy of a removed grant is deleted once no certificate has it; foreign policies are kept."""
     iot = boto3.client("iot")
     for number in range(2):
         IotPolicies(iot).ensure("Firstboot-grant-old", json.dumps({"Version": str(number)}))
@@ -326,8 +327,8 @@ def test_a_removed_grants_policy_goes_when_nobody_has_it(sweeper: Sweeper) -> No
     assert sweeper.policies().keys() == kept
 
 
-def test_a_policy_that_someone_takes_meanwhile_stays(sweeper: Sweeper) -> None:
-    """AWS IoT does not delete what is attached, and takes a while to forget a detachment."""
+def test_a_policy_that_is_attached_meanwhile_stays(sweeper: Sweeper) -> None:
+    """A policy that is attached while the sweep deletes it stays, and the sweep continues."""
     iot = boto3.client("iot")
     IotPolicies(iot).ensure("Firstboot-grant-old", "{}")
     certificate = iot.create_keys_and_certificate()["certificateArn"]
@@ -342,8 +343,8 @@ def test_a_policy_that_someone_takes_meanwhile_stays(sweeper: Sweeper) -> None:
     assert sweeper.row().finished_at == sweeper.now
 
 
-def test_the_log_tells_how_far_it_got(sweeper: Sweeper, logs: io.StringIO) -> None:
-    """Numbers of a run that did something; and what AWS did not do is told, not raised."""
+def test_the_log_has_the_progress(sweeper: Sweeper, logs: io.StringIO) -> None:
+    """The log has the numbers of each run that did something, and an AWS error is logged and not raised."""
     sweeper.run()
     sweeper.next_minute()
     lines = [json.loads(line) for line in logs.getvalue().splitlines()]
@@ -354,7 +355,7 @@ def test_the_log_tells_how_far_it_got(sweeper: Sweeper, logs: io.StringIO) -> No
 
 
 def whole_plan(product: Product, **changes: Any) -> tuple[int, int]:
-    """fleet.plan of the fleet in force with `changes`, added up."""
+    """Return the sums of all pages of fleet.plan, for the fleet in force with `changes`."""
     fleet = product.operate("fleet.show")["result"]["inForce"]["fleet"] | changes
     scanned = touched = 0
     after: str | None = None
@@ -365,8 +366,8 @@ def whole_plan(product: Product, **changes: Any) -> tuple[int, int]:
             return scanned, touched
 
 
-def test_a_plan_is_what_the_sweep_then_does(sweeper: Sweeper) -> None:
-    """Page by page, and nothing is written."""
+def test_a_plan_has_the_numbers_of_the_sweep(sweeper: Sweeper) -> None:
+    """A plan has the numbers of the sweep that would follow, and writes nothing."""
     before = sweeper.product.rows()
     assert whole_plan(sweeper.product) == (5, 3)
     assert whole_plan(sweeper.product, rules="") == (5, 2)
@@ -376,22 +377,22 @@ def test_a_plan_is_what_the_sweep_then_does(sweeper: Sweeper) -> None:
     assert (sweeper.row().scanned, sweeper.row().touched) == (5, 2)
 
 
-def test_a_plan_is_of_a_fleet_that_compiles(product: Product) -> None:
-    """Rules that Cedar can't read are a refusal."""
+def test_a_plan_needs_a_fleet_that_compiles(product: Product) -> None:
+    """A plan of a fleet that does not compile is refused."""
     fleet = json.loads(product.fleet.to_json()) | {"rules": "permit"}
     assert product.operate("fleet.plan", fleet=fleet)["problem"]["code"] == FleetInvalid.code
 
 
 @pytest.mark.parametrize("after", ["", 3])
 def test_a_plans_page_has_a_token(product: Product, after: object) -> None:
-    """What no page gave is refused."""
+    """A plan refuses a page token that no page gave."""
     fleet = json.loads(product.fleet.to_json())
     answer = product.operate("fleet.plan", fleet=fleet, after=after)
     assert answer["problem"]["code"] == "malformed-request"
 
 
-def test_progress_tells_of_the_fleet_in_force(sweeper: Sweeper) -> None:
-    """Nothing yet, under way, finished, and another fleet's again."""
+def test_progress_is_that_of_the_fleet_in_force(sweeper: Sweeper) -> None:
+    """The progress shows whether the sweep of the fleet in force is not begun, under way or finished."""
     states = []
     steps: list[Callable[[], None]] = [lambda: None, lambda: sweeper.run(pages=1), sweeper.next_minute]
     for step in steps:
@@ -411,8 +412,8 @@ def test_progress_tells_of_the_fleet_in_force(sweeper: Sweeper) -> None:
     assert states[0]["startedAt"] is None
 
 
-def test_progress_tells_when_aws_iot_has_caught_up(sweeper: Sweeper) -> None:
-    """The seconds until the last slot that was taken; 0 when that slot is in the past."""
+def test_progress_has_the_backlog(sweeper: Sweeper) -> None:
+    """The progress has the seconds until the last reserved slot, or 0 if it is in the past."""
     epoch = int(datetime.now(UTC).timestamp())
     for ahead, least in ((-60, 0), (3_600, 3_500)):
         row = {"pk": "PACE#iot", "next": (epoch + ahead) * 1_000}

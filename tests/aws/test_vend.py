@@ -1,4 +1,4 @@
-"""`GET /role-aliases/{alias}/credentials` and `GET /v1/device`, as Lambdas over moto."""
+"""Test `GET /role-aliases/{alias}/credentials` and `GET /v1/device` as Lambda functions over moto."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask(product: Product, leaf: x509.Certificate | None, path: str = PATH, **hea
 
 
 def refused(answer: Answer) -> tuple[int, str, str]:
-    """An error of AWS IoT's shape: status, type, message; it has nothing else."""
+    """Check that an answer is an error in AWS IoT's form, and return its status, type and message."""
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-amzn-requestid"] == "request-1"
     assert set(answer.body) == {"message"}
@@ -40,7 +40,7 @@ def refused(answer: Answer) -> tuple[int, str, str]:
 
 @pytest.fixture
 def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
-    """What is asked of STS; the answers are moto's own."""
+    """Record the requests to STS, which moto answers."""
     asked: list[SessionRequest] = []
     assume = StsSessions.assume
 
@@ -53,7 +53,7 @@ def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRe
 
 
 def test_the_answer_is_the_credential_providers(product: Product) -> None:
-    """Exactly its members, and an expiration its clients can read."""
+    """The answer has exactly the credential provider's members, and a time that its clients can parse."""
     answer = ask(product, product.identity("gw-1"), x_amzn_iot_thingname="gw-1")
     assert answer.status == 200
     assert set(answer.body) == {"credentials"}
@@ -62,8 +62,8 @@ def test_the_answer_is_the_credential_providers(product: Product) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", credentials["expiration"])
 
 
-def test_the_session_is_the_devices_and_no_others(product: Product, assumed: list[SessionRequest]) -> None:
-    """Its name is SourceIdentity and tag; its policy holds its literal id and nothing wider."""
+def test_the_session_has_only_the_devices_rights(product: Product, assumed: list[SessionRequest]) -> None:
+    """A session has the device's id as SourceIdentity and tag, and its policy only the device's resources."""
     ask(product, product.identity("gw-1"))
     (request,) = assumed
     assert request.device_id == "gw-1"
@@ -74,7 +74,7 @@ def test_the_session_is_the_devices_and_no_others(product: Product, assumed: lis
 
 
 def test_first_use_commits(product: Product) -> None:
-    """Asking for credentials is a login like any other."""
+    """A request for credentials is a login and commits."""
     ask(product, product.identity("gw-1"))
     (row,) = [row for row in product.rows() if row["pk"]["S"] == "DEV#gw-1"]
     assert "pending" not in row
@@ -82,22 +82,22 @@ def test_first_use_commits(product: Product) -> None:
 
 
 def test_another_things_name_is_refused(product: Product, assumed: list[SessionRequest]) -> None:
-    """The header may repeat who the device is (ThingNameMismatch); it can't make it another."""
+    """A request with another thing's name in its header is refused (ThingNameMismatch)."""
     answer = ask(product, product.identity("gw-1"), x_amzn_iot_thingname="gw-2")
     assert refused(answer) == (403, "AccessDeniedException", "Invalid thing name passed")
     assert assumed == []
 
 
 def test_an_unknown_alias_is_refused(product: Product) -> None:
-    """404 as AWS IoT says it."""
-    answer = ask(product, product.identity("gw-1"), "/role-aliases/nobody/credentials")
+    """An unknown role alias is answered with AWS IoT's 404."""
+    answer = ask(product, product.identity("gw-1"), "/role-aliases/absent/credentials")
     assert refused(answer) == (404, "ResourceNotFoundException", "Role alias does not exist")
 
 
 def test_certificates_that_are_no_identity_are_refused(
     product: Product, assumed: list[SessionRequest]
 ) -> None:
-    """None, a factory's, a rogue's and a superseded one: each gets AWS IoT's own 403."""
+    """A request with no certificate, a factory's, an unknown CA's or a superseded one gets AWS IoT's 403."""
     certificate = (403, "AccessDeniedException", "Certificate is invalid on this endpoint")
     rogue = factories.authority().issue("gw-1", factories.ec_key())
     for leaf in (None, product.bootstrap("gw-1"), rogue):
@@ -110,7 +110,7 @@ def test_certificates_that_are_no_identity_are_refused(
 
 
 def test_a_revoked_device_gets_nothing(product: Product, assumed: list[SessionRequest]) -> None:
-    """From the next call on."""
+    """A revoked device gets no credentials from the next call on."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
     product.records.revoke(DeviceId("gw-1"), EPOCH)
@@ -119,7 +119,7 @@ def test_a_revoked_device_gets_nothing(product: Product, assumed: list[SessionRe
 
 
 def test_no_grant_means_no_session(product: Product, assumed: list[SessionRequest]) -> None:
-    """A device no rule gives anything never gets an unrestricted session."""
+    """A device without a grant gets no session, because STS would give it an unrestricted one."""
     leaf = product.identity("gw-1")
     ask(product, leaf)
     product.records.set_attributes(DeviceId("gw-1"), {"quarantined": True}, EPOCH)
@@ -139,10 +139,10 @@ def test_no_grant_means_no_session(product: Product, assumed: list[SessionReques
         ),
     ],
 )
-def test_what_sts_refuses_is_said_as_aws_iot_says_it(
+def test_a_refusal_of_sts_is_answered_as_aws_iot_does(
     product: Product, monkeypatch: pytest.MonkeyPatch, code: str, text: str, answer: str
 ) -> None:
-    """STS's refusals become the credential provider's 400s."""
+    """A refusal of STS is answered with the credential provider's 400 for it."""
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": code, "Message": text}}, "AssumeRole")
@@ -151,8 +151,8 @@ def test_what_sts_refuses_is_said_as_aws_iot_says_it(
     assert refused(ask(product, product.identity("gw-1"))) == (400, "InvalidRequestException", answer)
 
 
-def test_while_sts_is_away_the_answer_is_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A throttled STS is nobody's fault and nobody's secret."""
+def test_during_an_outage_of_sts_the_answer_is_503(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While STS does not answer, a device gets a 503 without the reason."""
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "Throttling", "Message": "rate exceeded"}}, "AssumeRole")
@@ -170,7 +170,7 @@ def test_an_answer_is_never_oversized(
     length: int,
     status: int,
 ) -> None:
-    """AWS's tokens (about 1,000 characters) fit; what would make awscrt abort is refused and counted."""
+    """An answer with AWS's usual tokens of 1,000 characters fits, and one too long for awscrt is refused."""
     big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, from_epoch(1_800_000_000))
     monkeypatch.setattr(StsSessions, "assume", lambda *_: big)
     answer = ask(product, product.identity("gw-1"))
@@ -184,7 +184,7 @@ def test_an_oversized_session_policy_is_refused_and_counted(
     assumed: list[SessionRequest],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No emulator checks STS's 2,048 characters: we do, before STS is asked."""
+    """A session policy above STS's 2,048 characters is refused before the call to STS, and counted."""
     leaf = product.identity("gw-1")
     wide = [
         {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::bucket-{n}/{{deviceId}}/*"}
@@ -198,7 +198,7 @@ def test_an_oversized_session_policy_is_refused_and_counted(
 
 
 def test_nothing_secret_is_logged(product: Product, logs: io.StringIO) -> None:
-    """Neither credentials nor URLs nor certificates reach a log."""
+    """No credentials, presigned URLs or certificates are logged."""
     leaf = product.identity("gw-1")
     answer = ask(product, leaf)
     logged = logs.getvalue()
@@ -210,8 +210,8 @@ def test_nothing_secret_is_logged(product: Product, logs: io.StringIO) -> None:
     assert "secretAccessKey" not in repr(Credentials("a", "secretAccessKey", "t", EPOCH))
 
 
-def test_the_record_tells_a_device_what_it_is(product: Product) -> None:
-    """Its group, its attributes, its grants now, and whether to renew."""
+def test_the_record_shows_the_device(product: Product) -> None:
+    """The record shows a device its group, attributes, present grants, and whether to renew."""
     leaf = product.identity("gw-1")
     product.records.set_attributes(DeviceId("gw-1"), {"site": "berlin"}, EPOCH)
     answer = product.call("GET", "/v1/device", leaf)
@@ -225,8 +225,8 @@ def test_the_record_tells_a_device_what_it_is(product: Product) -> None:
     assert answer.body["renewIn"] > 0
 
 
-def test_a_published_fleet_is_felt(product: Product) -> None:
-    """A rule published after the deployment decides from the next reading on."""
+def test_a_published_fleet_decides(product: Product) -> None:
+    """A rule that was published after the deployment decides from the next refresh on."""
     leaf = product.identity("gw-1")
     assert ask(product, leaf).status == 200
     product.publish(rules=product.fleet.rules.replace("permit", "forbid"))
@@ -234,21 +234,21 @@ def test_a_published_fleet_is_felt(product: Product) -> None:
 
 
 def test_a_deployment_wins_over_what_was_published_before(product: Product) -> None:
-    """A fleet published on top of another deployment's is ignored."""
+    """A fleet that was published on top of another deployment is ignored."""
     leaf = product.identity("gw-1")
     product.publish(rules="", base="another")
     assert ask(product, leaf).status == 200
 
 
 def test_without_a_role_an_alias_does_not_exist(product: Product) -> None:
-    """A published fleet can't bring a role alias that no deployment made."""
+    """A published fleet cannot add a role alias, because its role would not exist."""
     leaf = product.identity("gw-1")
     product.publish(role_aliases={"new": RoleAlias("new", 900)})
     assert ask(product, leaf, "/role-aliases/new/credentials").status == 404
 
 
 def test_two_factories_two_groups(product: Product) -> None:
-    """The anchor that a bootstrap certificate chains to decides its device's group."""
+    """The anchor of a bootstrap certificate decides the group of its device."""
     other = factories.authority("Other CA")
     groups = product.fleet.groups | {"sensors": group("sensors", other)}
     product.publish(groups=groups)

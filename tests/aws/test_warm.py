@@ -1,7 +1,7 @@
-"""A warm process takes up a fleet that was published, within the refresh time, in every Lambda function.
+"""A warm process of each Lambda function uses a newly published fleet within the refresh time.
 
-Each test lets the old fleet be read, publishes a newer one without a restart, and looks before and after
-the refresh.
+Each test reads the old fleet, publishes a newer one without a restart, and compares the results just before
+and after the refresh.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.aws.product import CONTEXT, Product, group
 from tests.aws.registering import GRANT, Registering
 
 REFRESH = timedelta(seconds=60)
-# Later than the fixtures' own requests, so that the first look reads the fleet anew.
+# The start is later than the fixtures' own requests, so that the first call reads the fleet anew.
 START = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 
 
@@ -32,7 +32,7 @@ def at(product: Product, moment: datetime) -> None:
 def before_and_after(
     product: Product, publish: Callable[[], None], look: Callable[[], object]
 ) -> list[object]:
-    """Return what `look` sees before the publication, before the refresh, and after it."""
+    """Return the results of `look` before the publication, before the refresh, and after it."""
     seen = []
     at(product, START)
     seen.append(look())
@@ -45,7 +45,7 @@ def before_and_after(
 
 
 def test_vend_takes_up_a_newer_fleet(product: Product) -> None:
-    """A rule that is gone gives no credentials."""
+    """`vend` gives no credentials after the rule for them is removed."""
     leaf = product.identity("gw-1")
     assert before_and_after(
         product,
@@ -55,7 +55,7 @@ def test_vend_takes_up_a_newer_fleet(product: Product) -> None:
 
 
 def test_exchange_takes_up_a_newer_fleet(product: Product) -> None:
-    """An anchor that is gone admits no device."""
+    """`exchange` admits no device after its trust anchor is removed."""
     other = {"gateways": group("gateways", factories.authority("Other"))}
     numbers = iter(range(9))
     assert before_and_after(
@@ -66,7 +66,7 @@ def test_exchange_takes_up_a_newer_fleet(product: Product) -> None:
 
 
 def test_register_takes_up_a_newer_fleet(registering: Registering) -> None:
-    """A rule that is gone takes its policy from the certificate."""
+    """`register` detaches a policy after the rule for it is removed."""
     product = registering.product
     identity = registering.enroll("gw-1")
 
@@ -86,7 +86,7 @@ def test_register_takes_up_a_newer_fleet(registering: Registering) -> None:
 
 
 def test_jitr_takes_up_a_newer_fleet(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate of an anchor that is gone is left waiting."""
+    """JITR leaves a certificate pending after its trust anchor is removed."""
     other = {"gateways": group("gateways", factories.authority("Other"))}
     iot, numbers = boto3.client("iot"), iter(range(9))
 

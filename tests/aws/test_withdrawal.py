@@ -1,4 +1,4 @@
-"""Revoked and deleted devices lose everything in AWS IoT, whatever fails or happens meanwhile."""
+"""A revoked or deleted device loses everything in AWS IoT, also when calls fail or its record changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.aws.registering import CONFIGURATION, GRANT, SERVICE, Identity, Regis
 REVOCATION = [
     "GetItem",
     *("ListObjectsV2", "GetObject"),
-    *("UpdateCertificate", "UpdateCertificate"),  # the bootstrap certificate's and ours
+    *("UpdateCertificate", "UpdateCertificate"),  # of the bootstrap certificate and of the operational one
     "DeleteConnection",
     *("ListAttachedPolicies", "DetachPolicy", "DetachPolicy", "ListAttachedPolicies"),
     "UpdateItem",
@@ -32,19 +32,19 @@ DELETION = [
 
 
 def registered(registering: Registering, name: str) -> Identity:
-    """A device that has its place in AWS IoT."""
+    """Return a device that is registered in AWS IoT."""
     device = registering.enroll(name)
     assert registering.work(name) == {"batchItemFailures": []}
     return device
 
 
 def revoke(registering: Registering, name: str) -> None:
-    """The operator revokes a device."""
+    """Revoke a device as the operator does."""
     assert "result" in registering.product.operate("devices.revoke", deviceId=name)
 
 
 def delete(registering: Registering, name: str) -> None:
-    """The record of a device is marked as deleted."""
+    """Mark the record of a device as deleted."""
     boto3.client("dynamodb").update_item(
         TableName=registering.product.table,
         Key={"pk": {"S": f"DEV#{name}"}},
@@ -54,8 +54,8 @@ def delete(registering: Registering, name: str) -> None:
     )
 
 
-def test_a_revoked_device_is_out_in_order(registering: Registering) -> None:
-    """Certificates first, or the device would be back as soon as its connection ends; then the rest."""
+def test_a_revoked_device_is_withdrawn_in_order(registering: Registering) -> None:
+    """A revocation ends the certificates before the connection, because the device reconnects at once."""
     device = registered(registering, "gw-1")
     revoke(registering, "gw-1")
     registering.work("gw-1", slot=0)
@@ -77,7 +77,7 @@ def test_a_failure_anywhere_heals(
     *,
     lost: bool,
 ) -> None:
-    """Whichever call fails, or succeeds unheard: the same message again ends in the same state."""
+    """After a failure of any call, or of its answer, the same message completes the withdrawal."""
     for step in range(len(calls_made)):
         name = f"gw-{step + 1}"
         device = registered(registering, name)
@@ -94,7 +94,7 @@ def test_a_failure_anywhere_heals(
 
 
 def test_of_a_deleted_device_nothing_is_left(registering: Registering) -> None:
-    """Certificates of every age, also those from elsewhere that were its thing's; shadow, thing, row."""
+    """A deleted device leaves no certificate, shadow, thing or row, and no certificate of another party."""
     old = registered(registering, "gw-1")
     old.commit()
     new = old.renew()
@@ -111,7 +111,7 @@ def test_of_a_deleted_device_nothing_is_left(registering: Registering) -> None:
 
 
 def test_a_deleted_device_may_come_again(registering: Registering) -> None:
-    """Its record is gone, so it is a stranger that enrolls."""
+    """A deleted device can enroll again as an unknown one."""
     first = registered(registering, "gw-1")
     delete(registering, "gw-1")
     registering.work("gw-1")
@@ -135,10 +135,10 @@ RACES = ["RegisterCertificateWithoutCA", "AttachPolicy", "UpdateCertificate"]
 
 @pytest.mark.parametrize("operation", RACES)
 @pytest.mark.parametrize("end", [revoke, delete])
-def test_an_end_while_it_is_registered_wins(
+def test_an_end_during_the_registration_wins(
     registering: Registering, operation: str, end: Callable[[Registering, str], None]
 ) -> None:
-    """Whenever the device is revoked or deleted meanwhile, its certificate is not ACTIVE in the end."""
+    """A device that is revoked or deleted during its registration has no ACTIVE certificate afterwards."""
     device = registering.enroll("gw-1")
     registering.calls.meanwhile[operation] = lambda: end(registering, "gw-1")
     assert registering.work("gw-1") == {"batchItemFailures": []}
@@ -153,7 +153,7 @@ def test_an_end_while_it_is_registered_wins(
 
 
 def test_a_record_that_vanished_meanwhile_leaves_nothing(registering: Registering) -> None:
-    """Another process may have cleared AWS IoT and the row while this one gave the device its place."""
+    """A registration leaves nothing behind if another process deletes the device meanwhile."""
     device = registering.enroll("gw-1")
 
     def vanish() -> None:
@@ -165,8 +165,8 @@ def test_a_record_that_vanished_meanwhile_leaves_nothing(registering: Registerin
     _assert_nothing_left(registering, "gw-1", device)
 
 
-def test_a_grant_lost_while_it_is_given_is_lost(registering: Registering) -> None:
-    """A change between the decision and the note is a new decision, by the same message."""
+def test_a_grant_lost_during_a_reconciliation_is_not_attached(registering: Registering) -> None:
+    """A grant that is lost during a reconciliation is not attached after it."""
     device = registering.enroll("gw-1")
     quarantine: Any = {"quarantined": True}
     registering.calls.meanwhile["AttachPolicy"] = lambda: registering.product.operate(
@@ -177,8 +177,8 @@ def test_a_grant_lost_while_it_is_given_is_lost(registering: Registering) -> Non
     assert registering.noted("gw-1", "attached") == set()
 
 
-def test_a_record_that_never_rests_comes_again_later(registering: Registering) -> None:
-    """After three changes under its hands, the message waits for a slot again."""
+def test_a_record_that_keeps_changing_is_tried_again_later(registering: Registering) -> None:
+    """A record that changes during three attempts makes the message fail, so that it comes again later."""
     registering.enroll("gw-1")
     sites = iter(range(9))
 
@@ -191,8 +191,8 @@ def test_a_record_that_never_rests_comes_again_later(registering: Registering) -
     assert registering.work("gw-1")["batchItemFailures"]
 
 
-def test_a_shared_bootstrap_certificate_is_not_one_devices_own(registering: Registering) -> None:
-    """Revoking one device must not take the way in of all that hold the same claim certificate."""
+def test_a_claim_certificate_is_not_revoked_with_one_device(registering: Registering) -> None:
+    """The revocation of one device does not revoke the claim certificate that other devices share."""
     claim = factories.ec_key()
     leaf = registering.product.factory.issue("claim", claim)
     registering.publish(device_id="request.deviceId", reenroll="refuse")
@@ -206,8 +206,8 @@ def test_a_shared_bootstrap_certificate_is_not_one_devices_own(registering: Regi
     assert registering.status(leaf) == "ACTIVE"
 
 
-def test_a_bootstrap_certificate_of_its_own_goes_too(registering: Registering) -> None:
-    """A revoked device has no way back by the certificate that it came with."""
+def test_an_own_bootstrap_certificate_is_revoked_too(registering: Registering) -> None:
+    """The revocation of a device revokes its own bootstrap certificate too."""
     leaf = registering.product.bootstrap("gw-1")
     boto3.client("iot").register_certificate_without_ca(certificatePem=factories.pem(leaf), status="ACTIVE")
     assert registering.product.enroll(leaf).status == 201

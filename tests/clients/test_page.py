@@ -94,7 +94,7 @@ def test_anchors_budgets_and_plans_are_on_the_page(shown: Opened, example: Fleet
     for anchor in report(example).anchors:
         assert anchor.subject in text
         assert anchor.sha256 in text
-    assert "50,000 devices, 200 a minute, until 2037-01-01 00:00 UTC" in text
+    assert "50,000 enrollments, 200 a minute, until 2036-12-31 (UTC)" in text
     assert "730 days, renewed after 50%, 180 days of grace" in text
 
 

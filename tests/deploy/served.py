@@ -1,4 +1,4 @@
-"""What devices get from the deployed stack, and what AWS IoT has of them."""
+"""Read what devices get from the deployed stack and what AWS IoT holds about them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The MQTT broker as an evaluator: devices with certificates and policies, on real sockets, and what
-gets through.
+"""The MQTT broker as an evaluator: devices with certificates and policies connect on real sockets.
 
-A right is what is seen to happen. Who may publish is heard by a watcher with every right; who may
-receive hears the watcher, and for that it may subscribe to all, by one policy more than its own.
+A right counts if its effect is observed. A watcher with every right receives what a device may publish, and
+publishes what a device may receive. To receive it, the device may also subscribe to every topic, by an added
+policy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.isolation.mqtt import Connection, Login, connected
 from tests.isolation.pairs import CLIENT, COMMON_NAME, THING
 
 PLACE = Place("aws", REGION, ACCOUNT)
-"""Where the broker is."""
+"""The place of the broker."""
 
 _TOPIC_BYTES = 256  # AWS IoT Core endpoints and quotas, "Topic"
 EVERYTHING = ("#", "$aws/things/#")
@@ -46,12 +46,15 @@ _WATCHER = _allowing("iot:*")
 _HELP = _allowing("iot:Subscribe", "iot:Publish")
 _HELPED = {"iot:Receive", "iot:RetainPublish"}
 _ORDER = ("iot:Subscribe", "iot:Publish", *sorted(_HELPED))
-"""What comes last is nothing without another right, which the device is given then; as it is the right to
-connect once it has been seen whether it has that."""
+"""The order in which actions are tried. The later ones have no effect without another right.
+
+The device gets that right just before them, and gets the right to connect after its own connections were
+tried.
+"""
 
 
 class Broker:
-    """A broker with IAM enforced. Things, certificates and policies are made as they are asked about."""
+    """A broker with IAM enforced, whose things, certificates and policies are made when they are needed."""
 
     def __init__(self, account: flows.Cloud, folder: Path, stack: ExitStack) -> None:
         self._iot = client(account, "iot")
@@ -66,7 +69,7 @@ class Broker:
         self._watcher = watcher
 
     def takes(self, request: Request, /) -> bool:
-        """What MQTT can ask of this broker."""
+        """Return whether the request can be made to this broker over MQTT, and a policy decides it."""
         kind, _, name = _asked(request).partition("/")
         match kind:
             case "client":
@@ -78,7 +81,7 @@ class Broker:
         return False
 
     def allowed(self, asked: Sequence[tuple[Rights, Request]]) -> list[bool]:
-        """One answer for each of `asked`."""
+        """Return the decision for each request of `asked`."""
         answers: dict[tuple[int, str], bool] = {}
         for rights in {id(each): each for each, _ in asked}.values():
             requests = [request for each, request in asked if each is rights]
@@ -86,7 +89,7 @@ class Broker:
         return [answers[id(rights), str(request)] for rights, request in asked]
 
     def login(self, common_name: str, policies: Sequence[Document], thing: str = "") -> Login:
-        """A new certificate with these policies, and its thing's, if it has one."""
+        """Return a new certificate with these policies, attached to a new thing if one is named."""
         key = factories.ec_key()
         leaf = self._factory.issue(common_name, key)
         made = self._iot.register_certificate_without_ca(certificatePem=factories.pem(leaf), status="ACTIVE")
@@ -109,7 +112,7 @@ class Broker:
 
     def _decided(self, rights: Rights, requests: Sequence[Request]) -> Iterator[tuple[Request, bool]]:
         own = rights.variables[CLIENT]
-        common_name = rights.variables.get(COMMON_NAME, "anyone")
+        common_name = rights.variables.get(COMMON_NAME, "unnamed")
         login = self.login(common_name, rights.identity, rights.variables.get(THING, ""))
         by_action = {each.action: [r for r in requests if r.action == each.action] for each in requests}
         for request in by_action.pop("iot:Connect", []):
@@ -133,19 +136,19 @@ class Broker:
                 assert all(device.subscribe(EVERYTHING))
                 assert all(self._watcher.publish(messages))
                 device.settle()
-                return [message in device.heard for message in messages]
+                return [message in device.received for message in messages]
         retain = action == "iot:RetainPublish"
         taken = device.publish(messages, retain=retain)
         self._watcher.settle()
-        heard = [message in self._watcher.heard for message in messages]
-        assert taken == heard, "the broker said otherwise than it did"
-        if retain:  # an empty message takes back what is retained
+        received = [message in self._watcher.received for message in messages]
+        assert taken == received, "the broker's answers differ from what it delivered"
+        if retain:  # an empty message deletes the retained one
             assert all(self._watcher.publish([(name, "") for name in names], retain=True))
-        return heard
+        return received
 
 
 def _asked(request: Request) -> str:
-    """The resource of a request to this broker, without what an ARN begins with; nothing for another."""
+    """Return the resource of a request to this broker without the ARN's beginning, or "" for another."""
     ours = f"arn:{PLACE.partition}:iot:{PLACE.region}:{PLACE.account}:"
     return request.resource.removeprefix(ours) if request.resource.startswith(ours) else ""
 
@@ -155,20 +158,20 @@ def _name(request: Request) -> str:
 
 
 def _is_judged(topic: str) -> bool:
-    """Whether a policy decides, and not the protocol or what AWS reserves."""
+    """Return whether a policy decides on the topic, and not MQTT or AWS's reserved topics."""
     reserved = topic.startswith("$") and not topic.startswith(("$aws/things/", "$share/"))
     return not reserved and "\0" not in topic and len(topic.encode()) <= _TOPIC_BYTES
 
 
 def _is_filter(text: str) -> bool:
-    """Whether a topic filter is well formed (MQTT 5, "4.7.1 Topic wildcards")."""
+    """Return whether a topic filter is well formed (MQTT 5, "4.7.1 Topic wildcards")."""
     levels = text.split("/")
     return "#" not in levels[:-1] and all(len(each) == 1 or not set(each) & {"+", "#"} for each in levels)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
-    """A broker of an account that has nothing else; its files are in `folder`."""
+    """Run a broker in an account without anything else, with its files in `folder`."""
     state = State(folder)
     with state.begin(), asyncio.Runner() as runner, ExitStack() as stack:
         here = cloud.Cloud(state, *cloud.free_ports(None, None, None, None))

@@ -1,4 +1,4 @@
-"""The evaluators, one of each for a whole run."""
+"""The evaluators of policies, one of each for a whole run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.isolation.evaluators import Evaluator, IamSimulate, Ministack
 
 @pytest.fixture(scope="session")
 def evaluators() -> Iterator[tuple[Evaluator, Evaluator]]:
-    """Both."""
+    """Yield the emulator's evaluator and iam-simulate."""
     simulate = IamSimulate()
     try:
         yield Ministack(), simulate
@@ -22,6 +22,6 @@ def evaluators() -> Iterator[tuple[Evaluator, Evaluator]]:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The MQTT broker, in an account of its own."""
+    """Yield an MQTT broker in an account of its own."""
     with running(tmp_path_factory.mktemp("broker")) as broker:
         yield broker

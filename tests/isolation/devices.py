@@ -1,4 +1,4 @@
-"""Device ids: neighbours that a sloppy pattern would take for one another, and what must be no id."""
+"""Device ids that a loose pattern would confuse, and texts that must not be accepted as ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.names import DeviceId, device_id
 
 WORDS = ("fleet", "data", "firstboot", "eu-central-1")
-"""Words that templates and Firstboot's own topics have in their paths: valid names of devices, too."""
+"""Words in the paths of templates and of Firstboot's own topics, which may also be names of devices."""
 
 _BASES = st.sampled_from([*WORDS, "dev1", "a.b", "x-1", "10", "1e1", "a..b"]) | st.from_regex(
     r"[A-Za-z0-9][A-Za-z0-9_.-]{0,10}[A-Za-z0-9]", fullmatch=True
@@ -74,11 +74,11 @@ _FORMS = [
     "firstboot",
 ]
 HOSTILE_NAMES = _WILD + _PATHS + _UNICODE + _FORMS
-"""Texts that would act in a policy, a path or a topic, or be taken for another; none is an id."""
+"""Texts with a meaning in a policy, path or topic, or that look like another id; none may be an id."""
 
 
 def accepted(text: str) -> DeviceId | None:
-    """The device id, if it is one."""
+    """Return the text as a device id, or None if it is none."""
     try:
         return device_id(text)
     except DeviceIdInvalid:
@@ -87,7 +87,7 @@ def accepted(text: str) -> DeviceId | None:
 
 @st.composite
 def neighbours(draw: Any) -> tuple[DeviceId, ...]:
-    """Some devices' ids, all different, most of them alike."""
+    """Draw some different device ids, most of them alike."""
     base = draw(_BASES)
     others = draw(st.lists(st.sampled_from(_NEIGHBOURS), min_size=1, max_size=2))
     texts = [base, *(other(base) for other in others), draw(st.sampled_from(WORDS)), draw(_BASES)]

@@ -1,12 +1,13 @@
-"""Two evaluators of policies that know nothing of Firstboot, and of each other.
+"""Two evaluators of policies that are independent of Firstboot and of each other.
 
-They differ in two things, and in each AWS's documentation decides:
+They differ in two cases, and in each the documentation of AWS decides:
 
-- A `*` in a *requested* resource. AWS: what is requested is text, a policy's resource the pattern ("IAM
-  JSON policy elements: Resource"). ministack takes it so; iam-simulate takes it for a question about all
-  that it matches, so it is not asked.
-- A wildcard in a policy variable's *value*. iam-simulate takes it for text, as IAM does; ministack puts it
-  into the pattern. AWS does not say what AWS IoT does, so the worse counts: no device id has one.
+- A `*` in a *requested* resource. AWS takes the request as text and the policy's resource as the pattern
+  ("IAM JSON policy elements: Resource"), and so does ministack. iam-simulate takes the request as a question
+  about all that it matches, so such a request is not put to it.
+- A wildcard in the *value* of a policy variable. iam-simulate takes it as text, as IAM does; ministack puts
+  it into the pattern. AWS does not document what AWS IoT does, so the worse case counts, and no device id has
+  a wildcard.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks of AWS: an action on a resource (ARN), and the condition keys there are."""
+    """A client's request to AWS: an action on a resource (ARN), with condition keys."""
 
     action: str
     resource: str
@@ -41,8 +42,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Rights:
-    """The policies a client has at a place. With `session` (a session policy), the others are its
-    role's. `variables` are AWS IoT's policy variables.
+    """The policies of a client at a place.
+
+    If there is a `session` policy, the identity policies are those of its role. `variables` are AWS IoT's
+    policy variables.
     """
 
     place: Place
@@ -52,31 +55,31 @@ class Rights:
 
     @property
     def principal(self) -> str:
-        """A session's ARN, or a certificate's."""
+        """The ARN of the session, or of the certificate if there is no session."""
         if self.session is None:
             return f"arn:{self.place.partition}:iot:{self.place.region}:{self.place.account}:cert/{'0' * 64}"
         return f"arn:{self.place.partition}:sts::{self.place.account}:assumed-role/fleet/device"
 
 
 class Evaluator(Protocol):
-    """Whether each request is allowed."""
+    """An evaluator that decides whether requests are allowed."""
 
     def takes(self, request: Request, /) -> bool:
-        """Whether the evaluator takes the request as AWS does."""
+        """Return whether the evaluator interprets the request as AWS does."""
 
     def allowed(self, asked: Sequence[tuple[Rights, Request]]) -> list[bool]:
-        """One answer for each of `asked`."""
+        """Return the decision for each request of `asked`."""
 
 
 class Ministack:
-    """The emulator's own evaluator, called as its services call it, in this process."""
+    """The emulator's own evaluator, called in this process as its services call it."""
 
     def takes(self, _: Request, /) -> bool:
-        """Every one."""
+        """Return True, because it interprets every request as AWS does."""
         return True
 
     def allowed(self, asked: Sequence[tuple[Rights, Request]]) -> list[bool]:
-        """One answer for each of `asked`."""
+        """Return the decision for each request of `asked`."""
         return [self._allows(rights, request) for rights, request in asked]
 
     def _allows(self, rights: Rights, request: Request) -> bool:
@@ -100,7 +103,7 @@ class Ministack:
 
 
 class IamSimulate:
-    """`@cloud-copilot/iam-simulate`, in one node process; a batch is a line."""
+    """`@cloud-copilot/iam-simulate` in a node process, which reads one batch of requests a line."""
 
     def __init__(self) -> None:
         command = ["node", str(Path(__file__).with_name("simulate.mjs")), str(_PACKAGES)]
@@ -111,11 +114,11 @@ class IamSimulate:
         self._process.communicate()
 
     def takes(self, request: Request, /) -> bool:
-        """None for a text with a `*`; `"*"` alone is what actions without resources have."""
+        """Return whether the resource has no `*`, or is `"*"`, which actions without resources have."""
         return "*" not in request.resource or request.resource == "*"
 
     def allowed(self, asked: Sequence[tuple[Rights, Request]]) -> list[bool]:
-        """One answer for each of `asked`."""
+        """Return the decision for each request of `asked`."""
         rights = list({id(each): each for each, _ in asked}.values())
         numbers = {id(each): number for number, each in enumerate(rights)}
         cases = [

@@ -1,8 +1,8 @@
-"""Random grants that the compiler takes, each with what of it is whose.
+"""Random grants that the compiler accepts, each with requests on resources that belong to a device.
 
-What is a device's is told by the generator, from the same texts as the template but filled here, by
-plain replacement: nothing of render.py's is asked. Some of what is drawn is a trap (a listing by a
-prefix that ends in the id, a comparison that holds for a missing key); the compiler must refuse it.
+The generator decides which device a resource belongs to. It uses the texts of the template and fills them in
+by plain replacement, without any code of render.py. Some drawn grants are traps (a listing by a prefix that
+ends in the id, a comparison that holds for a missing key), which the compiler must refuse.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Statement = dict[str, Any]
 
 ARN = "arn:{partition}:%s:{region}:{account}:"
 _SECURE = {"aws:SecureTransport": "true"}
-OWNED = "the owner may, and nobody else"
-LOCKED = "nobody may: a Deny is on it"
-OTHERS = "nobody else may"
+OWNED = "the owner may, and no other device"
+LOCKED = "no device may: a Deny is on it"
+OTHERS = "no other device may"
 
 
 @dataclass(frozen=True)
 class Touch:
-    """A request about a device's own. `{deviceId}` is the owner, `{asker}` who asks."""
+    """A request on a device's own resource. `{deviceId}` is the owner, `{asker}` the device that asks."""
 
     action: str
     resource: str
@@ -38,8 +38,9 @@ class Touch:
     within: str = ""
 
     def request(self, owner: str, asker: str, place: Place) -> Request | None:
-        """The request, filled; None if it lists by a prefix that `within`, a key of the owner's, does
-        not begin with.
+        """Return the request with its variables filled in.
+
+        Return None for a listing by a prefix with which `within`, a key of the owner, does not begin.
         """
 
         def filled(text: str) -> str:
@@ -60,7 +61,7 @@ class Touch:
 
 @dataclass(frozen=True)
 class Grant:
-    """A grant's statements, and what touches a device's own there."""
+    """A grant's statements, and requests on a device's own resources in it."""
 
     statements: tuple[Statement, ...]
     touches: tuple[Touch, ...] = ()
@@ -72,17 +73,17 @@ class Grant:
 
 
 def bare(grants: dict[str, dict[str, Any]]) -> Fleet:
-    """A fleet of these grants; rendering needs nothing else of one."""
+    """Return a fleet with these grants; rendering needs no other part of one."""
     return Fleet({}, {}, grants, "", "")
 
 
 def allow(action: str | list[str], resource: str | list[str], condition: Any = None) -> Statement:
-    """An Allow statement."""
+    """Return an Allow statement."""
     conditioned = {"Condition": condition} if condition else {}
     return {"Effect": "Allow", "Action": action, "Resource": resource} | conditioned
 
 
-# Where an id stands. What comes before it, and after: a pattern, and texts that it matches.
+# The place of the id: texts before it, and for each pattern behind it texts that it matches.
 _OFTEN = ["", "", "fleet/"]
 _LEADS = st.sampled_from([*_OFTEN, "fleet/data/", "device=", "a:b#", "{region}/", "{account}:", "fl-eet/é/"])
 _TOPIC_LEADS = st.sampled_from([*_OFTEN, "fleet/data/", "$aws/things/", "device=", "{region}/"])
@@ -98,14 +99,15 @@ _TAILS: dict[str, list[str]] = {
 }
 _FILLERS = st.text("ab0/-.:#=+é$ ", max_size=6)
 Path = tuple[str, list[str], list[str], bool]
-# Not the id, but what a careless matcher takes for it.
+# Texts that are not the id, but that a careless pattern would match in its place.
 _INSTEAD = ("?", "+", "#", "**", "${iot:Connection.Thing.ThingName}", "*")
 
 
 @st.composite
 def _path(draw: Any, leads: st.SearchStrategy[str] = _LEADS) -> Path:
-    """A pattern with the id in it, texts of the owner's that it matches, texts of nobody's, and
-    whether a part of it is to be denied.
+    """Draw a pattern with the id, the owner's texts that it matches, and texts of no device.
+
+    The last value says whether a part of the pattern is to be denied.
     """
     lead, tail = draw(leads), draw(st.just("/*") | st.sampled_from(sorted(_TAILS)))
     ends = [draw(st.sampled_from(_TAILS[tail]))]
@@ -120,7 +122,7 @@ def _touches(action: str, arn: str, texts: list[str], whose: str = OWNED) -> tup
 
 
 def _below(arn: str, touched: str, actions: list[str], denied: list[str], paths: list[Path]) -> Grant:
-    """What is below paths of each device's own; some of it may be denied to all."""
+    """Return a grant of resources below paths of each device; a part may be denied to all devices."""
     grant = Grant(())
     for pattern, own, odd, locked in paths:
         statements = [allow(actions, arn + pattern)]
@@ -143,9 +145,7 @@ def _objects(draw: Any) -> Grant:
 
 @st.composite
 def _listings(draw: Any) -> Grant:
-    """Listing by prefix. S3 lists all keys that begin with it, so that every beginning of a key of the
-    owner's reaches it.
-    """
+    """Draw a grant to list by prefix. Any prefix of an owner's key would list that key in S3."""
     bucket = "arn:{partition}:s3:::list-{account}"
     lead, tail = draw(_LEADS), draw(st.sampled_from(["", "/", "/*", "/x"]))
     operator = "StringLike" if "*" in tail else draw(st.sampled_from(["StringLike", "StringEquals"]))
@@ -176,8 +176,9 @@ _COMPARISONS = st.sampled_from(
 
 @st.composite
 def _items(draw: Any) -> Grant:
-    """Items of a DynamoDB table by their partition keys; a request may be about several, and a scan
-    has no key.
+    """Draw a grant of items in a DynamoDB table by partition key.
+
+    A request may have several keys, and a scan has none.
     """
     table = ARN % "dynamodb" + "table/" + draw(st.sampled_from(["own", "items"]))
     lead = draw(st.sampled_from(["", "DEVICE#", "fleet#"]))
@@ -204,7 +205,7 @@ def _items(draw: Any) -> Grant:
 
 @st.composite
 def _metrics(draw: Any) -> Grant:
-    """An action that has no resources, by a condition key alone."""
+    """Draw a grant of an action without resources, limited by a condition key alone."""
     lead = draw(st.sampled_from(["", "fleet/", "Fleet#"]))
     operator = draw(
         st.sampled_from(
@@ -229,7 +230,7 @@ _EXACT = {
 
 @st.composite
 def _named(draw: Any) -> Grant:
-    """Resources that have the id in their names."""
+    """Draw a grant of resources that have the id in their names."""
     grant = Grant(())
     for action in sorted(draw(st.sets(st.sampled_from(sorted(_EXACT)), min_size=2))):
         arn, tail, end = _EXACT[action]
@@ -250,7 +251,7 @@ def _topics(draw: Any) -> Grant:
 
 @st.composite
 def _filters(draw: Any) -> Grant:
-    """Topic filters. A wildcard of MQTT's in the id's place, or before it, hears every owner."""
+    """Draw a grant of topic filters. A wildcard at or before the id would match every owner's topics."""
     pattern, own, odd, _ = draw(_path(_TOPIC_LEADS))
     arn = ARN % "iot" + "topicfilter/"
     lead = pattern.partition("{deviceId}")[0]
@@ -286,25 +287,25 @@ _SHARED = st.sampled_from(
         ),
     ]
 )
-"""Grants that have nobody's own: for all alike, or a Deny that a request over TLS never meets."""
+"""Grants without resources of a single device: for all devices, or a Deny that no request over TLS meets."""
 
 GRANTS = st.one_of(
     _objects(), _listings(), _items(), _metrics(), _named(), _topics(), _filters(), st.just(_CLIENTS), _SHARED
 )
-"""A grant, as it may be written: the compiler has not seen it."""
+"""A grant as it may be written, before the compiler has checked it."""
 
 BROKER_GRANTS = st.one_of(_topics(), _filters(), st.just(_CLIENTS))
-"""A grant of what the MQTT broker judges."""
+"""A grant that the MQTT broker evaluates."""
 
 
 def is_taken(*grants: Grant) -> bool:
-    """Whether the compiler takes grants beside one another."""
+    """Return whether the compiler accepts the grants together."""
     return not templates.check(bare({f"g{number}": each.template for number, each in enumerate(grants)}))
 
 
 @st.composite
 def fleets(draw: Any, grants: st.SearchStrategy[Grant] = GRANTS) -> dict[str, Grant]:
-    """Grants by name, that the compiler takes."""
+    """Draw grants that the compiler accepts, by name."""
     found = draw(st.lists(grants.filter(is_taken), min_size=1, max_size=4))
     assume(is_taken(*found))
     return {f"g{number}": each for number, each in enumerate(found)}

@@ -1,4 +1,4 @@
-"""An MQTT 5 client of a broker, for many questions: refused, it is told so and stays connected."""
+"""A client for many questions to an MQTT 5 broker: a refusal has a reason code and keeps the connection."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tests.paho_clients import end
 
 _SECONDS = 120
-# MQTT 5, "2.4 Reason Code": not authorized. Any other refusal is none by a policy.
+# MQTT 5, "2.4 Reason Code": not authorized. Any other failure is not a policy's decision.
 _REFUSED = 0x87
-_NOBODY = "filter/of/nobody"
+_UNUSED = "filter/without/subscription"
 _END = -1
 
 _Answers = SimpleQueue[tuple[int, list[ReasonCode]]]
-"""The broker's answers: a packet's number (`_END`: the connection is over), and its codes."""
+"""The broker's answers: a packet's number (`_END` at the connection's end) and its reason codes."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A broker, as endpoints.json has it, and the files of a certificate and its key. `principal` is
-    the certificate's ARN.
+    """A broker, as endpoints.json describes it, and the files of a certificate and its key.
+
+    `principal` is the certificate's ARN.
     """
 
     broker: Mapping[str, Any]
@@ -39,36 +40,38 @@ class Login:
 
 
 class Connection:
-    """A connected client. What it hears is in `heard`: topics with payloads."""
+    """A connected client. `received` holds the topics and payloads of the messages it received."""
 
     def __init__(self, client: Client, answers: _Answers) -> None:
         self._client = client
         self._answers = answers
-        self.heard: set[tuple[str, str]] = set()
-        client.on_message = lambda _, __, message: self.heard.add((message.topic, message.payload.decode()))
+        self.received: set[tuple[str, str]] = set()
+        client.on_message = lambda _, __, message: self.received.add(
+            (message.topic, message.payload.decode())
+        )
 
     def subscribe(self, filters: Sequence[str]) -> list[bool]:
-        """Whether each filter is granted, by the codes of SUBACK."""
+        """Return whether each filter was granted, by the codes of SUBACK."""
         if not filters:
             return []
         self._client.subscribe([(each, SubscribeOptions(qos=1)) for each in filters])
         return _granted(_next(self._answers)[1])
 
     def publish(self, messages: Sequence[tuple[str, str]], *, retain: bool = False) -> list[bool]:
-        """Whether each message, a topic and a payload, is taken, by the codes of PUBACK."""
+        """Return whether each message, a topic and a payload, was accepted, by the codes of PUBACK."""
         sent = [self._client.publish(topic, payload, qos=1, retain=retain) for topic, payload in messages]
         answers = dict(_next(self._answers) for _ in messages)
         return [_granted(answers[each.mid]) == [True] for each in sent]
 
     def settle(self) -> None:
-        """Have heard all that the broker sent before this call."""
-        self._client.unsubscribe(_NOBODY)
+        """Wait until every message that the broker sent before this call has been received."""
+        self._client.unsubscribe(_UNUSED)
         _next(self._answers)
 
 
 @contextmanager
 def connected(login: Login, client_id: str) -> Iterator[Connection | None]:
-    """A connection under that id; None if it is refused."""
+    """Yield a connection with this client id, or None if the broker refuses it."""
     answers: _Answers = SimpleQueue()
     client = Client(
         CallbackAPIVersion.VERSION2,
@@ -98,7 +101,7 @@ def _next(answers: _Answers) -> tuple[int, list[ReasonCode]]:
 
 
 def _granted(codes: Sequence[ReasonCode]) -> list[bool]:
-    """Whether each code is a policy's yes; anything but its no is a fault of the test's."""
+    """Return whether a policy allowed each request; a failure with another cause fails the test."""
     for code in codes:
-        assert code.value == _REFUSED or not code.is_failure, f"no policy says {code}"
+        assert code.value == _REFUSED or not code.is_failure, f"{code} is no decision of a policy"
     return [not code.is_failure for code in codes]

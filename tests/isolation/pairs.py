@@ -1,4 +1,4 @@
-"""From a fleet and its devices to (device, request) pairs, each with what must come of it."""
+"""Pairs of a device and a request, made from a fleet, each with the decision that must result."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ SERVICE = tuple(
         ("iot:Subscribe", "topicfilter", "firstboot/*/credentials/accepted", OTHERS),
     )
 )
-"""What Firstboot's own topics are for: answers hold certificates and credentials. Who connects is who has
-that client id.
+"""Requests on Firstboot's own topics, whose answers hold certificates and credentials.
+
+A connection belongs to the device that has its client id.
 """
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A device by its rights, what it asks, and whether it must be allowed. `owner` is whose it is."""
+    """A device's rights, a request, and whether it must be allowed. The resource belongs to `owner`."""
 
     device: str
     owner: str
@@ -56,12 +57,15 @@ class Pair:
 
     def __str__(self) -> str:
         said = json.dumps([self.rights.session or self.rights.identity], indent=1)
-        return f"{self.device} by {self.way}, for what is {self.owner}'s: {self.request}\n{said}"
+        decision = "allowed" if self.expected else "refused"
+        start = f"{self.device} by {self.way} must be {decision} on a resource of {self.owner}"
+        return f"{start}: {self.request}\n{said}"
 
 
 def pairs(grants: Mapping[str, Grant], held: Mapping[DeviceId, tuple[str, ...]], place: Place) -> list[Pair]:
-    """Every device that holds grants, by every way to its rights, on what is its own and on what is
-    each other device's.
+    """Return the requests of every device that holds grants, by every way to its rights.
+
+    They are about its own resources and about those of each other device.
     """
     return [pair for device in held for pair in _of_device(grants, held, device, place)]
 
@@ -80,7 +84,8 @@ def _of_device(
                     continue
                 if request := touch.request(owner, device, place):
                     expected = owner == device and touch.whose == OWNED
-                    # What is both its own and another's is asked for twice: one answer is wrong.
+                    # A request for a device's own and for another's resource is in twice, and one decision
+                    # must be wrong.
                     asked.setdefault(
                         f"{request}{expected}", Pair(device, owner, way, rights, request, expected)
                     )
@@ -89,22 +94,23 @@ def _of_device(
 
 def _touches(grants: Mapping[str, Grant]) -> Iterable[tuple[str | None, Touch]]:
     yield from ((name, touch) for name, grant in grants.items() for touch in grant.touches)
-    if "iot:" in json.dumps([grant.template for grant in grants.values()]):  # else they are no grant's matter
+    # Without a grant about AWS IoT, the rights at the broker are not under test.
+    if "iot:" in json.dumps([grant.template for grant in grants.values()]):
         yield from ((None, touch) for touch in SERVICE)
 
 
 def _is_elsewhere(way: str, touch: Touch) -> bool:
-    # AWS IoT's policies are asked by its broker alone.
+    # Only AWS IoT's broker evaluates IoT policies.
     return way != "session" and not touch.action.startswith("iot:")
 
 
 def _is_given(way: str, name: str | None, held: tuple[str, ...]) -> bool:
-    # What no grant of the device's gives it, it may have by another: that is not asked.
+    # A request on a grant that the device does not hold is left out, because another grant may allow it.
     return name in held if name else way == "certificate"
 
 
 def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> Iterator[tuple[str, Rights]]:
-    """How a device comes to rights: by an STS session, by its certificate and by a token at AWS IoT."""
+    """Yield the rights of a device by STS session, by its certificate and by a token at AWS IoT."""
     try:
         session = render.session_policy(fleet, held, device, place)
     except NoGrant:
@@ -122,24 +128,24 @@ def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> 
 
 
 BOOTSTRAPS = (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
-"""What lets a bootstrap certificate ask: one of the device's own, and one that many share."""
+"""The service policies of bootstrap certificates: of a device's own one and of a shared one."""
 
 _ASKING = (
     ("iot:Connect", "client/{deviceId}", OWNED),
     ("iot:Publish", "topic/firstboot/{deviceId}/certificates/request", OWNED),
     ("iot:Receive", "topic/firstboot/{deviceId}/certificates/accepted", OWNED),
     ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/certificates/rejected", OWNED),
-    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/commit", "nobody may"),
-    ("iot:Publish", "topic/firstboot/{deviceId}/credentials/request", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/credentials/accepted", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/#", "nobody may"),
-    ("iot:Subscribe", "topicfilter/firstboot/+/certificates/accepted", "nobody may"),
-    ("iot:Publish", "topic/firstboot/?/certificates/request", "nobody may"),
+    ("iot:Publish", "topic/firstboot/{deviceId}/certificates/commit", "no device may"),
+    ("iot:Publish", "topic/firstboot/{deviceId}/credentials/request", "no device may"),
+    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/credentials/accepted", "no device may"),
+    ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/#", "no device may"),
+    ("iot:Subscribe", "topicfilter/firstboot/+/certificates/accepted", "no device may"),
+    ("iot:Publish", "topic/firstboot/?/certificates/request", "no device may"),
 )
 
 
 def bootstrap_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Place) -> list[Pair]:
-    """Every device by its bootstrap certificate, on its own topics and on each other's."""
+    """Return the requests of every device by bootstrap certificate, on its own and each other's topics."""
     return [
         pair for name in devices for owner in devices for pair in _of_bootstrap(policy, name, owner, place)
     ]
@@ -152,13 +158,13 @@ def _of_bootstrap(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place:
     rights = Rights(place, (policy.document(place),), variables=variables)
     for action, text, whose in _ASKING:
         request = Touch(action, ARN % "iot" + text).request(before + owner, name, place)
-        # A shared certificate's client chooses its id, and so who it is.
+        # The client of a claim certificate chooses its client id, and with it which device it is.
         if request and not (shared and owner != name and action == "iot:Connect"):
             yield Pair(name, owner, policy, rights, request, owner == name and whose == OWNED)
 
 
 def wrong(found: list[Pair], evaluators: Iterable[Evaluator]) -> list[Pair]:
-    """The pairs that an evaluator decides otherwise than they must be."""
+    """Return the pairs that an evaluator decides wrongly."""
     bad: list[Pair] = []
     for evaluator in evaluators:
         asked = [each for each in found if evaluator.takes(each.request)]

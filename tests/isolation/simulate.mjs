@@ -1,4 +1,4 @@
-// Answers for tests/isolation/evaluators.py: a line with a batch of cases in, a line with its decisions out.
+// Decides for tests/isolation/evaluators.py: reads a line with a batch of cases, and writes a line of decisions.
 import { createInterface } from 'node:readline'
 import { createRequire } from 'node:module'
 
@@ -13,8 +13,8 @@ const simulation = ({ identity, session, principal, account, action, resource, c
   resourceControlPolicies: [],
 })
 
-// The checked simulation drops what IAM's reference doesn't list for an action: all of AWS IoT's policy
-// variables. The unchecked one keeps them, but has no session policies.
+// The checked simulation drops context keys that IAM's reference does not list for an action, and with them
+// all of AWS IoT's policy variables. The unchecked one keeps them, but has no session policies.
 async function decision(asked) {
   if (asked.session === null) return runUnsafeSimulation(simulation(asked), {})
   const answer = await runSimulation(simulation(asked), {})

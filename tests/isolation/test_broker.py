@@ -1,4 +1,4 @@
-"""No device is another for the MQTT broker either: certificates, policies and clients on real sockets."""
+"""No device has another's rights at the MQTT broker, with clients and certificates on real sockets."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tests.isolation.pairs import BOOTSTRAPS, THING, Pair, bootstrap_pairs, pair
 from tests.isolation.test_isolation import STEADY, check
 from tests.isolation.test_loosened import DEVICES, LOOSE, TIGHT, TOPIC, caught, messages
 
-# One worker, one broker.
+# All tests of the broker run in one worker, because there is one broker.
 pytestmark = pytest.mark.xdist_group("broker")
 
 COUNT = 2_000
-# A failure's pair says all; to look for a smaller fleet would take minutes here.
+# A failing pair explains itself, and shrinking the fleet would take minutes here.
 STEADILY = settings(STEADY, phases=[Phase.generate])
 
 
 def asked(grants: dict[str, Grant], held: dict[DeviceId, tuple[str, ...]]) -> list[Pair]:
-    """The pairs of clients at the broker. No device's certificate has a thing whose name is none."""
+    """Return the pairs for the broker. A device whose id is no thing name has no pairs by certificate."""
     found = pairs(grants, held, PLACE)
     return [each for each in found if each.way == "token" or _has_certificate(each)]
 
@@ -42,8 +42,10 @@ def _has_certificate(pair: Pair) -> bool:
 
 
 def test_no_device_touches_what_is_anothers(broker: Broker) -> None:
-    """Over random fleets: each device connects, speaks and hears as its grants say, and as no other; by
-    its certificate with the policies that `register` attaches, and by those that a token gives it.
+    """A device connects, publishes and receives at the broker as its grants say, and never as another device.
+
+    The fleets are random. The rights come from a certificate with the policies that `register` attaches, or
+    from a token.
     """
     counted: Counter[tuple[str, bool]] = Counter()
 
@@ -70,7 +72,7 @@ def test_no_device_touches_what_is_anothers(broker: Broker) -> None:
 def test_a_bootstrap_certificate_asks_for_its_own_alone(
     broker: Broker, devices: tuple[DeviceId, ...], policy: ServicePolicy
 ) -> None:
-    """By its common name, or, if many share it, by the id that its client has chosen."""
+    """A bootstrap certificate may only ask for a certificate, under its common name or its client id."""
     check(bootstrap_pairs(policy, devices, PLACE), (broker,))
 
 
@@ -83,14 +85,14 @@ HELD |= {"hearing": _topics("iot:Receive"), "keeping": _topics("iot:RetainPublis
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_what_is_tight_is_taken(broker: Broker, name: str) -> None:
-    """Whatever of a broker's a grant may be of: a device does it with its own, and with nobody else's."""
+def test_a_strict_grant_is_accepted(broker: Broker, name: str) -> None:
+    """Every kind of right at the broker works on a device's own topics, and on no other device's."""
     assert templates.check(bare({"g": HELD[name].template})) == []
     check(asked({"g": HELD[name]}, dict.fromkeys(DEVICES[:4], ("g",))), (broker,))
 
 
-def test_no_name_is_a_way_to_another(broker: Broker) -> None:
-    """A device that calls itself, or another's topics, by what would act in a policy gets nothing."""
+def test_no_name_gives_access_to_another(broker: Broker) -> None:
+    """A name with a meaning in a policy gives a device no right, as a client id or in a topic."""
     held = {DeviceId(name): tuple(HELD) for name in ("dev10", "dev-2")}
     rights = {each.device: each.rights for each in asked(HELD, held) if each.way == "certificate"}
     kinds = ("Connect", "client/{}"), ("Publish", "topic/{}/x"), ("Subscribe", "topicfilter/{}/x")
@@ -117,10 +119,8 @@ def _arn(resource: str) -> str:
     return filled.resource
 
 
-def test_all_at_once_hear_their_own(broker: Broker) -> None:
-    """Every device is connected, has asked for every other's topics, and speaks: each message is heard
-    by its device, and by nobody else.
-    """
+def test_each_connected_device_receives_only_its_own(broker: Broker) -> None:
+    """With all devices connected and publishing, each message reaches its own device and no other."""
     devices = [DeviceId(name) for name in ("dev1", "dev10", "DEV1", "dev1-x", "xdev1")]
     rights = {
         each.device: each.rights
@@ -145,7 +145,7 @@ def test_all_at_once_hear_their_own(broker: Broker) -> None:
             assert client.publish(messages) == [each == device for each in devices]
         for device, client in clients.items():
             client.settle()
-            assert client.heard == {(f"{device}/x", f"by {device}")}
+            assert client.received == {(f"{device}/x", f"by {device}")}
 
 
 AT_THE_BROKER = sorted(name for name, grant in LOOSE.items() if grant.touches[0].action.startswith("iot:"))
@@ -153,14 +153,14 @@ AT_THE_BROKER = sorted(name for name, grant in LOOSE.items() if grant.touches[0]
 
 @pytest.mark.parametrize("name", AT_THE_BROKER)
 def test_a_loose_grant_is_caught(broker: Broker, name: str) -> None:
-    """Compiled past the compiler, which takes none, it is seen to let a device touch another's."""
+    """The broker allows access to another device under each loose grant, which the compiler refuses."""
     assert templates.check(bare({"g": LOOSE[name].template}))
     found = asked({"g": LOOSE[name]}, dict.fromkeys(DEVICES[:4], ("g",)))
     assert caught(found, broker)
 
 
 def test_a_variable_that_became_a_wildcard_is_caught(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Had render.py put `*` where the thing's name is to be, each kind of grant would show it."""
+    """If rendering put `*` in the place of the thing name, each kind of grant would show it."""
     monkeypatch.setattr(render, "THING_NAME", "*")
     found = asked(HELD, dict.fromkeys(DEVICES[:4], tuple(HELD)))
     actions = {pair.request.action for pair in caught(found, broker)}
@@ -170,8 +170,8 @@ def test_a_variable_that_became_a_wildcard_is_caught(broker: Broker, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["dev*", "????"])
-def test_a_name_that_acts_is_caught(broker: Broker, name: str) -> None:
-    """No device has such a name; in a bootstrap certificate the broker would take it for a pattern."""
+def test_a_name_with_a_wildcard_is_caught(broker: Broker, name: str) -> None:
+    """A name with a wildcard is refused: in a bootstrap certificate the broker takes it as a pattern."""
     assert accepted(name) is None
     found = bootstrap_pairs(ServicePolicy.BOOTSTRAP, (DeviceId(name), DEVICES[0]), PLACE)
     assert caught(found, broker)

@@ -1,4 +1,4 @@
-"""No device can be another: what we render, decided by evaluators that are not ours."""
+"""No device has another's rights: evaluators that are not ours decide on the policies that we render."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ COUNT = 10_000
 PLACE = Place("aws", "eu-central-1", "123456789012")
 PLACES = st.sampled_from([PLACE, Place("aws-us-gov", "us-gov-west-1", "210987654321")])
 
-# The same examples every time: CI must not find on one day what it did not on another.
+# Every run has the same examples, so that CI cannot miss on one day what it finds on another.
 STEADY = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def check(found: list[Pair], evaluators: tuple[Evaluator, ...]) -> None:
-    """Fail with the first pair that some evaluator decides wrongly."""
+    """Fail with the first pair that an evaluator decides wrongly."""
     bad = wrong(found, evaluators)
-    assert not bad, f"{len(bad)} of {len(found)}, the first: {bad[0]}"
+    assert not bad, f"{len(bad)} of {len(found)} decisions are wrong; the first: {bad[0]}"
 
 
 def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -> None:
-    """Over random fleets: each device may do what its grants say with its own, and nothing with any
-    other's, by session, by certificate and by token. In no service is either answer missing.
+    """By session, certificate and token, each device has its grants' rights on its own resources only.
+
+    The fleets are random. For each service there are requests that must be allowed and requests that must be
+    refused.
     """
     counted: Counter[tuple[str, bool]] = Counter()
 
@@ -73,15 +75,14 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
 def test_a_bootstrap_certificate_asks_for_its_own_alone(
     evaluators: tuple[Evaluator, ...], devices: tuple[DeviceId, ...], place: Place, policy: ServicePolicy
 ) -> None:
-    """One of its own by its common name, a shared one by its client id: no other's topics, and no
-    call but for a certificate.
-    """
+    """A bootstrap certificate may only ask for a certificate, under its common name or client id."""
     check(bootstrap_pairs(policy, devices, place), evaluators)
 
 
 def test_a_shared_certificates_client_is_no_device(evaluators: tuple[Evaluator, ...]) -> None:
-    """Whatever id below `boot-` it chooses, it is none that a device has; only there do the evaluators
-    differ over a wildcard in a variable's value.
+    """A claim certificate's client has no device's rights, even if the id that it chose has a wildcard.
+
+    Here alone the evaluators differ, over a wildcard in the value of a variable.
     """
     ministack, simulate = evaluators
     request = Touch("iot:Receive", f"{ARN % 'iot'}topic/firstboot/{{deviceId}}/certificates/accepted")
@@ -117,8 +118,9 @@ _VALUES = (
 def test_attributes_and_claims_give_a_grant_or_not(
     evaluators: tuple[Evaluator, ...], site: str, model: str, extra: str
 ) -> None:
-    """Whatever is in them, another's id included: they decide whether a device holds a grant, never
-    what it says.
+    """Attributes and claims decide only whether a device holds a grant, and never change its policy.
+
+    They may have any value, also the id of another device.
     """
     held = {}
     for name in ("dev1", "dev10"):

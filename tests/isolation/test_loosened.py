@@ -1,4 +1,4 @@
-"""The test of the tests: what is deliberately loose is refused by the compiler and, past it, caught."""
+"""The isolation tests find each loose grant, and the compiler refuses it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TOPIC, FILTER, CLIENT = (f"{ARN % 'iot'}{kind}/" for kind in ("topic", "topicfil
 
 
 def objects(*resources: str, **condition: Any) -> Grant:
-    """A grant of objects, which are each device's own below `b/{deviceId}/`."""
+    """Return a grant of objects, of which each device owns those under `b/{deviceId}/`."""
     touches = tuple(Touch("s3:GetObject", f"{BUCKET}/{{deviceId}}/{end}") for end in ("x", "{asker}/x"))
     return Grant((allow("s3:GetObject", list(resources), condition),), touches)
 
 
 def items(condition: Any) -> Grant:
-    """A grant of items, which are each device's own by their key."""
+    """Return a grant of items, which a device owns by their keys."""
 
     def keys(*values: str) -> Context:
         return {"dynamodb:LeadingKeys": list(values)}
@@ -43,13 +43,13 @@ def items(condition: Any) -> Grant:
 
 
 def listing(prefix: str) -> Grant:
-    """A grant to list by prefix."""
+    """Return a grant to list objects by prefix."""
     own = Touch("s3:ListBucket", BUCKET, {"s3:prefix": "{asker}"}, OTHERS, "{deviceId}/x")
     return Grant((allow("s3:ListBucket", BUCKET, {"StringEquals": {"s3:prefix": prefix}}),), (own,))
 
 
 def messages(action: str, arn: str, loose: str, own: str = "{deviceId}/x") -> Grant:
-    """A grant at AWS IoT."""
+    """Return a grant at AWS IoT."""
     return Grant((allow(action, arn + loose),), (Touch(action, arn + own),))
 
 
@@ -92,12 +92,12 @@ LOOSE = {
 
 
 def cases(grants: dict[str, Grant], devices: tuple[DeviceId, ...] = DEVICES) -> list[Pair]:
-    """All pairs; each device holds everything."""
+    """Return all pairs for devices that hold every grant."""
     return pairs(grants, dict.fromkeys(devices, tuple(grants)), PLACE)
 
 
 def caught(found: list[Pair], evaluator: Evaluator) -> list[Pair]:
-    """Where a device is allowed what is another's."""
+    """Return the pairs in which a device is allowed to use another's resource."""
     return [pair for pair in wrong(found, [evaluator]) if not pair.expected]
 
 
@@ -112,8 +112,8 @@ TIGHT = {
 
 
 @pytest.mark.parametrize("name", TIGHT)
-def test_what_is_tight_is_taken(evaluators: tuple[Evaluator, ...], name: str) -> None:
-    """As they should be written, the same grants are fine: what the others are caught by is the loosening."""
+def test_a_strict_grant_is_accepted(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """The strict form of each grant compiles and isolates, so only its loosening makes a test fail."""
     grants = {"g": TIGHT[name]}
     assert templates.check(bare({"g": TIGHT[name].template})) == []
     assert wrong(cases(grants), evaluators) == []
@@ -121,22 +121,22 @@ def test_what_is_tight_is_taken(evaluators: tuple[Evaluator, ...], name: str) ->
 
 @pytest.mark.parametrize("name", LOOSE)
 def test_a_loose_grant_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
-    """The compiler takes none; compiled past it, each evaluator alone sees a device touch another's."""
+    """The compiler refuses each loose grant, and without it each evaluator finds access to another device."""
     assert templates.check(bare({"g": LOOSE[name].template}))
     found = cases({"g": LOOSE[name]})
     assert all(caught(found, evaluator) for evaluator in evaluators)
 
 
 @pytest.mark.parametrize("name", sorted({"dev?", "dev*", "*", "????"}))
-def test_a_name_that_acts_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
-    """No device has such a name; if one had, each evaluator would see it touch another's."""
+def test_a_name_with_a_wildcard_is_refused_and_caught(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """A name with a wildcard is refused, and each evaluator would find its access to another device."""
     assert accepted(name) is None
     found = cases({"g": TIGHT["objects"], "t": TIGHT["topics"]}, (DeviceId(name), *DEVICES))
     assert all(caught(found, evaluator) for evaluator in evaluators)
 
 
 def test_a_device_named_like_our_topics_is_refused_and_caught(evaluators: tuple[Evaluator, ...]) -> None:
-    """With a grant of its own topics, it would hear the credentials of all."""
+    """A device called `firstboot` is refused: its topics would include the credentials of all devices."""
     assert accepted("firstboot") is None
     found = cases({"g": TIGHT["filters"]}, (DeviceId("firstboot"), *DEVICES))
     assert all(caught(found, evaluator) for evaluator in evaluators)
@@ -144,7 +144,7 @@ def test_a_device_named_like_our_topics_is_refused_and_caught(evaluators: tuple[
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_a_hostile_name_is_refused(name: str) -> None:
-    """Wildcards, paths, variables, other scripts, controls, lengths."""
+    """A name with wildcards, paths, variables or odd characters, or of a bad length, is refused."""
     assert accepted(name) is None
 
 
@@ -158,7 +158,7 @@ _values = render._values
 def test_a_renderer_that_loosens_is_caught(
     evaluators: tuple[Evaluator, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Had render.py put a wildcard behind the id, each way to rights would show it."""
+    """If rendering put a wildcard behind the id, the evaluators would find it in each way to rights."""
     monkeypatch.setattr(render, "_values", _wildcard)
     found = cases({"g": TIGHT["topics"]})
     for evaluator in evaluators:

@@ -13,7 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from console import fleet
+from console import fleet_folder
 from console.__main__ import app
 from tests.device.crash import DIED, Fuse
 
@@ -36,7 +36,7 @@ def main(folder: Path, arguments: list[str]) -> None:
 
     Prints one line a point: the exit codes of both runs, and the certificates that the killed run left.
     """
-    fleet.load = cache(fleet.load)
+    fleet_folder.load = cache(fleet_folder.load)
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
         app([*arguments, "--out", str(folder / "0")])  # fills caches that each child would fill again
     point, code = 0, DIED

@@ -15,16 +15,16 @@ LINTER = ROOT / ".venv" / "bin" / "lint-imports"
 LAYERS = "A package imports only from those below it"
 BOTO3 = "All boto3 is under aws"
 BUILDS = "Only a build module imports the adapters"
+COMMANDS = "Only the console's main program imports its commands"
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the product's code, beside links to all other files that the linter reads."""
     folder = tmp_path_factory.mktemp("layers")
-    shutil.copytree(
-        ROOT / "functions" / "firstboot", folder / "firstboot", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("infra", "device", "console", "local", "audit", "pyproject.toml"):
+    for code in (ROOT / "functions" / "firstboot", ROOT / "console"):
+        shutil.copytree(code, folder / code.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("infra", "device", "local", "audit", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -56,6 +56,7 @@ def test_the_code_as_it_is_breaks_nothing(copy: Path) -> None:
         ("identity/added.py", "from firstboot.aws.dynamodb import rows", LAYERS),
         ("vend/added.py", "from firstboot.exchange import issue", LAYERS),
         ("domain/added.py", "from firstboot.pki import chain", LAYERS),
+        ("../console/added.py", "from console.commands import devices", COMMANDS),
         ("pki/added.py", "from firstboot.policy import rules", LAYERS),
     ],
 )

@@ -1,8 +1,8 @@
-"""Pure tests only: an audit hook refuses processes and sockets to the tests of this folder.
+"""Tests in this folder are pure: an audit hook refuses them processes and sockets.
 
-Python reports both as audit events (PEP 578), whichever library asks for them. A hook cannot be removed
-again, so it acts only while these tests are collected, set up and run. It also keeps what it refused,
-because the code under test may catch the error.
+Python reports both as audit events (PEP 578), for every library. A hook cannot be removed, so it acts only
+while these tests are collected, set up and run. It also keeps the refused events, because the code under test
+may catch the error.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ SOCKET_EVENTS = frozenset(
 
 
 class Impure(RuntimeError):
-    """A pure test asked the operating system for a process or a socket."""
+    """A pure test started a process or opened a socket."""
 
 
 class Guard:
-    """The audit hook: refuses the events in `forbidden` and keeps their names in `refused`."""
+    """The audit hook, which refuses the events in `forbidden` and keeps their names in `refused`."""
 
     def __init__(self) -> None:
         self.forbidden: frozenset[str] = frozenset()
         self.refused: list[str] = []
 
     def __call__(self, event: str, _arguments: tuple[Any, ...]) -> None:
-        """Look at one event. Raises Impure."""
+        """Refuse the event if it is forbidden. Raises Impure."""
         if event in self.forbidden:
             self.refused.append(event)
             raise Impure(f"{event}: tests in tests/unit are pure, see docs/testing.md")
@@ -51,7 +51,7 @@ sys.addaudithook(GUARD)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, object, object]:
-    """Refuse processes while a module is imported; urllib3 probes for IPv6 with a socket then."""
+    """Refuse processes, but no sockets, while a module is imported: urllib3 then opens one to detect IPv6."""
     GUARD.forbidden = PROCESS_EVENTS
     try:
         return (yield)
@@ -61,7 +61,7 @@ def pytest_make_collect_report() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
-    """Refuse both to fixtures."""
+    """Refuse processes and sockets while fixtures are set up."""
     GUARD.refused.clear()
     GUARD.forbidden = PROCESS_EVENTS | SOCKET_EVENTS
     try:
@@ -72,7 +72,7 @@ def pytest_runtest_setup() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """Refuse both to the test, and fail it if they were refused to it or to a fixture of it."""
+    """Refuse processes and sockets to the test, and fail it if the test or a fixture had any refused."""
     GUARD.forbidden = PROCESS_EVENTS | SOCKET_EVENTS
     try:
         result = yield

@@ -1,4 +1,4 @@
-"""Small fleet definitions for tests: a valid one, and ways to break it."""
+"""Small fleet definitions for tests: a valid one, and changes that break it."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ _FACTORY = factories.pem(factories.authority().certificate).encode()
 
 
 def statement(**changes: Any) -> dict[str, Any]:
-    """A good statement, with `changes`; a change to None takes the member out."""
+    """Return a valid statement with `changes`; a member that is changed to None is left out."""
     good = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:{partition}:s3:::b/{deviceId}/*"}
     return {key: value for key, value in (good | changes).items() if value is not None}
 
 
 def grant(*statements: Any) -> dict[str, Any]:
-    """A policy template; one good statement unless told."""
+    """Return a policy template with these statements, or with one valid statement."""
     return {"Version": "2012-10-17", "Statement": list(statements) or [statement()]}
 
 
 def source(**changes: Any) -> Source:
-    """A valid folder, with other `toml`, `rules`, `schema` (text), `grants` (name to document or
-    text) or `trust` (file to bytes).
+    """Return a valid fleet folder with changes: `toml`, `rules` and `schema` are text, `grants` maps a name
+    to a document or text, and `trust` maps a file name to bytes.
     """
     grants = changes.get("grants", {"telemetry": grant()})
     texts = {name: text if isinstance(text, str) else json.dumps(text) for name, text in grants.items()}
@@ -75,12 +75,12 @@ def source(**changes: Any) -> Source:
 
 
 def fleet(**changes: Any) -> Fleet:
-    """`source`, compiled."""
+    """Return the compiled fleet of `source(**changes)`."""
     return compiler.compile_fleet(source(**changes))
 
 
 def problems(files: Source | None = None, **changes: Any) -> list[str]:
-    """What the compiler says of `files`, or of `source` with `changes`."""
+    """Return the compiler's problems with `files`, or with `source(**changes)`."""
     with pytest.raises(FleetInvalid) as caught:
         compiler.compile_fleet(files or source(**changes))
     return caught.value.problems
@@ -92,7 +92,7 @@ def device(
     claims: dict[str, Attribute] | None = None,
     device_id: str = "dev-1",
 ) -> Device:
-    """An enrolled device."""
+    """Return an enrolled device."""
     return Device(
         DeviceId(device_id),
         group,

@@ -1,4 +1,4 @@
-"""Definitions of a fleet made from the declarations of its keys: at their borders, and random ones."""
+"""Fleet definitions made from the declared keys: random ones, and ones with values at the borders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def places(record: Record[Any] = ROOT, path: tuple[str, ...] = ()) -> Iterator[P
 
 
 def at(place: Place, value: object) -> Json:
-    """Return a definition that has the value at a place, and besides only what is required."""
+    """Return a definition with the value at a place, and otherwise only the required keys."""
     definition = least(ROOT)
     table, record = definition, ROOT
     for name in place.path[:-1]:
@@ -156,12 +156,12 @@ def _deep(levels: int) -> Json:
 
 
 def definitions() -> st.SearchStrategy[Json]:
-    """Any definition whose tables are valid each by itself."""
+    """Draw a definition in which each table by itself is valid."""
     return _tables(ROOT, shared=False)
 
 
 def _tables(record: Record[Any], *, shared: bool) -> st.SearchStrategy[Json]:
-    """Any table of a record: with every required key, and with or without each other one."""
+    """Draw a table of a record, with every required key and any of the others."""
     if record.shared_if and not shared:
         name, value = record.shared_if
         alone = _tables(record, shared=True).map(lambda table: table | {name: value})
@@ -182,7 +182,7 @@ _JSON = st.dictionaries(_WORDS, st.booleans() | st.integers(-9, 9) | _WORDS | st
 
 @singledispatch
 def _values(kind: Kind, *, shared: bool) -> st.SearchStrategy[Any]:
-    """Any value that the kind accepts."""
+    """Draw a value that the kind accepts."""
     return st.sampled_from(accepted(kind))
 
 

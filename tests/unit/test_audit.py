@@ -1,4 +1,4 @@
-"""The audit finds what nobody explained, and never takes what it could not do for done."""
+"""The audit reports every finding without a reason, and says which checks it could not run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ LOCK = Path("functions/requirements.txt")
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, output: object) -> None:
-    """Have every tool print `output`."""
+    """Replace each tool's output with `output`."""
     monkeypatch.setattr(tools, "_run", lambda *_: output if isinstance(output, str) else json.dumps(output))
 
 
-def test_what_nobody_explained_is_told() -> None:
-    """A finding needs its own reason, and one without a key can have none."""
+def test_a_finding_without_a_reason_is_reported() -> None:
+    """A finding is reported unless its own key has a reason; a finding without a key is always reported."""
     found = [Finding("known", "k"), Finding("new", "n"), Finding(None, "crash")]
     assert audit.unexplained(found, {"known": "because"}) == ["n", "crash"]
 
 
-def test_a_reason_that_is_spare_is_told() -> None:
-    """What was put right must not stay accepted."""
+def test_a_reason_without_a_finding_is_reported() -> None:
+    """A reason is reported when its finding no longer occurs."""
     assert audit.unexplained([], {"old": "because"}) == ["old is accepted, and is not found any more"]
 
 
-def test_policies_are_written_as_aws_has_them() -> None:
-    """Every role of a template, every grant in each of its forms; no variable is left in a document."""
+def test_policies_are_written_as_aws_receives_them() -> None:
+    """The audit gets every role policy and every form of every grant, with no variable left in them."""
     role = {
         "Type": "AWS::IAM::Role",
         "Properties": {
@@ -53,8 +53,8 @@ def test_policies_are_written_as_aws_has_them() -> None:
     assert not [text for text in found.values() if "${" in text or "Fn::" in text or '"Ref"' in text]
 
 
-def test_parliament_is_told_of_by_action(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a reason holds for one action, not for a kind of finding."""
+def test_findings_of_parliament_are_keyed_by_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings of parliament are keyed by action, so that a reason accepts no whole kind of finding."""
     place = {"filepath": "x/role-Vend.json"}
     lines: list[dict[str, Any]] = [
         {
@@ -70,16 +70,16 @@ def test_parliament_is_told_of_by_action(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_vulnerability_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so is a package that only some of the advisories were read for."""
+    """A vulnerability is a finding, and so is a single package for which there are no advisories."""
     known = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]}
     answer(monkeypatch, {"dependencies": [known, {"name": "b", "skip_reason": "b is not found"}]})
     assert [each.text for each in tools.pip_audit(LOCK)] == ["b is not found", "a 1: CVE-1"]
 
 
-def test_advisories_that_nobody_could_read_are_not_taken_for_none(
+def test_unreadable_advisories_do_not_pass(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where there is a mirror of PyPI's packages alone, the audit says that this was not done."""
+    """A check that could read no advisories is reported as not done, and not as passed."""
     answer(monkeypatch, {"dependencies": [{"name": "b", "skip_reason": "b is not found"}]})
     with pytest.raises(Unavailable, match="none of 1 packages"):
         tools.pip_audit(LOCK)

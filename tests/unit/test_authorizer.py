@@ -1,4 +1,4 @@
-"""AWS IoT's custom authorizer, to the letter: AWS's own events in, AWS's answer out."""
+"""Test AWS IoT's custom authorizer with AWS's own sample events, and the form of its answer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki.errors import TokenMalformed
 from firstboot.runtime.errors import MalformedRequest
 
-# AWS IoT Core developer guide, "Defining your Lambda function" (custom-auth-lambda.html): the event
-# with all of its possible fields; its two placeholders, Boolean and UUID, are filled in.
+# AWS IoT Core developer guide, "Defining your Lambda function" (custom-auth-lambda.html): the event with all
+# of its possible fields; its two placeholders, Boolean and UUID, are filled in.
 ALL_FIELDS: dict[str, Any] = {
     "token": "aToken",
     "signatureVerified": True,
@@ -46,8 +46,8 @@ X509: dict[str, Any] = {
     },
     "connectionMetadata": {"id": "UUID"},
 }
-# The first, as the guide says that it comes from an HTTP publish: "Any fields that aren't relevant
-# to the connection request aren't included".
+# The first event as it comes from an HTTP publish. The guide: "Any fields that aren't relevant to the
+# connection request aren't included".
 HTTP = ALL_FIELDS | {
     "protocols": ["tls", "http"],
     "protocolData": {name: ALL_FIELDS["protocolData"][name] for name in ("tls", "http")},
@@ -56,7 +56,7 @@ DEVICE_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullma
 
 
 def mqtt(**members: Any) -> dict[str, Any]:
-    """An MQTT connection whose credentials are in user name and password alone."""
+    """Return the event of an MQTT connection whose credentials are only in user name and password."""
     return {
         "signatureVerified": False,
         "protocols": ["tls", "mqtt"],
@@ -66,15 +66,15 @@ def mqtt(**members: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("event", [ALL_FIELDS, X509])
-def test_awss_events_are_read(event: dict[str, Any]) -> None:
-    """The token as AWS IoT took it from the connection, and MQTT's client id."""
+def test_sample_events_of_aws_are_read(event: dict[str, Any]) -> None:
+    """The token and MQTT's client id are read from AWS's sample events."""
     request = authorizer.request(event)
     assert (request.token, request.client_id) == (event["token"], "myClientId")
     assert authorizer.connection_id(event) == event["connectionMetadata"]["id"]
 
 
 def test_the_password_is_a_token() -> None:
-    """AWS IoT sends it in base64; the user name is of no matter."""
+    """The password, which AWS IoT sends in base64, is the token, and the user name is ignored."""
     password = base64.b64encode(b"a.b.c").decode()
     for event in (
         mqtt(username="u", password=password, clientId="gw-1"),
@@ -87,7 +87,7 @@ def test_the_password_is_a_token() -> None:
     "event", [HTTP, mqtt(password="YQ=="), mqtt(password="YQ==", clientId=""), {}, None, []]
 )
 def test_without_a_client_id_there_is_no_request(event: Any) -> None:
-    """An HTTP publish has none, and a client that sends none gets one from the broker."""
+    """A connection without a client id is refused, such as an HTTP publish."""
     with pytest.raises(MalformedRequest):
         authorizer.request(event)
 
@@ -95,14 +95,14 @@ def test_without_a_client_id_there_is_no_request(event: Any) -> None:
 @pytest.mark.parametrize(
     "members", [{"token": 7}, {"protocolData": {"mqtt": {"clientId": "x", "password": 7}}}]
 )
-def test_what_is_no_text_is_refused(members: dict[str, Any]) -> None:
-    """AWS sends strings."""
+def test_credentials_that_are_no_text_are_refused(members: dict[str, Any]) -> None:
+    """A token or password that is no string is refused."""
     with pytest.raises(MalformedRequest):
         authorizer.request(mqtt(clientId="gw-1", password="YQ==") | members)
 
 
 def test_without_credentials_there_is_no_token() -> None:
-    """A user name is none."""
+    """A user name without a password is no token."""
     with pytest.raises(TokenMissing):
         authorizer.request(mqtt(username="u", clientId="gw-1"))
 
@@ -111,7 +111,7 @@ def test_without_credentials_there_is_no_token() -> None:
     "password", ["myPassword", "YQ", "Y Q=", "Y.Q==", "_w==", base64.b64encode(b"\xff").decode()]
 )
 def test_a_password_that_is_no_token_is_refused(password: str) -> None:
-    """AWS's own sample has no base64 for its password."""
+    """A password that is not base64 of a text is refused; AWS's own sample has such a password."""
     with pytest.raises(TokenMalformed, match="base64"):
         authorizer.request(mqtt(password=password, clientId="gw-1"))
 
@@ -133,7 +133,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_event_is_judged(event: Any) -> None:
-    """Whatever comes is a request or a refusal."""
+    """Any event gives a request or a refusal, and no other exception."""
     assert isinstance(authorizer.connection_id(event), str)
     try:
         authorizer.request(event)
@@ -141,8 +141,8 @@ def test_any_event_is_judged(event: Any) -> None:
         return
 
 
-def test_the_answer_is_awss() -> None:
-    """Its members, as the guide has them, and nothing else."""
+def test_the_answer_has_the_form_of_aws() -> None:
+    """The answer has exactly the members that AWS's guide names."""
     document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}
     assert authorizer.answer(Authorized(DeviceId("gw-1"), "acme", [document], 3600, 900)) == {
         "isAuthenticated": True,
@@ -156,8 +156,9 @@ def test_the_answer_is_awss() -> None:
 
 @given(DEVICE_IDS)
 def test_a_principal_leads_back_to_its_device(device_id: str) -> None:
-    """In AWS's alphabet and length, one for each device, and never in the shape of a certificate's id,
-    which is what topic rules know other devices by.
+    """A principal id encodes its device id reversibly, in the alphabet and length that AWS allows.
+
+    It never has the form of a certificate id, by which topic rules recognize other devices.
     """
     principal = authorizer.principal_id(DeviceId(device_id))
     assert re.fullmatch(r"[a-zA-Z0-9]{1,128}", principal, re.ASCII)
@@ -167,5 +168,5 @@ def test_a_principal_leads_back_to_its_device(device_id: str) -> None:
 
 
 def test_a_request_is_not_printed() -> None:
-    """A token that reached a log would be anyone's."""
+    """The repr of a request does not contain its token, so that the token cannot reach a log."""
     assert "a.b.c" not in repr(ConnectionRequest("a.b.c", "gw-1"))

@@ -1,4 +1,4 @@
-"""What a changed record means for AWS IoT."""
+"""`reaction` decides which changes of a device record order the device, and how urgently."""
 
 from __future__ import annotations
 
@@ -27,33 +27,36 @@ REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}),
     ],
     ids=str,
 )
-def test_what_a_registered_device_holds_by_is_followed(change: dict[str, Any]) -> None:
-    """Rules read these; a group may have no place in AWS IoT; a deleted device has none."""
+def test_a_change_of_what_the_grants_depend_on_orders_a_registered_device(change: dict[str, Any]) -> None:
+    """A change of what the grants depend on orders a registered device at the limited rate."""
     assert reaction(REGISTERED, replace(REGISTERED, **change)) is Reaction.RATE_LIMITED
 
 
-def test_a_revocation_does_not_wait() -> None:
-    """Of any device: also of one that nobody noted yet as registered."""
+def test_a_revocation_is_urgent() -> None:
+    """A revocation of any device is urgent, also of one that is not recorded as registered yet."""
     for before in (REGISTERED, device(), replace(device(), status=Status.EXPECTED)):
         assert reaction(before, replace(before, status=Status.REVOKED)) is Reaction.URGENT
 
 
-def test_once_is_enough() -> None:
-    """What is revoked or deleted already is not ordered again by whatever else changes."""
+def test_a_revoked_or_deleted_device_is_ordered_once() -> None:
+    """A further change of a device that is revoked or deleted already orders nothing."""
     for status in (Status.REVOKED, Status.DELETED):
         ended = replace(REGISTERED, status=status)
         assert reaction(ended, replace(ended, registered=frozenset(), updated_at=from_epoch(9))) is None
 
 
 def test_a_commit_takes_the_old_certificates_grants() -> None:
-    """The one that is superseded keeps none."""
+    """A commit orders the device, so that the superseded certificate loses its grants."""
     renewed = replace(REGISTERED, pending=NEXT)
     assert reaction(REGISTERED, renewed) is None
     assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.RATE_LIMITED
 
 
 def test_a_first_boot_orders_nothing() -> None:
-    """Its certificate's arrival in S3 does: twice the messages would halve the rate in a storm."""
+    """No change of a first boot orders the device, because the arrival of its certificate in S3 does.
+
+    Two messages for each device would halve the rate when many devices boot at once.
+    """
     expected = replace(device(), status=Status.EXPECTED)
     claimed = replace(device(), pending=NEXT, claims={"model": "x"})
     assert reaction(expected, claimed) is None
@@ -63,27 +66,25 @@ def test_a_first_boot_orders_nothing() -> None:
 
 
 def test_what_register_writes_orders_nothing() -> None:
-    """Or it would be ordered for ever."""
+    """A write of `register` itself orders nothing, or the device would be ordered for ever."""
     assert reaction(REGISTERED, replace(REGISTERED, registered=frozenset(), attached=frozenset())) is None
     assert reaction(REGISTERED, replace(REGISTERED, updated_at=from_epoch(9))) is None
 
 
-def test_who_is_not_registered_yet_is_not_followed() -> None:
-    """The order that its certificate makes is still to come, and reads the newest record."""
+def test_a_change_before_the_registration_orders_nothing() -> None:
+    """A change of an unregistered device orders nothing, because the order of its certificate follows."""
     waiting = replace(device(), pending=NEXT)
     assert reaction(waiting, replace(waiting, attributes={"site": "berlin"})) is None
 
 
-def test_another_group_may_want_what_this_one_did_not() -> None:
-    """From tokens to certificates: nothing is registered, and all of it must be."""
+def test_a_change_of_group_orders_an_unregistered_device_with_a_certificate() -> None:
+    """A device with a certificate is ordered when it changes its group, which may use AWS IoT."""
     token = replace(device(), active=CERTIFICATE)
     assert reaction(token, replace(token, group="other")) is Reaction.RATE_LIMITED
     assert reaction(device(), replace(device(), group="other")) is None
 
 
-def test_an_imported_device_is_followed() -> None:
-    """Its record is new, and AWS IoT has its certificate with none of our policies; no other new record
-    asks for anything.
-    """
+def test_an_import_orders_the_device() -> None:
+    """The new record of an imported device orders it, and any other new record orders nothing."""
     assert reaction(None, REGISTERED) is Reaction.RATE_LIMITED
     assert reaction(None, replace(device(), pending=NEXT)) is None

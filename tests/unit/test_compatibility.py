@@ -1,8 +1,8 @@
-"""What one version writes, the version before and the version after can read.
+"""Data that one version writes can be read by the version before it and the version after it.
 
-During an update both run at the same time, and after a return to the version before its code reads what
-the newer one wrote. The literal texts here are those of versions that were deployed: add new ones beside
-them, and change none.
+During an update both versions run at the same time, and after a rollback the older code reads data that the
+newer one wrote. The literal texts here are those of versions that were deployed: add new ones beside them,
+and change none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SINCE, SLOT = 1_795_778_244, 1_795_778_394_266
 
 
 def order(since: int = SINCE, slot: int | None = None) -> Order:
-    """The order that a message about gw-1 stands for."""
+    """Return the order that a message about gw-1 means."""
     return Order(DeviceId("gw-1"), from_epoch(since), None if slot is None else from_epoch_milliseconds(slot))
 
 
@@ -49,12 +49,12 @@ ORDERS = {
     '{"Records": [{"eventVersion": "2.6", "eventSource": "aws:s3", "eventTime": "2026-11-27T11:17:24.123Z",'
     ' "s3": {"object": {"key": "certificates/gw-1/4f.pem", "size": 1024, "added": true}}}]}': order(SINCE),
 }
-"""Messages in the queues of `register.work`, as versions wrote them, and S3's."""
+"""Messages in the queues of `register.work` as versions wrote them, and S3's event."""
 
 
 @pytest.mark.parametrize("text", ORDERS)
 def test_an_order_of_another_version_is_read(text: str) -> None:
-    """Optional members may be missing, and members that a later version adds are ignored."""
+    """A message of another version may lack optional members and have unknown ones."""
     record = {"messageId": "m", "body": text, "attributes": {"SentTimestamp": f"{SENT}999"}}
     assert messages.parse(record) == [ORDERS[text]]
 
@@ -68,7 +68,7 @@ def test_an_order_of_another_version_is_read(text: str) -> None:
     ],
 )
 def test_an_order_is_written_as_the_version_before_reads_it(made: Order, members: dict[str, Any]) -> None:
-    """`deviceId` is a string; `since` and `slot` are integers. A slot that was not taken is left out."""
+    """A message has the types that the version before reads, and no slot if none was taken."""
     assert typed(messages.render(made)) == typed(json.dumps(members))
 
 
@@ -83,28 +83,28 @@ WAITING = {
         Waiting(ID, from_epoch_milliseconds(SLOT))
     ),
 }
-"""Messages in the queue of `register.jitr`, as versions wrote them, and AWS IoT's event."""
+"""Messages in the queue of `register.jitr` as versions wrote them, and AWS IoT's event."""
 
 
 @pytest.mark.parametrize("text", WAITING)
-def test_a_certificate_that_waits_since_another_version_is_read(text: str) -> None:
-    """AWS IoT's own members and those that a later version adds are ignored."""
+def test_a_jitr_message_of_another_version_is_read(text: str) -> None:
+    """A JITR message of another version is read, and members of AWS IoT or a later version are ignored."""
     assert jitr_messages.parse(text) == WAITING[text]
 
 
-def test_a_certificate_that_waits_is_written_as_the_version_before_reads_it() -> None:
-    """It takes a slot only if that is an integer."""
+def test_a_jitr_message_is_written_as_the_version_before_reads_it() -> None:
+    """A JITR message is written with an integer slot, which the version before demands."""
     made = Waiting(ID, from_epoch_milliseconds(SLOT))
     assert typed(jitr_messages.render(made)) == typed(json.dumps({"certificateId": ID, "slot": SLOT}))
 
 
 def typed(text: str) -> dict[str, tuple[type, Any]]:
-    """Return the members of a JSON object with their types: `1` and `1.0` are equal, and not the same."""
+    """Return the members of a JSON object with their types, because `1` and `1.0` are equal."""
     return {name: (type(value), value) for name, value in json.loads(text).items()}
 
 
 def certificate(number: int, **more: Any) -> dict[str, Any]:
-    """A certificate in a device's row."""
+    """Return a certificate as it is in a device's row."""
     plain = {
         "serial": {"S": f"{number:040x}"},
         "spki": {"S": f"{number:064x}"},
@@ -117,7 +117,7 @@ def certificate(number: int, **more: Any) -> dict[str, Any]:
 
 
 def record(number: int, **more: Any) -> CertificateRecord:
-    """What `certificate` stands for."""
+    """Return the certificate that `certificate` describes."""
     return CertificateRecord(
         serial=f"{number:040x}",
         spki=f"{number:064x}",
@@ -190,29 +190,29 @@ STATES: dict[str, tuple[dict[str, Any], Device]] = {
     "revoked": (ROW | {"status": {"S": "revoked"}}, replace(DEVICE, status=Status.REVOKED)),
     "deleted": (ROW | {"status": {"S": "deleted"}}, replace(DEVICE, status=Status.DELETED)),
 }
-"""A device's row in each state as versions wrote it, and the device that it is."""
+"""The row of a device in each state, as versions wrote it, and the device that it means."""
 
 LATER: dict[str, Any] = {"later": {"L": [{"NULL": True}]}, "ratio": {"N": "0.5"}}
-"""Attributes that a later version might add, of types that no row has today."""
+"""Attributes that a later version might add, with types that no row has today."""
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_device_s_row_of_another_version_is_read(state: str) -> None:
-    """In each state; what a later version adds is passed over."""
+    """A device's row of another version is read in each state, and later attributes are ignored."""
     row, device = STATES[state]
     assert rows.device(row) == device
     assert rows.device(row | LATER) == device
 
 
-def test_a_certificate_s_later_members_are_passed_over() -> None:
-    """In the row of a device too, where each certificate is a map."""
+def test_later_members_of_a_certificate_are_ignored() -> None:
+    """Members that a later version adds to a certificate in a device's row are ignored."""
     row, device = STATES["active"]
     assert rows.device(row | {"active": certificate(1, **COMMITTED, **LATER)}) == device
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_certificate_is_written_as_the_version_before_reads_it(state: str) -> None:
-    """Its map in the row is the very same."""
+    """A certificate is written to a device's row exactly as the version before writes it."""
     row, device = STATES[state]
     for name in ("pending", "active", "superseded"):
         if known := getattr(device, name):
@@ -238,14 +238,14 @@ PUBLISHED_HASH = "e71ec19c509dfebfc443ca335d5db17014b969f568fb88ee74aa27281c4092
 
 
 def test_a_compiled_fleet_keeps_its_text_and_hash() -> None:
-    """A published fleet names the hash of the deployed one: another text would switch it off."""
+    """A compiled fleet keeps its text and hash: under another hash, a published fleet would be ignored."""
     fleet = Fleet.from_json(FLEET)
     assert fleet.to_json() == FLEET
     assert fleet.hash == HASH
 
 
 def test_a_published_fleet_keeps_its_text_and_hash() -> None:
-    """It is the deployed one but for `base`."""
+    """A published fleet, which differs from the deployed one only in `base`, keeps its text and hash."""
     published = FLEET.replace('"base":null', f'"base":"{HASH}"')
     fleet = Fleet.from_json(published)
     assert (fleet.base, fleet.hash, fleet.to_json()) == (HASH, PUBLISHED_HASH, published)
@@ -267,10 +267,10 @@ LETTERS: dict[str, Failed | Lost] = {
         Lost(topics.CERTIFICATES, "gw-1")
     ),
 }
-"""Letters as Lambda and AWS IoT write them. They wait for up to two weeks."""
+"""Dead letters as Lambda and AWS IoT write them. They are kept for up to two weeks."""
 
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_a_dead_letter_from_before_an_update_is_understood(letter: str) -> None:
-    """The operator redrives it under the version that is deployed then."""
+    """A dead letter from before an update is understood by the new version, under which it is redriven."""
     assert understood(letter) == LETTERS[letter]

@@ -1,4 +1,4 @@
-"""`console factory ca`: a bench's own factory, in the place of the example's and of nobody else's."""
+"""`console factory ca` replaces the example's placeholder by a new CA, and replaces no other anchor."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
-    """A copy of the example."""
+    """Return a copy of the example's fleet folder."""
     return Path(shutil.copytree(ROOT / "fleet", tmp_path / "fleet"))
 
 
 def make(fleet: Path, group: str = "gateways") -> Result:
-    """The command, with its CA in `bench` beside the fleet folder."""
+    """Run the command, which puts its CA into `bench` beside the fleet folder."""
     out = str(fleet.parent / "bench")
     return CliRunner().invoke(
         app, ["factory", "ca", "--group", group, "--out", out, "--fleet", str(fleet), "--json"]
@@ -36,7 +36,7 @@ def make(fleet: Path, group: str = "gateways") -> Result:
 
 
 def test_the_fleet_trusts_the_new_ca(fleet: Path) -> None:
-    """The group takes devices under it for twenty years; the key is its owner's alone."""
+    """The group accepts certificates of the new CA for twenty years, and only its owner can read the key."""
     done = make(fleet)
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
@@ -51,14 +51,14 @@ def test_the_fleet_trusts_the_new_ca(fleet: Path) -> None:
 
 
 def test_the_other_groups_placeholder_is_left(fleet: Path) -> None:
-    """Each group has a factory of its own."""
+    """The placeholder of another group stays as it is."""
     sensors = (fleet / "trust/acme-sensors.pem").read_bytes()
     make(fleet)
     assert (fleet / "trust/acme-sensors.pem").read_bytes() == sensors
 
 
 def refused(fleet: Path, group: str = "gateways") -> str:
-    """The code of a refusal, which changes no file and leaves no key."""
+    """Return the code of a refusal, which changes no file and leaves no key."""
     before = {file: file.read_bytes() for file in fleet.parent.rglob("*") if file.is_file()}
     done = make(fleet, group)
     assert done.exit_code == 1, done.output
@@ -67,38 +67,38 @@ def refused(fleet: Path, group: str = "gateways") -> str:
 
 
 def test_a_real_factorys_anchor_is_left_alone(fleet: Path) -> None:
-    """Were it replaced, no device of that factory could enroll any more."""
+    """The anchor of a real factory is not replaced."""
     (fleet / "trust/acme-factory.pem").write_text(factories.pem(factories.authority("Real CA").certificate))
     assert refused(fleet) == "no-placeholder"
 
 
 def test_an_anchor_beside_the_placeholder_is_left_alone(fleet: Path) -> None:
-    """A file with more in it than the placeholder is not replaced."""
+    """A file with another certificate beside the placeholder is not replaced."""
     with (fleet / "trust/acme-factory.pem").open("a") as file:
         file.write(factories.pem(factories.authority("Real CA").certificate))
     assert refused(fleet) == "no-placeholder"
 
 
 def test_a_group_must_be_there(fleet: Path) -> None:
-    """A name that is spelled wrong makes nothing."""
+    """A group that does not exist is refused."""
     assert refused(fleet, "gatways") == "no-placeholder"
 
 
 def test_a_key_is_never_overwritten(fleet: Path) -> None:
-    """It may be the only one that an anchor elsewhere is for."""
+    """The command refuses a folder that exists, so that it overwrites no key."""
     (fleet.parent / "bench").mkdir()
     assert refused(fleet) == "folder-in-use"
 
 
 def test_a_second_ca_is_refused(fleet: Path) -> None:
-    """What was made is somebody's now."""
+    """A second CA is refused, because the first one is no placeholder."""
     make(fleet)
     shutil.move(fleet.parent / "bench", fleet.parent / "kept")
     assert refused(fleet) == "no-placeholder"
 
 
 def test_the_examples_anchors_are_placeholders_and_ours_is_none(fleet: Path) -> None:
-    """By what they say of themselves; an anchor needs no common name."""
+    """The example's anchors are recognised as placeholders, and the new CA is not."""
     for file in (fleet / "trust").glob("*.pem"):
         assert is_placeholder(parse_text(file.read_text()))
     make(fleet)

@@ -1,4 +1,4 @@
-"""What `console fleet diff` finds."""
+"""`console fleet diff` finds what differs between two fleet definitions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLEET = Fleet(
 
 
 def test_the_same_fleet_has_no_changes() -> None:
-    """What it builds on is not part of a definition."""
+    """Fleets that differ in `base` only have no changes."""
     assert changes.between(replace(FLEET, base="0" * 64), FLEET) == []
 
 
@@ -66,14 +66,14 @@ def test_the_same_fleet_has_no_changes() -> None:
     ],
 )
 def test_every_part_is_compared(values: dict[str, Any], part: str, line: str) -> None:
-    """A difference in any part is one change, with the new line in its diff."""
+    """A difference in any part is one change, and its diff has the new line."""
     (change,) = changes.between(FLEET, replace(FLEET, **values))
     assert (change.part, change.kind) == (part, "changed")
     assert line in change.diff
 
 
 def test_parts_come_and_go() -> None:
-    """A grant that is there on one side only was added or removed, whole."""
+    """A grant that is on one side only was added or removed."""
     more = replace(FLEET, grants={**FLEET.grants, "firmware": {"Statement": []}})
     (added,) = changes.between(FLEET, more)
     (removed,) = changes.between(more, FLEET)
@@ -82,7 +82,7 @@ def test_parts_come_and_go() -> None:
 
 
 def test_an_anchor_is_shown_by_its_name() -> None:
-    """A changed trust anchor reads as subject and fingerprint, not as PEM."""
+    """A changed trust anchor is shown as its subject and fingerprint, not as PEM."""
     other = replace(GROUP, trust=(factories.pem(factories.authority("Other factory").certificate),))
     (change,) = changes.between(FLEET, replace(FLEET, groups={"gateways": other}))
     text = "\n".join(change.diff)

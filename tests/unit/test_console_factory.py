@@ -1,4 +1,4 @@
-"""`console factory issue`: what it makes, and all it refuses before it makes anything."""
+"""`console factory issue` makes bootstrap certificates, and refuses what is wrong before it makes any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from rich.console import Console
 
-from console import factory, output
+from console import output
+from console.commands import factory
 from firstboot.pki import bootstrap, chain
 from tests import factories
 from tests.field.encode import own
@@ -32,12 +33,12 @@ from tests.production import Factory, base64_key, pem_key, public_key
 
 @pytest.fixture
 def line(tmp_path: Path) -> Factory:
-    """A factory whose CA is the group's trust anchor."""
+    """Return a factory whose CA is the group's trust anchor."""
     return Factory.build(tmp_path)
 
 
 def refused(line: Factory, *more: str, **options: Any) -> dict[str, Any]:
-    """The problem of a refusal, which leaves nothing behind."""
+    """Return the problem of a refusal, which changes no file of the run."""
     before = contents(line.out)
     result = line.issue(*more, "--json", **options)
     assert (result.exit_code, result.stdout) == (1, ""), result.output
@@ -47,12 +48,12 @@ def refused(line: Factory, *more: str, **options: Any) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[str, bytes] | None:
-    """A folder's files; None: there is no folder."""
+    """Return a folder's files by name, or None if there is no folder."""
     return {file.name: file.read_bytes() for file in folder.iterdir()} if folder.exists() else None
 
 
 def test_every_device_gets_a_key_and_a_certificate(line: Factory) -> None:
-    """A chain of one, the key to it, a row that tells of it; and the group's verifier takes it."""
+    """Each device has a key, a certificate that the group's verifier accepts, and a row that describes it."""
     result = line.issue("--count", "3", "--json")
     assert result.exit_code == 0, result.output
     names = ["gateways-000001", "gateways-000002", "gateways-000003"]
@@ -80,7 +81,7 @@ def test_every_device_gets_a_key_and_a_certificate(line: Factory) -> None:
 
 
 def test_keys_are_their_owners_from_the_first_byte_on(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the umask: 0600 when the file is opened, still empty, and 0700 for the folder."""
+    """Each file has mode 0600 when it is created, and the folder 0700, with any umask."""
     modes, opened = [], os.open
 
     def watched(path: Any, flags: int, *more: int) -> int:
@@ -101,8 +102,8 @@ def test_keys_are_their_owners_from_the_first_byte_on(line: Factory, monkeypatch
     assert line.out.stat().st_mode & 0o777 == 0o700
 
 
-def test_names_and_lifetime_are_the_makers(line: Factory) -> None:
-    """`--prefix`, `--start` and `--days` say what ids look like and when certificates end."""
+def test_options_set_ids_and_lifetime(line: Factory) -> None:
+    """`--prefix` and `--start` set the ids, and `--days` sets the end of the certificates."""
     assert line.issue("--count", "2", "--prefix", "gw-", "--start", "0", "--days", "30").exit_code == 0
     assert [row["deviceId"] for row in line.manifest()] == ["gw-000000", "gw-000001"]
     (leaf,) = line.chain("gw-000000")
@@ -110,7 +111,7 @@ def test_names_and_lifetime_are_the_makers(line: Factory) -> None:
 
 
 def test_a_run_may_be_made_longer(line: Factory) -> None:
-    """Run again with a larger count, it makes what is missing and touches nothing else."""
+    """A second run with a larger count makes the missing devices and changes no other file."""
     line.issue("--count", "2")
     before = contents(line.out) or {}
     result = line.issue("--count", "3", "--json")
@@ -123,8 +124,8 @@ def test_a_run_may_be_made_longer(line: Factory) -> None:
     assert len(rows.splitlines()) == 4
 
 
-def test_what_is_half_there_is_made_again(line: Factory) -> None:
-    """A row that was cut off is recorded anew; a broken certificate, or one without its key, too."""
+def test_an_incomplete_device_is_made_again(line: Factory) -> None:
+    """A row that was cut off, a broken certificate and a certificate without its key are made again."""
     line.issue("--count", "3")
     kept = line.chain("gateways-000001")
     rows = (line.out / "manifest.csv").read_bytes().splitlines(keepends=True)
@@ -146,16 +147,18 @@ def test_what_is_half_there_is_made_again(line: Factory) -> None:
 
 
 def test_progress_does_not_disturb_the_summary(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal devices are counted on standard error; standard output is one JSON document."""
+    """A terminal on standard error counts the devices, and standard output is one JSON document."""
     terminal = io.StringIO()
     monkeypatch.setattr(output, "_err", Console(file=terminal, force_terminal=True))
     assert json.loads(line.issue("--count", "2", "--json").stdout)["devices"] == 2
     assert "2/2" in terminal.getvalue()
-    assert "2 devices have their certificates (2 from before)" in line.issue("--count", "2").stdout
+    assert (
+        "2 devices have their certificates (2 since an earlier attempt)" in line.issue("--count", "2").stdout
+    )
 
 
 def test_an_intermediate_goes_with_its_certificates(tmp_path: Path) -> None:
-    """Where the trust has only the CA above, each file holds the issuer too, and the chain holds."""
+    """If the trust anchor is above the issuer, each file has the issuer's certificate too."""
     root = factories.authority(days=10_950)
     line = Factory.build(tmp_path, root.intermediate("Line 7", days=9_000), root)
     assert line.issue("--count", "1").exit_code == 0
@@ -166,7 +169,7 @@ def test_an_intermediate_goes_with_its_certificates(tmp_path: Path) -> None:
 
 
 def test_a_renewed_ca_is_the_same_ca(tmp_path: Path) -> None:
-    """The trust has the CA's earlier certificate, of the same name and key: nothing goes with a leaf."""
+    """A renewed certificate of a trust anchor, with the same name and key, is not put into the files."""
     key = factories.ec_key()
     old, new = (factories.authority(key=key, days=days) for days in (9_000, 10_950))
     line = Factory.build(tmp_path, new, old)
@@ -228,8 +231,8 @@ def _not_yet(folder: Path) -> Factory:
 def test_a_ca_the_group_would_not_take_signs_nothing(
     tmp_path: Path, build: Callable[[Path], Factory], words: str
 ) -> None:
-    """Not an anchor, only named like one, under one that allows no CAs, no CA, without keyCertSign,
-    not valid yet.
+    """A CA signs nothing if it is no anchor, has an anchor's name only, is below an anchor that allows no CA,
+    is no CA, has no keyCertSign, or is not valid yet.
     """
     problem = refused(build(tmp_path), "--count", "1")
     assert problem["code"] == "factory-ca-unfit"
@@ -237,7 +240,7 @@ def test_a_ca_the_group_would_not_take_signs_nothing(
 
 
 def test_certificates_end_before_their_ca(tmp_path: Path) -> None:
-    """Neither the CA nor the anchor above it may end first; the refusal says how long it may be."""
+    """Certificates that would end after their CA or its anchor are refused with the longest lifetime."""
     root = factories.authority(days=400)
     line = Factory.build(tmp_path, root.intermediate("Line 7", days=9_000), root)
     problem = refused(line, "--count", "1", "--days", "399")
@@ -246,7 +249,7 @@ def test_certificates_end_before_their_ca(tmp_path: Path) -> None:
 
 
 def test_another_groups_ca_signs_nothing(line: Factory) -> None:
-    """The CA must be the group's own, not just one of the fleet's."""
+    """The CA of another group is refused, and a refusal of an unknown group names the groups."""
     assert refused(line, "--count", "1", group="sensors")["code"] == "factory-ca-unfit"
     problem = refused(line, "--count", "1", group="toasters")
     assert problem["code"] == "group-unknown"
@@ -254,7 +257,7 @@ def test_another_groups_ca_signs_nothing(line: Factory) -> None:
 
 
 def test_a_fleet_that_does_not_compile_issues_nothing(line: Factory) -> None:
-    """What can't be deployed says nothing about who may enroll."""
+    """A fleet folder that does not compile is refused."""
     (line.folder / "fleet/rules.cedar").write_text("permit")
     assert refused(line, "--count", "1")["code"] == "fleet-invalid"
 
@@ -262,9 +265,9 @@ def test_a_fleet_that_does_not_compile_issues_nothing(line: Factory) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("ca.pem", b"nonsense", "no PEM certificate"),
-        ("ca.pem", b"\xff", "no PEM certificate"),
-        ("ca.key", b"nonsense", "no PEM private key"),
+        ("ca.pem", b"nonsense", "is not a PEM certificate"),
+        ("ca.pem", b"\xff", "is not a PEM certificate"),
+        ("ca.key", b"nonsense", "is not a PEM private key"),
         ("ca.key", factories.key_pem(factories.ec_key()).encode(), "not the key of"),
         ("ca.key", factories.key_pem(ed25519.Ed25519PrivateKey.generate()).encode(), "neither an EC"),
     ],
@@ -273,22 +276,23 @@ def test_a_fleet_that_does_not_compile_issues_nothing(line: Factory) -> None:
 def test_the_cas_files_must_be_what_they_are_called(
     line: Factory, file: str, content: bytes, words: str
 ) -> None:
-    """No certificate, no key, another CA's key, a key that can't sign these: all told apart."""
+    """Each wrong file is refused with its name and what is wrong with it."""
     (line.folder / file).write_bytes(content)
     problem = refused(line, "--count", "1")
     assert problem["code"] == "factory-ca-unfit"
     assert words in problem["detail"]
+    assert str(line.folder / file) in problem["detail"]
 
 
 def encrypt(line: Factory) -> None:
-    """Put the password `secret` on the CA's key."""
+    """Encrypt the CA's key with the password `secret`."""
     how = BestAvailableEncryption(b"secret")
     pem = line.ca.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
     (line.folder / "ca.key").write_bytes(pem)
 
 
 def test_an_encrypted_key_takes_its_password_from_a_file(line: Factory) -> None:
-    """A trailing newline is the editor's. A wrong password is refused, and so is none."""
+    """The password's file may end with a newline. A wrong or missing password is refused."""
     encrypt(line)
     file = line.folder / "password"
     file.write_text("wrong\n")
@@ -299,9 +303,9 @@ def test_an_encrypted_key_takes_its_password_from_a_file(line: Factory) -> None:
 
 
 def test_a_person_is_asked_for_the_password(line: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a terminal; what is typed shows nowhere, and standard output stays the summary's."""
+    """At a terminal, the command asks for the password and does not print it."""
     encrypt(line)
-    monkeypatch.setattr(output, "someone_can_answer", lambda: True)
+    monkeypatch.setattr(output, "can_ask", lambda: True)
     result = line.issue("--count", "1", "--json", typed="secret\n")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["devices"] == 1
@@ -310,7 +314,7 @@ def test_a_person_is_asked_for_the_password(line: Factory, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("prefix", ["", "boot-", "gw/", "gw-*", "-", "x" * 59])
 def test_ids_that_are_none_are_refused(line: Factory, prefix: str) -> None:
-    """A prefix that makes no device ids makes no certificates; an empty one makes numbers."""
+    """A prefix that does not make device ids is refused. An empty prefix makes ids of digits."""
     if prefix:
         assert refused(line, "--count", "1", "--prefix", prefix)["code"] == "device-id-invalid"
     else:
@@ -318,7 +322,7 @@ def test_ids_that_are_none_are_refused(line: Factory, prefix: str) -> None:
 
 
 def test_the_last_id_is_checked_before_the_first_is_used(line: Factory) -> None:
-    """Ids grow by a digit on the way: the run that would end in one too long does not begin."""
+    """A run whose last id would be too long is refused before its first id."""
     ends = ["--count", "2", "--start", "999999", "--prefix", "x" * 58]
     assert refused(line, *ends)["code"] == "device-id-invalid"
 
@@ -337,14 +341,21 @@ def test_the_last_id_is_checked_before_the_first_is_used(line: Factory) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(line: Factory, arguments: list[str]) -> None:
-    """What contradicts itself, or names no file, does nothing."""
+    """Options that contradict each other or name a missing file end with exit code 2."""
     manifest = line.keys([("gw-1", base64_key(public_key()))])
     result = line.issue(*(str(manifest) if word == "keys.csv" else word for word in arguments))
     assert (result.exit_code, line.out.exists()) == (2, False)
 
 
+def test_a_broken_manifest_of_the_run_is_refused(line: Factory) -> None:
+    """A manifest.csv in the folder that is not text is refused with its name."""
+    line.issue("--count", "1")
+    (line.out / "manifest.csv").write_bytes(b"deviceId\n\xff\n")
+    assert "manifest.csv is not the manifest" in refused(line, "--count", "1")["detail"]
+
+
 def test_a_folder_of_something_else_is_left_alone(line: Factory) -> None:
-    """Nothing is written into a folder with other files, nor into another run's."""
+    """A folder with other files and a folder of another run are refused."""
     line.out.mkdir()
     (line.out / "thesis.tex").write_text("precious")
     assert refused(line, "--count", "1")["code"] == "folder-in-use"
@@ -355,7 +366,7 @@ def test_a_folder_of_something_else_is_left_alone(line: Factory) -> None:
 
 
 def test_a_run_is_one_groups_and_one_cas(line: Factory) -> None:
-    """Another CA of the group may not go on with the run."""
+    """A run cannot be continued with another CA of the same group."""
     line.issue("--count", "1")
     other = factories.authority("Second", days=10_950)
     anchors = [factories.pem(each.certificate) for each in (line.ca, other)]
@@ -366,7 +377,7 @@ def test_a_run_is_one_groups_and_one_cas(line: Factory) -> None:
 
 
 def test_two_processes_do_not_share_a_run(line: Factory) -> None:
-    """While one is at work, another is turned away."""
+    """A second process is refused while the first one works in the folder."""
     line.issue("--count", "1")
     descriptor = os.open(line.out, os.O_RDONLY)
     try:
@@ -378,7 +389,7 @@ def test_two_processes_do_not_share_a_run(line: Factory) -> None:
 
 
 def test_another_devices_certificate_is_not_taken_for_ones_own(line: Factory) -> None:
-    """A file system that takes `GW` for `gw` would give two devices one file."""
+    """A file with another device's certificate is refused, as on a file system that ignores case."""
     line.issue("--count", "1", "--prefix", "GW-")
     for suffix in (".pem", ".key"):
         (line.out / f"GW-000001{suffix}").rename(line.out / f"gw-000001{suffix}")
@@ -387,7 +398,7 @@ def test_another_devices_certificate_is_not_taken_for_ones_own(line: Factory) ->
 
 
 def test_keys_in_secure_elements_get_certificates_only(line: Factory) -> None:
-    """The certificate is for the manifest's key, in DER or PEM, and there is no key file."""
+    """Each certificate is for the key in the manifest, in DER or PEM, and there is no key file."""
     keys = {
         "p256": (public_key(), base64_key),
         "p384": (factories.ec_key(ec.SECP384R1()).public_key(), pem_key),
@@ -404,7 +415,7 @@ def test_keys_in_secure_elements_get_certificates_only(line: Factory) -> None:
 
 
 def test_a_manifest_may_grow_but_not_change(line: Factory) -> None:
-    """With rows added it goes on; a device that got another key is refused, and nothing is issued."""
+    """A manifest with more rows continues the run. One with another key for a device is refused."""
     first, second = ((name, base64_key(public_key())) for name in ("gw-1", "gw-2"))
     line.issue("--manifest", str(line.keys([first])))
     result = line.issue("--manifest", str(line.keys([first, second])), "--json")
@@ -415,7 +426,7 @@ def test_a_manifest_may_grow_but_not_change(line: Factory) -> None:
 
 
 def share(line: Factory) -> None:
-    """Let the group's devices share a claim certificate."""
+    """Change the group, so that its devices share a claim certificate."""
     file = line.folder / "fleet/fleet.toml"
     text = file.read_text().replace('"subject.CN"', '"request.deviceId"')
     file.write_text(text.replace("per_minute = 200,", "per_minute = 200, freeze_per_hour = 900,"))
@@ -424,7 +435,7 @@ def share(line: Factory) -> None:
 def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
     line: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One claim certificate and key, whatever the count and the day; the manifest has device ids only."""
+    """A group that shares has one claim certificate after any number of runs, and a manifest of ids."""
     share(line)
     assert json.loads(line.issue("--count", "2", "--json").stdout)["shared"]
     (file,) = line.out.glob("claim-*.pem")
@@ -440,7 +451,7 @@ def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
 
 
 def test_devices_that_share_a_certificate_have_no_keys_to_certify(line: Factory) -> None:
-    """A manifest of keys is not for such a group."""
+    """A manifest of keys is refused for a group that shares a claim certificate."""
     share(line)
     manifest = line.keys([("gw-1", base64_key(public_key()))])
     assert refused(line, "--manifest", str(manifest))["code"] == "group-shared"

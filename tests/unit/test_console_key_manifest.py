@@ -1,4 +1,4 @@
-"""Manifests of public keys: all that is wrong with one is told at once, and no row is kept."""
+"""Manifests of public keys are checked completely, one row at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD, OTHER = base64_key(public_key()), base64_key(public_key())
 
 
 def problems(file: Path) -> list[str]:
-    """What is wrong with a manifest."""
+    """Return the problems for which a manifest is refused."""
     with pytest.raises(Refused) as caught:
         key_manifest.checked(file, lambda _: None)
     found: list[str] = caught.value.problem["problems"]
@@ -30,14 +30,14 @@ def problems(file: Path) -> list[str]:
 
 
 def manifest(folder: Path, *rows: str, header: str = "deviceId,publicKey") -> Path:
-    """A manifest of these lines."""
+    """Write a manifest of these lines."""
     file = folder / "keys.csv"
     file.write_text("\n".join([header, *rows]) + "\n")
     return file
 
 
-def test_all_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
-    """Ids that are none or come twice, keys that are none, weak, or another's; PEM counts its lines."""
+def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
+    """Invalid and repeated ids and keys are reported with the lines on which their rows begin."""
     pem = pem_key(public_key())
     weak: dict[str, factories.PrivateKey] = {
         "p521": factories.ec_key(ec.SECP521R1()),
@@ -71,7 +71,7 @@ def test_all_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
 
 
 def test_a_compressed_key_is_the_same_key(tmp_path: Path) -> None:
-    """The same point written another way is a duplicate."""
+    """A key in compressed form is recognised as the same key."""
     key = public_key()
     point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     # SubjectPublicKeyInfo of P-256 (RFC 5480 section 2): id-ecPublicKey, prime256v1, the point's bits.
@@ -82,34 +82,34 @@ def test_a_compressed_key_is_the_same_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["device,publicKey", "deviceId", ""])
 def test_both_columns_must_be_there(tmp_path: Path, header: str) -> None:
-    """A file without them is no manifest."""
+    """A file without one of the columns is refused."""
     (problem,) = problems(manifest(tmp_path, f"gw-1,{GOOD}", header=header))
     assert "deviceId and publicKey" in problem
 
 
 def test_a_manifest_without_a_row_is_a_mistake(tmp_path: Path) -> None:
-    """Nothing to do is not what a production run means."""
+    """A manifest without a row is refused."""
     assert problems(manifest(tmp_path)) == ["there is no row in it"]
 
 
 @pytest.mark.parametrize("content", [b"gw-1,\xff\n", b'gw-1,"' + GOOD.encode() + b"\n", b'gw-1,"a"b\n'])
-def test_what_is_no_csv_is_told(tmp_path: Path, content: bytes) -> None:
-    """Bytes that are no text, quotes that don't close or close too soon."""
+def test_a_file_that_is_not_csv_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Bytes that are not UTF-8 and quotes that do not match are reported with their line."""
     file = tmp_path / "keys.csv"
     file.write_bytes(b"deviceId,publicKey\n" + content)
     (problem,) = problems(file)
     assert problem.startswith("line ")
 
 
-def test_other_columns_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -> None:
-    """As spreadsheets and element makers write them."""
+def test_other_columns_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
+    """A byte order mark, further columns and further cells are ignored."""
     file = manifest(tmp_path, f"17,gw-1,{GOOD},x,y", header="\ufefflot,deviceId,publicKey")
     assert key_manifest.checked(file, lambda _: None) == 1
     assert [each.name for each in key_manifest.wanted(file)] == ["gw-1"]
 
 
 def test_a_manifest_that_changes_after_its_check_is_refused(tmp_path: Path) -> None:
-    """What is issued is checked again, row by row."""
+    """Each row is checked again when it is issued."""
     file = manifest(tmp_path, f"gw-1,{GOOD}", "gw-*,nonsense")
     rows = key_manifest.wanted(file)
     assert next(rows).name == "gw-1"
@@ -118,7 +118,7 @@ def test_a_manifest_that_changes_after_its_check_is_refused(tmp_path: Path) -> N
 
 
 def test_rows_are_not_kept(tmp_path: Path) -> None:
-    """Memory grows with the number of devices, not with the size of what is said about them."""
+    """The use of memory does not grow with the size of the rows."""
     rows = (f'gw-{n:05d},"{base64_key(public_key())}",{"x" * 20_000}' for n in range(500))
     file = manifest(tmp_path, *rows, header="deviceId,publicKey,remark")
     tracemalloc.start()
@@ -132,7 +132,7 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=st.sampled_from('gw-1,"\n\r\x00\ufeff=+MFkw;é') | st.characters(codec="utf-8")))
 def test_no_text_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Whatever follows the header is told to be wrong, or is nothing."""
+    """Any text after the header is refused with a problem, and does not end in another error."""
     file = tmp_path_factory.getbasetemp() / "any.csv"
     file.write_text("deviceId,publicKey\n" + text, newline="")
     assert problems(file)

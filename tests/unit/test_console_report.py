@@ -1,4 +1,4 @@
-"""What the security reviewer's report gathers, and from what."""
+"""The security reviewer's report agrees with the rules, the policies and the template."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ ROLE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def example() -> Report:
-    """The report on the example fleet."""
+    """Return the report on the example fleet."""
     return gather(load(Path("fleet")), PLACE, NOW, None, "not asked")
 
 
 def cell(report: Report, group: str, grant: str) -> Cell:
-    """What is told of a group and a grant."""
+    """Return the report's cell for a group and a grant."""
     return next(each for each in report.cells if (each.group, each.grant) == (group, grant))
 
 
 def test_what_a_new_device_holds_is_what_the_rules_decide(example: Report) -> None:
-    """A gateway sends telemetry at once; a sensor, which has no site yet, only may one day."""
+    """A new gateway holds telemetry, and a new sensor, which has no site yet, does not."""
     assert cell(example, "gateways", "telemetry").new == {"telemetry": ("gateway-telemetry",)}
     assert cell(example, "sensors", "telemetry").new == {}
     assert cell(example, "sensors", "mqtt").new == {MQTT: ("own-topics",)}
 
 
 def test_every_rule_that_could_matter_is_named(example: Report) -> None:
-    """Those whose scope has the group and the grant, or names neither; permits and forbids apart."""
+    """A cell names each permit and each forbid whose scope allows the group and the grant."""
     telemetry = cell(example, "sensors", "telemetry")
     assert telemetry.permits == ("sensor-telemetry",)
     assert telemetry.forbids == ("quarantine", "no-telemetry-from-1-4-2-rc1")
@@ -63,14 +63,14 @@ def test_every_rule_that_could_matter_is_named(example: Report) -> None:
     ],
 )
 def test_a_scope_that_may_be_about_a_group_is(example: Report, scope: str, groups: tuple[str, ...]) -> None:
-    """Of one device's rule nobody knows the group beforehand: it is told of every one."""
+    """A rule is listed for each group that its scope allows, and for all groups if it names one device."""
     rules = f'@id("one") permit ({scope}, action == Action::"hold", resource is Grant);'
     (rule,) = scopes.rules(replace(example.fleet, rules=rules))
     assert rule.groups == groups
 
 
 def test_more_than_ten_rules_keep_their_order() -> None:
-    """Cedar's own numbering as text would put the eleventh third."""
+    """Rules are in the order of the file, not in the alphabetical order of Cedar's numbers."""
     rules = "".join(
         f'@id("rule-{n}") permit (principal, action == Action::"hold", resource == Grant::"telemetry");\n'
         for n in range(12)
@@ -80,15 +80,15 @@ def test_more_than_ten_rules_keep_their_order() -> None:
 
 
 def test_a_rules_text_is_what_cedar_reads() -> None:
-    """A comment that says otherwise is not in it."""
-    rules = fleet_folders.RULES.replace("permit (", "permit ( // nobody\n")
+    """A rule's text is without comments."""
+    rules = fleet_folders.RULES.replace("permit (", "permit ( // forbid\n")
     (rule,) = scopes.rules(fleet_folders.fleet(rules=rules))
-    assert "nobody" not in rule.text
+    assert "forbid" not in rule.text
     assert rule.text.startswith('@id("all-telemetry")\npermit (')
 
 
 def test_policies_are_rendered_where_the_stack_is(example: Report) -> None:
-    """For every grant a session policy, an AWS IoT policy if it is about AWS IoT, the rest of both once."""
+    """The report has the session policies, the AWS IoT policies, and the ceiling of the fleet roles."""
     found = {(policy.name, policy.kind): policy for policy in example.policies}
     assert {name for name, kind in found if kind == "AWS IoT policy"} == {"mqtt"}
     assert {name for name, kind in found if kind == "STS session policy"} == {
@@ -105,7 +105,7 @@ def test_policies_are_rendered_where_the_stack_is(example: Report) -> None:
 
 
 def test_a_size_is_that_of_the_longest_device_id(example: Report) -> None:
-    """What fits for the sample must fit for every device."""
+    """The size of a policy is its size with the longest device id."""
     policy = next(each for each in example.policies if each.name == "telemetry")
     longer = 64 - len("sample-device")
     text = str(policy.document).replace("': ", "':").replace(", ", ",")
@@ -113,13 +113,13 @@ def test_a_size_is_that_of_the_longest_device_id(example: Report) -> None:
 
 
 def test_a_fleet_without_grants_has_a_report() -> None:
-    """It grants nothing, and says so."""
+    """A fleet without grants has a report without cells."""
     made = gather(fleet_folders.fleet(grants={}, rules=""), PLACE, NOW, None)
     assert (made.cells, made.summary()["grants"]) == ([], 0)
 
 
-def test_an_anchor_that_is_over_is_told() -> None:
-    """The verifier refuses what chains to it; the compiler does not ask the time."""
+def test_an_expired_anchor_is_marked() -> None:
+    """An anchor is marked as invalid after its end, which the compiler does not check."""
     after = datetime(2126, 1, 1, tzinfo=UTC)
     (anchor,) = gather(fleet_folders.fleet(), PLACE, after, None).anchors
     assert not anchor.is_valid
@@ -142,7 +142,7 @@ def test_an_anchor_that_is_over_is_told() -> None:
     ],
 )
 def test_who_may_sign(statement: dict[str, object], *, signs: bool) -> None:
-    """Whoever is allowed kms:Sign in any way IAM has to say it, in a role's own or an attached policy."""
+    """A role signs if its own or an attached policy allows kms:Sign, in any form that IAM accepts."""
     policy = {"PolicyDocument": {"Statement": [statement | {"Resource": "*"}]}}
     inline = {"Type": ROLE["Type"], "Properties": ROLE["Properties"] | {"Policies": [policy]}}
     attached = {"Type": "AWS::IAM::Policy", "Properties": policy | {"Roles": [{"Ref": "Attached"}]}}
@@ -152,7 +152,7 @@ def test_who_may_sign(statement: dict[str, object], *, signs: bool) -> None:
 
 
 def test_a_keys_policy_names_its_signers() -> None:
-    """An account in it stands for whom the account's own policies let sign."""
+    """A key's signers are the principals of the statements that allow kms:Sign."""
     statements = [
         {"Effect": "Allow", "Principal": {"AWS": [{"Fn::GetAtt": ["A", "Arn"]}, "x"]}, "Action": "kms:Sign"},
         {"Effect": "Allow", "Principal": {"AWS": "root"}, "Action": "kms:Describe*"},

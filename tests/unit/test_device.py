@@ -1,4 +1,4 @@
-"""Decisions on a device record."""
+"""Test the decisions that are made from a device record."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, from_epoch(1), f
     ids=["new", "empty", "pending", "active", "both", "replaced", "let-go", "due"],
 )
 def test_enrolling(device: Device | None, answer: CertificateRecord | None) -> None:
-    """A claim, or the certificate that answers already."""
+    """An enrollment is answered with the certificate for this key, or with a new claim if there is none."""
     assert answer_to(device, ASKED) == answer
 
 
@@ -85,7 +85,7 @@ def test_enrolling(device: Device | None, answer: CertificateRecord | None) -> N
     ids=["revoked", "foreign-group", "held", "refuse", "refuse-due"],
 )
 def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: type[FirstbootError]) -> None:
-    """Each reason has its error; a revoked device never gets an old certificate back."""
+    """Each refusal has its own error, and a revoked device never gets an old certificate back."""
     with pytest.raises(error) as caught:
         answer_to(device, replace(ASKED, **changes))  # type: ignore[arg-type]
     if error is EnrollmentInProgress:
@@ -95,21 +95,22 @@ def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: t
 
 @pytest.mark.parametrize("device", [replace(BARE, active=OURS), replace(BARE, active=OTHERS, pending=OURS)])
 def test_a_repeat_is_answered_where_reenrollment_is_refused(device: Device) -> None:
-    """A device that lost its answer asks again with the same key. That is a repeat, no re-enrollment,
-    so a group with `reenroll = "refuse"` answers it too.
-    """
+    """A repetition with the same key is answered, also in a group with `reenroll = "refuse"`."""
     assert answer_to(device, replace(ASKED, replaces=False)) == OURS
 
 
 def test_a_certificate_may_end_with_the_year_9999() -> None:
-    """RFC 5280 (4.1.2.5) writes "no end" as 99991231235959Z; a grace added to it is in no calendar."""
+    """A certificate without an end is handled, although no calendar holds its end plus a grace.
+
+    RFC 5280 (4.1.2.5) writes "no end" as 99991231235959Z.
+    """
     endless = replace(OTHERS, not_after=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     with pytest.raises(AlreadyEnrolled):
         answer_to(replace(BARE, active=endless), replace(ASKED, replaces=False))
 
 
-def test_login() -> None:
-    """The active certificate is in; the pending one is to be committed."""
+def test_a_login_commits_the_pending_certificate() -> None:
+    """A login with the pending certificate is a commit, and one with the active certificate is not."""
     device = replace(BARE, active=OURS, pending=OTHERS)
     assert login(device, "s1").pending is None
     assert login(device, "s2").pending == OTHERS
@@ -125,28 +126,28 @@ def test_login() -> None:
     ],
 )
 def test_login_is_refused(device: Device | None, error: type[FirstbootError]) -> None:
-    """Unknown, replaced, revoked and deleted devices' certificates are nobody's."""
+    """A login is refused if the certificate is unknown or superseded, or its device is revoked or deleted."""
     with pytest.raises(error):
         login(device, "s1")
 
 
 @pytest.mark.parametrize("device", [replace(BARE, pending=OURS), replace(BARE, active=OURS), BARE])
 def test_a_deleted_device_waits(device: Device) -> None:
-    """Its name is free when its record is gone, and not before; no old certificate comes back."""
+    """A deleted device can enroll, also in another group, only after its record is gone."""
     with pytest.raises(EnrollmentInProgress) as caught:
         answer_to(replace(device, status=Status.DELETED), replace(ASKED, group="sensors"))
     assert caught.value.retry_after == DELETION.total_seconds()
 
 
-def test_a_deleted_device_renews_never() -> None:
-    """It starts over."""
+def test_a_deleted_device_never_renews() -> None:
+    """A deleted device cannot renew its certificate."""
     asked = Renewal(DeviceId("gw-1"), "s1", OURS, None, NOW, timedelta(seconds=100))
     with pytest.raises(CertificateNotCurrent):
         answer_to(replace(BARE, active=OURS, status=Status.DELETED), asked)
 
 
-def test_whom_the_broker_may_let_in() -> None:
-    """Whoever could enroll some time: a deleted device is nobody's soon, whatever its group was."""
+def test_which_devices_may_connect_to_enroll() -> None:
+    """A device may connect to enroll unless it is revoked or of another group; a deleted one always may."""
     check_admissible(BARE, "gateways")
     check_admissible(replace(BARE, status=Status.DELETED), "sensors")
     for refused in (replace(BARE, status=Status.REVOKED), replace(BARE, group="sensors")):

@@ -1,4 +1,4 @@
-"""What the device checks before a certificate becomes its own."""
+"""Test the checks that the device makes before it accepts a certificate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAF = CA.issue("dev1", KEY, not_before=NOW - timedelta(minutes=5))
 
 
 def check(*chain: x509.Certificate, **changes: Any) -> None:
-    """Check a chain, good but for what the caller says."""
+    """Check a chain against correct expectations, with `changes` to them."""
     good: dict[str, Any] = {
         "device_id": "dev1",
         "certificate_id": chain[0].fingerprint(hashes.SHA256()).hex(),
@@ -32,20 +32,20 @@ def check(*chain: x509.Certificate, **changes: Any) -> None:
     certificates.check("".join(map(pem, chain)).encode(), factories.key_pem(KEY).encode(), **(good | changes))
 
 
-def test_the_certificate_asked_for_is_taken() -> None:
-    """Key, name, id, issuer and time are right."""
+def test_the_requested_certificate_is_accepted() -> None:
+    """A certificate with the right key, name, id, issuer and time is accepted."""
     check(LEAF, CA.certificate)
 
 
 def test_only_the_service_s_clock_counts() -> None:
-    """A device that believes in 1970, or in 2090, takes a certificate of its day."""
+    """A certificate's validity is judged by the service's time and not by the device's clock."""
     leaf = CA.issue("dev1", KEY, not_before=datetime(2001, 1, 1, tzinfo=UTC), days=1)
     check(leaf, CA.certificate, moment=datetime(2001, 1, 1, 12, tzinfo=UTC))
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A chain to be refused, and why."""
+    """A chain to be refused, and the reason."""
 
     why: str
     chain: list[x509.Certificate]
@@ -69,14 +69,14 @@ CASES = [
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.why)
 def test_another_certificate_is_refused(bad: Bad) -> None:
-    """Each check on its own stops the device."""
+    """Each check that fails on its own stops the device."""
     with pytest.raises(Refused, match=bad.why) as caught:
         check(*bad.chain, **bad.changes)
     assert caught.value.action is Action.STOP
 
 
-def test_a_csr_is_signed_by_the_key_and_names_nobody() -> None:
-    """The service decides on the name, so the CSR has none."""
+def test_a_csr_is_signed_by_the_key_and_has_no_subject() -> None:
+    """A CSR is signed by the device's key, and its subject is empty because the service decides the name."""
     request = x509.load_pem_x509_csr(certificates.csr(factories.key_pem(KEY).encode()).encode())
     assert request.is_signature_valid
     assert request.public_key() == KEY.public_key()
@@ -84,7 +84,7 @@ def test_a_csr_is_signed_by_the_key_and_names_nobody() -> None:
 
 
 def test_keys_are_p256_and_fresh() -> None:
-    """Two keys differ."""
+    """Each new key is on P-256, and no two are equal."""
     first, second = certificates.new_key(), certificates.new_key()
     assert first != second
     assert isinstance(certificates._private_key(first).curve, ec.SECP256R1)

@@ -1,4 +1,4 @@
-"""The state directory survives a power failure at any instruction."""
+"""The device's state directory survives a power failure at any instruction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests import factories
 
 
 def chain(key: bytes) -> bytes:
-    """A chain for `key`."""
+    """Return a chain for `key`."""
     ca = factories.authority()
     leaf = ca.issue("dev1", load_pem_private_key(key, None))  # type: ignore[arg-type]
     return (factories.pem(leaf) + factories.pem(ca.certificate)).encode()
@@ -24,26 +24,26 @@ def chain(key: bytes) -> bytes:
 
 @pytest.fixture
 def key() -> bytes:
-    """A device's key."""
+    """Return a new device key."""
     return certificates.new_key()
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """The directory's path; it is not there yet."""
+    """Return the path of a state directory that does not exist yet."""
     return tmp_path / "some" / "state"
 
 
 @pytest.fixture
 def store(state: Path) -> Store:
-    """A store whose directory is made."""
+    """Return a store whose directory has been made."""
     store = Store(state)
     with store.locked():
         return store
 
 
-def test_it_is_for_its_owner_only(store: Store, state: Path, key: bytes) -> None:
-    """Whatever the umask: directory 0700, files 0600."""
+def test_only_the_owner_can_read_it(store: Store, state: Path, key: bytes) -> None:
+    """The directory has mode 0700 and its files 0600, under any umask."""
     state.chmod(0o755)
     umask = os.umask(0)
     try:
@@ -56,7 +56,7 @@ def test_it_is_for_its_owner_only(store: Store, state: Path, key: bytes) -> None
 
 
 def test_an_unfinished_identity_has_neither_live_suffix(store: Store, state: Path, key: bytes) -> None:
-    """What looks for *.pem and *.key finds only the live identity."""
+    """Only the live identity has files that end in .pem and .key; an unfinished one has other suffixes."""
     store.keep_next_key(key)
     store.keep_next(key, chain(key))
     assert {path.name for path in state.iterdir()} == {"next.private", "next.chain"}
@@ -65,7 +65,7 @@ def test_an_unfinished_identity_has_neither_live_suffix(store: Store, state: Pat
 
 
 def test_one_process_at_a_time(store: Store, state: Path) -> None:
-    """A second run waits for the first."""
+    """A second process cannot lock the directory while the first holds it."""
     other = os.open(state, os.O_RDONLY)
     with store.locked(), pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def test_one_process_at_a_time(store: Store, state: Path) -> None:
 def test_every_change_is_on_disk_before_the_next(
     store: Store, key: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Content is synced before it gets its name, a name before the next: no order is left to the disk."""
+    """Each change is synced to disk before the next, so that their order does not depend on the disk."""
     calls: list[str] = []
 
     def record(name: str) -> None:
@@ -102,7 +102,7 @@ def test_every_change_is_on_disk_before_the_next(
 
 
 def test_an_interrupted_promotion_is_finished(store: Store, state: Path, key: bytes) -> None:
-    """The new key is live, its certificate not yet: the next run brings it."""
+    """A promotion that stopped between the key and the certificate is finished by the next run."""
     store.keep_next_key(key)
     store.keep_next(key, chain(key))
     (state / "next.private").rename(state / "device.key")
@@ -111,10 +111,10 @@ def test_an_interrupted_promotion_is_finished(store: Store, state: Path, key: by
     assert {path.name for path in state.iterdir()} == {"device.key", "certificate.pem"}
 
 
-def test_an_interrupted_giving_up_is_finished_and_the_live_identity_kept(
+def test_an_interrupted_removal_is_finished_and_the_live_identity_kept(
     store: Store, state: Path, key: bytes
 ) -> None:
-    """A chain whose key is gone never goes live."""
+    """A next chain whose key is gone is removed by the next run, and the live identity stays."""
     store.keep_next_key(key)
     store.keep_next(key, chain(key))
     store.promote()
@@ -126,8 +126,10 @@ def test_an_interrupted_giving_up_is_finished_and_the_live_identity_kept(
 
 @pytest.mark.parametrize("damage", [b"", b"garbage"])
 @pytest.mark.parametrize("name", ["device.key", "certificate.pem"])
-def test_a_damaged_identity_is_none(store: Store, state: Path, key: bytes, name: str, damage: bytes) -> None:
-    """Flash fails: the device enrolls again instead of stumbling over it."""
+def test_a_damaged_identity_counts_as_absent(
+    store: Store, state: Path, key: bytes, name: str, damage: bytes
+) -> None:
+    """A device with a damaged key or certificate has no identity, and so enrolls again."""
     store.keep_next_key(key)
     store.keep_next(key, chain(key))
     store.promote()
@@ -136,7 +138,7 @@ def test_a_damaged_identity_is_none(store: Store, state: Path, key: bytes, name:
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", factories.key_pem(factories.rsa_key()).encode()])
-def test_a_damaged_key_is_none(store: Store, state: Path, damage: bytes) -> None:
-    """A key that can't sign is made anew."""
+def test_a_damaged_key_counts_as_absent(store: Store, state: Path, damage: bytes) -> None:
+    """A damaged or unsuitable next key counts as absent, so that the device makes a new one."""
     (state / "next.private").write_bytes(damage)
     assert store.next_key() is None

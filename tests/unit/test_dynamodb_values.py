@@ -1,4 +1,4 @@
-"""DynamoDB's form of the values that rows hold, against boto3's own reading and writing of it."""
+"""Test the form of values in DynamoDB's rows against boto3's own serializer and deserializer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.dictionaries(st.text(), inner), m
 
 @given(VALUES)
 def test_a_value_comes_back(value: Any) -> None:
-    """What is written is read again, types included."""
+    """A value that is written and read again has the same value and type."""
     back = decode(encode(value))
     assert back == value
     assert type(back) is type(value)
@@ -26,7 +26,7 @@ def test_a_value_comes_back(value: Any) -> None:
 
 @given(VALUES)
 def test_boto3_reads_and_writes_the_same(value: Any) -> None:
-    """The form is DynamoDB's: boto3 reads ours, and we read boto3's."""
+    """boto3 reads the values that we write, and we read the values that boto3 writes."""
     reader: Any = TypeDeserializer()
     writer: Any = TypeSerializer()
     assert reader.deserialize(encode(value)) == value
@@ -35,12 +35,12 @@ def test_boto3_reads_and_writes_the_same(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, 1.5, [1], object()])
 def test_a_type_that_no_row_has_is_a_fault(value: object) -> None:
-    """It is found when it is written, not when it is read."""
+    """A value whose type no row has raises TypeError when it is written."""
     with pytest.raises(TypeError, match="no row holds"):
         encode(value)
 
 
 def test_an_unknown_form_is_a_fault() -> None:
-    """A row that another program wrote is not guessed at."""
+    """A DynamoDB type that we never write raises TypeError when it is read."""
     with pytest.raises(TypeError, match="no row holds"):
         decode({"L": []})

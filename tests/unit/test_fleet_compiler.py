@@ -1,4 +1,4 @@
-"""The compiler as a whole: folders, whatever is in them, and compiled fleets of unknown origin."""
+"""Test the compiler as a whole, with folders of any contents and compiled fleets of unknown origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JSON = st.recursive(
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
-    """What belongs to a fleet definition is read, nothing else, and it compiles."""
+    """The compiler reads the files of a fleet definition and no others, and what it read compiles."""
     for name, content in folder().files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -39,15 +39,15 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
     assert compiler.load(tmp_path) == fleet()
 
 
-def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
-    """A folder in a file's place is a problem, not an exception."""
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
+    """A folder in the place of a file is a problem, and not another exception."""
     (tmp_path / "rules.cedar").mkdir()
     with pytest.raises(FleetInvalid, match=r"rules\.cedar: Is a directory"):
         compiler.load(tmp_path)
 
 
 def test_an_empty_folder_lacks_three_files(tmp_path: Path) -> None:
-    """What is missing is told by name."""
+    """Each missing file is reported by its name."""
     with pytest.raises(FleetInvalid) as caught:
         compiler.load(tmp_path / "absent")
     assert caught.value.problems == [
@@ -56,27 +56,27 @@ def test_an_empty_folder_lacks_three_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLE.files))
-def test_bytes_that_are_no_text_are_told(name: str) -> None:
-    """No file of the folder may be anything but UTF-8 text."""
+def test_bytes_that_are_no_text_are_reported(name: str) -> None:
+    """A file that is not UTF-8 text is a problem."""
     assert any(name in line for line in problems(Source({**EXAMPLE.files, name: b"\xff\xfe"})))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
-def test_nesting_is_no_crash(text: str) -> None:
-    """JSON and TOML nested beyond the parsers' depth are problems."""
+def test_deep_nesting_is_a_problem(text: str) -> None:
+    """JSON or TOML that is nested too deeply for the parsers is a problem, and not a crash."""
     assert problems(grants={"telemetry": text})[0].startswith("grants/telemetry.json")
     assert problems(toml="a = " + text)[0].startswith("fleet.toml")
 
 
 def test_a_key_cannot_come_twice() -> None:
-    """JSON's silent "last one wins" would hide half a statement from a reader."""
+    """A key that comes twice in a JSON object is a problem, because a parser keeps only the last one."""
     text = json.dumps(grant()).replace('"Effect"', '"Effect": "Deny", "Effect"', 1)
     assert "a key is repeated" in problems(grants={"telemetry": text})[0]
 
 
 @pytest.mark.parametrize("name", ["a b", "1a", "é", "a.b", "a" * 65])
 def test_a_grants_name_is_plain(name: str) -> None:
-    """A grant's name must be good for Cedar, AWS IoT and tags alike."""
+    """A grant's name must be valid in Cedar, AWS IoT and tags."""
     assert "is not a valid grant name" in problems(grants={"telemetry": grant(), name: grant()})[0]
 
 
@@ -97,8 +97,8 @@ def _mutated(name: str, at: float, cut: int, new: bytes) -> Source:
         | st.sampled_from([b"{", b"}", b"[", b'"', b"\n", b"0", b"*", b"{deviceId}", b"!"]),
     )
 )
-def test_a_broken_folder_is_nothing_but_invalid(files: Source) -> None:
-    """Whatever an editor's slip makes of the example, it compiles or is told to be invalid."""
+def test_a_changed_folder_compiles_or_is_invalid(files: Source) -> None:
+    """The example fleet with any change to a file either compiles or is reported as invalid."""
     try:
         compiled = compiler.compile_fleet(files)
     except FleetInvalid:
@@ -108,8 +108,8 @@ def test_a_broken_folder_is_nothing_but_invalid(files: Source) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(JSON)
-def test_any_json_is_no_crash(value: Any) -> None:
-    """Any JSON value as a grant, as a statement or as a member of one is judged."""
+def test_any_json_as_a_grant_is_a_problem(value: Any) -> None:
+    """Any JSON value as a grant, a statement or a member of one is reported as a problem."""
     for document in (
         value,
         grant(value),
@@ -123,15 +123,15 @@ def test_any_json_is_no_crash(value: Any) -> None:
 @given(
     st.dictionaries(st.sampled_from(["groups", "role_aliases", "x"]), st.dictionaries(st.text(), JSON) | JSON)
 )
-def test_any_definition_is_no_crash(values: dict[str, Any]) -> None:
-    """Any table as fleet.toml is judged."""
+def test_any_definition_is_read_or_a_problem(values: dict[str, Any]) -> None:
+    """Any table as fleet.toml is read or reported as a problem."""
     found: list[str] = []
     definition.read(values, found)
     assert found or all(values["groups"])
 
 
 def test_a_compiled_fleet_checks() -> None:
-    """What the compiler made passes, after JSON and with a base too."""
+    """A fleet that the compiler made passes the check, also after conversion to JSON and with a base."""
     full = fleet(toml=TOML.replace("[role", "budget = {total=1, per_minute=1, until=2028-01-01}\n[role"))
     configured = fleet(toml=TOML + "[groups.gateways.configuration]\nz = 1\na = { b = [1.5, true, 'x'] }\n")
     for good in (full, configured, compiler.compile_fleet(EXAMPLE)):
@@ -183,6 +183,6 @@ DEEP: dict[str, Any] = reduce(lambda inner, _: {"a": inner}, range(10_000), {})
     ],
 )
 def test_a_fleet_from_elsewhere_is_checked(changes: dict[str, Any]) -> None:
-    """A compiled fleet that the compiler would not have made is refused, whatever is wrong."""
+    """A compiled fleet that the compiler would not have made is refused."""
     with pytest.raises(FleetInvalid):
         compiler.check(replace(GOOD, **changes))

@@ -1,4 +1,4 @@
-"""fleet.toml: what it may say, and that whatever else it says is a problem."""
+"""Test the keys of fleet.toml, and that anything else in it is a problem."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ seconds = 900
 """
 
 
-def test_every_key_arrives() -> None:
-    """What fleet.toml says is what the compiled fleet holds."""
+def test_every_key_is_in_the_compiled_fleet() -> None:
+    """The compiled fleet holds the value of every key in fleet.toml."""
     compiled = fleet(toml=FULL)
     group = compiled.groups["gateways"]
     end = datetime(2028, 1, 2, tzinfo=UTC)
@@ -53,13 +53,13 @@ def test_defaults() -> None:
 
 
 def test_order_is_kept() -> None:
-    """Groups and role aliases stay in the order they are written in: the first one is the first."""
+    """Groups and role aliases keep the order of fleet.toml, because the first role alias has a meaning."""
     compiled = fleet(toml=TOML + "[role_aliases.aaa]\n")
     assert list(compiled.role_aliases) == ["telemetry", "aaa"]
 
 
 def test_a_budget_lasts_its_whole_last_day() -> None:
-    """The last date there is does not overflow."""
+    """A budget lasts until the end of its last day, and the last day of the calendar does not overflow."""
     budget = fleet(toml=FULL.replace("2028-01-01", "9999-12-31")).groups["gateways"].budget
     assert budget is not None
     assert budget.until == datetime.max.replace(tzinfo=UTC)
@@ -122,7 +122,7 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ("[groups.gateways]", "groups = 3", "groups must be a table"),
     ],
 )
-def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
+def test_a_wrong_key_is_reported(before: str, after: str, problem: str) -> None:
     """Each wrong or unknown key is a problem that names the file and the key."""
     assert before in FULL
     found = problems(toml=FULL.replace(before, after))
@@ -133,8 +133,8 @@ def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
 CONFIGURED = TOML + "[groups.gateways.configuration]\n"
 
 
-def test_a_configuration_arrives_as_json() -> None:
-    """Whatever JSON can say, five levels deep, is what the group's devices start with."""
+def test_a_configuration_can_be_any_json() -> None:
+    """The compiled fleet holds a group's configuration, which can be any JSON of up to five levels."""
     text = """a = { b = { c = { d = { e = {} } } } }
 l = [[[["x", true, 1]]], -2.5, {}]
 "é €" = "ünï"
@@ -148,7 +148,7 @@ i = 9007199254740991"""
 
 
 def test_a_configuration_is_bounded_as_the_json_it_becomes() -> None:
-    """1,024 bytes of ASCII JSON are the most; a character that JSON escapes counts as its escape."""
+    """A configuration has at most 1,024 bytes as ASCII JSON; an escaped character counts as its escape."""
     longest = "x" * (1_024 - len('{"a":""}'))
     assert fleet(toml=f"{CONFIGURED}a = '{longest}'").groups["gateways"].configuration == {"a": longest}
     for text in (longest + "x", longest[:-5] + "é"):
@@ -173,20 +173,20 @@ def test_a_configuration_is_bounded_as_the_json_it_becomes() -> None:
         ("a = [[[[[1]]]]]", ".a.0.0.0.0 is nested too deeply"),
     ],
 )
-def test_what_no_shadow_or_device_takes_is_told(text: str, problem: str) -> None:
-    """Each value that is no JSON, or that a device's reader chokes on, is told by its path."""
+def test_a_value_unfit_for_a_configuration_is_reported(text: str, problem: str) -> None:
+    """A value that JSON or a device's parser cannot hold is a problem that names its path."""
     (found,) = problems(toml=CONFIGURED + text)
     assert found.startswith("fleet.toml: groups.gateways.configuration" + problem)
 
 
 def test_a_configuration_is_a_table() -> None:
-    """A text in its place is told."""
+    """A configuration that is not a table is a problem."""
     (found,) = problems(toml=TOML.replace("[role", "configuration = 'x'\n[role", 1))
     assert found == "fleet.toml: groups.gateways.configuration must be a table"
 
 
-def test_all_problems_are_told_at_once() -> None:
-    """One compilation finds what is wrong in every file."""
+def test_all_problems_are_reported_at_once() -> None:
+    """One compilation reports the problems of every file."""
     found = problems(
         toml=TOML.replace("seconds = 3600", "seconds = 1\nname = 'x'"),
         grants={"telemetry": "{", "other": "[]"},
@@ -204,14 +204,14 @@ def test_all_problems_are_told_at_once() -> None:
         assert any(line.startswith(start) for line in found), (start, found)
 
 
-def test_one_mistake_is_told_once() -> None:
-    """A grant that can't be read is not also said to be missing where a rule names it."""
+def test_one_mistake_is_reported_once() -> None:
+    """A mistake is reported once: an unreadable grant is not also reported as missing."""
     assert len(problems(grants={"telemetry": '{\n"Version" 1}'})) == 1
     assert len(problems(toml="[groups.gateways")) == 1
 
 
-def test_lines_are_told_where_the_parser_gives_them() -> None:
-    """TOML and JSON errors name the line, and so do problems of a rule with an id."""
+def test_lines_are_reported_if_the_parser_gives_them() -> None:
+    """A problem names its line if the parser gives it, in TOML, in JSON and in a rule with an id."""
     assert "at line 3" in problems(toml="\n\nx = = 1")[0]
     assert problems(grants={"telemetry": '{\n\n"Version" 1}'})[0].startswith("grants/telemetry.json:3: ")
     rules = '\n@id("all")\npermit (principal, action, resource) when { principal.sit == "x" };'

@@ -1,4 +1,4 @@
-"""The example fleet: it compiles, and each of its rules does what it says."""
+"""The example fleet compiles, and each of its rules decides as it reads."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _held(group: str, alias: str | None, **attributes: Attribute) -> dict[str, t
     return RULES.decide(device(group, attributes), RequestContext(alias)).rules
 
 
-def test_it_is_what_a_reader_learns_from() -> None:
-    """Two groups, three grants; the first role alias is the one new devices use."""
+def test_it_has_the_documented_groups_and_grants() -> None:
+    """The example has two groups, three grants and the role alias `telemetry` first, for new devices."""
     assert list(FLEET.groups) == ["gateways", "sensors"]
     assert sorted(FLEET.grants) == ["firmware", "mqtt", "telemetry"]
     assert next(iter(FLEET.role_aliases.values())).name == "telemetry"
@@ -38,42 +38,42 @@ def test_it_is_what_a_reader_learns_from() -> None:
 
 
 def test_a_new_gateway_may_send_telemetry() -> None:
-    """From first boot on, without any attribute; and nothing under another role alias."""
+    """A new gateway without attributes holds `telemetry`, and it holds nothing under another role alias."""
     assert _held("gateways", "telemetry") == {"telemetry": ("gateway-telemetry",)}
     assert _held("gateways", "updates") == {}
 
 
 def test_a_sensor_needs_a_site() -> None:
-    """An attribute that the operator sets makes the difference."""
+    """A sensor holds `telemetry` only after the operator has set its site."""
     assert _held("sensors", "telemetry") == {}
     assert _held("sensors", "telemetry", site="berlin") == {"telemetry": ("sensor-telemetry",)}
 
 
 def test_own_topics_are_for_mqtt() -> None:
-    """Without a role alias every device holds its own topics, with one none does."""
+    """A device holds its own topics when it connects without a role alias, and never under one."""
     for group in FLEET.groups:
         assert _held(group, None) == {"mqtt": ("own-topics",)}
         assert "mqtt" not in _held(group, "telemetry", site="x")
 
 
 def test_firmware_is_for_the_stable_channel() -> None:
-    """Attribute and role alias together open the firmware bucket."""
+    """A device holds `firmware` only on the stable channel and under the role alias for updates."""
     assert _held("sensors", "updates", channel="stable") == {"firmware": ("stable-firmware",)}
     assert _held("sensors", "updates", channel="beta") == {}
     assert _held("sensors", "telemetry", channel="stable") == {}
 
 
 @pytest.mark.parametrize("alias", [None, *FLEET.role_aliases])
-def test_quarantine_takes_everything(alias: str | None) -> None:
-    """A quarantined device holds nothing, whatever else is true of it."""
+def test_quarantine_takes_every_grant(alias: str | None) -> None:
+    """A quarantined device holds nothing, with any attributes and under any role alias."""
     one = device("gateways", {"quarantined": True, "site": "x", "channel": "stable"})
     held = RULES.decide(one, RequestContext(alias))
     assert held.grants == ()
     assert all("quarantine" in rules for rules in held.withheld.values())
 
 
-def test_a_claim_takes_away() -> None:
-    """The broken release gets no telemetry, another does, and what it says gives it nothing."""
+def test_a_claim_takes_a_grant_away() -> None:
+    """A claim can take a grant away, as for the broken release, and never gives one."""
     for release, grants in (("1.4.2-rc1", ()), ("1.4.2", ("telemetry",))):
         one = device("gateways", claims={"firmware": release, "channel": "stable"})
         assert RULES.decide(one, RequestContext("telemetry")).grants == grants
@@ -81,7 +81,7 @@ def test_a_claim_takes_away() -> None:
 
 
 def test_telemetry_writes_under_the_own_prefix() -> None:
-    """The contract with the demo: this bucket, this prefix, nothing else."""
+    """The grant `telemetry` allows uploads under the device's own prefix in the demo's bucket only."""
     policy = json.loads(render.session_policy(FLEET, ["telemetry"], DeviceId("gw-1"), PLACE))
     assert policy["Statement"] == [
         {
@@ -92,8 +92,8 @@ def test_telemetry_writes_under_the_own_prefix() -> None:
     ]
 
 
-def test_mqtt_is_listing_1() -> None:
-    """Connect as the thing, and publish, receive and subscribe under its own topics only."""
+def test_mqtt_allows_the_own_topics() -> None:
+    """The grant `mqtt` allows a device to connect as its thing and to use only its own topics."""
     policy = json.loads(render.iot_policy(FLEET, "mqtt", PLACE) or "")
     prefix, thing = "arn:aws:iot:us-east-1:123456789012", "${iot:Connection.Thing.ThingName}"
     assert [(each["Action"], each["Resource"]) for each in policy["Statement"]] == [
@@ -104,14 +104,14 @@ def test_mqtt_is_listing_1() -> None:
 
 
 def test_the_documented_rule_compiles() -> None:
-    """The rule that the documentation shows is valid in the example as it stands."""
+    """The rule that the documentation shows compiles in the example fleet."""
     files = source.read(FOLDER).files
     text = files["rules.cedar"].decode().replace('@id("gateway-telemetry")', '@id("other")') + SAMPLE
     compiler.compile_fleet(source.Source({**files, "rules.cedar": text.encode()}))
 
 
 def test_the_anchors_are_placeholders() -> None:
-    """Public certificates that say so, good for years; no key lies beside them."""
+    """The trust anchors are long-lived placeholders, named as such, and no private key lies beside them."""
     for path in (FOLDER / "trust").iterdir():
         assert path.name == "README.md" or path.suffix == ".pem"
         assert "PRIVATE KEY-----" not in path.read_text()

@@ -1,4 +1,4 @@
-"""Token issuers in a fleet definition: what may be said of them, and what only a deployment changes."""
+"""Test the settings of token issuers in a fleet definition, and that only a deployment changes them."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ groups = ["gateways"]
 
 
 def test_every_key_arrives() -> None:
-    """What fleet.toml says is what the compiled fleet holds; two issuers may speak for one group."""
+    """The compiled fleet holds every setting of each issuer, and two issuers may serve one group."""
     assert fleet(toml=FULL).issuers == {"acme": ACME}
     assert list(fleet(toml=FULL + OTHER).issuers) == ["acme", "other"]
     assert fleet().issuers == {}
 
 
 def test_json_and_back() -> None:
-    """The fleet is the same after JSON, and its hash has the issuers in it."""
+    """The fleet is the same after conversion to JSON and back, and its hash depends on the issuers."""
     compiled = fleet(toml=FULL)
     assert Fleet.from_json(compiled.to_json()) == compiled
     assert replace(compiled, issuers={}).hash != compiled.hash
@@ -61,7 +61,7 @@ def test_json_and_back() -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none", "ES384", "EdDSA", "es256"])
 def test_algorithms_are_pinned(algorithm: str) -> None:
-    """No HMAC, never none, nothing beyond the list; not even beside a good one."""
+    """An algorithm that is not listed, such as HMAC or `none`, is refused, even beside an allowed one."""
     for listed in (f'["{algorithm}"]', f'["ES256", "{algorithm}"]'):
         found = problems(toml=FULL.replace('["ES256", "PS256"]', listed))
         assert "issuers.acme.algorithms must be a list of one or more of RS256, PS256, ES256" in found[0]
@@ -103,14 +103,14 @@ def test_algorithms_are_pinned(algorithm: str) -> None:
         ('jwks = "https://id.example.com:8443/jwks?tenant=1"', "jwks = 3", "issuers.acme.jwks must be"),
         ('jwks = "https://id.example.com:8443/jwks?tenant=1"', "", "issuers.acme.jwks is missing"),
         ('groups = ["gateways"]', "groups = []", "issuers.acme.groups must be a list of one or more"),
-        ('groups = ["gateways"]', 'groups = ["nobody"]', "names 'nobody': there is no such group"),
+        ('groups = ["gateways"]', 'groups = ["absent"]', "names 'absent': there is no such group"),
         ('mqtt = "token"', 'mqtt = "registry"', "names 'gateways', whose devices connect with certificates"),
         ("[issuers.acme]", "[issuers.'a b']", "issuers.a b is not a valid name: a name must match"),
         ("[issuers.acme]", "[issuers.acme]\naudience = 'x'", "issuers.acme.audience is not a key"),
         ("[issuers.acme]", "[issuers]\nacme = 3\n[x]", "issuers.acme must be a table"),
     ],
 )
-def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
+def test_a_wrong_value_is_reported(before: str, after: str, problem: str) -> None:
     """Each wrong or unknown value is a problem that names the file and the key."""
     assert before in FULL
     found = problems(toml=FULL.replace(before, after))
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_told(before: str, after: str, problem: str) -> None:
 
 
 def test_two_names_for_one_issuer_are_refused() -> None:
-    """A token names its issuer, and must not be able to mean two of them."""
+    """Two issuers cannot have the same URL, because a token names its issuer by it."""
     twin = OTHER.replace("https://id.example.com/other", "https://id.example.com/tenant")
     assert problems(toml=FULL + twin) == [
         "fleet.toml: issuers.acme and issuers.other have the same value of issuer"
@@ -137,13 +137,13 @@ WRONG: Any = ("HS256",)
         {"acme": replace(ACME, jwks="http://id.example.com")},
         {"acme": replace(ACME, algorithms=WRONG)},
         {"acme": replace(ACME, algorithms=())},
-        {"acme": replace(ACME, groups=("nobody",))},
+        {"acme": replace(ACME, groups=("absent",))},
         {"acme": replace(ACME, groups=WRONG[:0])},
         {"acme": ACME, "twin": replace(ACME, name="twin")},
     ],
 )
 def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> None:
-    """A compiled fleet that the compiler would not have made is refused; its own passes."""
+    """A published fleet is refused if its issuers are none that the compiler would accept."""
     compiler.check(replace(GOOD, base="0" * 64))
     with pytest.raises(FleetInvalid):
         compiler.check(replace(GOOD, issuers=issuers))
@@ -153,8 +153,8 @@ def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> N
     "issuers",
     [{}, {"acme": replace(ACME, jwks="https://evil.example.com")}, {"new": replace(ACME, name="new")}],
 )
-def test_who_is_trusted_is_not_published(issuers: dict[str, TokenIssuer]) -> None:
-    """Whoever may publish rules may not thereby name an issuer: that needs a deployment."""
+def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
+    """A published fleet cannot change the token issuers; only a deployment can."""
     published: list[Fleet] = []
     in_force: Any = SimpleNamespace(publish=published.append)
     unused: Any = None

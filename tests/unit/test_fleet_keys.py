@@ -1,4 +1,4 @@
-"""The keys of fleet.toml: each declaration is kept by the compiler, its inverse, the page and the schema."""
+"""The declared keys of fleet.toml agree with the compiler, its inverse, the reference page and the schema."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _short(value: object) -> str:
 
 @pytest.mark.parametrize(("place", "value"), ACCEPTED, ids=_short)
 def test_a_value_at_the_border_is_accepted(place: Place, value: object) -> None:
-    """The compiler and the schema take each value at the border of its range."""
+    """The compiler and the schema accept each value at the border of its range."""
     # The groups of an issuer are checked against the definition, in test_fleet_issuers.py.
     values = at(place, value)
     assert [line for line in _problems(values) if "issuers.name.groups names" not in line] == []
@@ -66,20 +66,20 @@ def test_a_value_at_the_border_is_accepted(place: Place, value: object) -> None:
 
 @pytest.mark.parametrize(("place", "value"), REFUSED, ids=_short)
 def test_a_value_beyond_the_border_is_refused(place: Place, value: object) -> None:
-    """The compiler names the path; the schema refuses what a schema can express."""
+    """The compiler refuses each value beyond its range by its path, and so does the schema where it can."""
     values = at(place, value)
     assert any(line.startswith(f"fleet.toml: {place}") for line in _problems(values))
     inexpressible = (
         isinstance(place.key.kind, LastDay | HttpsUrl)
         or (isinstance(place.key.kind, Document) and isinstance(value, dict))
-        or isinstance(value, float)  # JSON Schema takes 1.0 for an integer, and NaN is no JSON.
+        or isinstance(value, float)  # JSON Schema accepts 1.0 as an integer, and NaN is no JSON.
     )
     assert inexpressible or list(VALIDATOR.iter_errors(_as_editors_hold(values)))
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place.key.default is REQUIRED], ids=str)
 def test_a_required_key_cannot_be_left_out(place: Place) -> None:
-    """The compiler names the path and what is allowed; the schema refuses the definition."""
+    """A missing required key is refused by the schema and by the compiler, which says what it must be."""
     values = at(place, accepted(place.key.kind)[0])
     table = values
     for name in place.path[:-1]:
@@ -103,7 +103,7 @@ LIMITS: Json = {"total": 1, "per_minute": 1, "until": date(2028, 1, 1)}
     ],
 )
 def test_a_shared_group_needs_more(group: Json, missing: str | None) -> None:
-    """A shared group must have a budget that freezes; the compiler and the schema agree."""
+    """A shared group must have a budget that freezes, for the compiler and for the schema."""
     found = _problems({"groups": {"a": group}})
     assert bool(found) == bool(missing)
     assert all(line.startswith(missing or "") for line in found)
@@ -111,14 +111,14 @@ def test_a_shared_group_needs_more(group: Json, missing: str | None) -> None:
 
 
 def test_defaults_of_a_shared_group_are_its_own() -> None:
-    """A claim certificate that leaks must not replace certificates of devices, unless a group allows it."""
+    """A shared group refuses re-enrollment by default, so that a leaked claim certificate replaces none."""
     group = SHARED | {"budget": LIMITS | {"freeze_per_hour": 1}}
     read = definition.read({"groups": {"a": group, "b": {"trust": ["a"]}}}, [])
     assert (read.groups["a"].reenroll, read.groups["b"].reenroll) == ("refuse", "replace")
 
 
 def test_defaults_are_allowed_values() -> None:
-    """A default is read like a value of the file, so it must be in range."""
+    """Every default is a value that the file could have."""
     for place in PLACES:
         for default in (place.key.default_in(shared=False), place.key.default_in(shared=True)):
             if default is not REQUIRED and default is not None:
@@ -129,7 +129,7 @@ def test_defaults_are_allowed_values() -> None:
     key.kind for key in GROUP.keys if isinstance(key.kind, Record)
 )])  # fmt: skip
 def test_the_model_has_a_field_for_each_key(record: Record[Any]) -> None:
-    """A key that the model lacks, or a field that no key fills, is found here by name."""
+    """A model has exactly one field for each key of its record."""
     model: Any = record.model
     assert {key.name for key in record.keys} == {field.name for field in fields(model)} - {"name"}
 
@@ -137,7 +137,7 @@ def test_the_model_has_a_field_for_each_key(record: Record[Any]) -> None:
 @settings(deadline=None, max_examples=200)
 @given(definitions())
 def test_a_written_definition_reads_the_same(values: Json) -> None:
-    """The inverse of the compiler gives back what was read, for any definition."""
+    """The inverse of the compiler gives back any definition that was read."""
     read = definition.read(values, [])
     assert [line for line in _problems(values) if not line.startswith("fleet.toml: issuers.")] == []
     assert definition.read(definition.write(read), []) == read
@@ -146,7 +146,7 @@ def test_a_written_definition_reads_the_same(values: Json) -> None:
 @settings(deadline=None, max_examples=100)
 @given(definitions(), st.data())
 def test_any_compiled_fleet_checks(values: Json, data: st.DataObject) -> None:
-    """Any fleet that the compiler makes passes the check of fleets from elsewhere, after JSON too."""
+    """Any fleet that the compiler makes passes the check of fleets from elsewhere, also after JSON."""
     group = data.draw(st.sampled_from(list(values["groups"].values())))
     issuers = [table | {"groups": ["gateways"]} for table in values.get("issuers", {}).values()]
     values |= {
@@ -159,7 +159,7 @@ def test_any_compiled_fleet_checks(values: Json, data: st.DataObject) -> None:
 
 
 def test_every_key_is_on_the_page_and_in_the_schema() -> None:
-    """The reference page has a row, and the schema a description, for each key."""
+    """Each key has a row on the reference page and a description in the schema."""
     for place in PLACES:
         if len(place.path) > 1:
             assert f"| `{place.key.name}` | " in PAGE
@@ -172,7 +172,7 @@ def test_every_key_is_on_the_page_and_in_the_schema() -> None:
 
 
 def test_the_schema_is_valid_and_accepts_the_example() -> None:
-    """The file is a JSON schema of draft 2020-12, and the example, which names it, complies."""
+    """The schema is valid for JSON Schema 2020-12, and the example fleet names it and conforms to it."""
     Draft202012Validator.check_schema(SCHEMA)
     text = (REPOSITORY / "fleet/fleet.toml").read_text()
     assert text.startswith("#:schema ./fleet.schema.json\n")
@@ -190,7 +190,7 @@ def test_the_schema_is_valid_and_accepts_the_example() -> None:
     ],
 )
 def test_the_schema_finds_mistakes(before: str, after: str) -> None:
-    """An unknown key, a number out of range and a text that is no date are refused."""
+    """The schema refuses an unknown key, a number out of range and a text that is no date."""
     text = (REPOSITORY / "fleet/fleet.toml").read_text()
     assert before in text
     assert not VALIDATOR.is_valid(_as_editors_hold(tomllib.loads(text.replace(before, after))))
@@ -202,12 +202,12 @@ def test_the_schema_is_not_part_of_the_definition() -> None:
 
 
 def test_generated_files_are_fresh() -> None:
-    """Each generated file is what its declarations make of it."""
+    """Each generated file is up to date with its declarations."""
     assert generate.stale(REPOSITORY) == {}
 
 
 def test_a_stale_file_is_named_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --check a stale file is named and stays; without, it is written."""
+    """A stale file is reported and kept with --check, and rewritten without it."""
     for name in generate.OUTPUTS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
@@ -224,6 +224,6 @@ def test_a_stale_file_is_named_and_written(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("text", ["", PAGE + PAGE])
 def test_a_page_has_its_markers_once(text: str) -> None:
-    """A page without the markers, or with two pairs, is an error and not a page without tables."""
+    """A page without the markers, or with two pairs of them, is an error."""
     with pytest.raises(ValueError, match="parts between the markers of keys"):
         generate.fleet_page(text)

@@ -1,4 +1,4 @@
-"""The compiled fleet as JSON: what is deployed, published and hashed."""
+"""Test the compiled fleet as JSON, which is deployed, published and hashed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUDGET = "budget = { total = 1, per_minute = 2, until = 2028-01-01 }\n"
 
 
 def test_json_and_back() -> None:
-    """A fleet is the same after JSON, with a budget and without."""
+    """A fleet is the same after conversion to JSON and back, with a budget and without."""
     for toml in (TOML, TOML.replace("[role", BUDGET + "[role")):
         compiled = fleet(toml=toml)
         assert Fleet.from_json(compiled.to_json()) == compiled
@@ -24,7 +24,7 @@ def test_json_and_back() -> None:
 
 @pytest.mark.parametrize(("day", "seconds"), [("2028-01-01", 1_830_384_000), ("9999-12-31", 253_402_300_800)])
 def test_a_budget_ends_in_epoch_seconds(day: str, seconds: int) -> None:
-    """The JSON holds the end of the last day as an integer; of the last day that there is, too."""
+    """The JSON holds the end of a budget's last day in epoch seconds, even for the calendar's last day."""
     compiled = fleet(toml=TOML.replace("[role", BUDGET.replace("2028-01-01", day) + "[role"))
     assert json.loads(compiled.to_json())["groups"]["gateways"]["budget"]["until"] == seconds
     assert Fleet.from_json(compiled.to_json()) == compiled
@@ -32,15 +32,15 @@ def test_a_budget_ends_in_epoch_seconds(day: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("until", [10**30, "2028-01-01", None, float("nan")])
 def test_a_budget_without_an_end_is_no_fleet(until: Any) -> None:
-    """JSON that `to_json` never writes is refused when it is read."""
+    """A fleet in JSON is refused when the end of a budget is not a valid time."""
     plain = json.loads(fleet(toml=TOML.replace("[role", BUDGET + "[role")).to_json())
     plain["groups"]["gateways"]["budget"]["until"] = until
     with pytest.raises((TypeError, ValueError)):
         Fleet.from_json(json.dumps(plain))
 
 
-def test_a_broker_knows_what_is_registered_and_who_brings_a_token() -> None:
-    """A certificate must be registered in AWS IoT; the custom authorizer reads the device record."""
+def test_a_certificate_is_connectable_once_registered_and_always_in_a_token_group() -> None:
+    """Only a registered certificate can connect in a registry group, and any can in a token group."""
     group = fleet().groups["gateways"]
     assert not group.is_connectable("a", frozenset("b"))
     assert group.is_connectable("a", frozenset("ab"))
@@ -48,7 +48,7 @@ def test_a_broker_knows_what_is_registered_and_who_brings_a_token() -> None:
 
 
 def test_the_hash_is_the_contents() -> None:
-    """Equal fleets have equal hashes, in whatever order they were written; others another."""
+    """Equal fleets have equal hashes, and a fleet with any difference has another hash."""
     compiled = fleet()
     assert Fleet.from_json(compiled.to_json()).hash == compiled.hash
     assert replace(compiled, rules="").hash != compiled.hash

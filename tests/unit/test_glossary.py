@@ -1,4 +1,4 @@
-"""The product's code uses the words of docs/glossary.md, and not those that they replaced."""
+"""The product's code uses the terms of docs/glossary.md, and not the words that they replaced."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ REPLACED = {
     "turn": "slot",
     "turns": "slot",
 }
-"""Words that no identifier may have, and the glossary's term for what they meant."""
+"""Words that no identifier may have, each with the glossary's term for its old meaning."""
 
 ABOUT_THE_AWS_IOT_REGISTRY = {"_registry_group"}
-"""Identifiers with "registry" that mean AWS IoT's."""
+"""Identifiers in which "registry" means AWS IoT's."""
 
 
 def words(identifier: str) -> list[str]:
-    """The lower-case words of an identifier in snake_case or CamelCase."""
+    """Return the lower-case words of an identifier in snake_case or CamelCase."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", identifier)]
 
 
 def identifiers(tree: ast.AST) -> Iterator[str]:
-    """Every name that the module defines or uses."""
+    """Yield every name that the module defines or uses."""
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -55,13 +55,13 @@ def identifiers(tree: ast.AST) -> Iterator[str]:
 
 
 def replaced(source: str) -> set[str]:
-    """The identifiers of a module that have one of the replaced words."""
+    """Return the identifiers of a module that have a replaced word."""
     found = set(identifiers(ast.parse(source))) - ABOUT_THE_AWS_IOT_REGISTRY
     return {identifier for identifier in found if REPLACED.keys() & set(words(identifier))}
 
 
 def contexts_called_moment(source: str) -> list[str]:
-    """The annotations of parameters named `moment`, except `datetime`."""
+    """Return the annotations of parameters that are named `moment`, except `datetime`."""
     arguments = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.arg)]
     annotations = [
         ast.unparse(each.annotation) for each in arguments if each.arg == "moment" and each.annotation
@@ -71,14 +71,14 @@ def contexts_called_moment(source: str) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(FUNCTIONS)))
 def test_no_identifier_has_a_replaced_word(module: Path) -> None:
-    """Neither a name in the module nor the module's own name."""
+    """No identifier has a replaced word, and no module's name has one."""
     assert replaced(module.read_text()) == set()
     assert not REPLACED.keys() & set(words(module.stem))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(FUNCTIONS)))
 def test_a_moment_is_a_time(module: Path) -> None:
-    """A request context is called `context`."""
+    """No parameter named `moment` is a request context, which is called `context`."""
     assert contexts_called_moment(module.read_text()) == []
 
 
@@ -96,22 +96,22 @@ def test_a_moment_is_a_time(module: Path) -> None:
     ],
 )
 def test_a_replaced_word_is_found(source: str) -> None:
-    """Wherever a module has a name."""
+    """The check finds a replaced word in every kind of identifier."""
     assert replaced(source)
 
 
 def test_a_context_called_moment_is_found() -> None:
-    """By the parameter's annotation."""
+    """The check finds a parameter that is named `moment` and is not annotated as a time."""
     assert contexts_called_moment("def decide(moment: RequestContext): ...") == ["RequestContext"]
 
 
 def test_the_terms_are_in_order() -> None:
-    """A reader finds a term by the alphabet, and each once."""
+    """The glossary's terms are in alphabetical order, and each is there once."""
     terms = re.findall(r"^- \*\*(.+?)\*\*:", GLOSSARY, re.MULTILINE)
     assert terms == sorted(set(terms), key=str.lower)
 
 
 def test_every_replacement_is_a_term() -> None:
-    """The glossary explains the words that this test demands."""
+    """Every term that the check demands is in the glossary."""
     terms = {term.lower() for term in re.findall(r"^- \*\*(.+?)\*\*:", GLOSSARY, re.MULTILINE)}
     assert {term.lower() for term in REPLACED.values()} <= terms

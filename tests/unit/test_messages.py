@@ -1,4 +1,4 @@
-"""Requests, answers and messages as typed structs: what is read, and what is refused with a reason."""
+"""Test which requests, answers and messages are read as typed structs, and which are refused."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Example(QueueMessage, frozen=True, kw_only=True):
         *(b"\xff", b'"\xff"', b"\xed\xa0\x80"),
     ],
 )
-def test_what_is_no_json_is_malformed(text: bytes | str) -> None:
-    """Half a character, a number without end and nesting without end are no JSON either."""
+def test_invalid_json_is_malformed(text: bytes | str) -> None:
+    """Lone surrogates, invalid UTF-8, overlong numbers and deep nesting are malformed JSON."""
     with pytest.raises(MalformedJson):
         parse_json(text)
 
 
 @given(st.binary() | st.text())
 def test_any_text_is_read_or_malformed(text: bytes | str) -> None:
-    """No other exception leaves the reader."""
+    """The JSON reader raises no exception but MalformedJson."""
     with suppress(MalformedJson):
         parse_json(text)
 
 
 @pytest.mark.parametrize("unknown", ["delivr", "csr ", "\N{SNOWMAN}", "x" * 5_000, "\x1b[31m"])
 def test_an_unknown_member_is_refused_by_name(unknown: str) -> None:
-    """The detail names it, in printable ASCII and not at any length."""
+    """The refusal of an unknown member names it, in short printable ASCII."""
     with pytest.raises(MalformedRequest, match="unknown field") as refused:
         convert(CertificateRequest, {"csr": "x", unknown: 1})
     assert refused.value.detail.isascii()
@@ -72,7 +72,7 @@ def test_an_unknown_member_is_refused_by_name(unknown: str) -> None:
     ],
 )
 def test_a_wrong_member_is_refused(members: object) -> None:
-    """Whichever it is, the request is malformed and not the server at fault."""
+    """A wrong, missing or oversized member makes a request malformed, and not the server faulty."""
     with pytest.raises(MalformedRequest):
         convert(CertificateRequest, members)
 
@@ -80,42 +80,42 @@ def test_a_wrong_member_is_refused(members: object) -> None:
 @pytest.mark.parametrize(
     "claims", [{}, {"a": "b" * 255}, {"a": -(2**53) + 1, "b": True}, {str(n): n for n in range(16)}]
 )
-def test_claims_within_the_limits_are_taken(claims: dict[str, Any]) -> None:
-    """The limits themselves are allowed."""
+def test_claims_within_the_limits_are_accepted(claims: dict[str, Any]) -> None:
+    """Claims exactly at the limits are accepted."""
     assert convert(CertificateRequest, {"csr": "x", "claims": claims}).claims == claims
 
 
 @given(JSON)
 def test_any_value_is_read_or_refused(value: object) -> None:
-    """No other exception leaves the reader of a request."""
+    """The reader of a request raises no exception but MalformedRequest."""
     with suppress(MalformedRequest):
         convert(CertificateRequest, value)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["application/json", "application/pkcs10", "", "text/plain"]))
 def test_any_body_is_read_or_refused(body: bytes, content_type: str) -> None:
-    """What a caller sends ends in an error that is the caller's."""
+    """Any request body is read or refused with an error that is the caller's."""
     with suppress(RequestError):
         read(body, content_type, {})
 
 
 def test_a_body_has_a_limit() -> None:
-    """It is refused before it is read."""
+    """A body above the limit is refused before it is parsed."""
     with pytest.raises(BodyTooLarge):
         read(b"[" * (MAX_BODY + 1), "application/json", {})
     with pytest.raises(MalformedJson):
         read(b"[" * MAX_BODY, "application/json", {})
 
 
-def test_a_request_without_members_takes_none() -> None:
-    """A member that nothing reads is a misunderstanding."""
+def test_a_request_that_has_no_members_accepts_none() -> None:
+    """A request that has no members is refused with one, because nothing would read it."""
     assert convert(NoMembers, {}) == NoMembers()
     with pytest.raises(MalformedRequest):
         convert(NoMembers, {"deviceId": "gw-1"})
 
 
 def test_a_queue_message_may_gain_members() -> None:
-    """A message of a later version is read without what this version does not know."""
+    """A queue message of a later version is read, and its unknown members are ignored."""
     message = convert(Example, parse_json(json.dumps({"deviceId": "gw-1", "slot": 7, "later": {"a": 1}})))
     assert message == Example(device_id="gw-1", slot=7)
     assert convert(Example, {"deviceId": "gw-1"}) == Example(device_id="gw-1")

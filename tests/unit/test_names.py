@@ -1,4 +1,4 @@
-"""Names that are safe wherever they go."""
+"""Device ids are safe in every place where they are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firstboot.domain.errors import DeviceIdInvalid
 
 @given(st.text(max_size=70))
 def test_an_accepted_id_fits_everywhere(text: str) -> None:
-    """What passes fits a CN, a thing name, every STS name and one segment of an ARN or topic."""
+    """An accepted id fits a CN, a thing name, every STS name and one segment of an ARN or topic."""
     try:
         accepted = names.device_id(text)
     except DeviceIdInvalid:
@@ -27,7 +27,7 @@ def test_an_accepted_id_fits_everywhere(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["gw-0001", "a1", "A.b_c-9", "x" * 64])
 def test_good_ids(text: str) -> None:
-    """Ordinary names pass."""
+    """Ordinary ids are accepted."""
     assert names.device_id(text) == text
 
 
@@ -36,12 +36,12 @@ def test_good_ids(text: str) -> None:
     ["", "a", "x" * 65, "-a1", "a1-", "..", "gw/1", "gw*", "gw 1", "gw\n", "ß9", "${a}", "boot-1", "g\uff11"],
 )
 def test_bad_ids(text: str) -> None:
-    """Too short, too long, or with a character that could act somewhere."""
+    """An id is refused if it is too short, too long or reserved, or has a character with special meaning."""
     with pytest.raises(DeviceIdInvalid):
         names.device_id(text)
 
 
 def test_no_device_is_named_like_our_topics() -> None:
-    """What is under `{deviceId}/` must not be what is under `firstboot/`."""
+    """`firstboot` is no device id, because topics under `firstboot/` are Firstboot's own."""
     with pytest.raises(DeviceIdInvalid):
         names.device_id("firstboot")

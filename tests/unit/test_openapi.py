@@ -1,4 +1,4 @@
-"""The OpenAPI document and the generated tables of the protocol follow from the declarations in the code."""
+"""The OpenAPI document and the protocol's generated tables follow from the declarations in the code."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ HTTP, MQTT = list(calls.HTTP), list(calls.MQTT)
 
 
 def test_the_document_is_valid() -> None:
-    """The document fits the OpenAPI specification."""
+    """The document conforms to the OpenAPI specification."""
     validate(DOCUMENT)
 
 
 def test_the_document_has_exactly_the_routes() -> None:
-    """Each route is an operation; it takes a proof unless the route table says that it takes none."""
+    """The document has one operation for each route, and demands a proof where the route table does."""
     operations = {
         f"{method.upper()} {path}": bool(operation["security"])
         for path, methods in DOCUMENT["paths"].items()
@@ -52,13 +52,13 @@ def test_the_document_has_exactly_the_routes() -> None:
     ],
 )
 def test_a_missing_or_an_unknown_call_is_an_error(http: list[routes.Route], mqtt: list[topics.Call]) -> None:
-    """Without an entry for each route and each MQTT call, and for no other, nothing is generated."""
+    """Generation fails if a route or an MQTT call has no entry, or an entry has no route or call."""
     with pytest.raises(ValueError, match="needs exactly"):
         calls.check(http, mqtt)
 
 
 def test_an_undescribed_path_parameter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A route's path parameters are those that its entry describes."""
+    """Generation fails if an entry does not describe exactly its route's path parameters."""
     described = calls.HTTP[routes.CREDENTIALS]
     changed = dict(calls.HTTP) | {routes.CREDENTIALS: calls.HttpCall(described.answers)}
     monkeypatch.setattr(calls, "HTTP", changed)
@@ -67,7 +67,7 @@ def test_an_undescribed_path_parameter_is_an_error(monkeypatch: pytest.MonkeyPat
 
 
 def test_codes_are_those_of_the_devices_table() -> None:
-    """The document lists the codes of the first table in docs/protocol.md, those that reach a device."""
+    """The document lists exactly the codes in docs/protocol.md's first table, which reach devices."""
     table = PROTOCOL.partition("## Every code")[2].partition("These reach an operator")[0]
     codes = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(codes)
@@ -80,7 +80,7 @@ def _provider_rows() -> list[tuple[int, str, list[str]]]:
 
 
 def test_the_credential_providers_refusals_are_in_the_protocol() -> None:
-    """The table has each refusal of AWS IoT's form, and each code in it becomes that refusal."""
+    """docs/protocol.md lists each refusal of the credential provider and the codes that result in it."""
     expected = [*credential_provider.REFUSALS.values(), credential_provider.UNFORESEEN]
     assert {row[:2] for row in _provider_rows()} == {(status, text) for status, _, text in expected}
     by_code = {error.code: error for error in errors.leaves()}
@@ -114,7 +114,7 @@ def _answers() -> list[type[Answer]]:
 
 
 def test_a_member_without_a_description_is_an_error() -> None:
-    """A table of members has no empty cell."""
+    """Generation fails if a member has no description."""
 
     class Undescribed(Answer, frozen=True, kw_only=True):
         member: str
@@ -124,7 +124,7 @@ def test_a_member_without_a_description_is_an_error() -> None:
 
 
 def test_a_member_with_a_default_is_always_in_an_answer() -> None:
-    """An answer leaves out UNSET members only, and the schema says so."""
+    """The schema requires every member of an answer that is never UNSET, also if it has a default."""
     schema = DOCUMENT["components"]["schemas"]["DeviceAnswer"]
     assert {"status", "time"} <= set(schema["required"])
     assert "serial" not in schema["required"]
@@ -136,22 +136,22 @@ def _bound() -> list[Bound[Any]]:
 
 @pytest.mark.parametrize("bound", [_bound()[:-1], [*_bound(), _bound()[0]], []])
 def test_operations_are_bound_exactly(bound: list[Bound[Any]]) -> None:
-    """Operate isn't built while a declared operation has no function, or has two."""
+    """The operate function is not built unless each declared operation has exactly one function."""
     with pytest.raises(ValueError, match="Exactly these operations must be bound"):
         by_name(OPERATIONS, bound)
 
 
 def test_operations_have_one_name_each() -> None:
-    """Bound operations are found by their names, in the order of the declarations."""
+    """Operations are found by their names, in the order of their declaration."""
     assert list(by_name(OPERATIONS, _bound()[::-1])) == [each.name for each in OPERATIONS]
 
 
 def test_the_console_calls_every_operation_and_no_other() -> None:
-    """Each operation's name occurs in the console, and each such name there is an operation's."""
+    """The console names every operation, and it names no operation that does not exist."""
     domains = "|".join(sorted({each.name.partition(".")[0] for each in OPERATIONS}))
     used = {
         node.value
-        for file in (ROOT / "console").glob("*.py")
+        for file in (ROOT / "console").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(rf"({domains})\.[a-z]+", node.value)

@@ -76,10 +76,10 @@ def hidden_subjects(text: str) -> list[str]:
 
 
 def clauses(source: str) -> list[str]:
-    """Return the first line of each docstring of a function or class that begins with one of `CLAUSES`."""
-    documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    """Return the first line of each docstring that begins with one of `CLAUSES`."""
+    documented = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
-    docstrings = [(node.name, ast.get_docstring(node) or "-") for node in nodes]
+    docstrings = [(getattr(node, "name", "module"), ast.get_docstring(node) or "-") for node in nodes]
     return [f"{name}: {text.splitlines()[0]}" for name, text in docstrings if text.split()[0] in CLAUSES]
 
 
@@ -88,7 +88,7 @@ FILES = sorted(path for path in written() if path != ITSELF)
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_text_names_who_or_what_it_means(path: Path) -> None:
-    """A file has none of the pronouns that hide a subject."""
+    """No text has a pronoun that hides its subject."""
     assert hidden_subjects(path.read_text()) == []
 
 
@@ -96,7 +96,7 @@ def test_a_text_names_who_or_what_it_means(path: Path) -> None:
     "path", [path for path in FILES if path.suffix == ".py"], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_a_docstring_is_a_sentence(path: Path) -> None:
-    """A docstring does not begin in the middle of a sentence."""
+    """No docstring begins with a word that makes it a clause or depends on the function's name."""
     assert clauses(path.read_text()) == []
 
 
@@ -108,6 +108,7 @@ def test_the_check_finds_a_hidden_subject(word: str) -> None:
 
 @pytest.mark.parametrize("docstring", ["What it is.", "Whether it is.", "Neither this nor that."])
 def test_the_check_finds_a_clause(docstring: str) -> None:
-    """The check reports the docstring of a function and of a class."""
+    """The check reports the docstring of a module, a function and a class."""
+    assert clauses(f'"""{docstring}"""\n') == [f"module: {docstring}"]
     assert clauses(f'def f():\n    """{docstring}"""\n') == [f"f: {docstring}"]
     assert clauses(f'class C:\n    """{docstring}"""\n') == [f"C: {docstring}"]

@@ -1,4 +1,4 @@
-"""Which grants' policies AWS IoT is to have on a device's certificates."""
+"""Test which policies must be attached to a device's certificates, and when to reconcile."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ RULES = Rules(
 )
 
 
-def test_only_what_is_about_aws_iot_and_held() -> None:
-    """A grant about S3 alone is no business of AWS IoT's."""
+def test_held_grants_about_aws_iot_are_attached() -> None:
+    """A grant's policy is attached if the device holds the grant and the grant is about AWS IoT."""
     assert grants_to_attach(RULES, device()) == {"mqtt", "both"}
     assert grants_to_attach(RULES, device(attributes={"quarantined": True})) == frozenset()
 
 
-def test_only_for_enrolled_devices_of_groups_in_the_registry() -> None:
-    """A revoked device holds nothing, whatever the rules say; nor does one that comes with tokens."""
+def test_only_enrolled_devices_of_registry_groups_have_policies() -> None:
+    """Only an enrolled device of a group that connects through the AWS IoT registry has policies."""
     for status in set(Status) - {Status.ENROLLED}:
         assert grants_to_attach(RULES, replace(device(), status=status)) == frozenset()
     assert grants_to_attach(RULES, device(group="gone")) == frozenset()
@@ -48,14 +48,14 @@ GRACE = RULES.fleet.groups["gateways"].certificate.grace
 
 
 def certificate(name: str | None, superseded_at: datetime | None = None) -> CertificateRecord:
-    """A certificate whose id is `name`."""
+    """Return a certificate with the id `name`."""
     return CertificateRecord(
         "1", "2", EPOCH, from_epoch(2), from_epoch(1), certificate_id=name, superseded_at=superseded_at
     )
 
 
 def registered(**changes: Any) -> Device:
-    """A device that AWS IoT has as it should."""
+    """Return a device for which AWS IoT has what it should, with `changes`."""
     values: dict[str, Any] = {
         "active": certificate("new"),
         "registered": frozenset({"new"}),
@@ -65,23 +65,23 @@ def registered(**changes: Any) -> Device:
 
 
 def test_a_device_as_it_should_be_needs_nothing() -> None:
-    """Neither does one that has not logged in yet, nor one that nobody has seen."""
+    """An up-to-date device needs no reconciliation, and neither does one before its first login."""
     assert not needs_reconciling(RULES, registered(), NOW)
     waiting = registered(active=None, pending=certificate(None), registered=frozenset(), attached=frozenset())
     assert not needs_reconciling(RULES, waiting, NOW)
     assert not needs_reconciling(RULES, registered(status=Status.EXPECTED), NOW)
 
 
-def test_a_certificate_in_use_that_aws_iot_does_not_know() -> None:
-    """Its event was lost, or it is older than this part of the product; unless AWS IoT can't know it."""
+def test_an_active_certificate_must_be_registered() -> None:
+    """A device whose id is a valid thing name is reconciled if its active certificate is not registered."""
     missing = registered(registered=frozenset(), attached=frozenset())
     assert needs_reconciling(RULES, missing, NOW)
     assert needs_reconciling(RULES, registered(registered=frozenset({"other"})), NOW)
     assert not needs_reconciling(RULES, replace(missing, device_id=DeviceId("gw.1")), NOW)
 
 
-def test_what_a_lost_device_still_has() -> None:
-    """A revoked device must have nothing, and a deleted one not even a row."""
+def test_an_ended_device_is_reconciled_while_something_is_left() -> None:
+    """An ended device is reconciled while it has a registered certificate or, if deleted, a row."""
     revoked = registered(status=Status.REVOKED)
     assert needs_reconciling(RULES, revoked, NOW)
     assert not needs_reconciling(RULES, replace(revoked, registered=frozenset()), NOW)
@@ -89,8 +89,8 @@ def test_what_a_lost_device_still_has() -> None:
 
 
 @given(attached=st.frozensets(st.sampled_from(["mqtt", "both", "telemetry", "gone"])))
-def test_other_policies_than_the_rules_say_are_told(attached: frozenset[str]) -> None:
-    """A policy too many and one too few alike; a group that is gone or has tokens has none."""
+def test_other_policies_than_the_rules_say_are_reconciled(attached: frozenset[str]) -> None:
+    """A device is reconciled if a policy is missing or superfluous, or its group is gone or has tokens."""
     found = registered(attached=attached)
     assert needs_reconciling(RULES, found, NOW) == (attached != {"mqtt", "both"})
     assert needs_reconciling(RULES, replace(found, group="gone"), NOW)
@@ -100,7 +100,7 @@ def test_other_policies_than_the_rules_say_are_told(attached: frozenset[str]) ->
 
 @given(since=st.integers(-10, 10).map(lambda seconds: GRACE + timedelta(seconds=seconds)))
 def test_a_superseded_certificate_has_its_grace(since: timedelta) -> None:
-    """To the second; and who has it not in AWS IoT needs nothing."""
+    """A registered superseded certificate is reconciled from the second at which its grace ends."""
     old = certificate("old", superseded_at=NOW - since)
     found = registered(superseded=old, registered=frozenset({"old", "new"}))
     assert needs_reconciling(RULES, found, NOW) == (since >= GRACE)
@@ -108,7 +108,7 @@ def test_a_superseded_certificate_has_its_grace(since: timedelta) -> None:
 
 
 def test_a_pending_certificate_may_be_there_unknown() -> None:
-    """Its id is written down with its first login; until then one unknown id is its."""
+    """While a certificate is pending, one registered id may be unknown: the first login records it."""
     found = registered(registered=frozenset({"new", "unknown"}))
     assert needs_reconciling(RULES, found, NOW)
     waiting = replace(found, pending=certificate(None))
@@ -116,8 +116,8 @@ def test_a_pending_certificate_may_be_there_unknown() -> None:
     assert needs_reconciling(RULES, replace(waiting, registered=frozenset({"new", "x", "y"})), NOW)
 
 
-def test_a_superseded_certificate_is_no_pending_one() -> None:
-    """While a next one is pending, one whose grace is over is told all the same."""
+def test_a_superseded_certificate_does_not_count_as_pending() -> None:
+    """A superseded certificate past its grace is reconciled, even while another certificate is pending."""
     old = certificate("old", superseded_at=NOW - GRACE)
     both = frozenset({"old", "new"})
     found = registered(pending=certificate(None), superseded=old, registered=both)
@@ -125,7 +125,7 @@ def test_a_superseded_certificate_is_no_pending_one() -> None:
 
 
 def test_a_commit_by_itself_needs_nothing_until_the_grace_is_over() -> None:
-    """The certificate that was pending was registered already; the old one has its grace."""
+    """A commit needs no reconciliation until the superseded certificate's grace is over."""
     both = frozenset({"new", "newer"})
     waiting = registered(pending=certificate(None), registered=both)
     after = committed(waiting, "newer", NOW)

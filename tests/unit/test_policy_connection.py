@@ -1,4 +1,4 @@
-"""The same device has the same rights at AWS IoT by certificate, by session and by token."""
+"""A device has the same rights at AWS IoT by certificate, by session and by token."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ KINDS = {
 
 
 def connecting(text: str = "client/{deviceId}", **changes: Any) -> dict[str, Any]:
-    """A statement about AWS IoT."""
+    """Return a statement about AWS IoT, by default one that allows a connection."""
     return statement(**{"Action": "iot:Connect", "Resource": f"{PREFIX}:{text}"} | changes)
 
 
 def publishing(topic: str) -> dict[str, Any]:
-    """A statement that allows one topic."""
+    """Return a statement that allows one topic."""
     return connecting(f"topic/{topic}", Action="iot:Publish")
 
 
 def bare(**grants: Any) -> Fleet:
-    """A fleet of these grants; rendering needs nothing else of one."""
+    """Return a fleet with these grants; rendering needs no other part of one."""
     return Fleet({}, {}, grants, "", "")
 
 
 def statements(documents: list[dict[str, Any]]) -> set[str]:
-    """What documents say together."""
+    """Return all statements of the documents."""
     assert all(document["Version"] == "2012-10-17" for document in documents)
     return {json.dumps(each, sort_keys=True) for document in documents for each in document["Statement"]}
 
 
 def by_certificate(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) -> set[str]:
-    """AWS IoT's policies of the grants, with the thing's name put in as AWS IoT does."""
+    """Return the statements of the grants' IoT policies, with the thing's name filled in as AWS IoT does."""
     texts = [text for name in grants if (text := render.iot_policy(compiled, name, PLACE))]
     return statements([json.loads(text.replace(render.THING_NAME, device_id)) for text in texts])
 
 
 def by_session(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) -> set[str]:
-    """What a session's policy says about AWS IoT."""
+    """Return the statements of a session policy that are about AWS IoT."""
     try:
         document = json.loads(render.session_policy(compiled, grants, device_id, PLACE))
     except NoGrant:
@@ -66,7 +66,7 @@ def by_session(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) ->
 
 
 def by_token(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) -> set[str]:
-    """What an authorizer's answer says."""
+    """Return the statements of the authorizer's answer to a token."""
     try:
         return statements(render.connection_policies(compiled, grants, device_id, PLACE))
     except NoGrant:
@@ -81,7 +81,7 @@ TOPICS = st.tuples(
 
 @st.composite
 def iot_statements(draw: Any) -> dict[str, Any]:
-    """A statement about AWS IoT that the compiler takes."""
+    """Draw a statement about AWS IoT that the compiler accepts."""
     effect = draw(st.sampled_from(["Allow", "Allow", "Deny"]))
     if draw(st.booleans()):
         return connecting(Effect=effect)
@@ -107,7 +107,7 @@ DEVICE_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullma
 
 
 def rules(granted: set[str], forbidden: set[str]) -> str:
-    """A rule for each grant that is given, and one for each that is withheld after all."""
+    """Return rules that permit each granted grant and forbid each forbidden one."""
     texts = [
         f'@id("{effect}-{name}") {effect} (principal, action, resource == Grant::"{name}");'
         for effect, names in (("permit", granted), ("forbid", forbidden))
@@ -121,8 +121,9 @@ def rules(granted: set[str], forbidden: set[str]) -> str:
     GRANTS, st.data(), DEVICE_IDS.filter(lambda text: not text.startswith("boot-") and text != "firstboot")
 )
 def test_three_ways_to_the_same_rights(grants: dict[str, Any], data: st.DataObject, name: str) -> None:
-    """Over random fleets and rules: nothing is more or less by one way than by another, and the
-    answer to a token is within AWS's limits.
+    """For any fleet and rules, a device has exactly the same rights by certificate, by session and by token.
+
+    The answer to a token is within AWS's limits.
     """
     assume(not overlaps.check(bare(**grants)))
     names = st.sets(st.sampled_from(sorted(grants)))
@@ -135,8 +136,8 @@ def test_three_ways_to_the_same_rights(grants: dict[str, Any], data: st.DataObje
     assert not any(render.DEVICE in said or "${" in said for said in ways[2])
 
 
-def test_only_held_grants_about_aws_iot_are_in_it() -> None:
-    """Ids are literal, and what S3 allows is no matter of the broker's."""
+def test_only_held_grants_about_aws_iot_are_in_the_answer() -> None:
+    """The answer to a token has only statements about AWS IoT of held grants, with literal ids."""
     compiled = bare(mqtt=grant(connecting(), statement()), other=grant(publishing("x")), s3=grant())
     (document,) = render.connection_policies(compiled, ["mqtt", "s3"], DEVICE, PLACE)
     (only,) = document["Statement"]
@@ -144,14 +145,14 @@ def test_only_held_grants_about_aws_iot_are_in_it() -> None:
 
 
 @pytest.mark.parametrize("grants", [[], ["s3"]])
-def test_without_a_word_about_aws_iot_there_is_no_answer(grants: list[str]) -> None:
-    """A device without rights at the broker has no connection there."""
+def test_without_a_grant_about_aws_iot_there_is_no_answer(grants: list[str]) -> None:
+    """A device without a grant about AWS IoT gets no answer to its token, and so no connection."""
     with pytest.raises(NoGrant):
         render.connection_policies(bare(s3=grant()), grants, DEVICE, PLACE)
 
 
 def _sized(characters: int, number: int) -> dict[str, Any]:
-    """A statement that renders to so many characters."""
+    """Return a statement that renders to this number of characters."""
     short = publishing(f"{number:04}")
     rendered = render.connection_policies(bare(g=grant(short)), ["g"], DEVICE, PLACE)[0]["Statement"][0]
     padding = characters - len(render.compact(rendered))
@@ -163,7 +164,7 @@ EMPTY = len('{"Version":"2012-10-17","Statement":[]}')
 
 @pytest.mark.parametrize(("count", "documents"), [(1, 1), (2, 1), (3, 2), (19, 10), (20, 10)])
 def test_statements_are_packed(count: int, documents: int) -> None:
-    """Two halves fill a document to its last character."""
+    """Statements are packed until a document is full to its last character."""
     half = (limits.IOT_POLICY - EMPTY - 1) // 2
     compiled = bare(g=grant(*(_sized(half, number) for number in range(count))))
     packed = render.connection_policies(compiled, ["g"], DEVICE, PLACE)
@@ -173,22 +174,22 @@ def test_statements_are_packed(count: int, documents: int) -> None:
 
 
 def test_a_short_statement_fills_a_gap() -> None:
-    """Whatever the order they are written in."""
+    """A short statement is packed into any document that has room for it."""
     sizes = [400, 1500, 400, 1500]
     compiled = bare(g=grant(*(_sized(size, number) for number, size in enumerate(sizes))))
     packed = render.connection_policies(compiled, ["g"], DEVICE, PLACE)
     assert [len(document["Statement"]) for document in packed] == [2, 2]
 
 
-def test_a_fuller_document_is_no_document() -> None:
-    """One character more than AWS takes goes into the next."""
+def test_a_document_is_not_overfilled() -> None:
+    """A statement that would exceed a document's limit by one character goes into the next document."""
     half = (limits.IOT_POLICY - EMPTY - 1) // 2
     compiled = bare(g=grant(_sized(half, 0), _sized(half + 2, 1)))
     assert len(render.connection_policies(compiled, ["g"], DEVICE, PLACE)) == 2
 
 
 def test_more_than_ten_documents_are_refused() -> None:
-    """None is left out: a Deny might be in it."""
+    """More than ten documents are refused and none is left out, because it could have a Deny."""
     half = (limits.IOT_POLICY - EMPTY - 1) // 2
     for size, count in ((half, 21), (limits.IOT_POLICY - EMPTY, 11)):
         compiled = bare(g=grant(*(_sized(size, number) for number in range(count))))
@@ -197,7 +198,7 @@ def test_more_than_ten_documents_are_refused() -> None:
 
 
 def test_a_statement_beyond_a_document_is_refused() -> None:
-    """The compiler lets none through; if one came, it would not be cut."""
+    """A statement longer than a document is refused and not cut, although the compiler accepts none."""
     compiled = bare(g=grant(_sized(limits.IOT_POLICY - EMPTY + 1, 0)))
     with pytest.raises(PoliciesTooLarge, match="2049 characters"):
         render.connection_policies(compiled, ["g"], DEVICE, PLACE)

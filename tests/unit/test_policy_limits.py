@@ -1,4 +1,4 @@
-"""STS's and the device client's limits, each at its edge."""
+"""Test the limits of STS and of the device client, each at its edge."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GOOD = SessionRequest("arn:aws:iam::1:role/r", DeviceId("dev-1"), "{}", 900, {"d
     ],
 )
 def test_at_the_limit_is_fine(changes: dict[str, Any]) -> None:
-    """What AWS just takes passes."""
+    """A session request exactly at AWS's limits passes."""
     limits.check_session(replace(GOOD, **changes))
 
 
@@ -62,13 +62,13 @@ def test_at_the_limit_is_fine(changes: dict[str, Any]) -> None:
     ],
 )
 def test_beyond_the_limit_is_refused(changes: dict[str, Any], error: type[FirstbootError]) -> None:
-    """What AWS would refuse is refused before it is asked."""
+    """A session request that AWS would refuse is refused before the call to AWS."""
     with pytest.raises(error):
         limits.check_session(replace(GOOD, **changes))
 
 
 def test_an_answer_has_2048_bytes() -> None:
-    """Bytes count, not characters: the device client aborts above 2,048 of them."""
+    """An answer has at most 2,048 bytes, not characters, because AWS's device client aborts above that."""
     limits.check_answer("x" * 2_048)
     for body in ("x" * 2_049, "é" * 1_025):
         with pytest.raises(AnswerTooLarge):

@@ -1,4 +1,4 @@
-"""Policies: what a grant renders to, for whom, and that no id gets at another's segment."""
+"""Test the policies that grants render to, and that no device id matches another device's resources."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _statements(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_session_policy_names_the_device() -> None:
-    """Every variable is filled, ids are literal, and there is no white space."""
+    """A session policy has every variable filled in, literal ids and no white space."""
     text = render.session_policy(_fleet(mqtt=MQTT), ["telemetry", "mqtt"], DEVICE, PLACE)
     assert text == (
         '{"Version":"2012-10-17","Statement":['
@@ -50,27 +50,27 @@ def test_a_session_policy_names_the_device() -> None:
     )
 
 
-def test_only_held_grants_are_in_it() -> None:
-    """A grant that is not held leaves no trace."""
+def test_only_held_grants_are_in_a_session_policy() -> None:
+    """A session policy has no statement of a grant that the device does not hold."""
     text = render.session_policy(_fleet(mqtt=MQTT), ["telemetry"], DEVICE, PLACE)
     assert len(_statements(text)) == 1
 
 
 def test_equal_statements_come_once() -> None:
-    """Two grants that say the same, but for a Sid, cost the characters of one."""
+    """Statements that are equal but for their Sid are in a session policy once, to save characters."""
     twice = grant(statement(), statement(Sid="Again"))
     text = render.session_policy(_fleet(twin=twice), ["telemetry", "twin"], DEVICE, PLACE)
     assert len(_statements(text)) == 1
 
 
 def test_without_a_grant_there_is_no_policy() -> None:
-    """STS takes "no policy" for "unrestricted": an empty one is never made."""
+    """A session without a grant is refused, because STS takes a missing policy for "unrestricted"."""
     with pytest.raises(NoGrant):
         render.session_policy(_fleet(), [], DEVICE, PLACE)
 
 
 def test_an_iot_policy_serves_every_device() -> None:
-    """AWS IoT's variable stands for the id, and only statements about AWS IoT are in it."""
+    """An IoT policy has AWS IoT's variable for the thing name, and only statements about AWS IoT."""
     mixed = grant(*MQTT["Statement"], statement())
     thing = "${iot:Connection.Thing.ThingName}"
     text = render.iot_policy(_fleet(mixed=mixed), "mixed", PLACE)
@@ -81,13 +81,14 @@ def test_an_iot_policy_serves_every_device() -> None:
 
 
 def test_a_grant_without_iot_has_no_iot_policy() -> None:
-    """A document without a statement is none that AWS takes."""
+    """A grant without a statement about AWS IoT has no IoT policy, because AWS refuses an empty document."""
     assert render.iot_policy(_fleet(), "telemetry", PLACE) is None
 
 
-def test_the_ceiling_is_wider_than_every_session() -> None:
-    """The role allows every grant for any id; what compares with an id, or denies, is a session's
-    own affair.
+def test_the_ceiling_allows_what_every_session_allows() -> None:
+    """The ceiling, which is the fleet role's policy, allows at least what every session policy allows.
+
+    It has no condition on a device id and no Deny; those are in the session policies.
     """
     listing = grant(
         statement(
@@ -121,7 +122,7 @@ def test_the_ceiling_is_wider_than_every_session() -> None:
 
 
 def test_rendering_leaves_the_fleet_alone() -> None:
-    """A fleet is rendered for one device after another."""
+    """Rendering does not change the fleet, which is rendered for one device after another."""
     shared = _fleet(mqtt=MQTT)
     before = shared.to_json()
     render.session_policy(shared, ["mqtt"], DEVICE, PLACE)
@@ -130,14 +131,14 @@ def test_rendering_leaves_the_fleet_alone() -> None:
 
 
 @given(IDS)
-def test_an_id_stays_text(device_id: str) -> None:
-    """Whatever the id, it is JSON, nothing is left to fill, and the id is in it as it is."""
+def test_an_id_is_rendered_literally(device_id: str) -> None:
+    """Any device id is in the policy literally, and the policy is JSON without open variables."""
     text = render.session_policy(_SHARED, ["telemetry"], DeviceId(device_id), PLACE)
     assert _statements(text)[0]["Resource"] == f"arn:aws:s3:::b/{device_id}/*"
 
 
 _SHARED = _fleet()
-# Mostly what the compiler takes, with what it must not take mixed in.
+# Mostly texts that the compiler accepts, mixed with some that it must refuse.
 _PIECES = st.lists(
     st.sampled_from(["/{deviceId}/", "/{deviceId}", "#{deviceId}#", "={deviceId}:"])
     | st.sampled_from(
@@ -156,7 +157,7 @@ def _pattern(resource: str, device_id: str) -> str:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """IAM's matching of a resource: `*` is any text, `/` included, `?` any character."""
+    """Match as IAM matches a resource: `*` is any text, with `/`, and `?` is any character."""
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
@@ -174,10 +175,10 @@ def _is_taken(resource: str) -> bool:
     st.text("ab/-:dev*", max_size=6),
     st.sampled_from(["", "prefixed"]),
 )
-def test_no_id_reaches_into_another_ones_segment(
+def test_no_id_matches_the_segment_of_another(
     resource: str, one: str, other: str, filler: str, prefixed: str
 ) -> None:
-    """What the compiler lets through, rendered for two ids, never matches the same resource."""
+    """A resource that the compiler accepts never matches the same text for two device ids."""
     other = one + other if prefixed else other
     assume(one != other)
     for mine, theirs in ((one, other), (other, one)):

@@ -1,4 +1,4 @@
-"""Rules and schema: what compiles can be decided, and a slip of the pen does not compile."""
+"""Test the compiler's checks of rules and schema, which leave only rules that can be decided."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ unless { principal.quarantined };
 def rule(
     condition: str = "true", scope: str = "principal, action, resource", identifier: str = '@id("r")'
 ) -> str:
-    """A rule."""
+    """Return a rule with this condition, scope and annotation."""
     return f"{identifier} permit ({scope}) when {{ {condition} }};"
 
 
@@ -27,7 +27,7 @@ def rule(
     "rules",
     [
         "",
-        "// nobody holds anything",
+        "// no device holds a grant",
         RULES,
         SAMPLE,
         rule(),
@@ -36,11 +36,11 @@ def rule(
         rule("principal.claims has floor && principal.claims.floor > 3"),
         rule("principal has lab && principal.lab.isLoopback()"),
         rule(scope='principal is Device in Group::"gateways", action in [Action::"hold"], resource'),
-        rule('{type: "Nobody", id: "x"} == {type: "Nobody", id: "x"}'),
+        rule('{type: "Absent", id: "x"} == {type: "Absent", id: "x"}'),
     ],
 )
-def test_good_rules(rules: str) -> None:
-    """What the schema lets a rule say, a rule may say."""
+def test_good_rules_compile(rules: str) -> None:
+    """A rule compiles if the schema allows it."""
     assert fleet(rules=rules).rules == rules
 
 
@@ -84,15 +84,15 @@ def test_good_rules(rules: str) -> None:
         (rule("principal" + ".claims" * 200 + " has x"), "rules.cedar"),
     ],
 )
-def test_bad_rules(rules: str, problem: str) -> None:
-    """Each slip is a problem that names the file and, where it has a name, the rule."""
+def test_bad_rules_are_problems(rules: str, problem: str) -> None:
+    """Each mistake in a rule is a problem that names the file and, if the rule has an id, the rule."""
     found = problems(rules=rules)
     assert all(line.startswith("rules.cedar") for line in found)
     assert any(problem in line for line in found), found
 
 
 def test_a_misspelled_forbid_does_not_compile() -> None:
-    """A `has` that can't be true would switch a prohibition off without a word."""
+    """A `forbid` with a misspelled attribute in `has` does not compile, because it would never apply."""
     forbid = (
         '@id("f") forbid (principal, action, resource) when { principal has flor && principal.flor > 3 };'
     )
@@ -102,7 +102,7 @@ def test_a_misspelled_forbid_does_not_compile() -> None:
 
 
 def test_other_entities_and_actions_are_refused() -> None:
-    """What the schema may declare, but Firstboot never fills or asks, can't be in a rule."""
+    """A rule cannot use an entity or action that the schema declares and Firstboot never supplies."""
     schema = SCHEMA.replace("entity Grant;", "entity Shelf; entity Grant in [Shelf];")
     schema = schema.replace("action hold ", "action all; action hold in [all] ")
     assert fleet(schema=schema)
@@ -142,17 +142,15 @@ def test_other_entities_and_actions_are_refused() -> None:
         ("site?: String", "site?: " + "Set<" * 300 + "String" + ">" * 300),
     ],
 )
-def test_bad_schemas(before: str, after: str) -> None:
-    """A schema that does not take what Firstboot fills, or asks for what it doesn't, is a problem;
-    else every decision would be an error.
-    """
+def test_bad_schemas_are_problems(before: str, after: str) -> None:
+    """A schema that does not fit what Firstboot supplies is a problem: every decision would fail."""
     assert before in SCHEMA
     found = problems(schema=SCHEMA.replace(before, after), rules="")
     assert all(line.startswith("schema.cedarschema: ") for line in found), found
 
 
 def test_a_schema_problem_says_what_is_wrong() -> None:
-    """The problem is about the declaration, without the document that showed it."""
+    """A problem with the schema names the wrong declaration and does not contain the example request."""
     found = problems(schema=SCHEMA.replace("quarantined: Bool", "quarantined: String"), rules="")
     assert len(found) == 1
     assert found[0].startswith("schema.cedarschema: does not fit Firstboot's requests: ")
@@ -161,7 +159,7 @@ def test_a_schema_problem_says_what_is_wrong() -> None:
 
 
 def test_the_schema_may_be_wider() -> None:
-    """Optional attributes, further types and a stricter reading of ours are the deployer's."""
+    """The schema may have more optional attributes, more types, and an attribute of ours as optional."""
     wider = SCHEMA.replace("site?: String", "site?: String, tags?: Set<String>, inner?: {a: Long}")
     assert fleet(schema=wider + "entity User;")
     assert fleet(schema=SCHEMA.replace("roleAlias: String", "roleAlias?: String"))

@@ -1,4 +1,4 @@
-"""Decisions: who holds what, and that a doubt is a denial."""
+"""Test which grants a device holds by the rules, and that every error is a denial."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def _rules(*more: str, schema: str = SCHEMA) -> Rules:
 
 
 def test_a_permit_grants_and_is_named() -> None:
-    """A held grant comes with the ids of the rules that gave it."""
+    """A held grant comes with the ids of the rules that permitted it."""
     more = '@id("also") permit (principal, action, resource) when { principal.deviceId == "dev-1" };'
     assert _rules(more).decide(device(), ANY) == Holdings(
         grants=("telemetry",), rules={"telemetry": ("all-telemetry", "also")}
     )
 
 
-def test_each_grant_is_asked_for() -> None:
-    """A rule gives the grant it names, one without a name every grant; the order is by name."""
+def test_each_grant_is_decided() -> None:
+    """A rule gives the grant it names, or every grant if it names none, and grants are in order of name."""
     grants = {"telemetry": grant(), "zeta": grant(), "alpha": grant()}
     every = '@id("every") permit (principal, action, resource) when { principal has site };'
     rules = Rules(fleet(rules=RULES + every, grants=grants))
@@ -41,14 +41,14 @@ def test_each_grant_is_asked_for() -> None:
 
 
 def test_without_a_permit_nothing_is_held() -> None:
-    """No rule, no grant; and no error either."""
+    """A device for which no rule applies holds no grant, and that is no error."""
     assert _rules().decide(device(group="sensors"), ANY) == Holdings()
     assert Rules(fleet(rules="")).decide(device(), ANY) == Holdings()
     assert Rules(fleet(rules="", grants={})).decide(device(), ANY) == Holdings()
 
 
 def test_a_forbid_wins_and_is_named() -> None:
-    """What is withheld comes with the ids of the rules that forbade it."""
+    """A forbidden grant is withheld, and comes with the ids of the rules that forbade it."""
     rules = _rules(NEVER + "{ principal.quarantined };")
     assert rules.decide(device(), ANY).grants == ("telemetry",)
     held = rules.decide(device(attributes={"quarantined": True}), ANY)
@@ -56,7 +56,7 @@ def test_a_forbid_wins_and_is_named() -> None:
 
 
 def test_an_erring_forbid_denies() -> None:
-    """Cedar skips a rule whose evaluation errs, and would allow: for us it is a denial."""
+    """A `forbid` rule that fails denies, although Cedar would skip it and allow."""
     rules, erring = _rules(OVERFLOWS), device(attributes={"floor": 2})
     asked = vocabulary.request("dev-1", "telemetry", vocabulary.context("telemetry", None))
     raw = is_authorized(asked, RULES + OVERFLOWS, vocabulary.entities(erring))
@@ -69,22 +69,22 @@ def test_an_erring_forbid_denies() -> None:
 
 
 def test_an_error_denies_its_own_grant_only() -> None:
-    """Where the erring rule is not asked, decisions stand."""
+    """A rule that fails denies only the grants that it is about."""
     only = OVERFLOWS.replace("resource)", 'resource == Grant::"zeta")')
     every = '@id("every") permit (principal, action, resource);'
     rules = Rules(fleet(rules=every + only, grants={"telemetry": grant(), "zeta": grant()}))
     assert rules.decide(device(attributes={"floor": 2}), ANY).grants == ("telemetry",)
 
 
-def test_an_address_that_is_none_denies() -> None:
-    """A context that can't be read is an error, not a context without an address."""
+def test_an_invalid_address_denies() -> None:
+    """An invalid address in the request context is an error and denies."""
     held = _rules().decide(device(), RequestContext("telemetry", "no address"))
     assert held.grants == ()
     assert "no address" in held.errors[0]
 
 
-def test_the_context_is_seen() -> None:
-    """Role alias and address reach the rules; no role alias is "", no address is none."""
+def test_rules_see_the_context() -> None:
+    """Rules see the role alias, which is "" if there is none, and the address, which may be absent."""
     here = 'context has sourceIp && context.sourceIp.isInRange(ip("192.0.2.0/24"))'
     permit = "permit (principal, action, resource) when"
     mqtt = f'@id("a") {permit} {{ context.roleAlias == "" && !({here}) }};'
@@ -102,7 +102,7 @@ def test_the_context_is_seen() -> None:
 
 
 def test_attributes_and_claims_are_apart() -> None:
-    """What a device says of itself never stands where the operator's word counts."""
+    """A claim of a device never counts as an attribute, and an attribute never counts as a claim."""
     rules = _rules(NEVER + '{ !(principal has site && principal.site == "x") };')
     assert rules.decide(device(claims={"site": "x"}), ANY).grants == ()
     assert rules.decide(device(attributes={"site": "x"}), ANY).grants == ("telemetry",)
@@ -112,21 +112,21 @@ def test_attributes_and_claims_are_apart() -> None:
 
 
 def test_firstboots_own_attributes_cannot_be_overwritten() -> None:
-    """An attribute named like one of ours, were it ever in a record, changes nothing."""
+    """An attribute in a record cannot replace one that Firstboot sets, such as `deviceId`."""
     rules = _rules(NEVER + '{ principal.deviceId != "dev-1" || principal.claims has model };')
     forged = device(attributes={"deviceId": "dev-2", "claims": "x"})
     assert rules.decide(forged, ANY).grants == ("telemetry",)
 
 
 def test_an_attribute_of_another_type_denies() -> None:
-    """A record that no longer fits the schema: a rule that forbids might not see it."""
+    """An attribute that does not fit the schema denies, because a `forbid` rule might miss it."""
     held = _rules().decide(device(attributes={"floor": "third"}), ANY)
     assert held == Holdings(errors=("dev-1: an attribute does not fit the schema",))
     assert _rules().decide(device(attributes={"quarantined": "no"}), ANY).grants == ()
 
 
-def test_an_attribute_the_schema_dropped_goes_unseen() -> None:
-    """No rule can speak of it, so it can neither give nor take; the others still count."""
+def test_an_attribute_that_left_the_schema_is_ignored() -> None:
+    """An attribute that is no longer in the schema is ignored, and the others still count."""
     rules = _rules(NEVER + "{ principal has site };")
     assert rules.decide(device(attributes={"retired": "x", "\ud800": 1, "a b": 1}), ANY).grants == (
         "telemetry",
@@ -138,7 +138,7 @@ CLAIMS: dict[str, Attribute] = {"model": "m1", "floor": "ground", "unknown": 1, 
 
 
 def test_claims_that_do_not_fit_are_dropped() -> None:
-    """The others stay, and the device gets what it would have got without the misfits."""
+    """A claim that does not fit the schema is dropped, and the decision is as without it."""
     rules = _rules(NEVER + '{ principal.claims has model && principal.claims.model == "m1" };')
     assert rules.fitting_claims(device(claims=CLAIMS)) == {"model": "m1"}
     assert rules.decide(device(claims=CLAIMS), ANY) == rules.decide(device(claims={"model": "m1"}), ANY)
@@ -148,7 +148,7 @@ def test_claims_that_do_not_fit_are_dropped() -> None:
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["model", "floor", "__entity", "type"]) | st.text(max_size=8), VALUES))
 def test_no_claims_break_a_decision(claims: dict[str, Attribute]) -> None:
-    """Whatever a device says of itself, it is decided without an error."""
+    """No claims of a device make a decision fail."""
     held = _SHARED.decide(device(claims=claims), ANY)
     assert held == Holdings(grants=("telemetry",), rules={"telemetry": ("all-telemetry",)})
 
@@ -160,7 +160,7 @@ def test_no_claims_break_a_decision(claims: dict[str, Attribute]) -> None:
     )
 )
 def test_attributes_that_pass_the_check_are_decided_on(attributes: dict[str, Attribute]) -> None:
-    """What an operator may set never makes a decision an error."""
+    """Attributes that an operator may set never make a decision fail."""
     one = device(attributes=attributes)
     try:
         _SHARED.check_attributes(one)
@@ -190,20 +190,20 @@ _SHARED = _rules()
     ],
 )
 def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: str) -> None:
-    """An operator's slip is told before it is written, by name."""
+    """An attribute that does not fit the schema is refused by name before it is written."""
     with pytest.raises(AttributesInvalid) as caught:
         _SHARED.check_attributes(device(attributes={"site": "ok", name: value}))
     assert problem in caught.value.detail
 
 
-def test_every_misfit_is_told() -> None:
-    """One answer names them all."""
+def test_every_misfit_is_reported() -> None:
+    """One answer names every attribute that does not fit."""
     with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor has a value of type"):
         _SHARED.check_attributes(device(attributes={"sit": 1, "floor": "x", "site": "fine"}))
 
 
 def test_attributes_that_fit_pass() -> None:
-    """Text, numbers and truth values pass, and an address as text."""
+    """Text, whole numbers, booleans and an address as text are accepted as attributes."""
     _SHARED.check_attributes(
         device(
             attributes={"site": "x", "floor": -3, "quarantined": True, "lab": "10.0.0.0/8"}, claims={"x": 1}

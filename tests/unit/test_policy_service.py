@@ -1,4 +1,4 @@
-"""Firstboot's own AWS IoT policies."""
+"""Test Firstboot's own AWS IoT policies, which let a certificate make Firstboot's calls over MQTT."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _WIDEST = Place("aws-us-gov", "ap-southeast-99", "0" * 12)
 
 @pytest.mark.parametrize("policy", ServicePolicy)
 def test_fits(policy: ServicePolicy) -> None:
-    """AWS IoT takes the document anywhere."""
+    """Each service policy is within AWS IoT's size limit, even in the region with the longest name."""
     assert len(compact(policy.document(_WIDEST))) <= limits.IOT_POLICY
 
 
 def resources(policy: ServicePolicy) -> set[str]:
-    """What a policy is about, without the ARN's beginning."""
+    """Return the resources of a policy, without the first five fields of each ARN."""
     return {
         resource.split(":", 5)[5]
         for statement in policy.document(PLACE)["Statement"]
@@ -28,7 +28,7 @@ def resources(policy: ServicePolicy) -> set[str]:
 
 
 def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else() -> None:
-    """It connects as what its certificate says, and has three topics."""
+    """A bootstrap certificate can only connect as its common name and use its three certificate topics."""
     topic = f"firstboot/{COMMON_NAME}/certificates"
     assert resources(ServicePolicy.BOOTSTRAP) == {
         f"client/{COMMON_NAME}",
@@ -42,7 +42,7 @@ def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else() -> None:
 
 
 def test_a_shared_certificate_connects_under_a_prefix_no_thing_has() -> None:
-    """Its topics are those of the client id that it chose."""
+    """A claim certificate connects as `boot-…`, which no thing has as its name, and uses its own topics."""
     found = resources(ServicePolicy.CLAIM)
     assert "client/boot-*" in found
     assert all("${iot:ClientId}" in resource for resource in found if not resource.startswith("client/"))
@@ -50,7 +50,7 @@ def test_a_shared_certificate_connects_under_a_prefix_no_thing_has() -> None:
 
 
 def test_a_device_has_all_three_calls_under_its_things_name() -> None:
-    """Without its thing the variable is empty, and nothing is allowed."""
+    """An operational certificate may make all three calls, on topics under its thing's name only."""
     found = resources(ServicePolicy.DEVICE)
     assert all("${iot:Connection.Thing.ThingName}" in resource for resource in found)
     assert {resource.rsplit("/", 1)[1] for resource in found if resource.startswith("topic/")} == {

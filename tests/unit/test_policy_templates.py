@@ -1,4 +1,4 @@
-"""Grants: what a template may say, and each thing it may not."""
+"""Test what a grant's policy template may contain, and each thing that it may not."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _accepted(*statements: Any) -> bool:
         ["arn:aws:s3:::b/{deviceId}/*", "arn:aws:s3:::b/{deviceId}"],
     ],
 )
-def test_good_resources(resource: Any) -> None:
-    """An id between delimiters or at an end, and wildcards behind it, are fine."""
+def test_good_resources_compile(resource: Any) -> None:
+    """A resource may have an id between delimiters or at its end, with wildcards behind it."""
     assert _accepted(statement(Resource=resource))
 
 
@@ -68,8 +68,8 @@ def test_good_resources(resource: Any) -> None:
         statement(Effect="Deny", Action="iot:Connect", Resource=f"{IOT}:client/boot-*"),
     ],
 )
-def test_good_statements(good: Any) -> None:
-    """What a fleet needs can be said."""
+def test_good_statements_compile(good: Any) -> None:
+    """Every kind of statement that a fleet needs compiles."""
     assert _accepted(good)
 
 
@@ -114,8 +114,8 @@ def test_good_statements(good: Any) -> None:
         ("text", "must be an object"),
     ],
 )
-def test_bad_statements(bad: Any, problem: str) -> None:
-    """What is no narrow statement of known shape is a problem, with the statement's number."""
+def test_bad_statements_are_problems(bad: Any, problem: str) -> None:
+    """A statement that is not narrow and of known form is a problem that names its number."""
     found = problems(grants={"telemetry": grant(statement(), bad)})
     assert any(
         line.startswith("grants/telemetry.json: statement 2: ") and problem in line for line in found
@@ -162,9 +162,11 @@ def test_bad_statements(bad: Any, problem: str) -> None:
         ),
     ],
 )
-def test_bad_iot_statements(bad: Any, problem: str) -> None:
-    """AWS IoT gets its five data plane actions, each on its own kind of resource, and nobody
-    connects as another.
+def test_bad_iot_statements_are_problems(bad: Any, problem: str) -> None:
+    """A statement about AWS IoT may have only the data plane's five actions, each on its own kind of
+    resource.
+
+    No device can connect as another one.
     """
     found = problems(grants={"telemetry": grant(bad)})
     assert any(problem in line for line in found), found
@@ -199,8 +201,8 @@ def test_bad_iot_statements(bad: Any, problem: str) -> None:
         ({"StringEquals": {"S3:Prefix": ["x", "{deviceId}"]}}, "s3:prefix must not end in {deviceId}"),
     ],
 )
-def test_comparisons_that_let_others_in(condition: Any, problem: str) -> None:
-    """An Allow compares an id with what is there, whole, and as text; a Deny may as it likes."""
+def test_a_comparison_that_lets_other_devices_in_is_a_problem(condition: Any, problem: str) -> None:
+    """An Allow may compare a device id only with a whole, existing text; a Deny may compare it in any way."""
     found = problems(grants={"telemetry": grant(statement(Condition=condition))})
     assert len(found) == 1
     assert problem in found[0]
@@ -224,10 +226,8 @@ def _beside(one: str, other: str) -> list[str]:
         ("b/{deviceId}/*", "b/{region}/{deviceId}", "{region}"),
     ],
 )
-def test_a_device_named_like_anothers_path(one: str, other: str, name: str) -> None:
-    """Where a device's name could be a word of another grant's path, and match below it, the fleet is
-    refused; whichever of the grants comes first.
-    """
+def test_a_device_name_that_matches_another_path_is_a_problem(one: str, other: str, name: str) -> None:
+    """A fleet is refused if a device's name could match part of another grant's path, in either order."""
     for found in (_beside(one, other), _beside(other, one)):
         assert len(found) == 1
         assert f"gives a device with the id {name!r} what" in found[0]
@@ -248,13 +248,13 @@ def test_a_device_named_like_anothers_path(one: str, other: str, name: str) -> N
         ("one/{deviceId}/*", "other/{deviceId}/*"),
     ],
 )
-def test_grants_that_keep_apart(one: str, other: str) -> None:
-    """No device can be named so that one of them gives it what the other gives others."""
+def test_grants_that_cannot_overlap_compile(one: str, other: str) -> None:
+    """Two grants compile if no device's name gives it by one grant what the other gives to other devices."""
     assert _beside(one, other) == []
 
 
-def test_conditions_are_kept_apart_too() -> None:
-    """By key; a Deny gives nothing."""
+def test_overlapping_conditions_are_a_problem() -> None:
+    """Conditions overlap only with the same key, and a Deny never overlaps because it gives nothing."""
 
     def listing(prefix: str, key: str = "s3:prefix", **changes: Any) -> dict[str, Any]:
         condition = {"StringLike": {key: prefix}}
@@ -295,8 +295,8 @@ def test_conditions_are_kept_apart_too() -> None:
         ("{}", "a brace belongs to no variable"),
     ],
 )
-def test_bad_texts(text: str, problem: str) -> None:
-    """A variable is a known one and stands alone; in conditions as in resources, alone or listed."""
+def test_bad_variables_are_problems(text: str, problem: str) -> None:
+    """A variable must be a known one and fill a whole segment, in resources and in conditions."""
     arn = f"arn:aws:s3:::b/{text}"
     for bad in (
         statement(Resource=arn),
@@ -319,13 +319,13 @@ def test_bad_texts(text: str, problem: str) -> None:
         (grant() | {"Statement": statement()}, "Statement must be a list"),
     ],
 )
-def test_bad_documents(document: Any, problem: str) -> None:
-    """A template is a whole, current policy document."""
+def test_bad_documents_are_problems(document: Any, problem: str) -> None:
+    """A template must be a whole policy document of the current version."""
     assert problem in problems(grants={"telemetry": document})[0]
 
 
 def _of_size(characters: int) -> dict[str, Any]:
-    """A grant whose session policy has so many characters for the longest id."""
+    """Return a grant whose session policy has this number of characters for the longest id."""
     start = "arn:aws:iot:eu-west-1:0:topic/{deviceId}/"
     fixed = (
         len(render.compact(grant(statement(Action="iot:Publish", Resource=start)))) - len("{deviceId}") + 64
@@ -334,7 +334,7 @@ def _of_size(characters: int) -> dict[str, Any]:
 
 
 def test_a_grant_must_fit_a_session_policy() -> None:
-    """2,048 characters, counted with the longest id there can be; AWS IoT's policy then fits too."""
+    """A grant is refused if its session policy has more than 2,048 characters for the longest possible id."""
     fitting = fleet(grants={"telemetry": _of_size(2_048)})
     place = render.Place("aws", "eu-west-1", "0")
     assert len(render.session_policy(fitting, ["telemetry"], DeviceId("d" * 64), place)) == 2_048
@@ -346,7 +346,7 @@ def test_a_grant_must_fit_a_session_policy() -> None:
 
 
 def test_the_widest_place_counts() -> None:
-    """A grant must fit wherever it is deployed, not only in a region with a short name."""
+    """A grant's size is counted for the region with the longest name, as it may be deployed in any."""
     resource = "arn:aws:s3:::" + "x" * 1_820 + "{partition}{region}{account}" * 4
     found = problems(grants={"telemetry": grant(statement(Resource=resource))})
     narrow = render.Place("aws", "eu-west-1", "0" * 12)
@@ -356,7 +356,7 @@ def test_the_widest_place_counts() -> None:
 
 
 def test_all_grants_must_fit_a_role() -> None:
-    """10,240 characters of all grants together, whoever holds them."""
+    """All grants together must fit the 10,240 characters of a role's policies."""
 
     def grants(last: int) -> dict[str, Any]:
         return {f"g{n}": _of_size(2_000 + n) for n in range(5)} | {"telemetry": _of_size(last)}

@@ -19,7 +19,7 @@ WHILE_IMPORTED = GUARD.forbidden
 
 @pytest.fixture(scope="module")
 def while_set_up() -> frozenset[str]:
-    """What is forbidden to a fixture that outlives a test."""
+    """Return the events that are forbidden while a module's fixture is set up."""
     return GUARD.forbidden
 
 
@@ -37,7 +37,7 @@ def while_set_up() -> frozenset[str]:
     ],
 )
 def test_it_is_refused(act: Callable[[], object], event: str) -> None:
-    """Each raises Impure before anything happens, and is kept."""
+    """Each forbidden call raises Impure before it has an effect, and the guard keeps its event."""
     with pytest.raises(Impure, match=event):
         act()
     assert GUARD.refused == [event]
@@ -45,7 +45,7 @@ def test_it_is_refused(act: Callable[[], object], event: str) -> None:
 
 
 def test_a_refusal_that_was_caught_fails_the_test() -> None:
-    """Code that takes any error for a failed connection does not hide that it asked for one."""
+    """A test fails when an operation was refused, even if the code under test caught the error."""
     called = pytest_runtest_call()
     next(called)
     with suppress(Impure):
@@ -56,6 +56,6 @@ def test_a_refusal_that_was_caught_fails_the_test() -> None:
 
 
 def test_it_acts_on_imports_and_fixtures(while_set_up: frozenset[str]) -> None:
-    """A module may not start a process when it is imported; a fixture may do no more than a test."""
+    """Processes are refused during imports, and processes and sockets in fixtures of every scope."""
     assert WHILE_IMPORTED == PROCESS_EVENTS
     assert while_set_up == GUARD.forbidden == PROCESS_EVENTS | SOCKET_EVENTS

@@ -1,4 +1,4 @@
-"""Messages that order a reconciliation: ours and S3's."""
+"""Test the messages that order a reconciliation: Firstboot's own, and S3's events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import DeviceId
 from firstboot.register.messages import Order, parse, render
 
-# Amazon S3 user guide, "Event message structure", shortened to what an event always has.
+# The event of Amazon S3's user guide, "Event message structure", with only the members that are always there.
 S3 = {
     "Records": [
         {
@@ -35,23 +35,23 @@ TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "firstb
 
 
 def record(body: object) -> dict[str, Any]:
-    """An SQS record, sent at 1,764,000,000."""
+    """Return an SQS record with this body, sent at 1,764,000,000."""
     text = body if isinstance(body, str) else json.dumps(body)
     return {"messageId": "m", "body": text, "attributes": {"SentTimestamp": "1764000000999"}}
 
 
-def test_s3_tells_of_a_device_since_then() -> None:
-    """The key names the device, the event the moment from which it waits."""
+def test_an_s3_event_orders_its_device_since_its_time() -> None:
+    """An S3 event orders a reconciliation of the device in the object's key, since the event's time."""
     assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979))]
 
 
-def test_s3s_test_orders_nothing() -> None:
-    """S3 sends it when a bucket is told of its queue."""
+def test_the_test_event_of_s3_orders_nothing() -> None:
+    """S3's test event, which S3 sends when a queue is configured, orders nothing."""
     assert parse(record(TEST_EVENT)) == []
 
 
-def test_our_own_message_waits_since_it_was_sent() -> None:
-    """Whoever sends it need only name the device."""
+def test_our_own_message_counts_from_when_it_was_sent() -> None:
+    """A message that names only a device counts from the time at which it was sent."""
     assert parse(record({"deviceId": "gw-1"})) == [Order(DeviceId("gw-1"), from_epoch(1_764_000_000))]
 
 
@@ -78,8 +78,8 @@ def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
         ),
     ],
 )
-def test_what_is_no_message_is_refused(body: str) -> None:
-    """By an error of ours, so that it is counted and kept; nothing of it is guessed."""
+def test_an_invalid_message_is_refused(body: str) -> None:
+    """An invalid message raises one of Firstboot's errors, so that it is counted and kept."""
     if body == "[]":
         body = '{"Records": [{"s3": {"object": {"key": "fleet/published.json"}}}]}'
     with pytest.raises(FirstbootError):
@@ -92,8 +92,8 @@ def test_what_is_no_message_is_refused(body: str) -> None:
         lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
-def test_no_body_gets_through_unseen(body: object) -> None:
-    """Whatever JSON it is: orders, or an error of ours."""
+def test_every_body_gives_orders_or_an_error(body: object) -> None:
+    """Any JSON body either gives orders or raises one of Firstboot's errors."""
     try:
         assert isinstance(parse(record(body)), list)
     except FirstbootError:

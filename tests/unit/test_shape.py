@@ -1,4 +1,4 @@
-"""The size of modules and functions, which are kept small."""
+"""Modules and functions are short."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _functions(module: Path) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_or_function_is_long(module: Path) -> None:
-    """A module has at most 300 lines, a function at most 50, its docstring included."""
+    """A module has at most 300 lines, and a function at most 50, docstring included."""
     assert len(module.read_text().splitlines()) <= 300
     assert [name for name, lines in _functions(module) if lines > 50] == []
 
 
 def test_most_functions_are_short() -> None:
-    """Half of those that ship have at most 8 lines."""
+    """At least half of the functions that ship have 8 lines or fewer."""
     shipped = [path for path in MODULES if path.is_relative_to(ROOT / "functions")]
     assert median(lines for path in shipped for _, lines in _functions(path)) <= 8

@@ -1,4 +1,4 @@
-"""Tokens: which ones are an issuer's word for a device, and that every doubt is a refusal."""
+"""Test which issuers' tokens are accepted for a device, and that every doubt is a refusal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR = int(NOW.timestamp()) + 3600
 
 
 def verified(text: str, **changes: Any) -> VerifiedToken:
-    """The token, verified with the key it names, by an issuer with `changes`."""
+    """Return the token verified with the key that it names, for the issuer with `changes`."""
     unverified = token.parse(text)
     keys = token.signing_keys(ISSUER.document())
     return token.verify(unverified, ISSUER.entry(**changes), keys[unverified.key_id], AUDIENCE, NOW)
@@ -39,20 +39,20 @@ def verified(text: str, **changes: Any) -> VerifiedToken:
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
 @pytest.mark.parametrize("kind", ["at+jwt", "JWT", "AT+JWT", "jwt"])
-def test_a_good_token_is_its_issuers_word(algorithm: str, kind: str) -> None:
-    """Subject and end are what the issuer signed, with any algorithm and either type."""
+def test_a_valid_token_is_accepted(algorithm: str, kind: str) -> None:
+    """A valid token gives its subject and end, with each algorithm and each accepted type."""
     assert verified(ISSUER.token(algorithm, header={"typ": kind})) == VerifiedToken("gw-1", from_epoch(HOUR))
 
 
-def test_what_is_not_asked_for_may_be_there() -> None:
-    """Other claims, other header members, several audiences; and `nbf` and `iat` may be missing."""
+def test_a_token_may_have_more_or_fewer_optional_claims() -> None:
+    """A token may have other claims, other header members and several audiences, and lack `nbf` and `iat`."""
     many = ISSUER.token(aud=["other", AUDIENCE], scope="x", header={"x5t": "abc"}, iat=None, nbf=None)
     assert verified(many).subject == "gw-1"
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none", "HS512", "ES384", "EdDSA"])
 def test_another_algorithm_is_refused(algorithm: str) -> None:
-    """An HMAC with the public key for its secret, none at all, and whatever is not pinned."""
+    """An unpinned algorithm is refused, such as `none`, or an HMAC with the public key as its secret."""
     for secret in (ISSUER.public_pem("ec"), ISSUER.public_pem("rsa"), b""):
         for name in ("ec", "rsa"):
             with pytest.raises(TokenUntrusted):
@@ -60,13 +60,13 @@ def test_another_algorithm_is_refused(algorithm: str) -> None:
 
 
 def test_an_algorithm_the_fleet_does_not_name_is_refused() -> None:
-    """Good as the signature is."""
+    """A valid signature with an algorithm that the fleet does not name for the issuer is refused."""
     with pytest.raises(TokenUntrusted, match="algorithm 'RS256'"):
         verified(ISSUER.token("RS256"), algorithms=("PS256",))
 
 
-def test_an_algorithm_goes_by_its_key() -> None:
-    """A key that its issuer made for one algorithm verifies no other; a P-384 key no ES256."""
+def test_an_algorithm_must_match_its_key() -> None:
+    """A key made for one algorithm verifies no other, and a P-384 key verifies no ES256."""
     public = ISSUER.keys["rsa"].public_key()
     for key in (
         SigningKey(public, "PS256"),
@@ -80,7 +80,7 @@ def test_an_algorithm_goes_by_its_key() -> None:
 
 
 def test_a_short_rsa_key_is_refused() -> None:
-    """An issuer's key is no weaker than a device's may be."""
+    """A token is refused if its issuer's key is weaker than a device's key may be."""
     weak = factories.rsa_key(1024)
     with pytest.warns(UserWarning, match="1024"):
         text = ISSUER.token("RS256", key=weak)
@@ -89,13 +89,13 @@ def test_a_short_rsa_key_is_refused() -> None:
 
 
 def test_another_key_is_refused() -> None:
-    """Whoever signed it, it is not the key that the header names."""
+    """A token is refused if it is not signed with the key that its header names."""
     with pytest.raises(TokenUntrusted, match="Signature"):
         verified(ISSUER.token(key=factories.ec_key()))
 
 
 def test_another_issuers_name_is_refused() -> None:
-    """The name must be the very one, to the letter."""
+    """The issuer's name must match exactly, to the letter."""
     for name in ("https://id.example.com/", "https://ID.example.com", "https://evil.example.com"):
         with pytest.raises(TokenUntrusted):
             verified(ISSUER.token(iss=name))
@@ -105,13 +105,13 @@ def test_another_issuers_name_is_refused() -> None:
     "audience", ["urn:firstboot:us-east-1:123456789012:Other", AUDIENCE + "2", ["other"], 7]
 )
 def test_another_audience_is_refused(audience: Any) -> None:
-    """A token for another deployment opens nothing here."""
+    """A token for another deployment is refused."""
     with pytest.raises(TokenAudienceWrong):
         verified(ISSUER.token(aud=audience))
 
 
-def test_the_end_is_the_end() -> None:
-    """No leeway at `exp`: at that second it is over."""
+def test_a_token_expires_at_its_end() -> None:
+    """A token has expired in the second of its `exp`, without leeway."""
     end = int(NOW.timestamp()) + 1
     assert verified(ISSUER.token(exp=end)).expires_at == from_epoch(end)
     for seconds in (0, 1, 3600):
@@ -121,7 +121,7 @@ def test_the_end_is_the_end() -> None:
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 def test_a_token_of_the_future_is_refused(claim: str) -> None:
-    """A clock may be a minute ahead, and no more."""
+    """The issuer's clock may be ahead by the leeway of a minute, and no more."""
     at = int((NOW + timedelta(seconds=token.LEEWAY)).timestamp())
     just: Any = {claim: at}
     beyond: Any = {claim: at + 1}
@@ -132,7 +132,7 @@ def test_a_token_of_the_future_is_refused(claim: str) -> None:
 
 @pytest.mark.parametrize("kind", ["firstboot-proof+jwt", "dpop+jwt", "id_token", "at+jwt2", None, "JWT "])
 def test_another_type_is_refused(kind: str | None) -> None:
-    """A signed proof above all: a device signs those itself."""
+    """A token of another type is refused, above all a signed proof, which a device can sign itself."""
     with pytest.raises(TokenMalformed, match="typ"):
         token.parse(ISSUER.token(header={"typ": kind}))
 
@@ -150,21 +150,21 @@ def test_another_type_is_refused(kind: str | None) -> None:
     ids="-".join,
 )
 def test_a_header_that_brings_its_own_trust_is_refused(header: dict[str, Any]) -> None:
-    """The key is chosen among the issuer's, by name, and by nothing else."""
+    """A header that names a key in any way but by its id is refused."""
     with pytest.raises(TokenMalformed):
         token.parse(ISSUER.token(header=header))
 
 
 @pytest.mark.parametrize("key_id", [None, ""])
 def test_a_key_id_is_needed(key_id: str | None) -> None:
-    """No key is guessed."""
+    """A token without a key id is refused, because no key is guessed."""
     with pytest.raises(TokenMalformed, match="kid"):
         token.parse(ISSUER.token(header={"kid": key_id}))
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud", "sub", "exp"])
 def test_a_missing_claim_is_refused(claim: str) -> None:
-    """Without any of these a token says too little."""
+    """A token without issuer, audience, subject or end is refused."""
     missing: Any = {claim: None}
     with pytest.raises(TokenMalformed):
         verified(ISSUER.token(**missing))
@@ -172,31 +172,31 @@ def test_a_missing_claim_is_refused(claim: str) -> None:
 
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize("value", [True, "2030-01-01", [], -1, 10**400, 1e300, float("nan"), float("inf")])
-def test_a_time_is_a_time(claim: str, value: Any) -> None:
-    """Neither text nor a number beyond the calendar."""
+def test_a_time_that_is_none_is_refused(claim: str, value: Any) -> None:
+    """A time that is text, or a number beyond the calendar, is refused."""
     with pytest.raises(TokenMalformed, match="time"):
         verified(ISSUER.token(**{claim: value}))
 
 
-def test_a_subject_is_text() -> None:
-    """A number is no device."""
+def test_a_subject_that_is_no_text_is_refused() -> None:
+    """A subject that is a number is refused."""
     with pytest.raises(TokenMalformed):
         verified(ISSUER.token(sub=7))
 
 
 @given(st.text() | st.text("abcXYZ019-_.=", max_size=60) | st.binary().map(lambda b: b.decode("latin-1")))
-def test_any_text_is_judged(text: str) -> None:
-    """Nothing that a stranger sends is more than a refusal."""
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    """No text makes the parser raise anything but its own error."""
     with pytest.raises(TokenMalformed):
         token.parse(text)
 
 
-def test_nesting_and_length_are_no_crash() -> None:
-    """A token within AWS's size may be nested beyond the parser; beyond that size it is not parsed."""
+def test_nesting_and_length_are_refused() -> None:
+    """A token that is nested too deeply or above the size limit is malformed."""
     head, payload, _ = ISSUER.token().split(".")
     deep = "W1tb" * 1_000  # base64 of [[[…
     for text in (f"{deep}.{payload}.", f"{head}.{deep}."):
-        # Before Python 3.12 json gives up on the depth, from then on it reaches the end of the text.
+        # Before Python 3.12 the parser stops at the depth; from 3.12 on it reaches the end of the text.
         with pytest.raises(TokenMalformed, match=r"recursion|Expecting value: line 1 column 3001"):
             token.parse(text)
     longest = ISSUER.token(x="y" * (token.MAX_LENGTH * 3 // 4 - 300))
@@ -208,7 +208,7 @@ def test_nesting_and_length_are_no_crash() -> None:
 
 @given(st.integers(0, 10_000), st.characters(codec="ascii"))
 def test_a_changed_token_is_refused(at: int, character: str) -> None:
-    """Whatever character is changed, nothing is believed."""
+    """A token with any one character changed is refused."""
     text = ISSUER.token()
     place = at % len(text)
     if text[place] == character:
@@ -219,7 +219,7 @@ def test_a_changed_token_is_refused(at: int, character: str) -> None:
 
 
 def test_a_set_has_the_keys_that_can_sign() -> None:
-    """By their ids; those for another use, without an id or of another kind are left out."""
+    """A key set gives its keys by id, without those for another use, without an id or of another kind."""
     ec_key, rsa_key = ISSUER.keys["ec"], ISSUER.keys["rsa"]
     members = [
         jwk(ec_key, kid="a", use="sig", alg="ES256"),
@@ -238,8 +238,8 @@ def test_a_set_has_the_keys_that_can_sign() -> None:
     assert keys["a"].public == ec_key.public_key()
 
 
-def test_a_private_key_in_a_set_is_no_public_one() -> None:
-    """An issuer that publishes a private key has lost it."""
+def test_a_private_key_in_a_set_is_not_used() -> None:
+    """A private key in an issuer's set is not used, because it is compromised."""
     private = {**ECAlgorithm.to_jwk(factories.ec_key(), as_dict=True), "kid": "a"}
     assert token.signing_keys(json.dumps({"keys": [private]}).encode()) == {}
 
@@ -261,8 +261,8 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_set_is_judged(value: Any) -> None:
-    """Whatever JSON an issuer answers with, it is a set of keys or none."""
+def test_any_key_set_is_read_or_refused(value: Any) -> None:
+    """Any JSON from an issuer's key URL is a set of keys or raises ValueError."""
     for document in (value, {"keys": value}, {"keys": [value]}):
         try:
             token.signing_keys(json.dumps(document).encode())
@@ -270,7 +270,7 @@ def test_any_set_is_judged(value: Any) -> None:
             continue
 
 
-def test_a_deep_set_is_none() -> None:
-    """Nor does nesting end the process."""
+def test_a_deep_key_set_is_refused() -> None:
+    """A key set that is nested too deeply raises ValueError and does not end the process."""
     with pytest.raises(ValueError, match="nested"):
         token.signing_keys(b"[" * 60_000)

@@ -1,4 +1,4 @@
-"""`console fleet`: the fleet definition. `check` needs no AWS."""
+"""`console fleet`: check, compare and publish the fleet definition. `check` needs no AWS."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import typer
 from rich.text import Text
 
 from console import changes, output, rollout
-from console.cloud import Fleets, Operate, Refused
-from console.options import Json, Options, Stack, Yes
+from console.cloud import Fleets, Operate
+from console.commands import reporting
+from console.fleet_folder import load
+from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
 
-app = typer.Typer(no_args_is_help=True, help="Check, compare and publish the fleet definition.")
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="The fleet folder.")
-]
+app = command_group("Check, compare and publish the fleet definition.")
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -31,21 +29,28 @@ _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 def check(
     ctx: typer.Context, folder: Folder = Path("fleet"), *, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Compile a fleet folder and say what is wrong with it; nothing leaves this machine."""
+    """Compile a fleet folder and print every problem.
+
+    The command calls no other machine. The exit code is 1 if there is a problem.
+    """
     options = Options.of(ctx, stack, as_json=as_json)
-    try:
-        fleet = compiler.load(folder)
-    except FleetInvalid as error:
-        _verdict({"valid": False, "hash": None, "problems": error.problems}, as_json=options.as_json)
-        raise typer.Exit(output.REFUSED) from error
-    _verdict({"valid": True, "hash": fleet.hash, "problems": []}, as_json=options.as_json)
+    with output.failures(as_json=options.as_json):
+        try:
+            fleet = compiler.load(folder)
+        except FleetInvalid as error:
+            _verdict({"valid": False, "hash": None, "problems": error.problems}, as_json=options.as_json)
+            raise typer.Exit(output.REFUSED) from error
+        _verdict({"valid": True, "hash": fleet.hash, "problems": []}, as_json=options.as_json)
 
 
 @app.command()
 def diff(
     ctx: typer.Context, folder: Folder = Path("fleet"), *, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Say what applying a fleet folder would change of what is in force, and for how many devices."""
+    """Compare a fleet folder with the fleet in force.
+
+    Where they differ, the command also counts the devices whose policies in AWS IoT would change.
+    """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate, fleet = Operate(options.stack_name), load(folder)
@@ -62,15 +67,17 @@ def apply(
     *,
     yes: Yes = False,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Stay until every device has been looked at.")
+        bool, typer.Option("--wait/--no-wait", help="Wait until the sweep has read every device record.")
     ] = True,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a fleet folder; devices feel it within a minute, until the next deployment.
+    """Publish a fleet folder.
 
-    Asks first when standard input is a terminal and devices' policies in AWS IoT will change.
-    Interrupted while it waits, it has published all the same.
+    It is in force within a minute, until the next deployment.
+
+    The command asks first if standard input is a terminal and policies of devices in AWS IoT will change. If
+    you interrupt it while it waits, the folder is published all the same.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -81,14 +88,15 @@ def apply(
             output.result(comparison, _describe_nothing, as_json=options.as_json)
             return
         based = replace(fleet, base=fleets.deployed.hash)
-        # What is refused anyway need not be counted, or asked about.
+        # `operate` refuses a fleet that needs a deployment, so there is nothing to count or to ask.
         if not comparison["needsDeployment"]:
             comparison["devices"] = rollout.plan(operate, based)
         if not options.as_json:
             output.lines(_describe(comparison))
         touched = comparison.get("devices", {"touched": 0})["touched"]
-        if touched and not yes and output.someone_can_answer():
-            typer.confirm(f"Change the policies of {touched:,} devices in AWS IoT?", abort=True, err=True)
+        if touched:
+            question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
+            output.confirm(f"{question} ({operate.where})", yes=yes)
         operate.call("fleet.apply", fleet=json.loads(based.to_json()))
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
@@ -97,23 +105,14 @@ def apply(
 
 @app.command()
 def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Say how far AWS IoT has been brought to what is in force."""
+    """Show how far AWS IoT follows the fleet in force."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         state = Operate(options.stack_name).call("fleet.progress")
         output.result(state, rollout.describe, as_json=options.as_json)
 
 
-def load(folder: Path) -> Fleet:
-    """The fleet definition in `folder`.
-
-    Raises Refused.
-    """
-    try:
-        return compiler.load(folder)
-    except FleetInvalid as error:
-        problem = {"code": error.code, "title": error.title, "detail": error.detail}
-        raise Refused(problem | {"problems": error.problems}) from error
+app.command("report")(reporting.report_)
 
 
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
@@ -137,19 +136,19 @@ def _describe(comparison: output.Record) -> list[str | Text]:
         lines += [Text(f"  {line}", style=_STYLES.get(line[0], "")) for line in change["diff"][2:]]
     lines += [f"needs a deployment: {reason}" for reason in comparison["needsDeployment"]]
     lines += [
-        f"grant {name}: what it allows more than the deployed grants has no effect before a deployment"
+        f"grant {name}: what it allows beyond the deployed grants has no effect before a deployment"
         for name in comparison["beyondRoles"]
     ]
     if "devices" in comparison:
         lines.append(rollout.planned(comparison["devices"]))
-    return lines or ["nothing differs from what is in force"]
+    return lines or ["nothing differs from the fleet in force"]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:
-    return ["nothing differs from what is in force; nothing was published"]
+    return ["nothing differs from the fleet in force; nothing was published"]
 
 
 def _describe_published(comparison: output.Record) -> list[str | Text]:
-    """What is left to say after what `_describe` has said."""
-    told = rollout.describe(comparison["progress"]) if "progress" in comparison else []
-    return ["published; devices feel it within a minute", *told]
+    """Describe the publication itself. `_describe` has printed the changes before."""
+    progress = rollout.describe(comparison["progress"]) if "progress" in comparison else []
+    return ["published; in force within a minute", *progress]

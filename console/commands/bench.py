@@ -1,4 +1,4 @@
-"""`console factory ca`: a factory to try things with, in the place of the example's. Needs no AWS."""
+"""`console factory ca`: a factory CA for trying things, in place of the example's. It needs no AWS."""
 
 from __future__ import annotations
 
@@ -11,41 +11,40 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from console import factory, fleet, output
+from console import fleet_folder, output
 from console.cloud import Refused
-from console.options import Json, Options
+from console.options import FleetFolder, Json, Options
 from firstboot.compiler.source import TRUST
 from firstboot.compiler.trust import is_placeholder
 from firstboot.pki import certificate
 from firstboot.pki.profile import authority_certificate
 
-app = factory.app
-
 _YEARS = 30
 _SUBJECT = "Bench Factory CA"
 
 
-@app.command("ca")
 def ca(
     ctx: typer.Context,
     *,
-    name: Annotated[str, typer.Option("--group", help="The group that will trust it.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="A new folder, for ca.pem and ca.key.")],
-    folder: Annotated[
-        Path, typer.Option("--fleet", exists=True, file_okay=False, help="The fleet folder.")
-    ] = Path("fleet"),
+    name: Annotated[str, typer.Option("--group", metavar="GROUP", help="The group that will trust the CA.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", file_okay=False, help="A new folder, for ca.pem and ca.key."),
+    ],
+    folder: FleetFolder = Path("fleet"),
     as_json: Json = False,
 ) -> None:
-    """Make a factory CA for a bench, and have the fleet folder trust it instead of the example's.
+    """Make a factory CA for a bench.
 
-    The example's CAs are placeholders: nobody has their keys. Any other trust anchor is left alone. A
-    deployment must follow. The key is not encrypted: make a product's CA otherwise (fleet/trust/README.md).
+    The fleet folder then trusts this CA in place of the example's, whose key was thrown away. The command
+    replaces no other trust anchor. Deploy afterwards. The key is not encrypted, so make the CA of a
+    product in another way (fleet/trust/README.md).
     """
     options = Options.of(ctx, None, as_json=as_json)
     with output.failures(as_json=options.as_json):
         anchor = _placeholder(folder, name)
         pem = _make(out)
-        # Last: a folder that trusts a CA without a key admits nobody.
+        # The anchor comes last, because no device can enroll under a CA whose key was not written.
         part = anchor.with_suffix(".part")
         part.write_bytes(pem)
         part.replace(anchor)
@@ -54,29 +53,29 @@ def ca(
 
 
 def _placeholder(folder: Path, name: str) -> Path:
-    """The file that is a placeholder which the group trusts, and nothing else.
+    """Return the trust anchor's file that holds one of the group's placeholders and nothing else.
 
     Raises Refused.
     """
-    groups = fleet.load(folder).groups
+    groups = fleet_folder.load(folder).groups
     trusted = groups[name].trust if name in groups else ()
     placeholders = {pem.encode() for pem in trusted if is_placeholder(certificate.anchor(pem))}
     for file in sorted(folder.glob(TRUST)):
         if file.read_bytes() in placeholders:
             return file
-    detail = f"group {name} of {folder} trusts none of the example's placeholders: its anchors are somebody's"
+    detail = f"group {name} of {folder} trusts none of the example's placeholders, so no anchor was replaced"
     raise Refused({"code": "no-placeholder", "detail": detail})
 
 
 def _make(out: Path) -> bytes:
-    """Write a new CA's key and certificate into the new folder `out`; returns the certificate's PEM.
+    """Write a new CA's key and certificate into the new folder `out`, and return the certificate's PEM.
 
     Raises Refused.
     """
     try:
         out.mkdir(mode=0o700, parents=True)
     except FileExistsError as error:
-        raise Refused({"code": "folder-in-use", "detail": f"{out} is there already"}) from error
+        raise Refused({"code": "folder-in-use", "detail": f"{out} exists already"}) from error
     key = ec.generate_private_key(ec.SECP256R1())
     pem = authority_certificate(key, _SUBJECT, datetime.now(UTC), _YEARS).public_bytes(Encoding.PEM)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -87,4 +86,7 @@ def _make(out: Path) -> bytes:
 
 
 def _describe(made: output.Record) -> list[str]:
-    return [f"{made['anchor']} is now {made['ca']}, whose key is {made['key']}. Deploy to have it trusted."]
+    return [
+        f"{made['anchor']} is now a copy of {made['ca']}. The CA's key is {made['key']}.",
+        "Deploy, so that the stack trusts it.",
+    ]

@@ -1,4 +1,4 @@
-"""`console devices import`: devices that AWS IoT knows already get their records here."""
+"""`console devices import`: give device records to devices that AWS IoT has already."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from console import manifest, output, values
+from console import manifest, output
+from console.attributes import Attributes
 from console.cloud import Operate
 from console.options import Json, Options, Stack
 
 AT_ONCE = 20
-"""Devices a call: as many as `operate` takes."""
+"""Devices in one call, which is as many as `operate` accepts."""
 
 Rate = Annotated[
     int,
@@ -22,15 +23,15 @@ Rate = Annotated[
         min=1,
         max=AT_ONCE,
         metavar="N",
-        help="Devices a second that AWS IoT is asked about. It takes ten ListThingPrincipals and ten "
-        "DescribeCertificate a second, for everyone in the account.",
+        help="Devices a second that AWS IoT is asked about. It accepts ten ListThingPrincipals and ten "
+        "DescribeCertificate a second, from all callers in the account together.",
     ),
 ]
 
 
 @dataclass
 class _Done:
-    """What became of the devices so far: how many, and why some were refused."""
+    """The devices so far: how many were imported, how many had a record, and why some were refused."""
 
     imported: int = 0
     known: int = 0
@@ -39,14 +40,14 @@ class _Done:
 
 def import_(
     ctx: typer.Context,
-    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group that the devices come into.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group of the imported devices.")],
     file: Annotated[
         Path,
         typer.Argument(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="CSV; the column deviceId, which is the thing's name, and one for each attribute.",
+            help="CSV, with a column deviceId, which is the thing's name, and one for each attribute.",
         ),
     ],
     *,
@@ -54,16 +55,23 @@ def import_(
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Bring devices that AWS IoT knows into a group: things with one ACTIVE certificate each.
+    """Import devices of AWS IoT into a group.
 
-    A device that has a record keeps it. So after an interruption, or with a longer file, give the
-    command again: it is soon where it was.
+    They are things that have exactly one ACTIVE certificate each.
+
+    A device that has a record keeps it, and its attributes in the file are ignored. So after an
+    interruption, or with more rows in the file, run the command again: it skips those devices quickly.
+
+    The exit code is 1 if no device was imported and some were refused. It is 0 if every device of the file
+    has a record already, or if some were imported; the output lists the refused ones.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        devices = manifest.devices(file, values.fitting(operate.fleets().in_force))
+        attributes = Attributes(operate.fleets().in_force)
+        manifest.check_values(file, attributes)
+        devices = manifest.devices(file, attributes)
         done = _Done()
         for part in manifest.batches(output.bar("devices", devices, total), rate):
             _import(operate, group, part, done, rate)
@@ -74,6 +82,8 @@ def import_(
             "refused": [{"deviceId": name, "reason": why} for name, why in done.refused.items()],
         }
         output.result(summary, _described, as_json=options.as_json)
+        if done.refused and not done.imported:
+            raise typer.Exit(output.REFUSED)
 
 
 def _import(operate: Operate, group: str, part: dict[str, Any], done: _Done, rate: int) -> None:
@@ -82,12 +92,12 @@ def _import(operate: Operate, group: str, part: dict[str, Any], done: _Done, rat
     done.imported += len(answer["imported"])
     done.known += len(answer["known"])
     done.refused |= answer["refused"]
-    asked = len(answer["imported"]) + len(answer["refused"])  # AWS IoT knows nothing of the others
+    asked = len(answer["imported"]) + len(answer["refused"])  # a known device costs no call of AWS IoT
     time.sleep(max(0.0, asked / rate - (time.monotonic() - begun)))
 
 
 def _described(summary: dict[str, Any]) -> list[str]:
-    lines = [
-        f"{summary['imported']:,} devices imported into {summary['group']}, {summary['known']:,} known before"
-    ]
+    lines = [f"{summary['imported']:,} devices imported into {summary['group']}"]
+    if summary["known"]:
+        lines.append(f"{summary['known']:,} devices have a record already and keep it")
     return lines + [f"refused: {each['deviceId']}: {each['reason']}" for each in summary["refused"]]

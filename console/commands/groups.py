@@ -7,14 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from console import describe, manifest, output, values
+from console import describe, manifest, output
+from console.attributes import Attributes
 from console.cloud import Operate
-from console.options import Json, Options, Stack
+from console.options import Json, Options, Stack, command_group
 
-app = typer.Typer(no_args_is_help=True, help="Look at groups, stop enrollments, name devices beforehand.")
+app = command_group("Show groups, stop their enrollments, name devices beforehand.")
 
 AT_ONCE = 500
-"""Devices a call: as many as `operate` takes."""
+"""Devices in one call, which is as many as `operate` accepts."""
 
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name in the fleet definition.")]
 Manifest = Annotated[
@@ -23,7 +24,7 @@ Manifest = Annotated[
         metavar="FILE",
         exists=True,
         dir_okay=False,
-        help="CSV; the column deviceId, and one for each attribute. Such as `factory issue` made it, too.",
+        help="CSV, with a column deviceId and one for each attribute. A manifest of `factory issue` will do.",
     ),
 ]
 
@@ -36,13 +37,13 @@ def show(ctx: typer.Context, group: Group, *, stack: Stack = None, as_json: Json
 
 @app.command()
 def freeze(ctx: typer.Context, group: Group, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Take no enrollments of a group any more. Devices that are enrolled don't feel it."""
+    """Stop a group's enrollments. Devices that are enrolled are not affected."""
     _state(ctx, "groups.freeze", group, stack, as_json=as_json)
 
 
 @app.command()
 def thaw(ctx: typer.Context, group: Group, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Take enrollments of a frozen group again."""
+    """Resume a frozen group's enrollments."""
     _state(ctx, "groups.thaw", group, stack, as_json=as_json)
 
 
@@ -50,28 +51,33 @@ def _state(ctx: typer.Context, operation: str, group: str, stack: str | None, *,
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         state = Operate(options.stack_name).call(operation, group=group)
-        output.result(state, describe.device, as_json=options.as_json)
+        output.result(state, describe.group, as_json=options.as_json)
 
 
 @app.command()
 def expect(
     ctx: typer.Context, group: Group, file: Manifest, *, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Name devices of a group before they come: only these enroll with a claim certificate.
+    """Name devices of a group beforehand. With a claim certificate, only these can enroll.
 
-    A device that is known already keeps its record, so the same file may be given again, and a
-    longer one too.
+    A device that has a record keeps it, so the same file may be given again, with more rows too.
+
+    The exit code is 1 if every device of the file belongs to another group.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        devices = manifest.devices(file, values.fitting(operate.fleets().in_force))
+        attributes = Attributes(operate.fleets().in_force)
+        manifest.check_values(file, attributes)
+        devices = manifest.devices(file, attributes)
         foreign: list[str] = []
         for part in manifest.batches(output.bar("devices", devices, total), AT_ONCE):
             foreign += operate.call("groups.expect", group=group, devices=part)["foreign"]
         summary = {"group": group, "expected": total - len(foreign), "foreign": foreign}
         output.result(summary, _described, as_json=options.as_json)
+        if len(foreign) == total:
+            raise typer.Exit(output.REFUSED)
 
 
 def _described(summary: dict[str, Any]) -> list[str]:

@@ -8,46 +8,50 @@ from typing import Annotated
 
 import typer
 
-from console import cloud, fleet, output, report
+from console import cloud, fleet_folder, output, report
 from console.cloud import Unreachable
-from console.options import Json, Options, Stack
+from console.files import naming
+from console.options import Folder, Json, Options
 from console.page import page
 from firstboot.policy.render import Place
 
-app = fleet.app
 _EXAMPLE = Place("aws", "us-east-1", "123456789012")
 _FOLDER_ONLY = (
-    "Left out: the roles are in the deployed template, and this report is of the fleet folder alone. "
-    "With --stack it reads them."
+    "Left out: the roles are in the deployed template, and this report is about the fleet folder alone. "
+    "With --stack, the report has them."
 )
 
 
-@app.command("report")
 def report_(
     ctx: typer.Context,
-    folder: fleet.Folder = Path("fleet"),
+    folder: Folder = Path("fleet"),
     *,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the page for a reviewer here.")
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write a page for a reviewer into this file."),
     ] = None,
-    stack: Stack = None,
+    stack: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Also report the roles of this deployed stack.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a fleet folder lets devices do, and, with --stack, who may sign in the deployed stack.
+    """Report what a fleet folder lets devices do.
 
-    Without --stack nothing leaves this machine.
+    With --stack, the report also has the roles of the deployed stack and which of them may sign. Without
+    --stack, the command calls no other machine.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         made = _gathered(folder, options.stack)
         if html:
-            html.write_text(page(made), encoding="utf-8")
+            with naming(html):
+                html.write_text(page(made), encoding="utf-8")
         written = {"html": str(html) if html else None}
         output.result(made.summary() | written, _described, as_json=options.as_json)
 
 
 def _gathered(folder: Path, stack: str | None) -> report.Report:
-    definition, now = fleet.load(folder), datetime.now(UTC)
+    definition, now = fleet_folder.load(folder), datetime.now(UTC)
     if stack is None:
         return report.gather(definition, _EXAMPLE, now, None, _FOLDER_ONLY)
     try:
@@ -71,5 +75,5 @@ def _described(summary: output.Record) -> list[str]:
         ),
     ]
     if summary["signers"] is not None:
-        lines.append(f"may sign: {', '.join(summary['signers']) or 'nobody'}")
+        lines.append(f"may sign: {', '.join(summary['signers']) or 'none'}")
     return [*lines, f"written: {summary['html']}"] if summary["html"] else lines

@@ -1,4 +1,4 @@
-"""`console factory`: what devices leave the factory with. Needs no AWS."""
+"""`console factory`: the bootstrap certificates of a production run. It needs no AWS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from console import bootstrap, factory_ca, fleet, key_manifest, output
+from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
-from console.options import Json, Options
+from console.commands import bench
+from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
@@ -21,20 +22,29 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 
-app = typer.Typer(no_args_is_help=True, help="Make the bootstrap certificates of a production run.")
+app = command_group("Make the bootstrap certificates of a production run.")
 
-CERTIFICATE = typer.Option(exists=True, dir_okay=False, help="The factory CA's certificate, PEM.")
-KEY = typer.Option(
-    exists=True,
-    dir_okay=False,
-    help="The factory CA's private key, PEM. Whoever reads it can make devices: encrypt the file and keep "
-    "it off networks. In volume production, keep the key in an HSM instead (docs/operations.md).",
+CERTIFICATE = typer.Option(
+    metavar="FILE", exists=True, dir_okay=False, help="The factory CA's certificate, PEM."
 )
-PASSWORD = typer.Option(exists=True, dir_okay=False, help="The encrypted key's password (default: ask).")
-KEYS = typer.Option(
+KEY = typer.Option(
+    metavar="FILE",
     exists=True,
     dir_okay=False,
-    help="Public keys made in secure elements: CSV with deviceId and publicKey (base64 DER or PEM).",
+    help="The factory CA's private key, PEM. A reader of this file can make devices: encrypt it and keep it "
+    "off networks. In volume production, keep the key in an HSM instead (docs/operations.md).",
+)
+PASSWORD = typer.Option(
+    metavar="FILE", exists=True, dir_okay=False, help="The encrypted key's password (default: ask)."
+)
+KEYS = typer.Option(
+    metavar="FILE",
+    exists=True,
+    dir_okay=False,
+    help="Public keys that secure elements have: CSV with deviceId and publicKey (base64 of DER, or PEM).",
+)
+OUT = typer.Option(
+    metavar="FOLDER", file_okay=False, help="The folder of the run: new, empty, or begun by the same run."
 )
 
 
@@ -42,26 +52,33 @@ KEYS = typer.Option(
 def issue(  # noqa: PLR0913 - each is a setting of the run
     ctx: typer.Context,
     *,
-    name: Annotated[str, typer.Option("--group", help="The group that the devices will enroll in.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="A folder: new, empty, or of this same run.")],
+    name: Annotated[
+        str, typer.Option("--group", metavar="GROUP", help="The group that the devices will enroll in.")
+    ],
+    out: Annotated[Path, OUT],
     ca_cert: Annotated[Path, CERTIFICATE],
     ca_key: Annotated[Path, KEY],
     ca_key_password_file: Annotated[Path | None, PASSWORD] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="How many devices.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="What ids begin with (default: GROUP-).")] = None,
-    start: Annotated[int | None, typer.Option(min=0, help="The first id's number (default: 1).")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many devices.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The first part of each id (default: GROUP-).")
+    ] = None,
+    start: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="The number in the first id (default: 1).")
+    ] = None,
     manifest: Annotated[Path | None, KEYS] = None,
-    days: Annotated[int, typer.Option(min=1, max=36_500, help="The certificates' lifetime.")] = 7_300,
-    folder: Annotated[
-        Path, typer.Option("--fleet", exists=True, file_okay=False, help="The fleet folder.")
-    ] = Path("fleet"),
+    days: Annotated[
+        int, typer.Option(metavar="N", min=1, max=36_500, help="The certificates' lifetime.")
+    ] = 7_300,
+    folder: FleetFolder = Path("fleet"),
     as_json: Json = False,
 ) -> None:
-    """Make the bootstrap certificates of a production run, signed by the factory's CA.
+    """Make the bootstrap certificates of a production run.
 
-    With --count keys are made too; with --manifest they are in secure elements already. A group whose
-    devices share a claim certificate gets one, and a list of device ids. Interrupted and run again,
-    it goes on where it was.
+    The factory's CA signs them. With --count, the command makes the keys too. With --manifest, the keys are
+    in secure elements already. A group whose devices share a claim certificate gets one claim certificate
+    and a list of device ids. After an interruption, run the same command again: it continues where it
+    stopped.
     """
     options = Options.of(ctx, None, as_json=as_json)
     if (count is None) == (manifest is None):
@@ -82,8 +99,11 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
         output.result(_summary(run, group, before), _describe, as_json=options.as_json)
 
 
+app.command("ca")(bench.ca)
+
+
 def _group(folder: Path, name: str) -> Group:
-    groups = fleet.load(folder).groups
+    groups = fleet_folder.load(folder).groups
     if name not in groups:
         raise Refused(
             {"code": "group-unknown", "detail": f"{folder} has no group {name}; it has {', '.join(groups)}"}
@@ -94,7 +114,7 @@ def _group(folder: Path, name: str) -> Group:
 def _password(file: Path | None) -> bytes:
     if file:
         return file.read_bytes().rstrip(b"\r\n")
-    if not output.someone_can_answer():
+    if not output.can_ask():
         raise factory_ca.unfit("the key is encrypted: give --ca-key-password-file")
     return str(typer.prompt("The CA key's password", hide_input=True, err=True)).encode()
 
@@ -110,7 +130,10 @@ def _terms(issuer: Issuer, group: Group, days: int) -> Terms:
 
 
 def _description(issuer: Issuer, group: Group, manifest: Path | None) -> dict[str, str]:
-    """What makes two attempts the same run. How many devices does not: a run may be made longer."""
+    """Return what two attempts at the same run have in common.
+
+    The number of devices is not part of it, because a run can be continued with a larger one.
+    """
     return {
         "group": group.name,
         "ca": chain.fingerprint(issuer.certificate),
@@ -122,7 +145,8 @@ def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[D
     try:
         return bootstrap.device_ids(f"{group.name}-" if prefix is None else prefix, start, count)
     except DeviceIdInvalid as error:
-        raise Refused({"code": error.code, "detail": f"the prefix makes no device ids: {error}"}) from error
+        detail = f"the prefix does not make valid device ids: {error}"
+        raise Refused({"code": error.code, "detail": detail}) from error
 
 
 def _numbered(run: Folder, terms: Terms, group: Group, ids: Iterator[DeviceId]) -> Iterator[bool]:
@@ -151,5 +175,5 @@ def _summary(run: Folder, group: Group, before: Counter[bool]) -> output.Record:
 
 def _describe(summary: output.Record) -> list[str]:
     what = "devices share a claim certificate" if summary["shared"] else "devices have their certificates"
-    earlier = f" ({summary['doneBefore']:,} from before)" if summary["doneBefore"] else ""
+    earlier = f" ({summary['doneBefore']:,} since an earlier attempt)" if summary["doneBefore"] else ""
     return [f"{summary['devices']:,} {what}{earlier}: {summary['manifest']}"]

@@ -1,7 +1,7 @@
-"""`console registry restore`: rows from a copy of the table, back into the table.
+"""`console registry restore`: put rows of a restored copy of the table back into the table.
 
-Unlike the other commands it reads and writes the table itself: no Lambda of the stack may read a table
-that is not the stack's. docs/deploy.md has the permissions that it takes.
+Unlike the other commands, it reads and writes the table itself, because no Lambda function of the stack may
+read a table that is not the stack's. docs/deploy.md has the permissions that it needs.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from console import cloud, output
-from console.cloud import Unreachable
-from console.options import Json, Options, Stack, Yes
+from console.options import Json, Options, Stack, Yes, command_group
 from firstboot.domain.device import Status
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-app = typer.Typer(no_args_is_help=True, help="Look after the table of the device records.")
+app = command_group("Look after the table of the device records.")
 
 Row = dict[str, Any]
 
 LASTING = ("DEV#", "KEY#", "CERT#", "BUDGET#")
-"""What a restored table is for: devices, whose keys are whose, certificates by thumbprint, what is spent.
-Everything else ends within days or is made anew.
+"""How the keys of rows to restore begin: device records, owners of keys, devices by certificate, and budgets.
+Every other row expires within days or is made again.
 """
 
 _PAGE = 100
-"""Rows at a time: as many as one BatchGetItem takes."""
+"""Rows in one BatchGetItem, which is as many as it accepts."""
 
 _AT_ONCE = 16
 
-Copy = Annotated[
-    str, typer.Argument(metavar="TABLE", help="The copy: a table that was restored from a backup.")
-]
+Copy = Annotated[str, typer.Argument(metavar="TABLE", help="A table that was restored from a backup.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Also put back devices that differ, but for revoked ones.")
+    bool,
+    typer.Option(
+        "--overwrite", help="Also put back device records that differ, except of revoked or deleted devices."
+    ),
 ]
 
 
 class Fate(StrEnum):
-    """What is to become of a row of the copy."""
+    """The decision about a row of the copy."""
 
-    MISSING = "missing"  # put back
-    DIFFERENT = "different"  # put back if that is asked for
-    KEPT = "kept"  # differs, and stays as it is
+    MISSING = "missing"  # it is put back
+    DIFFERENT = "different"  # it is put back with `--overwrite`
+    KEPT = "kept"  # it differs, and the table's row stays as it is
     SAME = "same"
 
 
 @app.callback()
 def registry() -> None:
-    """Keep `restore` a command of its own."""
+    """Make `restore` a subcommand, although it is the only one."""
 
 
 @app.command()
@@ -69,9 +69,10 @@ def restore(
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Put back what the table has lost. What it has stays, and a revoked device stays revoked.
+    """Put back rows that the table has lost.
 
-    Interrupted, it is started again.
+    Rows that the table has stay as they are, and a revoked device stays revoked. The command asks first; in
+    a script, give --yes. After an interruption, run it again.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -80,17 +81,17 @@ def restore(
         wanted = found[Fate.MISSING] + found[Fate.DIFFERENT] * overwrite
         output.note(", ".join(f"{found[fate]:,} {fate}" for fate in Fate))
         if wanted and not yes:
-            typer.confirm(f"Put {wanted:,} rows back?", abort=True, err=True)
+            typer.confirm(f"Put {wanted:,} rows back into {tables.where}?", abort=True, err=True)
         restored = sum(tables.put_back(page, overwrite=overwrite) for page in tables.compared())
         result = {fate.value: found[fate] for fate in Fate} | {"restored": restored}
         output.result(result, lambda _: [f"{restored:,} rows put back"], as_json=options.as_json)
 
 
 def fate(old: Row, now: Row | None) -> Fate:
-    """What is to become of a row of the copy, `old`, where the table has `now` (None: nothing).
+    """Return what to do with the row `old` of the copy, where the table has the row `now`, or None.
 
-    A device that is revoked or deleted by now stays so, whatever the copy says. A counter or a key that
-    differs stays: it has counted on, and no key changes hands.
+    A device that has been revoked or deleted since stays so. A counter that differs stays, because it has
+    counted further since. The owner of a key stays, because a key never passes from one device to another.
     """
     if now is None:
         return Fate.MISSING
@@ -113,17 +114,19 @@ Compared = list[tuple[Row, Row | None, Fate]]
 
 
 class Tables:
-    """A stack's table, and a copy of what it once was.
+    """A stack's table, and a copy of an earlier state of it.
 
-    Raises Unreachable: here if there is no such stack, from its methods if DynamoDB refuses.
+    Raises Unreachable: the constructor if there is no such stack, the methods if DynamoDB refuses.
     """
 
     def __init__(self, stack: str, copy: str) -> None:
-        self._table, self._copy = cloud.deployed(stack).outputs["Table"], copy
+        deployed = cloud.deployed(stack)
+        self._table, self._copy = deployed.outputs["Table"], copy
+        self.where = f"table {self._table} in {deployed.place.region}, account {deployed.place.account}"
         self._client: DynamoDBClient = cloud.client("dynamodb")
 
     def compared(self) -> Iterator[Compared]:
-        """Each lasting row of the copy, the table's row of that key, and what to do; in pages."""
+        """Yield, in pages, each row of the copy to restore, the table's row of that key, and what to do."""
         scan = self._client.get_paginator("scan")
         try:
             for page in scan.paginate(TableName=self._copy, PaginationConfig={"PageSize": _PAGE}):
@@ -132,7 +135,7 @@ class Tables:
                 pairs = [(row, now.get(row["pk"]["S"])) for row in old]
                 yield [(*pair, fate(*pair)) for pair in pairs]
         except (BotoCoreError, ClientError) as error:
-            raise Unreachable(f"comparing {self._copy} with {self._table}: {error}") from error
+            raise cloud.unanswered(f"comparing {self._copy} with {self._table}", error) from error
 
     def _now(self, keys: list[str]) -> dict[str, Row]:
         found: dict[str, Row] = {}
@@ -144,7 +147,7 @@ class Tables:
         return found
 
     def put_back(self, page: Compared, *, overwrite: bool) -> int:
-        """Put rows back, and return how many were: only where the table's row is still what was seen."""
+        """Put rows back where the table's row has not changed since it was read. Return how many."""
         wanted = {Fate.MISSING, Fate.DIFFERENT} if overwrite else {Fate.MISSING}
         found = [(old, now) for old, now, one in page if one in wanted]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -156,17 +159,20 @@ class Tables:
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         except (BotoCoreError, ClientError) as error:
-            raise Unreachable(f"writing {old['pk']['S']} to {self._table}: {error}") from error
+            raise cloud.unanswered(f"writing {old['pk']['S']} to {self._table}", error) from error
         return True
 
 
 def _restored(old: Row) -> Row:
-    """The row to put back. What AWS IoT was brought to then says nothing of now: `register` finds out."""
+    """Return the row to put back, without `attached`: `register` finds out what AWS IoT has by now."""
     return {name: value for name, value in old.items() if name != "attached"}
 
 
 def _unless_changed(now: Row | None) -> dict[str, Any]:
-    """The condition that a device's row is what it was: every change but `register`'s note is in these."""
+    """Return the condition that a device's row has not changed since it was read as `now`.
+
+    Every write changes one of these attributes, except a write of `attached` by `register`.
+    """
     if now is None:
         return {"ConditionExpression": "attribute_not_exists(pk)"}
     names = {"#s": "status", "#u": "updatedAt", "#g": "generation"}

@@ -1,4 +1,4 @@
-"""`console failures`: what could not be handled, and taking it up again."""
+"""`console failures`: messages that could not be handled, and handling them again."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import typer
 
 from console import output
 from console.cloud import Operate
-from console.options import Json, Options, Stack
+from console.options import Json, Options, Stack, command_group
 
-app = typer.Typer(no_args_is_help=True, help="Look at what could not be handled, and take it up again.")
+app = command_group("Count messages that could not be handled, and handle them again.")
 
-Name = Annotated[str, typer.Argument(metavar="FAILURES", help="As `failures show` names them.")]
+Name = Annotated[str, typer.Argument(metavar="FAILURES", help="A name that `failures show` prints.")]
 
 
 @app.command()
 def show(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Say how many failures there are of each kind."""
+    """Show how many failures of each kind there are."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         shown = Operate(options.stack_name).call("failures.show")
@@ -26,18 +26,23 @@ def show(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> N
 
 @app.command()
 def redrive(ctx: typer.Context, name: Name, *, stack: Stack = None, as_json: Json = False) -> None:
-    """Take up all failures of a kind. Mend their cause first, or they come back."""
+    """Handle all failures of a kind again. Correct their cause first, or they fail again."""
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate = Operate(options.stack_name)
         waiting = operate.call("failures.show")["failures"].get(name, 0)
         redriven = _redrive(operate, name, waiting)
         result = {"failures": name, "redriven": redriven}
-        output.result(result, lambda _: [f"{redriven:,} taken up"], as_json=options.as_json)
+        output.result(
+            result, lambda _: [f"{redriven:,} {name} are being handled again"], as_json=options.as_json
+        )
 
 
 def _redrive(operate: Operate, name: str, waiting: int) -> int:
-    """No more than were waiting: what fails again meanwhile must not go round for ever."""
+    """Redrive about as many messages as were waiting, and return how many.
+
+    A message that fails again meanwhile returns to the queue. Without the limit it would go round for ever.
+    """
     done = 0
     with output.progress(f"redriving {name}", waiting) as advance:
         while batch := operate.call("failures.redrive", failures=name)["redriven"]:

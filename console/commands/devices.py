@@ -1,0 +1,211 @@
+"""`console devices`: the device records, and what devices hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import attributes, describe, output
+from console.attributes import Attributes, Value
+from console.cloud import Operate, Refused
+from console.commands import importing
+from console.options import Json, Options, Stack, Yes, command_group
+from firstboot.pki.certificate import parse_text
+from firstboot.pki.errors import CertificateMalformed
+
+app = command_group("List, show, change, import, revoke and delete devices.")
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    *,
+    enrolled_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CERT",
+            help="Only devices that this bootstrap certificate enrolled: a PEM file, or its SHA-256.",
+        ),
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """List every device, in no particular order.
+
+    At a terminal, a device that needs more than one line continues on the next. In a pipe, each device is
+    one line.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    certificate = _fingerprint(enrolled_by) if enrolled_by else None
+    with output.failures(as_json=options.as_json):
+        devices = output.counted("devices", Operate(options.stack_name).devices(certificate))
+        if options.as_json:
+            output.array("devices", devices)
+            return
+        width = output.width()
+        output.line(describe.header(width))
+        output.lines(describe.row(device, width) for device in devices)
+
+
+@app.command()
+def show(ctx: typer.Context, device_id: DeviceId, *, stack: Stack = None, as_json: Json = False) -> None:
+    """Show a device's record."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call("devices.show", deviceId=device_id)
+        output.result(device, _describe, as_json=options.as_json)
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    yes: Yes = False,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke a device for good.
+
+    Every later call of the device is refused. Credentials that it has already stay valid until they expire.
+    The command asks first if standard input is a terminal.
+    """
+    question = f"Revoke device {device_id} for good?"
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.revoke", device_id, question, yes=yes)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    yes: Yes = False,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a device, so that its id is free again.
+
+    The device loses its rights at once. Any holder of its bootstrap certificate can enroll it again, so
+    revoke a device that must not come back. Its record disappears when AWS IoT has no trace of the device
+    any more. The command asks first if standard input is a terminal.
+    """
+    question = f"Delete device {device_id}? It can enroll again afterwards."
+    _change(Options.of(ctx, stack, as_json=as_json), "devices.delete", device_id, question, yes=yes)
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="`KEY=` removes the attribute.")
+    ] = None,
+    *,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this attribute.")] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Set attributes of a device. The fleet's schema has their names and types."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    texts = dict(_pairs(changes or [], "KEY=VALUE")) | dict.fromkeys(unset or [], "")
+    if not texts:
+        raise typer.BadParameter("name at least one attribute to set or remove", param_hint="KEY=VALUE")
+    with output.failures(as_json=options.as_json):
+        operate = Operate(options.stack_name)
+        typed = _typed(texts, Attributes(operate.fleets().in_force))
+        device = operate.call("devices.set", deviceId=device_id, attributes=typed)
+        output.result(device, _describe, as_json=options.as_json)
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Suppose this about the call: roleAlias=NAME, or sourceIp=ADDRESS."
+        ),
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Explain which grants a device holds, and why.
+
+    The answer names the rules that give or withhold a grant, and shows what the device's sessions may do.
+
+    Without a roleAlias, the answer is for every role alias, and for MQTT, which has none.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    supposed = dict(_pairs(context or [], "--context"))
+    with output.failures(as_json=options.as_json):
+        explanation = Operate(options.stack_name).call(
+            "devices.explain", deviceId=device_id, context=supposed
+        )
+        output.result(
+            explanation, lambda each: describe.explanation(each, output.width()), as_json=options.as_json
+        )
+
+
+app.command("import")(importing.import_)
+
+
+def _describe(device: output.Record) -> list[str]:
+    return describe.device(device, output.width())
+
+
+def _fingerprint(certificate: str) -> str:
+    """Return the SHA-256 (hex) of a certificate that is given as its SHA-256 or as a file."""
+    plain = certificate.replace(":", "").lower()
+    if _SHA256.fullmatch(plain):
+        return plain
+    hint = "--enrolled-by"
+    try:
+        return parse_text(Path(certificate).read_text()).identifier
+    except OSError as error:
+        detail = f"{certificate} is neither a SHA-256 nor a file that can be read ({error.strerror})"
+        raise typer.BadParameter(detail, param_hint=hint) from error
+    except (ValueError, CertificateMalformed) as error:
+        raise typer.BadParameter(f"{certificate} is not a PEM certificate", param_hint=hint) from error
+
+
+def _change(options: Options, operation: str, device_id: str, question: str, *, yes: bool) -> None:
+    """Carry out an operation that cannot be undone, after a confirmation."""
+    with output.failures(as_json=options.as_json):
+        operate = Operate(options.stack_name)
+        output.confirm(f"{question} ({operate.where})", yes=yes)
+        device = operate.call(operation, deviceId=device_id)
+        output.result(device, _describe, as_json=options.as_json)
+
+
+def _pairs(texts: list[str], hint: str) -> list[tuple[str, str]]:
+    try:
+        return [attributes.pair(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
+
+
+def _typed(texts: dict[str, str], schema: Attributes) -> dict[str, Value | None]:
+    """Return the attributes with values of the schema's types. None removes an attribute.
+
+    An attribute that the schema no longer has can be removed too.
+    Raises Refused with every problem found.
+    """
+    typed: dict[str, Value | None] = {}
+    problems: list[str] = []
+    for name, text in texts.items():
+        try:
+            typed[name] = schema.parse(name, text) if text else None
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise Refused({"code": "attributes-invalid", "detail": "\n".join(problems), "problems": problems})
+    return typed

@@ -1,0 +1,22 @@
+"""The fleet folder, compiled for the commands that need it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from console.cloud import Refused
+from firstboot.compiler import fleet as compiler
+from firstboot.compiler.errors import FleetInvalid
+from firstboot.domain.fleet import Fleet
+
+
+def load(folder: Path) -> Fleet:
+    """Return the compiled fleet of `folder`.
+
+    Raises Refused, with every problem that the compiler found.
+    """
+    try:
+        return compiler.load(folder)
+    except FleetInvalid as error:
+        problem = {"code": error.code, "title": error.title, "detail": error.detail}
+        raise Refused(problem | {"problems": error.problems}) from error
