@@ -30,6 +30,7 @@ from firstboot.domain.device import (
 from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
 from firstboot.domain.names import DeviceId
 from tests import factories
+from tests.field.encode import own
 
 NOW = from_epoch(1_000)
 SECOND = timedelta(seconds=1)
@@ -230,7 +231,7 @@ def test_a_commit_counts_once(records: DynamoDevices) -> None:
     assert first == again == records.device(DEVICE)
     assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=None)
     assert (first.pending, first.generation, first.superseded) == (None, 1, None)
-    assert records.certificate(leaf.fingerprint(SHA256()).hex()) == leaf
+    assert records.certificate(own(leaf).fingerprint) == own(leaf)
 
 
 def test_what_a_commit_supersedes_is_kept(records: DynamoDevices) -> None:

@@ -15,7 +15,7 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.clock import EPOCH
-from firstboot.pki import csr
+from firstboot.pki import signature
 from tests import factories
 from tests.aws.product import Answer, Product
 
@@ -91,7 +91,7 @@ def test_nothing_is_called_before_everything_is_verified(
     if flaw == "certificate":
         leaf = factories.authority().issue("gw-1", factories.ec_key())
     if flaw == "csr":
-        monkeypatch.setattr(csr, "_signature_is_valid", lambda _: False)
+        monkeypatch.setattr(signature, "is_valid", lambda *_: False)
     if flaw == "closed":
         past = product.fleet.groups["gateways"].budget
         object.__setattr__(past, "until", EPOCH)
