@@ -180,13 +180,13 @@ _SHARED = _rules()
         ("sit", "x", "sit is not in the schema"),
         ("", "x", " is not in the schema"),
         ("\ud800", "x", "is not in the schema"),
-        ("site", 3, "site has a value of type int that the schema does not accept"),
-        ("site", True, "site has a value of type bool that the schema does not accept"),
-        ("floor", "3", "floor has a value of type str that the schema does not accept"),
-        ("floor", True, "floor has a value of type bool that the schema does not accept"),
-        ("floor", 2**63, "floor has a value of type int that the schema does not accept"),
-        ("quarantined", 1, "quarantined has a value of type int that the schema does not accept"),
-        ("lab", "somewhere", "lab has a value of type str that the schema does not accept"),
+        ("site", 3, "site must be a string, not 3"),
+        ("site", True, "site must be a string, not a boolean"),
+        ("floor", "3", "floor must be an integer of 64 bits, not a string"),
+        ("floor", True, "floor must be an integer of 64 bits, not a boolean"),
+        ("floor", 2**63, "floor must be an integer of 64 bits, not 9223372036854775808"),
+        ("quarantined", 1, "quarantined must be a boolean, not 1"),
+        ("lab", "somewhere", "lab must be of a type that no operator can set, not a string"),
     ],
 )
 def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: str) -> None:
@@ -198,7 +198,7 @@ def test_attributes_must_fit_the_schema(name: str, value: Attribute, problem: st
 
 def test_every_misfit_is_reported() -> None:
     """One answer names every attribute that does not fit."""
-    with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor has a value of type"):
+    with pytest.raises(AttributesInvalid, match=r"sit is not in the schema; floor must be an integer"):
         _SHARED.check_attributes(device(attributes={"sit": 1, "floor": "x", "site": "fine"}))
 
 

@@ -19,6 +19,10 @@ from firstboot.domain.fleet import Fleet
 from firstboot.policy import vocabulary
 from firstboot.policy.errors import AttributesInvalid
 
+_SAMPLES: dict[str, Attribute] = {"a string": "", "a boolean": False, "an integer of 64 bits": 0}
+_UNSETTABLE = "of a type that no operator can set"
+_WORDS = {str: "a string", bool: "a boolean"}
+
 
 @dataclass(frozen=True)
 class RequestContext:
@@ -105,9 +109,15 @@ class Rules:
             return f"{name} is reserved for Firstboot"
         if not self._knows(name):
             return f"{name} is not in the schema"
-        if self._parsed(replace(device, attributes={name: value}, claims={})) is None:
-            return f"{name} has a value of type {type(value).__name__} that the schema does not accept"
-        return None
+        if self._accepts(device, name, value):
+            return None
+        # cedarpy does not show the parts of a schema, so a value of each type is tried.
+        allowed = (words for words, sample in _SAMPLES.items() if self._accepts(device, name, sample))
+        found = value if isinstance(value, int) and not isinstance(value, bool) else _WORDS[type(value)]
+        return f"{name} must be {next(allowed, _UNSETTABLE)}, not {found}"
+
+    def _accepts(self, device: Device, name: str, value: Attribute) -> bool:
+        return self._parsed(replace(device, attributes={name: value}, claims={})) is not None
 
     def _knows(self, attribute: str) -> bool:
         try:
