@@ -12,8 +12,10 @@ from cryptography.x509.oid import NameOID
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
 from firstboot.pki import bootstrap
+from firstboot.pki.anchors import check_anchors
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import (
+    AnchorConflict,
     CertificateKeyWeak,
     CertificateMalformed,
     CertificateNotYetValid,
@@ -124,3 +126,14 @@ def test_a_subject_has_one_common_name() -> None:
     for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
         with pytest.raises(CertificateMalformed):
             own(FACTORY.issue("dev-1", ec_key(), subject=subject)).common_name()
+
+
+def test_anchors_must_be_unrelated_to_our_ca() -> None:
+    """An anchor that is our CA, above it or below it is refused: it could make operational certificates."""
+    root = authority("Root")
+    ours = root.intermediate("Ours")
+    conflicting = (ours, root, authority("Twin", ours.key), ours.intermediate("Under"))
+    for each in conflicting:
+        with pytest.raises(AnchorConflict):
+            check_anchors([own(FACTORY.certificate), own(each.certificate)], ours.certificate)
+    check_anchors([own(FACTORY.certificate)], ours.certificate)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
 from firstboot.pki import certificate, chain, der
 from firstboot.pki.errors import (
-    AnchorConflict,
     CertificateMalformed,
     CertificateNotYetValid,
     CertificateUntrusted,
@@ -130,14 +129,3 @@ def test_a_subject_has_one_common_name() -> None:
     for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
         with pytest.raises(CertificateMalformed):
             chain.common_name(CA.issue("dev-1", ec_key(), subject=subject))
-
-
-def test_anchors_must_be_unrelated_to_our_ca() -> None:
-    """An anchor that is our CA, above it or below it is refused: it could make operational certificates."""
-    root = authority("Root")
-    ours = root.intermediate("Ours")
-    conflicting = (ours, root, authority("Twin", ours.key), ours.intermediate("Under"))
-    for each in conflicting:
-        with pytest.raises(AnchorConflict):
-            chain.check_anchors([own(CA.certificate), own(each.certificate)], ours.certificate)
-    chain.check_anchors([own(CA.certificate)], ours.certificate)

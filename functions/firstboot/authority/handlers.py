@@ -12,7 +12,7 @@ from cryptography import x509
 from firstboot.authority.authority import Authority, pem, trust_anchors
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.fleet import Fleet
-from firstboot.pki import chain
+from firstboot.pki.anchors import check_anchors
 from firstboot.runtime.guard import Guard
 
 # It must never change: CloudFormation deletes a resource whose id changes.
@@ -65,7 +65,7 @@ class Resource:
         anchors = trust_anchors(self.fleet)
         # The compiler does not know the CA. An anchor that is the CA, or above or below it, could vouch for
         # operational certificates.
-        chain.check_anchors(anchors, ca)
+        check_anchors(anchors, ca)
         count_days(ca, now, self.guard)
         # The gateway must accept bootstrap certificates, under an anchor, and operational ones, under the CA.
         truststore = "".join([*(anchor.pem for anchor in anchors), pem(ca)]).encode()

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from firstboot.domain.errors import CertificateExpired
 from firstboot.pki import der, path, signature
-from firstboot.pki.certificate import Certificate, Extension
+from firstboot.pki.certificate import MAX_INTERMEDIATES, Certificate, Extension
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import (
     CertificateKeyWeak,
@@ -28,9 +28,6 @@ from firstboot.pki.errors import (
 from firstboot.pki.signature import AlgorithmRefused, KeyRefused
 
 T = TypeVar("T")
-
-MAX_INTERMEDIATES = 2
-"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
 
 BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE = "2.5.29.19", "2.5.29.15", "2.5.29.37"
 _PROXY = "1.3.6.1.5.5.7.1.14"

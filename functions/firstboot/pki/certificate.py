@@ -27,6 +27,9 @@ from firstboot.pki.signature import DevicePublicKey
 MAX_PEM = 16_384
 """Characters. A certificate for RSA-4096 with a long subject has about 3,000."""
 
+MAX_INTERMEDIATES = 2
+"""API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
+
 COMMON_NAME = "2.5.4.3"
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")

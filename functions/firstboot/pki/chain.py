@@ -5,14 +5,12 @@ Bootstrap certificates come from other CAs and in other forms: see `bootstrap`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import utils
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -24,10 +22,9 @@ from cryptography.x509.verification import (
 )
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
-from firstboot.pki import certificate, der, path
+from firstboot.pki import certificate, der
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import (
-    AnchorConflict,
     CertificateMalformed,
     CertificateNotYetValid,
     CertificateUntrusted,
@@ -115,19 +112,6 @@ def common_name(certificate: x509.Certificate) -> str:
     if len(names) != 1 or not isinstance(names[0].value, str):
         raise CertificateMalformed("The certificate's subject must have one common name")
     return names[0].value
-
-
-def check_anchors(anchors: Sequence[Certificate], ca: x509.Certificate) -> None:
-    """Refuse factory anchors that could vouch for operational certificates.
-
-    Those are our CA itself, a CA that issued it, a CA that it issued, and a CA with its key.
-    Raises AnchorConflict.
-    """
-    own = certificate.parse(ca.public_bytes(Encoding.DER))
-    for anchor in anchors:
-        same_key = anchor.spki_fingerprint() == own.spki_fingerprint()
-        if same_key or path.issued_by(own, anchor) or path.issued_by(anchor, own):
-            raise AnchorConflict(log=anchor.subject.text())
 
 
 def _is_client_leaf(leaf: x509.Certificate) -> bool:

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from firstboot.pki import bootstrap, certificate
+from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateMalformed, ProofMalformed, ProofMismatch, ProofSignatureInvalid
@@ -37,7 +37,7 @@ _KEYS: dict[str, type] = {
     "RS256": rsa.RSAPublicKey,
     "PS256": rsa.RSAPublicKey,
 }
-_MAX_CHAIN = 1 + bootstrap.MAX_INTERMEDIATES
+_MAX_CHAIN = 1 + certificate.MAX_INTERMEDIATES
 
 
 @dataclass(frozen=True)
