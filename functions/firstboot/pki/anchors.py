@@ -1,8 +1,4 @@
-"""Keep the factories' trust anchors apart from our issuing CA. Pure.
-
-This is not in `chain`, so that a Lambda function which only verifies operational certificates does not import
-OpenSSL a second time.
-"""
+"""Keep the factories' trust anchors apart from our issuing CA. Pure."""
 
 from __future__ import annotations
 
