@@ -31,7 +31,7 @@ class Case:
 
     @property
     def is_good(self) -> bool:
-        """Whether the case is to be accepted."""
+        """True if the case is to be accepted."""
         return bool(self.case["expect"] == "accept")
 
     @property

@@ -1,4 +1,4 @@
-"""What is fuzzed: each parser of bytes from outside, with the only errors that it may raise.
+"""The fuzz targets: each parser of bytes from outside, with the only errors that it may raise.
 
 A parser whose input a device, a factory or an operator chooses must end in a value or in a domain error. Any
 other exception is an answer 500, a poison message in a queue, or a traceback on a terminal.
