@@ -134,7 +134,7 @@ def _into(queue: sqs.Queue, role: iam.Role) -> iot.CfnTopicRule.ActionProperty:
 
 
 class FactoryCas(Construct):
-    """The factory CAs of the groups with `mqtt = "registry"`, registered in AWS IoT.
+    """The factory CAs of the groups with `mqtt = "registry"` and JITR, registered in AWS IoT.
 
     A CA is deleted with its trust anchor or with the stack. Certificates that were admitted stay.
     """
@@ -143,7 +143,7 @@ class FactoryCas(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, fleet: Fleet) -> None:
         super().__init__(scope, construct_id)
-        groups = [group for group in fleet.groups.values() if group.mqtt == "registry"]
+        groups = [each for each in fleet.groups.values() if each.mqtt == "registry" and each.jitr != "off"]
         for pem in sorted({pem for group in groups for pem in group.trust}):
             iot.CfnCACertificate(
                 self,

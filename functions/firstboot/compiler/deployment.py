@@ -14,7 +14,8 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     """Return a line for each kind of difference that only a deployment can put in force.
 
     A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. Token issuers are
-    trusted parties as well, and the first of them needs the custom authorizer.
+    trusted parties as well, and the first of them needs the custom authorizer. JITR that was off needs the
+    factory CAs in AWS IoT.
     """
     reasons = []
     if fleet.role_aliases != deployed.role_aliases:
@@ -23,6 +24,8 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
         reasons.append("trust anchors differ from the deployed ones")
     if fleet.issuers != deployed.issuers:
         reasons.append("token issuers differ from the deployed ones")
+    if started := (_jitr(fleet) - _jitr(deployed)) & deployed.groups.keys():
+        reasons.append(f"JITR is off in the deployed groups {', '.join(sorted(started))}")
     return reasons
 
 
@@ -45,6 +48,11 @@ def _allowed(fleet: Fleet) -> set[str]:
     # warning too many; the opposite mistake would hide a grant that has no effect.
     statements = ceiling(fleet, Place("{partition}", "{region}", "{account}"))["Statement"]
     return {json.dumps(statement, sort_keys=True) for statement in statements}
+
+
+def _jitr(fleet: Fleet) -> set[str]:
+    """Return the groups for which a deployment registers factory CAs in AWS IoT."""
+    return {group.name for group in fleet.groups.values() if group.jitr != "off"}
 
 
 def _anchors(fleet: Fleet) -> set[str]:

@@ -27,7 +27,9 @@ from firstboot.domain.fleet import (
     Algorithm,
     Budget,
     CertificatePlan,
+    Eku,
     Group,
+    Jitr,
     MqttLogin,
     Naming,
     Reenroll,
@@ -168,6 +170,23 @@ GROUP = Record(
             "How a device connects to AWS IoT's broker: with its operational certificate, which is "
             "registered there, or with a token, which the custom authorizer checks.",
             default="registry",
+        ),
+        Key(
+            "eku",
+            Choice(get_args(Eku)),
+            "Whether a bootstrap certificate must have the extension extendedKeyUsage. If it has it, it must "
+            "allow clientAuth or any use in either case; without it, any use is allowed (RFC 5280 section "
+            "4.2.1.12). Require it where the factory CA also issues certificates for other purposes.",
+            default="optional",
+        ),
+        Key(
+            "jitr",
+            Choice(get_args(Jitr)),
+            "What Firstboot does with a bootstrap certificate that AWS IoT registers at its first "
+            "connection. `off`: nothing, and the factory CA is not registered in AWS IoT. `shared`: activate "
+            "one that can enroll and leave the others, since the maker may have JITR under the same CA. "
+            "`exclusive`: also revoke those that can never enroll.",
+            default="shared",
         ),
         Key(
             "budget",

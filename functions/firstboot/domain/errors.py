@@ -20,22 +20,50 @@ class Action(StrEnum):
     REENROLL = "reenroll"  # enroll again with the bootstrap certificate
 
 
+class Reason(StrEnum):
+    """What is wrong with a certificate or a CSR, where one code has several causes."""
+
+    CERTIFICATE_ENCODING = "certificate-encoding"
+    CERTIFICATE_ALGORITHM = "certificate-algorithm"
+    CERTIFICATE_KEY = "certificate-key"
+    CERTIFICATE_USAGE = "certificate-usage"
+    CERTIFICATE_DATES = "certificate-dates"
+    CERTIFICATE_PATH = "certificate-path"
+    CERTIFICATE_SIGNATURE = "certificate-signature"
+    CERTIFICATE_CONSTRAINT = "certificate-constraint"
+    CERTIFICATE_NAME = "certificate-name"
+    CSR_ENCODING = "csr-encoding"
+    CSR_ALGORITHM = "csr-algorithm"
+    CSR_KEY = "csr-key"
+    CSR_SIGNATURE = "csr-signature"
+
+
 class FirstbootError(Exception):
     """The base class of all domain errors. An error has a message for the caller and one for the log.
 
     `detail` is sent to the caller, so it must hold nothing secret and nothing about other devices. `log` is
-    written to the operator's log only. `retry_after` is in seconds; None leaves the time to `runtime`.
+    written to the operator's log only. `reason` is sent to the caller; without it the class's own is.
+    `retry_after` is in seconds; None leaves the time to `runtime`.
     """
 
     code: ClassVar[str]
     status: ClassVar[int]
     action: ClassVar[Action] = Action.STOP
     title: ClassVar[str]
+    reason: Reason | None = None
 
-    def __init__(self, detail: str = "", *, log: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        log: str = "",
+        reason: Reason | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(log or detail or self.title)
         self.detail = detail or self.title
         self.log = log or detail
+        self.reason = reason or self.reason
         self.retry_after = retry_after
 
 
@@ -60,6 +88,7 @@ class CertificateExpired(AuthenticationError):
     code = "certificate-expired"
     action = Action.REENROLL
     title = "The operational certificate has expired"
+    reason = Reason.CERTIFICATE_DATES
 
 
 class ProofError(AuthenticationError):

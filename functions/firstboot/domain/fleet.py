@@ -18,6 +18,8 @@ from firstboot.domain.device import Limits
 Naming = Literal["subject.CN", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
 MqttLogin = Literal["registry", "token"]
+Eku = Literal["optional", "required"]
+Jitr = Literal["off", "shared", "exclusive"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -77,7 +79,8 @@ class Group:
 
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
     bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
-    state in a new device's shadow.
+    state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
+    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself.
     """
 
     name: str
@@ -89,6 +92,8 @@ class Group:
     mqtt: MqttLogin
     budget: Budget | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
+    eku: Eku = "optional"
+    jitr: Jitr = "shared"
 
     @property
     def is_shared(self) -> bool:
@@ -106,10 +111,17 @@ class Group:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the group as JSON's types; the budget's `until` is in epoch seconds."""
-        plain = asdict(self)
+        # Older versions do not know these members. A published fleet names the hash of the deployed one, so
+        # a fleet that does not use them keeps its text.
+        unused = {name for name, default in _LATER.items() if getattr(self, name) == default}
+        plain = {name: value for name, value in asdict(self).items() if name not in unused}
         if self.budget:
             plain["budget"]["until"] = _until_seconds(self.budget.until)
         return plain
+
+
+_LATER = {"eku": "optional", "jitr": "shared"}
+"""The members of a group that later versions added, with their defaults."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Admission: the right of one device to enroll in a group.
 
-1. The bootstrap certificate chains to a group's trust anchor.
+1. The bootstrap certificate chains to a group's trust anchor, and has the extendedKeyUsage that the group
+   demands.
 2. The device has an id: the one in its certificate or, if devices share the certificate, the one in its
    request. An MQTT client id is the device id, with a prefix if the certificate is shared.
 3. The last day of the group's budget is not over.
@@ -8,11 +9,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from firstboot.domain.errors import CertificateExpired
+from firstboot.domain.errors import AuthenticationError, CertificateExpired
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
 from firstboot.domain.proof_id import ProofId
@@ -20,6 +22,7 @@ from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, Device
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
 from firstboot.pki import bootstrap, certificate
 from firstboot.pki.certificate import Certificate
+from firstboot.pki.errors import CertificateUsageWrong
 
 
 class AdmissionKind(StrEnum):
@@ -93,9 +96,29 @@ def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> Verif
     intermediates = presented.intermediates if isinstance(presented, Proven) else ()
     try:
         anchor = bootstrap.verify(presented.leaf, list(groups), now, intermediates)[-1]
-    except CertificateExpired as error:
-        raise BootstrapExpired(error.detail) from error
+        _check_eku(presented.leaf, groups[anchor])
+    except AuthenticationError as error:
+        kind = BootstrapExpired if isinstance(error, CertificateExpired) else type(error)
+        if _may_be_shared((presented.leaf, *intermediates), groups):
+            raise kind(log=error.log) from error
+        raise kind(error.detail, log=error.log, reason=error.reason) from error
     return VerifiedBootstrap(presented.leaf, groups[anchor], anchor)
+
+
+def _check_eku(leaf: Certificate, group: Group) -> None:
+    if group.eku == "required" and not bootstrap.has_extended_key_usage(leaf):
+        raise CertificateUsageWrong('There is no extendedKeyUsage, and the group has eku = "required"')
+
+
+def _may_be_shared(sent: Sequence[Certificate], groups: Mapping[Certificate, Group]) -> bool:
+    """Return whether an anchor of a shared group has the name of an issuer of a certificate that was sent.
+
+    A claim certificate is in many devices, so an attacker is likelier to have one. Its holder gets the title
+    of a refusal and no detail. A certificate that was refused has no group, so names decide.
+    """
+    issuers = {each.issuer.canonical() for each in sent}
+    shared = (anchor for anchor, group in groups.items() if group.is_shared)
+    return any(anchor.subject.canonical() in issuers for anchor in shared)
 
 
 def named(verified: VerifiedBootstrap, said: str | None) -> DeviceId:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from firstboot.domain.errors import Action, AuthenticationError, AuthorizationError, ProofError, RequestError
+from firstboot.domain.errors import (
+    Action,
+    AuthenticationError,
+    AuthorizationError,
+    ProofError,
+    Reason,
+    RequestError,
+)
 
 
 class DeviceIdRequired(RequestError):
@@ -23,6 +30,7 @@ class PrincipalMismatch(AuthenticationError):
 class BootstrapExpired(AuthenticationError):
     code = "bootstrap-expired"
     title = "The bootstrap certificate has expired"
+    reason = Reason.CERTIFICATE_DATES
 
 
 class CertificateUnknown(ProofError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from firstboot.domain.errors import CertificateExpired
+from firstboot.domain.errors import CertificateExpired, Reason
 from firstboot.pki import der, path, signature
 from firstboot.pki.certificate import MAX_INTERMEDIATES, Certificate, Extension
 from firstboot.pki.der import Element, NotDer
@@ -55,12 +55,23 @@ def verify(
         found = path.find(leaf, [each for each in anchors if each != leaf], usable, now)  # 3
     except path.NoPath as error:
         left_out = "".join(f"; {each.subject.text()} {reason}" for each, reason in unfit.items())
-        raise CertificateUntrusted(f"No path to a trust anchor: {error}{left_out}") from error
+        raise _untrusted(error, left_out, anchors, (leaf, *usable)) from error
     if len(found) > MAX_INTERMEDIATES + 2:  # 4
         raise CertificateUntrusted(f"The path has more than {MAX_INTERMEDIATES} intermediate certificates")
     if reason := unfit_issuer(found[-1], is_anchor=True):
         raise CertificateUntrusted(f"The trust anchor {found[-1].subject.text()} {reason}")
     return found
+
+
+def _untrusted(
+    error: path.NoPath, left_out: str, anchors: Sequence[Certificate], sent: Sequence[Certificate]
+) -> CertificateUntrusted:
+    # OpenSSL checks the dates of a trust anchor before it knows that the anchor's key signed anything. A
+    # sender that has no certificate of an anchor learns nothing about it but its name.
+    concerns_anchor = error.certificate in anchors and error.certificate not in sent
+    if concerns_anchor and not any(path.signed_by(each, error.certificate) for each in sent):
+        return CertificateUntrusted("No path leads to a trust anchor", log=f"{error}{left_out}")
+    return CertificateUntrusted(f"No path leads to a trust anchor: {error}{left_out}", reason=error.reason)
 
 
 def _check_leaf(leaf: Certificate, now: datetime) -> None:
@@ -80,8 +91,8 @@ def _check_leaf(leaf: Certificate, now: datetime) -> None:
         raise CertificateNotYetValid(f"The certificate is valid from {leaf.not_before:%Y-%m-%dT%H:%M:%SZ}")
     if now > leaf.not_after:
         raise CertificateExpired(f"The certificate ended at {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}")
-    if reason := _weak_signature(leaf):
-        raise CertificateUntrusted(f"The certificate {reason}")
+    if text := _weak_signature(leaf):
+        raise CertificateUntrusted(f"The certificate {text}", reason=_weakness(leaf))
     if not path.is_readable(leaf):
         raise CertificateMalformed("OpenSSL cannot read the certificate")
 
@@ -131,6 +142,19 @@ def _weak_signature(certificate: Certificate) -> str | None:
     return None
 
 
+def _weakness(certificate: Certificate) -> Reason:
+    """Return the reason that goes with the text of `_weak_signature`."""
+    if certificate.serial_number < 0:
+        return Reason.CERTIFICATE_ENCODING
+    is_proxy = _PROXY in certificate.extensions
+    return Reason.CERTIFICATE_CONSTRAINT if is_proxy else Reason.CERTIFICATE_ALGORITHM
+
+
+def has_extended_key_usage(certificate: Certificate) -> bool:
+    """Return whether the certificate says what its key is for."""
+    return EXTENDED_KEY_USAGE in certificate.extensions
+
+
 def _is_ca(certificate: Certificate) -> bool:
     def read(constraints: Element) -> bool:
         return any(each.boolean() for each in constraints.children if each.tag == der.BOOLEAN)
@@ -156,4 +180,7 @@ def _allows_clients(certificate: Certificate) -> bool:
 
 def _value(certificate: Certificate, oid: str, read: Callable[[Element], T], default: T) -> T:
     extension: Extension | None = certificate.extensions.get(oid)
-    return read(extension.read()) if extension else default
+    try:
+        return read(extension.read()) if extension else default
+    except NotDer as error:
+        raise NotDer(f"{oid}: {error}") from error

@@ -19,6 +19,7 @@ from functools import cached_property, lru_cache
 
 from cryptography import x509
 
+from firstboot.domain.errors import Reason
 from firstboot.pki import der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CertificateMalformed
@@ -136,7 +137,8 @@ class Certificate:
         """Return the subject's one common name. Raises CertificateMalformed."""
         names = self.subject.values(COMMON_NAME)
         if len(names) != 1:
-            raise CertificateMalformed("The certificate's subject must have one common name")
+            detail = f"The certificate's subject must have one common name, and has {len(names)}"
+            raise CertificateMalformed(detail, reason=Reason.CERTIFICATE_NAME)
         return names[0]
 
     def to_cryptography(self) -> x509.Certificate:

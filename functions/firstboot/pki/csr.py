@@ -10,6 +10,7 @@ import base64
 import re
 from dataclasses import dataclass
 
+from firstboot.domain.errors import Reason
 from firstboot.pki import der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
@@ -103,7 +104,8 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
     except KeyRefused as error:
         raise CsrKeyRefused(f"The CSR has {error}") from error
     except AlgorithmRefused as error:
-        raise CsrSignatureInvalid(f"The CSR must be signed with SHA-2, and is with {error}") from error
+        detail = f"The CSR must be signed with SHA-2, and is with {error}"
+        raise CsrSignatureInvalid(detail, reason=Reason.CSR_ALGORITHM) from error
     except NotDer as error:
         raise MalformedCsr(f"The CSR is not in DER: {error}") from error
     if not signature.is_valid(key, unverified.signed, unverified.signature, algorithm):

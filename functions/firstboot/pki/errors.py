@@ -7,6 +7,7 @@ from firstboot.domain.errors import (
     AuthenticationError,
     AuthorityError,
     ProofError,
+    Reason,
     RequestError,
     TokenError,
 )
@@ -15,42 +16,50 @@ from firstboot.domain.errors import (
 class MalformedCsr(RequestError):
     code = "malformed-csr"
     title = "The CSR cannot be parsed"
+    reason = Reason.CSR_ENCODING
 
 
 class CsrSignatureInvalid(RequestError):
     code = "csr-signature-invalid"
     title = "The CSR is not signed by the key it carries"
+    reason = Reason.CSR_SIGNATURE
 
 
 class CsrKeyRefused(RequestError):
     code = "csr-key-refused"
     title = "The CSR's key must be P-256, P-384 or RSA of 2048 to 4096 bits"
+    reason = Reason.CSR_KEY
 
 
 class CertificateMalformed(AuthenticationError):
     code = "certificate-malformed"
     title = "The client certificate cannot be parsed"
+    reason = Reason.CERTIFICATE_ENCODING
 
 
 class CertificateUntrusted(AuthenticationError):
     code = "certificate-untrusted"
     title = "The client certificate does not chain to a trusted issuer"
+    reason = Reason.CERTIFICATE_PATH
 
 
 class CertificateUsageWrong(AuthenticationError):
     code = "certificate-usage-wrong"
     title = "The client certificate does not allow client authentication"
+    reason = Reason.CERTIFICATE_USAGE
 
 
 class CertificateKeyWeak(AuthenticationError):
     code = "certificate-key-weak"
     title = "The client certificate's key must be P-256, P-384 or RSA of at least 2048 bits"
+    reason = Reason.CERTIFICATE_KEY
 
 
 class CertificateNotYetValid(AuthenticationError):
     code = "certificate-not-yet-valid"
     action = Action.WAIT
     title = "The client certificate is not valid yet"
+    reason = Reason.CERTIFICATE_DATES
 
 
 class ProofMalformed(ProofError):

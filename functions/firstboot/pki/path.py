@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from OpenSSL import crypto
 
+from firstboot.domain.errors import Reason
 from firstboot.pki import signature
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.der import NotDer
@@ -20,12 +21,31 @@ from firstboot.pki.der import NotDer
 MAX_TRIES = 8
 """Searches for one path. Each but the first leaves out issuers whose key did not sign."""
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+# Numbers of OpenSSL's errors (X509_V_ERR_… in x509_vfy.h), by what they mean to a sender.
 _SIGNATURE_FAILURE = 7
-"""X509_V_ERR_CERT_SIGNATURE_FAILURE of OpenSSL's x509_vfy.h."""
+_NO_ISSUER = {2, 18, 19, 20, 21}
+_DATES = {9, 10, 13, 14}
+_REASONS = {
+    Reason.CERTIFICATE_SIGNATURE: {_SIGNATURE_FAILURE},
+    Reason.CERTIFICATE_DATES: _DATES,
+    Reason.CERTIFICATE_KEY: {6, 24, 66, 67},
+    Reason.CERTIFICATE_ALGORITHM: {68, 76, 77, 78},
+    # Path lengths, critical extensions, uses of an issuer's key, and names.
+    Reason.CERTIFICATE_CONSTRAINT: {25, 26, 32, 34, *range(37, 44), *range(46, 54), 72, 79, 80},
+}
 
 
 class NoPath(Exception):
-    """No path leads to a trust anchor. The message has OpenSSL's reason and the certificate concerned."""
+    """No path leads to a trust anchor. The message says what is wrong with `certificate`, which the sender or
+    an operator chose.
+    """
+
+    def __init__(self, text: str, reason: Reason, certificate: Certificate) -> None:
+        super().__init__(f"{certificate.subject.text()} {text}")
+        self.reason = reason
+        self.certificate = certificate
 
 
 def find(
@@ -50,10 +70,25 @@ def find(
             # did not sign. Two factory CAs may have one name, so the search goes on without the wrong ones.
             strangers = _strangers(failed, everything.values()) - left_out
             if error.errors[0] != _SIGNATURE_FAILURE or not strangers:
-                reason = "the key of no issuer of that name signed it" if left_out else error.errors[2]
-                raise NoPath(f"{failed.subject.text()}: {reason}") from error
+                raise _no_path(failed, error, searched_again=bool(left_out)) from error
             left_out |= strangers
-    raise NoPath(f"no path within {MAX_TRIES} searches")
+    raise NoPath(f"has no path within {MAX_TRIES} searches", Reason.CERTIFICATE_PATH, leaf)
+
+
+def _no_path(failed: Certificate, error: crypto.X509StoreContextError, *, searched_again: bool) -> NoPath:
+    number, _, text = error.errors[:3]
+    issuer = failed.issuer.text()
+    # When every issuer of the name has been left out, OpenSSL finds none.
+    if number == _SIGNATURE_FAILURE or (number in _NO_ISSUER and searched_again):
+        text = f"is not signed by the key of any {issuer} known here"
+        return NoPath(text, Reason.CERTIFICATE_SIGNATURE, failed)
+    if number in _NO_ISSUER:
+        text = f"has the issuer {issuer}, and no trust anchor or certificate sent with it has that name"
+        return NoPath(text, Reason.CERTIFICATE_PATH, failed)
+    if number in _DATES:
+        text = f"is valid from {failed.not_before:{_TIME}} to {failed.not_after:{_TIME}}"
+    found = (reason for reason, numbers in _REASONS.items() if number in numbers)
+    return NoPath(text, next(found, Reason.CERTIFICATE_PATH), failed)
 
 
 def _verified(

@@ -56,7 +56,10 @@ class Guard:
     def refusal(self, error: FirstbootError) -> None:
         """Log a domain error and count it under its class's name."""
         log = self._logger.error if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else self._logger.info
-        log("refused", extra={"code": error.code, "reason": error.log})
+        fields = {"code": error.code, "reason": error.log}
+        if error.reason:
+            fields["cause"] = error.reason
+        log("refused", extra=fields)
         self.count(type(error).__name__)
 
     def run(self, work: Callable[[], Result], last_word: Callable[[FirstbootError], Result]) -> Result:

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from msgspec import UNSET, Meta, UnsetType
 
 from firstboot.domain.clock import iso
-from firstboot.domain.errors import Action, FirstbootError
+from firstboot.domain.errors import Action, FirstbootError, Reason
 from firstboot.identity.errors import ProofStale
 from firstboot.runtime.messages import Answer, Json, members
 
@@ -49,6 +49,13 @@ class Problem(Answer, frozen=True, kw_only=True):
     status: Annotated[int, Meta(description="The HTTP status")]
     detail: Annotated[str, Meta(description="What is wrong with this request")]
     code: Annotated[str, Meta(description="What is wrong, for programs")]
+    reason: (
+        Annotated[
+            Reason,
+            Meta(description="The cause of `code`, if it is about a certificate or a CSR"),
+        ]
+        | UnsetType
+    ) = UNSET
     request_id: Annotated[str, Meta(description="The id of the request in the operator's log")]
     action: Annotated[
         Action,
@@ -71,6 +78,7 @@ def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
         status=error.status,
         detail=error.detail,
         code=error.code,
+        reason=error.reason or UNSET,
         request_id=request_id,
         action=error.action,
         retry_after=spread(error.retry_after or RETRY_SECONDS, request_id) if waits else UNSET,
