@@ -19,14 +19,17 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import EPOCH
+from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from tests import factories
+from tests.aws.odd_names import latin_1, not_utf_8
 from tests.aws.product import CONTEXT, Product, group
 
 # Two calls of the rate limiter, whose last slot is in the past, come before these.
@@ -237,51 +240,126 @@ def test_a_certificate_that_is_gone_is_done(product: Product) -> None:
     assert admit(product, "0" * 64) == []
 
 
-def _refused(product: Product, flaw: str) -> x509.Certificate:
+def gateways(product: Product, jitr: str, **changes: Any) -> None:
+    """Publish a fleet whose group `gateways` has the given `jitr`."""
+    product.publish(groups={"gateways": group("gateways", product.factory, jitr=jitr, **changes)})
+
+
+def refused(product: Product, flaw: str, jitr: str) -> x509.Certificate:
+    """Return a certificate that can never enroll in the group, which has the given `jitr`."""
     key = factories.ec_key()
+    gateways(product, jitr)
     if flaw == "bootstrap-expired":
         return product.factory.issue("gw-1", key, not_before=datetime.now(UTC) - timedelta(days=9), days=1)
     if flaw == "certificate-usage-wrong":
+        return product.factory.issue("gw-1", key, eku=ExtendedKeyUsageOID.SERVER_AUTH)
+    if flaw == "no-extended-key-usage":
+        gateways(product, jitr, eku="required")
         return product.factory.issue("gw-1", key, eku=None)
     if flaw == "certificate-key-weak":
         return product.factory.issue("gw-1", factories.rsa_key(1024))
     if flaw == "device-id-invalid":
         return product.factory.issue("gw-*", key)
     if flaw == "enrollment-closed":
-        gateways = group("gateways", product.factory)
-        assert gateways.budget
-        object.__setattr__(gateways.budget, "until", EPOCH)
-        product.publish(groups={"gateways": gateways})
+        gateways(product, jitr, budget=Budget(total=9, per_minute=9, until=EPOCH))
     if flaw == "device-revoked":
         product.identity("gw-1")
         product.operate("devices.revoke", deviceId="gw-1")
     return product.factory.issue("gw-1", key)
 
 
-@pytest.mark.parametrize(
-    "flaw",
-    [
-        "bootstrap-expired",
-        "certificate-usage-wrong",
-        "certificate-key-weak",
-        "device-id-invalid",
-        "enrollment-closed",
-        "device-revoked",
-    ],
-)
-def test_a_certificate_that_could_not_enroll_is_revoked(
+FLAWS = {
+    "bootstrap-expired": "bootstrap-expired",
+    "certificate-usage-wrong": "certificate-usage-wrong",
+    "no-extended-key-usage": "certificate-usage-wrong",
+    "certificate-key-weak": "certificate-key-weak",
+    "device-id-invalid": "device-id-invalid",
+    "enrollment-closed": "enrollment-closed",
+    "device-revoked": "device-revoked",
+}
+"""What makes a certificate useless for good, with the code of the refusal."""
+
+
+def logged(log: io.StringIO) -> dict[str, Any]:
+    """Return the one log line about a certificate."""
+    (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "newcomer"]
+    return dict(line)
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_an_exclusive_group_revokes_what_can_never_enroll(
     product: Product, flaw: str, log: io.StringIO
 ) -> None:
-    """A certificate whose enrollment would be refused for good is revoked, and the log has the reason."""
-    certificate = arrive(_refused(product, flaw))
+    """In an exclusive group a certificate that can never enroll becomes REVOKED, and the log has the code."""
+    certificate = arrive(refused(product, flaw, "exclusive"))
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
-    (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "newcomer"]
-    assert (line["code"], line["outcome"], line["certificateId"]) == (flaw, "revoked", certificate)
+    line = logged(log)
+    assert (line["code"], line["outcome"], line["certificateId"]) == (FLAWS[flaw], "revoked", certificate)
+    assert line["group"] == "gateways"
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_shared_group_revokes_nothing(product: Product, flaw: str, log: io.StringIO) -> None:
+    """In a shared group a certificate that can never enroll stays as it is, and the log has the code."""
+    certificate = arrive(refused(product, flaw, "shared"))
+    assert admit(product, certificate) == []
+    assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
+    assert (logged(log)["code"], logged(log)["outcome"]) == (FLAWS[flaw], "left")
+
+
+def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
+    """Where the maker has JITR under the same factory CA, no certificate of its other devices changes.
+
+    Those devices have names that are no device ids, no names, other purposes, expired or RSA-1024
+    certificates, or certificates under an intermediate.
+    """
+    factory, key = product.factory, factories.ec_key()
+    past = datetime.now(UTC) - timedelta(days=9)
+    nameless = x509.Name([x509.NameAttribute(NameOID.SERIAL_NUMBER, "4711")])
+    neighbours = [
+        factory.issue("Pump 12 / hall 3", key),
+        factory.issue("", key, subject=nameless),
+        factory.issue("pump-12", key, eku=ExtendedKeyUsageOID.SERVER_AUTH),
+        factory.issue("pump-13", key, not_before=past, days=1),
+        factory.issue("pump-14", factories.rsa_key(1024)),
+        factory.intermediate("Pumps").issue("pump-15", key),
+    ]
+    pending = [arrive(each) for each in neighbours]
+    active = arrive(factory.issue("pump-16 *", key), "ACTIVE")
+    assert admit(product, *pending, active) == []
+    assert {status(each) for each in pending} == {"PENDING_ACTIVATION"}
+    assert (status(active), policies(active)) == ("ACTIVE", set())
+
+
+def test_jitr_that_is_off_activates_nothing(product: Product, log: io.StringIO) -> None:
+    """A group whose JITR is off leaves also a certificate that could enroll; HTTPS accepts it."""
+    gateways(product, "off")
+    certificate = arrive(product.bootstrap("gw-1"))
+    assert admit(product, certificate) == []
+    assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
+    assert (logged(log)["outcome"], logged(log)["group"]) == ("left", "gateways")
+    assert product.enroll(product.bootstrap("gw-1")).status == 201
+
+
+def test_a_teletex_name_is_no_poison_message(product: Product) -> None:
+    """A Latin-1 TeletexString in a certificate's subject is read, and the certificate is admitted."""
+    certificate = arrive(latin_1(product.factory))
+    assert admit(product, certificate) == []
+    assert status(certificate) == "ACTIVE"
+
+
+def test_a_name_that_cannot_be_decoded_is_no_poison_message(product: Product, log: io.StringIO) -> None:
+    """A certificate whose subject is not UTF-8 is left, and the message is not delivered again."""
+    certificate = arrive(not_utf_8(product.factory))
+    assert admit(product, certificate) == []
+    assert status(certificate) == "PENDING_ACTIVATION"
+    assert logged(log)["code"] == "certificate-malformed"
 
 
 def test_a_revocation_is_counted(product: Product, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each revocation is counted by a metric, which shows a factory whose certificates are never admitted."""
+    """A metric of its own counts revoked certificates, so that a factory's mistake shows."""
+    gateways(product, "exclusive")
     admit(product, arrive(product.factory.issue("gw-*", factories.ec_key())))
     assert '"NewcomerRevoked":[1.0]' in capsys.readouterr().out
 
@@ -335,8 +413,12 @@ def test_a_deleted_device_is_admitted(product: Product) -> None:
     assert status(certificate) == "ACTIVE"
 
 
-def test_a_revocation_during_the_admission_counts(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that is revoked during its admission is revoked in AWS IoT, too."""
+@pytest.mark.parametrize("jitr", ["shared", "exclusive"])
+def test_a_revocation_during_the_admission_counts(
+    product: Product, monkeypatch: pytest.MonkeyPatch, jitr: str
+) -> None:
+    """A certificate that Firstboot activated is revoked if its device was revoked in the meantime."""
+    gateways(product, jitr)
     product.identity("gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)

@@ -144,6 +144,8 @@ class Jitr:
             return
         judged = self.judge(waiting.certificate_id, self.fleet.current(now), now)
         about = {"certificateId": waiting.certificate_id, "outcome": judged.decision.value}
+        if judged.group:
+            about["group"] = judged.group
         if judged.refusal:
             about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
         self.guard.info("newcomer", **about)

@@ -4,15 +4,20 @@ AWS IoT registered the certificate by itself because it knows the factory CA (de
 registration").
 
 1. The certificate waits for activation. Otherwise it has been decided on, and there is nothing to do.
-2. A trust anchor of the fleet issued it. The account may have other CAs, for other owners' devices.
+2. A trust anchor of the fleet issued it, and the group of that anchor has JITR. The account may have other
+   CAs, for other owners' devices.
 3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, and,
    for a certificate of one device, that the device is not revoked.
 4. It gets the policy to ask for a certificate, and no other right.
 5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
 6. If its device was revoked in the meantime, the certificate loses its rights again.
 
-A certificate that is refused for good becomes REVOKED. A certificate that may be admitted later stays as it
-is: it can't connect, and AWS IoT sends the event again at its next attempt.
+A certificate that is not admitted stays as it is: it can't connect, and AWS IoT sends the event again at its
+next attempt. The group's `jitr` decides about a certificate that can never be admitted:
+
+- `shared`: it stays too. A maker may have devices that are not in this fleet, with certificates under the
+  same factory CA and JITR of its own. Firstboot cannot know which certificates are theirs.
+- `exclusive`: it becomes REVOKED.
 
 The certificate and the device record alone decide. A device that is enrolled already is admitted too, because
 its request may be a repeat, or follow a factory reset that its group allows. Only `exchange` can decide that,
@@ -41,12 +46,14 @@ from firstboot.domain.names import DeviceId
 from firstboot.identity.admission import VerifiedBootstrap, check_open, named, verify_bootstrap
 from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
+from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
 from firstboot.policy.render import compact
 from firstboot.policy.service import ServicePolicy
 from firstboot.register.reconcile import Account
 
 _WAITING = "PENDING_ACTIVATION"
+_REFUSALS = (RequestError, AuthenticationError, AuthorizationError, ConflictError)
 
 
 class Certificates(Protocol):
@@ -79,7 +86,7 @@ class FleetInForce(Protocol):
 class Decision(StrEnum):
     """The outcome for a certificate.
 
-    SETTLED: an earlier event decided. LEFT: it is not admitted now, and may be later.
+    SETTLED: an earlier event decided. LEFT: it is not admitted, and stays as it is.
     """
 
     SETTLED = "settled"
@@ -90,10 +97,11 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Judged:
-    """The outcome for a certificate, with the refusal if there was one."""
+    """The outcome for a certificate, with the refusal if there was one, and the group of its issuer."""
 
     decision: Decision
     refusal: FirstbootError | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,26 +121,43 @@ class Judge:
         if certificate is None or certificate.status != _WAITING:  # 1
             return Judged(Decision.SETTLED)
         try:
-            self._admit(certificate, fleet, now)
-        except (RequestError, AuthenticationError, AuthorizationError, ConflictError) as refusal:
-            if not _is_final(refusal):
-                return Judged(Decision.LEFT, refusal)
-            self.certificates.set_status(certificate, "REVOKED")
-            return Judged(Decision.REVOKED, refusal)
-        return Judged(Decision.ADMITTED)
+            leaf, group = _issued(certificate.pem, fleet)  # 2
+        except (CertificateMalformed, CertificateUntrusted) as refusal:
+            return Judged(Decision.LEFT, refusal)
+        if group.jitr == "off":
+            return Judged(Decision.LEFT, group=group.name)
+        try:
+            return self._judged(certificate, _verified(leaf, fleet, now))
+        except _REFUSALS as refusal:
+            if group.jitr != "exclusive" or not _is_final(refusal):
+                return Judged(Decision.LEFT, refusal, group.name)
+            return self._revoked(certificate, refusal, group)
 
-    def _admit(self, certificate: BrokerCertificate, fleet: Fleet, now: datetime) -> None:
-        bootstrap, name = _verified(certificate.pem, fleet, now)  # 2, 3
+    def _judged(
+        self, certificate: BrokerCertificate, verified: tuple[VerifiedBootstrap, DeviceId | None]
+    ) -> Judged:
+        bootstrap, name = verified
         group = bootstrap.group
-        self._check_record(name, group)
+        self._check_record(name, group)  # 3
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
         document = compact(policy.document(self.account.place))
         # A missing policy is created here, not by the stack. AWS IoT deletes no policy that is attached, so
         # the stack could not be deleted after a first connection. The sweep keeps the policy up to date.
         self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
-        # An operator may have revoked the device after step 3. Then the refusal revokes the certificate.
-        self._check_record(name, group)  # 6
+        try:
+            self._check_record(name, group)  # 6
+        except _REFUSALS as refusal:
+            # An operator may have revoked the device after step 3. Firstboot itself has activated the
+            # certificate, so it revokes the certificate in a shared group too.
+            if not _is_final(refusal):
+                raise
+            return self._revoked(certificate, refusal, group)
+        return Judged(Decision.ADMITTED, group=group.name)
+
+    def _revoked(self, certificate: BrokerCertificate, refusal: FirstbootError, group: Group) -> Judged:
+        self.certificates.set_status(certificate, "REVOKED")
+        return Judged(Decision.REVOKED, refusal, group.name)
 
     def _check_record(self, name: DeviceId | None, group: Group) -> None:
         device = self.records.device(name) if name else None
@@ -140,14 +165,22 @@ class Judge:
             check_admissible(device, group.name)
 
 
-def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap, DeviceId | None]:
-    """Return the verified bootstrap certificate, and its device if it is the certificate of one device."""
+def _issued(pem: str, fleet: Fleet) -> tuple[Certificate, Group]:
+    """Return a certificate, and the group of the trust anchor that issued it.
+
+    Raises CertificateMalformed, CertificateUntrusted.
+    """
+    # This check comes first. The verifier would also refuse a foreign certificate, and certificates of other
+    # CAs in the account are not ours to decide on.
     leaf = certificate.parse_text(pem)
-    # This check comes first. The verifier below would also refuse a foreign certificate, which would then be
-    # revoked, and certificates of other CAs in the account are not ours to decide on.
-    anchors = [certificate.anchor(anchor) for group in fleet.groups.values() for anchor in group.trust]
-    if not any(path.issued_by(leaf, anchor) for anchor in anchors):
-        raise CertificateUntrusted(log="no trust anchor of the fleet issued the certificate")
+    for group in fleet.groups.values():
+        if any(path.issued_by(leaf, certificate.anchor(anchor)) for anchor in group.trust):
+            return leaf, group
+    raise CertificateUntrusted(log="no trust anchor of the fleet issued the certificate")
+
+
+def _verified(leaf: Certificate, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap, DeviceId | None]:
+    """Return the verified bootstrap certificate, and its device if it is the certificate of one device."""
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)
     return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None)
