@@ -152,7 +152,7 @@ def _parameters(route: Route, declared: tuple[Parameter, ...]) -> list[Json]:
 
 
 def _request_body(name: str) -> Json:
-    pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): base64 of the DER, or PEM"}
+    pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
     return {
         "required": True,
         "content": {_JSON: {"schema": schemas.reference(name)}, _PKCS10: {"schema": pkcs10}},

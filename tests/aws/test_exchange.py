@@ -97,25 +97,56 @@ def test_inline_delivery_needs_no_url(product: Product) -> None:
     assert "certificateUrl" not in answer.body
 
 
-@pytest.mark.parametrize("shape", ["pem", "base64", "gateway-encoded"])
-def test_pkcs10_bodies_are_accepted(product: Product, shape: str) -> None:
-    """An application/pkcs10 body (RFC 5967) is accepted as PEM or base64 DER, gateway-encoded or not."""
+def _pkcs10(shape: str) -> tuple[str, bool]:
+    """Return a body of application/pkcs10 as API Gateway hands it over, and whether that is base64."""
     request = factories.csr(factories.ec_key())
-    text = factories.pem(request)
-    if shape == "base64":
-        text = base64.encodebytes(request.public_bytes(Encoding.DER)).decode()
-    if shape == "gateway-encoded":
-        text = base64.b64encode(text.encode()).decode()
+    der, text = request.public_bytes(Encoding.DER), factories.pem(request)
+    match shape:
+        case "base64":
+            return base64.encodebytes(der).decode(), False
+        case "der":
+            return factories.base64_text(der), True
+        case "rsa-der":
+            return factories.base64_text(
+                factories.csr(factories.rsa_key(4096)).public_bytes(Encoding.DER)
+            ), True
+        case "text-before-pem":
+            return factories.base64_text("0: Ger\u00e4t 7, PKCS#10\n".encode("latin-1") + text.encode()), True
+        case "gateway-encoded":
+            return factories.base64_text(text.encode()), True
+        case _:
+            return text, False
+
+
+@pytest.mark.parametrize("shape", ["pem", "base64", "der", "rsa-der", "text-before-pem", "gateway-encoded"])
+def test_pkcs10_bodies_are_taken(product: Product, shape: str) -> None:
+    """A body of RFC 5967's media type is DER, base64 of it or PEM, and API Gateway may encode any of them."""
+    body, is_encoded = _pkcs10(shape)
     answer = product.call(
         "POST",
         "/v1/certificates",
         product.bootstrap("gw-1"),
-        text,
+        body,
         {"content-type": "application/pkcs10"},
         {"deviceId": "gw-1"},
-        isBase64Encoded=shape == "gateway-encoded",
+        isBase64Encoded=is_encoded,
     )
-    assert answer.status == 201
+    assert answer.status == 201, answer.body
+
+
+@pytest.mark.parametrize("body", [b"", b"\x30\x82", b"\x30\x81\x80" + bytes(128), b"\xff\xfe", b"0"])
+def test_other_pkcs10_bodies_are_refused(product: Product, body: bytes) -> None:
+    """A body of RFC 5967's media type that holds no CSR is answered with a refusal."""
+    answer = product.call(
+        "POST",
+        "/v1/certificates",
+        product.bootstrap("gw-1"),
+        factories.base64_text(body),
+        {"content-type": "application/pkcs10"},
+        isBase64Encoded=True,
+    )
+    assert (answer.status, answer.body["code"]) == (400, "malformed-csr")
+    assert answer.body["reason"] == "csr-encoding"
 
 
 def test_a_repeat_gives_the_same_certificate(product: Product) -> None:

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from firstboot.exchange.errors import UnsupportedMediaType
 from firstboot.exchange.issue import ExchangeRequest
 from firstboot.pki import csr
-from firstboot.runtime.errors import BodyTooLarge, MalformedRequest
+from firstboot.runtime.errors import BodyTooLarge
 from firstboot.runtime.http import MAX_BODY
 from firstboot.runtime.messages import Answer, Request, Time, convert, parse_json
 
@@ -98,23 +98,26 @@ class Asked:
 def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
     """Return the request in an HTTPS body: JSON, or a CSR alone (`application/pkcs10`, RFC 5967).
 
+    The CSR is DER, base64 of it, or PEM.
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
     if len(body) > MAX_BODY:
         raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/pkcs10":
-        return Asked(ExchangeRequest(csr.parse(_text(body)), query.get("deviceId")))
+        return Asked(ExchangeRequest(_csr(body), query.get("deviceId")))
     if kind not in ("", "application/json"):
         raise UnsupportedMediaType
     return asked(convert(CertificateRequest, parse_json(body)))
 
 
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except ValueError as error:
-        raise MalformedRequest("The body is not text", log=repr(error)) from error
+def _csr(body: bytes) -> csr.UnverifiedCsr:
+    # RFC 5967 says DER, and many clients send text. A CSR has over 127 bytes, so in DER its length takes the
+    # long form, whose first octet begins no character of UTF-8.
+    if body.startswith((b"\x30\x81", b"\x30\x82")):
+        return csr.parse_der(body)
+    # The text before a PEM block may be in any encoding (RFC 7468 section 2). The block itself is ASCII.
+    return csr.parse(body.decode("latin-1"))
 
 
 def asked(request: CertificateRequest) -> Asked:

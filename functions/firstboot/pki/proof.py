@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +38,10 @@ _KEYS: dict[str, type] = {
     "RS256": rsa.RSAPublicKey,
     "PS256": rsa.RSAPublicKey,
 }
+_VISIBLE = re.compile("[!-~]+")
+_DEFAULT_PORT = re.compile(":(443)?$")
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 _MAX_CHAIN = 1 + certificate.MAX_INTERMEDIATES
 
 
@@ -144,7 +149,7 @@ def verify(proof: UnverifiedProof, leaf: Certificate, call: Call) -> VerifiedPro
         raise ProofMalformed(f"jti must have 1 to {MAX_JTI} printable characters")
     if not (isinstance(nonce, str) if issued_at is None else nonce is None and type(issued_at) is int):
         raise ProofMalformed("The claims must have either nonce (a string) or iat (an integer)")
-    if (method, _normal(url), body_hash) != (call.method, _normal(call.url), _digest(call.body)):
+    if (method, body_hash) != (call.method, _digest(call.body)) or not _is_for(url, call):
         raise ProofMismatch(
             log=f"{method[:9]!r} {url[:200]!r} is not {call.method} {call.url[:200]!r}, or the body differs"
         )
@@ -170,16 +175,40 @@ def _claims(proof: UnverifiedProof, leaf: Certificate) -> dict[str, Any]:
         raise ProofMalformed(log=repr(error)) from error
 
 
-def _normal(url: str) -> tuple[str, str, str, str]:
-    """Return the parts of a URL in a form in which equivalent URLs are equal (RFC 3986, 6.2.2 and 6.2.3)."""
+def _is_for(url: str, call: Call) -> bool:
+    wanted = _normal(call.url)
+    return wanted is not None and _normal(url) == wanted
+
+
+def _normal(url: str) -> tuple[str, str, tuple[str, ...], str] | None:
+    """Return the parts of a URL in a form in which equivalent URLs are equal (RFC 3986, 6.2.2 and 6.2.3).
+
+    None stands for a text that is no URL, which is equivalent to none.
+    """
+    # urlsplit leaves out line ends and spaces at the ends, so two texts would have the same parts.
+    if not _VISIBLE.fullmatch(url):
+        return None
     try:
         parts = urlsplit(url)
     except ValueError:
-        return ("", "", "", "")
+        return None
     scheme, host = parts.scheme.lower(), parts.netloc.lower()
     if scheme == "https":
-        host = host.removesuffix(":443").removesuffix(":")
-    return scheme, host, unquote(parts.path) or "/", parts.query
+        host = _DEFAULT_PORT.sub("", host)
+    # API Gateway decodes the path that it hands over. Segments are decoded one by one, so that an encoded
+    # slash does not become a separator.
+    path = tuple(unquote(segment) for segment in (parts.path or "/").split("/"))
+    return scheme, host, path, f"{_unreserved(parts.query)}#{parts.fragment}"
+
+
+def _unreserved(query: str) -> str:
+    """Return a query with the escapes of unreserved characters decoded, and the others in upper case."""
+
+    def decoded(escape: re.Match[str]) -> str:
+        character = chr(int(escape[1], 16))
+        return character if _UNRESERVED.fullmatch(character) else escape[0].upper()
+
+    return _ESCAPE.sub(decoded, query)
 
 
 def _digest(body: bytes) -> str:
