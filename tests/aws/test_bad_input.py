@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable
@@ -12,17 +13,22 @@ from typing import Any
 import boto3
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
+from firstboot.domain import topics
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.names import DeviceId
 from firstboot.runtime.http import MAX_BODY
-from tests import factories
-from tests.aws.product import Product
+from tests import factories, proofs
+from tests.aws.mqtt import Client
+from tests.aws.odd_names import latin_1, not_utf_8
+from tests.aws.product import HOST, Product, group
 from tests.factories import Authority
 
 PATH = "/v1/certificates"
@@ -60,6 +66,12 @@ def _forged() -> dict[str, Any]:
     return {"csr": factories.base64_text(swapped)}
 
 
+def _without_eku(product: Product) -> x509.Certificate:
+    """Return a certificate without extendedKeyUsage, after the group has come to require it."""
+    product.publish(groups={"gateways": group("gateways", product.factory, eku="required")})
+    return product.factory.issue("gw-1", factories.ec_key(), eku=None)
+
+
 LONG_AGO = datetime.now(UTC) - timedelta(days=9)
 CASES = {
     "no-certificate": Case(401, "proof-required", leaf=lambda _: None),
@@ -74,7 +86,7 @@ CASES = {
         401, "certificate-not-yet-valid", leaf=_issue(not_before=datetime.now(UTC) + timedelta(days=1))
     ),
     "wrong-eku": Case(401, "certificate-usage-wrong", leaf=_issue(eku=ExtendedKeyUsageOID.SERVER_AUTH)),
-    "no-eku": Case(401, "certificate-usage-wrong", leaf=_issue(eku=None)),
+    "no-eku": Case(401, "certificate-usage-wrong", leaf=_without_eku),
     "ca-as-leaf": Case(401, "certificate-usage-wrong", leaf=_issue(ca=True)),
     "weak-certificate-key": Case(401, "certificate-key-weak", leaf=_issue(key=factories.rsa_key(1024))),
     "odd-certificate-curve": Case(
@@ -145,6 +157,115 @@ def test_each_flaw_has_its_answer(product: Product, case: Case, logs: io.StringI
     assert case.code in logged
     assert "BEGIN" not in logged
     assert "X-Amz-Signature" not in logged
+
+
+def _proof(product: Product, header: str = "", claims: str = "") -> str:
+    """Return a signed proof of gw-1 whose header and claims are JSON with other members at their ends."""
+    key = factories.ec_key()
+    body = json.dumps(_good())
+    made = proofs.sign(key, product.factory.issue("gw-1", key), "POST", f"https://{HOST}{PATH}", body)
+    parts = []
+    for part, more in zip(made.split(".")[:2], (header, claims), strict=True):
+        text = base64.urlsafe_b64decode(part + "==").decode()
+        parts.append(proofs.base64url((f"{text[:-1]},{more}}}" if more else text).encode()))
+    signed = ".".join(parts)
+    # A DER signature becomes the two numbers one after the other (RFC 7518 section 3.4).
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{proofs.base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"header": '"alg":[]'},
+        {"header": '"alg":{}'},
+        {"header": '"alg":"\\ud800"'},
+        {"header": '"typ":"\\ud800"'},
+        {"header": '"\\ud800":1'},
+        {"header": '"x5c":["\\ud800"]'},
+        {"header": '"b64":false'},
+        {"claims": '"jti":"\\ud800"'},
+        {"claims": '"htu":"\\ud800"'},
+        {"claims": '"htm":"\\ud800"'},
+        {"claims": '"bsh":"\\ud800"'},
+        {"claims": '"nonce":"\\ud800","iat":null'},
+        {"claims": '"iat":' + 4_300 * "9"},
+        {"claims": '"iat":1e400'},
+        {"claims": '"iat":' + 64 * "9"},
+    ],
+    ids=str,
+)
+def test_no_member_of_a_proof_is_a_server_error(product: Product, members: dict[str, str]) -> None:
+    """A proof whose header or claim has another type, or no text that can be encoded, is refused with 401."""
+    headers = {"content-type": "application/json", "authorization": f"Bearer {_proof(product, **members)}"}
+    answer = product.call("POST", PATH, None, json.dumps(_good()), headers)
+    assert answer.status == 401, answer.body
+    assert product.rows() == []
+
+
+def test_a_certificate_that_cannot_be_decoded_is_refused(product: Product) -> None:
+    """A certificate whose subject is not UTF-8 is malformed, in a proof, over TLS and over MQTT."""
+    leaf = not_utf_8(product.factory)
+    for answer in (
+        product.call("POST", PATH, leaf, json.dumps(_good())),
+        product.prove("POST", PATH, factories.ec_key(), leaf, json.dumps(_good())),
+    ):
+        assert (answer.status, answer.body["code"]) == (401, "certificate-malformed")
+        assert answer.body["reason"] == "certificate-encoding"
+    request = _good() | {"bootstrap": factories.pem(leaf)}
+    assert Client(product, "gw-1", leaf).refused(topics.CERTIFICATES, request) == "certificate-malformed"
+
+
+def test_a_teletex_name_is_accepted(product: Product) -> None:
+    """A device whose certificate has a Latin-1 TeletexString in its subject enrolls over TLS."""
+    assert product.enroll(latin_1(product.factory)).status == 201
+
+
+def test_a_teletex_name_is_accepted_over_mqtt(product: Product) -> None:
+    """A device whose certificate has a Latin-1 TeletexString in its subject enrolls over MQTT."""
+    client = Client(product, "gw-1", latin_1(product.factory))
+    answer = client.ask(topics.CERTIFICATES, **_good(), bootstrap=factories.pem(client.leaf))
+    assert answer["deviceId"] == "gw-1"
+
+
+def test_a_refusal_with_long_names_is_a_short_answer(product: Product) -> None:
+    """A problem keeps to the bound of answers, also if it quotes names of characters with long escapes."""
+    kind = x509.ObjectIdentifier("2.5.4.13")  # a description has no limit of 64 characters
+    first, second, third = (
+        x509.Name([x509.NameAttribute(kind, "\U0001f510" * 120 + str(number))]) for number in range(3)
+    )
+    upper = factories.authority().intermediate("", subject=first)
+    lower, key = upper.intermediate("", subject=second), factories.ec_key()
+    leaf, above = lower.issue("", key, subject=third), (lower.certificate, upper.certificate)
+    answer = product.prove("POST", PATH, key, leaf, json.dumps(_good()), above=above)
+    assert answer.body["code"] == "certificate-untrusted"
+
+
+SURROGATES = {
+    "claim-value": '"claims":{"model":"\\ud800"}',
+    "claim-name": '"claims":{"\\ud800":"x"}',
+    "device-id": '"deviceId":"\\ud800"',
+    "csr": '"csr":"\\ud800"',
+    "bootstrap": '"bootstrap":"\\ud800"',
+    "client-token": '"clientToken":"\\ud800"',
+    "member": '"\\ud800":1',
+}
+
+
+@pytest.mark.parametrize("member", SURROGATES.values(), ids=SURROGATES)
+def test_a_lone_surrogate_is_refused(product: Product, member: str) -> None:
+    """A request with half a surrogate pair, which JSON can escape and no encoding has, is refused."""
+    bootstrap = product.bootstrap("gw-1")
+    body = json.dumps(_good())
+    answer = product.call("POST", PATH, bootstrap, f"{body[:-1]},{member}}}")
+    assert 400 <= answer.status < 500, answer.body
+    body = json.dumps(_good() | {"bootstrap": factories.pem(bootstrap)})
+    ((topic, problem),) = Client(product, "gw-1", bootstrap).send(
+        topics.CERTIFICATES, f"{body[:-1]},{member}}}".encode()
+    )
+    assert topic == topics.CERTIFICATES.rejected_topic("gw-1")
+    assert 400 <= problem["status"] < 500, problem
+    assert product.rows() == []
 
 
 def test_a_certificate_in_a_header_proves_nothing(product: Product) -> None:

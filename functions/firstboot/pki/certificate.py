@@ -77,9 +77,9 @@ class Name:
         return tuple(frozenset((oid, _folded(value)) for oid, value in each) for each in self.relative)
 
     def text(self) -> str:
-        """Return the name for a person to read, at most 128 characters: a sender chooses it."""
+        """Return the name for a person to read: at most 128 printable characters, as a sender chooses it."""
         parts = ("+".join(f"{_SHORT.get(oid, oid)}={value}" for oid, value in each) for each in self.relative)
-        return ",".join(parts)[:128]
+        return "".join(each if each.isprintable() else "?" for each in ",".join(parts)[:128])
 
 
 _SHORT = {COMMON_NAME: "CN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.10": "O", "2.5.4.11": "OU"}

@@ -25,7 +25,8 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 # Numbers of OpenSSL's errors (X509_V_ERR_… in x509_vfy.h), by what they mean to a sender.
 _SIGNATURE_FAILURE = 7
-_NO_ISSUER = {2, 18, 19, 20, 21}
+_NO_ISSUER = {2, 20, 21}
+_UNKNOWN_EXTENSION = 34
 _DATES = {9, 10, 13, 14}
 _REASONS = {
     Reason.CERTIFICATE_SIGNATURE: {_SIGNATURE_FAILURE},
@@ -33,8 +34,27 @@ _REASONS = {
     Reason.CERTIFICATE_KEY: {6, 24, 66, 67},
     Reason.CERTIFICATE_ALGORITHM: {68, 76, 77, 78},
     # Path lengths, critical extensions, uses of an issuer's key, and names.
-    Reason.CERTIFICATE_CONSTRAINT: {25, 26, 32, 34, *range(37, 44), *range(46, 54), 72, 79, 80},
+    Reason.CERTIFICATE_CONSTRAINT: {
+        25,
+        26,
+        32,
+        _UNKNOWN_EXTENSION,
+        *range(37, 44),
+        *range(46, 54),
+        72,
+        79,
+        80,
+    },
 }
+
+_TEXTS = {
+    18: "is self-signed, and is no trust anchor",
+    19: "is self-signed, and is no trust anchor",
+    25: "allows fewer CAs below it on a path (pathLenConstraint)",
+    47: "has a name outside those that an issuer's name constraints permit",
+    48: "has a name that an issuer's name constraints exclude",
+}
+"""Clearer texts than OpenSSL's for some of its errors."""
 
 
 class NoPath(Exception):
@@ -43,7 +63,7 @@ class NoPath(Exception):
     """
 
     def __init__(self, text: str, reason: Reason, certificate: Certificate) -> None:
-        super().__init__(f"{certificate.subject.text()} {text}")
+        super().__init__(f"{certificate.subject.text() or 'A certificate without a subject'} {text}")
         self.reason = reason
         self.certificate = certificate
 
@@ -77,16 +97,19 @@ def find(
 
 def _no_path(failed: Certificate, error: crypto.X509StoreContextError, *, searched_again: bool) -> NoPath:
     number, _, text = error.errors[:3]
-    issuer = failed.issuer.text()
+    text, issuer = _TEXTS.get(number, text), failed.issuer.text()
     # When every issuer of the name has been left out, OpenSSL finds none.
     if number == _SIGNATURE_FAILURE or (number in _NO_ISSUER and searched_again):
         text = f"is not signed by the key of any {issuer} known here"
         return NoPath(text, Reason.CERTIFICATE_SIGNATURE, failed)
     if number in _NO_ISSUER:
-        text = f"has the issuer {issuer}, and no trust anchor or certificate sent with it has that name"
+        text = f"has the issuer {issuer}. No trust anchor and no CA certificate sent with it has that name"
         return NoPath(text, Reason.CERTIFICATE_PATH, failed)
     if number in _DATES:
         text = f"is valid from {failed.not_before:{_TIME}} to {failed.not_after:{_TIME}}"
+    if number == _UNKNOWN_EXTENSION:
+        critical = (oid for oid, extension in failed.extensions.items() if extension.critical)
+        text = f"has a critical extension that is not known; critical are {', '.join(critical)}"
     found = (reason for reason, numbers in _REASONS.items() if number in numbers)
     return NoPath(text, next(found, Reason.CERTIFICATE_PATH), failed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from datetime import datetime
 from typing import Annotated, Protocol
@@ -24,6 +25,10 @@ def spread(seconds: int, seed: str) -> int:
     request id or a device id, replaces a random source, so that this function stays pure.
     """
     return seconds + zlib.crc32(seed.encode()) % (min(seconds, 60) + 1)
+
+
+_LONGEST_DETAIL = 2_048
+"""Characters of a detail in JSON. It may quote names, and an answer has at most 4,096 bytes."""
 
 
 class Backlog(Protocol):
@@ -76,7 +81,7 @@ def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
         type=f"urn:firstboot:problem:{error.code}",
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=_bounded(error.detail),
         code=error.code,
         reason=error.reason or UNSET,
         request_id=request_id,
@@ -85,3 +90,10 @@ def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
         nonce=error.nonce if isinstance(error, ProofStale) else UNSET,
     )
     return members(made) | {"time": iso(now)}
+
+
+def _bounded(detail: str) -> str:
+    # In ASCII JSON a character has up to twelve.
+    while len(json.dumps(detail)) > _LONGEST_DETAIL:
+        detail = detail[: len(detail) * 3 // 4]
+    return detail
