@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from firstboot.compiler import outlook
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
@@ -123,6 +124,14 @@ def ca_days(ca: x509.Certificate, fleet: Fleet, now: datetime) -> Line:
     if left < 0:
         return Line(Level.FAIL, "CA certificate", detail)
     return Line(Level.WARN if left < longest + CA_NOTICE_DAYS else Level.OK, "CA certificate", detail)
+
+
+def anchors(fleet: Fleet, now: datetime) -> list[Line]:
+    """Judge the trust anchors of the deployed fleet: whether they admit devices now, and will go on to."""
+    warnings = outlook.warnings(fleet, now)
+    if not warnings:
+        return [Line(Level.OK, "trust anchors", "each admits devices, and none ends soon")]
+    return [Line(Level.WARN, "trust anchors", line) for line in warnings]
 
 
 def truststore(found: Iterable[Certificate], fleet: Fleet, ca: x509.Certificate) -> Line:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from console.cloud import Refused
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.errors import FleetInvalid
+from firstboot.compiler.source import DEFINITION
 from firstboot.domain.fleet import Fleet
+
+
+def decided_eku(folder: Path) -> set[str]:
+    """Return the groups of a valid fleet folder whose definition has the key `eku`."""
+    groups = tomllib.loads((folder / DEFINITION).read_text())["groups"]
+    return {name for name, group in groups.items() if "eku" in group}
 
 
 def load(folder: Path) -> Fleet:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Stack, Token
+from aws_cdk import Annotations, CfnOutput, Stack, Token
 from constructs import Construct
 
+from firstboot.compiler import outlook
 from firstboot.compiler.fleet import load
+from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
 from infra.alarms import Alarms
 from infra.api import Api
@@ -40,6 +42,8 @@ class Firstboot(Construct):
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
         fleet = load(configuration.fleet)
+        for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.
         self.device_records = DeviceRecords(self, "Registry")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from rich.text import Text
 from console import changes, output, rollout
 from console.cloud import Fleets, Operate
 from console.commands import reporting
-from console.fleet_folder import load
+from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
+from firstboot.compiler import outlook
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -31,16 +33,20 @@ def check(
 ) -> None:
     """Compile a fleet folder and print every problem.
 
-    The command calls no other machine. The exit code is 1 if there is a problem.
+    The command calls no other machine. The exit code is 1 if there is a problem. It also has the verifier of
+    bootstrap certificates try each trust anchor: an anchor that has expired, or ends soon, is a warning.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         try:
             fleet = compiler.load(folder)
         except FleetInvalid as error:
-            _verdict({"valid": False, "hash": None, "problems": error.problems}, as_json=options.as_json)
+            invalid = {"valid": False, "hash": None, "problems": error.problems, "warnings": []}
+            _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
-        _verdict({"valid": True, "hash": fleet.hash, "problems": []}, as_json=options.as_json)
+        warnings = outlook.warnings(fleet, _now()) + outlook.beyond_clients(fleet, decided_eku(folder))
+        valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
+        _verdict(valid, as_json=options.as_json)
 
 
 @app.command()
@@ -120,13 +126,24 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
         "changes": [asdict(change) for change in changes.between(fleets.in_force, fleet)],
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
+        "warnings": outlook.warnings(fleet, _now()),
     }
 
 
 def _verdict(verdict: output.Record, *, as_json: bool) -> None:
-    output.result(
-        verdict, lambda each: each["problems"] or ["the fleet definition is valid"], as_json=as_json
-    )
+    output.result(verdict, _describe_verdict, as_json=as_json)
+
+
+def _describe_verdict(verdict: output.Record) -> list[str | Text]:
+    return verdict["problems"] or ["the fleet definition is valid", *_warned(verdict)]
+
+
+def _warned(result: output.Record) -> list[Text]:
+    return [Text(f"warning: {line}", style="yellow") for line in result["warnings"]]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _describe(comparison: output.Record) -> list[str | Text]:
@@ -141,7 +158,7 @@ def _describe(comparison: output.Record) -> list[str | Text]:
     ]
     if "devices" in comparison:
         lines.append(rollout.planned(comparison["devices"]))
-    return lines or ["nothing differs from the fleet in force"]
+    return [*(lines or ["nothing differs from the fleet in force"]), *_warned(comparison)]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:

@@ -234,9 +234,9 @@ def test_a_refusal_with_long_names_is_a_short_answer(product: Product) -> None:
     first, second, third = (
         x509.Name([x509.NameAttribute(kind, "\U0001f510" * 120 + str(number))]) for number in range(3)
     )
-    upper = factories.authority().intermediate("", subject=first)
-    lower, key = upper.intermediate("", subject=second), factories.ec_key()
-    leaf, above = lower.issue("", key, subject=third), (lower.certificate, upper.certificate)
+    stranger, key = factories.authority().intermediate("", subject=first), factories.ec_key()
+    leaf = stranger.issue("", key, subject=second)
+    above = tuple(stranger.issue("", key, subject=third, days=days) for days in (1, 2))  # they are no CAs
     answer = product.prove("POST", PATH, key, leaf, json.dumps(_good()), above=above)
     assert answer.body["code"] == "certificate-untrusted"
 

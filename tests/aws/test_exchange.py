@@ -119,7 +119,7 @@ def _pkcs10(shape: str) -> tuple[str, bool]:
 
 
 @pytest.mark.parametrize("shape", ["pem", "base64", "der", "rsa-der", "text-before-pem", "gateway-encoded"])
-def test_pkcs10_bodies_are_taken(product: Product, shape: str) -> None:
+def test_pkcs10_bodies_are_accepted(product: Product, shape: str) -> None:
     """A body of RFC 5967's media type is DER, base64 of it or PEM, and API Gateway may encode any of them."""
     body, is_encoded = _pkcs10(shape)
     answer = product.call(

@@ -11,7 +11,7 @@ from itertools import combinations
 
 from firstboot.compiler.source import Source
 from firstboot.domain.fleet import Group
-from firstboot.pki import bootstrap, path
+from firstboot.pki import bootstrap, lookalike, path
 from firstboot.pki.certificate import Certificate, parse_all
 from firstboot.pki.errors import CertificateMalformed
 
@@ -70,9 +70,18 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
         return []
     if not certificates:
         problems.append(f"{file}: not a PEM certificate")
-    unfit = {each: bootstrap.unfit_issuer(each, is_anchor=True) for each in certificates}
+    unfit = {each: bootstrap.unfit_issuer(each, is_anchor=True) or _useless(each) for each in certificates}
     problems += [f"{file}: {each.subject.text()} {reason}" for each, reason in unfit.items() if reason]
     return [each for each in certificates if not unfit[each]]
+
+
+def _useless(anchor: Certificate) -> str | None:
+    """Return why no certificate under an anchor could ever be accepted, or None."""
+    if anchor.not_after <= anchor.not_before:
+        return "ends before it begins"
+    # In the middle of its time, so that the same folder compiles on every day.
+    refused = lookalike.refusal(anchor, anchor.not_before + (anchor.not_after - anchor.not_before) / 2)
+    return f"admits no device ({refused.reason or refused.code}): {refused.log}" if refused else None
 
 
 def _conflict(one: Anchor, other: Anchor) -> list[str]:

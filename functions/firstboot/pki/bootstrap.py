@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE = "2.5.29.19", "2.5.29.15", "2.5.29.37"
 _PROXY = "1.3.6.1.5.5.7.1.14"
-_CLIENT_AUTH, _ANY_USE = "1.3.6.1.5.5.7.3.2", "2.5.29.37.0"
+_SERVER_AUTH, _CLIENT_AUTH, _ANY_USE = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "2.5.29.37.0"
 _DIGITAL_SIGNATURE, _KEY_CERT_SIGN = 0, 5
 """Bits of keyUsage (RFC 5280 section 4.2.1.3), the first bit being 0."""
 
@@ -155,6 +155,11 @@ def has_extended_key_usage(certificate: Certificate) -> bool:
     return EXTENDED_KEY_USAGE in certificate.extensions
 
 
+def allows_servers(issuer: Certificate) -> bool:
+    """Return whether a CA may also issue certificates for servers: no extendedKeyUsage forbids it."""
+    return _allows(issuer, _SERVER_AUTH)
+
+
 def _is_ca(certificate: Certificate) -> bool:
     def read(constraints: Element) -> bool:
         return any(each.boolean() for each in constraints.children if each.tag == der.BOOLEAN)
@@ -171,8 +176,12 @@ def _key_usage(certificate: Certificate) -> frozenset[int] | None:
 
 
 def _allows_clients(certificate: Certificate) -> bool:
+    return _allows(certificate, _CLIENT_AUTH)
+
+
+def _allows(certificate: Certificate, purpose: str) -> bool:
     def read(purposes: Element) -> bool:
-        return bool({_CLIENT_AUTH, _ANY_USE} & {each.oid() for each in purposes.children})
+        return bool({purpose, _ANY_USE} & {each.oid() for each in purposes.children})
 
     # RFC 5280 section 4.2.1.12: without the extension, any purpose is allowed.
     return _value(certificate, EXTENDED_KEY_USAGE, read, default=True)
