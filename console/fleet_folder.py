@@ -9,7 +9,7 @@ from console.cloud import Refused
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.source import DEFINITION
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, Group
 
 
 def decided_eku(folder: Path) -> set[str]:
@@ -28,3 +28,14 @@ def load(folder: Path) -> Fleet:
     except FleetInvalid as error:
         problem = {"code": error.code, "title": error.title, "detail": error.detail}
         raise Refused(problem | {"problems": error.problems}) from error
+
+
+def group(fleet: Fleet, folder: Path, name: str) -> Group:
+    """Return the group `name` of the fleet in `folder`.
+
+    Raises Refused.
+    """
+    if name not in fleet.groups:
+        detail = f"{folder} has no group {name}; it has {', '.join(fleet.groups)}"
+        raise Refused({"code": "group-unknown", "detail": detail})
+    return fleet.groups[name]

@@ -72,6 +72,7 @@ class Patient:
             "quotas": self._quotas,
             "CA key": self._ca_key,
             "CA certificate": lambda: [diagnosis.ca_days(self._ca, self._fleet, datetime.now(UTC))],
+            "trust anchors": lambda: diagnosis.anchors(self._fleet, datetime.now(UTC)),
             "truststore": self._truststore,
             diagnosis.IN_USE: self._truststore_in_use,
             "hosts": self._hosts,

@@ -13,7 +13,7 @@ import typer
 from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
-from console.commands import bench
+from console.commands import bench, trying
 from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
@@ -100,15 +100,11 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
 
 
 app.command("ca")(bench.ca)
+app.command("check")(trying.check)
 
 
 def _group(folder: Path, name: str) -> Group:
-    groups = fleet_folder.load(folder).groups
-    if name not in groups:
-        raise Refused(
-            {"code": "group-unknown", "detail": f"{folder} has no group {name}; it has {', '.join(groups)}"}
-        )
-    return groups[name]
+    return fleet_folder.group(fleet_folder.load(folder), folder, name)
 
 
 def _password(file: Path | None) -> bytes:

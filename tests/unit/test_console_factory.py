@@ -222,7 +222,7 @@ def _not_yet(folder: Path) -> Factory:
     [
         (_stranger, "no trust anchor of group gateways"),
         (_namesake, "no trust anchor of group gateways"),
-        (_under_a_bottom, "path length constraint exceeded"),
+        (_under_a_bottom, "allows fewer CAs below it"),
         (_no_ca, "would be refused"),
         (_no_signer, "would be refused"),
         (_not_yet, "would be refused"),

@@ -34,12 +34,12 @@ def beyond_clients(fleet: Fleet, decided: Collection[str]) -> list[str]:
     `eku = "optional"` takes those for devices'. `decided` are the groups whose definition says so explicitly.
     """
     return [
-        f"groups.{group.name}: {count} of its trust anchors may also issue certificates for servers, and a"
-        ' certificate without extendedKeyUsage is accepted. Set eku = "required" if devices have clientAuth in'
-        ' their certificates; otherwise set eku = "optional", and this warning ends'
+        f"groups.{group.name}: a CA in its trust may also issue certificates for servers, and those without"
+        ' extendedKeyUsage are accepted. Set eku = "required" if the certificates of devices have clientAuth,'
+        ' or set eku = "optional" to end this warning'
         for group in fleet.groups.values()
         if group.eku == "optional" and group.name not in decided
-        if (count := sum(bootstrap.allows_servers(anchor) for anchor in _anchors(group)))
+        if any(map(bootstrap.allows_servers, _anchors(group)))
     ]
 
 
@@ -50,6 +50,6 @@ def _anchors(group: Group) -> list[Certificate]:
 def _outlook(anchor: Certificate, now: datetime) -> Iterator[str]:
     name, end = anchor.subject.text(), anchor.not_after
     if refused := lookalike.refusal(anchor, now):
-        yield f"no certificate under {name} is accepted ({refused.reason or refused.code}): {refused.log}"
+        yield f"no certificate under {name} is accepted: {refused.log}"
     elif end - now < NOTICE:
         yield f"{name} ends on {end:%Y-%m-%d}, in {(end - now).days} days"

@@ -48,9 +48,12 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
         for file in group.trust
         for certificate in _certificates(source, group.name, file, problems)
     ]
+    # One key signs a certificate. Hundreds of anchors may have one name, and each pair would be a signature.
+    roots = {each.certificate for each in found if path.issued_by(each.certificate, each.certificate)}
+    keys = {each.certificate: each.certificate.spki_fingerprint() for each in found}
     for one, other in combinations(found, 2):
         if one.group != other.group:
-            problems += _conflict(one, other)
+            problems += _conflict(one, other, roots, keys)
     return found
 
 
@@ -84,11 +87,11 @@ def _useless(anchor: Certificate) -> str | None:
     return f"admits no device ({refused.reason or refused.code}): {refused.log}" if refused else None
 
 
-def _conflict(one: Anchor, other: Anchor) -> list[str]:
+def _conflict(one: Anchor, other: Anchor, roots: set[Certificate], keys: dict[Certificate, str]) -> list[str]:
     pair = f"{one.group}'s {one.file} and {other.group}'s {other.file}"
-    if one.certificate.spki_fingerprint() == other.certificate.spki_fingerprint():
+    if keys[one.certificate] == keys[other.certificate]:
         return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
     for upper, lower in ((one, other), (other, one)):
-        if path.issued_by(lower.certificate, upper.certificate):
+        if lower.certificate not in roots and path.issued_by(lower.certificate, upper.certificate):
             return [f"fleet.toml: {pair}: the CA of {upper.group} issued the CA of {lower.group}"]
     return []

@@ -2,8 +2,8 @@
 
 The look-alike has the anchor's subject, dates and extensions, and a new key, so that a certificate can be
 signed under it. The very verifier of bootstrap certificates judges that certificate. If it refuses a
-certificate with nothing wrong in it, it refuses every certificate of the anchor. The keys are thrown away, and
-the result does not depend on them.
+certificate with nothing wrong in it, it refuses every certificate of the anchor. The keys are thrown away,
+and the result does not depend on them.
 """
 
 from __future__ import annotations
