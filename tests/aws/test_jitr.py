@@ -277,7 +277,7 @@ FLAWS = {
     "enrollment-closed": "enrollment-closed",
     "device-revoked": "device-revoked",
 }
-"""What makes a certificate useless for good, with the code of the refusal."""
+"""Flaws that make a certificate useless for good, each with the code of the refusal."""
 
 
 def logged(log: io.StringIO) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Action(StrEnum):
 
 
 class Reason(StrEnum):
-    """What is wrong with a certificate or a CSR, where one code has several causes."""
+    """The cause of a refused certificate or CSR. One code may have several causes."""
 
     CERTIFICATE_ENCODING = "certificate-encoding"
     CERTIFICATE_ALGORITHM = "certificate-algorithm"
