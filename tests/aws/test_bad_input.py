@@ -241,6 +241,58 @@ def test_a_refusal_with_long_names_is_a_short_answer(product: Product) -> None:
     assert answer.body["code"] == "certificate-untrusted"
 
 
+def _titled(product: Product, leaf: x509.Certificate) -> tuple[str, str]:
+    """Return the code and the reason of a refusal whose detail is its title."""
+    answer = product.call("POST", PATH, leaf, json.dumps(_good()))
+    assert answer.status == 401
+    assert answer.body["detail"] == answer.body["title"]
+    return answer.body["code"], answer.body["reason"]
+
+
+def test_a_shared_group_tells_the_title_alone(product: Product, logs: io.StringIO) -> None:
+    """A refused certificate with a shared group's issuer is answered without detail, which the log has."""
+    claims = group("claims", product.factory, device_id="request.deviceId", reenroll="refuse", eku="required")
+    product.publish(groups={"claims": claims})
+    key = factories.ec_key()
+    twin = factories.authority("Factory CA")
+    for leaf, code, reason in (
+        (product.factory.issue("batch", key, not_before=LONG_AGO, days=1), "bootstrap-expired", "dates"),
+        (product.factory.issue("batch", key, eku=None), "certificate-usage-wrong", "usage"),
+        (product.factory.issue("batch", factories.rsa_key(1024)), "certificate-key-weak", "key"),
+        (twin.issue("batch", key), "certificate-untrusted", "path"),
+    ):
+        assert _titled(product, leaf) == (code, f"certificate-{reason}")
+    assert "is not signed by the key of any CN=Factory CA known here" in logs.getvalue()
+
+
+def test_a_group_of_devices_tells_what_is_wrong(product: Product) -> None:
+    """The answer to a per-device group's certificate names the date, extension or issuer that is wrong."""
+    key, ended = factories.ec_key(), LONG_AGO + timedelta(days=1)
+    for leaf, told in (
+        (product.factory.issue("gw-1", key, not_before=LONG_AGO, days=1), f"{ended:%Y-%m-%d}"),
+        (product.factory.issue("gw-1", key, eku=ExtendedKeyUsageOID.SERVER_AUTH), "extendedKeyUsage"),
+        (factories.authority("Factory CA").issue("gw-1", key), "signed by the key of any CN=Factory CA"),
+        (factories.authority("Stranger").issue("gw-1", key), "has the issuer CN=Stranger"),
+    ):
+        answer = product.call("POST", PATH, leaf, json.dumps(_good()))
+        assert told in answer.body["detail"]
+
+
+def test_a_stranger_learns_nothing_about_an_anchor(product: Product) -> None:
+    """The dates of an anchor are in the answer only if the anchor's key signed the certificate."""
+    old = factories.authority("Old CA", days=0.5)
+    product.publish(groups={"gateways": group("gateways", old)})
+    until = f"{old.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    key = factories.ec_key()
+    own = product.call("POST", PATH, old.issue("gw-1", key), json.dumps(_good()))
+    assert until in own.body["detail"]
+    assert own.body["reason"] == "certificate-dates"
+    twin = factories.authority("Old CA").issue("gw-1", key)
+    told = product.call("POST", PATH, twin, json.dumps(_good())).body
+    assert until not in told["detail"]
+    assert told["reason"] in ("certificate-path", "certificate-signature")
+
+
 SURROGATES = {
     "claim-value": '"claims":{"model":"\\ud800"}',
     "claim-name": '"claims":{"\\ud800":"x"}',

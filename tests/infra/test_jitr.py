@@ -10,6 +10,7 @@ import pytest
 
 from firstboot.domain.fleet import Fleet
 from infra.configuration import Configuration
+from tests import factories
 from tests.infra.conftest import ROOT, Synthesised, spell, spelled, synthesise
 
 # In one worker, so that each variant is synthesised once.
@@ -62,6 +63,26 @@ def test_groups_with_tokens_have_no_ca_there(tmp_path: Path, fleet: Fleet) -> No
     stack = synthesise(tmp_path / "out", fleet=str(tmp_path / "fleet"))
     made = [dict(each["Properties"]) for each in stack.resources("AWS::IoT::CACertificate").values()]
     assert {each["CACertificatePem"] for each in made} == set(fleet.groups["sensors"].trust)
+
+
+def test_groups_without_jitr_have_no_ca_there(tmp_path: Path, fleet: Fleet) -> None:
+    """The factory CA of a group whose JITR is off is not registered in AWS IoT."""
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    definition = tmp_path / "fleet" / "fleet.toml"
+    definition.write_text(definition.read_text().replace('= "shared"', '= "off"', 1))
+    stack = synthesise(tmp_path / "out", fleet=str(tmp_path / "fleet"))
+    made = [dict(each["Properties"]) for each in stack.resources("AWS::IoT::CACertificate").values()]
+    assert {each["CACertificatePem"] for each in made} == set(fleet.groups["sensors"].trust)
+
+
+def test_an_expired_anchor_is_a_warning_of_the_synth(tmp_path: Path) -> None:
+    """A trust anchor that has ended is a warning of the synth, which succeeds."""
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    expired = factories.pem(factories.authority("Old CA", days=0.5).certificate)
+    (tmp_path / "fleet/trust/acme-factory.pem").write_text(expired)
+    synthesise(tmp_path / "out", fleet=str(tmp_path / "fleet"))
+    assembly = "".join(each.read_text() for each in (tmp_path / "out").glob("*.json"))
+    assert "groups.gateways: no certificate under CN=Old CA is accepted" in assembly
 
 
 def test_cas_may_be_registered_by_others(tmp_path: Path) -> None:

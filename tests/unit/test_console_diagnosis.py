@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +130,13 @@ def test_the_host_uses_the_newest_truststore() -> None:
     assert diagnosis.truststore_in_use("v2", "v2", []).level is Level.OK
     assert diagnosis.truststore_in_use("v2", "v1", []).level is Level.FAIL
     assert diagnosis.truststore_in_use("v2", "v2", ["expired"]).detail == "expired"
+
+
+def test_anchors_are_tried(fleet: Fleet) -> None:
+    """The doctor is content with anchors that admit devices, and warns about each other one."""
+    now = datetime.now(UTC)
+    (line,) = diagnosis.anchors(fleet, now)
+    assert (line.level, line.what) == (Level.OK, "trust anchors")
+    late = diagnosis.anchors(fleet, now + timedelta(days=40_000))
+    assert [line.level for line in late] == [Level.WARN, Level.WARN]
+    assert late[0].detail.startswith("groups.gateways: no certificate under ")

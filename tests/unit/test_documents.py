@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.errors import leaves
+from firstboot.domain.errors import Reason
 from firstboot.runtime.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +137,9 @@ def _anchors(document: Path) -> set[str]:
 def test_every_command_in_the_readme_exists(target: str) -> None:
     """Each `make` target that the README names is in the Makefile."""
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_reason_is_documented() -> None:
+    """docs/protocol.md has one row for each reason of a problem, in the order of the code."""
+    table = PROTOCOL.partition("\n### Reasons\n")[2].partition("\n#")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [reason.value for reason in Reason]

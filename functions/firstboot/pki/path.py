@@ -90,21 +90,18 @@ def find(
             # did not sign. Two factory CAs may have one name, so the search goes on without the wrong ones.
             strangers = _strangers(failed, everything.values()) - left_out
             if error.errors[0] != _SIGNATURE_FAILURE or not strangers:
-                raise _no_path(failed, error, searched_again=bool(left_out)) from error
+                raise _no_path(failed, error, everything.values()) from error
             left_out |= strangers
     raise NoPath(f"has no path within {MAX_TRIES} searches", Reason.CERTIFICATE_PATH, leaf)
 
 
-def _no_path(failed: Certificate, error: crypto.X509StoreContextError, *, searched_again: bool) -> NoPath:
+def _no_path(
+    failed: Certificate, error: crypto.X509StoreContextError, candidates: Iterable[Certificate]
+) -> NoPath:
     number, _, text = error.errors[:3]
-    text, issuer = _TEXTS.get(number, text), failed.issuer.text()
-    # When every issuer of the name has been left out, OpenSSL finds none.
-    if number == _SIGNATURE_FAILURE or (number in _NO_ISSUER and searched_again):
-        text = f"is not signed by the key of any {issuer} known here"
-        return NoPath(text, Reason.CERTIFICATE_SIGNATURE, failed)
-    if number in _NO_ISSUER:
-        text = f"has the issuer {issuer}. No trust anchor and no CA certificate sent with it has that name"
-        return NoPath(text, Reason.CERTIFICATE_PATH, failed)
+    text = _TEXTS.get(number, text)
+    if number in (*_NO_ISSUER, _SIGNATURE_FAILURE):
+        return _no_issuer(failed, candidates)
     if number in _DATES:
         text = f"is valid from {failed.not_before:{_TIME}} to {failed.not_after:{_TIME}}"
     if number == _UNKNOWN_EXTENSION:
@@ -112,6 +109,21 @@ def _no_path(failed: Certificate, error: crypto.X509StoreContextError, *, search
         text = f"has a critical extension that is not known; critical are {', '.join(critical)}"
     found = (reason for reason, numbers in _REASONS.items() if number in numbers)
     return NoPath(text, next(found, Reason.CERTIFICATE_PATH), failed)
+
+
+def _no_issuer(failed: Certificate, candidates: Iterable[Certificate]) -> NoPath:
+    # OpenSSL says the same of an unknown name, of a name with another key identifier, and of issuers of the
+    # name that have all been left out.
+    name, issuer = failed.issuer.canonical(), failed.issuer.text()
+    namesakes = [each for each in candidates if each.subject.canonical() == name and each != failed]
+    if not namesakes:
+        text = f"has the issuer {issuer}. No trust anchor and no CA certificate sent with it has that name"
+        return NoPath(text, Reason.CERTIFICATE_PATH, failed)
+    if any(signed_by(failed, each) for each in namesakes):
+        text = f"is signed by {issuer}, but its authorityKeyIdentifier names another certificate"
+        return NoPath(text, Reason.CERTIFICATE_PATH, failed)
+    text = f"is not signed by the key of any {issuer} known here"
+    return NoPath(text, Reason.CERTIFICATE_SIGNATURE, failed)
 
 
 def _verified(
