@@ -309,7 +309,7 @@ def test_a_shared_group_revokes_nothing(product: Product, flaw: str, log: io.Str
 
 
 def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
-    """Where the maker has JITR under the same factory CA, no certificate of its other devices changes.
+    """No certificate of the maker's other devices changes, for which the maker has JITR under the same CA.
 
     Those devices have names that are no device ids, no names, other purposes, expired or RSA-1024
     certificates, or certificates under an intermediate.

@@ -109,7 +109,7 @@ def test_what_comes_with_it_counts_for_proofs_only(line: Factory) -> None:
 
 
 def test_a_group_without_jitr_has_no_way_over_mqtt(line: Factory) -> None:
-    """Where JITR is off, or devices connect with tokens, MQTT is no way in."""
+    """MQTT is no way in if JITR is off, or if devices connect with tokens."""
     leaf = line.ca.issue("gw-1", factories.ec_key())
     define(line, 'jitr        = "shared"', 'jitr        = "off"')
     assert result(line, leaf)["ways"] == ["signed proof", "mTLS"]

@@ -141,5 +141,5 @@ def test_every_command_in_the_readme_exists(target: str) -> None:
 
 def test_every_reason_is_documented() -> None:
     """docs/protocol.md has one row for each reason of a problem, in the order of the code."""
-    table = PROTOCOL.partition("\n### Reasons\n")[2].partition("\n#")[0]
+    table = PROTOCOL.partition("\n## Reasons\n")[2].partition("\n#")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [reason.value for reason in Reason]
