@@ -213,7 +213,8 @@ def test_a_certificate_that_cannot_be_decoded_is_refused(product: Product) -> No
         assert (answer.status, answer.body["code"]) == (401, "certificate-malformed")
         assert answer.body["reason"] == "certificate-encoding"
     request = _good() | {"bootstrap": factories.pem(leaf)}
-    assert Client(product, "gw-1", leaf).refused(topics.CERTIFICATES, request) == "certificate-malformed"
+    ((_, problem),) = Client(product, "gw-1", leaf).send(topics.CERTIFICATES, request)
+    assert (problem["code"], problem["reason"]) == ("certificate-malformed", "certificate-encoding")
 
 
 def test_a_teletex_name_is_accepted(product: Product) -> None:

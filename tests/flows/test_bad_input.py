@@ -141,7 +141,6 @@ CERTIFICATES = {
     "wrong-eku": Certificate(
         _with(eku=ExtendedKeyUsageOID.SERVER_AUTH), {HANDSHAKE, "certificate-usage-wrong"}
     ),
-    "no-eku": Certificate(_with(eku=None), {"certificate-usage-wrong"}),
     "ca-as-a-leaf": Certificate(_with(ca=True), {HANDSHAKE, "certificate-usage-wrong"}),
     "weak-key": Certificate(_with(), {HANDSHAKE, "certificate-key-weak"}, _weak),
     "odd-curve": Certificate(_with(), {HANDSHAKE, "certificate-key-weak"}, _odd),
