@@ -1,4 +1,4 @@
-"""The DynamoDB conditions decide as `domain/device.py` does, and each transition is atomic."""
+"""The DynamoDB conditions decide as `domain/claim.py` does, and each transition is atomic."""
 
 from __future__ import annotations
 
@@ -15,18 +15,9 @@ from hypothesis import strategies as st
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.claim import RefusedBy
+from firstboot.domain.claim import Enrollment, Limits, RefusedBy, Renewal, answer_to
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import (
-    CertificateRecord,
-    Device,
-    Enrollment,
-    Limits,
-    Renewal,
-    Status,
-    answer_to,
-    committed,
-)
+from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
 from firstboot.domain.names import DeviceId
 from tests import factories

@@ -10,9 +10,9 @@ import pytest
 
 from firstboot.aws.dynamodb import budget
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.claim import RefusedBy
+from firstboot.domain.claim import Enrollment, Limits, RefusedBy
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.device import CertificateRecord, Enrollment, Limits
+from firstboot.domain.device import CertificateRecord
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 from tests.flows.conftest import Cloud

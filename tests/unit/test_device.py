@@ -7,18 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from firstboot.domain.claim import DELETION, Enrollment, Renewal, answer_to
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import (
-    DELETION,
-    CertificateRecord,
-    Device,
-    Enrollment,
-    Renewal,
-    Status,
-    answer_to,
-    check_admissible,
-    login,
-)
+from firstboot.domain.device import CertificateRecord, Device, Status, check_admissible, login
 from firstboot.domain.errors import (
     AlreadyEnrolled,
     CertificateNotCurrent,

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from cryptography import x509
 
+from firstboot.domain.claim import HOLD, Enrollment
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import HOLD, Enrollment
 from firstboot.exchange.errors import ClaimKeyRefused
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.admission import Admission

@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot.domain.claim import ClaimRefused, RefusedBy
+from firstboot.domain.claim import ClaimRefused, Enrollment, Limits, RefusedBy, Renewal, answer_to
 from firstboot.domain.clock import epoch
-from firstboot.domain.device import Attribute, CertificateRecord, Enrollment, Limits, Renewal, answer_to
+from firstboot.domain.device import Attribute, CertificateRecord
 from firstboot.domain.errors import FirstbootError, KeyInUse, Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
@@ -127,7 +127,7 @@ class Issue:
 
         `make_known` is true for a caller without client TLS. Its new certificate must be known by its
         thumbprint before its first login; other certificates become known with it, which saves a call here.
-        Raises what domain.device.answer_to raises, KeyInUse, EnrollmentFrozen and LimitError, and Unavailable
+        Raises what domain.claim.answer_to raises, KeyInUse, EnrollmentFrozen and LimitError, and Unavailable
         as long as nothing is recorded.
         """
         refused = self.claims.claim(asked)  # 1

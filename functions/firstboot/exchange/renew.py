@@ -19,8 +19,9 @@ from datetime import datetime
 
 from cryptography import x509
 
+from firstboot.domain.claim import HOLD, Renewal
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import HOLD, Attribute, Device, Renewal, committed
+from firstboot.domain.device import Attribute, Device, committed
 from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id

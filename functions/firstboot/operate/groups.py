@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol
 
-from firstboot.domain.claim import Spent
+from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import Device, Limits, Status
+from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Budget, Fleet, Group
 from firstboot.domain.names import DeviceId
 from firstboot.operate import answers

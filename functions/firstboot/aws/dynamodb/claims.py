@@ -1,6 +1,6 @@
 """A claim as two updates in one DynamoDB transaction: of the device's row and of its key's row.
 
-The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/device.py` has them
+The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/claim.py` has them
 as Python and gives the reason of a refusal. A property test compares the two on random records.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from firstboot.aws.dynamodb import rows
-from firstboot.domain.device import Enrollment, Renewal, Status
+from firstboot.domain.claim import Enrollment, Renewal
+from firstboot.domain.device import Status
 from firstboot.domain.names import DeviceId
 
 # The pending certificate is not held any more, and it is not the one that a repeat would get.

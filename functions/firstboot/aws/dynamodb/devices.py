@@ -1,7 +1,7 @@
 """The device records in DynamoDB: one item for each device, one conditional write for each transition.
 
-`domain/device.py` explains the conditions, and a property test compares the two. Unless it says otherwise, a
-method raises Unavailable when DynamoDB does not answer or throttles.
+`domain/claim.py` explains the conditions of a claim, and a property test compares the two. Unless it says
+otherwise, a method raises Unavailable when DynamoDB does not answer or throttles.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.groups import DynamoGroups
 from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
 from firstboot.aws.dynamodb.reconciled import DynamoReconciled
-from firstboot.domain.claim import ClaimRefused, RefusedBy
-from firstboot.domain.device import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
+from firstboot.domain.claim import ClaimRefused, Enrollment, RefusedBy, Renewal
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Status, login
 from firstboot.domain.errors import DeviceNotFound, Unavailable
 from firstboot.domain.names import DeviceId
 
