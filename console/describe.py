@@ -70,6 +70,8 @@ def _member(name: str, value: object) -> list[str]:
             return ["-"]
         case dict() if name in _SAID_BY_OTHERS:
             return _pairs(value)
+        case list():
+            return [", ".join(map(str, value)) or "-"]
         case dict():
             return [f"{key}={each}" for key, each in value.items()]
         case _:
@@ -77,7 +79,7 @@ def _member(name: str, value: object) -> list[str]:
 
 
 def group(state: Record) -> list[str]:
-    """Describe a group, what is left of its budget, and whether it is frozen."""
+    """Describe a group, its budget, whether it is frozen, and how many devices each anchor enrolled."""
     budget = state["budget"]
     frozen = f"since {state['frozenAt']}: it enrolls no device" if state["frozenAt"] else "no"
     return [
@@ -86,7 +88,15 @@ def group(state: Record) -> list[str]:
         f"re-enroll    {state['reenroll']}",
         *(_budget(budget) if budget else ["budget       none: enrollments are neither counted nor limited"]),
         f"frozen       {frozen}",
+        f"counted      {state['anchorsCountedAt'] or 'not yet: a sweep counts the devices by trust anchor'}",
+        *map(_anchor, state["anchors"]),
     ]
+
+
+def _anchor(counted: Record) -> str:
+    count = "-" if counted["devices"] is None else f"{counted['devices']:,}"
+    unnamed = "(removed from the fleet)" if counted["anchor"] else "(records without an anchor)"
+    return f"anchor       {count} devices  {counted['anchor'] or '-'}  {(counted["subject"] or unnamed)!a}"
 
 
 def _budget(budget: Record) -> list[str]:

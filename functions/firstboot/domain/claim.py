@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from firstboot.domain.clock import epoch
 from firstboot.domain.device import (
+    Anchor,
     Attribute,
     CertificateRecord,
     Device,
@@ -40,6 +41,7 @@ DELETION = timedelta(minutes=1)
 class RefusedBy(StrEnum):
     """The condition that did not hold when a claim was refused."""
 
+    BOOTSTRAP = "bootstrap"  # the bootstrap certificate is not revoked
     DEVICE = "device"  # the condition on the device record
     KEY = "key"  # the key belongs to no other device
     FROZEN = "frozen"  # the group is not frozen
@@ -84,7 +86,8 @@ class Limits:
 class Enrollment:
     """A request to record `certificate` as pending, made with a bootstrap certificate.
 
-    `replaces` allows an active certificate to be replaced. `expected` demands a record that an operator made
+    `enrolled_by`, `bootstrap_ids` and `anchor` describe the bootstrap certificate, as in Device. `replaces`
+    allows an active certificate to be replaced. `expected` demands a record that an operator made
     beforehand. `grace` is how long after its end an active certificate still counts as an identity.
     `per_day` limits the device's enrollments in one day; None is no limit. `now` is in whole seconds,
     which the conditions on the row compare.
@@ -95,6 +98,8 @@ class Enrollment:
     replaces: bool
     certificate: CertificateRecord
     enrolled_by: str
+    bootstrap_ids: frozenset[str]
+    anchor: Anchor
     claims: dict[str, Attribute]
     now: datetime
     grace: timedelta

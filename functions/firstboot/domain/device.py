@@ -63,10 +63,20 @@ class CertificateRecord:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """The trust anchor of a bootstrap certificate: the SHA-256 (hex) of its key, and its subject as text."""
+
+    key: str
+    subject: str
+
+
+@dataclass(frozen=True)
 class Device:
     """A device record. The operator sets `attributes`, the device sets `claims`.
 
-    `enrolled_by` is the SHA-256 (hex) of the bootstrap certificate; None while the device is expected.
+    `enrolled_by` is the SHA-256 (hex) of what is signed in the bootstrap certificate; None while the device
+    is expected. `bootstrap_ids` are the ids by which AWS IoT may know that certificate, and `anchor` is the
+    anchor that it was verified under; None in a record that an older version wrote.
     `register` notes what it last reconciled: `registered` has the ids of the device's certificates that are
     ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have. A sweep compares
     them with the rules, because asking AWS IoT would take 55 hours for a million devices.
@@ -79,6 +89,8 @@ class Device:
     created_at: datetime
     updated_at: datetime
     enrolled_by: str | None = None
+    bootstrap_ids: frozenset[str] = frozenset()
+    anchor: Anchor | None = None
     pending: CertificateRecord | None = None
     active: CertificateRecord | None = None
     superseded: CertificateRecord | None = None

@@ -60,6 +60,8 @@ class Enroll:
             replaces=replaces,
             certificate=replace(certificate, held_until=moment + HOLD),
             enrolled_by=admission.by.identifier,
+            bootstrap_ids=admission.by.bootstrap_ids,
+            anchor=admission.by.anchor,
             claims=request.claims or {},
             now=moment,
             grace=group.certificate.grace,

@@ -5,11 +5,11 @@ registration").
 
 1. The certificate waits for activation. Otherwise it has been decided on, and there is nothing to do.
 2. A trust anchor of the fleet issued it. The account may have other CAs, for other owners' devices.
-3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, and,
-   for a certificate of one device, that the device is not revoked.
+3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, that
+   no operator revoked it, and, for a certificate of one device, that the device is not revoked.
 4. It gets the policy to ask for a certificate, and no other right.
 5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
-6. If its device was revoked in the meantime, the certificate loses its rights again.
+6. If it or its device was revoked in the meantime, the certificate loses its rights again.
 
 A certificate that is refused for good becomes REVOKED. A certificate that may be admitted later stays as it
 is: it can't connect, and AWS IoT sends the event again at its next attempt.
@@ -36,9 +36,10 @@ from firstboot.domain.errors import (
     FirstbootError,
     RequestError,
 )
-from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.identity.admission import VerifiedBootstrap, check_open, named, verify_bootstrap
+from firstboot.identity.errors import BootstrapRevoked
 from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
@@ -67,6 +68,12 @@ class Records(Protocol):
 
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently. Raises Unavailable."""
+
+    def is_bootstrap_revoked(self, identifier: str) -> bool:
+        """Return whether an operator revoked this bootstrap certificate, read consistently.
+
+        The identifier is that of all forms of the certificate. Raises Unavailable.
+        """
 
 
 class FleetInForce(Protocol):
@@ -124,20 +131,23 @@ class Judge:
     def _admit(self, certificate: BrokerCertificate, fleet: Fleet, now: datetime) -> None:
         bootstrap, name = _verified(certificate.pem, fleet, now)  # 2, 3
         group = bootstrap.group
-        self._check_record(name, group)
+        self._check_records(bootstrap, name)
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
         document = compact(policy.document(self.account.place))
         # A missing policy is created here, not by the stack. AWS IoT deletes no policy that is attached, so
         # the stack could not be deleted after a first connection. The sweep keeps the policy up to date.
         self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
-        # An operator may have revoked the device after step 3. Then the refusal revokes the certificate.
-        self._check_record(name, group)  # 6
+        # An operator may have revoked either after step 3. Then the refusal revokes the certificate.
+        self._check_records(bootstrap, name)  # 6
 
-    def _check_record(self, name: DeviceId | None, group: Group) -> None:
+    def _check_records(self, bootstrap: VerifiedBootstrap, name: DeviceId | None) -> None:
+        """Refuse a certificate that was revoked, or whose device was. Raises what check_admissible raises."""
+        if self.records.is_bootstrap_revoked(bootstrap.leaf.identifier):
+            raise BootstrapRevoked
         device = self.records.device(name) if name else None
         if device:
-            check_admissible(device, group.name)
+            check_admissible(device, bootstrap.group.name)
 
 
 def _verified(pem: str, fleet: Fleet, now: datetime) -> tuple[VerifiedBootstrap, DeviceId | None]:
