@@ -118,8 +118,8 @@ class Operate:
 
     def devices(self, enrolled_by: str | None = None, anchor: str | None = None) -> Iterator[dict[str, Any]]:
         """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, or those
-        that enrolled under the trust anchor `anchor` (both SHA-256, hex). The first page is read by the call, each
-        other page when it is needed.
+        that enrolled under the trust anchor `anchor` (both SHA-256, hex). The first page is read by the call,
+        each other page when it is needed.
 
         Raises Refused, Unreachable.
         """

@@ -96,7 +96,8 @@ def group(state: Record) -> list[str]:
 def _anchor(counted: Record) -> str:
     count = "-" if counted["devices"] is None else f"{counted['devices']:,}"
     unnamed = "(removed from the fleet)" if counted["anchor"] else "(records without an anchor)"
-    return f"anchor       {count} devices  {counted['anchor'] or '-'}  {(counted["subject"] or unnamed)!a}"
+    subject = counted["subject"] or unnamed
+    return f"anchor       {count} devices  {counted['anchor'] or '-'}  {subject!a}"
 
 
 def _budget(budget: Record) -> list[str]:

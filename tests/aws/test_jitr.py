@@ -19,6 +19,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
@@ -28,9 +29,11 @@ from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.product import CONTEXT, Product, group
+from tests.field.encode import own
 
 # Two calls of the rate limiter, whose last slot is in the past, come before these.
-ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
+READING = ["GetItem", "GetItem"]  # the bootstrap certificate's row and the device's
+ADMITTING = ["DescribeCertificate", *READING, "AttachPolicy", "UpdateCertificate", *READING]
 BOOTSTRAP = "Firstboot-bootstrap"
 PLACE = Place("aws", "us-east-1", "123456789012")
 # The document of a version that allowed less.
@@ -242,7 +245,7 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
     if flaw == "bootstrap-expired":
         return product.factory.issue("gw-1", key, not_before=datetime.now(UTC) - timedelta(days=9), days=1)
     if flaw == "certificate-usage-wrong":
-        return product.factory.issue("gw-1", key, eku=None)
+        return product.factory.issue("gw-1", key, eku=ExtendedKeyUsageOID.SERVER_AUTH)
     if flaw == "certificate-key-weak":
         return product.factory.issue("gw-1", factories.rsa_key(1024))
     if flaw == "device-id-invalid":
@@ -252,6 +255,10 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
         assert gateways.budget
         object.__setattr__(gateways.budget, "until", EPOCH)
         product.publish(groups={"gateways": gateways})
+    if flaw == "bootstrap-revoked":
+        leaf = product.factory.issue("gw-1", key)
+        product.operate("factory.revoke", certificate=factories.pem(leaf))
+        return factories.twin(leaf)
     if flaw == "device-revoked":
         product.identity("gw-1")
         product.operate("devices.revoke", deviceId="gw-1")
@@ -267,6 +274,7 @@ def _refused(product: Product, flaw: str) -> x509.Certificate:
         "device-id-invalid",
         "enrollment-closed",
         "device-revoked",
+        "bootstrap-revoked",
     ],
 )
 def test_a_certificate_that_could_not_enroll_is_revoked(
@@ -343,6 +351,31 @@ def test_a_revocation_during_the_admission_counts(product: Product, monkeypatch:
     calls.before["UpdateCertificate"] = lambda: product.records.revoke(DeviceId("gw-1"), EPOCH)
     assert admit(product, certificate) == []
     assert status(certificate) == "REVOKED"
+
+
+def test_a_revoked_bootstrap_certificate_meanwhile_is_noticed(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the certificate is revoked between the first look at its row and its activation, it is REVOKED."""
+    leaf = product.bootstrap("gw-1")
+    certificate = arrive(leaf)
+    calls = Calls(monkeypatch)
+    identifier = own(leaf).identifier
+    calls.before["UpdateCertificate"] = lambda: product.records.revoke_bootstrap(identifier, EPOCH)
+    assert admit(product, certificate) == []
+    assert status(certificate) == "REVOKED"
+
+
+def test_no_form_of_a_revoked_claim_certificate_is_admitted(product: Product) -> None:
+    """A certificate that devices share is revoked in each form, though it names no device."""
+    shared = group("gateways", product.factory, device_id="request.deviceId", reenroll="refuse")
+    product.publish(groups={"gateways": shared})
+    claim = product.factory.issue("batch", factories.ec_key())
+    admit(product, first := arrive(claim))
+    assert status(first) == "ACTIVE"
+    product.operate("factory.revoke", certificate=factories.pem(claim))
+    admit(product, second := arrive(factories.twin(claim)))
+    assert (status(first), status(second)) == ("REVOKED", "REVOKED")
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])

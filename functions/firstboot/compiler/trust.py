@@ -27,6 +27,11 @@ class Anchor:
     certificate: Certificate
 
     @property
+    def key(self) -> str:
+        """Return the SHA-256 (hex) of the certificate's key."""
+        return self.certificate.spki_fingerprint()
+
+    @property
     def pem(self) -> str:
         """Return the certificate in PEM, without any other text of its file."""
         return self.certificate.pem
@@ -48,9 +53,7 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
         for file in group.trust
         for certificate in _certificates(source, group.name, file, problems)
     ]
-    for one, other in combinations(found, 2):
-        if one.group != other.group:
-            problems += _conflict(one, other)
+    problems += _conflicts(found)
     return found
 
 
@@ -75,11 +78,53 @@ def _certificates(source: Source, group: str, file: str, problems: list[str]) ->
     return [each for each in certificates if not unfit[each]]
 
 
-def _conflict(one: Anchor, other: Anchor) -> list[str]:
-    pair = f"{one.group}'s {one.file} and {other.group}'s {other.file}"
-    if one.certificate.spki_fingerprint() == other.certificate.spki_fingerprint():
-        return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
-    for upper, lower in ((one, other), (other, one)):
-        if path.issued_by(lower.certificate, upper.certificate):
-            return [f"fleet.toml: {pair}: the CA of {upper.group} issued the CA of {lower.group}"]
-    return []
+def _conflicts(anchors: list[Anchor]) -> list[str]:
+    """Return a line for each two anchors of different groups that are one CA, or one below the other.
+
+    CAs are compared by their keys, because a CA may have several certificates, under several names.
+    """
+    if len({each.group for each in anchors}) < 2:
+        return []
+    lines = []
+    above = _above(anchors)
+    for one, other in combinations(anchors, 2):
+        if one.group == other.group:
+            continue
+        pair = f"fleet.toml: {one.group}'s {one.file} and {other.group}'s {other.file}"
+        if one.key == other.key:
+            lines.append(f"{pair} are the same CA: a certificate under it would belong to both groups")
+        for upper, lower in ((one, other), (other, one)):
+            if upper.key in above[lower.key] and upper.key != lower.key:
+                lines.append(f"{pair}: the CA of {upper.group} issued the CA of {lower.group}")
+    return lines
+
+
+def _above(anchors: list[Anchor]) -> dict[str, set[str]]:
+    """Return for each anchor's key the anchors' keys above it: its issuers, their issuers, and so on."""
+    issuers: dict[str, set[str]] = {each.key: set() for each in anchors}
+    for each in anchors:
+        issuers[each.key] |= _issuer(each, anchors)
+    above = {key: set(direct) for key, direct in issuers.items()}
+    for _ in issuers:
+        grown = {key: known.union(*(issuers[each] for each in known)) for key, known in above.items()}
+        if grown == above:
+            break
+        above = grown
+    return above
+
+
+def _issuer(lower: Anchor, anchors: list[Anchor]) -> set[str]:
+    """Return the key among those of `anchors` that signed the anchor `lower`, as a set of one or none."""
+    # One key signs a certificate, and most anchors are signed with their own. The names are no condition: a
+    # CA may have another name in another of its certificates. They only tell which key to try first.
+    name = lower.certificate.issuer.canonical()
+
+    def likeliest(upper: Anchor) -> tuple[bool, bool]:
+        return upper.key != lower.key, upper.certificate.subject.canonical() != name
+
+    tried: set[str] = set()
+    for upper in sorted(anchors, key=likeliest):
+        if upper.key not in tried and path.signed_by(lower.certificate, upper.certificate):
+            return {upper.key}
+        tried.add(upper.key)
+    return set()
