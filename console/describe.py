@@ -10,6 +10,7 @@ fingerprints stay whole.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -88,16 +89,20 @@ def group(state: Record) -> list[str]:
         f"re-enroll    {state['reenroll']}",
         *(_budget(budget) if budget else ["budget       none: enrollments are neither counted nor limited"]),
         f"frozen       {frozen}",
-        f"counted      {state['anchorsCountedAt'] or 'not yet: a sweep counts the devices by trust anchor'}",
-        *map(_anchor, state["anchors"]),
+        *[line for anchor in state["anchors"] for line in _anchor(anchor)],
+        f"counted      {state['anchorsCountedAt'] or 'not yet: the sweep counts devices once a day'}",
     ]
 
 
-def _anchor(counted: Record) -> str:
-    count = "-" if counted["devices"] is None else f"{counted['devices']:,}"
+def _anchor(counted: Record) -> list[str]:
     unnamed = "(removed from the fleet)" if counted["anchor"] else "(records without an anchor)"
-    subject = counted["subject"] or unnamed
-    return f"anchor       {count} devices  {counted['anchor'] or '-'}  {subject!a}"
+    # The subject is text of the CA. It may be longer than a line, and must not write to the terminal.
+    subject = textwrap.wrap(ascii(counted["subject"])[1:-1] if counted["subject"] else unnamed, 64)
+    count = "not counted" if counted["devices"] is None else f"{counted['devices']:,} devices"
+    return [
+        f"anchor       {counted['anchor'] or '-'}",
+        *[f"             {each}" for each in (*subject, count)],
+    ]
 
 
 def _budget(budget: Record) -> list[str]:

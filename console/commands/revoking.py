@@ -26,7 +26,9 @@ def revoke(
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a bootstrap certificate for good: no device enrolls with it any more.
+    """Revoke a bootstrap certificate for good.
+
+    No device enrolls with it any more, in either form of its signature and over any transport.
 
     The command asks first when standard input is a terminal. Devices that it has enrolled keep their own
     certificates; `devices list --enrolled-by CERT` lists them. Repeating the command is safe.

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
-from console import revoking
+from console import output
 from firstboot.domain import topics
 from tests import factories
 from tests.aws.invoked import Run
@@ -210,7 +210,7 @@ def test_the_console_says_what_is_left(
     file.write_text(factories.pem(product.bootstrap("gw-1")))
     failing(monkeypatch, "DescribeCertificate")
     done = run("factory", "revoke", str(file))
-    assert done.exit_code == revoking.output.UNREACHABLE
+    assert done.exit_code == output.UNREACHABLE
     assert "repeat the command" in done.stderr
 
 

@@ -151,7 +151,7 @@ def test_a_group_shows_its_devices_by_anchor(
     product.publish(groups={"gateways": group("gateways", product.factory)})
     assert shown() == (at, [(other, None, False, 3), (first, SUBJECT, True, 1)])
     text = run("groups", "show", "gateways").stdout
-    assert f"3 devices  {other}  '(removed from the fleet)'" in text
+    assert f"anchor       {other}\n             (removed from the fleet)\n             3 devices\n" in text
 
 
 def test_counts_are_those_of_a_complete_sweep(
