@@ -22,7 +22,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 
-app = command_group("Make the bootstrap certificates of a production run, or revoke one.")
+app = command_group("Make or revoke the bootstrap certificates of a factory.")
 
 CERTIFICATE = typer.Option(
     metavar="FILE", exists=True, dir_okay=False, help="The factory CA's certificate, PEM."

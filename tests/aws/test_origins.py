@@ -25,7 +25,7 @@ SUBJECT = "CN=Factory CA"
 
 @pytest.fixture
 def second(product: Product) -> factories.Authority:
-    """Another anchor of the group."""
+    """Publish a group with a second anchor, and return that anchor's CA."""
     other = factories.authority("Second CA")
     both = tuple(factories.pem(each.certificate) for each in (product.factory, other))
     product.publish(groups={"gateways": group("gateways", product.factory, trust=both)})
@@ -34,7 +34,7 @@ def second(product: Product) -> factories.Authority:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """The log of exchange."""
+    """Return what exchange logs."""
     buffer = io.StringIO()
     handler = cast("logging.StreamHandler[Any]", Logger(service="exchange").registered_handler)
     stream = handler.setStream(buffer)
@@ -103,7 +103,7 @@ def test_devices_are_listed_by_anchor(product: Product, second: factories.Author
 
 
 def test_every_form_finds_what_a_certificate_enrolled(product: Product) -> None:
-    """The identifier and the id of either form find the device, whichever form enrolled it."""
+    """The identifier and the id of either form find the device."""
     leaf = product.bootstrap("gw-1")
     product.enroll(factories.twin(leaf))
     product.identity("gw-2")

@@ -1,4 +1,4 @@
-"""An operational certificate's id is that of the stored certificate, whichever form the device presents."""
+"""An operational certificate's id is that of the stored certificate, also if the device presents a twin."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_thumbprint_names_the_stored_certificate_only(registering: Registering
 
 
 def test_a_renewal_by_a_twin_commits_the_stored_certificate(registering: Registering) -> None:
-    """A pending certificate that renews is committed by its stored id, whichever form renews."""
+    """A renewal by the twin of a pending certificate commits the stored certificate."""
     device = registering.enroll("gw-1")
     assert registering.product.enroll(factories.twin(device.leaf)).status == 201
     shown = registering.product.operate("devices.show", deviceId="gw-1")["result"]

@@ -63,7 +63,7 @@ def test_the_anchor_decides_the_group() -> None:
 
 @pytest.mark.parametrize("anchor", [EXPIRED, RENAMED], ids=["expired", "renamed"])
 def test_a_device_does_not_change_its_group(anchor: factories.Authority) -> None:
-    """A path around a group's anchor to another group's is refused, whichever certificates its key has."""
+    """A path around a group's anchor to another group's anchor is refused."""
     both = fleet(gateways=ROOT, sensors=anchor)
     with pytest.raises(CertificateUntrusted):
         verify_bootstrap(proven(RENEWED, MAKER), both, NOW)

@@ -104,7 +104,7 @@ def test_a_ca_cannot_hang_under_another_groups_through_others() -> None:
 
 
 def test_a_ca_cannot_hang_under_another_groups_key() -> None:
-    """A CA is below another, whichever of that one's certificates and names is the anchor."""
+    """A CA is below another CA also if the anchor is another certificate of that CA's key."""
     renamed = factories.authority("Renamed", FACTORY.key)
     line = FACTORY.intermediate("Line 1")
     crossed = factories.Authority(FACTORY.issue("Crossed", OTHER.key, ca=True), OTHER.key)
@@ -119,7 +119,7 @@ def test_a_ca_cannot_hang_under_another_groups_key() -> None:
 
 
 def test_a_ca_cannot_hang_under_another_groups_second_certificate() -> None:
-    """What issued one certificate of a key is above every other certificate of that key."""
+    """The issuer of one certificate of a key is above every other certificate of that key."""
     crossed = factories.Authority(FACTORY.issue("Crossed", OTHER.key, ca=True), OTHER.key)
     found = problems(
         toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(OTHER, crossed)}
