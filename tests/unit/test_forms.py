@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from firstboot.pki import certificate, der, forms
+from firstboot.pki import certificate, der, forms, path
 from tests import factories
+from tests.field import corpus
 from tests.field.encode import own
 
 CURVES: list[ec.EllipticCurve] = [ec.SECP256R1(), ec.SECP384R1()]
@@ -28,6 +29,16 @@ def test_a_certificate_and_its_twin_have_the_same_forms(curve: ec.EllipticCurve)
         both = {own(leaf).fingerprint, own(twin).fingerprint}
         assert forms.ids(own(leaf)) == forms.ids(own(twin)) == both
         assert len(both) == 2
+
+
+@pytest.mark.parametrize("case", [case for case in corpus.cases("chain") if case.is_good], ids=str)
+def test_the_twin_of_a_field_certificate_holds(case: corpus.Case) -> None:
+    """The twin that is made without the issuer's key holds under that key, on each curve."""
+    leaf = case.leaf()
+    twin = forms.twin(leaf)
+    (issuer, *_) = [each for each in (*case.intermediates(), case.anchor()) if path.signed_by(leaf, each)]
+    assert twin is None or path.signed_by(twin, issuer)
+    assert (twin is None) == isinstance(issuer.public_key(), rsa.RSAPublicKey)
 
 
 def test_an_rsa_signature_has_one_form() -> None:
