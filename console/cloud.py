@@ -116,13 +116,15 @@ class Operate:
             raise unanswered(f"describing stack {self._stack}", error) from error
         return f"stack {self._stack} in {place.region}, account {place.account}"
 
-    def devices(self, enrolled_by: str | None = None) -> Iterator[dict[str, Any]]:
-        """Return all device records, or those that the bootstrap certificate `enrolled_by` (SHA-256, hex)
-        enrolled. The first page is read by the call, each other page when it is needed.
+    def devices(self, enrolled_by: str | None = None, anchor: str | None = None) -> Iterator[dict[str, Any]]:
+        """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, or those
+        that enrolled under the trust anchor `anchor` (both SHA-256, hex). The first page is read by the call,
+        each other page when it is needed.
 
         Raises Refused, Unreachable.
         """
-        wanted: dict[str, Any] = {"limit": PAGE} | ({"enrolledBy": enrolled_by} if enrolled_by else {})
+        origin = {"enrolledBy": enrolled_by, "anchor": anchor}
+        wanted: dict[str, Any] = {"limit": PAGE} | {name: value for name, value in origin.items() if value}
         return self._devices(self.call("devices.list", **wanted), wanted)
 
     def _devices(self, page: dict[str, Any], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ fingerprints stay whole.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,6 +71,8 @@ def _member(name: str, value: object) -> list[str]:
             return ["-"]
         case dict() if name in _SAID_BY_OTHERS:
             return _pairs(value)
+        case list():
+            return [", ".join(map(str, value)) or "-"]
         case dict():
             return [f"{key}={each}" for key, each in value.items()]
         case _:
@@ -77,7 +80,7 @@ def _member(name: str, value: object) -> list[str]:
 
 
 def group(state: Record) -> list[str]:
-    """Describe a group, what is left of its budget, and whether it is frozen."""
+    """Describe a group, its budget, whether it is frozen, and how many devices each anchor enrolled."""
     budget = state["budget"]
     frozen = f"since {state['frozenAt']}: it enrolls no device" if state["frozenAt"] else "no"
     return [
@@ -86,6 +89,19 @@ def group(state: Record) -> list[str]:
         f"re-enroll    {state['reenroll']}",
         *(_budget(budget) if budget else ["budget       none: enrollments are neither counted nor limited"]),
         f"frozen       {frozen}",
+        *[line for anchor in state["anchors"] for line in _anchor(anchor)],
+        f"counted      {state['anchorsCountedAt'] or 'not yet: the sweep counts devices once a day'}",
+    ]
+
+
+def _anchor(counted: Record) -> list[str]:
+    unnamed = "(removed from the fleet)" if counted["anchor"] else "(records without an anchor)"
+    # The subject is text of the CA. It may be longer than a line, and must not write to the terminal.
+    subject = textwrap.wrap(ascii(counted["subject"])[1:-1] if counted["subject"] else unnamed, 64)
+    count = "not counted" if counted["devices"] is None else f"{counted['devices']:,} devices"
+    return [
+        f"anchor       {counted['anchor'] or '-'}",
+        *[f"             {each}" for each in (*subject, count)],
     ]
 
 

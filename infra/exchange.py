@@ -53,8 +53,12 @@ class Exchange(Function):
         )
         for function in (self, self.mqtt):
             function.configure(self.settings)
-            # A claim is a TransactWriteItems of updates, and a commit is one update.
-            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
+            # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
+            # not revoked. A commit is a TransactWriteItems of updates.
+            function.permit(
+                ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"],
+                device_records.table_arn,
+            )
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)

@@ -79,6 +79,8 @@ class Operate(Function):
         # A dead request goes again to the Lambda that failed, or is answered with a rejection.
         self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in functions))
         permit_answers(self, "rejected", *topics.CALLS)
+        # A bootstrap certificate is revoked in AWS IoT too, under each id that it may have there.
+        self.permit(["iot:UpdateCertificate"], arn("cert/*"))
         self._permit_importing(store)
 
     def _permit_importing(self, store: Store) -> None:

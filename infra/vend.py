@@ -65,13 +65,13 @@ class Vend(Function):
             function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
             if roles:  # IAM refuses a statement without a resource
                 function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
-        store.permit_reading(self, PUBLISHED_FLEET_KEY)
-        # AWS IoT gives only the certificate's id, so over MQTT the certificate is read from the bucket.
-        store.permit_reading(self.mqtt, PUBLISHED_FLEET_KEY, "certificates/*")
-        acknowledge(
-            self.mqtt.own_role,
-            {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
-        )
+            # A first login commits the certificate as it was stored. Over MQTT, AWS IoT gives only the
+            # certificate's id, so there every login reads the certificate from the bucket.
+            store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
+            acknowledge(
+                function.own_role,
+                {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
+            )
 
 
 class FleetRole(iam.CfnRole):

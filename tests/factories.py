@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -144,3 +144,17 @@ def authority(
         .sign(key, hashes.SHA256())
     )
     return Authority(certificate, key)
+
+
+def twin(certificate: x509.Certificate, curve: ec.EllipticCurve | None = None) -> x509.Certificate:
+    """Return the certificate with the other form of its ECDSA signature, which no key is needed for.
+
+    `curve` is the issuer's, P-256 by default.
+    """
+    # SEQUENCE (of two length octets) of what is signed, the algorithm, and a BIT STRING of the signature.
+    encoded, signature = certificate.public_bytes(Encoding.DER), certificate.signature
+    signed_and_algorithm = encoded[4 : -len(signature) - 3]
+    r, s = utils.decode_dss_signature(signature)
+    other = utils.encode_dss_signature(r, (curve or ec.SECP256R1()).group_order - s)
+    content = signed_and_algorithm + bytes([0x03, len(other) + 1, 0]) + other
+    return x509.load_der_x509_certificate(b"\x30\x82" + len(content).to_bytes(2, "big") + content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from console.attributes import Attributes, Value
 from console.cloud import Operate, Refused
 from console.commands import importing
 from console.options import Json, Options, Stack, Yes, command_group
-from firstboot.pki.certificate import parse_text
+from firstboot.pki.certificate import Certificate, parse_text
 from firstboot.pki.errors import CertificateMalformed
 
 app = command_group("List, show, change, import, revoke and delete devices.")
@@ -34,6 +35,13 @@ def list_(
             help="Only devices that this bootstrap certificate enrolled: a PEM file, or its SHA-256.",
         ),
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CA",
+            help="Only devices that enrolled under this trust anchor: a PEM file, or the SHA-256 of its key.",
+        ),
+    ] = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -43,9 +51,11 @@ def list_(
     one line.
     """
     options = Options.of(ctx, stack, as_json=as_json)
-    certificate = _fingerprint(enrolled_by) if enrolled_by else None
+    # A record has the fingerprint of each form of the certificate. Records of older versions have one alone.
+    by = _sha256(enrolled_by, lambda found: found.fingerprint, "--enrolled-by") if enrolled_by else None
+    under = _sha256(anchor, Certificate.spki_fingerprint, "--anchor") if anchor else None
     with output.failures(as_json=options.as_json):
-        devices = output.counted("devices", Operate(options.stack_name).devices(certificate))
+        devices = output.counted("devices", Operate(options.stack_name).devices(by, under))
         if options.as_json:
             output.array("devices", devices)
             return
@@ -162,14 +172,13 @@ def _describe(device: output.Record) -> list[str]:
     return describe.device(device, output.width())
 
 
-def _fingerprint(certificate: str) -> str:
-    """Return the SHA-256 (hex) of a certificate that is given as its SHA-256 or as a file."""
+def _sha256(certificate: str, of: Callable[[Certificate], str], hint: str) -> str:
+    """Return the SHA-256 (hex) that is given itself, or the one `of` the certificate in the given file."""
     plain = certificate.replace(":", "").lower()
     if _SHA256.fullmatch(plain):
         return plain
-    hint = "--enrolled-by"
     try:
-        return parse_text(Path(certificate).read_text()).identifier
+        return of(parse_text(Path(certificate).read_text()))
     except OSError as error:
         detail = f"{certificate} is neither a SHA-256 nor a file that can be read ({error.strerror})"
         raise typer.BadParameter(detail, param_hint=hint) from error

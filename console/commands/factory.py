@@ -1,4 +1,4 @@
-"""`console factory`: the bootstrap certificates of a production run. It needs no AWS."""
+"""`console factory`: the bootstrap certificates of a production run. Only `revoke` needs AWS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
-from console.commands import bench, trying
+from console.commands import bench, revoking, trying
 from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
@@ -22,7 +22,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 
-app = command_group("Make the bootstrap certificates of a production run.")
+app = command_group("Make or revoke the bootstrap certificates of a factory.")
 
 CERTIFICATE = typer.Option(
     metavar="FILE", exists=True, dir_okay=False, help="The factory CA's certificate, PEM."
@@ -101,6 +101,7 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
 
 app.command("ca")(bench.ca)
 app.command("check")(trying.check)
+app.command()(revoking.revoke)
 
 
 def _group(folder: Path, name: str) -> Group:

@@ -1,4 +1,4 @@
-"""The DynamoDB conditions decide as `domain/device.py` does, and each transition is atomic."""
+"""The DynamoDB conditions decide as `domain/claim.py` does, and each transition is atomic."""
 
 from __future__ import annotations
 
@@ -15,18 +15,9 @@ from hypothesis import strategies as st
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.claim import RefusedBy
+from firstboot.domain.claim import Enrollment, Limits, RefusedBy, Renewal, answer_to
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import (
-    CertificateRecord,
-    Device,
-    Enrollment,
-    Limits,
-    Renewal,
-    Status,
-    answer_to,
-    committed,
-)
+from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, committed
 from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
 from firstboot.domain.names import DeviceId
 from tests import factories
@@ -36,6 +27,8 @@ NOW = from_epoch(1_000)
 SECOND = timedelta(seconds=1)
 GRACE = 100 * SECOND
 DEVICE = DeviceId("gw-1")
+BOOTSTRAP_IDS = frozenset({"f1", "f2"})
+ANCHOR = Anchor("a0", "CN=Factory CA")
 
 
 def record(**changes: object) -> CertificateRecord:
@@ -54,6 +47,8 @@ def enrollment(**changes: object) -> Enrollment:
         replaces=True,
         certificate=record(serial="b2", held_until=NOW + 900 * SECOND),
         enrolled_by="f0",
+        bootstrap_ids=BOOTSTRAP_IDS,
+        anchor=ANCHOR,
         claims={"model": "x", "rev": 3, "spare": False},
         now=NOW,
         grace=GRACE,
@@ -87,6 +82,9 @@ def _put(device: Device) -> None:
         "status": device.status.value,
         "generation": device.generation,
         "enrolledBy": device.enrolled_by,
+        "bootstrapIds": device.bootstrap_ids,
+        "anchor": ANCHOR.key,
+        "anchorSubject": ANCHOR.subject,
         "createdAt": device.created_at,
         "updatedAt": device.updated_at,
         "attributes": device.attributes,
@@ -120,6 +118,8 @@ _devices = st.none() | st.builds(
     created_at=st.just(from_epoch(1)),
     updated_at=st.just(from_epoch(1)),
     enrolled_by=st.just("f0"),
+    bootstrap_ids=st.just(BOOTSTRAP_IDS),
+    anchor=st.just(ANCHOR),
     pending=st.none() | _records,
     active=st.none() | _records,
 )
@@ -165,8 +165,39 @@ def test_the_condition_is_the_decision(
         assert claimed
         assert claimed.status is Status.ENROLLED
         assert claimed.pending == asked.certificate
+        if isinstance(asked, Enrollment):
+            assert (claimed.enrolled_by, claimed.bootstrap_ids) == ("f0", BOOTSTRAP_IDS)
+            assert claimed.anchor == ANCHOR
         assert claimed.claims == (asked.claims or {})
         assert claimed.active == (device.active if device else None)
+
+
+@pytest.mark.parametrize("repeated", [False, True], ids=["first", "repeat"])
+def test_a_revoked_bootstrap_certificate_claims_nothing(records: DynamoDevices, *, repeated: bool) -> None:
+    """A claim by a revoked bootstrap certificate is refused for that reason, even if it is a repeat."""
+    if repeated:
+        assert records.claim(enrollment()) is None
+    before = records.device(DEVICE)
+    assert not records.is_bootstrap_revoked("f0")
+    for moment in (NOW, NOW + SECOND):
+        records.revoke_bootstrap("f0", moment)
+    assert records.is_bootstrap_revoked("f0")
+    refused = records.claim(enrollment(limits=Limits(total=1, per_minute=1)))
+    assert refused
+    assert (refused.by, refused.device) == (RefusedBy.BOOTSTRAP, None)
+    assert records.device(DEVICE) == before
+    row = boto3.client("dynamodb").get_item(
+        TableName="device-records", Key={"pk": {"S": "BOOTSTRAP#f0"}}, ConsistentRead=True
+    )["Item"]
+    assert row == {"pk": {"S": "BOOTSTRAP#f0"}, "revokedAt": {"N": "1000"}}
+
+
+def test_a_revoked_bootstrap_certificate_stops_no_renewal(records: DynamoDevices) -> None:
+    """A device that a bootstrap certificate enrolled before its revocation renews."""
+    device, leaf = _claimed(records)
+    records.commit(committed(device, "c0", NOW), leaf)
+    records.revoke_bootstrap("f0", NOW)
+    assert records.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2"))) is None
 
 
 def test_a_key_belongs_to_one_device(records: DynamoDevices) -> None:

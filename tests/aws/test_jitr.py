@@ -31,9 +31,11 @@ from firstboot.policy.service import ServicePolicy
 from tests import factories
 from tests.aws.odd_names import latin_1, not_utf_8
 from tests.aws.product import CONTEXT, Product, group
+from tests.field.encode import own
 
 # Two calls of the rate limiter, whose last slot is in the past, come before these.
-ADMITTING = ["DescribeCertificate", "GetItem", "AttachPolicy", "UpdateCertificate", "GetItem"]
+READING = ["GetItem", "GetItem"]  # the bootstrap certificate's row and the device's
+ADMITTING = ["DescribeCertificate", *READING, "AttachPolicy", "UpdateCertificate", *READING]
 BOOTSTRAP = "Firstboot-bootstrap"
 PLACE = Place("aws", "us-east-1", "123456789012")
 # The document of a version that allowed less.
@@ -245,7 +247,7 @@ def gateways(product: Product, jitr: str, **changes: Any) -> None:
     product.publish(groups={"gateways": group("gateways", product.factory, jitr=jitr, **changes)})
 
 
-def refused(product: Product, flaw: str, jitr: str) -> x509.Certificate:
+def refused(product: Product, flaw: str, jitr: str) -> x509.Certificate:  # noqa: PLR0911 - one for each flaw
     """Return a certificate that can never enroll in the group, which has the given `jitr`."""
     key = factories.ec_key()
     gateways(product, jitr)
@@ -262,6 +264,10 @@ def refused(product: Product, flaw: str, jitr: str) -> x509.Certificate:
         return product.factory.issue("gw-*", key)
     if flaw == "enrollment-closed":
         gateways(product, jitr, budget=Budget(total=9, per_minute=9, until=EPOCH))
+    if flaw == "bootstrap-revoked":
+        leaf = product.factory.issue("gw-1", key)
+        product.operate("factory.revoke", certificate=factories.pem(leaf))
+        return factories.twin(leaf)
     if flaw == "device-revoked":
         product.identity("gw-1")
         product.operate("devices.revoke", deviceId="gw-1")
@@ -279,6 +285,9 @@ FLAWS = {
 }
 """Flaws that make a certificate useless for good, each with the code of the refusal."""
 
+REVOKED = {"bootstrap-revoked": "bootstrap-revoked"}
+"""The flaw of a certificate that an operator has revoked, which is thereby one of the fleet."""
+
 
 def logged(log: io.StringIO) -> dict[str, Any]:
     """Return the one log line about a certificate."""
@@ -286,7 +295,7 @@ def logged(log: io.StringIO) -> dict[str, Any]:
     return dict(line)
 
 
-@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize("flaw", FLAWS | REVOKED)
 def test_an_exclusive_group_revokes_what_can_never_enroll(
     product: Product, flaw: str, log: io.StringIO
 ) -> None:
@@ -295,7 +304,8 @@ def test_an_exclusive_group_revokes_what_can_never_enroll(
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
     line = logged(log)
-    assert (line["code"], line["outcome"], line["certificateId"]) == (FLAWS[flaw], "revoked", certificate)
+    assert (line["code"], line["outcome"]) == ((FLAWS | REVOKED)[flaw], "revoked")
+    assert line["certificateId"] == certificate
     assert line["group"] == "gateways"
 
 
@@ -306,6 +316,14 @@ def test_a_shared_group_revokes_nothing(product: Product, flaw: str, log: io.Str
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
     assert (logged(log)["code"], logged(log)["outcome"]) == (FLAWS[flaw], "left")
+
+
+def test_a_shared_group_revokes_what_an_operator_has_revoked(product: Product, log: io.StringIO) -> None:
+    """A twin of a certificate that an operator has revoked becomes REVOKED in a shared group too."""
+    certificate = arrive(refused(product, "bootstrap-revoked", "shared"))
+    assert admit(product, certificate) == []
+    assert (status(certificate), policies(certificate)) == ("REVOKED", set())
+    assert (logged(log)["code"], logged(log)["outcome"]) == ("bootstrap-revoked", "revoked")
 
 
 def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
@@ -425,6 +443,31 @@ def test_a_revocation_during_the_admission_counts(
     calls.before["UpdateCertificate"] = lambda: product.records.revoke(DeviceId("gw-1"), EPOCH)
     assert admit(product, certificate) == []
     assert status(certificate) == "REVOKED"
+
+
+def test_a_revoked_bootstrap_certificate_meanwhile_is_noticed(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the certificate is revoked between the first look at its row and its activation, it is REVOKED."""
+    leaf = product.bootstrap("gw-1")
+    certificate = arrive(leaf)
+    calls = Calls(monkeypatch)
+    identifier = own(leaf).identifier
+    calls.before["UpdateCertificate"] = lambda: product.records.revoke_bootstrap(identifier, EPOCH)
+    assert admit(product, certificate) == []
+    assert status(certificate) == "REVOKED"
+
+
+def test_no_form_of_a_revoked_claim_certificate_is_admitted(product: Product) -> None:
+    """A certificate that devices share is revoked in each form, though it names no device."""
+    shared = group("gateways", product.factory, device_id="request.deviceId", reenroll="refuse")
+    product.publish(groups={"gateways": shared})
+    claim = product.factory.issue("batch", factories.ec_key())
+    admit(product, first := arrive(claim))
+    assert status(first) == "ACTIVE"
+    product.operate("factory.revoke", certificate=factories.pem(claim))
+    admit(product, second := arrive(factories.twin(claim)))
+    assert (status(first), status(second)) == ("REVOKED", "REVOKED")
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])

@@ -15,16 +15,18 @@ from tests.aws.registering import CONFIGURATION, GRANT, SERVICE, Identity, Regis
 REVOCATION = [
     "GetItem",
     *("ListObjectsV2", "GetObject"),
-    *("UpdateCertificate", "UpdateCertificate"),  # of the bootstrap certificate and of the operational one
+    *("UpdateCertificate", "UpdateCertificate"),  # the bootstrap certificate's two forms
+    "UpdateCertificate",  # the operational certificate
     "DeleteConnection",
-    *("ListAttachedPolicies", "DetachPolicy", "DetachPolicy", "ListAttachedPolicies"),
+    *("ListAttachedPolicies", "DetachPolicy", "DetachPolicy"),
+    *("ListAttachedPolicies", "ListAttachedPolicies"),
     "UpdateItem",
 ]
 DELETION = [
     *REVOCATION[: REVOCATION.index("DeleteConnection") + 1],
     "ListThingPrincipals",
-    *("DetachThingPrincipal", "DetachThingPrincipal"),
-    *("ListAttachedPolicies", "DeleteCertificate"),
+    *("DetachThingPrincipal",) * 3,
+    *("ListAttachedPolicies", "DeleteCertificate") * 2,
     *("ListAttachedPolicies", "DetachPolicy", "DetachPolicy", "DeleteCertificate"),
     *("DeleteThingShadow", "DeleteThing"),
     "DeleteItem",
@@ -206,13 +208,24 @@ def test_a_claim_certificate_is_not_revoked_with_one_device(registering: Registe
     assert registering.status(leaf) == "ACTIVE"
 
 
-def test_an_own_bootstrap_certificate_is_revoked_too(registering: Registering) -> None:
-    """The revocation of a device revokes its own bootstrap certificate too."""
+@pytest.mark.parametrize("older", [False, True], ids=["row", "older-version's-row"])
+def test_a_bootstrap_certificate_of_its_own_goes_too(registering: Registering, *, older: bool) -> None:
+    """A revoked device has no way back by the certificate that it came with, nor by that one's twin."""
     leaf = registering.product.bootstrap("gw-1")
-    boto3.client("iot").register_certificate_without_ca(certificatePem=factories.pem(leaf), status="ACTIVE")
+    for form in [leaf] if older else [leaf, factories.twin(leaf)]:
+        pem = factories.pem(form)
+        boto3.client("iot").register_certificate_without_ca(certificatePem=pem, status="ACTIVE")
     assert registering.product.enroll(leaf).status == 201
+    if older:
+        boto3.client("dynamodb").update_item(
+            TableName=registering.product.table,
+            Key={"pk": {"S": "DEV#gw-1"}},
+            UpdateExpression="SET enrolledBy = :id REMOVE bootstrapIds, anchor, anchorSubject",
+            ExpressionAttributeValues={":id": {"S": chain.fingerprint(leaf)}},
+        )
     registering.work("gw-1")
     revoke(registering, "gw-1")
     registering.work("gw-1")
     assert registering.status(leaf) == "REVOKED"
+    assert registering.status(factories.twin(leaf)) == (None if older else "REVOKED")
     assert chain.fingerprint(leaf) not in registering.noted("gw-1", "registered")

@@ -10,9 +10,9 @@ import pytest
 
 from firstboot.aws.dynamodb import budget
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.claim import RefusedBy
+from firstboot.domain.claim import Enrollment, Limits, RefusedBy
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.device import CertificateRecord, Enrollment, Limits
+from firstboot.domain.device import Anchor, CertificateRecord
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 from tests.flows.conftest import Cloud
@@ -38,6 +38,8 @@ def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
         replaces=False,
         certificate=certificate,
         enrolled_by="f0",
+        bootstrap_ids=frozenset({"f1"}),
+        anchor=Anchor("a0", "CN=Factory CA"),
         claims={},
         now=NOW,
         grace=timedelta(0),

@@ -68,6 +68,7 @@ def topic(name: str) -> tuple[str, str]:
 EXCHANGE = {
     ("dynamodb:GetItem", "${Registry.Arn}"),
     ("dynamodb:UpdateItem", "${Registry.Arn}"),
+    ("dynamodb:ConditionCheckItem", "${Registry.Arn}"),
     ("s3:GetObject", CERTIFICATES),
     ("s3:GetObject", FLEET),
     ("s3:ListBucket", "${Store.Arn}"),
@@ -76,6 +77,7 @@ EXCHANGE = {
 VEND = {
     ("dynamodb:GetItem", "${Registry.Arn}"),
     ("dynamodb:UpdateItem", "${Registry.Arn}"),
+    ("s3:GetObject", CERTIFICATES),
     ("s3:GetObject", FLEET),
     ("s3:ListBucket", "${Store.Arn}"),
     *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
@@ -114,7 +116,6 @@ PERMISSIONS = {
     "Vend": VEND,
     "VendMqtt": VEND
     | {
-        ("s3:GetObject", CERTIFICATES),
         topic("credentials/accepted"),
         topic("credentials/rejected"),
         *ON_FAILURE,
@@ -128,6 +129,7 @@ PERMISSIONS = {
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
         ("sqs:SendMessage", RATE_LIMITED),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
+        ("iot:UpdateCertificate", IOT_CERTIFICATES),
         ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
         ("s3:PutObject", CERTIFICATES),
         topic("certificates/rejected"),

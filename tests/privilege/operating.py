@@ -8,6 +8,7 @@ from typing import Any
 
 from firstboot.domain import topics
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from tests import factories
 from tests.flows.devices import fresh_name
 from tests.privilege.devices import forbidding
 from tests.privilege.scene import Scene, need
@@ -26,6 +27,14 @@ def device_shown(scene: Scene) -> None:
 def device_revoked(scene: Scene) -> None:
     """Revoke a device."""
     scene.operate("devices.revoke", deviceId=scene.booted().name)
+
+
+def bootstrap_revoked(scene: Scene) -> None:
+    """Revoke a bootstrap certificate that AWS IoT knows."""
+    pem = factories.pem(scene.new_device().bootstrap)
+    known = scene.aws("iot").register_certificate_without_ca(certificatePem=pem, status="ACTIVE")
+    result = scene.operate("factory.revoke", certificate=pem)
+    need(result["awsIot"][known["certificateId"]] == "revoked", result)
 
 
 def fleet_applied(scene: Scene) -> None:

@@ -40,7 +40,7 @@ def _each(flow: Flow, resource: str, *actions: str) -> dict[Right, Flow]:
 FLOWS: dict[str, dict[Right, Flow]] = {
     "Exchange": {
         ("dynamodb:GetItem", TABLE): devices.commit,
-        ("dynamodb:UpdateItem", TABLE): devices.first_boot,
+        **_each(devices.first_boot, TABLE, "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"),
         ("s3:GetObject", CERTIFICATES): devices.first_boot,
         ("s3:GetObject", FLEET): devices.exchange_follows_the_fleet,
         ("s3:ListBucket", STORE): devices.exchange_follows_the_fleet,
@@ -48,7 +48,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
     },
     "ExchangeMqtt": {
         ("dynamodb:GetItem", TABLE): devices.commit_by_mqtt,
-        ("dynamodb:UpdateItem", TABLE): devices.first_boot_by_mqtt,
+        **_each(devices.first_boot_by_mqtt, TABLE, "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"),
         ("s3:GetObject", CERTIFICATES): devices.commit_by_mqtt,
         ("s3:GetObject", FLEET): devices.exchange_by_mqtt_follows_the_fleet,
         ("s3:ListBucket", STORE): devices.exchange_by_mqtt_follows_the_fleet,
@@ -67,6 +67,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
     "Vend": {
         ("dynamodb:GetItem", TABLE): devices.credentials,
         ("dynamodb:UpdateItem", TABLE): devices.credentials,
+        ("s3:GetObject", CERTIFICATES): devices.credentials,
         ("s3:GetObject", FLEET): devices.vend_follows_the_fleet,
         ("s3:ListBucket", STORE): devices.vend_follows_the_fleet,
         ("sts:AssumeRole", FLEET_ROLES["telemetry"]): devices.credentials,
@@ -93,6 +94,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:PutObject", CERTIFICATES): operating.device_imported,
         ("iot:DescribeCertificate", IOT_CERTIFICATES): operating.device_imported,
         ("iot:ListThingPrincipals", THING): operating.device_imported,
+        ("iot:UpdateCertificate", IOT_CERTIFICATES): operating.bootstrap_revoked,
         **{
             ("sqs:GetQueueAttributes", queue): operating.failures_shown
             for queue in (UNDELIVERED, DEAD, JITR_DEAD)

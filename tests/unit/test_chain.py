@@ -6,15 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
-from firstboot.pki import certificate, chain, der
+from firstboot.pki import certificate, chain
 from firstboot.pki.errors import (
     CertificateMalformed,
     CertificateNotYetValid,
@@ -64,35 +62,6 @@ def test_outside_its_validity_a_leaf_is_refused(days: int, error: type[Authentic
     """A certificate is refused before and after its validity."""
     with pytest.raises(error):
         chain.verify(LEAF, CA.certificate, NOW + timedelta(days=days))
-
-
-def twin(leaf: x509.Certificate) -> certificate.Certificate:
-    """Return the certificate with the other of the two values that its signature may have."""
-    r, s = utils.decode_dss_signature(leaf.signature)
-    signature = utils.encode_dss_signature(r, chain.P256_ORDER - s)
-    read = own(leaf)
-    parts = read.signed, read.algorithm.encoded, der.encode(der.BIT_STRING, b"\0", signature)
-    return certificate.parse(der.encode(der.SEQUENCE, *parts))
-
-
-def test_a_certificate_and_its_twin_are_one() -> None:
-    """A certificate has one form: a sender cannot choose its fingerprint by changing the signature."""
-    other = twin(LEAF)
-    assert other.fingerprint != own(LEAF).fingerprint
-    assert other.identifier == own(LEAF).identifier
-    one, two = chain.issued(own(LEAF), CA.certificate), chain.issued(other, CA.certificate)
-    assert one
-    assert one == two
-    assert utils.decode_dss_signature(one.signature)[1] <= chain.P256_ORDER // 2
-    chain.verify(one, CA.certificate, NOW)
-
-
-@given(st.integers(1, chain.P256_ORDER - 1), st.integers(1, chain.P256_ORDER - 1))
-def test_the_smaller_s_is_chosen(r: int, s: int) -> None:
-    """Of the two equal signatures, the result is the one with the smaller s."""
-    smaller = chain.smaller_s(utils.encode_dss_signature(r, s))
-    assert utils.decode_dss_signature(smaller) == (r, min(s, chain.P256_ORDER - s))
-    assert chain.smaller_s(smaller) == smaller
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from firstboot.aws.dynamodb import rows
 from firstboot.domain import topics
 from firstboot.domain.clock import from_epoch, from_epoch_milliseconds
 from firstboot.domain.dead_letters import Failed, Lost
-from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.operate.failures import understood
@@ -143,6 +143,12 @@ ROW = {
     "attributes": {"M": {"site": {"S": "bonn"}, "quarantined": {"BOOL": False}, "floor": {"N": "7"}}},
     "claims": {"M": {}},
 }
+ORIGIN = {
+    "bootstrapIds": {"SS": [ID, "e" * 64]},
+    "anchor": {"S": "a" * 64},
+    "anchorSubject": {"S": "CN=Factory CA"},
+}
+"""The attributes that an enrollment writes since `enrolledBy` is the SHA-256 of what is signed."""
 DEVICE = Device(
     device_id=DeviceId("gw-1"),
     group="gateways",
@@ -151,15 +157,17 @@ DEVICE = Device(
     created_at=from_epoch(1_795_778_000),
     updated_at=from_epoch(SINCE),
     enrolled_by=ID,
+    bootstrap_ids=frozenset({ID}),
     attributes={"site": "bonn", "quarantined": False, "floor": 7},
 )
+WITHOUT_BOOTSTRAP: dict[str, Any] = {"enrolled_by": None, "bootstrap_ids": frozenset()}
 EXPECTED = {name: value for name, value in ROW.items() if name != "enrolledBy"}
 IN_AWS_IOT = {"registered": {"SS": [ID]}, "attached": {"SS": ["mqtt", "telemetry"]}}
 KNOWN = {"registered": frozenset({ID}), "attached": frozenset({"mqtt", "telemetry"})}
 STATES: dict[str, tuple[dict[str, Any], Device]] = {
     "expected": (
         EXPECTED | {"status": {"S": "expected"}, "generation": {"N": "0"}},
-        replace(DEVICE, status=Status.EXPECTED, generation=0, enrolled_by=None),
+        replace(DEVICE, status=Status.EXPECTED, generation=0, **WITHOUT_BOOTSTRAP),
     ),
     "pending": (
         ROW | {"generation": {"N": "0"}, "pending": certificate(1, **HELD)},
@@ -185,7 +193,20 @@ STATES: dict[str, tuple[dict[str, Any], Device]] = {
     ),
     "imported": (
         EXPECTED | {"active": certificate(1, imported={"BOOL": True}, **COMMITTED)},
-        replace(DEVICE, enrolled_by=None, active=record(1, certificate_id=ID, imported=True)),
+        replace(
+            DEVICE,
+            active=record(1, certificate_id=ID, imported=True),
+            **WITHOUT_BOOTSTRAP,
+        ),
+    ),
+    "of a known anchor": (
+        ROW | ORIGIN | {"active": certificate(1, **COMMITTED)},
+        replace(
+            DEVICE,
+            active=record(1, certificate_id=ID),
+            bootstrap_ids=frozenset({ID, "e" * 64}),
+            anchor=Anchor("a" * 64, "CN=Factory CA"),
+        ),
     ),
     "revoked": (ROW | {"status": {"S": "revoked"}}, replace(DEVICE, status=Status.REVOKED)),
     "deleted": (ROW | {"status": {"S": "deleted"}}, replace(DEVICE, status=Status.DELETED)),

@@ -146,8 +146,15 @@ def test_a_group_fits() -> None:
         "reenroll": "replace",
         "budget": budget,
         "frozenAt": MOMENT,
+        "anchorsCountedAt": MOMENT,
+        "anchors": [
+            {"anchor": "a" * 64, "subject": "CN=" + "\x1b" * 125, "trusted": True, "devices": 10**9},
+            {"anchor": None, "subject": None, "trusted": False, "devices": None},
+        ],
     }
     lines = describe.group(state)
     assert fits(lines)
+    assert f"anchor       {'a' * 64}" in lines
+    assert "\x1b" not in "\n".join(lines)
     assert f"group        {GROUP}" in lines
     assert "             until 2036-12-31, the last day (UTC)" in lines

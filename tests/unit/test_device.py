@@ -7,18 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from firstboot.domain.claim import DELETION, Enrollment, Renewal, answer_to
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import (
-    DELETION,
-    CertificateRecord,
-    Device,
-    Enrollment,
-    Renewal,
-    Status,
-    answer_to,
-    check_admissible,
-    login,
-)
+from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, check_admissible, login
 from firstboot.domain.errors import (
     AlreadyEnrolled,
     CertificateNotCurrent,
@@ -47,6 +38,8 @@ ASKED = Enrollment(
     replaces=True,
     certificate=OURS,
     enrolled_by="b",
+    bootstrap_ids=frozenset({"b1", "b2"}),
+    anchor=Anchor("a", "CN=Factory CA"),
     claims={},
     now=NOW,
     grace=timedelta(seconds=100),

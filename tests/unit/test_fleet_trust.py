@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from time import perf_counter
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -89,6 +90,50 @@ def test_groups_cannot_share_a_ca() -> None:
         found = problems(toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(other)})
         assert len(found) == 1
         assert "are the same CA" in found[0]
+
+
+def test_a_ca_cannot_hang_under_another_groups_through_others() -> None:
+    """A CA below another group's CA is found through the anchors between them."""
+    line = FACTORY.intermediate("Line 1")
+    station = line.intermediate("Station 1")
+    found = problems(
+        toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY, line), "other.pem": _bytes(station)}
+    )
+    pair = "gateways's trust/factory.pem and sensors's trust/other.pem: the CA of gateways issued"
+    assert [pair in problem for problem in found] == [True, True]  # the factory's CA and the line's
+
+
+def test_a_ca_cannot_hang_under_another_groups_key() -> None:
+    """A CA is below another CA also if the anchor is another certificate of that CA's key."""
+    renamed = factories.authority("Renamed", FACTORY.key)
+    line = FACTORY.intermediate("Line 1")
+    crossed = factories.Authority(FACTORY.issue("Crossed", OTHER.key, ca=True), OTHER.key)
+    below = OTHER.intermediate("Line 2")
+    for first, second in ((renamed, line), (crossed, below), (FACTORY, crossed)):
+        for upper, lower in ((first, second), (second, first)):
+            found = problems(
+                toml=TWO_GROUPS, trust={"factory.pem": _bytes(upper), "other.pem": _bytes(lower)}
+            )
+            assert len(found) == 1
+            assert "issued the CA of" in found[0]
+
+
+def test_a_ca_cannot_hang_under_another_groups_second_certificate() -> None:
+    """The issuer of one certificate of a key is above every other certificate of that key."""
+    crossed = factories.Authority(FACTORY.issue("Crossed", OTHER.key, ca=True), OTHER.key)
+    found = problems(
+        toml=TWO_GROUPS, trust={"factory.pem": _bytes(FACTORY), "other.pem": _bytes(OTHER, crossed)}
+    )
+    assert len(found) == 2  # the key's both certificates
+
+
+def test_many_anchors_of_one_name_compile_in_time() -> None:
+    """Anchors that sign themselves are compared by their keys, which takes no pairs of signatures."""
+    roots = [factories.authority("Factory CA") for _ in range(200)]
+    begun = perf_counter()
+    trust = {"factory.pem": _bytes(*roots[:100]), "other.pem": _bytes(*roots[100:])}
+    assert set(fleet(toml=TWO_GROUPS, trust=trust).groups) == {"gateways", "sensors"}
+    assert perf_counter() - begun < 10
 
 
 def test_a_ca_cannot_hang_under_another_groups() -> None:

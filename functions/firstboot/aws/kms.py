@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firstboot.aws.clients import answered
 from firstboot.domain.errors import AuthorityKeyUnfit
-from firstboot.pki.chain import smaller_s
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -66,8 +65,7 @@ class KmsKey(ec.EllipticCurvePrivateKey):
                 MessageType="DIGEST",
                 SigningAlgorithm="ECDSA_SHA_256",
             )
-        # One of two equal signatures, so that a certificate of ours has one fingerprint (see `chain.issued`).
-        return smaller_s(answer["Signature"])
+        return answer["Signature"]
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""

@@ -27,6 +27,11 @@ class Anchor:
     certificate: Certificate
 
     @property
+    def key(self) -> str:
+        """Return the SHA-256 (hex) of the certificate's key."""
+        return self.certificate.spki_fingerprint()
+
+    @property
     def pem(self) -> str:
         """Return the certificate in PEM, without any other text of its file."""
         return self.certificate.pem
@@ -48,12 +53,7 @@ def anchors(source: Source, groups: dict[str, Group], problems: list[str]) -> li
         for file in group.trust
         for certificate in _certificates(source, group.name, file, problems)
     ]
-    # One key signs a certificate. Hundreds of anchors may have one name, and each pair would be a signature.
-    roots = {each.certificate for each in found if path.issued_by(each.certificate, each.certificate)}
-    keys = {each.certificate: each.certificate.spki_fingerprint() for each in found}
-    for one, other in combinations(found, 2):
-        if one.group != other.group:
-            problems += _conflict(one, other, roots, keys)
+    problems += _conflicts(found)
     return found
 
 
@@ -87,11 +87,53 @@ def _useless(anchor: Certificate) -> str | None:
     return f"admits no device ({refused.reason or refused.code}): {refused.log}" if refused else None
 
 
-def _conflict(one: Anchor, other: Anchor, roots: set[Certificate], keys: dict[Certificate, str]) -> list[str]:
-    pair = f"{one.group}'s {one.file} and {other.group}'s {other.file}"
-    if keys[one.certificate] == keys[other.certificate]:
-        return [f"fleet.toml: {pair} are the same CA: a certificate under it would belong to both groups"]
-    for upper, lower in ((one, other), (other, one)):
-        if lower.certificate not in roots and path.issued_by(lower.certificate, upper.certificate):
-            return [f"fleet.toml: {pair}: the CA of {upper.group} issued the CA of {lower.group}"]
-    return []
+def _conflicts(anchors: list[Anchor]) -> list[str]:
+    """Return a line for each two anchors of different groups that are one CA, or one below the other.
+
+    CAs are compared by their keys, because a CA may have several certificates, under several names.
+    """
+    if len({each.group for each in anchors}) < 2:
+        return []
+    lines = []
+    above = _above(anchors)
+    for one, other in combinations(anchors, 2):
+        if one.group == other.group:
+            continue
+        pair = f"fleet.toml: {one.group}'s {one.file} and {other.group}'s {other.file}"
+        if one.key == other.key:
+            lines.append(f"{pair} are the same CA: a certificate under it would belong to both groups")
+        for upper, lower in ((one, other), (other, one)):
+            if upper.key in above[lower.key] and upper.key != lower.key:
+                lines.append(f"{pair}: the CA of {upper.group} issued the CA of {lower.group}")
+    return lines
+
+
+def _above(anchors: list[Anchor]) -> dict[str, set[str]]:
+    """Return for each anchor's key the anchors' keys above it: its issuers, their issuers, and so on."""
+    issuers: dict[str, set[str]] = {each.key: set() for each in anchors}
+    for each in anchors:
+        issuers[each.key] |= _issuer(each, anchors)
+    above = {key: set(direct) for key, direct in issuers.items()}
+    for _ in issuers:
+        grown = {key: known.union(*(issuers[each] for each in known)) for key, known in above.items()}
+        if grown == above:
+            break
+        above = grown
+    return above
+
+
+def _issuer(lower: Anchor, anchors: list[Anchor]) -> set[str]:
+    """Return the key among those of `anchors` that signed the anchor `lower`, as a set of one or none."""
+    # One key signs a certificate, and most anchors are signed with their own. The names are no condition: a
+    # CA may have another name in another of its certificates. They only tell which key to try first.
+    name = lower.certificate.issuer.canonical()
+
+    def likeliest(upper: Anchor) -> tuple[bool, bool]:
+        return upper.key != lower.key, upper.certificate.subject.canonical() != name
+
+    tried: set[str] = set()
+    for upper in sorted(anchors, key=likeliest):
+        if upper.key not in tried and path.signed_by(lower.certificate, upper.certificate):
+            return {upper.key}
+        tried.add(upper.key)
+    return set()

@@ -1,17 +1,47 @@
-"""The outcome of a claim, the conditional write that reserves a certificate before it is signed."""
+"""A claim, the conditional write that reserves a certificate before it is signed: request and outcome.
+
+`answer_to` says why a claim is refused. `aws/dynamodb/claims.py` repeats its checks as DynamoDB conditions,
+which make the claim atomic. A property test compares the two.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from firstboot.domain.device import Device
+from firstboot.domain.clock import epoch
+from firstboot.domain.device import (
+    Anchor,
+    Attribute,
+    CertificateRecord,
+    Device,
+    Status,
+    check_admissible,
+    check_not_revoked,
+    is_within_grace,
+)
+from firstboot.domain.errors import (
+    AlreadyEnrolled,
+    CertificateExpired,
+    CertificateNotCurrent,
+    DeviceNotExpected,
+    EnrollmentInProgress,
+)
+from firstboot.domain.names import DeviceId
+
+HOLD = timedelta(minutes=15)
+"""How long a pending certificate blocks other keys of its device. Without a hold, two boots could race to two
+certificates; with an endless one, a device that lost its new key could never enroll again."""
+
+DELETION = timedelta(minutes=1)
+"""How long a deleted device is told to wait: clearing AWS IoT takes seconds unless other work is queued."""
 
 
 class RefusedBy(StrEnum):
     """The condition that did not hold when a claim was refused."""
 
+    BOOTSTRAP = "bootstrap"  # the bootstrap certificate is not revoked
     DEVICE = "device"  # the condition on the device record
     KEY = "key"  # the key belongs to no other device
     FROZEN = "frozen"  # the group is not frozen
@@ -41,3 +71,132 @@ class Spent:
 
     total: int
     frozen_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A group's limits: devices in all, in one minute, and in one hour before the group freezes."""
+
+    total: int
+    per_minute: int
+    freeze_per_hour: int | None = None
+
+
+@dataclass(frozen=True)
+class Enrollment:
+    """A request to record `certificate` as pending, made with a bootstrap certificate.
+
+    `enrolled_by`, `bootstrap_ids` and `anchor` describe the bootstrap certificate, as in Device. `replaces`
+    allows an active certificate to be replaced. `expected` demands a record that an operator made
+    beforehand. `grace` is how long after its end an active certificate still counts as an identity.
+    `per_day` limits the device's enrollments in one day; None is no limit. `now` is in whole seconds,
+    which the conditions on the row compare.
+    """
+
+    device_id: DeviceId
+    group: str
+    replaces: bool
+    certificate: CertificateRecord
+    enrolled_by: str
+    bootstrap_ids: frozenset[str]
+    anchor: Anchor
+    claims: dict[str, Attribute]
+    now: datetime
+    grace: timedelta
+    expected: bool = False
+    limits: Limits | None = None
+    per_day: int | None = None
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """A request to record `certificate` as pending, made with an operational certificate.
+
+    `caller` is the serial of that operational certificate (hex). `claims` is None if the recorded claims
+    stay. `grace` is the group's. `now` is in whole seconds.
+    """
+
+    device_id: DeviceId
+    caller: str
+    certificate: CertificateRecord
+    claims: dict[str, Attribute] | None
+    now: datetime
+    grace: timedelta
+
+
+def answer_to(device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord | None:
+    """Return None if the request may claim the record, or the certificate that answers a repeat.
+
+    Raises DeviceNotExpected, DeviceRevoked, GroupMismatch, EnrollmentInProgress, AlreadyEnrolled,
+    CertificateNotCurrent, CertificateExpired.
+    """
+    if isinstance(asked, Renewal):
+        return _renewed(device, asked)
+    return _enrolled(device, asked)
+
+
+def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | None:
+    if device is None:
+        if asked.expected:
+            raise DeviceNotExpected
+        return None
+    if device.status is Status.DELETED:
+        raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
+    check_admissible(device, asked.group)
+    known = _known(device, asked)
+    # A device that was off until its grace ended must be able to enroll again, even if its group refuses.
+    if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):
+        raise AlreadyEnrolled
+    return known
+
+
+def _renewed(device: Device | None, asked: Renewal) -> CertificateRecord | None:
+    if device is None:
+        raise CertificateNotCurrent(log="no such device")
+    check_not_revoked(device)
+    if _is_superseded(device, asked):
+        return _successor(device, asked)
+    if device.active is None or device.active.serial != asked.caller:
+        raise CertificateNotCurrent(log=f"serial {asked.caller} is not active")
+    if device.active.not_after < asked.now:
+        _check_late(device.active, asked)
+    return _known(device, asked)
+
+
+def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | None:
+    """Return the recorded certificate for the requested key; None if a new certificate may be claimed.
+
+    Raises EnrollmentInProgress while another key is held.
+    """
+    # From `renew_after` on a key may be certified again: a secure element may be unable to make another one.
+    for known in (device.pending, device.active):
+        if known and known.spki == asked.certificate.spki and asked.now < known.renew_after:
+            return known
+    held_until = device.pending.held_until if device.pending else None
+    if held_until and held_until > asked.now:
+        raise EnrollmentInProgress(retry_after=epoch(held_until) - epoch(asked.now))
+    return None
+
+
+def _is_over(known: CertificateRecord, asked: Enrollment | Renewal) -> bool:
+    # RFC 5280 (4.1.2.5) allows an end in the last second of 9999, to which no time can be added.
+    return asked.now - known.not_after >= asked.grace
+
+
+def _check_late(active: CertificateRecord, asked: Renewal) -> None:
+    if _is_over(active, asked):
+        raise CertificateExpired(log="the certificate and its grace are over")
+    if active.spki != asked.certificate.spki:
+        raise CertificateExpired("An expired certificate can be renewed for its own key only")
+
+
+def _is_superseded(device: Device, asked: Renewal) -> bool:
+    return device.superseded is not None and device.superseded.serial == asked.caller
+
+
+def _successor(device: Device, asked: Renewal) -> CertificateRecord:
+    old, new = device.superseded, device.active
+    within = old is not None and is_within_grace(old, asked.grace, asked.now)
+    if new is None or not within or new.spki != asked.certificate.spki:
+        raise CertificateNotCurrent(log="superseded; no request for its successor within the grace")
+    return new

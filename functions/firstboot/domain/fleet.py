@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
+from firstboot.domain.claim import Limits
 from firstboot.domain.clock import epoch, from_epoch
-from firstboot.domain.device import Limits
 
 Naming = Literal["subject.CN", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]

@@ -84,6 +84,8 @@ class Endpoints:
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         outcome = self.exchange(presented, request, now)
         self.guard.about(deviceId=outcome.device_id)
+        if outcome.anchor:
+            self.guard.about(anchor=outcome.anchor.key, anchorSubject=outcome.anchor.subject)
         if isinstance(outcome, Issued):
             self.guard.info("certificate issued", serial=outcome.record.serial, by=outcome.by)
             self.guard.count("CertificateIssued")

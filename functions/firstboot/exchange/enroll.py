@@ -12,8 +12,8 @@ from datetime import datetime
 
 from cryptography import x509
 
+from firstboot.domain.claim import HOLD, Enrollment
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import HOLD, Enrollment
 from firstboot.exchange.errors import ClaimKeyRefused
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.admission import Admission
@@ -60,6 +60,8 @@ class Enroll:
             replaces=replaces,
             certificate=replace(certificate, held_until=moment + HOLD),
             enrolled_by=admission.by.identifier,
+            bootstrap_ids=admission.by.bootstrap_ids,
+            anchor=admission.by.anchor,
             claims=request.claims or {},
             now=moment,
             grace=group.certificate.grace,

@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot.domain.claim import ClaimRefused, RefusedBy
+from firstboot.domain.claim import ClaimRefused, Enrollment, Limits, RefusedBy, Renewal, answer_to
 from firstboot.domain.clock import epoch
-from firstboot.domain.device import Attribute, CertificateRecord, Enrollment, Limits, Renewal, answer_to
+from firstboot.domain.device import Anchor, Attribute, CertificateRecord
 from firstboot.domain.errors import FirstbootError, KeyInUse, Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
@@ -31,6 +31,7 @@ from firstboot.exchange.errors import (
     EnrollmentRateExceeded,
     ReenrollmentRateExceeded,
 )
+from firstboot.identity.errors import BootstrapRevoked
 from firstboot.pki import chain
 from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
 from firstboot.pki.profile import Issuer, operational_certificate
@@ -76,7 +77,8 @@ class Issued:
     """A stored certificate of a device of `group`.
 
     `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates that
-    are ACTIVE in AWS IoT. `by` is the way in which the device asked.
+    are ACTIVE in AWS IoT. `by` is the way in which the device asked. `anchor` is its bootstrap certificate's;
+    None for a renewal.
     """
 
     device_id: DeviceId
@@ -85,6 +87,7 @@ class Issued:
     group: Group
     registered: frozenset[str]
     by: Literal["enroll", "renew"]
+    anchor: Anchor | None
 
     @property
     def certificates(self) -> list[x509.Certificate]:
@@ -104,12 +107,13 @@ class Issued:
 class Claimed:
     """A recorded intent that AWS did not sign or store yet. The same request continues from here.
 
-    `reason` is for the log.
+    `reason` is for the log. `anchor` is as in Issued.
     """
 
     device_id: DeviceId
     record: CertificateRecord
     reason: str | None
+    anchor: Anchor | None
 
 
 @dataclass(frozen=True)
@@ -127,23 +131,24 @@ class Issue:
 
         `make_known` is true for a caller without client TLS. Its new certificate must be known by its
         thumbprint before its first login; other certificates become known with it, which saves a call here.
-        Raises what domain.device.answer_to raises, KeyInUse, EnrollmentFrozen and LimitError, and Unavailable
-        as long as nothing is recorded.
+        Raises what domain.claim.answer_to raises, BootstrapRevoked, KeyInUse, EnrollmentFrozen, LimitError,
+        and Unavailable as long as nothing is recorded.
         """
         refused = self.claims.claim(asked)  # 1
         record = self._recorded(refused, asked) if refused else asked.certificate
+        by: Literal["enroll", "renew"] = "renew" if isinstance(asked, Renewal) else "enroll"
+        anchor = None if isinstance(asked, Renewal) else asked.anchor
         try:
             stored = self.store.get(asked.device_id, record.serial) if refused else None
             pem = stored or self._sign_and_store(asked.device_id, record, csr)
             known = refused.device.registered if refused and refused.device else frozenset()
-            by: Literal["enroll", "renew"] = "renew" if isinstance(asked, Renewal) else "enroll"
-            issued = Issued(asked.device_id, record, pem, group, known, by)
+            issued = Issued(asked.device_id, record, pem, group, known, by, anchor)
             if make_known:
                 self.claims.make_known(issued.certificates[0])
         except Unavailable as error:
             # Once the intent is recorded, a failed call is no refusal (202, not 503): repeating the request
             # completes it.
-            return Claimed(asked.device_id, record, error.log)
+            return Claimed(asked.device_id, record, error.log, anchor)
         return issued
 
     def _recorded(self, refused: ClaimRefused, asked: Enrollment | Renewal) -> CertificateRecord:
@@ -179,6 +184,8 @@ class Issue:
 def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
     """Return the error for a claim that a row other than the device's refused."""
     match by:
+        case RefusedBy.BOOTSTRAP:
+            return BootstrapRevoked()
         case RefusedBy.KEY:
             return KeyInUse()
         case RefusedBy.TOTAL:

@@ -19,14 +19,15 @@ from datetime import datetime
 
 from cryptography import x509
 
+from firstboot.domain.claim import HOLD, Renewal
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import HOLD, Attribute, Device, Renewal, committed
+from firstboot.domain.device import Attribute, Device, committed
 from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed, OperationalCertificateRequired
-from firstboot.identity.login import LoginRecords
+from firstboot.identity.login import LoginRecords, stored
 from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, check_key, proof_of
 from firstboot.identity.proof import Proofs, spend
 from firstboot.pki import chain, csr
@@ -93,7 +94,8 @@ class Renew:
         # An expired certificate can't log in, so an expired pending one is not committed.
         if not leaf or not is_pending or now > leaf.not_valid_after_utc:
             return device
-        return self.records.commit(committed(device, chain.fingerprint(leaf), now), leaf)
+        kept = stored(presented, device.device_id, self.issue.store)
+        return self.records.commit(committed(device, chain.fingerprint(kept), now), kept)
 
     def _renewal(
         self,

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from firstboot.domain.errors import AuthenticationError, CertificateExpired
+from firstboot.domain.device import Anchor
+from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
-from firstboot.pki import bootstrap, certificate
+from firstboot.pki import bootstrap, certificate, forms
 from firstboot.pki.certificate import Certificate
-from firstboot.pki.errors import CertificateUsageWrong
+from firstboot.pki.errors import CertificateUntrusted, CertificateUsageWrong
 
 
 class AdmissionKind(StrEnum):
@@ -35,13 +36,16 @@ class AdmissionKind(StrEnum):
 class AdmittedBy:
     """The evidence that admitted a device.
 
-    `identifier` is unique within the kind: a bootstrap certificate's SHA-256 (hex). `spki` is the SHA-256
-    (hex) of its key; None for a kind that has no key pair.
+    `identifier` is unique within the kind: the SHA-256 (hex) of what is signed in a bootstrap certificate.
+    `spki` is the SHA-256 (hex) of its key; None for a kind that has no key pair. `bootstrap_ids` are the ids
+    by which AWS IoT may know the certificate, and `anchor` is the trust anchor above it.
     """
 
     kind: AdmissionKind
     identifier: str
     spki: str | None
+    bootstrap_ids: frozenset[str]
+    anchor: Anchor
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
         AdmissionKind.BOOTSTRAP_CERTIFICATE,
         identifier=verified.leaf.identifier,
         spki=verified.leaf.spki_fingerprint(),
+        bootstrap_ids=forms.ids(verified.leaf),
+        anchor=Anchor(verified.anchor.spki_fingerprint(), verified.anchor.subject.text()),
     )
     return Admission(name, verified.group, admitted_by, proof_of(presented))
 
@@ -89,20 +95,38 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:
     """Verify a bootstrap certificate and find the group of the anchor that it chains to.
 
-    Raises BootstrapExpired and what bootstrap.verify raises.
+    Raises BootstrapExpired, CertificateUntrusted and what bootstrap.verify raises.
     """
-    # The compiler has made sure that no chain can end at the anchors of two groups.
+    # The compiler has made sure that no two groups have one anchor, or anchors that issued each other.
     groups = {certificate.anchor(pem): group for group in fleet.groups.values() for pem in group.trust}
     intermediates = presented.intermediates if isinstance(presented, Proven) else ()
     try:
-        anchor = bootstrap.verify(presented.leaf, list(groups), now, intermediates)[-1]
-        _check_eku(presented.leaf, groups[anchor])
+        path = bootstrap.verify(presented.leaf, list(groups), now, intermediates)
+        _check_one_group(path, groups)
+        _check_eku(presented.leaf, groups[path[-1]])
     except AuthenticationError as error:
         kind = BootstrapExpired if isinstance(error, CertificateExpired) else type(error)
         if _may_be_shared((presented.leaf, *intermediates), groups):
             raise kind(log=error.log) from error
         raise kind(error.detail, log=error.log, reason=error.reason) from error
-    return VerifiedBootstrap(presented.leaf, groups[anchor], anchor)
+    return VerifiedBootstrap(presented.leaf, groups[path[-1]], path[-1])
+
+
+def _check_one_group(path: list[Certificate], groups: Mapping[Certificate, Group]) -> None:
+    """Refuse a path through the key of another group's anchor.
+
+    The compiler sees anchors only. A CA between two of them may come with the request, as may another
+    certificate of an anchor's key. Without this check, a device would change its group when the anchor of its
+    own group expires, or when its holder leaves out an intermediate certificate.
+    Raises CertificateUntrusted.
+    """
+    own = groups[path[-1]]
+    others = {anchor.spki_fingerprint() for anchor, group in groups.items() if group.name != own.name}
+    if any(each.spki_fingerprint() in others for each in path[1:]):
+        raise CertificateUntrusted(
+            f"The path to group {own.name} leads through another group's trust anchor",
+            reason=Reason.CERTIFICATE_PATH,
+        )
 
 
 def _check_eku(leaf: Certificate, group: Group) -> None:

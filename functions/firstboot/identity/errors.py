@@ -73,6 +73,11 @@ class CertificateForged(AuthorizationError):
     title = "The certificate is not the one that was issued"
 
 
+class BootstrapRevoked(AuthorizationError):
+    code = "bootstrap-revoked"
+    title = "The bootstrap certificate has been revoked"
+
+
 class EnrollmentClosed(AuthorizationError):
     code = "enrollment-closed"
     title = "The group is closed to enrollments"

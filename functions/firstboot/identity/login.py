@@ -3,23 +3,26 @@
 1. The issuing CA signed the certificate, and it is valid. The use of a signed proof is recorded. An MQTT
    client id is the device id.
 2. The device record has the certificate, by its serial and its key, as the active or the pending one.
-3. A pending certificate is committed, since this login proves that the device has received it.
+3. A pending certificate is committed, since this login proves that the device has received it. What is
+   recorded is the stored certificate, not the presented one, which may be the stored one's twin.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from cryptography import x509
 
-from firstboot.domain.device import Device, committed, login
+from firstboot.domain.device import CertificateRecord, Device, committed, login
+from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.names import DeviceId, device_id
-from firstboot.identity.errors import OperationalCertificateRequired
-from firstboot.identity.possession import Presented, check_client_id, check_key, proof_of
+from firstboot.identity.connection import Issued
+from firstboot.identity.errors import CertificateForged, OperationalCertificateRequired
+from firstboot.identity.possession import Presented, Recorded, check_client_id, check_key, proof_of
 from firstboot.identity.proof import Proofs, spend
-from firstboot.pki import chain
+from firstboot.pki import certificate, chain
 
 
 class LoginRecords(Protocol):
@@ -50,6 +53,7 @@ class LogIn:
     ca: x509.Certificate
     records: LoginRecords
     proofs: Proofs
+    issued: Issued
 
     def __call__(self, presented: Presented, now: datetime) -> VerifiedIdentity:
         """Return the device behind an operational certificate. The certificate's first login commits it.
@@ -64,7 +68,6 @@ class LogIn:
         chain.verify(leaf, self.ca, now)  # 1
         # Only after the verification: an unauthenticated request must not be able to write to the table.
         spend(proof_of(presented), self.proofs)
-        certificate_id = chain.fingerprint(leaf)
         name = device_id(chain.common_name(leaf))
         check_client_id(presented, name)
         device = self.records.device(name)  # 2
@@ -72,6 +75,31 @@ class LogIn:
             check_key(presented.leaf, device)
         found = login(device, f"{leaf.serial_number:x}")
         if found.pending is None:
-            return VerifiedIdentity(found.device, certificate_id)
-        now_active = committed(found.device, certificate_id, now)
-        return VerifiedIdentity(self.records.commit(now_active, leaf), certificate_id)  # 3
+            return _identity(found.device)
+        leaf = stored(presented, name, self.issued)
+        now_active = committed(found.device, chain.fingerprint(leaf), now)
+        return _identity(self.records.commit(now_active, leaf))  # 3
+
+
+def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certificate:
+    """Return the operational certificate that is presented, as it was stored for the device `name`.
+
+    An ECDSA signature has two forms (see `pki.forms`), and AWS IoT registers the stored one. It would never
+    find a device's certificate by the fingerprint of the other form.
+    Raises CertificateNotCurrent, CertificateForged, Unavailable.
+    """
+    if isinstance(presented, Recorded):
+        return presented.leaf.to_cryptography()
+    serial = f"{presented.leaf.serial_number:x}"
+    pem = issued.get(name, serial)
+    if pem is None:
+        raise CertificateNotCurrent(log=f"{name}'s certificate {serial} is not stored")
+    leaf = certificate.parse_text(pem.decode())
+    if leaf.identifier != presented.leaf.identifier:
+        raise CertificateForged(log=f"{name}'s stored certificate {serial} is another")
+    return leaf.to_cryptography()
+
+
+def _identity(device: Device) -> VerifiedIdentity:
+    active = cast("CertificateRecord", device.active)
+    return VerifiedIdentity(device, cast("str", active.certificate_id))

@@ -9,8 +9,9 @@ from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
 from firstboot.domain.device import CertificateRecord, Device
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.sweep import Sweep
+from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
+from firstboot.pki import certificate
 from firstboot.policy.attachment import Found
 
 
@@ -24,6 +25,9 @@ def device(record: Device) -> dict[str, Any]:
         "createdAt": iso(record.created_at),
         "updatedAt": iso(record.updated_at),
         "enrolledBy": record.enrolled_by,
+        "bootstrapIds": sorted(record.bootstrap_ids),
+        "anchor": record.anchor.key if record.anchor else None,
+        "anchorSubject": record.anchor.subject if record.anchor else None,
         "active": _certificate(record.active),
         "pending": _certificate(record.pending),
         "superseded": _certificate(record.superseded),
@@ -44,8 +48,11 @@ def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
     }
 
 
-def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
-    """Return a group and the state of its budget. `spent` is None for a group without a budget."""
+def group_state(group: Group, spent: Spent | None, origins: Origins | None) -> dict[str, Any]:
+    """Return a group, the state of its budget, and the numbers of its devices by trust anchor.
+
+    `spent` is None for a group without a budget, `origins` before the first sweep.
+    """
     budget = group.budget
     shown: dict[str, Any] = {
         "group": group.name,
@@ -53,6 +60,8 @@ def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
         "reenroll": group.reenroll,
         "budget": None,
         "frozenAt": None,
+        "anchors": _anchors(group, origins),
+        "anchorsCountedAt": iso(origins.at) if origins else None,
     }
     if budget and spent:
         shown["budget"] = {
@@ -64,6 +73,27 @@ def group_state(group: Group, spent: Spent | None) -> dict[str, Any]:
         }
         shown["frozenAt"] = iso(spent.frozen_at) if spent.frozen_at is not None else None
     return shown
+
+
+def _anchors(group: Group, origins: Origins | None) -> list[dict[str, Any]]:
+    """Return the group's trust anchors and those that its devices enrolled under, most devices first.
+
+    `devices` is None before the first sweep. A removed anchor is not `trusted`, and its subject is None: the
+    device records have it. An `anchor` of None stands for the devices of which the sweep counted none.
+    """
+    trusted = [certificate.anchor(pem) for pem in group.trust]
+    subjects = {each.spki_fingerprint(): each.subject.text() for each in trusted}
+    counts = origins.devices.get(group.name, {}) if origins else {}
+    shown: list[dict[str, Any]] = [
+        {
+            "anchor": None if key == UNLISTED else key,
+            "subject": subjects.get(key),
+            "trusted": key in subjects,
+            "devices": counts.get(key, 0) if origins else None,
+        }
+        for key in dict.fromkeys((*subjects, *counts))
+    ]
+    return sorted(shown, key=lambda each: -(each["devices"] or 0))
 
 
 def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
 from firstboot.operate import operations
 from firstboot.operate.audit import Audit
+from firstboot.operate.bootstrap import BootstrapRevocation
 from firstboot.operate.device_import import DeviceImport
 from firstboot.operate.devices import Devices
 from firstboot.operate.failures import Failures
@@ -42,8 +43,9 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     store = S3CertificateStore(clients.s3(), settings.bucket)
     place = Place(settings.partition, settings.region, settings.account)
     devices = Devices(records, fleet, place, audit)
-    device_import = DeviceImport(records, IotCertificates(clients.iot()), store, fleet, audit)
-    groups = Groups(records, fleet, audit)
+    certificates = IotCertificates(clients.iot())
+    device_import = DeviceImport(records, certificates, store, fleet, audit)
+    groups = Groups(records, sweeps, fleet, audit)
     fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
     failures = _failures(settings, audit)
     bound: list[Bound[Any]] = [
@@ -58,6 +60,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
         operations.GROUPS_FREEZE.bind(groups.freeze),
         operations.GROUPS_THAW.bind(groups.thaw),
         operations.GROUPS_EXPECT.bind(groups.expect),
+        operations.FACTORY_REVOKE.bind(BootstrapRevocation(records, certificates, audit)),
         operations.FLEET_SHOW.bind(fleets.show),
         operations.FLEET_APPLY.bind(fleets.apply),
         operations.FLEET_PLAN.bind(fleets.plan),

@@ -32,11 +32,12 @@ class Records(Protocol):
         """Return the record, read consistently."""
 
     def page(
-        self, limit: int, after: str | None, enrolled_by: str | None = None
+        self, limit: int, after: str | None, enrolled_by: str | None = None, anchor: str | None = None
     ) -> tuple[list[Device], str | None]:
         """Return about `limit` records, in no order, and where the next page starts, or None.
 
-        With `enrolled_by`, only those that this bootstrap certificate (its SHA-256, hex) enrolled.
+        With `enrolled_by`, only those that this bootstrap certificate enrolled (its identifier, or an id of
+        AWS IoT's for it), and with `anchor`, only those under this anchor (SHA-256 of its key, hex).
         """
 
     def revoke(self, device_id: DeviceId, now: datetime) -> Device:
@@ -65,7 +66,9 @@ class Devices:
 
     def list(self, parameters: ListDevices, _: datetime) -> Json:
         """Return a page of the devices, and the token of the next page."""
-        devices, following = self.records.page(parameters.limit, parameters.after, parameters.enrolled_by)
+        devices, following = self.records.page(
+            parameters.limit, parameters.after, parameters.enrolled_by, parameters.anchor
+        )
         return {"devices": [answers.device(device) for device in devices], "next": following}
 
     def show(self, parameters: OneDevice, _: datetime) -> Json:

@@ -8,11 +8,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol
 
-from firstboot.domain.claim import Spent
+from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.device import Device, Limits, Status
+from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Budget, Fleet, Group
 from firstboot.domain.names import DeviceId
+from firstboot.domain.sweep import Sweep
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import BudgetMissing, GroupNotFound
@@ -46,6 +47,13 @@ class Records(Protocol):
         """Let a frozen group enroll again. A repeat changes nothing."""
 
 
+class Sweeps(Protocol):
+    """The row that says how far the last sweep got."""
+
+    def read(self) -> Sweep | None:
+        """Return the last sweep, or None before the first. Raises Unavailable."""
+
+
 @dataclass(frozen=True)
 class Groups:
     """The operations on groups.
@@ -54,11 +62,12 @@ class Groups:
     """
 
     records: Records
+    sweeps: Sweeps
     fleet: FleetInForce
     audit: Audit
 
     def show(self, parameters: OneGroup, now: datetime) -> Json:
-        """Return a group and the state of its budget."""
+        """Return a group, the state of its budget, and how many devices each trust anchor has enrolled."""
         return self._state(find(parameters.group, self.fleet.current(now)))
 
     def freeze(self, parameters: OneGroup, now: datetime) -> Json:
@@ -97,7 +106,8 @@ class Groups:
 
     def _state(self, group: Group) -> Json:
         spent = self.records.spent(group.name, group.budget.limits) if group.budget else None
-        return answers.group_state(group, spent)
+        sweep = self.sweeps.read()
+        return answers.group_state(group, spent, sweep.origins if sweep else None)
 
 
 def find(name: str, fleet: Fleet) -> Group:

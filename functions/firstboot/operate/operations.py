@@ -29,6 +29,9 @@ GROUPS_THAW = Operation("groups.thaw", requests.OneGroup, "Resume a group's enro
 GROUPS_EXPECT = Operation(
     "groups.expect", requests.ExpectDevices, "Name the devices that a group may enroll, with attributes"
 )
+FACTORY_REVOKE = Operation(
+    "factory.revoke", requests.RevokeBootstrap, "Revoke a bootstrap certificate for good"
+)
 FLEET_SHOW = Operation("fleet.show", NoMembers, "Show the fleet definitions, deployed and in force")
 FLEET_APPLY = Operation("fleet.apply", requests.ApplyFleet, "Publish a fleet definition")
 FLEET_PLAN = Operation(
@@ -43,6 +46,7 @@ FAILURES_REDRIVE = Operation(
 OPERATIONS: tuple[Operation[Any], ...] = (
     *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT, DEVICES_SET),
     *(DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
+    FACTORY_REVOKE,
     *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),
     *(FAILURES_SHOW, FAILURES_REDRIVE),
 )

@@ -28,19 +28,25 @@ MAX_IMPORTED = 20
 Token = Annotated[str, Meta(min_length=1)]
 """The `next` of the page before."""
 
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""A SHA-256 in lower-case hex."""
+
 Attributes = dict[str, Attribute]
 
 
 class ListDevices(Request, frozen=True, kw_only=True):
     """The page of devices to list.
 
-    `limit` is the most devices in the page, `after` the page's token. With `enrolled_by`, the SHA-256 (hex)
-    of a bootstrap certificate, only the devices that this certificate enrolled are listed.
+    `limit` is the most devices in the page, `after` the page's token. With `enrolled_by`, only the devices
+    that this bootstrap certificate enrolled are listed. It is the SHA-256 of what is signed in the
+    certificate (its identifier) or of its DER (AWS IoT's id). With `anchor`, the SHA-256 of a trust anchor's
+    key, only the devices that enrolled under this anchor are listed.
     """
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     after: Token | None = None
-    enrolled_by: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    enrolled_by: Sha256 | None = None
+    anchor: Sha256 | None = None
 
 
 class OneDevice(Request, frozen=True, kw_only=True):
@@ -83,6 +89,12 @@ class ExplainDevice(Request, frozen=True, kw_only=True):
         source_ip = address if isinstance(address, str) else None
         aliases = [alias] if isinstance(alias, str) else [*fleet.role_aliases, None]
         return [RequestContext(role_alias=each, source_ip=source_ip) for each in aliases]
+
+
+class RevokeBootstrap(Request, frozen=True, kw_only=True):
+    """The bootstrap certificate to revoke, in PEM or base64 DER."""
+
+    certificate: str
 
 
 class OneGroup(Request, frozen=True, kw_only=True):

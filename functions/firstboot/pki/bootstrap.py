@@ -99,7 +99,7 @@ def _check_leaf(leaf: Certificate, now: datetime) -> None:
 
 def wrong_usage(leaf: Certificate) -> str | None:
     """Return why the certificate is not for client authentication, or None. Raises NotDer."""
-    if _is_ca(leaf):
+    if is_ca(leaf):
         return "The certificate is a CA's (basicConstraints)"
     usage = _key_usage(leaf)
     if usage is not None and _DIGITAL_SIGNATURE not in usage:
@@ -115,7 +115,7 @@ def unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
     """Return why a certificate cannot be an issuer on a path, or None."""
     try:
         usage = _key_usage(issuer)
-        if issuer.version != 2 or not _is_ca(issuer):
+        if issuer.version != 2 or not is_ca(issuer):
             return "is not a CA certificate (X.509 v3 with basicConstraints cA TRUE)"
         if usage is not None and _KEY_CERT_SIGN not in usage:
             return "may not sign certificates (keyUsage without keyCertSign)"
@@ -160,7 +160,9 @@ def allows_servers(issuer: Certificate) -> bool:
     return _allows(issuer, _SERVER_AUTH)
 
 
-def _is_ca(certificate: Certificate) -> bool:
+def is_ca(certificate: Certificate) -> bool:
+    """Return whether basicConstraints says that it is a CA. Raises NotDer."""
+
     def read(constraints: Element) -> bool:
         return any(each.boolean() for each in constraints.children if each.tag == der.BOOLEAN)
 

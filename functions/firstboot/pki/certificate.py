@@ -131,6 +131,11 @@ class Certificate:
 
     def spki_fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the subject's key. Raises KeyRefused, NotDer."""
+        return self._spki_fingerprint
+
+    @cached_property
+    def _spki_fingerprint(self) -> str:
+        # Every request compares its path with all trust anchors, and reading a key takes a while.
         return signature.spki_fingerprint(self.public_key())
 
     def common_name(self) -> str:

@@ -10,7 +10,6 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -22,7 +21,7 @@ from cryptography.x509.verification import (
 )
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
-from firstboot.pki import certificate, der
+from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import (
     CertificateMalformed,
@@ -30,9 +29,6 @@ from firstboot.pki.errors import (
     CertificateUntrusted,
     CertificateUsageWrong,
 )
-
-P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""The number of points on P-256 (FIPS 186-5, SP 800-186 section 3.2.1.3)."""
 
 
 def parse(pem: str) -> x509.Certificate:
@@ -49,30 +45,15 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
-    """Return `leaf` in the form in which `ca` issued it, or None for a certificate of another issuer.
+    """Return `leaf`, or None for a certificate that `ca` did not issue.
 
-    An ECDSA signature (r, s) holds as (r, -s) too, so a sender can give a certificate a second fingerprint.
-    Our CA issues the form with the smaller s alone (see `smaller_s`), and this form is returned.
+    The certificate may be the twin of the stored one (see `forms`), so its fingerprint identifies nothing.
     """
     try:
         found = leaf.to_cryptography()
-        if not issued_by(found, ca):
-            return None
-        signature = der.encode(der.BIT_STRING, b"\0", smaller_s(leaf.signature))
-    except (CertificateMalformed, ValueError):
+    except CertificateMalformed:
         return None
-    return x509.load_der_x509_certificate(
-        der.encode(der.SEQUENCE, leaf.signed, leaf.algorithm.encoded, signature)
-    )
-
-
-def smaller_s(signature: bytes) -> bytes:
-    """Return an ECDSA signature of P-256 (DER) with the smaller of the two values that its s may have.
-
-    Raises ValueError for bytes that are no ECDSA signature.
-    """
-    r, s = utils.decode_dss_signature(signature)
-    return utils.encode_dss_signature(r, min(s, P256_ORDER - s))
+    return found if issued_by(found, ca) else None
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

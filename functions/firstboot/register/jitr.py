@@ -6,17 +6,18 @@ registration").
 1. The certificate waits for activation. Otherwise it has been decided on, and there is nothing to do.
 2. A trust anchor of the fleet issued it, and the group of that anchor has JITR. The account may have other
    CAs, for other owners' devices.
-3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, and,
-   for a certificate of one device, that the device is not revoked.
+3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, that
+   no operator revoked it, and, for a certificate of one device, that the device is not revoked.
 4. It gets the policy to ask for a certificate, and no other right.
 5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
-6. If its device was revoked in the meantime, the certificate loses its rights again.
+6. If it or its device was revoked in the meantime, the certificate loses its rights again.
 
 A certificate that is not admitted stays as it is: it can't connect, and AWS IoT sends the event again at its
 next attempt. The group's `jitr` decides about a certificate that can never be admitted:
 
 - `shared`: it stays too. A maker may have devices that are not in this fleet, with certificates under the
-  same factory CA and JITR of its own. Firstboot cannot know which certificates are theirs.
+  same factory CA and JITR of its own. Firstboot cannot know which certificates are theirs. Only a certificate
+  that an operator has revoked becomes REVOKED.
 - `exclusive`: it becomes REVOKED.
 
 The certificate and the device record alone decide. A device that is enrolled already is admitted too, because
@@ -44,6 +45,7 @@ from firstboot.domain.errors import (
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
 from firstboot.identity.admission import VerifiedBootstrap, check_open, named, verify_bootstrap
+from firstboot.identity.errors import BootstrapRevoked
 from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
 from firstboot.pki.certificate import Certificate
@@ -74,6 +76,12 @@ class Records(Protocol):
 
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently. Raises Unavailable."""
+
+    def is_bootstrap_revoked(self, identifier: str) -> bool:
+        """Return whether an operator revoked this bootstrap certificate, read consistently.
+
+        The identifier is that of all forms of the certificate. Raises Unavailable.
+        """
 
 
 class FleetInForce(Protocol):
@@ -129,7 +137,9 @@ class Judge:
         try:
             return self._judged(certificate, _verified(leaf, fleet, now))
         except _REFUSALS as refusal:
-            if group.jitr != "exclusive" or not _is_final(refusal):
+            # An operator has named a revoked certificate, so it is one of this fleet.
+            is_ours = group.jitr == "exclusive" or isinstance(refusal, BootstrapRevoked)
+            if not is_ours or not _is_final(refusal):
                 return Judged(Decision.LEFT, refusal, group.name)
             return self._revoked(certificate, refusal, group)
 
@@ -138,7 +148,7 @@ class Judge:
     ) -> Judged:
         bootstrap, name = verified
         group = bootstrap.group
-        self._check_record(name, group)  # 3
+        self._check_records(bootstrap, name)  # 3
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
         document = compact(policy.document(self.account.place))
         # A missing policy is created here, not by the stack. AWS IoT deletes no policy that is attached, so
@@ -146,9 +156,9 @@ class Judge:
         self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
         try:
-            self._check_record(name, group)  # 6
+            self._check_records(bootstrap, name)  # 6
         except _REFUSALS as refusal:
-            # An operator may have revoked the device after step 3. Firstboot itself has activated the
+            # An operator may have revoked either after step 3. Firstboot itself has activated the
             # certificate, so it revokes the certificate in a shared group too.
             if not _is_final(refusal):
                 raise
@@ -159,10 +169,13 @@ class Judge:
         self.certificates.set_status(certificate, "REVOKED")
         return Judged(Decision.REVOKED, refusal, group.name)
 
-    def _check_record(self, name: DeviceId | None, group: Group) -> None:
+    def _check_records(self, bootstrap: VerifiedBootstrap, name: DeviceId | None) -> None:
+        """Refuse a certificate that was revoked, or whose device was. Raises what check_admissible raises."""
+        if self.records.is_bootstrap_revoked(bootstrap.leaf.identifier):
+            raise BootstrapRevoked
         device = self.records.device(name) if name else None
         if device:
-            check_admissible(device, group.name)
+            check_admissible(device, bootstrap.group.name)
 
 
 def _issued(pem: str, fleet: Fleet) -> tuple[Certificate, Group]:

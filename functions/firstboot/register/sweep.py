@@ -10,7 +10,8 @@ certificate, so that all writes to certificates are behind one rate limiter.
    old.
 3. Take the sweep for a while by a conditional write, so that one run at a time works.
 4. At the beginning, update the policy of every grant. One new version serves every device.
-5. For each page of devices, order the reconciliation of those that need it, then write how far the sweep got.
+5. For each page of devices, order the reconciliation of those that need it, and count them by the trust
+   anchor that they enrolled under. Then write how far the sweep got, with the counts.
    A crash repeats a page, and `register` finds nothing left to do. A fleet that is published in the meantime
    begins a new sweep.
 6. At the end, delete the policies of removed grants unless a certificate has them. Those that `register`
@@ -28,7 +29,7 @@ from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
-from firstboot.domain.sweep import PAGE, Sweep
+from firstboot.domain.sweep import PAGE, Origins, Sweep, counted
 from firstboot.policy.attachment import look
 from firstboot.policy.render import compact, iot_policy
 from firstboot.policy.rules import Rules
@@ -124,7 +125,7 @@ class RunSweep:
         rules = self.rules()
         if known and (_is_held(known, now) or _is_done(known, rules.fleet, now)):  # 2
             return None
-        begun = known if known and _is_under_way(known, rules.fleet) else Sweep(rules.fleet.hash, now)
+        begun = known if known and _is_under_way(known, rules.fleet) else _begun(rules.fleet, now, known)
         sweep = replace(begun, held_until=now + _HELD)
         held = self.sweeps.write(sweep, known)  # 3
         while held and in_time() and sweep.finished_at is None:
@@ -138,27 +139,32 @@ class RunSweep:
     def _page(self, sweep: Sweep, now: datetime) -> Sweep:
         rules = self.rules()
         if sweep.fleet_hash != rules.fleet.hash:
-            sweep = Sweep(rules.fleet.hash, now, held_until=sweep.held_until)
+            sweep = replace(_begun(rules.fleet, now, sweep), held_until=sweep.held_until)
         documents = self._documents(rules.fleet)
         if sweep.after is None:
             for name, document in documents.items():  # 4
                 self.policies.ensure(name, document)
         # The rows note what AWS IoT was last brought to, so looking at a device costs no call to AWS IoT. At
         # its quota, asking about a million devices would take 55 hours.
-        found = look(rules, *self.records.page(PAGE, sweep.after), now)  # 5
+        devices, following = self.records.page(PAGE, sweep.after)
+        found = look(rules, devices, following, now)  # 5
         # The orders go out before the caller writes the row, so that a crash repeats a page and skips none.
         self.order(found.needing)
         if found.following is None:
             ours = self.policies.names(grant_policy_name(self.account.stack, ""))
             for name in set(ours) - documents.keys():  # 6
                 self.policies.remove_unused(name)
-        counted = replace(
+        counts = counted(sweep.counts, devices)
+        done = replace(
             sweep,
             after=found.following,
             scanned=sweep.scanned + found.scanned,
             touched=sweep.touched + len(found.needing),
+            counts=counts,
         )
-        return counted if found.following else replace(counted, finished_at=now, held_until=None)
+        if found.following:
+            return done
+        return replace(done, finished_at=now, held_until=None, counts={}, origins=Origins(now, counts))
 
     def _documents(self, fleet: Fleet) -> dict[str, str]:
         """Return the policies of the fleet's grants in AWS IoT, name to document (JSON)."""
@@ -168,6 +174,10 @@ class RunSweep:
             for grant in fleet.grants
         }
         return {name: document for name, document in documents.items() if document is not None}
+
+
+def _begun(fleet: Fleet, now: datetime, last: Sweep | None) -> Sweep:
+    return Sweep(fleet.hash, now, origins=last.origins if last else None)
 
 
 def _is_held(sweep: Sweep, now: datetime) -> bool:

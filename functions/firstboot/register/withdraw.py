@@ -155,9 +155,9 @@ class Withdraw:
         Its own bootstrap certificate is among them, a claim certificate that other devices share is not.
         """
         certificates = device.registered | self._issued(device)
-        if device.enrolled_by and group and not group.is_shared:
-            # AWS IoT may know the bootstrap certificate too (JITR).
-            certificates |= {device.enrolled_by}
+        if group and not group.is_shared:
+            # AWS IoT may know the bootstrap certificate too (JITR), in each of its forms.
+            certificates |= device.bootstrap_ids
         for certificate in sorted(certificates):
             self.certificates.set_status(certificate, "REVOKED")
         return certificates

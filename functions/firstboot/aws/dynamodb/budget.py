@@ -15,9 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firstboot.aws.dynamodb.rows import number
-from firstboot.domain.claim import RefusedBy
+from firstboot.domain.claim import Enrollment, Limits, RefusedBy
 from firstboot.domain.clock import epoch, from_epoch
-from firstboot.domain.device import Enrollment, Limits
 from firstboot.domain.names import DeviceId
 
 # A small limit needs few shards: the writes to its counter end when the limit is reached.

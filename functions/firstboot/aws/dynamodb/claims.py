@@ -1,6 +1,8 @@
-"""A claim as two updates in one DynamoDB transaction: of the device's row and of its key's row.
+"""A claim as one DynamoDB transaction: updates of the device's row and of its key's row.
 
-The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/device.py` has them
+An enrollment also checks that no row says that its bootstrap certificate is revoked.
+
+The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/claim.py` has them
 as Python and gives the reason of a refusal. A property test compares the two on random records.
 """
 
@@ -9,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from firstboot.aws.dynamodb import rows
-from firstboot.domain.device import Enrollment, Renewal, Status
+from firstboot.domain.claim import Enrollment, Renewal
+from firstboot.domain.device import Status
 from firstboot.domain.names import DeviceId
 
 # The pending certificate is not held any more, and it is not the one that a repeat would get.
@@ -28,7 +31,8 @@ _RENEWS = (
 # What an operator wrote beforehand, and what an earlier certificate left, is kept.
 _ENROLL = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
-    " enrolledBy = :by, updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
+    " enrolledBy = :by, bootstrapIds = :ids, anchor = :anchor, anchorSubject = :subject,"
+    " updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
     " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
 )
 _RENEW = "SET pending = :pending, updatedAt = :now"
@@ -59,6 +63,9 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
         ":enrolled": Status.ENROLLED.value,
         ":claims": asked.claims,
         ":by": asked.enrolled_by,
+        ":ids": asked.bootstrap_ids,
+        ":anchor": asked.anchor.key,
+        ":subject": asked.anchor.subject,
         ":zero": 0,
         ":empty": {},
     }
@@ -105,3 +112,13 @@ def key(spki: str, device_id: DeviceId) -> dict[str, Any]:
         "ConditionExpression": "attribute_not_exists(pk) OR deviceId = :id",
         "ExpressionAttributeValues": {":id": {"S": device_id}},
     }
+
+
+def bootstrap_key(identifier: str) -> dict[str, Any]:
+    """Return the primary key of the row that says that a bootstrap certificate is revoked."""
+    return {"pk": {"S": f"BOOTSTRAP#{identifier}"}}
+
+
+def not_revoked(identifier: str) -> dict[str, Any]:
+    """Return the check that the bootstrap certificate with this identifier is not revoked."""
+    return {"Key": bootstrap_key(identifier), "ConditionExpression": "attribute_not_exists(pk)"}

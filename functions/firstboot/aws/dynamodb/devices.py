@@ -1,7 +1,7 @@
 """The device records in DynamoDB: one item for each device, one conditional write for each transition.
 
-`domain/device.py` explains the conditions, and a property test compares the two. Unless it says otherwise, a
-method raises Unavailable when DynamoDB does not answer or throttles.
+`domain/claim.py` explains the conditions of a claim, and a property test compares the two. Unless it says
+otherwise, a method raises Unavailable when DynamoDB does not answer or throttles.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.groups import DynamoGroups
 from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
 from firstboot.aws.dynamodb.reconciled import DynamoReconciled
-from firstboot.domain.claim import ClaimRefused, RefusedBy
-from firstboot.domain.device import Attribute, CertificateRecord, Device, Enrollment, Renewal, Status, login
+from firstboot.domain.claim import ClaimRefused, Enrollment, RefusedBy, Renewal
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Status, login
 from firstboot.domain.errors import DeviceNotFound, Unavailable
 from firstboot.domain.names import DeviceId
 
@@ -34,25 +34,34 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
         """Record the intent to certify, or return the reason against it (TransactWriteItems).
 
-        The device's row, its key's row and its group's counters change together or not at all. When the reply
+        The device's row, its key's row and its group's counters change together or not at all, and only if
+        the bootstrap certificate is not revoked. When the reply
         is lost, botocore's own retry claims once, because both have one ClientRequestToken. When the device
         repeats the request, its row refuses it and is returned.
         """
         items = [claims.device(asked), claims.key(asked.certificate.spki, asked.device_id)]
-        counted = budget.counters(asked) if isinstance(asked, Enrollment) else []
+        checks, counted = [], []
+        if isinstance(asked, Enrollment):
+            checks, counted = [claims.not_revoked(asked.enrolled_by)], budget.counters(asked)
         # A full shard says nothing about the limit as a whole, so the next shard is tried.
         refused = None
         for step, counters in enumerate(budget.tries(asked.device_id, counted)):
-            refused = self._claim([*items, *counters], counted)
+            refused = self._claim([*items, *counters], checks, counted)
             if refused is None or not _another_shard(refused, counted, step):
                 return refused
         return refused
 
-    def _claim(self, items: list[dict[str, Any]], counted: list[budget.Counter]) -> ClaimRefused | None:
+    def _claim(
+        self, items: list[dict[str, Any]], checks: list[dict[str, Any]], counted: list[budget.Counter]
+    ) -> ClaimRefused | None:
+        # The check of the bootstrap certificate stands first: a repeat fails the device's condition too, and
+        # would get its certificate. DynamoDB gives the reason of every item.
+        conditions = [RefusedBy.BOOTSTRAP] * len(checks) + [RefusedBy.DEVICE, RefusedBy.KEY]
+        conditions += [each.refused_by for each in counted]
         try:
-            self._transact(items)
+            self._transact(items, checks)
         except ClientError as error:
-            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY, *(each.refused_by for each in counted)])
+            return _refusal(error, conditions)
         return None
 
     def device(self, device_id: DeviceId) -> Device | None:
@@ -130,6 +139,23 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
             return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY]).by
         return None
 
+    def revoke_bootstrap(self, identifier: str, now: datetime) -> None:
+        """Write the row that refuses a bootstrap certificate for good (UpdateItem).
+
+        A repeat keeps the first time. Raises Unavailable.
+        """
+        with answered():
+            self._client.update_item(
+                TableName=self._table,
+                Key=claims.bootstrap_key(identifier),
+                UpdateExpression="SET revokedAt = if_not_exists(revokedAt, :now)",
+                ExpressionAttributeValues={":now": rows.number(now)},
+            )
+
+    def is_bootstrap_revoked(self, identifier: str) -> bool:
+        """Return whether a bootstrap certificate is revoked (GetItem, consistent). Raises Unavailable."""
+        return self._get(claims.bootstrap_key(identifier)) is not None
+
     def revoke(self, device_id: DeviceId, now: datetime) -> Device:
         """Revoke a device for good and return its record (UpdateItem).
 
@@ -200,13 +226,13 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         return rows.device(answer["Attributes"])
 
     def page(
-        self, limit: int, after: str | None, enrolled_by: str | None = None
+        self, limit: int, after: str | None, enrolled_by: str | None = None, anchor: str | None = None
     ) -> tuple[list[Device], str | None]:
         """Return the devices among `limit` rows at most, and where the next page starts (Scan).
 
         The rows are those after the key `after`; the next page's key is None after the last page. With
-        `enrolled_by` (SHA-256 of a bootstrap certificate, hex), only the devices that it enrolled are
-        returned.
+        `enrolled_by` (a bootstrap certificate's identifier or an id of AWS IoT's for it) or `anchor` (SHA-256
+        of the key), all in hex, only the devices that it enrolled are returned.
         """
         # An index by group would have one hot partition when a whole group boots at once, and DynamoDB would
         # throttle the table with it. An operator can wait for a scan.
@@ -214,7 +240,11 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
         # The table has other rows too, so a page may have fewer devices than its limit, or none.
         only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
         if enrolled_by:
-            only, values[":by"] = f"{only} AND enrolledBy = :by", {"S": enrolled_by}
+            # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no `bootstrapIds`.
+            only += " AND (enrolledBy = :by OR contains(bootstrapIds, :by))"
+            values[":by"] = {"S": enrolled_by}
+        if anchor:
+            only, values[":anchor"] = f"{only} AND anchor = :anchor", {"S": anchor}
         with answered():
             answer = self._client.scan(
                 TableName=self._table,

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.table import DynamoTable
-from firstboot.domain.claim import Spent
+from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.device import Attribute, Limits, Status
+from firstboot.domain.device import Attribute, Status
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import epoch, from_epoch
-from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
 Row = dict[str, Any]
@@ -18,6 +18,7 @@ _CERTIFICATES = frozenset({"pending", "active", "superseded"})
 _DEVICE = frozenset(
     {
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
+        *("bootstrapIds", "anchor", "anchorSubject"),
         *("attributes", "claims", "registered", "attached"),
     }
 )
@@ -66,6 +67,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
 def device(row: Row) -> Device:
     """Return the device that a row describes."""
     plain = decoded(row, _DEVICE)
+    enrolled_by = plain.get("enrolledBy")
     certificates = {name: _certificate(row[name]["M"]) for name in _CERTIFICATES & row.keys()}
     return Device(
         device_id=DeviceId(plain["deviceId"]),
@@ -74,7 +76,10 @@ def device(row: Row) -> Device:
         generation=plain["generation"],
         created_at=moment(plain["createdAt"]),
         updated_at=moment(plain["updatedAt"]),
-        enrolled_by=plain.get("enrolledBy"),
+        enrolled_by=enrolled_by,
+        # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no other id.
+        bootstrap_ids=frozenset(plain.get("bootstrapIds", [enrolled_by] if enrolled_by else [])),
+        anchor=Anchor(plain["anchor"], plain["anchorSubject"]) if "anchor" in plain else None,
         pending=certificates.get("pending"),
         active=certificates.get("active"),
         superseded=certificates.get("superseded"),

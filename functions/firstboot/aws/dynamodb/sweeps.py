@@ -11,9 +11,14 @@ from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.aws.dynamodb.values import decoded
 from firstboot.domain.names import SWEEP_KEY
-from firstboot.domain.sweep import Sweep
+from firstboot.domain.sweep import Origins, Sweep
 
-_MEMBERS = frozenset({"fleetHash", "startedAt", "after", "scanned", "touched", "finishedAt", "heldUntil"})
+_MEMBERS = frozenset(
+    {
+        *("fleetHash", "startedAt", "after", "scanned", "touched", "finishedAt", "heldUntil"),
+        *("counts", "origins", "originsAt"),
+    }
+)
 
 
 class DynamoSweeps(DynamoTable):
@@ -59,6 +64,9 @@ def _row(sweep: Sweep) -> rows.Row:
         "touched": sweep.touched,
         "finishedAt": sweep.finished_at,
         "heldUntil": sweep.held_until or 0,
+        "counts": sweep.counts or None,
+        "origins": sweep.origins.devices if sweep.origins else None,
+        "originsAt": sweep.origins.at if sweep.origins else None,
     }
     return rows.values({name: value for name, value in plain.items() if value is not None})
 
@@ -73,4 +81,6 @@ def _sweep(row: rows.Row) -> Sweep:
         touched=plain["touched"],
         finished_at=rows.moment(plain["finishedAt"]) if "finishedAt" in plain else None,
         held_until=rows.moment(plain["heldUntil"]) if plain["heldUntil"] else None,
+        counts=plain.get("counts", {}),
+        origins=Origins(rows.moment(plain["originsAt"]), plain["origins"]) if "origins" in plain else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from firstboot.aws.clients import answered
@@ -23,8 +24,12 @@ class DynamoTable:
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
-    def _transact(self, items: list[dict[str, Any]]) -> None:
-        """Make several updates together (TransactWriteItems). A ClientError means that it was cancelled."""
-        updates: Any = [{"Update": {"TableName": self._table} | item} for item in items]
+    def _transact(self, items: list[dict[str, Any]], checks: Sequence[dict[str, Any]] = ()) -> None:
+        """Make several updates together, if the conditions in `checks` hold too (TransactWriteItems).
+
+        A ClientError means that it was cancelled. Its reasons are in the order of `checks`, then `items`.
+        """
+        made: Any = [{"ConditionCheck": {"TableName": self._table} | check} for check in checks]
+        made += [{"Update": {"TableName": self._table} | item} for item in items]
         with answered("TransactionCanceledException"):
-            self._client.transact_write_items(TransactItems=updates)
+            self._client.transact_write_items(TransactItems=made)
