@@ -145,7 +145,7 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
     assert result.exit_code == 0, result.output
     assert {line["level"] for line in lines.values()} == {"ok"}
     quotas = {f"{service}: {name}" for service, values in QUOTAS.items() for name in values}
-    others = {"CA key", "CA certificate", "truststore", "mTLS host's truststore"}
+    others = {"CA key", "CA certificate", "trust anchors", "truststore", "mTLS host's truststore"}
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
 

@@ -28,7 +28,7 @@ def directory(**parts: str) -> x509.DirectoryName:
     return x509.DirectoryName(x509.Name([x509.NameAttribute(oids[key], text) for key, text in parts.items()]))
 
 
-def constrained(permitted: Any = None, excluded: Any = None) -> x509.Certificate:
+def constrained(permitted: Any = None, excluded: Any = None) -> Any:
     """Return a CA certificate with name constraints."""
     return ca((x509.NameConstraints(permitted, excluded), True))
 
