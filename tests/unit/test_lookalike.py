@@ -33,7 +33,9 @@ def constrained(permitted: Any = None, excluded: Any = None) -> Any:
     return ca((x509.NameConstraints(permitted, excluded), True))
 
 
-def ca(*extra: tuple[Any, bool], start: datetime = NOW - timedelta(days=1), days: float = 3650) -> Any:
+def ca(
+    *extra: tuple[Any, bool], start: datetime = NOW - timedelta(days=1), days: float = 3650
+) -> x509.Certificate:
     """Return a CA certificate that another CA issued, with more extensions."""
     upper = factories.authority("Root")
     return upper.issue("Factory", factories.ec_key(), ca=True, extra=list(extra), not_before=start, days=days)
