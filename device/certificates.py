@@ -9,10 +9,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_der_public_key,
     load_pem_private_key,
 )
@@ -136,6 +138,10 @@ def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:
 def _is_for(certificate: form.Fields, key: PrivateKey) -> bool:
     """Return whether the certificate is for the key. Raises ValueError if its key can't be read."""
     try:
-        return load_der_public_key(certificate.spki) == key.public_key()
+        return _spki(load_der_public_key(certificate.spki)) == _spki(key.public_key())
     except UnsupportedAlgorithm as error:
         raise ValueError("the certificate's key is of an unknown kind") from error
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

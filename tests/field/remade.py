@@ -1,8 +1,8 @@
 """Certificates of the corpus made anew with a key of the test's own: the same form, below another CA.
 
-The private keys of the corpus do not exist any more, so no handshake is possible with its certificates. Here a
-leaf gets another key, issuer, common name and authority key identifier, and the issuer signs it. All other bytes
-are those of the corpus: dates, extensions, string types, and the form of the algorithm.
+The private keys of the corpus do not exist any more, so no handshake is possible with its certificates. Here
+a leaf gets another key, issuer, common name and authority key identifier, and the issuer signs it. All other
+bytes are those of the corpus: dates, extensions, string types, and the form of the algorithm.
 """
 
 from __future__ import annotations

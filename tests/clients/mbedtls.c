@@ -1,9 +1,13 @@
-/* A first boot in C with Mbed TLS alone: its key, its CSR, its TLS.
+/* Mbed TLS as a device and as a maker's CA.
  *
- *     boot HOST PORT CA BOOTSTRAP_CERT BOOTSTRAP_KEY
+ *     mbedtls HOST PORT CA BOOTSTRAP_CERT BOOTSTRAP_KEY
  *
- * Makes a P-256 key, sends a CSR over mTLS, checks that the certificate in the answer is for this key, and logs in
- * with it. Prints the answer to the log-in. With one argument, FILE, it only writes a CSR in DER into FILE.
+ * is a first boot: it makes a P-256 key, sends a CSR over mTLS, checks that the certificate in the answer is for this
+ * key, and logs in with it. It prints the answer to the log-in. Keys, CSR, TLS and base64 are Mbed TLS's.
+ *
+ *     mbedtls FOLDER
+ *
+ * writes csr.der, ca.der and leaf.der into FOLDER: a CSR, a CA, and a certificate by this CA for the key of the CSR.
  */
 
 #include <stdio.h>
@@ -129,6 +133,60 @@ static void read_certificate(const char *answer, mbedtls_x509_crt *certificate)
     exit(1);
 }
 
+static void write_file(const char *folder, const char *name, const unsigned char *content, int length)
+{
+    char path[1024];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    file = fopen(path, "wb");
+    check(file != NULL && fwrite(content, 1, (size_t) length, file) == (size_t) length && !fclose(file) ? 0 : -1, path);
+}
+
+static void new_key(mbedtls_pk_context *key)
+{
+    mbedtls_pk_init(key);
+    check(mbedtls_pk_setup(key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY)), "key");
+    check(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key), mbedtls_ctr_drbg_random,
+                              &random_state), "key");
+}
+
+/* Write a certificate for `subject_key`, valid from 2024 to 2044. */
+static void issue(const char *folder, const char *name, const char *subject, mbedtls_pk_context *subject_key,
+                  mbedtls_pk_context *issuer_key, int is_ca)
+{
+    mbedtls_x509write_cert certificate;
+    unsigned char der[2048];
+    int length;
+#if MBEDTLS_VERSION_MAJOR < 3
+    mbedtls_mpi serial;
+
+    mbedtls_mpi_init(&serial);
+    check(mbedtls_mpi_lset(&serial, 7 + is_ca), "serial");
+#else
+    unsigned char serial[] = { (unsigned char) (7 + is_ca) };
+#endif
+    mbedtls_x509write_crt_init(&certificate);
+    mbedtls_x509write_crt_set_md_alg(&certificate, MBEDTLS_MD_SHA256);
+#if MBEDTLS_VERSION_MAJOR < 3
+    check(mbedtls_x509write_crt_set_serial(&certificate, &serial), "serial");
+#else
+    check(mbedtls_x509write_crt_set_serial_raw(&certificate, serial, sizeof serial), "serial");
+#endif
+    mbedtls_x509write_crt_set_subject_key(&certificate, subject_key);
+    mbedtls_x509write_crt_set_issuer_key(&certificate, issuer_key);
+    check(mbedtls_x509write_crt_set_subject_name(&certificate, subject), "subject");
+    check(mbedtls_x509write_crt_set_issuer_name(&certificate, "CN=Factory,O=Mbed"), "issuer");
+    check(mbedtls_x509write_crt_set_validity(&certificate, "20240101000000", "20440101000000"), "validity");
+    check(mbedtls_x509write_crt_set_basic_constraints(&certificate, is_ca, is_ca - 1), "basic constraints");
+    check(mbedtls_x509write_crt_set_key_usage(
+              &certificate, is_ca ? MBEDTLS_X509_KU_KEY_CERT_SIGN : MBEDTLS_X509_KU_DIGITAL_SIGNATURE), "key usage");
+    length = mbedtls_x509write_crt_der(&certificate, der, sizeof der, mbedtls_ctr_drbg_random, &random_state);
+    check(length, "certificate");
+    write_file(folder, name, der + sizeof der - length, length);
+    mbedtls_x509write_crt_free(&certificate);
+}
+
 int main(int argc, char **argv)
 {
     mbedtls_entropy_context entropy;
@@ -147,19 +205,17 @@ int main(int argc, char **argv)
     mbedtls_entropy_init(&entropy);
     mbedtls_ctr_drbg_init(&random_state);
     check(mbedtls_ctr_drbg_seed(&random_state, mbedtls_entropy_func, &entropy, NULL, 0), "random numbers");
-    mbedtls_pk_init(&key);
-    check(mbedtls_pk_setup(&key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY)), "key");
-    check(mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key), mbedtls_ctr_drbg_random,
-                              &random_state), "key");
+    new_key(&key);
     csr = request_certificate(&key, buffer, sizeof buffer, &csr_length);
     if (argc == 2) {
-        FILE *file = fopen(argv[1], "wb");
-        return file == NULL || fwrite(csr, 1, (size_t) csr_length, file) != (size_t) csr_length || fclose(file);
+        new_key(&bootstrap_key);
+        write_file(argv[1], "csr.der", csr, csr_length);
+        issue(argv[1], "ca.der", "CN=Factory,O=Mbed", &bootstrap_key, &bootstrap_key, 1);
+        issue(argv[1], "leaf.der", "CN=SN-1,O=Mbed", &key, &bootstrap_key, 0);
+        return 0;
     }
-    if (argc != 6) {
-        fprintf(stderr, "boot HOST PORT CA BOOTSTRAP_CERT BOOTSTRAP_KEY, or boot FILE\n");
+    if (argc != 6)
         return 2;
-    }
 
     mbedtls_x509_crt_init(&ca);
     mbedtls_x509_crt_init(&bootstrap);
