@@ -1,4 +1,4 @@
-"""What a fuzz target is."""
+"""Define fuzz targets, and how one input is given to a target."""
 
 from __future__ import annotations
 
