@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients check docs audit verify-deploy local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients fuzz check docs audit verify-deploy local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -24,8 +24,17 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready  ## run the tests with other projects' client programs
+test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
+
+# FUZZ_SECONDS are spent on each target. An input that breaks one is in .local/fuzz; `python -m tests.fuzz` says how
+# to try it again.
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
+fuzz: .venv/ready            ## feed changed inputs to each parser, FUZZ_SECONDS long
+	@for target in $$($(BIN)/python -m tests.fuzz); do \
+	  $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --found .local/fuzz || exit 1; \
+	done
 
 # Lambda has Python 3.13, so the unit tests run on it too if this machine has it on the PATH, by pyenv or
 # by uv.
@@ -112,10 +121,11 @@ clean:                       ## delete all files that other targets make
 # takes no package for installed and fetches all dependencies, so the tests do not depend on this machine's
 # packages. Only libc6 is the machine's, because it must match the machine's program loader. apt has its own lists
 # and cache here, so it needs no root. When it runs as root, it must not switch to a user without write access.
-#   $(call unpacked,FOLDER,PACKAGES) unpacks the packages and their dependencies into FOLDER/root.
+#   $(call unpacked,FOLDER,PACKAGES,OPTIONS) unpacks the packages and their dependencies into FOLDER/root. OPTIONS are
+#   apt's and may be left out.
 unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && \
   apt="apt-get -qq -o Dir::State::lists=$(CURDIR)/$(1)/lists -o Dir::Cache=$(CURDIR)/$(1)/cache \
-    -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+    -o Dir::State::status=/dev/null -o APT::Sandbox::User=root -o Debug::NoLocking=1 $(3)" && \
   $$apt update && $$apt install --yes --download-only --no-install-recommends $(2) && \
   rm -f $(1)/cache/archives/libc6_*.deb && \
   for package in $(1)/cache/archives/*.deb; do dpkg-deb --extract $$package $(1)/root || exit 1; done && \
@@ -151,5 +161,26 @@ $(CHROMIUM)/ready: | .venv/ready
 	  $(call wrapped,$(CHROMIUM),lib/chromium/chromium-headless-shell); \
 	else \
 	  command -v chromium-headless-shell; \
+	fi
+	touch $@
+
+# The libraries and tools that make the CSRs and certificates of tests/clients/test_encoders.py, with a C compiler of
+# 300 KB, in 190 MB. Debian 12 has the last Mbed TLS with NULL parameters beside ECDSA, and Debian 13 a new one.
+ENCODERS := .venv/encoders
+NEW_MBEDTLS := .venv/encoders/new
+DEBIAN_13 := deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main
+$(ENCODERS)/ready: | .venv/ready
+	rm -rf $(ENCODERS)
+	mkdir -p $(NEW_MBEDTLS)
+	if command -v apt-get; then \
+	  $(call unpacked,$(ENCODERS),tcc libc6-dev libmbedtls-dev libwolfssl-dev gnutls-bin openssl curl \
+	    swtpm tpm2-openssl tpm2-abrmd libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 dbus-daemon) && \
+	  echo '$(DEBIAN_13)' > $(NEW_MBEDTLS)/sources.list && \
+	  $(call unpacked,$(NEW_MBEDTLS),libmbedtls-dev,\
+	    -o Dir::Etc::sourcelist=$(CURDIR)/$(NEW_MBEDTLS)/sources.list -o Dir::Etc::sourceparts=/dev/null); \
+	else \
+	  PATH=$$PATH:/usr/sbin; for program in cc certtool openssl curl swtpm tpm2-abrmd dbus-run-session; do \
+	    command -v $$program || exit 1; \
+	  done; \
 	fi
 	touch $@

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
+from . import form
 from .refusal import Action, Refused
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -47,16 +50,14 @@ def usable(key: bytes) -> bool:
 def belong_together(key: bytes, chain: bytes) -> bool:
     """Return whether the first certificate of `chain` (PEM) is for `key`; false if either can't be read."""
     try:
-        leaf = x509.load_pem_x509_certificates(chain)[0]
-        return _spki(leaf.public_key()) == _spki(_private_key(key).public_key())
+        return _is_for(form.chain(chain)[0], _private_key(key))
     except ValueError:
         return False
 
 
 def common_name(chain: bytes) -> str:
     """Return the common name in the first certificate of `chain` (PEM), which is the device's id."""
-    leaf = x509.load_pem_x509_certificates(chain)[0]
-    return str(leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    return form.chain(chain)[0].common_name()
 
 
 def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
@@ -70,20 +71,20 @@ def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
     """
     try:
         private = load_pem_private_key(key, password=None)
-        leaf, *issuers = x509.load_pem_x509_certificates(chain)
+        leaf, *issuers = form.chain(chain)
     except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
         raise Refused(Action.STOP, "The certificate and its key can't be loaded") from error
     if not isinstance(private, PrivateKey):
         raise Refused(Action.STOP, "The key is neither EC nor RSA")
-    if _spki(leaf.public_key()) != _spki(private.public_key()):
+    if not _is_for(leaf, private):
         raise Refused(Action.STOP, "The certificate is for another key")
     shown = [leaf, *(issuer for issuer in issuers if issuer.issuer != issuer.subject)]
-    return private, [certificate.public_bytes(Encoding.DER) for certificate in shown]
+    return private, [certificate.der for certificate in shown]
 
 
 def leaf(chain: bytes) -> str:
     """Return the first certificate of `chain` (PEM)."""
-    return x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.PEM).decode()
+    return ssl.DER_cert_to_PEM_cert(form.chain(chain)[0].der)
 
 
 def due(chain: bytes, moment: datetime) -> bool:
@@ -95,7 +96,7 @@ def due(chain: bytes, moment: datetime) -> bool:
 
 def expired(chain: bytes, moment: datetime) -> bool:
     """Return whether the first certificate of `chain` (PEM) has expired at `moment`."""
-    return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc < moment
+    return form.chain(chain)[0].not_after < moment
 
 
 def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, moment: datetime) -> None:
@@ -134,5 +135,13 @@ def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:
     raise ValueError("not an EC key")
 
 
-def _spki(key: CertificatePublicKeyTypes) -> bytes:
+def _is_for(certificate: form.Fields, key: PrivateKey) -> bool:
+    """Return whether the certificate is for the key. Raises ValueError if its key can't be read."""
+    try:
+        return _spki(load_der_public_key(certificate.spki)) == _spki(key.public_key())
+    except UnsupportedAlgorithm as error:
+        raise ValueError("the certificate's key is of an unknown kind") from error
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -22,6 +22,10 @@ from ministack.core.router import extract_access_key_id
 from ministack.services import apigateway, iot, iot_data, s3
 from ministack.services.cloudformation import changesets, provisioners
 
+from firstboot.pki import path
+from firstboot.pki.certificate import COMMON_NAME, parse_text
+from firstboot.pki.errors import CertificateMalformed
+
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
 _iam_action: Any = iam_actions.extract_iam_action
@@ -87,6 +91,23 @@ async def _objects(method: str, path: str, headers: Any, body: bytes, query: Any
     return s3._error("AccessDenied", "Access Denied", 403) if denied else answer  # noqa: SLF001
 
 
+def _is_signed_by(certificate_pem: str, authority_pem: str) -> bool:
+    """Return whether an authority's key signed a certificate.
+
+    ministack reads certificates with cryptography, and ignores those that cryptography refuses. What AWS IoT
+    reads is not documented. The emulator reads what Firstboot reads, so that Firstboot decides on them.
+    """
+    try:
+        return path.issued_by(parse_text(certificate_pem), parse_text(authority_pem))
+    except CertificateMalformed:
+        return False
+
+
+def _common_name(certificate_pem: str) -> str | None:
+    """Return the common name, which a policy variable gets, read as in `_is_signed_by`."""
+    return next(iter(parse_text(certificate_pem).subject.values(COMMON_NAME)), None)
+
+
 def _importable_global_tables() -> None:
     """Let CloudFormation import global tables as it imports tables (user guide, "Resource type support")."""
     table, global_table = "AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"
@@ -129,6 +150,8 @@ def main(lambda_python: str, public_url: str) -> None:
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
     s3.handle_request = _objects
+    iot.certificate_is_signed_by = _is_signed_by
+    iot.certificate_common_name = _common_name
     _importable_global_tables()
     _public_endpoint(public_url)
     # A message that a topic rule sends has no HTTP request, and would count as sent without TLS.

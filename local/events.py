@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from multidict import CIMultiDict
+from OpenSSL import crypto
 
 from local.cloud import ACCOUNT
 
@@ -98,13 +99,28 @@ def _context(request: web.BaseRequest) -> dict[str, Any]:
 
 
 def _client_certificate(der: bytes) -> dict[str, Any]:
-    certificate = x509.load_der_x509_certificate(der)
-    serial = certificate.serial_number
-    validity = {"notBefore": certificate.not_valid_before_utc, "notAfter": certificate.not_valid_after_utc}
+    """Return what the gateway says of a certificate.
+
+    OpenSSL has read it in the handshake, so OpenSSL reads it here too: other readers refuse some forms.
+    """
+    certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    serial = certificate.get_serial_number()
+    validity = {"notBefore": certificate.get_notBefore(), "notAfter": certificate.get_notAfter()}
     return {
-        "clientCertPem": certificate.public_bytes(Encoding.PEM).decode(),
-        "subjectDN": certificate.subject.rfc4514_string(),
-        "issuerDN": certificate.issuer.rfc4514_string(),
+        "clientCertPem": ssl.DER_cert_to_PEM_cert(der),
+        "subjectDN": _name(certificate.get_subject()),
+        "issuerDN": _name(certificate.get_issuer()),
         "serialNumber": serial.to_bytes(serial.bit_length() // 8 + 1).hex(":"),
-        "validity": {name: f"{moment:{_DATE}}" for name, moment in validity.items()},
+        "validity": {name: _date(moment) for name, moment in validity.items() if moment},
     }
+
+
+def _name(name: crypto.X509Name) -> str:
+    """Return a name as RFC 4514 orders it. The gateway's own escapes are not documented."""
+    parts = (f"{kind.decode()}={value.decode(errors='replace')}" for kind, value in name.get_components())
+    return ",".join(reversed(list(parts)))
+
+
+def _date(generalized_time: bytes) -> str:
+    moment = datetime.strptime(generalized_time.decode(), "%Y%m%d%H%M%S%z")
+    return f"{moment:{_DATE}}"

@@ -8,63 +8,36 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.message import Message
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from device import answers
-from device.refusal import Refused
-from device.transport import Answer
 from firstboot.assign import authorizer
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import Source, read
 from firstboot.domain.errors import FirstbootError
 from firstboot.exchange import messages as exchange
-from firstboot.operate import requests
 from firstboot.pki import bootstrap, certificate, csr, nonce, proof, token
 from firstboot.register import jitr_messages
 from firstboot.register import messages as register
 from firstboot.runtime import http, mqtt
-from firstboot.runtime.messages import convert, parse_json
 from tests import factories
 from tests.field import corpus
+from tests.fuzz.others import OTHERS
+from tests.fuzz.target import Target, json_value, of, text
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Target:
-    """A parser, the errors it may raise, and inputs to start from."""
-
-    run: Callable[[bytes], object]
-    errors: tuple[type[Exception], ...]
-    seeds: Callable[[], Iterator[bytes]]
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")
-
-
-def _json(data: bytes) -> Any:
-    """Return the JSON value in `data`, or null: events are JSON before the product sees them."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _verify_certificate(data: bytes) -> None:
     leaf = certificate.parse(data)
-    for anchor in _anchors():
-        bootstrap.verify(leaf, [anchor], NOW, [leaf])
+    bootstrap.verify(leaf, _anchors(), NOW, [leaf])
 
 
 def _verify_path(data: bytes) -> None:
@@ -123,7 +96,7 @@ def _example() -> Source:
 
 
 def _sqs(data: bytes) -> object:
-    record = {"body": _text(data), "messageId": "1", "attributes": {"SentTimestamp": "1"}}
+    record = {"body": text(data), "messageId": "1", "attributes": {"SentTimestamp": "1"}}
     return register.parse(record)
 
 
@@ -135,8 +108,21 @@ def _csrs() -> Iterator[bytes]:
     yield from (case.read("der") for case in corpus.cases("csr"))
 
 
-def _of(*texts: str) -> Callable[[], Iterator[bytes]]:
-    return lambda: (text.encode() for text in texts)
+def _csr_texts() -> Iterator[bytes]:
+    for case in corpus.cases("csr"):
+        yield case.read("pem" if "pem" in case.case["files"] else "der")
+        yield base64.b64encode(case.read("der"))
+
+
+def _requests() -> Iterator[bytes]:
+    for csr_ in _csrs():
+        members = {"csr": base64.b64encode(csr_).decode(), "deviceId": "gw-1", "claims": {"a": 1}}
+        yield json.dumps(members | {"deliver": "inline", "configuration": True}).encode()
+
+
+def _proofs() -> Iterator[bytes]:
+    yield _PROOF.encode()
+    yield _signed_proof(_PROOF_CLAIMS.encode()).encode()
 
 
 def _jwt(header: str, claims: str) -> str:
@@ -162,58 +148,49 @@ _HTTP = json.dumps(
     }
 )
 _RULE = '{"payload":"e30=","clientId":"d","principal":"p","topic":"firstboot/d/certificates/request"}'
-_REQUEST = '{"csr":"MAA=","deviceId":"d","claims":{"a":1},"deliver":"inline","configuration":true}'
-_RECONCILE = '{"deviceId":"d","since":1,"slot":2}'
-_S3 = '{"Records":[{"eventTime":"2026-01-01T00:00:00Z","s3":{"object":{"key":"certificates/d/1.pem"}}}]}'
+_RECONCILE = '{"deviceId":"gw-1","since":1,"slot":2}'
+_S3 = '{"Records":[{"eventTime":"2026-01-01T00:00:00Z","s3":{"object":{"key":"certificates/gw-1/0a.pem"}}}]}'
 
 _DOMAIN = (FirstbootError,)
 
 TARGETS: dict[str, Target] = {
     "certificate": Target(_verify_certificate, _DOMAIN, _chains),
     "certificate-text": Target(
-        lambda data: certificate.parse_text(_text(data)),
+        lambda data: certificate.parse_text(text(data)),
         _DOMAIN,
         lambda: (case.anchor().pem.encode() for case in corpus.cases("chain") if case.is_good),
     ),
     "path": Target(_verify_path, _DOMAIN, _chains),
     "csr": Target(lambda data: csr.verify(csr.parse_der(data)), _DOMAIN, _csrs),
     "csr-text": Target(
-        lambda data: csr.verify(csr.parse(_text(data))),
+        lambda data: csr.verify(csr.parse(text(data))),
         _DOMAIN,
-        lambda: (case.read("pem") for case in corpus.cases("csr") if "pem" in case.case["files"]),
+        _csr_texts,
     ),
-    "proof": Target(lambda data: proof.parse(_text(data)), _DOMAIN, _of(_PROOF)),
-    "proof-claims": Target(_verify_proof, _DOMAIN, _of(_PROOF_CLAIMS)),
-    "nonce": Target(lambda data: nonce.is_good(_text(data), b"key", NOW), (), _of(nonce.make(b"key", NOW))),
-    "token": Target(lambda data: token.parse(_text(data)), _DOMAIN, _of(_TOKEN)),
-    "issuer-keys": Target(token.signing_keys, (ValueError,), _of('{"keys":[{"kid":"1","kty":"EC"}]}')),
+    "proof": Target(lambda data: proof.parse(text(data)), _DOMAIN, _proofs),
+    "proof-claims": Target(_verify_proof, _DOMAIN, of(_PROOF_CLAIMS)),
+    "nonce": Target(lambda data: nonce.is_good(text(data), b"key", NOW), (), of(nonce.make(b"key", NOW))),
+    "token": Target(lambda data: token.parse(text(data)), _DOMAIN, of(_TOKEN)),
+    "issuer-keys": Target(token.signing_keys, (ValueError,), of('{"keys":[{"kid":"1","kty":"EC"}]}')),
     "authorizer": Target(
-        lambda data: authorizer.request(_json(data)),
+        lambda data: authorizer.request(json_value(data)),
         _DOMAIN,
-        _of('{"protocolData":{"mqtt":{"clientId":"d","password":"eA=="}},"token":"t"}'),
+        of('{"protocolData":{"mqtt":{"clientId":"d","password":"eA=="}},"token":"t"}'),
     ),
-    "http-body": Target(lambda data: exchange.read(data, "application/json", {}), _DOMAIN, _of(_REQUEST)),
-    "http-pkcs10": Target(lambda data: exchange.read(data, "application/pkcs10", {}), _DOMAIN, _csrs),
-    "mqtt-event": Target(lambda data: mqtt.message(_json(data)), _DOMAIN, _of(_RULE)),
+    "http-body": Target(lambda data: exchange.read(data, "application/json", {}), _DOMAIN, _requests),
+    "http-pkcs10": Target(lambda data: exchange.read(data, "application/pkcs10", {}), _DOMAIN, _csr_texts),
+    "mqtt-event": Target(lambda data: mqtt.message(json_value(data)), _DOMAIN, of(_RULE)),
     "mqtt-presence": Target(
-        lambda data: mqtt.connection(_json(data)), _DOMAIN, _of('{"clientId":"d","principalIdentifier":"p"}')
-    ),
-    "queue-reconcile": Target(_sqs, _DOMAIN, _of(_RECONCILE, _S3)),
-    "queue-jitr": Target(
-        lambda data: jitr_messages.parse(_text(data)), _DOMAIN, _of('{"certificateId":"' + "a" * 64 + '"}')
-    ),
-    "operator-fleet": Target(
-        lambda data: requests.fleet(convert(requests.ApplyFleet, parse_json(data)).fleet),
+        lambda data: mqtt.connection(json_value(data)),
         _DOMAIN,
-        _of('{"fleet":{"groups":{}}}'),
+        of('{"clientId":"d","principalIdentifier":"p"}'),
+    ),
+    "queue-reconcile": Target(_sqs, _DOMAIN, of(_RECONCILE, _S3)),
+    "queue-jitr": Target(
+        lambda data: jitr_messages.parse(text(data)), _DOMAIN, of('{"certificateId":"' + "a" * 64 + '"}')
     ),
     "fleet-folder": Target(
         _fleet, (FleetInvalid,), lambda: (b"\0" + text for text in _example().files.values())
-    ),
-    "device-answer": Target(
-        lambda data: answers.success(Answer(200, Message(), data)),
-        (Refused,),
-        _of('{"time":"2026-01-01T00:00:00Z"}'),
     ),
 }
 
@@ -221,8 +198,9 @@ TARGETS: dict[str, Target] = {
 def http_event(data: bytes) -> object:
     """Read an HTTPS event. API Gateway makes it, so only its body and headers are a caller's."""
     event = json.loads(_HTTP)
-    event["body"] = _text(data)
+    event["body"] = text(data)
     return http.request(event)
 
 
-TARGETS["http-event"] = Target(http_event, _DOMAIN, _of("e30="))
+TARGETS["http-event"] = Target(http_event, _DOMAIN, of("e30="))
+TARGETS |= OTHERS
