@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
 
 def run(folder: Path, *command: str | Path, extra: Mapping[str, str] | None = None) -> str:
     """Run an unpacked tool, or a script that calls some, in `folder`; return its output."""
-    env = environment() | (extra or {})
+    env = {**environment(), **(extra or {})}
     done = subprocess.run(
         ["env", *command], cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
     )
