@@ -107,19 +107,22 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
     """
     try:
         leaf, issuer = x509.load_pem_x509_certificates(chain)
+        # cryptography reads a field when it is asked for, and raises then if it refuses the field.
+        names = [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     except ValueError as error:
         raise Refused(Action.STOP, "The chain is not two certificates") from error
     if not belong_together(key, chain):
         raise Refused(Action.STOP, "The certificate is for another key")
-    if [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)] != [device_id]:
+    if names != [device_id]:
         raise Refused(Action.STOP, "The certificate names another device")
     if leaf.fingerprint(hashes.SHA256()).hex() != certificate_id:
         raise Refused(Action.STOP, "The certificate is not the one announced")
-    if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+    if not start <= moment <= end:
         raise Refused(Action.STOP, "The certificate is not valid now")
     try:
         leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise Refused(Action.STOP, "The certificate is not issued by the CA beside it") from error
 
 

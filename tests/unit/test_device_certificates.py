@@ -15,6 +15,7 @@ from device import certificates
 from device.refusal import Action, Refused
 from tests import factories
 from tests.factories import pem
+from tests.field import encode
 
 NOW = datetime(2026, 11, 22, 10, 39, 39, tzinfo=UTC)
 CA = factories.authority("Issuing")
@@ -52,10 +53,29 @@ class Bad:
     changes: dict[str, Any]
 
 
+def _unreadable_subject(fields: list[bytes]) -> list[bytes]:
+    """Make the common name a UTF8String that is not UTF-8."""
+    fields[encode.SUBJECT] = fields[encode.SUBJECT].replace(b"dev1", b"dev\xff")
+    return fields
+
+
+def _unknown_key(fields: list[bytes]) -> list[bytes]:
+    """Make the public key one of an unknown kind."""
+    kind = encode.oid("1.2.840.10045.2.1")
+    fields[encode.KEY] = fields[encode.KEY].replace(kind, encode.oid("1.2.840.10045.2.65"))
+    return fields
+
+
+def _odd(original: x509.Certificate, change: encode.Change) -> x509.Certificate:
+    return x509.load_der_x509_certificate(encode.resigned(original, CA.key, change))
+
+
 IMPOSTOR = factories.authority("Issuing")
 CASES = [
     Bad("not two certificates", [LEAF], {}),
     Bad("not two certificates", [LEAF, CA.certificate, CA.certificate], {}),
+    Bad("not two certificates", [_odd(LEAF, _unreadable_subject), CA.certificate], {}),
+    Bad("not issued by the CA", [LEAF, _odd(CA.certificate, _unknown_key)], {}),
     Bad("another key", [CA.issue("dev1", factories.ec_key(), not_before=NOW), CA.certificate], {}),
     Bad("another device", [CA.issue("dev2", KEY, not_before=NOW), CA.certificate], {}),
     Bad("another device", [LEAF, CA.certificate], {"device_id": "dev2"}),
