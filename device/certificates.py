@@ -110,7 +110,7 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
         # cryptography reads a field when it is asked for, and raises then if it refuses the field.
         names = [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Refused(Action.STOP, "The chain is not two certificates") from error
     if not belong_together(key, chain):
         raise Refused(Action.STOP, "The certificate is for another key")
@@ -128,7 +128,10 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
 
 def pem(ders: list[bytes]) -> bytes:
     """Return DER certificates as PEM. Raises ValueError if one can't be parsed."""
-    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
+    try:
+        return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
+    except x509.InvalidVersion as error:
+        raise ValueError("a certificate of an unknown version") from error
 
 
 def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:

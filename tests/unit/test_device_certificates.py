@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -108,3 +109,19 @@ def test_keys_are_p256_and_fresh() -> None:
     first, second = certificates.new_key(), certificates.new_key()
     assert first != second
     assert isinstance(certificates._private_key(first).curve, ec.SECP256R1)
+
+
+def test_a_version_that_does_not_exist_is_refused() -> None:
+    """A certificate of an unknown version of X.509 stops the device, however it is delivered."""
+
+    def version_9(fields: list[bytes]) -> list[bytes]:
+        return [encode.tlv(0xA0, b"\x02\x01\x08"), *fields[encode.SERIAL :]]
+
+    der = encode.resigned(LEAF, CA.key, version_9)
+    chain = ssl.DER_cert_to_PEM_cert(der) + pem(CA.certificate)
+    with pytest.raises(Refused, match="not two certificates"):
+        certificates.check(
+            chain.encode(), factories.key_pem(KEY).encode(), device_id="dev1", certificate_id="", moment=NOW
+        )
+    with pytest.raises(ValueError, match="unknown version"):
+        certificates.pem([der])
