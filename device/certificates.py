@@ -110,7 +110,7 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
         # cryptography reads a field when it is asked for, and raises then if it refuses the field.
         names = [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    except (ValueError, x509.InvalidVersion) as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:  # TypeError: a subject of bits
         raise Refused(Action.STOP, "The chain is not two certificates") from error
     if not belong_together(key, chain):
         raise Refused(Action.STOP, "The certificate is for another key")

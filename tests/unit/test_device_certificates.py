@@ -60,6 +60,12 @@ def _unreadable_subject(fields: list[bytes]) -> list[bytes]:
     return fields
 
 
+def _subject_of_bits(fields: list[bytes]) -> list[bytes]:
+    """Make the common name a BIT STRING."""
+    fields[encode.SUBJECT] = fields[encode.SUBJECT].replace(b"\x0c\x04dev1", b"\x03\x04\x00ev1")
+    return fields
+
+
 def _unknown_key(fields: list[bytes]) -> list[bytes]:
     """Make the public key one of an unknown kind."""
     kind = encode.oid("1.2.840.10045.2.1")
@@ -76,6 +82,7 @@ CASES = [
     Bad("not two certificates", [LEAF], {}),
     Bad("not two certificates", [LEAF, CA.certificate, CA.certificate], {}),
     Bad("not two certificates", [_odd(LEAF, _unreadable_subject), CA.certificate], {}),
+    Bad("not two certificates", [_odd(LEAF, _subject_of_bits), CA.certificate], {}),
     Bad("not issued by the CA", [LEAF, _odd(CA.certificate, _unknown_key)], {}),
     Bad("another key", [CA.issue("dev1", factories.ec_key(), not_before=NOW), CA.certificate], {}),
     Bad("another device", [CA.issue("dev2", KEY, not_before=NOW), CA.certificate], {}),
