@@ -107,25 +107,31 @@ def check(chain: bytes, key: bytes, *, device_id: str, certificate_id: str, mome
     """
     try:
         leaf, issuer = x509.load_pem_x509_certificates(chain)
-    except ValueError as error:
+        # cryptography reads a field when it is asked for, and raises then if it refuses the field.
+        names = [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    except (ValueError, TypeError, x509.InvalidVersion) as error:  # TypeError: a subject of bits
         raise Refused(Action.STOP, "The chain is not two certificates") from error
     if not belong_together(key, chain):
         raise Refused(Action.STOP, "The certificate is for another key")
-    if [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)] != [device_id]:
+    if names != [device_id]:
         raise Refused(Action.STOP, "The certificate names another device")
     if leaf.fingerprint(hashes.SHA256()).hex() != certificate_id:
         raise Refused(Action.STOP, "The certificate is not the one announced")
-    if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
+    if not start <= moment <= end:
         raise Refused(Action.STOP, "The certificate is not valid now")
     try:
         leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise Refused(Action.STOP, "The certificate is not issued by the CA beside it") from error
 
 
 def pem(ders: list[bytes]) -> bytes:
     """Return DER certificates as PEM. Raises ValueError if one can't be parsed."""
-    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
+    try:
+        return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
+    except x509.InvalidVersion as error:
+        raise ValueError("a certificate of an unknown version") from error
 
 
 def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:

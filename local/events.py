@@ -10,19 +10,17 @@ import re
 import ssl
 import time
 import uuid
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
 from multidict import CIMultiDict
-from OpenSSL import crypto
 
 from local.cloud import ACCOUNT
 
 _TEXT = re.compile(r"\s*(text/[^;]*|application/(json|xml|javascript))\s*(;.*)?", re.IGNORECASE)
 _ESCAPES = re.compile(r"(?:%(?!25)[0-9A-Fa-f]{2})+")
-_DATE = "%b %e %H:%M:%S %Y GMT"
+_SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C"}
 
 
 def raw_path(request: web.BaseRequest) -> str:
@@ -80,8 +78,9 @@ def _headers(request: web.BaseRequest) -> dict[str, str]:
 
 def _context(request: web.BaseRequest) -> dict[str, Any]:
     now = time.time()
-    certificate = request.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    mutual = {"authentication": {"clientCert": _client_certificate(certificate)}} if certificate else {}
+    connection = request.get_extra_info("ssl_object")
+    is_mutual = connection.getpeercert(binary_form=True) is not None
+    mutual = {"authentication": {"clientCert": _client_certificate(connection)}} if is_mutual else {}
     return mutual | {
         "accountId": ACCOUNT,
         "http": {
@@ -98,29 +97,23 @@ def _context(request: web.BaseRequest) -> dict[str, Any]:
     }
 
 
-def _client_certificate(der: bytes) -> dict[str, Any]:
-    """Return what the gateway says of a certificate.
+def _client_certificate(connection: ssl.SSLObject) -> dict[str, Any]:
+    """Return what the gateway says of the client's certificate, as OpenSSL read it in the handshake.
 
-    OpenSSL has read it in the handshake, so OpenSSL reads it here too: other readers refuse some forms.
+    Other readers, such as cryptography, refuse some forms.
     """
-    certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, der)
-    serial = certificate.get_serial_number()
-    validity = {"notBefore": certificate.get_notBefore(), "notAfter": certificate.get_notAfter()}
+    read: dict[str, Any] = connection.getpeercert() or {}
+    serial = int(read["serialNumber"], 16)
     return {
-        "clientCertPem": ssl.DER_cert_to_PEM_cert(der),
-        "subjectDN": _name(certificate.get_subject()),
-        "issuerDN": _name(certificate.get_issuer()),
+        "clientCertPem": ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b""),
+        "subjectDN": _name(read["subject"]),
+        "issuerDN": _name(read["issuer"]),
         "serialNumber": serial.to_bytes(serial.bit_length() // 8 + 1).hex(":"),
-        "validity": {name: _date(moment) for name, moment in validity.items() if moment},
+        "validity": {"notBefore": read["notBefore"], "notAfter": read["notAfter"]},
     }
 
 
-def _name(name: crypto.X509Name) -> str:
-    """Return a name as RFC 4514 orders it. The gateway's own escapes are not documented."""
-    parts = (f"{kind.decode()}={value.decode(errors='replace')}" for kind, value in name.get_components())
+def _name(relative: tuple[tuple[tuple[str, str], ...], ...]) -> str:
+    """Return a name in the order of RFC 4514. The gateway's escapes are not documented."""
+    parts = ("+".join(f"{_SHORT.get(kind, kind)}={value}" for kind, value in each) for each in relative)
     return ",".join(reversed(list(parts)))
-
-
-def _date(generalized_time: bytes) -> str:
-    moment = datetime.strptime(generalized_time.decode(), "%Y%m%d%H%M%S%z")
-    return f"{moment:{_DATE}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from device import certificates
 from device.refusal import Action, Refused
 from tests import factories
 from tests.factories import pem
+from tests.field import encode
 
 NOW = datetime(2026, 11, 22, 10, 39, 39, tzinfo=UTC)
 CA = factories.authority("Issuing")
@@ -52,10 +54,36 @@ class Bad:
     changes: dict[str, Any]
 
 
+def _unreadable_subject(fields: list[bytes]) -> list[bytes]:
+    """Make the common name a UTF8String that is not UTF-8."""
+    fields[encode.SUBJECT] = fields[encode.SUBJECT].replace(b"dev1", b"dev\xff")
+    return fields
+
+
+def _subject_of_bits(fields: list[bytes]) -> list[bytes]:
+    """Make the common name a BIT STRING."""
+    fields[encode.SUBJECT] = fields[encode.SUBJECT].replace(b"\x0c\x04dev1", b"\x03\x04\x00ev1")
+    return fields
+
+
+def _unknown_key(fields: list[bytes]) -> list[bytes]:
+    """Make the public key one of an unknown kind."""
+    kind = encode.oid("1.2.840.10045.2.1")
+    fields[encode.KEY] = fields[encode.KEY].replace(kind, encode.oid("1.2.840.10045.2.65"))
+    return fields
+
+
+def _odd(original: x509.Certificate, change: encode.Change) -> x509.Certificate:
+    return x509.load_der_x509_certificate(encode.resigned(original, CA.key, change))
+
+
 IMPOSTOR = factories.authority("Issuing")
 CASES = [
     Bad("not two certificates", [LEAF], {}),
     Bad("not two certificates", [LEAF, CA.certificate, CA.certificate], {}),
+    Bad("not two certificates", [_odd(LEAF, _unreadable_subject), CA.certificate], {}),
+    Bad("not two certificates", [_odd(LEAF, _subject_of_bits), CA.certificate], {}),
+    Bad("not issued by the CA", [LEAF, _odd(CA.certificate, _unknown_key)], {}),
     Bad("another key", [CA.issue("dev1", factories.ec_key(), not_before=NOW), CA.certificate], {}),
     Bad("another device", [CA.issue("dev2", KEY, not_before=NOW), CA.certificate], {}),
     Bad("another device", [LEAF, CA.certificate], {"device_id": "dev2"}),
@@ -88,3 +116,19 @@ def test_keys_are_p256_and_fresh() -> None:
     first, second = certificates.new_key(), certificates.new_key()
     assert first != second
     assert isinstance(certificates._private_key(first).curve, ec.SECP256R1)
+
+
+def test_a_version_that_does_not_exist_is_refused() -> None:
+    """A certificate of an unknown version of X.509 stops the device, however it is delivered."""
+
+    def version_9(fields: list[bytes]) -> list[bytes]:
+        return [encode.tlv(0xA0, b"\x02\x01\x08"), *fields[encode.SERIAL :]]
+
+    der = encode.resigned(LEAF, CA.key, version_9)
+    chain = ssl.DER_cert_to_PEM_cert(der) + pem(CA.certificate)
+    with pytest.raises(Refused, match="not two certificates"):
+        certificates.check(
+            chain.encode(), factories.key_pem(KEY).encode(), device_id="dev1", certificate_id="", moment=NOW
+        )
+    with pytest.raises(ValueError, match="unknown version"):
+        certificates.pem([der])
