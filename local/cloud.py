@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import secrets
 import shlex
 import socket
@@ -86,14 +87,31 @@ class Cloud:
             return bytes(answer.read())
 
 
+_TRIES = 100
+_PORTS = range(20_000, 32_768)
+"""Ports that stay free until their servers start, which takes a minute.
+
+Linux gives outgoing connections ports from 32768 on (ip(7), ip_local_port_range), and port 0 is one of these.
+"""
+
+
 def free_ports(*wanted: int | None) -> list[int]:
     """Return the wanted loopback ports, with a free port in the place of each None.
 
     Raises OSError when a wanted port is taken.
     """
     with ExitStack() as together:
-        probes = [together.enter_context(socket.create_server(("127.0.0.1", port or 0))) for port in wanted]
+        probes = [together.enter_context(_probe(port)) for port in wanted]
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _probe(wanted: int | None) -> socket.socket:
+    if wanted is not None:
+        return socket.create_server(("127.0.0.1", wanted))
+    for port in random.sample(_PORTS, _TRIES):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+    raise OSError(f"{_TRIES} ports of 127.0.0.1 are taken")
 
 
 def operator(endpoints: dict[str, Any]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.cloud import free_ports
 from tests import factories
 from tests.clients.programs import program
 from tests.device.server import running
@@ -168,7 +169,7 @@ def brokered(folder: Path) -> Iterator[Broker]:
     """Run a broker on a free port, and a service that answers there."""
     service = Numbered(folder)
     with running(folder, service):
-        ports = {"tls": _free_port(), "plain": _free_port()}
+        ports = dict(zip(("tls", "plain"), free_ports(None, None), strict=True))
         broker = Broker(service, ports["tls"])
         (folder / "acl").write_text("pattern readwrite firstboot/%c/#\n")
         with _mosquitto(broker, ports) as broker.process, _answering(broker, ports["plain"]):
@@ -222,13 +223,6 @@ def _answering(broker: Broker, port: int) -> Iterator[None]:
         yield
     finally:
         end(client)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tests.factories import Authority
 from tests.field import encode
 from tests.field.encode import EXTENSIONS, SERIAL, VERSION, changed, own, resigned, tlv
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC) + timedelta(hours=1)  # certificates that a slow run makes later are valid, too
 ROOT = factories.authority("Root")
 KEY = factories.ec_key()
 GOOD = ROOT.issue("SN-1", KEY)
