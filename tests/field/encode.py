@@ -23,13 +23,7 @@ SHA256_ECDSA = "1.2.840.10045.4.3.2"
 SHA1_ECDSA = "1.2.840.10045.4.1"
 
 
-def tlv(tag: int, *parts: bytes) -> bytes:
-    """Return a DER element."""
-    content = b"".join(parts)
-    if len(content) < 0x80:
-        return bytes([tag, len(content)]) + content
-    length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content
+tlv = der.encode
 
 
 def oid(dotted: str) -> bytes:
