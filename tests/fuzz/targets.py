@@ -22,7 +22,7 @@ from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import Source, read
 from firstboot.domain.errors import FirstbootError
 from firstboot.exchange import messages as exchange
-from firstboot.pki import bootstrap, certificate, csr, nonce, proof, token
+from firstboot.pki import bootstrap, certificate, csr, forms, nonce, proof, token
 from firstboot.register import jitr_messages
 from firstboot.register import messages as register
 from firstboot.runtime import http, mqtt
@@ -37,6 +37,7 @@ NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 
 def _verify_certificate(data: bytes) -> None:
     leaf = certificate.parse(data)
+    forms.ids(leaf)
     bootstrap.verify(leaf, _anchors(), NOW, [leaf])
 
 
