@@ -26,7 +26,7 @@ from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
-from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed, OperationalCertificateRequired
+from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed
 from firstboot.identity.login import LoginRecords, stored
 from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, check_key, proof_of
 from firstboot.identity.proof import Proofs, spend
@@ -68,17 +68,15 @@ class Renew:
 
     def is_asked(self, presented: Presented) -> bool:
         """Return whether a certificate is one to renew: ours, or an imported one that a record names."""
-        return isinstance(presented, Recorded) or self._issued(presented) is not None
+        return isinstance(presented, Recorded) or self._is_ours(presented)
 
-    def _issued(self, presented: Presented) -> x509.Certificate | None:
-        return chain.issued(presented.leaf, self.issue.issuer.certificate)
+    def _is_ours(self, presented: Presented) -> bool:
+        return chain.issued(presented.leaf, self.issue.issuer.certificate) is not None
 
     def _verified(self, presented: Presented, now: datetime) -> DeviceId:
-        leaf = self._issued(presented)
-        if isinstance(presented, Recorded) and leaf is None:
+        if isinstance(presented, Recorded) and not self._is_ours(presented):
             return presented.device_id
-        if leaf is None:
-            raise OperationalCertificateRequired
+        leaf = presented.leaf.to_cryptography()
         moment = min(now, leaf.not_valid_after_utc) if isinstance(presented, Proven) else now
         chain.verify(leaf, self.issue.issuer.certificate, moment)
         return device_id(chain.common_name(leaf))
@@ -89,10 +87,10 @@ class Renew:
         # The serial alone does not prove the device: an attacker who once made the CA sign could choose any
         # device's serial, which is no secret. The record has the key too.
         check_key(presented.leaf, device)
-        pending, leaf = device.pending, self._issued(presented)
-        is_pending = leaf and pending and int(pending.serial, 16) == leaf.serial_number
+        pending, leaf = device.pending, presented.leaf
+        is_pending = pending is not None and int(pending.serial, 16) == leaf.serial_number
         # An expired certificate can't log in, so an expired pending one is not committed.
-        if not leaf or not is_pending or now > leaf.not_valid_after_utc:
+        if not is_pending or now > leaf.not_after:
             return device
         kept = stored(presented, device.device_id, self.issue.store)
         return self.records.commit(committed(device, chain.fingerprint(kept), now), kept)

@@ -64,11 +64,20 @@ class Admission:
 
 @dataclass(frozen=True)
 class VerifiedBootstrap:
-    """A bootstrap certificate that chains to an anchor of `group`."""
+    """A bootstrap certificate that chains to an anchor of `group`: `path` begins and ends with these two."""
 
-    leaf: Certificate
+    path: tuple[Certificate, ...]
     group: Group
-    anchor: Certificate
+
+    @property
+    def leaf(self) -> Certificate:
+        """The bootstrap certificate."""
+        return self.path[0]
+
+    @property
+    def anchor(self) -> Certificate:
+        """The trust anchor."""
+        return self.path[-1]
 
 
 def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -> Admission:
@@ -109,7 +118,7 @@ def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> Verif
         if _may_be_shared((presented.leaf, *intermediates), groups):
             raise kind(log=error.log) from error
         raise kind(error.detail, log=error.log, reason=error.reason) from error
-    return VerifiedBootstrap(presented.leaf, groups[path[-1]], path[-1])
+    return VerifiedBootstrap(tuple(path), groups[path[-1]])
 
 
 def _check_one_group(path: list[Certificate], groups: Mapping[Certificate, Group]) -> None:

@@ -82,7 +82,7 @@ def _check_leaf(leaf: Certificate, now: datetime) -> None:
     if usage:
         raise CertificateUsageWrong(usage)
     try:
-        signature.public_key(leaf.spki)
+        leaf.public_key()
     except KeyRefused as error:
         raise CertificateKeyWeak(f"The certificate has {error}") from error
     except NotDer as error:
@@ -121,7 +121,7 @@ def unfit_issuer(issuer: Certificate, *, is_anchor: bool = False) -> str | None:
             return "may not sign certificates (keyUsage without keyCertSign)"
         if not _allows_clients(issuer):
             return "may not issue client certificates (extendedKeyUsage without clientAuth)"
-        signature.public_key(issuer.spki)
+        issuer.public_key()
     except (NotDer, KeyRefused) as error:
         return f"has {error}"
     if not path.is_readable(issuer):

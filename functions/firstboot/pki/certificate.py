@@ -127,16 +127,20 @@ class Certificate:
 
     def public_key(self) -> DevicePublicKey:
         """Return the subject's key. Raises KeyRefused for a kind that is not taken, NotDer."""
-        return signature.public_key(self.spki)
+        return self._public_key
 
     def spki_fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the subject's key. Raises KeyRefused, NotDer."""
         return self._spki_fingerprint
 
+    # Every request compares its path with all trust anchors, and reading a key takes a while.
+    @cached_property
+    def _public_key(self) -> DevicePublicKey:
+        return signature.public_key(self.spki)
+
     @cached_property
     def _spki_fingerprint(self) -> str:
-        # Every request compares its path with all trust anchors, and reading a key takes a while.
-        return signature.spki_fingerprint(self.public_key())
+        return signature.spki_fingerprint(self._public_key)
 
     def common_name(self) -> str:
         """Return the subject's one common name. Raises CertificateMalformed."""

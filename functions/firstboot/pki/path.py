@@ -157,7 +157,7 @@ def issued_by(certificate: Certificate, issuer: Certificate) -> bool:
 def signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Return whether `issuer`'s key signed `certificate`."""
     try:
-        key = signature.public_key(issuer.spki)
+        key = issuer.public_key()
         algorithm = signature.algorithm(certificate.algorithm)
     except (signature.KeyRefused, signature.AlgorithmRefused, NotDer):
         return False
