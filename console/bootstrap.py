@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.production import Folder
+from firstboot.domain.clock import iso
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import chain
@@ -95,9 +96,4 @@ def _certificate(folder: Folder, terms: Terms, wanted: Wanted) -> x509.Certifica
 
 
 def _row(name: str, leaf: x509.Certificate) -> list[str]:
-    return [name, chain.fingerprint(leaf), f"{leaf.serial_number:x}", moment(leaf.not_valid_after_utc)]
-
-
-def moment(value: datetime) -> str:
-    """Return a time (UTC) in the form that answers of Firstboot have."""
-    return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    return [name, chain.fingerprint(leaf), f"{leaf.serial_number:x}", iso(leaf.not_valid_after_utc)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.proof_id import ProofId
@@ -17,8 +18,6 @@ from firstboot.pki.der import NotDer
 from firstboot.pki.signature import KeyRefused
 
 Json = dict[str, Any]
-
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Trial:
             key = None
         return {
             "group": self.group.name,
-            "at": f"{self.at:{_TIME}}",
+            "at": iso(self.at),
             "subject": self.leaf.subject.text(),
             "certificateId": self.leaf.fingerprint,
             "identifier": self.leaf.identifier,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, fresh_name
-from tests.process.test_wheel import CRYPTOGRAPHY
+from tests.process.test_wheel import CRYPTOGRAPHY, run
 from tests.wheels import installed
 
 
@@ -19,14 +17,7 @@ def test_the_installed_client_boots_a_device(cloud: Cloud, tmp_path: Path) -> No
     device = Device(cloud, fresh_name(), tmp_path)
     printed = []
     for arguments in (device.boot_arguments(), device.credentials_arguments("telemetry")):
-        done = subprocess.run(
-            [commands / "firstboot-device", *arguments],
-            cwd=tmp_path,
-            env={"SSL_CERT_FILE": os.devnull},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(commands, tmp_path, *arguments)
         assert done.returncode == 0, done.stderr
         printed.append(json.loads(done.stdout))
     assert (printed[0]["deviceId"], printed[0]["status"]) == (device.name, "active")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import CertificateExpired, Reason
 from firstboot.pki import der, path, signature
 from firstboot.pki.certificate import MAX_INTERMEDIATES, Certificate, Extension
@@ -88,9 +89,9 @@ def _check_leaf(leaf: Certificate, now: datetime) -> None:
     except NotDer as error:
         raise CertificateMalformed(f"The certificate's key is not in DER: {error}") from error
     if now < leaf.not_before:
-        raise CertificateNotYetValid(f"The certificate is valid from {leaf.not_before:%Y-%m-%dT%H:%M:%SZ}")
+        raise CertificateNotYetValid(f"The certificate is valid from {iso(leaf.not_before)}")
     if now > leaf.not_after:
-        raise CertificateExpired(f"The certificate ended at {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}")
+        raise CertificateExpired(f"The certificate ended at {iso(leaf.not_after)}")
     if text := _weak_signature(leaf):
         raise CertificateUntrusted(f"The certificate {text}", reason=_weakness(leaf))
     if not path.is_readable(leaf):

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from OpenSSL import crypto
 
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import Reason
 from firstboot.pki import signature
 from firstboot.pki.certificate import Certificate
@@ -20,8 +21,6 @@ from firstboot.pki.der import NotDer
 
 MAX_TRIES = 8
 """Searches for one path. Each but the first leaves out issuers whose key did not sign."""
-
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 # Numbers of OpenSSL's errors (X509_V_ERR_… in x509_vfy.h), by what they mean to a sender.
 _SIGNATURE_FAILURE = 7
@@ -103,7 +102,7 @@ def _no_path(
     if number in (*_NO_ISSUER, _SIGNATURE_FAILURE):
         return _no_issuer(failed, candidates)
     if number in _DATES:
-        text = f"is valid from {failed.not_before:{_TIME}} to {failed.not_after:{_TIME}}"
+        text = f"is valid from {iso(failed.not_before)} to {iso(failed.not_after)}"
     if number == _UNKNOWN_EXTENSION:
         critical = (oid for oid, extension in failed.extensions.items() if extension.critical)
         text = f"has a critical extension that is not known; critical are {', '.join(critical)}"
