@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import boto3
 import botocore.client
 import pytest
-from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -47,16 +45,6 @@ def _warm(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the process read the fleet."""
     monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
     assert admit(product, "0" * 64) == []
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Yield the log of the Lambda function."""
-    buffer = io.StringIO()
-    handler = cast("logging.StreamHandler[Any]", Logger(service="register").registered_handler)
-    stream = handler.setStream(buffer)
-    yield buffer
-    handler.setStream(cast("Any", stream))
 
 
 def arrive(leaf: x509.Certificate, status: Any = "PENDING_ACTIVATION") -> str:
@@ -289,41 +277,43 @@ REVOKED = {"bootstrap-revoked": "bootstrap-revoked"}
 """The flaw of a certificate that an operator has revoked, which is thereby one of the fleet."""
 
 
-def logged(log: io.StringIO) -> dict[str, Any]:
+def logged(logs: io.StringIO) -> dict[str, Any]:
     """Return the one log line about a certificate."""
-    (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "newcomer"]
+    (line,) = [
+        line for line in map(json.loads, logs.getvalue().splitlines()) if line["message"] == "newcomer"
+    ]
     return dict(line)
 
 
 @pytest.mark.parametrize("flaw", FLAWS | REVOKED)
 def test_an_exclusive_group_revokes_what_can_never_enroll(
-    product: Product, flaw: str, log: io.StringIO
+    product: Product, flaw: str, logs: io.StringIO
 ) -> None:
     """In an exclusive group a certificate that can never enroll becomes REVOKED, and the log has the code."""
     certificate = arrive(refused(product, flaw, "exclusive"))
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
-    line = logged(log)
+    line = logged(logs)
     assert (line["code"], line["outcome"]) == ((FLAWS | REVOKED)[flaw], "revoked")
     assert line["certificateId"] == certificate
     assert line["group"] == "gateways"
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_a_shared_group_revokes_nothing(product: Product, flaw: str, log: io.StringIO) -> None:
+def test_a_shared_group_revokes_nothing(product: Product, flaw: str, logs: io.StringIO) -> None:
     """In a shared group a certificate that can never enroll stays as it is, and the log has the code."""
     certificate = arrive(refused(product, flaw, "shared"))
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
-    assert (logged(log)["code"], logged(log)["outcome"]) == (FLAWS[flaw], "left")
+    assert (logged(logs)["code"], logged(logs)["outcome"]) == (FLAWS[flaw], "left")
 
 
-def test_a_shared_group_revokes_what_an_operator_has_revoked(product: Product, log: io.StringIO) -> None:
+def test_a_shared_group_revokes_what_an_operator_has_revoked(product: Product, logs: io.StringIO) -> None:
     """A twin of a certificate that an operator has revoked becomes REVOKED in a shared group too."""
     certificate = arrive(refused(product, "bootstrap-revoked", "shared"))
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
-    assert (logged(log)["code"], logged(log)["outcome"]) == ("bootstrap-revoked", "revoked")
+    assert (logged(logs)["code"], logged(logs)["outcome"]) == ("bootstrap-revoked", "revoked")
 
 
 def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
@@ -350,13 +340,13 @@ def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
     assert (status(active), policies(active)) == ("ACTIVE", set())
 
 
-def test_jitr_that_is_off_activates_nothing(product: Product, log: io.StringIO) -> None:
+def test_jitr_that_is_off_activates_nothing(product: Product, logs: io.StringIO) -> None:
     """A group whose JITR is off leaves also a certificate that could enroll; HTTPS accepts it."""
     gateways(product, "off")
     certificate = arrive(product.bootstrap("gw-1"))
     assert admit(product, certificate) == []
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
-    assert (logged(log)["outcome"], logged(log)["group"]) == ("left", "gateways")
+    assert (logged(logs)["outcome"], logged(logs)["group"]) == ("left", "gateways")
     assert product.enroll(product.bootstrap("gw-1")).status == 201
 
 
@@ -367,12 +357,12 @@ def test_a_teletex_name_is_no_poison_message(product: Product) -> None:
     assert status(certificate) == "ACTIVE"
 
 
-def test_a_name_that_cannot_be_decoded_is_no_poison_message(product: Product, log: io.StringIO) -> None:
+def test_a_name_that_cannot_be_decoded_is_no_poison_message(product: Product, logs: io.StringIO) -> None:
     """A certificate whose subject is not UTF-8 is left, and the message is not delivered again."""
     certificate = arrive(not_utf_8(product.factory))
     assert admit(product, certificate) == []
     assert status(certificate) == "PENDING_ACTIVATION"
-    assert logged(log)["code"] == "certificate-malformed"
+    assert logged(logs)["code"] == "certificate-malformed"
 
 
 def test_a_revocation_is_counted(product: Product, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from aws_lambda_powertools import Logger
 from cryptography import x509
 
 from firstboot.domain import sweep as counting
@@ -32,16 +29,6 @@ def second(product: Product) -> factories.Authority:
     return other
 
 
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Return what exchange logs."""
-    buffer = io.StringIO()
-    handler = cast("logging.StreamHandler[Any]", Logger(service="exchange").registered_handler)
-    stream = handler.setStream(buffer)
-    yield buffer
-    handler.setStream(cast("Any", stream))
-
-
 def key_of(certificate: x509.Certificate) -> str:
     """Return the SHA-256 (hex) of a certificate's key."""
     return own(certificate).spki_fingerprint()
@@ -58,7 +45,7 @@ def listed(product: Product, **parameters: str) -> list[str]:
     return sorted(device["deviceId"] for device in devices)
 
 
-def test_a_record_has_its_anchor(product: Product, log: io.StringIO) -> None:
+def test_a_record_has_its_anchor(product: Product, logs: io.StringIO) -> None:
     """The record and the log line of an enrollment have the anchor's key and subject."""
     leaf = product.bootstrap("gw-1")
     product.enroll(leaf)
@@ -67,7 +54,7 @@ def test_a_record_has_its_anchor(product: Product, log: io.StringIO) -> None:
     assert anchor.items() <= shown.items()
     assert shown["enrolledBy"] == own(leaf).identifier
     assert shown["bootstrapIds"] == sorted(own(each).fingerprint for each in (leaf, factories.twin(leaf)))
-    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    lines = [json.loads(line) for line in logs.getvalue().splitlines()]
     (issued,) = [line for line in lines if line["message"] == "certificate issued"]
     assert anchor.items() <= issued.items()
 
