@@ -1,17 +1,17 @@
 """The Lambda functions of `register`, which keep the AWS IoT registry consistent with the device records.
 
-No other Lambda function writes to AWS IoT's control plane. `work` handles two queues of orders, `changes` the
+No other Lambda function writes to AWS IoT's control plane. `work` handles the queues of orders, `changes` the
 table's stream, `sweep` a schedule and published fleets, `jitr` the queue of certificates that AWS IoT
 registered by itself.
 """
 
 from firstboot.register import build
 from firstboot.register.handlers import sweep_again
-from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
 from firstboot.runtime.event import event_function
 from firstboot.runtime.queue import queue_function
 
-work = queue_function("register", build.work, RegisterSettings.read)
-changes = event_function("register", build.changes, ChangesSettings.read)
+work = queue_function("register", build.work, WorkSettings.read)
+changes = event_function("register", build.changes, QueuesSettings.read)
 sweep = event_function("register", build.sweep, SweepSettings.read, sweep_again)
 jitr = queue_function("register", build.jitr, RegisterSettings.read)

@@ -65,11 +65,11 @@ class Firstboot(Construct):
             functions=self._mqtt.functions,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
-                "registrations": DeadLettersOf(queues.dead, queues.rate_limited),
+                "registrations": DeadLettersOf(queues.dead, queues.changes),
                 "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.queue),
             },
         )
-        self._sweep = Sweep(self, "Sweep", deployment=deployment, queue=queues.rate_limited)
+        self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
         self.api = Api(self, "Api", exchange=self._exchange, vend=self._vend)
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
@@ -124,7 +124,7 @@ class Firstboot(Construct):
             "CertificatesBucket": self.store.bucket_name,
             "Table": self.device_records.table_name,
             "CaKey": self.authority.key.key_id,
-            "RegistrationQueue": self._register.queues.rate_limited.queue_url,
+            "RegistrationQueue": self._register.queues.registrations.queue_url,
             "DeadQueue": self._register.queues.dead.queue_url,
             "AlarmTopic": self.alarms.topic.topic_arn,
         }

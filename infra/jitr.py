@@ -56,12 +56,10 @@ class Jitr(Function):
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
-                queue=self.queue.queue_url,
                 iot_rate=str(deployment.configuration.iot_rate),
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["sqs:SendMessage"], self.queue.queue_arn)
         self._rule(self.queue)
         if deployment.configuration.register_factory_cas:
             # The CAs are registered last. Before this Lambda has its fleet, a certificate's event would be

@@ -13,7 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
-from firstboot.register.settings import ChangesSettings, RegisterSettings
+from firstboot.register.settings import QueuesSettings, WorkSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
@@ -25,11 +25,10 @@ _SECONDS = 60
 """The timeout of one batch."""
 
 _TRIES = 5
-_BATCH = 5
 
-_AT_ONCE = 10
-_URGENT_AT_ONCE = 5
-"""The most batches at once from each queue."""
+_AT_ONCE = {"urgent": 5, "changes": 5, "registrations": 10}
+"""The most workers of each queue. A worker waits inside the function for its turn, so more workers than the
+rate needs cost billed time and bring nothing. A registration takes about a second; the rate is 7 a second."""
 
 # Service authorization reference, "Actions, resources, and condition keys for AWS IoT".
 _AWS_IOT = {
@@ -58,11 +57,7 @@ _WILDCARDS = {
 
 
 class Queues(Construct):
-    """The queues of orders to reconcile a device.
-
-    An order in `rate_limited` needs a slot of the rate limiter, one in `urgent` needs none. `dead` is the
-    dead-letter queue of both.
-    """
+    """The queues of orders to reconcile a device, one for each priority. `dead` is their dead-letter queue."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
@@ -70,12 +65,32 @@ class Queues(Construct):
         dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
         # Six times the Lambda's timeout, by the Lambda developer guide, "Using Lambda with Amazon SQS".
         hidden = Duration.seconds(6 * _SECONDS)
-        # Orders wait in a queue so that no Lambda sleeps: an order whose slot is later is sent again, delayed
-        # until then. Revocations are urgent: when a fleet boots at once, the other queue may take hours.
-        self.rate_limited, self.urgent = (
-            Queue(self, name, dead_letter_queue=dead_letters, visibility_timeout=hidden)
-            for name in ("Paced", "Urgent")
+        # Orders wait here until a worker is free, for hours when a fleet boots at once. In one queue a
+        # revocation would wait behind them. "Paced" is the deployed name of the queue of registrations.
+        self.urgent, self.changes, self.registrations = (
+            Queue(
+                self,
+                name,
+                dead_letter_queue=dead_letters,
+                visibility_timeout=hidden,
+                retention_period=Duration.days(14),
+            )
+            for name in ("Urgent", "Changes", "Paced")
         )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The URLs as settings."""
+        return {
+            "urgent_queue": self.urgent.queue_url,
+            "changes_queue": self.changes.queue_url,
+            "registrations_queue": self.registrations.queue_url,
+        }
+
+    def permit_orders(self, function: Function) -> None:
+        """Let `function` send orders to every queue."""
+        queues = (self.urgent, self.changes, self.registrations)
+        function.permit(["sqs:SendMessage"], *(queue.queue_arn for queue in queues))
 
 
 class Register(Construct):
@@ -99,20 +114,25 @@ class Register(Construct):
         configuration, queues = deployment.configuration, self.queues
         stack = Stack.of(self).stack_name
         self.work.configure(
-            RegisterSettings(
+            WorkSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
                 stack=stack,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
-                queue=queues.rate_limited.queue_url,
+                **queues.settings,
                 iot_rate=str(configuration.iot_rate),
                 fleet_refresh=str(configuration.fleet_refresh),
             )
         )
-        for queue, at_once in ((queues.rate_limited, _AT_ONCE), (queues.urgent, _URGENT_AT_ONCE)):
-            queue.bring_to(self.work, batch_size=_BATCH, at_once=at_once)
+        for name, at_once in _AT_ONCE.items():
+            # One order at a time: while a worker waits for its turn, the next order is better in the queue.
+            cast("Queue", getattr(queues, name)).bring_to(self.work, batch_size=1, at_once=at_once)
+        # An order that AWS IoT was not ready for is sent again to the queue that it came from, and a long
+        # history is worked off in slices. The code bounds both (register/handlers.py). Lambda would stop such
+        # a chain after 16 invocations.
+        cast("lambda_.CfnFunction", self.work.node.default_child).recursive_loop = "Allow"
         acknowledge_serverless(
             self.work,
             {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."},
@@ -120,7 +140,7 @@ class Register(Construct):
         self.work.permit(
             ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn
         )
-        self.work.permit(["sqs:SendMessage"], queues.rate_limited.queue_arn)
+        queues.permit_orders(self.work)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(
             self.work.own_role,
@@ -143,10 +163,8 @@ class Register(Construct):
 
     def _changes(self, device_records: DeviceRecords) -> None:
         queues = self.queues
-        self.changes.configure(
-            ChangesSettings(queue=queues.rate_limited.queue_url, urgent_queue=queues.urgent.queue_url)
-        )
-        self.changes.permit(["sqs:SendMessage"], queues.rate_limited.queue_arn, queues.urgent.queue_arn)
+        self.changes.configure(QueuesSettings(**queues.settings))
+        self.changes.permit(["sqs:SendMessage"], queues.urgent.queue_arn, queues.changes.queue_arn)
         devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
         self.changes.add_event_source(
             sources.DynamoEventSource(
@@ -171,7 +189,7 @@ class Register(Construct):
 
     def _order_for_certificates(self, store: Store) -> None:
         """Have S3 send an order to the queue for each new certificate."""
-        queue = self.queues.rate_limited
+        queue = self.queues.registrations
         # The policy names the account and not the bucket, which is made after the queue.
         queue.add_to_resource_policy(
             iam.PolicyStatement(

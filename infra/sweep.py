@@ -5,10 +5,9 @@ from __future__ import annotations
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY, SWEEP_KEY
 from firstboot.policy.service import grant_policy_name
 from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
@@ -16,16 +15,17 @@ from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
+from infra.register import Queues
 from infra.storage import Store
 
 
 class Sweep(Function):
-    """The Lambda that reads all device records, sends orders to `queue` and updates the stack's policies."""
+    """The Lambda that reads all device records, sends orders to `queues` and updates the stack's policies."""
 
     # It attaches no policy: only `register` changes certificates in AWS IoT, behind the rate limiter.
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, deployment: Deployment, queue: sqs.IQueue
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, queues: Queues
     ) -> None:
         super().__init__(
             scope,
@@ -40,11 +40,12 @@ class Sweep(Function):
             SweepSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
-                queue=queue.queue_url,
+                **queues.settings,
                 stack=stack,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
+                iot_rate=str(deployment.configuration.iot_rate),
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
@@ -52,7 +53,11 @@ class Sweep(Function):
         # The sweep reads all device records and must change none of them.
         own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
         self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
-        self.permit(["sqs:SendMessage"], queue.queue_arn)
+        backlog = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
+        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=backlog)
+        self.permit(["sqs:SendMessage"], queues.urgent.queue_arn, queues.changes.queue_arn)
+        counted = (queues.urgent, queues.changes, queues.registrations)
+        self.permit(["sqs:GetQueueAttributes"], *(queue.queue_arn for queue in counted))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))
         self._begin(store)

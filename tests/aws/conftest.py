@@ -31,7 +31,6 @@ from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.pki.profile import authority_certificate
-from firstboot.register.settings import ChangesSettings, RegisterSettings
 from firstboot.vend.settings import VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run
@@ -174,22 +173,23 @@ def product(
         dead_letters=json.dumps(_dead_letters()),
     )
     sqs = boto3.client("sqs")
-    rate_limited, urgent = (
-        sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("rate-limited", "urgent")
+    urgent, changes, registrations = (
+        sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("urgent", "changes", "registrations")
     )
-    register_settings = RegisterSettings(
+    register_settings = WorkSettings(
         table=table,
         bucket=bucket,
         stack="Firstboot",
         partition="aws",
         region=REGION,
         account=ACCOUNT,
-        queue=rate_limited,
+        urgent_queue=urgent,
+        changes_queue=changes,
+        registrations_queue=registrations,
         iot_rate="1000",
         fleet_refresh="60",
     )
-    changes_settings = ChangesSettings(queue=rate_limited, urgent_queue=urgent)
-    all_settings = exchange_settings, vend_settings, operate_settings, register_settings, changes_settings
+    all_settings = exchange_settings, vend_settings, operate_settings, register_settings
     for settings in all_settings:
         for name, value in settings.environment().items():
             monkeypatch.setenv(name, value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import firstboot.assign.build
 import firstboot.authority.build
@@ -19,7 +20,7 @@ from firstboot.domain.clock import utc_now
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.register.handlers import sweep_again
-from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
 from firstboot.runtime.http import http_function
 from firstboot.runtime.invoke import invoke_function
@@ -31,16 +32,24 @@ from firstboot.vend.settings import VendSettings
 class Lambdas:
     """One process of every Lambda function, each of which reads its settings at its first call.
 
-    `clock` may be replaced at any time.
+    `clock` may be replaced at any time. A function that waits then sets `paused` forward instead.
     """
 
     def __init__(self) -> None:
         self.clock: Callable[[], datetime] = utc_now
+        self.paused = timedelta()
         self.restart()
 
     def now(self) -> datetime:
         """Return the time as the functions see it."""
-        return self.clock()
+        return self.clock() + self.paused
+
+    def pause(self, seconds: float) -> None:
+        """Wait as the functions do."""
+        if self.clock is utc_now:
+            time.sleep(seconds)
+        else:
+            self.paused += timedelta(seconds=seconds)
 
     def restart(self) -> None:
         """Replace every process by a new one, without anything that the old one had kept."""
@@ -60,12 +69,12 @@ class Lambdas:
         self.authorize = event_function("assign", authorize, AssignSettings.read, refuse, now)
 
         register = firstboot.register.build
-        self.work = queue_function("register", register.work, RegisterSettings.read, now)
-        self.jitr = queue_function("register", register.jitr, RegisterSettings.read, now)
+        self.work = queue_function("register", register.work, WorkSettings.read, now, self.pause)
+        self.jitr = queue_function("register", register.jitr, RegisterSettings.read, now, self.pause)
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
-        self.changes = event_function("register", register.changes, ChangesSettings.read, repeat, now)
+        self.changes = event_function("register", register.changes, QueuesSettings.read, repeat, now)
         self.sweep = event_function("register", register.sweep, SweepSettings.read, sweep_again, now)
         self.invoke = invoke_function("operate", operate.invoke, OperateSettings.read, now)
         self.resource = event_function(

@@ -1,34 +1,56 @@
-"""The rate limiter: a token bucket (GCRA) whose only state is the time of its next slot.
+"""The rate limiter of AWS IoT's control plane, with strict priority.
 
-Each message takes the next slot; slots are `interval(rate)` apart, in whole milliseconds. A message whose
-slot is in the future is sent again with a delay. So no Lambda sleeps in billed time, a waiting message uses
-up none of its tries, and the time until the next slot is the whole backlog.
+Its whole state is one instant: the time of the next free slot. Slots are `interval(rate)` apart. A worker
+takes the next slot, which moves the instant, and waits until its slot has come.
+
+Lower priorities may take a slot only if few slots are taken ahead of now. As long as workers of a higher
+priority wait in slots of their own, more than that are taken, so the lower ones get none. What the higher
+ones leave goes to the lower ones.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-TOLERANCE = timedelta(seconds=1)
-"""How far in the future a slot may be and still be used now. It is the burst of the bucket."""
-
-LONGEST_DELAY_SECONDS = 900
-"""The longest delay that SQS accepts (SQS API reference, SendMessage, DelaySeconds)."""
+from enum import StrEnum
 
 
-def interval(rate: float) -> timedelta:
-    """Return the time between two slots if there are `rate` slots a second."""
-    return timedelta(milliseconds=math.ceil(1_000 / rate))
+class Priority(StrEnum):
+    """The importance of calls to AWS IoT's control plane, the highest first. Queue messages hold the values."""
+
+    REVOCATION = "revocation"  # takes rights: a revoked or deleted device
+    CHANGE = "change"  # brings a changed record or a changed fleet to AWS IoT
+    REGISTRATION = "registration"  # registers an issued certificate
+    NEWCOMER = "newcomer"  # decides on a bootstrap certificate that AWS IoT registered by itself
 
 
-def backlog_seconds(slot: datetime, now: datetime) -> int:
-    """Return the whole seconds until `slot`, rounded up; 0 if it may be used now."""
-    ahead = slot - now
-    return math.ceil(ahead.total_seconds()) if ahead > TOLERANCE else 0
+AHEAD: dict[Priority, int | None] = {
+    Priority.REVOCATION: None,
+    Priority.CHANGE: 4,
+    Priority.REGISTRATION: 2,
+    Priority.NEWCOMER: 0,
+}
+"""How many slots may be taken ahead of now for a priority to take one more. None is any number."""
 
 
-def delay_seconds(slot: datetime, now: datetime) -> int:
-    """Return the seconds by which a message with `slot` is delayed; 0 if it may be handled now."""
-    # A slot further away than SQS can delay brings the message back early, and it is delayed again.
-    return min(LONGEST_DELAY_SECONDS, backlog_seconds(slot, now))
+@dataclass(frozen=True)
+class Slot:
+    """The answer to a worker that wants a slot: its slot, or when it may ask again (`taken` is False)."""
+
+    at: datetime
+    taken: bool
+
+
+def interval(rate: float, share: float = 1) -> timedelta:
+    """Return the time between two slots if there are `rate` slots a second.
+
+    `share` is the part of a slot that is taken, in whole milliseconds.
+    """
+    return timedelta(milliseconds=math.ceil(1_000 * share / rate))
+
+
+def ahead(priority: Priority, rate: float) -> timedelta | None:
+    """Return how far ahead of now the next free slot may be for a priority; None is any time."""
+    slots = AHEAD[priority]
+    return None if slots is None else slots * interval(rate)

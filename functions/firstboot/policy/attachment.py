@@ -12,7 +12,7 @@ from datetime import datetime
 
 from firstboot.domain.device import Device, Status, is_within_grace
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.names import DeviceId, is_thing_name
+from firstboot.domain.names import is_thing_name
 from firstboot.policy.render import Place, compact, iot_policy, is_about_iot
 from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy, grant_policy_name
@@ -74,13 +74,13 @@ class Found:
     """
 
     scanned: int
-    needing: tuple[DeviceId, ...]
+    needing: tuple[Device, ...]
     following: str | None
 
 
 def look(rules: Rules, devices: list[Device], following: str | None, now: datetime) -> Found:
     """Find the devices of a page for which AWS IoT must be reconciled under `rules` at `now`."""
-    needing = tuple(each.device_id for each in devices if needs_reconciling(rules, each, now))
+    needing = tuple(each for each in devices if needs_reconciling(rules, each, now))
     return Found(len(devices), needing, following)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import groupby
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
@@ -17,25 +18,26 @@ from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.queue import SqsQueue
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.names import DeviceId
-from firstboot.domain.rate_limiter import LONGEST_DELAY_SECONDS
+from firstboot.domain.device import Device
+from firstboot.domain.rate_limiter import Priority
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
-from firstboot.register.changes import Reaction
-from firstboot.register.handlers import Changes, Jitr, Sweeping, Work
+from firstboot.register.backlog import Backlog
+from firstboot.register.changes import priority
+from firstboot.register.handlers import LONGEST_DELAY_SECONDS, Changes, Jitr, Queues, Sweeping, Work
 from firstboot.register.jitr import Judge
 from firstboot.register.messages import Order, render
-from firstboot.register.rate_limited import RateLimited
 from firstboot.register.reconcile import Account, Reconcile
-from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
+from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime import event, queue
 from firstboot.runtime.guard import Guard
 
 
-def work(settings: RegisterSettings, guard: Guard) -> queue.Work:
-    """Return the work on both queues of orders."""
+def work(settings: WorkSettings, guard: Guard) -> queue.Work:
+    """Return the work on the queues of orders."""
     account = _account(settings)
     records = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)
@@ -43,16 +45,16 @@ def work(settings: RegisterSettings, guard: Guard) -> queue.Work:
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     withdraw = Withdraw(records, store, things, things)
     reconcile = Reconcile(account, records, store, things, things, withdraw)
-    return Work(RulesInForce(fleet.current), reconcile, _rate_limited(settings, guard), guard)
+    queues = _queues(settings)
+    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
+    backlog = Backlog(queues.values(), limiter, float(settings.iot_rate), guard)
+    rules = RulesInForce(fleet.current)
+    return Work(rules, reconcile, _turns(settings, guard), backlog, Queues(queues), guard)
 
 
-def changes(settings: ChangesSettings, guard: Guard) -> event.Work:
+def changes(settings: QueuesSettings, guard: Guard) -> event.Work:
     """Return the work on the table's stream."""
-    queues = {
-        Reaction.RATE_LIMITED: SqsQueue(clients.sqs(), settings.queue),
-        Reaction.URGENT: SqsQueue(clients.sqs(), settings.urgent_queue),
-    }
-    return Changes(rows.device, queues, guard)
+    return Changes(rows.device, Queues(_queues(settings)), guard)
 
 
 def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
@@ -63,14 +65,19 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     account = _account(settings)
     rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
     policies = IotPolicies(clients.iot())
-    orders = SqsQueue(clients.sqs(), settings.queue)
+    queues = _queues(settings)
+    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
+    backlog = Backlog(queues.values(), limiter, float(settings.iot_rate), guard)
 
-    def order(devices: Iterable[DeviceId]) -> None:
+    def order(devices: Iterable[Device]) -> None:
         # Until this time has passed, a `register` process may still have the fleet from before the sweep. It
         # would reconcile the device by the older rules, and change nothing.
         delay = min(int(settings.fleet_refresh), LONGEST_DELAY_SECONDS)
         since = whole_seconds(guard.now())
-        orders.send_all((render(Order(device, since)) for device in devices), delay)
+        for urgency, those in groupby(sorted(devices, key=priority), key=priority):
+            orders = (render(Order(device.device_id, since, urgency)) for device in those)
+            queues[urgency].send_all(orders, delay)
+        backlog.note()
 
     run = RunSweep(
         rules=lambda: rules.at(guard.now()),
@@ -88,16 +95,24 @@ def jitr(settings: RegisterSettings, guard: Guard) -> queue.Work:
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     records = DynamoDevices(clients.dynamodb(), settings.table)
     judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
-    return Jitr(fleet, judge, _rate_limited(settings, guard), guard)
+    return Jitr(fleet, judge, _turns(settings, guard), guard)
 
 
-def _account(settings: RegisterSettings | SweepSettings) -> Account:
+def _account(settings: RegisterSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 
-def _rate_limited(settings: RegisterSettings, guard: Guard) -> RateLimited:
+def _queues(settings: QueuesSettings) -> dict[Priority, SqsQueue]:
+    urls = {
+        Priority.REVOCATION: settings.urgent_queue,
+        Priority.CHANGE: settings.changes_queue,
+        Priority.REGISTRATION: settings.registrations_queue,
+    }
+    return {urgency: SqsQueue(clients.sqs(), url) for urgency, url in urls.items()}
+
+
+def _turns(settings: RegisterSettings, guard: Guard) -> Turns:
     # JITR and reconciling share one rate limiter: they use the same quotas, and a first-boot storm brings
     # both at the same time.
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
-    own_queue = SqsQueue(clients.sqs(), settings.queue)
-    return RateLimited(limiter, float(settings.iot_rate), own_queue, guard)
+    return Turns(limiter, float(settings.iot_rate), guard.now, guard.pause)

@@ -7,37 +7,31 @@ these two would double the time of a first-boot storm.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from firstboot.domain.device import Device, Status
+from firstboot.domain.rate_limiter import Priority
 
 
-class Reaction(StrEnum):
-    """The queue that an order goes to.
-
-    RATE_LIMITED orders wait for a slot. URGENT ones need none: a revocation must not wait for hours behind a
-    first-boot storm.
-    """
-
-    RATE_LIMITED = "rate-limited"
-    URGENT = "urgent"
-
-
-def reaction(old: Device | None, new: Device) -> Reaction | None:
+def reaction(old: Device | None, new: Device) -> Priority | None:
     """Return whether AWS IoT must be reconciled for a changed record, and how soon.
 
     `old` is the record before the change, None for a new one; `new` is the record after it.
     """
+    return priority(new) if _must_follow(old, new) else None
+
+
+def priority(device: Device) -> Priority:
+    """Return the priority of reconciling AWS IoT with a record that has changed."""
+    takes = device.status in (Status.REVOKED, Status.DELETED)
+    return Priority.REVOCATION if takes else Priority.CHANGE
+
+
+def _must_follow(old: Device | None, new: Device) -> bool:
     if old is None:
         # A new record with a registered certificate is an import: the certificate lacks our policies.
-        return Reaction.RATE_LIMITED if new.registered else None
-    if new.status is not old.status and new.status is Status.REVOKED:
-        return Reaction.URGENT
-    if new.status is not old.status and new.status is Status.DELETED:
-        return Reaction.RATE_LIMITED
-    if new.status is Status.ENROLLED and (_has_moved(old, new) or _holds_otherwise(old, new)):
-        return Reaction.RATE_LIMITED
-    return None
+        return bool(new.registered)
+    if new.status is Status.ENROLLED:
+        return _has_moved(old, new) or _holds_otherwise(old, new)
+    return new.status is not old.status and new.status is not Status.EXPECTED
 
 
 def _has_moved(old: Device, new: Device) -> bool:

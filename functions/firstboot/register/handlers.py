@@ -5,54 +5,100 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
-from firstboot.domain.errors import FirstbootError, InternalError
+from firstboot.domain.errors import FirstbootError, InternalError, Unavailable
+from firstboot.domain.rate_limiter import Priority
 from firstboot.policy.rules import RulesInForce
 from firstboot.register import jitr_messages, messages
-from firstboot.register.changes import Reaction, reaction
+from firstboot.register.backlog import Backlog
+from firstboot.register.changes import reaction
 from firstboot.register.jitr import FleetInForce, Judge
-from firstboot.register.messages import URGENT_SLOT, Order
-from firstboot.register.rate_limited import Queue, RateLimited
+from firstboot.register.messages import Order
 from firstboot.register.reconcile import Reconcile
 from firstboot.register.sweep import RUN_SECONDS, WORK_SECONDS, RunSweep
+from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Outcome
 from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
+_TRIES = 20
+"""How often an order is sent again because AWS IoT was not ready. With `_delay` that takes three hours."""
+
+_FIRST_DELAY_SECONDS = 5
+LONGEST_DELAY_SECONDS = 900
+"""The longest delay that SQS accepts (SQS API reference, SendMessage, DelaySeconds)."""
+
+
+class Queue(Protocol):
+    """A queue of orders."""
+
+    def send(self, body: str, delay: int) -> None:
+        """Send a message that arrives after `delay` seconds, 900 at most. Raises Unavailable."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The queues of orders by the orders' priority."""
+
+    by_priority: Mapping[Priority, Queue]
+
+    def send(self, order: Order, delay: int = 0) -> None:
+        """Send an order that arrives after `delay` seconds. Raises Unavailable."""
+        self.by_priority[order.priority].send(messages.render(order), delay)
+
 
 @dataclass(frozen=True)
 class Work:
-    """The handler of both queues, which reconciles the devices that messages name, each at its slot."""
+    """The handler of all queues of orders, which reconciles each device that a message names at its turn."""
 
     rules: RulesInForce
     reconcile: Reconcile
-    rate_limited: RateLimited
+    turns: Turns
+    backlog: Backlog
+    queues: Queues
     guard: Guard
 
-    def __call__(self, record: dict[str, Any], now: datetime) -> None:
+    def __call__(self, record: dict[str, Any], _: datetime) -> None:
         """Handle an SQS record.
 
         After a failure, SQS delivers the record again; a repeated reconciliation ends in the same state.
         """
+        self.backlog.note()
         for order in messages.parse(record):
-            self._work(order, now)
+            self.guard.about(deviceId=order.device_id)
+            try:
+                self._work(order)
+            except Unavailable as error:
+                self._again(order, error)
 
-    def _work(self, order: Order, now: datetime) -> None:
-        self.guard.about(deviceId=order.device_id)
-        if not self.rate_limited.is_due(
-            order.slot, now, lambda slot: messages.render(replace(order, slot=slot))
-        ):
-            return
-        self._report(self.reconcile(order.device_id, self.rules.at(now), now))
+    def _work(self, order: Order) -> None:
+        turn = self.turns.of(order.priority)
+        turn()
+        now = self.guard.now()
+        outcome = self.reconcile(order, self.rules.at(now), turn, now)
+        if outcome.rest:
+            # What is left takes no rights from a certificate in use, so new revocations come first.
+            self.queues.send(replace(order, priority=Priority.CHANGE, tries=0, after=outcome.rest))
+        self._report(outcome)
         age = (self.guard.now() - order.since).total_seconds()
         # The clocks of S3, DynamoDB and Lambda differ a little, so the difference may be negative.
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)
+
+    def _again(self, order: Order, error: Unavailable) -> None:
+        """Send an order again after a delay; let the message fail when it was sent often enough.
+
+        A failed message costs one of its receives, and SQS hides it for minutes.
+        """
+        if order.tries >= _TRIES:
+            raise error
+        self.guard.refusal(error)
+        self.queues.send(replace(order, tries=order.tries + 1), _delay(order.tries, error.retry_after))
 
     def _report(self, outcome: Outcome) -> None:
         """Log and count the outcome."""
@@ -78,7 +124,7 @@ class Changes:
     """
 
     read: Callable[[dict[str, Any]], Device]
-    queues: Mapping[Reaction, Queue]
+    queues: Queues
     guard: Guard
 
     def __call__(self, event: dict[str, Any], _: LambdaContext, now: datetime) -> None:
@@ -89,9 +135,7 @@ class Changes:
             device = self.read(images["NewImage"])
             reacting = reaction(self.read(images["OldImage"]) if "OldImage" in images else None, device)
             if reacting:
-                slot = URGENT_SLOT if reacting is Reaction.URGENT else None
-                order = Order(device.device_id, whole_seconds(now), slot)
-                self.queues[reacting].send(messages.render(order), 0)
+                self.queues.send(Order(device.device_id, whole_seconds(now), reacting))
                 self.guard.count("RegistrationOrdered")
 
 
@@ -128,25 +172,27 @@ def sweep_again(error: FirstbootError, guard: Guard) -> None:
 
 @dataclass(frozen=True)
 class Jitr:
-    """The handler of certificates that AWS IoT registered by itself, each at its slot."""
+    """The handler of certificates that AWS IoT registered by itself, each at its turn."""
 
     fleet: FleetInForce
     judge: Judge
-    rate_limited: RateLimited
+    turns: Turns
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
         """Handle an SQS record. After a failure, SQS delivers it again; repeating a decision is safe."""
-        waiting = jitr_messages.parse(record["body"])
-        if not self.rate_limited.is_due(
-            waiting.slot, now, lambda slot: jitr_messages.render(replace(waiting, slot=slot))
-        ):
-            return
-        judged = self.judge(waiting.certificate_id, self.fleet.current(now), now)
-        about = {"certificateId": waiting.certificate_id, "outcome": judged.decision.value}
+        certificate_id = jitr_messages.parse(record["body"])
+        self.turns.of(Priority.NEWCOMER, share=0.5)()
+        judged = self.judge(certificate_id, self.fleet.current(now), now)
+        about = {"certificateId": certificate_id, "outcome": judged.decision.value}
         if judged.group:
             about["group"] = judged.group
         if judged.refusal:
             about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
         self.guard.info("newcomer", **about)
         self.guard.count(f"Newcomer{judged.decision.capitalize()}")
+
+
+def _delay(tries: int, first: int | None) -> int:
+    """Return the seconds until an order comes again; they double with each try."""
+    return min(LONGEST_DELAY_SECONDS, (first or _FIRST_DELAY_SECONDS) << min(tries, 10))

@@ -10,40 +10,40 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from firstboot.domain.clock import (
-    EPOCH,
     epoch,
-    epoch_milliseconds,
     from_epoch,
-    from_epoch_milliseconds,
     whole_seconds,
 )
 from firstboot.domain.names import DeviceId, certificate_owner, device_id
+from firstboot.domain.rate_limiter import Priority
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import QueueMessage, convert, parse_json
-
-URGENT_SLOT = EPOCH
-"""The slot of a message that does not wait. It is long past."""
 
 
 @dataclass(frozen=True)
 class Order:
     """A device that AWS IoT must be reconciled for.
 
-    `since` is the time of the cause (whole seconds). `slot` is the order's slot of the rate limiter (whole
-    milliseconds), None if it has not taken one yet.
+    `since` is the time of the cause (whole seconds). `tries` counts how often the order was sent again
+    because AWS IoT was not ready. `after` is where the work on the device's former certificates continues;
+    None if it has not begun.
     """
 
     device_id: DeviceId
     since: datetime
-    slot: datetime | None = None
+    priority: Priority = Priority.CHANGE
+    tries: int = 0
+    after: str | None = None
 
 
 class ReconcileMessage(QueueMessage, frozen=True, kw_only=True):
-    """An order as it is queued: `since` in epoch seconds, `slot` in epoch milliseconds."""
+    """An order as it is queued: `since` is in epoch seconds."""
 
     device_id: str
     since: int | None = None
-    slot: int | None = None
+    priority: Priority = Priority.CHANGE
+    tries: int = 0
+    after: str | None = None
 
 
 class _S3Object(msgspec.Struct, frozen=True):
@@ -86,17 +86,23 @@ def parse(record: dict[str, Any]) -> list[Order]:
 
 def _ours(message: ReconcileMessage, sent_milliseconds: int) -> Order:
     since = sent_milliseconds // 1_000 if message.since is None else message.since
-    slot = None if message.slot is None else from_epoch_milliseconds(message.slot)
-    return Order(device_id(message.device_id), from_epoch(since), slot)
+    return Order(
+        device_id(message.device_id), from_epoch(since), message.priority, message.tries, message.after
+    )
 
 
 def _stored(event: _S3Record) -> Order:
     owner = certificate_owner(unquote_plus(event.s3.object.key))
-    return Order(owner, whole_seconds(event.event_time.astimezone(UTC)))
+    return Order(owner, whole_seconds(event.event_time.astimezone(UTC)), Priority.REGISTRATION)
 
 
 def render(order: Order) -> str:
     """Return the message that orders a reconciliation."""
-    slot = None if order.slot is None else epoch_milliseconds(order.slot)
-    message = ReconcileMessage(device_id=order.device_id, since=epoch(order.since), slot=slot)
+    message = ReconcileMessage(
+        device_id=order.device_id,
+        since=epoch(order.since),
+        priority=order.priority,
+        tries=order.tries,
+        after=order.after,
+    )
     return msgspec.json.encode(message).decode()

@@ -34,6 +34,8 @@ from firstboot.policy.attachment import grants_to_attach, policies_to_attach
 from firstboot.policy.limits import thing_attributes
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.register.messages import Order
+from firstboot.register.turns import Turn
 from firstboot.register.withdraw import NONE, Outcome, Withdraw
 
 _ATTEMPTS = 3
@@ -137,11 +139,13 @@ class Reconcile:
     certificates: Certificates
     withdraw: Withdraw
 
-    def __call__(self, device_id: DeviceId, rules: Rules, now: datetime) -> Outcome:
+    def __call__(self, order: Order, rules: Rules, turn: Turn, now: datetime) -> Outcome:
         """Reconcile AWS IoT with the record of a device, and return what was done.
 
-        The caller repeats after a failure. Raises PoliciesTooLarge, Unavailable.
+        The caller has taken the first turn. It repeats the order after a failure. Raises PoliciesTooLarge,
+        Unavailable.
         """
+        device_id = order.device_id
         if not is_thing_name(device_id):
             # AWS IoT takes no dot in a thing's name, and a changed name would not be the MQTT client id. Such
             # a device has HTTPS only.

@@ -9,10 +9,9 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class RegisterSettings(Settings):
-    """The settings of `work` and `jitr`.
+    """The settings of `jitr`, and a part of those of `work`.
 
-    `stack` begins our names in AWS IoT. `queue` is the URL of the queue that delivers the messages and takes
-    those that must wait for their slot. `iot_rate` is the number of slots that the rate limiter gives a
+    `stack` begins our names in AWS IoT. `iot_rate` is the number of slots that the rate limiter gives a
     second. `fleet_refresh` is in seconds.
     """
 
@@ -22,32 +21,27 @@ class RegisterSettings(Settings):
     partition: str
     region: str
     account: str
-    queue: str
     iot_rate: str
     fleet_refresh: str
 
 
 @dataclass(frozen=True)
-class ChangesSettings(Settings):
-    """The settings of `changes`: the URLs of the rate-limited queue and of the urgent queue."""
+class QueuesSettings(Settings):
+    """The URLs of the queues of orders, by the priority of the orders. `changes` has only these settings."""
 
-    queue: str
     urgent_queue: str
+    changes_queue: str
+    registrations_queue: str
 
 
 @dataclass(frozen=True)
-class SweepSettings(Settings):
+class WorkSettings(RegisterSettings, QueuesSettings):
+    """The settings of `work`."""
+
+
+@dataclass(frozen=True)
+class SweepSettings(RegisterSettings, QueuesSettings):
     """The settings of `sweep`.
 
-    `queue` is the URL of the queue of orders, `fleet_refresh` how old the fleet of a process that handles
-    them may be, in seconds. `stack` begins the policies' names.
+    `fleet_refresh` is how old the fleet of a process that handles orders may be, in seconds.
     """
-
-    table: str
-    bucket: str
-    queue: str
-    stack: str
-    partition: str
-    region: str
-    account: str
-    fleet_refresh: str

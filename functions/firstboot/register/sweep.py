@@ -28,7 +28,6 @@ from typing import Protocol
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import DeviceId
 from firstboot.domain.sweep import PAGE, Origins, Sweep, counted
 from firstboot.policy.attachment import look
 from firstboot.policy.render import compact, iot_policy
@@ -111,7 +110,7 @@ class RunSweep:
     sweeps: Sweeps
     records: Pages
     policies: Policies
-    order: Callable[[Iterable[DeviceId]], None]
+    order: Callable[[Iterable[Device]], None]
     account: Account
 
     def __call__(self, now: datetime, in_time: Callable[[], bool]) -> Sweep | None:

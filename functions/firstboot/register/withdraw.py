@@ -85,7 +85,8 @@ class Certificates(Protocol):
 class Outcome:
     """The changes that were made to a device in AWS IoT; certificates are given by id.
 
-    `unnamed` says that AWS IoT takes no thing of this name, so that the device has no place there.
+    `unnamed` says that AWS IoT takes no thing of this name, so that the device has no place there. `rest` is
+    where the work on the device's former certificates continues; None if it is done.
     """
 
     activated: frozenset[str] = NONE
@@ -93,6 +94,7 @@ class Outcome:
     revoked: frozenset[str] = NONE
     deleted: bool = False
     unnamed: bool = False
+    rest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 Clock = Callable[[], datetime]
+Pause = Callable[[float], None]
+"""Wait for some seconds."""
+
 Handler = Callable[[Any, "LambdaContext"], Any]
 Result = TypeVar("Result")
 
@@ -30,10 +34,12 @@ class Guard:
     """The log, the metrics and the clock of one Lambda function.
 
     `service` is the Lambda file's name. It is the log's service and the only dimension of every metric.
+    `pause` waits until the clock has advanced by some seconds.
     """
 
-    def __init__(self, service: str, clock: Clock = utc_now) -> None:
+    def __init__(self, service: str, clock: Clock = utc_now, pause: Pause = time.sleep) -> None:
         self.now = clock
+        self.pause = pause
         self._logger = Logger(service=service)
         self._metrics = Metrics(namespace=METRICS, service=service)
 

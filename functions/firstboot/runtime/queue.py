@@ -7,13 +7,14 @@ again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from firstboot.domain.clock import utc_now
-from firstboot.runtime.guard import Clock, Guard, Handler
+from firstboot.runtime.guard import Clock, Guard, Handler, Pause
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -29,13 +30,14 @@ def queue_function(
     build: Callable[[Configuration, Guard], Work],
     read: Callable[[], Configuration],
     clock: Clock = utc_now,
+    pause: Pause = time.sleep,
 ) -> Handler:
     """Return a Lambda handler for the batches of an SQS queue; the answer names the failed messages.
 
     SQS delivers a failed message again, and moves it to the dead-letter queue after its last try. The work is
     built on the first call, from the settings that `read` returns.
     """
-    guard = Guard(service, clock)
+    guard = Guard(service, clock, pause)
     work = cache(lambda: build(read(), guard))
 
     def done(record: Record) -> bool:

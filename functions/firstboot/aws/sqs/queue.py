@@ -33,6 +33,16 @@ class SqsQueue:
         with answered():
             self._client.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=delay)
 
+    def waiting(self) -> int:
+        """Return about how many messages wait, delayed ones included (GetQueueAttributes).
+
+        Raises Unavailable.
+        """
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+        with answered():
+            answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        return sum(map(int, answer["Attributes"].values()))
+
     def send_all(self, bodies: Iterable[str], delay: int) -> None:
         """Send messages that arrive after `delay` seconds, 900 at most (SendMessageBatch, ten at a time).
 

@@ -1,0 +1,89 @@
+"""Keep the calls to AWS IoT's control plane below its quotas: a worker waits for its turn before it writes.
+
+The control plane takes 10 to 15 calls of a kind a second, and a fleet may boot at once. Orders wait in their
+queues, where waiting is free and uses up none of their receives. Lambda gives each queue few workers, and a
+worker that has received an order waits here, inside the function, for the next slot of the rate limiter. So
+no function sends a waiting message to the queue that invoked it. Lambda would stop such a chain after 16
+invocations (Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from firstboot.domain.rate_limiter import Priority, Slot
+
+PATIENCE = timedelta(seconds=30)
+"""How long a worker waits behind higher priorities. Then it takes the next slot, because otherwise the
+function would end and the message would lose a receive. So ten workers get a slot every three seconds."""
+
+
+class Slots(Protocol):
+    """The rate limiter that all processes share."""
+
+    def take(self, now: datetime, rate: float, priority: Priority, share: float = 1) -> Slot:
+        """Take the next slot if the priority may have it, otherwise return when to ask again.
+
+        There are `rate` slots a second, of which this takes `share`. Raises Unavailable.
+        """
+
+
+class Turn(Protocol):
+    """The turns of one order. A use case takes one for each certificate that it writes to."""
+
+    def __call__(self) -> None:
+        """Wait for the next turn. Raises Unavailable."""
+
+    def in_time(self) -> bool:
+        """Return whether there is time for further turns. Work that can continue later stops otherwise."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The turns of all orders, `rate` a second together.
+
+    The default of `rate` (setting `iotRate`) is 7. A device with one grant takes two AttachPolicy, of which
+    AWS IoT allows 15 a second by default, and one RegisterCertificateWithoutCA and one UpdateCertificate, of
+    which it allows 10. A newcomer takes half a turn: one AttachPolicy and one UpdateCertificate.
+    """
+
+    slots: Slots
+    rate: float
+    now: Callable[[], datetime]
+    pause: Callable[[float], None]
+
+    def of(self, priority: Priority, share: float = 1) -> Turn:
+        """Return the turns of an order that begins now. Each turn takes `share` of a slot."""
+        return _Turn(self, priority, share, self.now() + PATIENCE)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """The turns of an order, which no longer gives way to higher priorities at `patient_until`."""
+
+    turns: Turns
+    priority: Priority
+    share: float
+    patient_until: datetime
+
+    def __call__(self) -> None:
+        """Wait for the next turn. Raises Unavailable."""
+        while not (slot := self._asked()).taken:
+            self._wait(min(slot.at, self.patient_until))
+        self._wait(slot.at)
+
+    def in_time(self) -> bool:
+        """Return whether there is time for further turns."""
+        return self.turns.now() < self.patient_until
+
+    def _asked(self) -> Slot:
+        priority = self.priority if self.in_time() else Priority.REVOCATION
+        return self.turns.slots.take(self.turns.now(), self.turns.rate, priority, self.share)
+
+    def _wait(self, until: datetime) -> None:
+        seconds = (until - self.turns.now()).total_seconds()
+        if seconds > 0:
+            self.turns.pause(seconds)
