@@ -57,7 +57,7 @@ _WILDCARDS = {
 
 
 class Queues(Construct):
-    """The queues of orders to reconcile a device, one for each priority. `dead` is their dead-letter queue."""
+    """The queues of orders to reconcile a device, one for each priority. They share `dead`."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
@@ -88,9 +88,8 @@ class Queues(Construct):
         }
 
     def permit_orders(self, function: Function) -> None:
-        """Let `function` send orders to every queue."""
-        queues = (self.urgent, self.changes, self.registrations)
-        function.permit(["sqs:SendMessage"], *(queue.queue_arn for queue in queues))
+        """Let `function` send orders."""
+        function.permit(["sqs:SendMessage"], self.urgent.queue_arn, self.changes.queue_arn)
 
 
 class Register(Construct):
@@ -164,7 +163,7 @@ class Register(Construct):
     def _changes(self, device_records: DeviceRecords) -> None:
         queues = self.queues
         self.changes.configure(QueuesSettings(**queues.settings))
-        self.changes.permit(["sqs:SendMessage"], queues.urgent.queue_arn, queues.changes.queue_arn)
+        queues.permit_orders(self.changes)
         devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
         self.changes.add_event_source(
             sources.DynamoEventSource(

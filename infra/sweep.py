@@ -7,7 +7,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
-from firstboot.domain.names import PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY, SWEEP_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
 from firstboot.policy.service import grant_policy_name
 from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
@@ -53,11 +53,7 @@ class Sweep(Function):
         # The sweep reads all device records and must change none of them.
         own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
         self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
-        backlog = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
-        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=backlog)
-        self.permit(["sqs:SendMessage"], queues.urgent.queue_arn, queues.changes.queue_arn)
-        counted = (queues.urgent, queues.changes, queues.registrations)
-        self.permit(["sqs:GetQueueAttributes"], *(queue.queue_arn for queue in counted))
+        queues.permit_orders(self)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))
         self._begin(store)

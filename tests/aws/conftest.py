@@ -31,6 +31,7 @@ from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.pki.profile import authority_certificate
+from firstboot.register.settings import WorkSettings
 from firstboot.vend.settings import VendSettings
 from tests import factories
 from tests.aws.invoked import InProcess, Run

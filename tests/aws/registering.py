@@ -36,7 +36,7 @@ SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-gr
 
 @dataclass
 class Calls:
-    """A record of `register`'s AWS calls, which can let the n-th call or its answer fail.
+    """A record of `register`'s AWS calls, which can let the n-th call, all of an operation, or answers fail.
 
     moto has no DeleteConnection. The one here keeps the ids of the disconnected clients.
     """
@@ -44,6 +44,7 @@ class Calls:
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     disconnected: list[str] = field(default_factory=list)
     fail: int | None = None
+    failing: str | None = None
     lost: bool = False
     meanwhile: dict[str, Any] = field(default_factory=dict)
     watching: bool = False
@@ -56,7 +57,7 @@ class Calls:
             if not self.watching:
                 return self._make(make, client, operation, parameters)
             self.made.append((operation, parameters))
-            due = len(self.made) - 1 == self.fail
+            due = len(self.made) - 1 == self.fail or operation == self.failing
             if due and not self.lost:
                 raise _failure(operation)
             try:

@@ -35,7 +35,7 @@ GRANTS = {"telemetry": TELEMETRY, "mqtt": MQTT}
 
 @dataclass
 class Sweeper:
-    """The sweep's function, clock and queue. `on_call` runs before each AWS call, `after_call` after it."""
+    """The sweep's function, clock and queues. `on_call` runs before each AWS call, `after_call` after it."""
 
     product: Product
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
@@ -91,14 +91,9 @@ class Sweeper:
         boto3.client("dynamodb").put_item(TableName=self.product.table, Item=rows.values(plain | members))
 
     def ordered(self) -> list[str]:
-        """Empty the queue and return the devices that were in it."""
-        sqs, url = boto3.client("sqs"), SweepSettings.read().queue
-        found = []
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                found.append(json.loads(message["Body"])["deviceId"])
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return sorted(found)
+        """Empty the queues and return the devices that were in them."""
+        settings = SweepSettings.read()
+        return sorted(_emptied(settings.changes_queue) + _emptied(settings.urgent_queue))
 
     def row(self) -> Sweep:
         """Return the row of the sweep's progress."""
@@ -116,3 +111,12 @@ class Sweeper:
         iot = boto3.client("iot")
         names = [policy["policyName"] for policy in iot.list_policies()["policies"]]
         return {name: json.loads(iot.get_policy(policyName=name)["policyDocument"]) for name in names}
+
+
+def _emptied(url: str) -> list[str]:
+    sqs, found = boto3.client("sqs"), []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            found.append(json.loads(message["Body"])["deviceId"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found

@@ -1,4 +1,4 @@
-"""The messages of `register` are rate-limited or urgent, come from the table's stream, and are not lost."""
+"""The orders of `register` come at their turn, from the table's stream too, and are not lost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
+from firstboot.domain.rate_limiter import Priority, Slot
 from firstboot.register.reconcile import Reconcile
+from firstboot.register.settings import WorkSettings
+from firstboot.register.withdraw import Outcome
 from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
 
 NOW = from_epoch_milliseconds(1_795_000_000_000)
 GAP = timedelta(milliseconds=250)
 RATE = 4  # a slot every GAP
+URGENT = Priority.REVOCATION
 
 
 @pytest.fixture
@@ -29,37 +33,66 @@ def limiter(table: str) -> DynamoRateLimiter:
     return DynamoRateLimiter(clients.dynamodb(), table)
 
 
+def taken(limiter: DynamoRateLimiter, now: datetime, priority: Priority = URGENT) -> datetime:
+    """Return the slot that a priority gets."""
+    slot = limiter.take(now, RATE, priority)
+    assert slot.taken
+    return slot.at
+
+
 def test_slots_come_at_the_rate(limiter: DynamoRateLimiter) -> None:
     """Concurrent reservations get slots one after the other, and unused slots are not saved up."""
-    assert [limiter.reserve(NOW, RATE) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
+    assert [taken(limiter, NOW) for _ in range(4)] == [NOW, NOW + GAP, NOW + 2 * GAP, NOW + 3 * GAP]
     later = NOW + timedelta(seconds=10)
-    assert limiter.reserve(later, RATE) == later
-    assert limiter.reserve(later, RATE) == later + GAP
+    assert taken(limiter, later) == later
+    assert taken(limiter, later) == later + GAP
+
+
+def test_a_part_of_a_slot_is_taken(limiter: DynamoRateLimiter) -> None:
+    """A taker of half a slot leaves the other half to the next one."""
+    assert [limiter.take(NOW, RATE, URGENT, share=0.5).at for _ in range(3)] == [
+        *(NOW, NOW + GAP / 2, NOW + GAP)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("priority", "slots"), [(Priority.CHANGE, 4), (Priority.REGISTRATION, 2), (Priority.NEWCOMER, 0)]
+)
+def test_a_priority_gets_no_slot_too_far_ahead(
+    limiter: DynamoRateLimiter, priority: Priority, slots: int
+) -> None:
+    """A priority gets a slot up to its own distance ahead, and is told when it may ask again."""
+    for _ in range(slots):
+        taken(limiter, NOW)
+    assert taken(limiter, NOW, priority) == NOW + slots * GAP
+    assert limiter.take(NOW, RATE, priority) == Slot(NOW + GAP, taken=False)
+    assert limiter.take(NOW + GAP, RATE, priority).taken
+    assert limiter.take(NOW, RATE, URGENT).taken
 
 
 def test_the_row_holds_epoch_milliseconds(limiter: DynamoRateLimiter, table: str) -> None:
     """The row has epoch milliseconds, which other versions read, without the microseconds."""
-    assert limiter.reserve(NOW + timedelta(microseconds=999), RATE) == NOW
+    assert taken(limiter, NOW + timedelta(microseconds=999)) == NOW
     row = boto3.client("dynamodb").get_item(TableName=table, Key={"pk": {"S": "PACE#iot"}})["Item"]
     assert row["next"] == {"N": "1795000000250"}
 
 
 def test_a_slow_clock_gets_no_earlier_slot(limiter: DynamoRateLimiter) -> None:
     """A process whose clock is behind gets no earlier slot than the row allows."""
-    limiter.reserve(NOW, RATE)
-    assert limiter.reserve(NOW - timedelta(minutes=1), RATE) == NOW + GAP
+    taken(limiter, NOW)
+    assert taken(limiter, NOW - timedelta(minutes=1)) == NOW + GAP
 
 
 def test_the_backlog_is_what_the_next_message_waits(limiter: DynamoRateLimiter, table: str) -> None:
     """Every process sees the backlog, and it is read from the table at most every three seconds."""
     other = DynamoRateLimiter(clients.dynamodb(), table)
     assert other.backlog_seconds(NOW) == 0
-    for _ in range(40):
-        limiter.reserve(NOW, RATE)
+    assert limiter.note_backlog(39, NOW, RATE) == 10
     assert other.backlog_seconds(NOW + timedelta(milliseconds=2_999)) == 0
     assert other.backlog_seconds(NOW + timedelta(seconds=3)) == 7
     assert limiter.backlog_seconds(NOW) == 10
     assert limiter.backlog_seconds(NOW + timedelta(seconds=2)) == 8
+    assert limiter.backlog_seconds(NOW + timedelta(seconds=20)) == 0
 
 
 def test_a_row_that_others_change_all_the_time_is_unavailable(
@@ -73,12 +106,12 @@ def test_a_row_that_others_change_all_the_time_is_unavailable(
 
     monkeypatch.setattr(clients.dynamodb(), "update_item", refuse)
     with pytest.raises(Unavailable):
-        limiter.reserve(NOW, RATE)
+        limiter.take(NOW, RATE, URGENT)
 
 
 @pytest.fixture
 def still(registering: Registering, monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """Return the time of a stopped clock, at which no slot is taken, with a rate of one slot a second."""
+    """Return the time of a clock that only waiting advances, with a rate of one slot a second."""
     now = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     monkeypatch.setenv("FIRSTBOOT_IOT_RATE", "1")
     registering.product.lambdas.restart()
@@ -96,54 +129,78 @@ def waiting(name: str) -> list[dict[str, Any]]:
     return [json.loads(message["Body"]) for message in received] + [{}] * later
 
 
-def test_a_message_with_a_later_slot_is_sent_again(
-    still: datetime, registering: Registering, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message whose slot is more than a second ahead is sent again with its slot, and takes no other."""
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(clients.sqs(), "send_message", lambda **parameters: sent.append(parameters))
+def test_a_message_waits_for_its_turn_inside_the_function(still: datetime, registering: Registering) -> None:
+    """A message whose turn is later is handled after a wait, and no message goes back to a queue."""
     for name in ("gw-1", "gw-2", "gw-3"):
         registering.enroll(name)
-    bodies = [json.dumps({"deviceId": name, "since": 7}) for name in ("gw-1", "gw-2", "gw-3")]
-    assert registering.records(*bodies) == {"batchItemFailures": []}
-    assert [bool(registering.noted(name, "registered")) for name in ("gw-1", "gw-2", "gw-3")] == [
-        *(True, True, False)
-    ]
-    (message,) = sent
-    slot = int((still + timedelta(seconds=2)).timestamp() * 1_000)
-    assert json.loads(message["MessageBody"]) == {"deviceId": "gw-3", "since": 7, "slot": slot}
-    assert message["DelaySeconds"] == 2
-    registering.product.lambdas.clock = lambda: still + timedelta(seconds=2)
-    registering.records(message["MessageBody"])
-    assert registering.noted("gw-3", "registered")
-    assert "PACE#iot" not in json.dumps([parameters for _, parameters in registering.calls.made], default=str)
+        assert registering.work(name) == {"batchItemFailures": []}
+        assert registering.noted(name, "registered")
+    assert registering.product.lambdas.now() == still + timedelta(seconds=2)
+    assert "SendMessage" not in registering.calls.names
+    assert [waiting(name) for name in ("urgent", "changes", "registrations")] == [[], [], []]
 
 
-def test_an_urgent_message_is_handled_at_once(
-    still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("tries", "delay"), [(0, 5), (1, 10), (4, 80), (8, 900), (19, 900)], ids=str)
+def test_an_order_that_aws_iot_is_not_ready_for_comes_again(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch, tries: int, delay: int
 ) -> None:
-    """An urgent message is handled at once, with any backlog."""
-    for _ in range(9):
-        DynamoRateLimiter(clients.dynamodb(), registering.product.table).reserve(still, 1)
+    """A throttled order is sent again with a growing delay, and its message does not count as failed."""
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(clients.sqs(), "send_message", lambda **parameters: sent.append(parameters))
     registering.enroll("gw-1")
-    assert registering.work("gw-1", slot=0) == {"batchItemFailures": []}
-    assert registering.noted("gw-1", "registered")
-    assert '"RegistrationBacklog":[0.0]' in capsys.readouterr().out
+    registering.calls.failing = "DescribeThing"
+    members = {"since": 7, "priority": "registration", "tries": tries}
+    assert registering.work("gw-1", **members) == {"batchItemFailures": []}
+    (message,) = sent
+    assert json.loads(message["MessageBody"]) == {"deviceId": "gw-1"} | members | {"tries": tries + 1}
+    assert message["DelaySeconds"] == delay
+    assert message["QueueUrl"].endswith("/changes")
+
+
+def test_an_order_that_came_often_enough_fails(registering: Registering) -> None:
+    """After twenty tries the message fails, so that it reaches the dead-letter queue and an alarm rings."""
+    registering.enroll("gw-1")
+    registering.calls.failing = "DescribeThing"
+    assert registering.work("gw-1", tries=20) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+
+
+def test_the_rest_of_a_history_comes_after_new_revocations(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next slice of a device's former certificates has the priority of a change, and begins its tries."""
+    monkeypatch.setattr(Reconcile, "__call__", lambda *_: Outcome(rest="4f"))
+    registering.work("gw-1", since=7, priority="revocation", tries=3, after="2e")
+    assert waiting("changes") == [{"deviceId": "gw-1", "since": 7, "after": "4f"}]
+    assert waiting("urgent") == []
 
 
 def test_age_and_backlog_are_counted(
     still: datetime, registering: Registering, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A message's age is counted from its first sending."""
+    """A message's age is counted from its first sending, and the backlog from the messages that wait."""
     registering.enroll("gw-1")
-    registering.work("gw-1", slot=0, since=int(still.timestamp()) - 3_600)
-    assert '"RegistrationAge":[3600.0]' in capsys.readouterr().out
+    boto3.client("sqs").send_message(QueueUrl=WorkSettings.read().registrations_queue, MessageBody="{}")
+    registering.work("gw-1", since=int(still.timestamp()) - 3_600)
+    counted = capsys.readouterr().out
+    assert '"RegistrationAge":[3600.0]' in counted
+    assert '"RegistrationBacklog":[1.0]' in counted
+
+
+def test_an_order_is_handled_although_nothing_can_be_counted(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order is handled even if SQS does not say how many messages wait."""
+    registering.enroll("gw-1")
+    registering.product.lambdas.restart()
+    registering.calls.failing = "GetQueueAttributes"
+    assert registering.work("gw-1") == {"batchItemFailures": []}
+    assert registering.noted("gw-1", "registered")
 
 
 def test_one_bad_message_fails_alone(registering: Registering, capsys: pytest.CaptureFixture[str]) -> None:
     """A bad message fails alone: the others of its batch are handled, and it is kept for the operator."""
     registering.enroll("gw-1")
-    good = json.dumps({"deviceId": "gw-1", "slot": 0})
+    good = json.dumps({"deviceId": "gw-1"})
     assert registering.records("nonsense", good) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
     assert registering.noted("gw-1", "registered")
     assert '"MalformedJson":[1.0]' in capsys.readouterr().out
@@ -154,7 +211,7 @@ def test_an_unforeseen_error_fails_alone(
 ) -> None:
     """An unforeseen error of one message is logged and counted, and the message is tried again."""
     monkeypatch.setattr(Reconcile, "__call__", lambda *_: 1 / 0)
-    assert registering.work("gw-1", slot=0) == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+    assert registering.work("gw-1") == {"batchItemFailures": [{"itemIdentifier": "0"}]}
     assert '"InternalError":[1.0]' in capsys.readouterr().out
 
 
@@ -173,22 +230,20 @@ def stream(product: Product, device_id: str, change: Any) -> dict[str, Any]:
 
 
 def test_the_stream_orders_what_must_be_followed(registering: Registering) -> None:
-    """An attribute is ordered by the rate limiter, a revocation urgently, and a note of `register` never."""
+    """An attribute and a revocation are ordered in queues of their own, and a note of `register` never."""
     device = registering.enroll("gw-1")
     product = registering.product
-    for change, rate_limited, urgent in (
-        (lambda: registering.work("gw-1", slot=0), 0, 0),
+    for change, changes, urgent in (
+        (lambda: registering.work("gw-1"), 0, 0),
         (device.commit, 0, 0),
         (lambda: product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"}), 1, 0),
         (lambda: product.operate("devices.revoke", deviceId="gw-1"), 0, 1),
     ):
         product.lambdas.changes(stream(product, "gw-1", change), CONTEXT)
-        sent = [waiting("rate-limited"), waiting("urgent")]
-        assert [len(messages) for messages in sent] == [rate_limited, urgent]
+        sent = [waiting("changes"), waiting("urgent")]
+        assert [len(messages) for messages in sent] == [changes, urgent]
         assert all(message["deviceId"] == "gw-1" for messages in sent for message in messages)
-        assert [("slot" in message) for messages in sent for message in messages] == [
-            False
-        ] * rate_limited + [True] * urgent
+        assert [message.get("priority") for message in sent[1]] == ["revocation"] * urgent
 
 
 def test_an_order_that_cannot_be_sent_fails_the_batch(

@@ -20,7 +20,6 @@ from firstboot.aws.sqs.queue import SqsQueue
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import epoch
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.names import DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.register import build, sweep
@@ -28,6 +27,7 @@ from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
+from tests.unit.fleet_folders import device
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_refused_message_is_repeated(sweeper: Sweeper, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(clients.sqs(), "send_message_batch", lambda **_: refused)
         with pytest.raises(Unavailable):
-            SqsQueue(clients.sqs(), SweepSettings.read().queue).send_all(["gw-1"], 0)
+            SqsQueue(clients.sqs(), SweepSettings.read().changes_queue).send_all(["gw-1"], 0)
         sweeper.run()
         assert sweeper.row().finished_at is None
     sweeper.next_minute()
@@ -188,7 +188,7 @@ def test_a_refused_message_is_repeated(sweeper: Sweeper, monkeypatch: pytest.Mon
 def test_messages_go_out_by_tens(sweeper: Sweeper) -> None:
     """Messages are sent in SQS's batches of ten, for any number of devices."""
     devices = [f"gw-{number:03}" for number in range(25)]
-    queue = SqsQueue(clients.sqs(), SweepSettings.read().queue)
+    queue = SqsQueue(clients.sqs(), SweepSettings.read().changes_queue)
     queue.send_all((json.dumps({"deviceId": device}) for device in devices), 0)
     assert sweeper.calls == ["SendMessageBatch"] * 3
     assert sweeper.ordered() == sorted(devices)
@@ -207,7 +207,7 @@ def test_messages_wait_until_register_has_the_fleet(
     monkeypatch.setattr(clients.sqs(), "send_message_batch", send)
     for refresh in ("60", "3600"):
         monkeypatch.setenv("FIRSTBOOT_FLEET_REFRESH", refresh)
-        build.sweep(SweepSettings.read(), Guard("register")).run.order([DeviceId("gw-1")])
+        build.sweep(SweepSettings.read(), Guard("register")).run.order([device()])
     assert [given["Entries"][0]["DelaySeconds"] for given in sent] == [60, 900]
 
 
@@ -413,10 +413,10 @@ def test_progress_is_that_of_the_fleet_in_force(sweeper: Sweeper) -> None:
 
 
 def test_progress_has_the_backlog(sweeper: Sweeper) -> None:
-    """The progress has the seconds until the last reserved slot, or 0 if it is in the past."""
+    """The progress has the seconds until all waiting orders are handled, or 0 if that is in the past."""
     epoch = int(datetime.now(UTC).timestamp())
     for ahead, least in ((-60, 0), (3_600, 3_500)):
-        row = {"pk": "PACE#iot", "next": (epoch + ahead) * 1_000}
+        row = {"pk": "PACE#iot", "backlogUntil": (epoch + ahead) * 1_000}
         boto3.client("dynamodb").put_item(TableName=sweeper.product.table, Item=rows.values(row))
         sweeper.product.lambdas.restart()
         assert least <= sweeper.product.operate("fleet.progress")["result"]["backlog"] <= least * 2

@@ -16,7 +16,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place, ceiling
-from firstboot.register.settings import ChangesSettings, RegisterSettings, SweepSettings
+from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
@@ -32,8 +32,8 @@ SETTINGS: dict[str, type[Settings]] = {
     "VendMqtt": VendSettings,
     "Operate": OperateSettings,
     "Sweep": SweepSettings,
-    "RegisterWork": RegisterSettings,
-    "RegisterChanges": ChangesSettings,
+    "RegisterWork": WorkSettings,
+    "RegisterChanges": QueuesSettings,
     "AuthorityFunction": AuthoritySettings,
     "AuthorityWatch": WatchSettings,
     "Newcomers": RegisterSettings,
@@ -83,7 +83,9 @@ VEND = {
     *((action, f"${{VendSessions{alias}.Arn}}") for action in SESSION for alias in ("telemetry", "updates")),
 }
 IOT = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:"
-RATE_LIMITED, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
+REGISTRATIONS, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Arn}"
+CHANGES = "${RegisterQueuesChanges.Arn}"
+ORDERS = (URGENT, CHANGES, REGISTRATIONS)
 DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
 
 
@@ -127,7 +129,7 @@ PERMISSIONS = {
             for queue in (UNDELIVERED, DEAD, "${NewcomersDeadLetters.Arn}")
         ),
         ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
-        ("sqs:SendMessage", RATE_LIMITED),
+        ("sqs:SendMessage", CHANGES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
         ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
@@ -155,7 +157,7 @@ PERMISSIONS = {
         ("iot:ListPolicies", "*"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
-        ("sqs:SendMessage", RATE_LIMITED),
+        *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES)),
     },
     "RegisterWork": {
         ("dynamodb:DeleteItem", "${Registry.Arn}"),
@@ -164,8 +166,8 @@ PERMISSIONS = {
         ("s3:GetObject", CERTIFICATES),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
-        ("sqs:SendMessage", RATE_LIMITED),
-        *((f"sqs:{action}", queue) for action in CONSUMING for queue in (RATE_LIMITED, URGENT)),
+        *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES)),
+        *((f"sqs:{action}", queue) for action in CONSUMING for queue in ORDERS),
         ("iot:ListAttachedPolicies", "*"),
         ("iot:RegisterCertificateWithoutCA", "*"),
         *on(
@@ -181,7 +183,7 @@ PERMISSIONS = {
     },
     "RegisterChanges": {
         *((f"dynamodb:{action}", STREAM) for action in READING),
-        *(("sqs:SendMessage", queue) for queue in (RATE_LIMITED, URGENT, DEAD)),
+        *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES, DEAD)),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),
@@ -196,7 +198,6 @@ PERMISSIONS = {
     "Newcomers": {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),
-        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
         ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
         ("iot:AttachPolicy", IOT_CERTIFICATES),
@@ -260,7 +261,7 @@ def test_operate_knows_every_dead_letter_queue(stack: Synthesised) -> None:
     text = spell(ours(stack)["Operate"]["Environment"]["Variables"]["FIRSTBOOT_DEAD_LETTERS"])
     assert {name: Queues(**urls) for name, urls in json.loads(text).items()} == {
         "requests": Queues("${MqttUndelivered}", None),
-        "registrations": Queues("${RegisterQueuesDead}", "${RegisterQueuesPaced}"),
+        "registrations": Queues("${RegisterQueuesDead}", "${RegisterQueuesChanges}"),
         "newcomers": Queues("${NewcomersDeadLetters}", "${NewcomersQueue}"),
     }
 

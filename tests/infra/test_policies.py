@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import Synthesised, run_app, spelled
-from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, RATE_LIMITED, UNDELIVERED, URGENT, listed
+from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, ORDERS, REGISTRATIONS, UNDELIVERED, listed
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -21,7 +21,7 @@ ADMINISTRATION = [
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
 ALL_PRINCIPALS = {"AWS": "*"}
 INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
-QUEUES = {UNDELIVERED, RATE_LIMITED, URGENT, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
+QUEUES = {UNDELIVERED, *ORDERS, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
 NAMELESS = {
     "iot:DescribeEndpoint",
     "iot:ListAttachedPolicies",
@@ -75,17 +75,17 @@ def test_the_bucket_s_policy(stack: Synthesised) -> None:
 
 
 def test_the_queues_policies(stack: Synthesised) -> None:
-    """Each queue demands TLS, and S3 may send to the rate-limited queue for this account."""
+    """Each queue demands TLS, and S3 may send to the queue of registrations for this account."""
     account = {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
     sender = [
         statement(
-            "Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage", RATE_LIMITED, Condition=account
+            "Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage", REGISTRATIONS, Condition=account
         ),
     ]
     assert policies(stack, "AWS::SQS::QueuePolicy", "Queues") == {
         arn.replace(".Arn}", "}"): [
             statement("Deny", ALL_PRINCIPALS, "sqs:*", arn, Condition=INSECURE),
-            *(sender if arn == RATE_LIMITED else []),
+            *(sender if arn == REGISTRATIONS else []),
         ]
         for arn in QUEUES
     }

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from firstboot.register.turns import PATIENCE
 from tests.infra.conftest import Synthesised, spell, synthesise
-from tests.infra.test_functions import DEAD, RATE_LIMITED, STREAM, URGENT, ours
+from tests.infra.test_functions import DEAD, ORDERS, REGISTRATIONS, STREAM, ours
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -27,21 +28,22 @@ def queues(stack: Synthesised) -> dict[str, dict[str, Any]]:
     return {f"${{{name}.Arn}}": queue["Properties"] for name, queue in ours.items()}
 
 
-def test_s3_notifies_the_rate_limited_queue_of_every_certificate(stack: Synthesised) -> None:
+def test_s3_notifies_the_queue_of_registrations_of_every_certificate(stack: Synthesised) -> None:
     """S3 sends an event for each certificate, and for no other object, once the queue's policy exists."""
     (bucket,) = stack.resources("AWS::S3::Bucket").values()
     (notification,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
-    assert (notification["Event"], spell(notification["Queue"])) == ("s3:ObjectCreated:*", RATE_LIMITED)
+    assert (notification["Event"], spell(notification["Queue"])) == ("s3:ObjectCreated:*", REGISTRATIONS)
     assert notification["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "certificates/"}]
     assert "RegisterQueuesPacedPolicy" in map(spell, bucket["DependsOn"])
 
 
 def test_a_message_that_failed_five_times_is_kept_for_two_weeks(stack: Synthesised) -> None:
-    """A message that failed five times goes from either queue to one dead-letter queue."""
+    """A message that failed five times goes from each queue to one dead-letter queue."""
     found = queues(stack)
     assert all(queue["SqsManagedSseEnabled"] for queue in found.values())
     assert found[DEAD]["MessageRetentionPeriod"] == 14 * 86_400
-    for name in (RATE_LIMITED, URGENT):
+    for name in ORDERS:
+        assert found[name]["MessageRetentionPeriod"] == 14 * 86_400
         redrive = found[name]["RedrivePolicy"]
         assert (spell(redrive["deadLetterTargetArn"]), redrive["maxReceiveCount"]) == (DEAD, 5)
 
@@ -49,17 +51,17 @@ def test_a_message_that_failed_five_times_is_kept_for_two_weeks(stack: Synthesis
 def test_a_message_stays_hidden_while_it_is_worked_on(stack: Synthesised) -> None:
     """The visibility timeout is six times the Lambda's, as its developer guide advises for SQS."""
     seconds = ours(stack)["RegisterWork"]["Timeout"]
-    for name in (RATE_LIMITED, URGENT):
+    for name in ORDERS:
         assert queues(stack)[name]["VisibilityTimeout"] >= 6 * seconds
 
 
-@pytest.mark.parametrize("name", [RATE_LIMITED, URGENT])
-def test_both_queues_are_worked_by_message(stack: Synthesised, name: str) -> None:
-    """Messages of a batch fail one by one, and few batches are handled at the same time."""
+@pytest.mark.parametrize("name", ORDERS)
+def test_each_queue_has_few_workers_with_one_order_each(stack: Synthesised, name: str) -> None:
+    """A worker holds one order, which waits for its turn there, and few workers run at the same time."""
     mapping = mappings(stack)[name]
     assert spell(mapping["FunctionName"]) == "${RegisterWork}"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["BatchSize"] <= 10
+    assert mapping["BatchSize"] == 1
     assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 10
 
 
@@ -90,6 +92,17 @@ def test_the_rate_is_below_the_quotas_and_the_deployers_to_set(
     assert float(rate) * 2 <= 15
     raised = synthesise(tmp_path_factory.mktemp("raised"), iotRate=40)
     assert float(ours(raised)["RegisterWork"]["Environment"]["Variables"]["FIRSTBOOT_IOT_RATE"]) == 40
+
+
+def test_a_chain_of_orders_is_not_stopped_by_lambda(stack: Synthesised) -> None:
+    """Lambda lets `work` send orders to its own queues, which the code bounds, and no other function."""
+    assert {name for name, function in ours(stack).items() if "RecursiveLoop" in function} == {"RegisterWork"}
+    assert ours(stack)["RegisterWork"]["RecursiveLoop"] == "Allow"
+
+
+def test_a_worker_is_patient_within_its_timeout(stack: Synthesised) -> None:
+    """A worker that waited for its turn as long as it may has half of its time left for its work."""
+    assert ours(stack)["RegisterWork"]["Timeout"] >= 2 * PATIENCE.total_seconds()
 
 
 @pytest.mark.parametrize(("metric", "threshold"), [("RegistrationAge", 6 * 3_600), ("InternalError", 1)])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from firstboot.pki import chain
 from tests.flows.conftest import save
-from tests.flows.devices import fresh_name
 from tests.flows.test_jitr import outcome
 from tests.privilege.devices import active_at_nowhere, closed, forbidding
 from tests.privilege.scene import NewDevice, Scene, need
@@ -63,12 +61,6 @@ def _gateways(scene: Scene, **changes: Any) -> dict[str, Any]:
     return {"gateways": replace(scene.fleet.groups["gateways"], **changes)}
 
 
-def reconciled_at_its_slot(scene: Scene) -> None:
-    """Deliver an order whose slot is later, which is sent again."""
-    later = int((time.time() + 60) * 1_000)
-    scene.deliver("RegisterWork", deviceId=fresh_name(), slot=later)
-
-
 def reconciled_follows_the_fleet(scene: Scene) -> None:
     """Reconcile a device while a published fleet forbids its grant, and after it is withdrawn."""
     identity = active_at_nowhere(scene)
@@ -112,19 +104,19 @@ def deletion_followed(scene: Scene) -> None:
     need(not scene.device_row(identity.name), "the record exists")
 
 
-def deletion_ordered(scene: Scene) -> None:
-    """Make an order for the rate-limited queue from a deletion."""
-    _changed(scene, "deleted")
+def change_ordered(scene: Scene) -> None:
+    """Make an order from a registered device's new attribute."""
+    _changed(scene, {"attributes": {"M": {"site": {"S": "here"}}}, "registered": {"SS": ["a"]}})
 
 
 def revocation_ordered(scene: Scene) -> None:
     """Make an urgent order from a revocation."""
-    _changed(scene, "revoked")
+    _changed(scene, {"status": {"S": "revoked"}})
 
 
-def _changed(scene: Scene, status: str) -> None:
+def _changed(scene: Scene, change: dict[str, Any]) -> None:
     before = scene.device_row(scene.booted().name)
-    after = copy.deepcopy(before) | {"status": {"S": status}}
+    after = copy.deepcopy(before) | change
     images = {"Keys": {"pk": before["pk"]}, "OldImage": before, "NewImage": after}
     scene.invoke("RegisterChanges", {"Records": [{"eventName": "MODIFY", "dynamodb": images}]})
 
@@ -148,13 +140,6 @@ def jitr_first_claim_policy(scene: Scene) -> None:
     scene.delete_policy(f"{scene.stack}-claim")
     with scene.published(groups=shared):
         jitr_admitted(scene)
-
-
-def jitr_at_its_slot(scene: Scene) -> None:
-    """Deliver a certificate's event whose slot is later, which is sent again."""
-    later = int((time.time() + 60) * 1_000)
-    certificate = chain.fingerprint(scene.new_device().bootstrap)
-    scene.deliver("Newcomers", certificateId=certificate, slot=later)
 
 
 def jitr_follows_the_fleet(scene: Scene) -> None:
@@ -196,6 +181,20 @@ def sweep_orders(scene: Scene) -> None:
         TableName=scene.names["Registry"],
         Key={"pk": {"S": f"DEV#{identity.name}"}},
         UpdateExpression="REMOVE attached",
+    )
+    sweep(scene)
+    need(int(scene.row("SWEEP")["touched"]["N"]) > 0, "the sweep sent no order")
+
+
+def sweep_orders_revocations(scene: Scene) -> None:
+    """Sweep with a revoked device that still has certificates in AWS IoT."""
+    identity = scene.registered()
+    scene.aws("dynamodb").update_item(
+        TableName=scene.names["Registry"],
+        Key={"pk": {"S": f"DEV#{identity.name}"}},
+        UpdateExpression="SET #status = :revoked",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":revoked": {"S": "revoked"}},
     )
     sweep(scene)
     need(int(scene.row("SWEEP")["touched"]["N"]) > 0, "the sweep sent no order")

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from tests.infra.test_functions import (
     CA,
     CERTIFICATES,
+    CHANGES,
     CONSUMING,
     DEAD,
     FLEET,
     FLEET_ROLES,
     GRANTS,
     IOT_CERTIFICATES,
-    RATE_LIMITED,
+    ORDERS,
     READING,
     STREAM,
     TRUSTSTORE,
@@ -102,7 +103,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(operating.request_redriven, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.order_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.jitr_redriven, JITR_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
-        ("sqs:SendMessage", RATE_LIMITED): operating.order_redriven,
+        ("sqs:SendMessage", CHANGES): operating.order_redriven,
         ("sqs:SendMessage", JITR): operating.jitr_redriven,
         ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
         ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
@@ -115,7 +116,8 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.sweep_follows_the_fleet,
-        ("sqs:SendMessage", RATE_LIMITED): registering.sweep_orders,
+        ("sqs:SendMessage", CHANGES): registering.sweep_orders,
+        ("sqs:SendMessage", URGENT): registering.sweep_orders_revocations,
         ("iot:ListPolicies", "*"): registering.sweep,
         **_each(registering.sweep, POLICY, "iot:GetPolicy"),
         **_each(
@@ -133,7 +135,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:GetObject", CERTIFICATES): registering.reconciled,
         ("s3:GetObject", FLEET): registering.reconciled_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.reconciled_before_issuance,
-        ("sqs:SendMessage", RATE_LIMITED): registering.reconciled_at_its_slot,
         **_each(registering.reconciled, "*", "iot:ListAttachedPolicies", "iot:RegisterCertificateWithoutCA"),
         **_each(
             registering.reconciled,
@@ -161,7 +162,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:DeleteCertificate", IOT_CERTIFICATES): registering.deletion_followed,
     },
     "RegisterChanges": {
-        ("sqs:SendMessage", RATE_LIMITED): registering.deletion_ordered,
+        ("sqs:SendMessage", CHANGES): registering.change_ordered,
         ("sqs:SendMessage", URGENT): registering.revocation_ordered,
     },
     "Newcomers": {
@@ -169,10 +170,10 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("dynamodb:UpdateItem", TABLE): registering.jitr_admitted,
         ("s3:GetObject", FLEET): registering.jitr_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.jitr_follows_the_fleet,
-        ("sqs:SendMessage", JITR): registering.jitr_at_its_slot,
         **_each(
             registering.jitr_admitted,
             IOT_CERTIFICATES,
+            ORDERS,
             *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
         ),
         ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,
@@ -202,6 +203,10 @@ _STREAM = f"{_LAMBDA}the developer guide, 'Using AWS Lambda with Amazon DynamoDB
 _FAILED = (
     f"{_LAMBDA}the developer guide, 'Capturing records of Lambda asynchronous invocations', "
     "and for a stream 'Using AWS Lambda with Amazon DynamoDB'."
+)
+_AGAIN = (
+    "The emulator is always ready. An order that AWS IoT was not ready for is sent again "
+    "(tests/aws/test_register_queue.py)."
 )
 _SESSION = (
     "The emulator looks for it in the role's trust policy only, or not at all. The right is documented in "
@@ -259,7 +264,8 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "Sweep": _ours("Sweep"),
     "RegisterWork": {
         **_ours("RegisterWork"),
-        **_brought(RATE_LIMITED, URGENT),
+        **_brought(*ORDERS),
+        **{("sqs:SendMessage", queue): _AGAIN for queue in (URGENT, CHANGES)},
         ("iot:AttachThingPrincipal", IOT_CERTIFICATES): _BOTH,
         ("iot:DetachThingPrincipal", IOT_CERTIFICATES): _BOTH,
     },

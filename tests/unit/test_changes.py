@@ -9,7 +9,8 @@ import pytest
 
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Status, committed
-from firstboot.register.changes import Reaction, reaction
+from firstboot.domain.rate_limiter import Priority
+from firstboot.register.changes import reaction
 from tests.unit.fleet_folders import device
 
 CERTIFICATE = CertificateRecord("1", "aa", EPOCH, from_epoch(1_000), from_epoch(500), certificate_id="c1")
@@ -23,19 +24,19 @@ REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}),
         {"attributes": {"site": "berlin"}},
         {"claims": {"model": "x"}},
         {"group": "other"},
-        {"status": Status.DELETED},
     ],
     ids=str,
 )
 def test_a_change_of_what_the_grants_depend_on_orders_a_registered_device(change: dict[str, Any]) -> None:
-    """A change of what the grants depend on orders a registered device at the limited rate."""
-    assert reaction(REGISTERED, replace(REGISTERED, **change)) is Reaction.RATE_LIMITED
+    """A change of what the grants depend on orders a registered device."""
+    assert reaction(REGISTERED, replace(REGISTERED, **change)) is Priority.CHANGE
 
 
-def test_a_revocation_is_urgent() -> None:
-    """A revocation of any device is urgent, also of one that is not recorded as registered yet."""
+@pytest.mark.parametrize("status", [Status.REVOKED, Status.DELETED])
+def test_a_revocation_or_deletion_comes_first(status: Status) -> None:
+    """Taking a device's rights has the highest priority, also of one that is not recorded as registered."""
     for before in (REGISTERED, device(), replace(device(), status=Status.EXPECTED)):
-        assert reaction(before, replace(before, status=Status.REVOKED)) is Reaction.URGENT
+        assert reaction(before, replace(before, status=status)) is Priority.REVOCATION
 
 
 def test_a_revoked_or_deleted_device_is_ordered_once() -> None:
@@ -49,7 +50,7 @@ def test_a_commit_takes_the_old_certificates_grants() -> None:
     """A commit orders the device, so that the superseded certificate loses its grants."""
     renewed = replace(REGISTERED, pending=NEXT)
     assert reaction(REGISTERED, renewed) is None
-    assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Reaction.RATE_LIMITED
+    assert reaction(renewed, committed(renewed, "c2", from_epoch(9))) is Priority.CHANGE
 
 
 def test_a_first_boot_orders_nothing() -> None:
@@ -80,11 +81,11 @@ def test_a_change_before_the_registration_orders_nothing() -> None:
 def test_a_change_of_group_orders_an_unregistered_device_with_a_certificate() -> None:
     """A device with a certificate is ordered when it changes its group, which may use AWS IoT."""
     token = replace(device(), active=CERTIFICATE)
-    assert reaction(token, replace(token, group="other")) is Reaction.RATE_LIMITED
+    assert reaction(token, replace(token, group="other")) is Priority.CHANGE
     assert reaction(device(), replace(device(), group="other")) is None
 
 
 def test_an_import_orders_the_device() -> None:
     """The new record of an imported device orders it, and any other new record orders nothing."""
-    assert reaction(None, REGISTERED) is Reaction.RATE_LIMITED
+    assert reaction(None, REGISTERED) is Priority.CHANGE
     assert reaction(None, replace(device(), pending=NEXT)) is None

@@ -15,39 +15,43 @@ import pytest
 
 from firstboot.aws.dynamodb import rows
 from firstboot.domain import topics
-from firstboot.domain.clock import from_epoch, from_epoch_milliseconds
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.dead_letters import Failed, Lost
 from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
+from firstboot.domain.rate_limiter import Priority
 from firstboot.operate.failures import understood
 from firstboot.register import jitr_messages, messages
-from firstboot.register.jitr_messages import Waiting
-from firstboot.register.messages import URGENT_SLOT, Order
+from firstboot.register.messages import Order
 
 ID = "9058330ed852089442d0a6a9b608191497bd25cb60f9a30eda26c2402e9a7927"
 CA = "91c2b7036fd900f2ae1ff5d0f6bb2a5f5d8c4b0a9e7d6c5b4a39281706f5e4d3"
 
 SENT = 1_764_000_000
-SINCE, SLOT = 1_795_778_244, 1_795_778_394_266
-"""Epoch seconds and epoch milliseconds."""
+SINCE = 1_795_778_244
+"""Epoch seconds."""
 
 
-def order(since: int = SINCE, slot: int | None = None) -> Order:
+def order(since: int = SINCE) -> Order:
     """Return the order that a message about gw-1 means."""
-    return Order(DeviceId("gw-1"), from_epoch(since), None if slot is None else from_epoch_milliseconds(slot))
+    return Order(DeviceId("gw-1"), from_epoch(since))
 
 
 ORDERS = {
     '{"deviceId": "gw-1", "since": 1795778244}': order(),
-    '{"deviceId": "gw-1", "since": 1795778244, "slot": 1795778394266}': order(slot=SLOT),
-    '{"deviceId": "gw-1", "since": 1795778244, "slot": 0}': order(slot=0),
+    '{"deviceId": "gw-1", "since": 1795778244, "slot": 1795778394266}': order(),
+    '{"deviceId": "gw-1", "since": 1795778244, "slot": 0}': order(),
     '{"deviceId": "gw-1", "since": 1795778244, "slot": null}': order(),
+    '{"deviceId": "gw-1", "since": 1795778244, "priority": "revocation", "tries": 2, "after": "4f"}': replace(
+        order(), priority=Priority.REVOCATION, tries=2, after="4f"
+    ),
     '{"deviceId": "gw-1"}': order(SENT),
-    '{"deviceId": "gw-1", "slot": 1795778394266}': order(SENT, SLOT),
     '{"deviceId": "gw-1", "since": 1795778244, "reason": {"unknown": [1]}}': order(),
     '{"Records": [{"eventVersion": "2.6", "eventSource": "aws:s3", "eventTime": "2026-11-27T11:17:24.123Z",'
-    ' "s3": {"object": {"key": "certificates/gw-1/4f.pem", "size": 1024, "added": true}}}]}': order(SINCE),
+    ' "s3": {"object": {"key": "certificates/gw-1/4f.pem", "size": 1024, "added": true}}}]}': replace(
+        order(), priority=Priority.REGISTRATION
+    ),
 }
 """Messages in the queues of `register.work` as versions wrote them, and S3's event."""
 
@@ -63,25 +67,23 @@ def test_an_order_of_another_version_is_read(text: str) -> None:
     ("made", "members"),
     [
         (order(), {"deviceId": "gw-1", "since": SINCE}),
-        (order(slot=SLOT), {"deviceId": "gw-1", "since": SINCE, "slot": SLOT}),
-        (replace(order(), slot=URGENT_SLOT), {"deviceId": "gw-1", "since": SINCE, "slot": 0}),
+        (
+            replace(order(), priority=Priority.REVOCATION, tries=2, after="4f"),
+            {"deviceId": "gw-1", "since": SINCE, "priority": "revocation", "tries": 2, "after": "4f"},
+        ),
     ],
 )
 def test_an_order_is_written_as_the_version_before_reads_it(made: Order, members: dict[str, Any]) -> None:
-    """A message has the types that the version before reads, and no slot if none was taken."""
+    """A message has the types that the version before reads, which ignores members that it does not know."""
     assert typed(messages.render(made)) == typed(json.dumps(members))
 
 
 WAITING = {
-    f'{{"certificateId": "{ID}", "slot": 1795778394266}}': Waiting(ID, from_epoch_milliseconds(SLOT)),
-    f'{{"certificateId": "{ID}", "slot": null}}': Waiting(ID),
-    f'{{"certificateId": "{ID}"}}': Waiting(ID),
-    f'{{"certificateId": "{ID}", "caCertificateId": "{CA}", "certificateStatus": "PENDING_ACTIVATION"}}': (
-        Waiting(ID)
-    ),
-    f'{{"certificateId": "{ID}", "slot": 1795778394266, "tries": [1]}}': (
-        Waiting(ID, from_epoch_milliseconds(SLOT))
-    ),
+    f'{{"certificateId": "{ID}", "slot": 1795778394266}}',
+    f'{{"certificateId": "{ID}", "slot": null}}',
+    f'{{"certificateId": "{ID}"}}',
+    f'{{"certificateId": "{ID}", "caCertificateId": "{CA}", "certificateStatus": "PENDING_ACTIVATION"}}',
+    f'{{"certificateId": "{ID}", "tries": [1]}}',
 }
 """Messages in the queue of `register.jitr` as versions wrote them, and AWS IoT's event."""
 
@@ -89,13 +91,7 @@ WAITING = {
 @pytest.mark.parametrize("text", WAITING)
 def test_a_jitr_message_of_another_version_is_read(text: str) -> None:
     """A JITR message of another version is read, and members of AWS IoT or a later version are ignored."""
-    assert jitr_messages.parse(text) == WAITING[text]
-
-
-def test_a_jitr_message_is_written_as_the_version_before_reads_it() -> None:
-    """A JITR message is written with an integer slot, which the version before demands."""
-    made = Waiting(ID, from_epoch_milliseconds(SLOT))
-    assert typed(jitr_messages.render(made)) == typed(json.dumps({"certificateId": ID, "slot": SLOT}))
+    assert jitr_messages.parse(text) == ID
 
 
 def typed(text: str) -> dict[str, tuple[type, Any]]:

@@ -1,35 +1,33 @@
-"""Test the rate limiter's arithmetic: delays, backlog and the interval between slots."""
+"""Test the rate limiter's arithmetic: the interval between slots, and how far ahead a priority may go."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.domain import rate_limiter
-from firstboot.domain.clock import from_epoch_milliseconds
-
-NOW = from_epoch_milliseconds(1_795_000_000_000)
+from firstboot.domain.rate_limiter import Priority
 
 
-@pytest.mark.parametrize(("ahead", "seconds"), [(-5_000, 0), (0, 0), (1_000, 0), (1_001, 2), (900_000, 900)])
-def test_a_slot_within_a_second_is_used_now(ahead: int, seconds: int) -> None:
-    """A slot less than a second ahead is used at once; before a later one a message waits until the slot."""
-    assert rate_limiter.delay_seconds(NOW + timedelta(milliseconds=ahead), NOW) == seconds
-
-
-def test_a_delay_stays_within_the_limit_of_sqs() -> None:
-    """A delay is at most SQS's limit of 900 seconds, and the backlog is the whole time until the slot."""
-    slot = NOW + timedelta(hours=2)
-    assert rate_limiter.delay_seconds(slot, NOW) == 900
-    assert rate_limiter.backlog_seconds(slot, NOW) == 7_200
-
-
-@given(st.floats(0.1, 1_000))
-def test_never_faster_than_the_rate(rate: float) -> None:
+@given(st.floats(0.1, 1_000), st.sampled_from([0.5, 1]))
+def test_never_faster_than_the_rate(rate: float, share: float) -> None:
     """The interval between slots is in whole milliseconds and never shorter than the rate allows."""
-    milliseconds, rest = divmod(rate_limiter.interval(rate), timedelta(milliseconds=1))
+    milliseconds, rest = divmod(rate_limiter.interval(rate, share), timedelta(milliseconds=1))
     assert not rest
-    assert milliseconds * rate >= 1_000 * (1 - 1e-9)
+    assert milliseconds * rate >= 1_000 * share * (1 - 1e-9)
+
+
+def test_a_higher_priority_may_go_further_ahead() -> None:
+    """Each priority may take slots at least two further ahead than the next lower one, revocations any."""
+    assert rate_limiter.ahead(Priority.REVOCATION, 7) is None
+    changes, registrations, newcomers = (
+        rate_limiter.ahead(priority, 10)
+        for priority in (Priority.CHANGE, Priority.REGISTRATION, Priority.NEWCOMER)
+    )
+    assert changes
+    assert registrations
+    assert newcomers == timedelta()
+    assert changes - registrations >= timedelta(milliseconds=200)
+    assert registrations >= timedelta(milliseconds=200)

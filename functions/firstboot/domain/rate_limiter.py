@@ -17,7 +17,7 @@ from enum import StrEnum
 
 
 class Priority(StrEnum):
-    """The importance of calls to AWS IoT's control plane, the highest first. Queue messages hold the values."""
+    """The importance of calls to AWS IoT's control plane, the highest first. Messages hold the values."""
 
     REVOCATION = "revocation"  # takes rights: a revoked or deleted device
     CHANGE = "change"  # brings a changed record or a changed fleet to AWS IoT

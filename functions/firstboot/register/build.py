@@ -19,7 +19,6 @@ from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.queue import SqsQueue
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
-from firstboot.domain.rate_limiter import Priority
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.register.backlog import Backlog
@@ -45,16 +44,13 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     withdraw = Withdraw(records, store, things, things)
     reconcile = Reconcile(account, records, store, things, things, withdraw)
-    queues = _queues(settings)
-    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
-    backlog = Backlog(queues.values(), limiter, float(settings.iot_rate), guard)
-    rules = RulesInForce(fleet.current)
-    return Work(rules, reconcile, _turns(settings, guard), backlog, Queues(queues), guard)
+    rules, turns = RulesInForce(fleet.current), _turns(settings, guard)
+    return Work(rules, reconcile, turns, _backlog(settings, guard), _queues(settings), guard)
 
 
 def changes(settings: QueuesSettings, guard: Guard) -> event.Work:
     """Return the work on the table's stream."""
-    return Changes(rows.device, Queues(_queues(settings)), guard)
+    return Changes(rows.device, _queues(settings), guard)
 
 
 def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
@@ -66,18 +62,14 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
     policies = IotPolicies(clients.iot())
     queues = _queues(settings)
-    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
-    backlog = Backlog(queues.values(), limiter, float(settings.iot_rate), guard)
 
     def order(devices: Iterable[Device]) -> None:
         # Until this time has passed, a `register` process may still have the fleet from before the sweep. It
         # would reconcile the device by the older rules, and change nothing.
-        delay = min(int(settings.fleet_refresh), LONGEST_DELAY_SECONDS)
-        since = whole_seconds(guard.now())
+        delay, since = min(int(settings.fleet_refresh), LONGEST_DELAY_SECONDS), whole_seconds(guard.now())
         for urgency, those in groupby(sorted(devices, key=priority), key=priority):
             orders = (render(Order(device.device_id, since, urgency)) for device in those)
-            queues[urgency].send_all(orders, delay)
-        backlog.note()
+            queues.of(urgency).send_all(orders, delay)
 
     run = RunSweep(
         rules=lambda: rules.at(guard.now()),
@@ -102,13 +94,21 @@ def _account(settings: RegisterSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 
-def _queues(settings: QueuesSettings) -> dict[Priority, SqsQueue]:
-    urls = {
-        Priority.REVOCATION: settings.urgent_queue,
-        Priority.CHANGE: settings.changes_queue,
-        Priority.REGISTRATION: settings.registrations_queue,
-    }
-    return {urgency: SqsQueue(clients.sqs(), url) for urgency, url in urls.items()}
+def _queues(settings: QueuesSettings) -> Queues:
+    return Queues(
+        urgent=SqsQueue(clients.sqs(), settings.urgent_queue),
+        changes=SqsQueue(clients.sqs(), settings.changes_queue),
+    )
+
+
+def _backlog(settings: WorkSettings, guard: Guard) -> Backlog:
+    urls = (settings.urgent_queue, settings.changes_queue, settings.registrations_queue)
+    return Backlog(
+        [SqsQueue(clients.sqs(), url) for url in urls],
+        DynamoRateLimiter(clients.dynamodb(), settings.table),
+        float(settings.iot_rate),
+        guard,
+    )
 
 
 def _turns(settings: RegisterSettings, guard: Guard) -> Turns:

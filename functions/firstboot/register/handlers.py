@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -36,21 +36,29 @@ LONGEST_DELAY_SECONDS = 900
 
 
 class Queue(Protocol):
-    """A queue of orders."""
+    """A queue of orders. Messages arrive after `delay` seconds, 900 at most."""
 
     def send(self, body: str, delay: int) -> None:
-        """Send a message that arrives after `delay` seconds, 900 at most. Raises Unavailable."""
+        """Send a message. Raises Unavailable."""
+
+    def send_all(self, bodies: Iterable[str], delay: int) -> None:
+        """Send messages. Raises Unavailable, after which some may have been sent."""
 
 
 @dataclass(frozen=True)
 class Queues:
-    """The queues of orders by the orders' priority."""
+    """The queues that orders are sent to. S3 alone sends to the queue of registrations."""
 
-    by_priority: Mapping[Priority, Queue]
+    urgent: Queue
+    changes: Queue
+
+    def of(self, priority: Priority) -> Queue:
+        """Return the queue for orders of a priority."""
+        return self.urgent if priority is Priority.REVOCATION else self.changes
 
     def send(self, order: Order, delay: int = 0) -> None:
         """Send an order that arrives after `delay` seconds. Raises Unavailable."""
-        self.by_priority[order.priority].send(messages.render(order), delay)
+        self.of(order.priority).send(messages.render(order), delay)
 
 
 @dataclass(frozen=True)
