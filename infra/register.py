@@ -80,12 +80,8 @@ class Queues(Construct):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The URLs as settings."""
-        return {
-            "urgent_queue": self.urgent.queue_url,
-            "changes_queue": self.changes.queue_url,
-            "registrations_queue": self.registrations.queue_url,
-        }
+        """The URLs of the queues to which orders are sent, as settings."""
+        return {"urgent_queue": self.urgent.queue_url, "changes_queue": self.changes.queue_url}
 
     def permit_orders(self, function: Function) -> None:
         """Let `function` send orders."""
@@ -121,6 +117,7 @@ class Register(Construct):
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
                 **queues.settings,
+                registrations_queue=queues.registrations.queue_url,
                 iot_rate=str(configuration.iot_rate),
                 fleet_refresh=str(configuration.fleet_refresh),
             )

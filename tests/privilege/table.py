@@ -173,7 +173,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(
             registering.jitr_admitted,
             IOT_CERTIFICATES,
-            ORDERS,
             *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
         ),
         ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.domain.clock import from_epoch, from_epoch_milliseconds
+from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.names import DeviceId
+from firstboot.domain.rate_limiter import Priority
 from firstboot.register.messages import Order, parse, render
 
 # The event of Amazon S3's user guide, "Event message structure", with only the members that are always there.
@@ -42,7 +43,7 @@ def record(body: object) -> dict[str, Any]:
 
 def test_an_s3_event_orders_its_device_since_its_time() -> None:
     """An S3 event orders a reconciliation of the device in the object's key, since the event's time."""
-    assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979))]
+    assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979), Priority.REGISTRATION)]
 
 
 def test_the_test_event_of_s3_orders_nothing() -> None:
@@ -55,12 +56,10 @@ def test_our_own_message_counts_from_when_it_was_sent() -> None:
     assert parse(record({"deviceId": "gw-1"})) == [Order(DeviceId("gw-1"), from_epoch(1_764_000_000))]
 
 
-@pytest.mark.parametrize("slot", [None, 0, 1_795_343_979_000])
-def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
-    """A message keeps its age and its slot when it is sent again."""
-    order = Order(DeviceId("gw-1"), from_epoch(7), None if slot is None else from_epoch_milliseconds(slot))
-    body = json.loads(render(order))
-    assert (body["since"], body.get("slot")) == (7, slot)
+@pytest.mark.parametrize("priority", Priority)
+def test_a_message_that_is_sent_again_stays_itself(priority: Priority) -> None:
+    """A message keeps its age, its priority, its tries and its place in the history when it is sent again."""
+    order = Order(DeviceId("gw-1"), from_epoch(7), priority, tries=3, after="4f")
     assert parse(record(render(order))) == [order]
 
 
@@ -69,8 +68,9 @@ def test_a_message_that_is_sent_again_stays_itself(slot: int | None) -> None:
     [
         *("", "{", "null", "7", "[]", '"deviceId"', '{"deviceId": 7}', '{"deviceId": "../x"}'),
         *(
-            '{"deviceId": "gw-1", "slot": "soon"}',
-            f'{{"deviceId": "gw-1", "slot": {10**30}}}',
+            '{"deviceId": "gw-1", "priority": "soon"}',
+            '{"deviceId": "gw-1", "tries": "many"}',
+            '{"deviceId": "gw-1", "after": 7}',
             f'{{"deviceId": "gw-1", "since": {10**30}}}',
             '{"Records": [{}]}',
             '{"Records": 7}',

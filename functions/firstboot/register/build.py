@@ -90,7 +90,7 @@ def jitr(settings: RegisterSettings, guard: Guard) -> queue.Work:
     return Jitr(fleet, judge, _turns(settings, guard), guard)
 
 
-def _account(settings: RegisterSettings) -> Account:
+def _account(settings: RegisterSettings | SweepSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 

@@ -27,21 +27,31 @@ class RegisterSettings(Settings):
 
 @dataclass(frozen=True)
 class QueuesSettings(Settings):
-    """The URLs of the queues of orders, by the priority of the orders. `changes` has only these settings."""
+    """The URLs of the queues to which orders are sent. `changes` has only these settings."""
 
     urgent_queue: str
     changes_queue: str
-    registrations_queue: str
 
 
 @dataclass(frozen=True)
 class WorkSettings(RegisterSettings, QueuesSettings):
-    """The settings of `work`."""
+    """The settings of `work`. `registrations_queue` is the URL of the queue to which S3 sends."""
+
+    registrations_queue: str
 
 
 @dataclass(frozen=True)
-class SweepSettings(RegisterSettings, QueuesSettings):
+class SweepSettings(QueuesSettings):
     """The settings of `sweep`.
 
-    `fleet_refresh` is how old the fleet of a process that handles orders may be, in seconds.
+    `fleet_refresh` is how old the fleet of a process that handles orders may be, in seconds. `stack` begins
+    the policies' names.
     """
+
+    table: str
+    bucket: str
+    stack: str
+    partition: str
+    region: str
+    account: str
+    fleet_refresh: str
