@@ -124,7 +124,7 @@ class Firstboot(Construct):
             "CertificatesBucket": self.store.bucket_name,
             "Table": self.device_records.table_name,
             "CaKey": self.authority.key.key_id,
-            "RegistrationQueue": self._register.queues.registrations.queue_url,
+            "RegistrationQueue": self._register.queues.changes.queue_url,
             "DeadQueue": self._register.queues.dead.queue_url,
             "AlarmTopic": self.alarms.topic.topic_arn,
         }

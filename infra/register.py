@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from aws_cdk import Aws, Duration, Names, Stack
@@ -26,9 +27,8 @@ _SECONDS = 60
 
 _TRIES = 5
 
-_AT_ONCE = {"urgent": 5, "changes": 5, "registrations": 10}
-"""The most workers of each queue. A worker waits inside the function for its turn, so more workers than the
-rate needs cost billed time and bring nothing. A registration takes about a second; the rate is 7 a second."""
+_WORK_SECONDS = 0.8
+"""How long an order takes at most on average, without waiting for its turn."""
 
 # Service authorization reference, "Actions, resources, and condition keys for AWS IoT".
 _AWS_IOT = {
@@ -94,9 +94,7 @@ class Register(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
         self.queues = Queues(self, "Queues")
-        self.work = Function(
-            self, "Work", code=deployment.code, handler="register.work", seconds=_SECONDS, memory=1024
-        )
+        self.work = Function(self, "Work", code=deployment.code, handler="register.work", seconds=_SECONDS)
         self.changes = Function(
             self, "Changes", code=deployment.code, handler="register.changes", seconds=30, memory=1024
         )
@@ -122,9 +120,11 @@ class Register(Construct):
                 fleet_refresh=str(configuration.fleet_refresh),
             )
         )
-        for name, at_once in _AT_ONCE.items():
-            # One order at a time: while a worker waits for its turn, the next order is better in the queue.
-            cast("Queue", getattr(queues, name)).bring_to(self.work, batch_size=1, at_once=at_once)
+        # More workers than the rate needs would bring nothing and cost billed time, because a worker waits
+        # inside the function for its turn. Meanwhile the next order is better in the queue than in a batch.
+        at_once = max(2, math.ceil(configuration.iot_rate * _WORK_SECONDS))
+        for queue in (queues.urgent, queues.changes, queues.registrations):
+            queue.bring_to(self.work, batch_size=1, at_once=at_once)
         # An order that AWS IoT was not ready for is sent again to the queue that it came from, and a long
         # history is worked off in slices. The code bounds both (register/handlers.py). Lambda would stop such
         # a chain after 16 invocations.

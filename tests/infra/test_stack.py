@@ -251,7 +251,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "CertificatesBucket": "${Store}",
         "Table": "${Registry}",
         "CaKey": "${AuthorityKey}",
-        "RegistrationQueue": "${RegisterQueuesPaced}",
+        "RegistrationQueue": "${RegisterQueuesChanges}",
         "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }

@@ -26,6 +26,7 @@ from firstboot.domain import topics
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
 from firstboot.pki import chain
+from firstboot.register.handlers import TRIES
 from tests import factories
 from tests.aws.mqtt import event as mqtt_event
 from tests.aws.product import http_event
@@ -177,10 +178,13 @@ class Scene:
         return answer["result"]
 
     def deliver(self, function: str, **body: Any) -> None:
-        """Deliver a queue's message to a Lambda, which must handle it."""
+        """Deliver a queue's message to a Lambda, which must handle it.
+
+        It is an order's last try. Otherwise a failed order would be sent again, and its message succeed.
+        """
         record = {
             "messageId": "1",
-            "body": json.dumps(body),
+            "body": json.dumps({"tries": TRIES} | body),
             "attributes": {"SentTimestamp": str(int(time.time() * 1_000))},
         }
         answer = self.invoke(function, {"Records": [record]})

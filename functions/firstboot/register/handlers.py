@@ -27,8 +27,9 @@ from firstboot.register.withdraw import Outcome
 from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
-_TRIES = 20
-"""How often an order is sent again because AWS IoT was not ready. With `_delay` that takes three hours."""
+TRIES = 9
+"""How often an order is sent again because AWS IoT was not ready. With `_delay` that takes half an hour. An
+order that has no success then rings: the cause may be a missing right or a fault of ours."""
 
 _FIRST_DELAY_SECONDS = 5
 LONGEST_DELAY_SECONDS = 900
@@ -103,7 +104,7 @@ class Work:
 
         A failed message costs one of its receives, and SQS hides it for minutes.
         """
-        if order.tries >= _TRIES:
+        if order.tries >= TRIES:
             raise error
         self.guard.refusal(error)
         self.queues.send(replace(order, tries=order.tries + 1), _delay(order.tries, error.retry_after))
