@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -15,18 +16,27 @@ from hypothesis import strategies as st
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.claim import Enrollment, Limits, RefusedBy, Renewal, answer_to
+from firstboot.domain.claim import (
+    HOLD,
+    RENEWALS_PER_DAY,
+    Enrollment,
+    Limits,
+    RefusedBy,
+    Renewal,
+    is_claimable,
+)
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, committed
-from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked, FirstbootError
+from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked
 from firstboot.domain.names import DeviceId
 from tests import factories
 from tests.field.encode import own
 
 NOW = from_epoch(1_000)
+TODAY = NOW.date()
 SECOND = timedelta(seconds=1)
 GRACE = 100 * SECOND
-DEVICE = DeviceId("gw-1")
+DEVICE, OTHER = DeviceId("gw-1"), DeviceId("gw-2")
 BOOTSTRAP_IDS = frozenset({"f1", "f2"})
 ANCHOR = Anchor("a0", "CN=Factory CA")
 
@@ -94,6 +104,8 @@ def _put(device: Device) -> None:
         known = getattr(device, name)
         if known:
             plain[name] = rows.certificate_row(known)
+    if device.renewal_day:
+        plain |= {"renewalDay": rows.day_number(device.renewal_day), "renewals": device.renewals}
     item = rows.device_key(device.device_id) | rows.values(plain)
     boto3.client("dynamodb").put_item(TableName="device-records", Item=item)
 
@@ -109,6 +121,10 @@ _records = st.builds(
     held_until=st.none() | _moments,
     not_after=_ends,
 )
+_counts = st.none() | st.tuples(
+    st.sampled_from([TODAY - timedelta(days=1), TODAY, TODAY + timedelta(days=1)]),
+    st.sampled_from([1, RENEWALS_PER_DAY - 1, RENEWALS_PER_DAY]),
+)
 _devices = st.none() | st.builds(
     Device,
     device_id=st.just(DEVICE),
@@ -123,10 +139,15 @@ _devices = st.none() | st.builds(
     pending=st.none() | _records,
     active=st.none() | _records,
 )
-# An expected device has no certificate yet.
-_possible = _devices.map(
-    lambda d: replace(d, pending=None, active=None) if d and d.status is Status.EXPECTED else d
-)
+
+
+def _possible_device(device: Device | None, counted: tuple[date, int] | None) -> Device | None:
+    if device and device.status is Status.EXPECTED:  # it has no certificate yet
+        return replace(device, pending=None, active=None)
+    return replace(device, renewal_day=counted[0], renewals=counted[1]) if device and counted else device
+
+
+_possible = st.builds(_possible_device, _devices, _counts)
 _asked = st.one_of(
     st.builds(enrollment, replaces=st.booleans(), expected=st.booleans()),
     st.builds(renewal, claims=st.none() | st.just({"model": "y"})),
@@ -148,16 +169,12 @@ def test_the_condition_is_the_decision(
 ) -> None:
     """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim."""
     client = boto3.client("dynamodb")
-    for key in (rows.device_key(DEVICE), {"pk": {"S": "KEY#k1"}}):
+    for key in (rows.device_key(DEVICE), {"pk": {"S": "KEYCLAIM#k1"}}):
         client.delete_item(TableName="device-records", Key=key)
     if device:
         _put(device)
-    try:
-        allowed = answer_to(device, asked) is None
-    except FirstbootError:
-        allowed = False
     refused = records.claim(asked)
-    assert (refused is None) == allowed
+    assert (refused is None) == is_claimable(device, asked)
     if refused:
         assert refused.device == device
     else:
@@ -170,6 +187,15 @@ def test_the_condition_is_the_decision(
             assert claimed.anchor == ANCHOR
         assert claimed.claims == (asked.claims or {})
         assert claimed.active == (device.active if device else None)
+        assert (claimed.renewal_day, claimed.renewals) == _counted(device, asked)
+
+
+def _counted(device: Device | None, asked: Enrollment | Renewal) -> tuple[date | None, int]:
+    """Return the day and the count of renewals that a record has after the claim."""
+    day, count = (device.renewal_day, device.renewals) if device else (None, 0)
+    if isinstance(asked, Enrollment):
+        return day, count
+    return (day, count + 1) if day and day >= TODAY else (TODAY, 1)
 
 
 @pytest.mark.parametrize("repeated", [False, True], ids=["first", "repeat"])
@@ -200,13 +226,124 @@ def test_a_revoked_bootstrap_certificate_stops_no_renewal(records: DynamoDevices
     assert records.claim(renewal(caller="b2", certificate=record(serial="c3", spki="k2"))) is None
 
 
-def test_a_key_belongs_to_one_device(records: DynamoDevices) -> None:
-    """A claim of another device's key is refused and writes nothing."""
-    assert records.claim(enrollment()) is None
-    refused = records.claim(enrollment(device_id=DeviceId("gw-2")))
+@pytest.mark.parametrize("is_committed", [False, True], ids=["claimed", "committed"])
+def test_a_key_belongs_to_one_device(records: DynamoDevices, *, is_committed: bool) -> None:
+    """A claim of another device's key is refused and writes nothing, before and after its commit."""
+    device, leaf = _claimed(records)
+    if is_committed:
+        records.commit(committed(device, "c0", NOW), leaf)
+    refused = records.claim(enrollment(device_id=OTHER))
     assert refused
     assert refused.by is RefusedBy.KEY
-    assert records.device(DeviceId("gw-2")) is None
+    assert records.device(OTHER) is None
+    assert records.import_device(_imported(OTHER), _later(NOW)) is RefusedBy.KEY
+
+
+LAPSED = from_epoch(9_000) + GRACE + timedelta(days=30)
+"""When the claim of a key ends that never logs in: its certificate's end, the grace and 30 days."""
+
+
+def _imported(name: DeviceId, now: datetime = NOW) -> Device:
+    return Device(name, "gateways", Status.ENROLLED, 0, now, now)
+
+
+def test_a_key_that_never_logged_in_becomes_free(records: DynamoDevices) -> None:
+    """A claimed key that was never committed is free 30 days after its certificate and the grace have ended.
+
+    The row still exists then: DynamoDB removes it days later, from its `expiresAt`.
+    """
+    assert records.claim(enrollment()) is None
+    row = _row("KEYCLAIM#k1")
+    assert row == {
+        "pk": {"S": "KEYCLAIM#k1"},
+        "deviceId": {"S": DEVICE},
+        "expiresAt": rows.number(LAPSED),
+    }
+    for claim in (
+        lambda now: records.claim(enrollment(device_id=OTHER, now=now, certificate=_later(now))),
+        lambda now: records.import_device(_imported(DeviceId("gw-3"), now), _later(now)),
+    ):
+        assert claim(LAPSED)
+        assert claim(LAPSED + SECOND) is None
+        _delete("KEYCLAIM#k1")
+        records.claim(enrollment(device_id=DeviceId("gw-4")))
+
+
+def test_the_key_of_a_committed_certificate_stays_its_devices(records: DynamoDevices) -> None:
+    """A committed key stays its device's for good, also after a later claim of it that was never committed."""
+    device, leaf = _claimed(records)
+    records.commit(committed(device, "c0", NOW), leaf)
+    later = from_epoch(5_000)
+    again = renewal(caller="b2", now=later, certificate=record(serial="c3"))
+    assert records.claim(again) is None
+    _delete("KEYCLAIM#k1")
+    long_after = LAPSED + timedelta(days=10_000)
+    refused = records.claim(enrollment(device_id=OTHER, now=long_after, certificate=_later(long_after)))
+    assert refused
+    assert refused.by is RefusedBy.KEY
+    assert records.import_device(_imported(OTHER, long_after), _later(NOW)) is RefusedBy.KEY
+    assert _row("KEY#k1") == {"pk": {"S": "KEY#k1"}, "deviceId": {"S": DEVICE}}
+
+
+def test_an_imported_key_is_its_devices_at_once(records: DynamoDevices) -> None:
+    """The key of an imported certificate is no other device's for good."""
+    assert records.import_device(_imported(DEVICE), record(certificate_id="c0")) is None
+    refused = records.claim(enrollment(device_id=OTHER, now=LAPSED + SECOND))
+    assert refused
+    assert refused.by is RefusedBy.KEY
+
+
+def test_a_key_of_an_older_version_stays_its_devices(records: DynamoDevices) -> None:
+    """A row that an older version wrote at a claim binds its key for good."""
+    item = {"pk": {"S": "KEY#k1"}, "deviceId": {"S": DEVICE}}
+    boto3.client("dynamodb").put_item(TableName="device-records", Item=item)
+    refused = records.claim(enrollment(device_id=OTHER))
+    assert refused
+    assert refused.by is RefusedBy.KEY
+    assert records.claim(enrollment()) is None
+
+
+def _later(now: datetime) -> CertificateRecord:
+    ends = {"not_after": now + timedelta(days=9), "renew_after": now + timedelta(days=5)}
+    return record(serial="d4", held_until=now, certificate_id="c4", **ends)
+
+
+def _row(key: str) -> dict[str, Any] | None:
+    client = boto3.client("dynamodb")
+    return client.get_item(TableName="device-records", Key={"pk": {"S": key}}, ConsistentRead=True).get(
+        "Item"
+    )
+
+
+def _delete(key: str) -> None:
+    boto3.client("dynamodb").delete_item(TableName="device-records", Key={"pk": {"S": key}})
+
+
+def test_renewals_are_counted_in_the_record(records: DynamoDevices) -> None:
+    """A device's renewals of a day are refused beyond the limit, and the next day's are not.
+
+    The refused claim returns the record with the count, and a repeat of a claim is not counted.
+    """
+    assert records.import_device(_imported(DEVICE), replace(_later(NOW), serial="b2")) is None
+    outcomes = [_renew(records, number, NOW + number * HOLD) for number in range(RENEWALS_PER_DAY + 2)]
+    assert outcomes == [None] * RENEWALS_PER_DAY + [RENEWALS_PER_DAY] * 2
+    device = records.device(DEVICE)
+    assert device
+    assert (device.renewal_day, device.renewals) == (TODAY, RENEWALS_PER_DAY)
+    assert _renew(records, 99, NOW + timedelta(days=1)) is None
+    tomorrow = records.device(DEVICE)
+    assert tomorrow
+    assert (tomorrow.renewal_day, tomorrow.renewals) == (TODAY + timedelta(days=1), 1)
+
+
+def _renew(records: DynamoDevices, number: int, now: datetime) -> int | None:
+    """Claim a renewal twice, and return None or the count in the record that refused it."""
+    certificate = replace(_later(now), serial=f"r{number}", spki=f"r{number}", held_until=now + HOLD)
+    asked = renewal(caller="b2", now=now, certificate=certificate)
+    first, repeat = records.claim(asked), records.claim(asked)
+    assert repeat
+    assert repeat.by is RefusedBy.DEVICE
+    return first.device.renewals if first and first.device else None
 
 
 def test_a_budget_is_never_exceeded(records: DynamoDevices) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from firstboot.domain.clock import epoch
+from firstboot.domain.clock import epoch, until_next
 from firstboot.domain.device import (
     Anchor,
     Attribute,
@@ -27,6 +27,8 @@ from firstboot.domain.errors import (
     CertificateNotCurrent,
     DeviceNotExpected,
     EnrollmentInProgress,
+    FirstbootError,
+    RenewalRateExceeded,
 )
 from firstboot.domain.names import DeviceId
 
@@ -37,9 +39,14 @@ certificates; with an endless one, a device that lost its new key could never en
 DELETION = timedelta(minutes=1)
 """How long a deleted device is told to wait: clearing AWS IoT takes seconds unless other work is queued."""
 
+RENEWALS_PER_DAY = 20
+"""How many renewals one device may claim in a day of UTC. A device in the field renews once in months, and one
+on a bench a few times in an hour. Revoking a device takes work for each certificate that it ever had, so no
+device may collect them without end."""
+
 
 class RefusedBy(StrEnum):
-    """The condition that did not hold when a claim was refused."""
+    """The condition that did not hold when a claim was refused. The first of several in this order counts."""
 
     BOOTSTRAP = "bootstrap"  # the bootstrap certificate is not revoked
     DEVICE = "device"  # the condition on the device record
@@ -128,11 +135,19 @@ def answer_to(device: Device | None, asked: Enrollment | Renewal) -> Certificate
     """Return None if the request may claim the record, or the certificate that answers a repeat.
 
     Raises DeviceNotExpected, DeviceRevoked, GroupMismatch, EnrollmentInProgress, AlreadyEnrolled,
-    CertificateNotCurrent, CertificateExpired.
+    CertificateNotCurrent, CertificateExpired, RenewalRateExceeded.
     """
     if isinstance(asked, Renewal):
         return _renewed(device, asked)
     return _enrolled(device, asked)
+
+
+def is_claimable(device: Device | None, asked: Enrollment | Renewal) -> bool:
+    """Return whether the request may claim the record."""
+    try:
+        return answer_to(device, asked) is None
+    except FirstbootError:
+        return False
 
 
 def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | None:
@@ -160,7 +175,21 @@ def _renewed(device: Device | None, asked: Renewal) -> CertificateRecord | None:
         raise CertificateNotCurrent(log=f"serial {asked.caller} is not active")
     if device.active.not_after < asked.now:
         _check_late(device.active, asked)
-    return _known(device, asked)
+    known = _known(device, asked)
+    # A repeat claims nothing, so it is answered beyond the limit too.
+    if known is None:
+        _check_rate(device, asked)
+    return known
+
+
+def _check_rate(device: Device, asked: Renewal) -> None:
+    day = device.renewal_day
+    # Clocks of two Lambda functions differ a little. A count of tomorrow must not make today's start again.
+    if day is not None and day >= asked.now.date() and device.renewals >= RENEWALS_PER_DAY:
+        raise RenewalRateExceeded(
+            log=f"{device.device_id} has renewed {device.renewals} times on {day}",
+            retry_after=until_next(timedelta(days=1), asked.now),
+        )
 
 
 def _known(device: Device, asked: Enrollment | Renewal) -> CertificateRecord | None:

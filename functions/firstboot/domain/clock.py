@@ -59,6 +59,12 @@ def whole_seconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
 
 
+def until_next(period: timedelta, now: datetime) -> int:
+    """Return the seconds until the next full `period` of UTC begins."""
+    seconds = int(period.total_seconds())
+    return seconds - epoch(now) % seconds
+
+
 def iso(moment: datetime) -> str:
     """Return an instant in the form that every answer uses: `2026-11-22T10:39:39Z`, without fractions."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

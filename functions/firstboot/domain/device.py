@@ -20,7 +20,7 @@ All checks of a device's status are here and in `domain/claim.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from firstboot.domain.clock import whole_seconds
@@ -80,6 +80,7 @@ class Device:
     `register` notes what it last reconciled: `registered` has the ids of the device's certificates that are
     ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have. A sweep compares
     them with the rules, because asking AWS IoT would take 55 hours for a million devices.
+    `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
     """
 
     device_id: DeviceId
@@ -98,6 +99,8 @@ class Device:
     claims: dict[str, Attribute] = field(default_factory=dict)
     registered: frozenset[str] = frozenset()
     attached: frozenset[str] = frozenset()
+    renewal_day: date | None = None
+    renewals: int = 0
 
 
 def check_not_revoked(device: Device) -> None:

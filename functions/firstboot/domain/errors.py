@@ -153,6 +153,11 @@ class LimitError(FirstbootError):
     action = Action.WAIT
 
 
+class RenewalRateExceeded(LimitError):
+    code = "renewal-rate-exceeded"
+    title = "The device has reached its limit of renewals a day"
+
+
 class VendingError(FirstbootError):
     """Credentials cannot be vended."""
 

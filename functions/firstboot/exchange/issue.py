@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.claim import ClaimRefused, Enrollment, Limits, RefusedBy, Renewal, answer_to
-from firstboot.domain.clock import epoch
+from firstboot.domain.clock import until_next
 from firstboot.domain.device import Anchor, Attribute, CertificateRecord
 from firstboot.domain.errors import FirstbootError, KeyInUse, Unavailable
 from firstboot.domain.fleet import Group
@@ -191,14 +191,8 @@ def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
         case RefusedBy.TOTAL:
             return EnrollmentBudgetSpent()
         case RefusedBy.RATE:
-            return EnrollmentRateExceeded(retry_after=_until_next(timedelta(minutes=1), now))
+            return EnrollmentRateExceeded(retry_after=until_next(timedelta(minutes=1), now))
         case RefusedBy.DAY:
-            return ReenrollmentRateExceeded(retry_after=_until_next(timedelta(days=1), now))
+            return ReenrollmentRateExceeded(retry_after=until_next(timedelta(days=1), now))
         case _:
             return EnrollmentFrozen(retry_after=FROZEN_SECONDS)
-
-
-def _until_next(period: timedelta, now: datetime) -> int:
-    """Return the seconds until the next full `period` of UTC begins."""
-    seconds = int(period.total_seconds())
-    return seconds - epoch(now) % seconds

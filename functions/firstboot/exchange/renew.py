@@ -6,8 +6,8 @@
 2. The request names no other device.
 3. The CSR's key is strong and its owner signed the CSR.
 4. A signed proof is recorded as used.
-5. The certificate has the key that the record has for its serial. A pending certificate is committed, because
-   renewing is a login like any other.
+5. Firstboot issued the certificate: the record has its serial and key, or it is stored. A pending certificate
+   is committed, because renewing is a login like any other.
 6. The certificate is issued exactly once, if the record allows (issue.py). The present certificate keeps its
    rights until the first login with the next one.
 """
@@ -27,8 +27,8 @@ from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed
-from firstboot.identity.login import LoginRecords, stored
-from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, check_key, proof_of
+from firstboot.identity.login import LoginRecords, check_issued, stored
+from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, proof_of
 from firstboot.identity.proof import Proofs, spend
 from firstboot.pki import chain, csr
 from firstboot.pki.certificate import Certificate
@@ -61,7 +61,7 @@ class Renew:
         # The certificate and the CSR are verified by now, so a caller without a certificate of ours can't
         # write to the table.
         spend(proof, self.proofs)  # 4
-        device = self._logged_in(self.records.device(name), presented, now)  # 5
+        device = self._logged_in(name, presented, now)  # 5
         group = _group(device, fleet)
         asked = self._renewal(device, group, presented.leaf, request.claims, verified, now)
         return self.issue(asked, verified, group, make_known=proof is not None)  # 6
@@ -81,18 +81,17 @@ class Renew:
         chain.verify(leaf, self.issue.issuer.certificate, moment)
         return device_id(chain.common_name(leaf))
 
-    def _logged_in(self, device: Device | None, presented: Presented, now: datetime) -> Device:
+    def _logged_in(self, name: DeviceId, presented: Presented, now: datetime) -> Device:
+        device = self.records.device(name)
+        check_issued(presented.leaf, name, device, self.issue.store)
         if device is None:
             raise CertificateNotCurrent(log="no such device")
-        # The serial alone does not prove the device: an attacker who once made the CA sign could choose any
-        # device's serial, which is no secret. The record has the key too.
-        check_key(presented.leaf, device)
         pending, leaf = device.pending, presented.leaf
         is_pending = pending is not None and int(pending.serial, 16) == leaf.serial_number
         # An expired certificate can't log in, so an expired pending one is not committed.
         if not is_pending or now > leaf.not_after:
             return device
-        kept = stored(presented, device.device_id, self.issue.store)
+        kept = stored(presented, name, self.issue.store)
         return self.records.commit(committed(device, chain.fingerprint(kept), now), kept)
 
     def _renewal(

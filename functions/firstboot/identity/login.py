@@ -2,7 +2,8 @@
 
 1. The issuing CA signed the certificate, and it is valid. The use of a signed proof is recorded. An MQTT
    client id is the device id.
-2. The device record has the certificate, by its serial and its key, as the active or the pending one.
+2. Firstboot issued the certificate: its serial and key are in the device record, or it is stored. The record
+   has it as the active or the pending one.
 3. A pending certificate is committed, since this login proves that the device has received it. What is
    recorded is the stored certificate, not the presented one, which may be the stored one's twin.
 """
@@ -20,9 +21,10 @@ from firstboot.domain.errors import CertificateNotCurrent
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.identity.connection import Issued
 from firstboot.identity.errors import CertificateForged, OperationalCertificateRequired
-from firstboot.identity.possession import Presented, Recorded, check_client_id, check_key, proof_of
+from firstboot.identity.possession import Presented, Recorded, check_client_id, proof_of
 from firstboot.identity.proof import Proofs, spend
 from firstboot.pki import certificate, chain
+from firstboot.pki.certificate import Certificate
 
 
 class LoginRecords(Protocol):
@@ -71,8 +73,7 @@ class LogIn:
         name = device_id(chain.common_name(leaf))
         check_client_id(presented, name)
         device = self.records.device(name)  # 2
-        if device:
-            check_key(presented.leaf, device)
+        check_issued(presented.leaf, name, device, self.issued)
         found = login(device, f"{leaf.serial_number:x}")
         if found.pending is None:
             return _identity(found.device)
@@ -90,14 +91,46 @@ def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certifi
     """
     if isinstance(presented, Recorded):
         return presented.leaf.to_cryptography()
-    serial = f"{presented.leaf.serial_number:x}"
+    leaf = _stored(presented.leaf, name, issued)
+    if leaf is None:
+        raise CertificateNotCurrent(
+            log=f"{name}'s certificate {presented.leaf.serial_number:x} is not stored"
+        )
+    return leaf.to_cryptography()
+
+
+def check_issued(leaf: Certificate, name: DeviceId, device: Device | None, issued: Issued) -> None:
+    """Refuse a certificate of our CA that Firstboot never issued to the device `name`.
+
+    The caller has verified the certificate, so an attacker has made the CA's key sign it. `device` is the
+    device's record, or None without one. A recorded serial has its recorded key: serials are no secret, and a
+    check of the serial alone would let the attacker log in as any device. The certificate of any other serial
+    is among the stored ones, which are kept for good, also those of a deleted device.
+    Raises CertificateForged, Unavailable.
+    """
+    serial = f"{leaf.serial_number:x}"
+    records = (device.active, device.pending, device.superseded) if device else ()
+    keys = {record.spki for record in records if record and record.serial == serial}
+    if keys:
+        if keys != {leaf.spki_fingerprint()}:
+            raise CertificateForged(log=f"{name}'s certificate {serial} has another key")
+    elif _stored(leaf, name, issued) is None:
+        raise CertificateForged(log=f"{name}'s certificate {serial} was never issued")
+
+
+def _stored(leaf: Certificate, name: DeviceId, issued: Issued) -> Certificate | None:
+    """Return the stored certificate of the device with the serial of `leaf`; None if there is none.
+
+    Raises CertificateForged if it is another than `leaf`, and Unavailable.
+    """
+    serial = f"{leaf.serial_number:x}"
     pem = issued.get(name, serial)
     if pem is None:
-        raise CertificateNotCurrent(log=f"{name}'s certificate {serial} is not stored")
-    leaf = certificate.parse_text(pem.decode())
-    if leaf.identifier != presented.leaf.identifier:
+        return None
+    found = certificate.parse_text(pem.decode())
+    if found.identifier != leaf.identifier:
         raise CertificateForged(log=f"{name}'s stored certificate {serial} is another")
-    return leaf.to_cryptography()
+    return found
 
 
 def _identity(device: Device) -> VerifiedIdentity:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.domain.device import Device
 from firstboot.domain.names import DeviceId
 from firstboot.domain.proof_id import ProofId
-from firstboot.identity.errors import CertificateForged, DeviceIdMismatch
+from firstboot.identity.errors import DeviceIdMismatch
 from firstboot.pki.certificate import Certificate
 
 
@@ -66,16 +65,3 @@ def check_client_id(presented: Presented, own: str) -> None:
     """
     if isinstance(presented, OverMqtt | Recorded) and presented.client_id != own:
         raise DeviceIdMismatch(log=f"{own} connected as {presented.client_id[:128]!r}")
-
-
-def check_key(leaf: Certificate, device: Device) -> None:
-    """Refuse a certificate of our CA that has a recorded serial but another key.
-
-    Firstboot did not issue such a certificate, so an attacker has made the CA's key sign it. Serials are not
-    secret: a check of the serial alone would let the attacker log in as any device.
-    Raises CertificateForged.
-    """
-    serial, spki = f"{leaf.serial_number:x}", leaf.spki_fingerprint()
-    for record in (device.active, device.pending, device.superseded):
-        if record and record.serial == serial and record.spki != spki:
-            raise CertificateForged(log=f"{device.device_id}'s certificate {serial} has another key: {spki}")

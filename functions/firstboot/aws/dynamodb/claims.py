@@ -1,6 +1,7 @@
-"""A claim as one DynamoDB transaction: updates of the device's row and of its key's row.
+"""A claim as one DynamoDB transaction: updates of the device's row and of the row that claims its key.
 
-An enrollment also checks that no row says that its bootstrap certificate is revoked.
+It also checks that the key is no other device's for good. An enrollment checks too that no row says that its
+bootstrap certificate is revoked.
 
 The conditions are written twice. Here they make the claim atomic; `answer_to` in `domain/claim.py` has them
 as Python and gives the reason of a refusal. A property test compares the two on random records.
@@ -8,10 +9,12 @@ as Python and gives the reason of a refusal. A property test compares the two on
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from firstboot.aws.dynamodb import rows
-from firstboot.domain.claim import Enrollment, Renewal
+from firstboot.domain.claim import RENEWALS_PER_DAY, Enrollment, Renewal
+from firstboot.domain.clock import epoch
 from firstboot.domain.device import Status
 from firstboot.domain.names import DeviceId
 
@@ -36,11 +39,34 @@ _ENROLL = (
     " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
 )
 _RENEW = "SET pending = :pending, updatedAt = :now"
+# The first renewal of a day starts the day's count, and each further one adds to it.
+_FIRST_OF_DAY = (
+    "renewalDay = :day, renewals = :one",
+    "(attribute_not_exists(renewalDay) OR renewalDay < :day)",
+)
+_ONE_MORE = ("renewals = renewals + :one", "renewalDay >= :day AND renewals < :limit")
+
+_CLAIM_KEPT = timedelta(days=30)
+"""How long a key stays claimed after its certificate and the certificate's grace have ended."""
+
+_UNOWNED = "attribute_not_exists(pk) OR deviceId = :id"
 
 
-def device(asked: Enrollment | Renewal) -> dict[str, Any]:
+def enrollment(asked: Enrollment) -> dict[str, Any]:
     """Return the update of the device's row that records the intent if the record allows it."""
-    own = _enrollment(asked) if isinstance(asked, Enrollment) else _renewal(asked)
+    return _intent(asked, _enrollment(asked))
+
+
+def renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:
+    """Return the update of the device's row that records the intent, and counts it, if the record allows it.
+
+    With `is_first_of_day` the record must have no count of this day yet, otherwise it must have one that is
+    below the limit. DynamoDB's updates have no branches, so these are two updates.
+    """
+    return _intent(asked, _renewal(asked, is_first_of_day=is_first_of_day))
+
+
+def _intent(asked: Enrollment | Renewal, own: dict[str, Any]) -> dict[str, Any]:
     common = {
         ":revoked": Status.REVOKED.value,
         ":deleted": Status.DELETED.value,
@@ -88,30 +114,73 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     }
 
 
-def _renewal(asked: Renewal) -> dict[str, Any]:
-    values: dict[str, Any] = {":caller": asked.caller, ":over": asked.now - asked.grace}
-    expression = _RENEW
+def _renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:
+    counting, counted = _FIRST_OF_DAY if is_first_of_day else _ONE_MORE
+    values: dict[str, Any] = {
+        ":caller": asked.caller,
+        ":over": asked.now - asked.grace,
+        ":day": rows.day_number(asked.now.date()),
+        ":one": 1,
+    }
+    if not is_first_of_day:
+        values[":limit"] = RENEWALS_PER_DAY
+    expression = f"{_RENEW}, {counting}"
     if asked.claims is not None:
-        expression, values[":claims"] = f"{_RENEW}, claims = :claims", asked.claims
+        expression, values[":claims"] = f"{expression}, claims = :claims", asked.claims
     return {
         "UpdateExpression": expression,
-        "ConditionExpression": _RENEWS,
+        "ConditionExpression": f"{_RENEWS} AND {counted}",
         "ExpressionAttributeNames": {"#status": "status"},
         "ExpressionAttributeValues": values,
     }
 
 
-def key(spki: str, device_id: DeviceId) -> dict[str, Any]:
-    """Return the update of the key's row, which binds a key to one device for good.
+# Two rows bind a key to a device. The claim writes a row that ends with its certificate, because a device can
+# claim keys every day. The commit writes another one that stays, also when the device is deleted: a key that
+# turns up under another name has been copied. One row for both would lose its end at the commit and get one
+# again at the next claim of the same key, since an update can't leave an attribute as it is.
 
-    The row stays when the device is deleted: a key that turns up under another name has been copied.
-    """
+
+def key_claim(asked: Enrollment | Renewal) -> dict[str, Any]:
+    """Return the update that claims the key, unless another device's claim has not ended yet."""
+    spki, device_id, end = asked.certificate.spki, asked.device_id, asked.certificate.not_after
+    update = key_unclaimed(spki, device_id, asked.now)
+    # As integers, because a certificate may end in the last year that a datetime can hold.
+    expires = epoch(end) + (asked.grace + _CLAIM_KEPT) // timedelta(seconds=1)
+    update["ExpressionAttributeValues"][":expires"] = {"N": str(expires)}
+    return update | {"UpdateExpression": "SET deviceId = :id, expiresAt = :expires"}
+
+
+def key_unclaimed(spki: str, device_id: DeviceId, now: datetime) -> dict[str, Any]:
+    """Return the check that no other device's claim of the key is in force."""
     return {
-        "Key": {"pk": {"S": f"KEY#{spki}"}},
-        "UpdateExpression": "SET deviceId = :id",
-        "ConditionExpression": "attribute_not_exists(pk) OR deviceId = :id",
+        "Key": {"pk": {"S": f"KEYCLAIM#{spki}"}},
+        # Time-to-live removes an ended row days later (DynamoDB developer guide, "Using time to live").
+        "ConditionExpression": f"{_UNOWNED} OR expiresAt < :now",
+        "ExpressionAttributeValues": {":id": {"S": device_id}, ":now": rows.number(now)},
+    }
+
+
+def key_unowned(spki: str, device_id: DeviceId) -> dict[str, Any]:
+    """Return the check that the key is no other device's for good."""
+    return {
+        "Key": _key(spki),
+        "ConditionExpression": _UNOWNED,
         "ExpressionAttributeValues": {":id": {"S": device_id}},
     }
+
+
+def key_owner(spki: str, device_id: DeviceId) -> dict[str, Any]:
+    """Return the update that makes the key the device's for good, unless it is a device's already."""
+    return {
+        "Key": _key(spki),
+        "UpdateExpression": "SET deviceId = if_not_exists(deviceId, :id)",
+        "ExpressionAttributeValues": {":id": {"S": device_id}},
+    }
+
+
+def _key(spki: str) -> dict[str, Any]:
+    return {"pk": {"S": f"KEY#{spki}"}}
 
 
 def bootstrap_key(identifier: str) -> dict[str, Any]:

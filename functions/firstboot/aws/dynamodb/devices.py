@@ -13,13 +13,14 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 
 from firstboot.aws.clients import answered
-from firstboot.aws.dynamodb import budget, claims, rows
+from firstboot.aws.dynamodb import claims, rows
+from firstboot.aws.dynamodb.claiming import DynamoClaims, refusal
 from firstboot.aws.dynamodb.groups import DynamoGroups
 from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
 from firstboot.aws.dynamodb.reconciled import DynamoReconciled
-from firstboot.domain.claim import ClaimRefused, Enrollment, RefusedBy, Renewal
+from firstboot.domain.claim import RefusedBy
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status, login
-from firstboot.domain.errors import DeviceNotFound, Unavailable
+from firstboot.domain.errors import DeviceNotFound
 from firstboot.domain.names import DeviceId
 
 _IMPORT = (
@@ -28,41 +29,8 @@ _IMPORT = (
 )
 
 
-class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
+class DynamoDevices(DynamoClaims, DynamoProofs, DynamoGroups, DynamoReconciled):
     """The device records, as `exchange`, `vend`, `register` and `operate` read and write them."""
-
-    def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
-        """Record the intent to certify, or return the reason against it (TransactWriteItems).
-
-        The device's row, its key's row and its group's counters change together or not at all, and only if
-        the bootstrap certificate is not revoked. When the reply
-        is lost, botocore's own retry claims once, because both have one ClientRequestToken. When the device
-        repeats the request, its row refuses it and is returned.
-        """
-        items = [claims.device(asked), claims.key(asked.certificate.spki, asked.device_id)]
-        checks, counted = [], []
-        if isinstance(asked, Enrollment):
-            checks, counted = [claims.not_revoked(asked.enrolled_by)], budget.counters(asked)
-        # A full shard says nothing about the limit as a whole, so the next shard is tried.
-        refused = None
-        for step, counters in enumerate(budget.tries(asked.device_id, counted)):
-            refused = self._claim([*items, *counters], checks, counted)
-            if refused is None or not _another_shard(refused, counted, step):
-                return refused
-        return refused
-
-    def _claim(
-        self, items: list[dict[str, Any]], checks: list[dict[str, Any]], counted: list[budget.Counter]
-    ) -> ClaimRefused | None:
-        # The check of the bootstrap certificate stands first: a repeat fails the device's condition too, and
-        # would get its certificate. DynamoDB gives the reason of every item.
-        conditions = [RefusedBy.BOOTSTRAP] * len(checks) + [RefusedBy.DEVICE, RefusedBy.KEY]
-        conditions += [each.refused_by for each in counted]
-        try:
-            self._transact(items, checks)
-        except ClientError as error:
-            return _refusal(error, conditions)
-        return None
 
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the device's record, or None (GetItem).
@@ -77,8 +45,9 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
 
         `committed` is the record as it must become, `leaf` the certificate that logs in. The row that finds
         the certificate by its thumbprint is written in the same transaction, so a signed proof can name every
-        certificate that has logged in. When the reply is lost, the repeat fails the condition, finds the
-        certificate active and changes nothing. Raises DeviceRevoked, CertificateNotCurrent and Unavailable.
+        certificate that has logged in. So is the row that makes the key the device's for good. When the reply
+        is lost, the repeat fails the condition, finds the certificate active and changes nothing. Raises
+        DeviceRevoked, CertificateNotCurrent and Unavailable.
         """
         active = cast("CertificateRecord", committed.active)
         plain = {
@@ -102,26 +71,29 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         try:
-            self._transact([device, certificate_row(leaf)])
+            self._transact(
+                [device, certificate_row(leaf), claims.key_owner(active.spki, committed.device_id)]
+            )
         except ClientError as error:
-            refused = _refusal(error, [RefusedBy.DEVICE])
+            refused = refusal(error, [RefusedBy.DEVICE])
             return login(refused.device, active.serial).device
         return committed
 
     def import_device(self, device: Device, active: CertificateRecord) -> RefusedBy | None:
         """Write the first record of a device, and the row of its certificate's key (TransactWriteItems).
 
-        Return None if both were written, otherwise what prevented it. A repeat after a lost reply returns
-        RefusedBy.DEVICE.
+        The key is the device's for good at once, because the certificate is in use. Return None if both were
+        written, otherwise what prevented it. A repeat after a lost reply returns RefusedBy.DEVICE.
         """
+        spki, name = active.spki, device.device_id
         record = {
-            "Key": rows.device_key(device.device_id),
+            "Key": rows.device_key(name),
             "UpdateExpression": _IMPORT,
             "ConditionExpression": "attribute_not_exists(pk)",
             "ExpressionAttributeNames": {"#group": "group", "#status": "status"},
             "ExpressionAttributeValues": rows.values(
                 {
-                    ":id": device.device_id,
+                    ":id": name,
                     ":group": device.group,
                     ":enrolled": Status.ENROLLED.value,
                     ":active": rows.certificate_row(active),
@@ -134,9 +106,12 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
             ),
         }
         try:
-            self._transact([record, claims.key(active.spki, device.device_id)])
+            self._transact(
+                [record, claims.key_owner(spki, name) | claims.key_unowned(spki, name)],
+                [claims.key_unclaimed(spki, name, device.created_at)],
+            )
         except ClientError as error:
-            return _refusal(error, [RefusedBy.DEVICE, RefusedBy.KEY]).by
+            return refusal(error, [RefusedBy.KEY, RefusedBy.DEVICE, RefusedBy.KEY]).by
         return None
 
     def revoke_bootstrap(self, identifier: str, now: datetime) -> None:
@@ -255,29 +230,3 @@ class DynamoDevices(DynamoProofs, DynamoGroups, DynamoReconciled):
             )
         last = answer.get("LastEvaluatedKey")
         return [rows.device(row) for row in answer["Items"]], last["pk"]["S"] if last else None
-
-
-def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
-    """Return whether the counter that refused the claim has shards that were not tried yet."""
-    return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
-
-
-def _refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
-    """Return which condition of the transaction did not hold; the first one in order counts.
-
-    Raises Unavailable if the transaction was cancelled for another reason.
-    """
-    reasons = error.response.get("CancellationReasons", [])
-    for condition, reason in zip(conditions, reasons, strict=False):
-        if reason.get("Code") == "ConditionalCheckFailed":
-            # A frozen counter and a full one fail the same condition.
-            if "frozenAt" in (reason.get("Item") or {}):
-                return ClaimRefused(RefusedBy.FROZEN)
-            return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)
-    # TransactionConflict, ThrottlingError and similar codes decide nothing about the claim.
-    raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
-
-
-def _old(answer: Any) -> Device | None:  # noqa: ANN401 - botocore types no failed condition's item
-    row = answer.get("Item")
-    return rows.device(row) if row else None

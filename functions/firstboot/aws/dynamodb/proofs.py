@@ -11,9 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.aws.clients import answered
-from firstboot.aws.dynamodb.rows import Row, number
+from firstboot.aws.dynamodb.rows import Row, day_number, number
 from firstboot.aws.dynamodb.table import DynamoTable
-from firstboot.domain.clock import EPOCH
 from firstboot.domain.proof_id import ProofId
 from firstboot.pki import certificate, chain, nonce
 from firstboot.pki.certificate import Certificate
@@ -80,7 +79,7 @@ class DynamoProofs(DynamoTable):
         with answered():
             answer = self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"NONCE#{(day - EPOCH.date()).days}"}},
+                Key={"pk": {"S": f"NONCE#{day_number(day)}"}},
                 # The first process of the day stores its key, and all others get that one.
                 UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
                 ExpressionAttributeValues={

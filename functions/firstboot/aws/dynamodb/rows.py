@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from firstboot.aws.dynamodb.values import decoded, encode
-from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.clock import EPOCH, epoch, from_epoch
 from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 
@@ -19,7 +19,7 @@ _DEVICE = frozenset(
     {
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
         *("bootstrapIds", "anchor", "anchorSubject"),
-        *("attributes", "claims", "registered", "attached"),
+        *("attributes", "claims", "registered", "attached", "renewalDay", "renewals"),
     }
 )
 _CERTIFICATE = frozenset(
@@ -45,6 +45,11 @@ def values(plain: dict[str, Any]) -> Row:
 def number(moment: datetime) -> Row:
     """Return an instant in DynamoDB's form: its epoch seconds."""
     return {"N": str(epoch(moment))}
+
+
+def day_number(day: date) -> int:
+    """Return the number of a day, counted from the epoch, as rows hold it."""
+    return (day - EPOCH.date()).days
 
 
 def certificate_row(record: CertificateRecord) -> dict[str, Any]:
@@ -88,6 +93,8 @@ def device(row: Row) -> Device:
         # DynamoDB has no empty set, so a missing attribute stands for one.
         registered=frozenset(plain.get("registered", ())),
         attached=frozenset(plain.get("attached", ())),
+        renewal_day=EPOCH.date() + timedelta(days=plain["renewalDay"]) if "renewalDay" in plain else None,
+        renewals=plain.get("renewals", 0),
     )
 
 
