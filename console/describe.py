@@ -79,6 +79,19 @@ def _member(name: str, value: object) -> list[str]:
             return [str(value)]
 
 
+_REPAIRS = {
+    None: "the device has no active certificate",
+    "stored": "certificate {serial} is stored as it should be",
+    "version": "certificate {serial} was brought back from an older version of its object",
+    "aws-iot": "certificate {serial} was brought back from AWS IoT",
+}
+
+
+def repair(found: Record) -> list[str]:
+    """Describe where a repair found the certificate."""
+    return [f"{found['deviceId']}: {_REPAIRS[found['source']].format(serial=found['serial'])}"]
+
+
 def group(state: Record) -> list[str]:
     """Describe a group, its budget, whether it is frozen, and how many devices each anchor enrolled."""
     budget = state["budget"]

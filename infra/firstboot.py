@@ -62,6 +62,7 @@ class Firstboot(Construct):
             self,
             "Operate",
             deployment=deployment,
+            authority=self.authority,
             functions=self._mqtt.functions,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),

@@ -11,6 +11,7 @@ from constructs import Construct
 from firstboot.domain import topics
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.operate.settings import OperateSettings
+from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
@@ -52,6 +53,7 @@ class Operate(Function):
         construct_id: str,
         *,
         deployment: Deployment,
+        authority: Authority,
         functions: Sequence[Function],
         dead_letters: dict[str, DeadLettersOf],
     ) -> None:
@@ -61,6 +63,7 @@ class Operate(Function):
             OperateSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
+                ca_certificate=authority.certificate,
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
@@ -82,12 +85,17 @@ class Operate(Function):
         # A bootstrap certificate is revoked in AWS IoT too, under each id that it may have there.
         self.permit(["iot:UpdateCertificate"], arn("cert/*"))
         self._permit_importing(store)
+        # An import checks that no other device has claimed the key.
+        self.permit(["dynamodb:ConditionCheckItem"], device_records.table_arn)
+        # A lost certificate is read from an older version of its object.
+        self.permit(["s3:ListBucketVersions"], store.bucket_arn)
+        self.permit(["s3:GetObjectVersion"], store.arn_for_objects("certificates/*"))
 
     def _permit_importing(self, store: Store) -> None:
-        """Let `operate` look up a thing's certificates and store them among the issued ones."""
+        """Let `operate` look up a thing's certificates, store them among the issued ones and read those."""
         self.permit(["iot:ListThingPrincipals"], arn("thing/*"))
         self.permit(["iot:DescribeCertificate"], arn("cert/*"))
-        self.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
+        self.permit(["s3:GetObject", "s3:PutObject"], store.arn_for_objects("certificates/*"))
         acknowledge(
             self.own_role,
             {

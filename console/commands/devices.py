@@ -17,7 +17,7 @@ from console.options import Json, Options, Stack, Yes, command_group
 from firstboot.pki.certificate import Certificate, parse_text
 from firstboot.pki.errors import CertificateMalformed
 
-app = command_group("List, show, change, import, revoke and delete devices.")
+app = command_group("List, show, change, repair, import, revoke and delete devices.")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -108,6 +108,18 @@ def delete(
     """
     question = f"Delete device {device_id}? It can enroll again afterwards."
     _change(Options.of(ctx, stack, as_json=as_json), "devices.delete", device_id, question, yes=yes)
+
+
+@app.command()
+def repair(ctx: typer.Context, device_id: DeviceId, *, stack: Stack = None, as_json: Json = False) -> None:
+    """Bring the lost object of a device's active certificate back.
+
+    It comes from an older version in the bucket, or from AWS IoT's copy of the certificate.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        found = Operate(options.stack_name).call("devices.repair", deviceId=device_id)
+        output.result(found, describe.repair, as_json=options.as_json)
 
 
 @app.command("set")

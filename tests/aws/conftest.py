@@ -168,6 +168,7 @@ def product(
     operate_settings = OperateSettings(
         table=table,
         bucket=bucket,
+        ca_certificate=factories.pem(issuing_ca),
         partition="aws",
         region=REGION,
         account=ACCOUNT,

@@ -204,6 +204,45 @@ def test_a_failure_anywhere_is_mended_by_a_repeat(
     assert product.objects() == [f"certificates/gw1/{leaf.serial_number:x}.pem"]
 
 
+class RacedPut:
+    """A put of a certificate that S3 refuses, because another put of the object has not ended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, other: bytes | None) -> None:
+        self.other = other
+        make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            if client is not clients.s3() or operation != "PutObject":
+                return make(client, operation, parameters)
+            if self.other is not None:
+                make(client, operation, parameters | {"Body": self.other})
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": ""}}, operation)
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+def test_no_record_without_its_object(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After S3's 409 the object is read, and without an object no record is written."""
+    (leaf,) = in_aws_iot("gw1", "ACTIVE")
+    raced = RacedPut(monkeypatch, other=None)
+    answer = product.operate("devices.import", group="gateways", devices={"gw1": {}})
+    assert answer["problem"]["code"] == "unavailable"
+    assert (product.rows(), product.objects()) == ([], [])
+    raced.other = factories.pem(leaf).encode()
+    assert import_(product, gw1={})["imported"] == ["gw1"]
+    assert product.objects() == [f"certificates/gw1/{leaf.serial_number:x}.pem"]
+
+
+def test_another_certificate_under_the_serial_is_refused(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device is refused if another certificate is stored under its certificate's serial."""
+    in_aws_iot("gw1", "ACTIVE")
+    RacedPut(monkeypatch, other=factories.pem(product.ca).encode())
+    assert "Another certificate is stored" in import_(product, gw1={})["refused"]["gw1"]
+    assert product.rows() == []
+
+
 def test_an_imported_certificate_is_no_way_into_the_api(product: Product) -> None:
     """The HTTPS API refuses an imported certificate, which another CA issued."""
     (leaf,) = in_aws_iot("gw1", "ACTIVE", key=factories.ec_key())

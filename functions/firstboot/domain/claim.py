@@ -40,9 +40,9 @@ DELETION = timedelta(minutes=1)
 """How long a deleted device is told to wait: clearing AWS IoT takes seconds unless other work is queued."""
 
 RENEWALS_PER_DAY = 20
-"""How many renewals one device may claim in a day of UTC. A device in the field renews once in months, and one
-on a bench a few times in an hour. Revoking a device takes work for each certificate that it ever had, so no
-device may collect them without end."""
+"""How many renewals one device may claim in a day of UTC. A device in the field renews once in months, and
+one on a bench a few times in an hour. Revoking a device takes work for each certificate that it ever had, so
+no device may collect them without end."""
 
 
 class RefusedBy(StrEnum):

@@ -169,6 +169,9 @@ class Issue:
         raise _refusal(refused.by, asked.now)
 
     def _sign_and_store(self, device_id: DeviceId, record: CertificateRecord, csr: VerifiedCsr) -> bytes:
+        # A certificate that has logged in has an id in AWS IoT, and another signature would change it.
+        if record.certificate_id:
+            raise Unavailable(log=f"{device_id}'s certificate is lost: run `devices repair`")
         # Every attempt signs the same TBS, because it is rebuilt from the record and not from this request.
         leaf = operational_certificate(self.issuer, device_id, csr.public_key, record)  # 2
         pem = leaf.public_bytes(Encoding.PEM) + self.issuer.pem

@@ -19,6 +19,7 @@ from firstboot.operate import operations
 from firstboot.operate.audit import Audit
 from firstboot.operate.bootstrap import BootstrapRevocation
 from firstboot.operate.device_import import DeviceImport
+from firstboot.operate.device_repair import DeviceRepair
 from firstboot.operate.devices import Devices
 from firstboot.operate.failures import Failures
 from firstboot.operate.fleet import Fleets
@@ -45,6 +46,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     devices = Devices(records, fleet, place, audit)
     certificates = IotCertificates(clients.iot())
     device_import = DeviceImport(records, certificates, store, fleet, audit)
+    device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
     groups = Groups(records, sweeps, fleet, audit)
     fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
     failures = _failures(settings, audit)
@@ -54,6 +56,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
         operations.DEVICES_REVOKE.bind(devices.revoke),
         operations.DEVICES_DELETE.bind(devices.delete),
         operations.DEVICES_IMPORT.bind(device_import),
+        operations.DEVICES_REPAIR.bind(device_repair),
         operations.DEVICES_SET.bind(devices.set_attributes),
         operations.DEVICES_EXPLAIN.bind(devices.explain),
         operations.GROUPS_SHOW.bind(groups.show),

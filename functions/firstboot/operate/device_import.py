@@ -7,7 +7,7 @@ proves its device only over MQTT, where AWS IoT has verified it. The next login 
    nothing is done.
 2. A device that has a record keeps it, and costs no call to AWS IoT. So an import is resumed by repeating it.
 3. The device's thing has exactly one ACTIVE certificate, with a key of a type that Firstboot certifies.
-4. The certificate is stored beside the issued ones.
+4. The certificate is stored beside the issued ones, or is stored there already.
 5. The record is written with the key, which belongs to this device from now on.
 """
 
@@ -21,7 +21,7 @@ from firstboot.domain.aws_iot import BrokerCertificate
 from firstboot.domain.claim import RefusedBy
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord, Device, Status
-from firstboot.domain.errors import KeyInUse
+from firstboot.domain.errors import KeyInUse, Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.operate.audit import Audit
 from firstboot.operate.fleet_in_force import FleetInForce
@@ -61,10 +61,13 @@ class Certificates(Protocol):
 
 
 class CertificateStore(Protocol):
-    """The issued certificates."""
+    """The issued certificates. Every method raises Unavailable when AWS does not answer."""
 
     def put(self, device_id: DeviceId, serial: str, chain: bytes) -> bool:
-        """Store `chain` (PEM) unless there is one; return whether this call stored it. Raises Unavailable."""
+        """Store `chain` (PEM) unless there is one; return whether this call stored it."""
+
+    def get(self, device_id: DeviceId, serial: str) -> bytes | None:
+        """Return the stored chain (PEM), or None."""
 
 
 @dataclass
@@ -129,7 +132,9 @@ class DeviceImport:
             return
         # The chain is stored first: `register` treats a recorded certificate without a stored chain as not
         # issued.
-        self.store.put(device.device_id, record.serial, active[0].pem.encode())  # 4
+        if not self._is_stored(device.device_id, record.serial, active[0].pem):  # 4
+            outcome.refused[device.device_id] = "Another certificate is stored under the certificate's serial"
+            return
         match self.records.import_device(replace(device, active=record), record):  # 5
             case None:
                 outcome.imported.append(device.device_id)
@@ -137,6 +142,17 @@ class DeviceImport:
                 outcome.known.append(device.device_id)
             case _:
                 outcome.refused[device.device_id] = KeyInUse.title
+
+    def _is_stored(self, device_id: DeviceId, serial: str, pem: str) -> bool:
+        """Store a certificate, and return whether it and no other one is stored. Raises Unavailable."""
+        if self.store.put(device_id, serial, pem.encode()):
+            return True
+        # S3 refuses a put if there is an object, and also if another put of it has not ended. That one may
+        # fail after all, so the object is read.
+        found = self.store.get(device_id, serial)
+        if found is None:
+            raise Unavailable(log=f"{device_id}'s certificate {serial} could not be stored")
+        return parse_text(found.decode()).fingerprint == parse_text(pem).fingerprint
 
     def _active(self, device_id: DeviceId) -> list[BrokerCertificate]:
         found = (self.certificates.find(each) for each in self.certificates.of(device_id))

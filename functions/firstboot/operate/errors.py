@@ -17,6 +17,12 @@ class BudgetMissing(OperatorError):
     title = "The group has no budget, so its enrollments can't be frozen"
 
 
+class CertificateLost(OperatorError):
+    code = "certificate-lost"
+    status = 409
+    title = "No copy of the device's certificate is left; the device needs another certificate"
+
+
 class FleetOutdated(OperatorError):
     code = "fleet-outdated"
     status = 409

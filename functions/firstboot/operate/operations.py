@@ -19,6 +19,9 @@ DEVICES_DELETE = Operation("devices.delete", requests.OneDevice, "Delete a devic
 DEVICES_IMPORT = Operation(
     "devices.import", requests.ImportDevices, "Bring devices that AWS IoT knows into a group"
 )
+DEVICES_REPAIR = Operation(
+    "devices.repair", requests.OneDevice, "Bring the lost object of a device's certificate back"
+)
 DEVICES_SET = Operation("devices.set", requests.SetAttributes, "Set or remove attributes of a device")
 DEVICES_EXPLAIN = Operation(
     "devices.explain", requests.ExplainDevice, "Explain which grants a device holds, and why"
@@ -44,8 +47,8 @@ FAILURES_REDRIVE = Operation(
 )
 
 OPERATIONS: tuple[Operation[Any], ...] = (
-    *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT, DEVICES_SET),
-    *(DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
+    *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT),
+    *(DEVICES_REPAIR, DEVICES_SET, DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
     FACTORY_REVOKE,
     *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),
     *(FAILURES_SHOW, FAILURES_REDRIVE),

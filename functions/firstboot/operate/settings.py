@@ -11,6 +11,7 @@ from firstboot.runtime.settings import Settings
 class OperateSettings(Settings):
     """The settings of `invoke`.
 
+    `ca_certificate` is the issuing CA's certificate in PEM.
     `partition`, `region` and `account` are the place that policies are rendered for. `dead_letters` is JSON.
     It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue,
     that queue's URL as `source`.
@@ -18,6 +19,7 @@ class OperateSettings(Settings):
 
     table: str
     bucket: str
+    ca_certificate: str
     partition: str
     region: str
     account: str

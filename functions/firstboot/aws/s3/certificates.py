@@ -6,6 +6,7 @@ can't contradict each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -57,6 +58,22 @@ class S3CertificateStore:
                 return answer["Body"].read()
         except ClientError:
             return None
+
+    def versions(self, device_id: DeviceId, serial: str) -> Iterator[bytes]:
+        """Yield every version of a chain (PEM), the newest first (ListObjectVersions, GetObject of each).
+
+        The bucket keeps the versions of a deleted object.
+        """
+        key = certificate_key(device_id, serial)
+        pages = self._client.get_paginator("list_object_versions")
+        with answered():
+            listed = pages.paginate(Bucket=self._bucket, Prefix=key)
+            found = [each for page in listed for each in page.get("Versions", []) if each["Key"] == key]
+        for each in found:
+            with answered():
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=each["VersionId"])
+                body = answer["Body"].read()
+            yield body
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
         """Return a presigned URL of a chain that works for `seconds`. No call is made."""
