@@ -63,6 +63,11 @@ class Alarms(Construct):
             _ours("exchange", "EnrollmentFrozen"),
             "A group froze after too many enrollments in an hour; a claim certificate may have leaked",
         )
+        self._count(
+            "RenewalRateExceeded",
+            _ours("exchange", "RenewalRateExceeded"),
+            "A device renews as often as it may in a day; it is faulty, or its certificate was copied",
+        )
         for service in ("exchange", "vend"):
             self._count(
                 f"CertificateForged{service.title()}",

@@ -47,6 +47,8 @@ class Store(s3.Bucket):
     """The bucket of issued certificates, the CA's certificate, the truststore and the published fleet."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
+        # No lifecycle rule: certificates are kept for good. A certificate of ours without an object counts as
+        # forged (identity/login.py), and `devices repair` needs the older versions.
         super().__init__(
             scope,
             construct_id,

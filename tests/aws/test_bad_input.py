@@ -364,6 +364,85 @@ def test_a_certificate_forged_with_the_cas_key_is_refused(
     assert product.call("POST", f"{PATH}/commit", genuine).status == 200
 
 
+@pytest.mark.parametrize("by_proof", [False, True], ids=["mtls", "proof"])
+@pytest.mark.parametrize(
+    ("method", "path", "service"),
+    [
+        ("POST", f"{PATH}/commit", "exchange"),
+        ("POST", PATH, "exchange"),
+        ("GET", "/v1/device", "vend"),
+        ("GET", "/role-aliases/telemetry/credentials", "vend"),
+    ],
+)
+@pytest.mark.parametrize("state", ["pending", "active", "revoked", "deleted", "unknown"])
+def test_a_certificate_that_was_never_issued_rings(
+    product: Product,
+    ca_key: str,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    method: str,
+    path: str,
+    service: str,
+    *,
+    by_proof: bool,
+) -> None:
+    """A certificate of our CA with a serial that was never issued counts as forged, as a wrong key does.
+
+    It does so in each state of the device and without a record. The record does not change.
+    """
+    _device_in(product, state)
+    ca, key = KmsKey(clients.kms(), ca_key, public_key(clients.kms(), ca_key)), factories.ec_key()
+    forged = Authority(product.ca, ca).issue("gw-1", key)
+    records, body = _device_rows(product), json.dumps(_good()) if method == "POST" else None
+    capsys.readouterr()
+    if by_proof:
+        answer = product.prove(method, path, key, forged, body)
+    else:
+        answer = product.call(method, path, forged, body)
+    assert answer.status == 403
+    assert answer.body.get("code", "certificate-forged") == "certificate-forged"
+    assert _counted(capsys.readouterr().out, "CertificateForged") == [service]
+    assert _device_rows(product) == records
+
+
+def _device_in(product: Product, state: str) -> None:
+    if state == "unknown":
+        return
+    leaf = product.identity("gw-1")
+    if state != "pending":
+        assert product.call("POST", f"{PATH}/commit", leaf).status == 200
+    if state in ("revoked", "deleted"):
+        product.operate(f"devices.{state.removesuffix('d')}", deviceId="gw-1")
+
+
+def _device_rows(product: Product) -> list[dict[str, Any]]:
+    return [row for row in product.rows() if not row["pk"]["S"].startswith("PROOF#")]
+
+
+def _counted(output: str, metric: str) -> list[str]:
+    """Return the services that counted a metric, from the lines that they wrote."""
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return [line["service"] for line in lines if metric in line]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["superseded", "deleted"])
+def test_a_certificate_that_was_issued_does_not_ring(
+    product: Product, capsys: pytest.CaptureFixture[str], *, is_deleted: bool
+) -> None:
+    """An old certificate that the record no longer has is not current, and no alarm rings for it."""
+    old = leaf = product.identity("gw-1")
+    for _ in range(3):
+        assert product.call("POST", f"{PATH}/commit", leaf).status == 200
+        leaf = product.certificate(product.enroll(leaf, factories.ec_key()))
+    if is_deleted:
+        product.operate("devices.delete", deviceId="gw-1")
+        boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": "DEV#gw-1"}})
+    for method, path in (("POST", f"{PATH}/commit"), ("POST", PATH), ("GET", "/v1/device")):
+        answer = product.call(method, path, old, json.dumps(_good()) if method == "POST" else None)
+        assert (answer.status, answer.body["code"]) == (403, "certificate-not-current")
+    assert _counted(capsys.readouterr().out, "CertificateForged") == []
+
+
 def test_a_certificate_without_a_record_is_refused(product: Product) -> None:
     """A certificate of our CA that is in no device record is refused."""
     product.identity("gw-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import boto3
@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
+from firstboot.aws.kms import KmsKey, public_key
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.domain import topics
+from firstboot.domain.claim import RENEWALS_PER_DAY
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.errors import InternalError, Unavailable
@@ -208,6 +210,40 @@ def test_an_operational_certificate_under_another_client_id(product: Product, un
         assert foreign.refused(call, request) == "certificate-not-current"
     shown = {"csr": device.csr(), "bootstrap": factories.pem(device.leaf)}
     assert replace(device, client_id="gw-2").refused(CERTIFICATES, shown) == "device-id-mismatch"
+
+
+def test_a_certificate_that_was_never_issued_rings(
+    product: Product, ca_key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A renewal with a certificate of our CA that was never issued counts as forged over MQTT too."""
+    ca = KmsKey(clients.kms(), ca_key, public_key(clients.kms(), ca_key))
+    forged = Client(product, "gw-1", factories.Authority(product.ca, ca).issue("gw-1", factories.ec_key()))
+    request = {"csr": forged.csr(), "bootstrap": factories.pem(forged.leaf)}
+    assert forged.refused(CERTIFICATES, request) == "certificate-forged"
+    assert '"CertificateForged":[1' in capsys.readouterr().out.replace(" ", "")
+    assert not product.objects()
+
+
+def test_renewals_beyond_the_limit_wait(product: Product, unenrolled: Client, logs: io.StringIO) -> None:
+    """A renewal over MQTT beyond the day's limit waits until the next day, and the log has its device."""
+    device = own(product, unenrolled)
+    device.ask(COMMIT)
+    noon = datetime.combine(datetime.now(UTC).date() + timedelta(days=1), time(12), UTC)
+    product.lambdas.clock = lambda: noon
+    boto3.client("dynamodb").update_item(
+        TableName=product.table,
+        Key=rows.device_key("gw-1"),
+        UpdateExpression="SET renewalDay = :day, renewals = :limit",
+        ExpressionAttributeValues=rows.values(
+            {":day": rows.day_number(noon.date()), ":limit": RENEWALS_PER_DAY}
+        ),
+    )
+    again = replace(device, key=factories.ec_key())
+    ((topic, problem),) = again.send(CERTIFICATES, {"csr": again.csr()})
+    assert topic == CERTIFICATES.rejected_topic("gw-1")
+    assert (problem["code"], problem["action"]) == ("renewal-rate-exceeded", "wait")
+    assert 12 * 3_600 <= problem["retryAfter"] <= 12 * 3_600 + 60
+    assert f"gw-1 has renewed {RENEWALS_PER_DAY} times on" in logs.getvalue()
 
 
 def test_a_bootstrap_certificate_may_only_enroll(unenrolled: Client) -> None:

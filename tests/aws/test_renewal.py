@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from firstboot.domain.clock import epoch
 from tests import factories
 from tests.aws.product import Answer, Product, group
+from tests.aws.test_issuance import Recorder
 
 PATH = "/v1/certificates"
 DAY = timedelta(days=1)
@@ -227,6 +229,54 @@ def test_renewals_are_spread(product: Product) -> None:
     assert len({answer.body["renewIn"] // 86_400 for answer in answers}) > 4
     for answer in answers:
         assert 0.65 < answer.body["renewIn"] / (365 * 86_400) < 0.76
+
+
+def test_renewals_have_a_limit(
+    product: Product, device: Device, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device renews 20 times in a day of UTC and is then told to wait until the next one.
+
+    A repeat of the last request gets its certificate. The record and the log have the device's count.
+    """
+    morning = datetime.combine(datetime.now(UTC).date() + DAY, time(1), UTC)
+    _at(product, morning)
+    leaf = device.leaf
+    for _ in range(20):
+        key = factories.ec_key()
+        answer = device.renew(key, leaf)
+        assert answer.status == 201
+        leaf = product.certificate(answer)
+        assert device.log_in(leaf).status == 200
+    assert device.renew(key, leaf).body["serial"] == answer.body["serial"]
+    shown = product.operate("devices.show", deviceId="gw-1")["result"]
+    assert shown["renewals"] == {"day": f"{morning:%Y-%m-%d}", "count": 20}
+    capsys.readouterr()
+    refused = device.renew(factories.ec_key(), leaf)
+    assert (*_code(refused), refused.body["action"]) == (429, "renewal-rate-exceeded", "wait")
+    left = 23 * 3_600
+    assert left <= refused.body["retryAfter"] <= left + 60
+    assert int(refused.headers["retry-after"]) == refused.body["retryAfter"]
+    assert "gw-1 has renewed 20 times on" in logs.getvalue()
+    assert '"RenewalRateExceeded":[1' in capsys.readouterr().out.replace(" ", "")
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["pending"] is None
+    _at(product, morning + timedelta(seconds=refused.body["retryAfter"]))
+    assert device.renew(factories.ec_key(), leaf).status == 201
+
+
+def test_the_first_renewal_of_a_day_is_one_call(
+    product: Product, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day's first renewal claims in one transaction, a further one in two, and a repeat asks once."""
+    recorder = Recorder(monkeypatch)
+    key = factories.ec_key()
+    device.renew(key)
+    assert recorder.take().count("TransactWriteItems") == 1
+    device.renew(key)
+    assert recorder.take().count("TransactWriteItems") == 1
+    device.log_in(pending := product.certificate(device.renew(key)))
+    recorder.take()
+    device.renew(factories.ec_key(), pending)
+    assert recorder.take().count("TransactWriteItems") == 2
 
 
 def test_an_unknown_device_renews_nothing(product: Product) -> None:

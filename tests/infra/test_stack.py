@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import CERTIFICATES_PREFIX
 from infra.steps import steps
 from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
 
@@ -109,6 +110,18 @@ def test_the_bucket(stack: Synthesised) -> None:
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
 
 
+def test_certificates_are_kept_for_good(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """No lifecycle rule touches the stored certificates, and no role may delete an object."""
+    for each in (stack, mtls_stack):
+        bucket = one(each, "AWS::S3::Bucket")
+        for rule in bucket.get("LifecycleConfiguration", {"Rules": []})["Rules"]:
+            prefix = rule.get("Prefix", "")
+            assert prefix
+            assert not prefix.startswith(CERTIFICATES_PREFIX)
+            assert not CERTIFICATES_PREFIX.startswith(prefix)
+        assert "s3:Delete" not in json.dumps(each.resources("AWS::IAM::Policy"))
+
+
 def test_the_key_signs_p256(stack: Synthesised) -> None:
     """The CA's key is for signatures on P-256."""
     key = one(stack, "AWS::KMS::Key")
@@ -195,6 +208,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "CertificateDelayed",
         "CertificateForgedExchange",
         "CertificateForgedVend",
+        "RenewalRateExceeded",
         "Undelivered",
         "RegistrationsDead",
         "RegistrationAge",
@@ -214,6 +228,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         ("AnswerTooLarge", "AnswerTooLarge", "vend"),
         ("EnrollmentFrozen", "EnrollmentFrozen", "exchange"),
         ("CertificateDelayed", "CertificateDelayed", "exchange"),
+        ("RenewalRateExceeded", "RenewalRateExceeded", "exchange"),
         ("CertificateForgedExchange", "CertificateForged", "exchange"),
         ("CertificateForgedVend", "CertificateForged", "vend"),
     ],

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from firstboot.domain import topics
-from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY, DeviceId, certificate_key
 from tests import factories
 from tests.flows.devices import fresh_name
 from tests.privilege.devices import forbidding
@@ -71,6 +71,17 @@ def device_imported(scene: Scene) -> None:
     iot.attach_thing_principal(thingName=name, principal=arn)
     imported = scene.operate("devices.import", group="gateways", devices={name: {}})
     need(imported["imported"] == [name], imported)
+
+
+def device_repaired(scene: Scene) -> None:
+    """Bring a deleted certificate back from an older version of its object."""
+    device = scene.active()
+    key = certificate_key(DeviceId(device.name), f"{device.leaf.serial_number:x}")
+    scene.aws("s3").delete_object(Bucket=scene.names["Store"], Key=key)
+    repaired = scene.operate("devices.repair", deviceId=device.name)
+    need(repaired["source"] == "version", repaired)
+    again = scene.operate("devices.repair", deviceId=device.name)
+    need(again["source"] == "stored", again)
 
 
 def failures_shown(scene: Scene) -> None:

@@ -33,7 +33,15 @@ def device(record: Device) -> dict[str, Any]:
         "superseded": _certificate(record.superseded),
         "attributes": record.attributes,
         "claims": record.claims,
+        "renewals": _renewals(record),
     }
+
+
+def _renewals(record: Device) -> dict[str, Any] | None:
+    """Return the last day (UTC) on which the device renewed, and how often; None if it never has."""
+    if record.renewal_day is None:
+        return None
+    return {"day": record.renewal_day.isoformat(), "count": record.renewals}
 
 
 def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
