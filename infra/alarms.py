@@ -63,17 +63,7 @@ class Alarms(Construct):
             _ours("exchange", "EnrollmentFrozen"),
             "A group froze after too many enrollments in an hour; a claim certificate may have leaked",
         )
-        self._count(
-            "RenewalRateExceeded",
-            _ours("exchange", "RenewalRateExceeded"),
-            "A device renews as often as it may in a day; it is faulty, or its certificate was copied",
-        )
-        for service in ("exchange", "vend"):
-            self._count(
-                f"CertificateForged{service.title()}",
-                _ours(service, "CertificateForged"),
-                "A certificate of the issuing CA was never issued; the CA's key may be misused",
-            )
+        self._misuse()
         self._expiry(fleet)
 
     def watch_requests(self, dead: sqs.Queue) -> None:
@@ -148,6 +138,20 @@ class Alarms(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+    def _misuse(self) -> None:
+        """Alarm when a device's certificate or the CA's key seems to be misused."""
+        self._count(
+            "RenewalRateExceeded",
+            _ours("exchange", "RenewalRateExceeded"),
+            "A device renews as often as it may in a day; it is faulty, or its certificate was copied",
+        )
+        for service in ("exchange", "vend"):
+            self._count(
+                f"CertificateForged{service.title()}",
+                _ours(service, "CertificateForged"),
+                "A certificate of the issuing CA was never issued; the CA's key may be misused",
+            )
 
     def _authorizer(self) -> None:
         """Alarm when `assign` fails, or finds a device with too many grants."""

@@ -26,9 +26,10 @@ app = command_group("Look after the table of the device records.")
 
 Row = dict[str, Any]
 
-LASTING = ("DEV#", "KEY#", "CERT#", "BUDGET#", "BOOTSTRAP#")
-"""How the keys of rows to restore begin: device records, owners of keys, devices by certificate, budgets, and
-revoked bootstrap certificates. Every other row expires within days or is made again.
+LASTING = ("DEV#", "KEY#", "KEYCLAIM#", "CERT#", "BUDGET#", "BOOTSTRAP#")
+"""How the keys of rows to restore begin: device records, owners of keys, claims of keys, devices by
+certificate, budgets, and revoked bootstrap certificates. Every other row expires within days or is made
+again.
 """
 
 _PAGE = 100

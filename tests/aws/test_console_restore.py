@@ -39,6 +39,7 @@ def row(key: str, **values: str) -> Row:
         (row("DEV#a", status="enrolled"), row("DEV#a", status="deleted"), Fate.KEPT),
         (row("BUDGET#g#0", used="1"), row("BUDGET#g#0", used="2"), Fate.KEPT),
         (row("KEY#k", deviceId="a"), row("KEY#k", deviceId="b"), Fate.KEPT),
+        (row("KEYCLAIM#k", deviceId="a"), row("KEYCLAIM#k", deviceId="b"), Fate.KEPT),
     ],
 )
 def test_what_becomes_of_a_row(old: Row, now: Row | None, expected: Fate) -> None:

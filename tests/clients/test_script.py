@@ -206,6 +206,7 @@ def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -
         (problem("stop", "device-revoked", 403), 12),
         (problem("reenroll", status=403), 13),
         (problem("wait", status=409, retryAfter=0), 11),
+        (problem("wait", "renewal-rate-exceeded", 429, retryAfter=0), 11),
         (problem("retry", status=503, retryAfter=0), 10),
         (Reply(503, {"message": "Service Unavailable", "retryAfter": 0}), 10),
         (Reply(202, {"retryAfter": 0}), 11),

@@ -152,6 +152,17 @@ def test_renew_fails_when_renewal_does(device: Bench, service: Service) -> None:
     assert device.store.next_key()
 
 
+def test_a_renewal_beyond_the_day_s_limit_is_left_for_later(device: Bench, service: Service) -> None:
+    """After a wait of hours the command renew ends at once, and a later run renews with the same key."""
+    service.say(ENROLL, problem("wait", "renewal-rate-exceeded", 429, retryAfter=50_000))
+    refusal = refused(device.renew)
+    assert (refusal.action, refusal.retry_after, device.pauses) == (Action.WAIT, 50_000, [])
+    key = device.store.next_key()
+    device.renew()
+    assert service.committed == service.issued
+    assert device.live.key.read_bytes() == key
+
+
 def test_without_an_identity_nothing_is_renewed(tmp_path: Path, service: Service) -> None:
     """Without an identity renew ends with `reenroll` and makes no call."""
     assert refused(Bench(tmp_path / "new", service, "public").renew).action is Action.REENROLL
