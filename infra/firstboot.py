@@ -62,7 +62,6 @@ class Firstboot(Construct):
             self,
             "Operate",
             deployment=deployment,
-            functions=self._mqtt.functions,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.changes),

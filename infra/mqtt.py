@@ -59,11 +59,9 @@ class Mqtt(Construct):
         }.items():
             name = "".join(word.title() for word in call.request.split("/"))
             self._rule(name, _REQUEST.format(topic=call.request_topic("+")), function)
-            for answer in ("accepted", "rejected"):
-                permit_answers(function, answer, call)
+            _permit_answers(function, call)
         self._rule("Connected", _PRESENCE, self.presence)
-        self.functions = (exchange.mqtt, vend.mqtt, self.presence)
-        for function in self.functions:
+        for function in (exchange.mqtt, vend.mqtt, self.presence):
             function.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS)
             asynchronous = function.node.find_child("EventInvokeConfig").node.default_child
             self.undelivered.keep_failures(function, cast("lambda_.CfnEventInvokeConfig", asynchronous))
@@ -81,7 +79,7 @@ class Mqtt(Construct):
                     )
                 ],
                 # AWS IoT's error message lacks principal(), so nothing proves whose request it was. `operate`
-                # answers such a request with a rejection and never handles it.
+                # shows such a request and never handles it.
                 error_action=iot.CfnTopicRule.ActionProperty(
                     sqs=iot.CfnTopicRule.SqsActionProperty(
                         queue_url=self.undelivered.queue_url,
@@ -106,10 +104,9 @@ class Mqtt(Construct):
         return role
 
 
-def permit_answers(function: Function, answer: str, *calls: topics.Call) -> None:
-    """Let `function` publish answers to the calls of all clients. `answer` is "accepted" or "rejected"."""
-    answers = (topic for call in calls for topic in call.answer_topics("*"))
-    found = [f"topic/{topic}" for topic in answers if topic.endswith(f"/{answer}")]
+def _permit_answers(function: Function, call: topics.Call) -> None:
+    """Let `function` publish the answers to a call of all clients."""
+    found = [f"topic/{topic}" for topic in call.answer_topics("*")]
     function.permit(["iot:Publish"], *map(arn, found))
     acknowledge(
         function.own_role,
