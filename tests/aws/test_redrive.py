@@ -161,7 +161,7 @@ def test_a_letter_writes_nothing_to_the_terminal(product: Product, run: Run) -> 
 def test_a_forged_letter_enrolls_no_device(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """A letter with another's bootstrap certificate and `principal()` gets its writer no certificate.
 
-    It imitates Lambda's record of a failed invocation. Each principal that may send to the queue can write it.
+    It imitates Lambda's record of a failed invocation, which any sender to the queue can write.
     """
     victim, key = product.bootstrap("gw-1"), factories.ec_key()
     asks = {"csr": factories.pem(factories.csr(key)), "bootstrap": factories.pem(victim)}

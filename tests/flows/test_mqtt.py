@@ -5,7 +5,12 @@ The emulator's broker evaluates Firstboot's policies. tests/clients/test_mqtt.py
 
 from __future__ import annotations
 
+import base64
+import json
+import queue
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,7 @@ import pytest
 
 from firstboot.domain import topics
 from tests.flows.conftest import Cloud, until
-from tests.flows.devices import Device, fresh_name, issued, printed, revoke
+from tests.flows.devices import Device, client, fresh_name, issued, printed, revoke
 from tests.flows.mqtt import SECONDS, Identity
 from tests.paho_clients import end
 
@@ -110,6 +115,61 @@ def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
     finally:
         end(client)
     assert not _survives(operational(device), lambda _: None)
+
+
+def test_no_credentials_wait_for_a_later_connection(booted: Device) -> None:
+    """A persistent session that was offline gets the commit's answer later, and never credentials.
+
+    The functions answer while no client is connected, as after a request whose client has gone.
+    """
+    who = operational(booted)
+    calls = topics.CREDENTIALS, topics.COMMIT
+    filters = [(topic, 1) for call in calls for topic in call.answer_topics(who.client_id)]
+    heard: queue.Queue[str] = queue.Queue()
+    with _session(who, heard) as subscribed:
+        subscribed(filters)
+    _answered(who, "vend", topics.CREDENTIALS, {"roleAlias": "telemetry"})
+    _answered(who, "exchange", topics.COMMIT, {})
+    with _session(who, heard):
+        assert heard.get(timeout=SECONDS) == topics.COMMIT.accepted_topic(who.client_id)
+    assert heard.empty()
+
+
+@contextmanager
+def _session(who: Identity, heard: queue.Queue[str]) -> Iterator[Callable[[Any], None]]:
+    """Connect with a persistent session, put messages' topics into `heard`, and yield what subscribes."""
+    client = who.connection(clean_session=False)
+    subscribed, connected = threading.Event(), threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.on_message = lambda _, __, message: heard.put(message.topic)
+
+    def subscribe(filters: Any) -> None:
+        client.subscribe(filters)
+        assert subscribed.wait(SECONDS)
+
+    client.connect(who.broker["host"], who.broker["port"])
+    client.loop_start()
+    try:
+        assert connected.wait(SECONDS)
+        yield subscribe
+    finally:
+        end(client)
+
+
+def _answered(who: Identity, name: str, call: topics.Call, members: Any) -> None:
+    """Give a request to the Lambda behind the topic rules, as AWS IoT would."""
+    aws, encoded = client(who.cloud, "lambda"), base64.b64encode(json.dumps(members).encode()).decode()
+    event = {"payload": encoded, "clientId": who.client_id, "principal": who.certificate_id}
+    event["topic"] = call.request_topic(who.client_id)
+    (function,) = (
+        each["FunctionName"]
+        for page in aws.get_paginator("list_functions").paginate()
+        for each in page["Functions"]
+        if each["Handler"] == f"{name}.mqtt"
+    )
+    answer = aws.invoke(FunctionName=function, Payload=json.dumps(event))
+    assert "FunctionError" not in answer
 
 
 def _survives(who: Identity, act: Any) -> bool:
