@@ -11,16 +11,22 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from console.listeners import reach
 from firstboot.compiler import outlook
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.profile import CA_NOTICE_DAYS
+from firstboot.policy.render import Place
+from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 Json = dict[str, Any]
 
 IN_USE = "mTLS host's truststore"
 """The name of the check whether API Gateway uses the newest truststore."""
+
+POLICIES = "AWS IoT policies"
+"""The name of the check whether other policies reach the topics of devices."""
 
 _CERTIFICATES = "POST /v1/certificates"
 
@@ -157,6 +163,28 @@ def truststore_in_use(version: str, used: str, warnings: list[str]) -> Line:
     if warnings:
         return Line(Level.FAIL, IN_USE, "; ".join(warnings))
     return Line(Level.OK, IN_USE, "the newest version")
+
+
+def is_own_policy(name: str, stack: str) -> bool:
+    """Return whether an AWS IoT policy is the stack's, by its name."""
+    own = {policy.policy_name(stack) for policy in ServicePolicy}
+    return name in own or name.startswith(grant_policy_name(stack, ""))
+
+
+def listeners(policies: Mapping[str, Json], unread: int, place: Place) -> list[Line]:
+    """Judge whether policies of others reach the topics of the stack's devices.
+
+    `policies` has their documents by name, `unread` is how many more there are.
+    """
+    found = {name: sorted(reach(document, place)) for name, document in policies.items()}
+    lines = [
+        Line(Level.WARN, f"{POLICIES}: {name}", f"its clients may {' and '.join(reaches)}")
+        for name, reaches in found.items()
+        if reaches
+    ]
+    if unread:
+        lines.append(Line(Level.UNKNOWN, POLICIES, f"{unread:,} more policies were not read"))
+    return lines or [Line(Level.OK, POLICIES, f"{len(policies):,} of others, none reaches devices' topics")]
 
 
 def unknown(what: str, reason: object) -> Line:
