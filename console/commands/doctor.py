@@ -73,6 +73,7 @@ class Patient:
         """Run all checks and return their lines, with one line for each check that AWS did not answer."""
         checks: dict[str, Check] = {
             "quotas": self._quotas,
+            diagnosis.MQTT_CONCURRENCY: lambda: [diagnosis.mqtt_concurrency(self._deployed.template)],
             "CA key": self._ca_key,
             "CA certificate": lambda: [diagnosis.ca_days(self._ca, self._fleet, datetime.now(UTC))],
             "trust anchors": lambda: diagnosis.anchors(self._fleet, datetime.now(UTC)),

@@ -41,6 +41,7 @@ TEMPLATE = {
             "Type": "AWS::Lambda::Function",
             "Properties": {"Environment": {"Variables": {"FIRSTBOOT_IOT_RATE": "7"}}},
         },
+        "Behind": {"Type": "AWS::Lambda::Function", "Properties": {"ReservedConcurrentExecutions": 50}},
         "Stage": {
             "Type": "AWS::ApiGatewayV2::Stage",
             "Properties": {"RouteSettings": {"POST /v1/certificates": {"ThrottlingRateLimit": 200}}},
@@ -153,6 +154,7 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
         "truststore",
         "mTLS host's truststore",
         "AWS IoT policies",
+        "concurrency for MQTT",
     }
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
