@@ -1,7 +1,7 @@
 """Describe devices, groups and explanations in words. No input or output.
 
-Attributes, claims and policies are shown as JSON in ASCII: claims are what a device says of itself, and must
-not be able to control the operator's terminal.
+Attributes, claims, policies and dead letters are shown as JSON in ASCII: devices choose parts of them, and
+must not be able to control the operator's terminal.
 
 `width` is how many columns a line may have; None is no limit. A line ends only between two values, so ids and
 fingerprints stay whole.
@@ -127,6 +127,13 @@ def _budget(budget: Record) -> list[str]:
         + (f", frozen above {hour:,} an hour" if hour else ""),
         f"             until {until}, the last day (UTC)",
     ]
+
+
+def letters(shown: Record) -> list[str]:
+    """Describe dead letters, one on a line, and how many more there are."""
+    lines = ["  ".join([each.pop("sentAt"), *_pairs(each)]) for each in map(dict, shown["letters"])]
+    more = shown["waiting"] - len(lines)
+    return [*lines, f"and about {more:,} more"] if more > 0 else lines or ["none"]
 
 
 def last_day(until: datetime) -> str:

@@ -11,16 +11,27 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from console.listeners import reach
 from firstboot.compiler import outlook
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.profile import CA_NOTICE_DAYS
+from firstboot.policy.render import Place
+from firstboot.policy.service import ServicePolicy, grant_policy_name
 
 Json = dict[str, Any]
 
 IN_USE = "mTLS host's truststore"
 """The name of the check whether API Gateway uses the newest truststore."""
+
+MQTT_CONCURRENCY = "concurrency for MQTT"
+"""The name of the check whether requests over MQTT have a concurrency of their own."""
+
+_RESERVED = "ReservedConcurrentExecutions"
+
+POLICIES = "AWS IoT policies"
+"""The name of the check whether other policies reach the topics of devices."""
 
 _CERTIFICATES = "POST /v1/certificates"
 
@@ -62,7 +73,7 @@ def needs(template: Json) -> list[Need]:
     AWS IoT is used at the deployment's `iotRate`: reconciling a new device takes one
     RegisterCertificateWithoutCA, one UpdateCertificate and, with one grant, two AttachPolicy. Everything
     else is used at the gateway's throttles: one signature for each enrollment, one execution of about a
-    second for each call.
+    second for each call. The functions behind topic rules use what is reserved for them.
     """
     rate = _iot_rate(template)
     routes = _throttles(template)
@@ -72,7 +83,7 @@ def needs(template: Json) -> list[Need]:
         Need("iotcore", "UpdateCertificate API TPS", rate, Level.FAIL),
         Need("iotcore", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
         Need("kms", "Cryptographic operations (ECC) request rate", routes[_CERTIFICATES], Level.WARN),
-        Need("lambda", "Concurrent executions", calls, Level.WARN),
+        Need("lambda", "Concurrent executions", calls + sum(_reserved(template)), Level.WARN),
         Need("apigateway", "Throttle rate", calls, Level.WARN),
     ]
 
@@ -91,6 +102,21 @@ def _throttles(template: Json) -> dict[str, float]:
     settings: list[Json] = [stage["Properties"].get("RouteSettings", {}) for stage in stages]
     (ours,) = (routes for routes in settings if _CERTIFICATES in routes)
     return {route: float(each["ThrottlingRateLimit"]) for route, each in ours.items()}
+
+
+def _reserved(template: Json) -> list[int]:
+    """Return the reserved concurrency of the functions that have some: those behind topic rules."""
+    found = (each.get("Properties", {}) for each in template["Resources"].values())
+    return [int(each[_RESERVED]) for each in found if _RESERVED in each]
+
+
+def mqtt_concurrency(template: Json) -> Line:
+    """Judge whether the functions behind topic rules have a concurrency of their own."""
+    reserved = _reserved(template)
+    if not reserved:
+        detail = "none is reserved: a device that publishes much can use up the account's concurrency"
+        return Line(Level.WARN, MQTT_CONCURRENCY, detail)
+    return Line(Level.OK, MQTT_CONCURRENCY, f"{sum(reserved)} in all for {len(reserved)} functions")
 
 
 def quota(need: Need, quotas: Mapping[str, float]) -> Line:
@@ -157,6 +183,28 @@ def truststore_in_use(version: str, used: str, warnings: list[str]) -> Line:
     if warnings:
         return Line(Level.FAIL, IN_USE, "; ".join(warnings))
     return Line(Level.OK, IN_USE, "the newest version")
+
+
+def is_own_policy(name: str, stack: str) -> bool:
+    """Return whether an AWS IoT policy is the stack's, by its name."""
+    own = {policy.policy_name(stack) for policy in ServicePolicy}
+    return name in own or name.startswith(grant_policy_name(stack, ""))
+
+
+def listeners(policies: Mapping[str, Json], unread: int, place: Place) -> list[Line]:
+    """Judge whether policies of others reach the topics of the stack's devices.
+
+    `policies` has their documents by name, `unread` is how many more there are.
+    """
+    found = {name: sorted(reach(document, place)) for name, document in policies.items()}
+    lines = [
+        Line(Level.WARN, f"{POLICIES}: {name}", f"its clients may {' and '.join(reaches)}")
+        for name, reaches in found.items()
+        if reaches
+    ]
+    if unread:
+        lines.append(Line(Level.UNKNOWN, POLICIES, f"{unread:,} more policies were not read"))
+    return lines or [Line(Level.OK, POLICIES, f"{len(policies):,} of others, none reaches devices' topics")]
 
 
 def unknown(what: str, reason: object) -> Line:

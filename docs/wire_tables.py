@@ -43,8 +43,9 @@ def mqtt_calls() -> str:
         described = calls.MQTT[call]
         accepted, rejected = call.answer_topics("{clientId}")
         answered = f"`{accepted}` · `…/{rejected.rpartition('/')[2]}`"
-        rows.append([f"`{call.request_topic('{clientId}')}`", answered, described.certificate])
-    return _table(["publish to", "answer on", "certificate"], rows)
+        request = f"`{call.request_topic('{clientId}')}`"
+        rows.append([request, answered, str(call.answer_qos), described.certificate])
+    return _table(["publish to", "answer on", "QoS of the answer", "certificate"], rows)
 
 
 def members(*kinds: type[msgspec.Struct]) -> str:

@@ -63,7 +63,6 @@ class Firstboot(Construct):
             "Operate",
             deployment=deployment,
             authority=self.authority,
-            functions=self._mqtt.functions,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.changes),

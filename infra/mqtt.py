@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from aws_cdk import Aws
+from aws_cdk import Aws, Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda as lambda_
@@ -16,6 +17,7 @@ from constructs import Construct
 
 from firstboot.domain import topics
 from firstboot.exchange.settings import ExchangeSettings
+from firstboot.runtime.mqtt import REQUEST_LOGGED
 from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
@@ -34,6 +36,10 @@ _REQUEST = (
 _PRESENCE = f"SELECT clientId, principalIdentifier FROM '{topics.CONNECTED}+'"  # noqa: S608 - a constant
 _RETRY_ATTEMPTS = 1
 """How often Lambda repeats a failed invocation. Devices repeat their requests themselves, and sooner."""
+
+_MAX_AGE = Duration.seconds(topics.STALE_SECONDS)
+"""How long Lambda keeps an event for which it has no concurrency, or which failed. With the default of six
+hours it would handle a burst's requests long after their devices have repeated them."""
 
 
 class Mqtt(Construct):
@@ -59,14 +65,41 @@ class Mqtt(Construct):
         }.items():
             name = "".join(word.title() for word in call.request.split("/"))
             self._rule(name, _REQUEST.format(topic=call.request_topic("+")), function)
-            for answer in ("accepted", "rejected"):
-                permit_answers(function, answer, call)
+            _permit_answers(function, call)
         self._rule("Connected", _PRESENCE, self.presence)
-        self.functions = (exchange.mqtt, vend.mqtt, self.presence)
-        for function in self.functions:
-            function.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS)
+        for function in (exchange.mqtt, vend.mqtt, self.presence):
+            function.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS, max_event_age=_MAX_AGE)
             asynchronous = function.node.find_child("EventInvokeConfig").node.default_child
             self.undelivered.keep_failures(function, cast("lambda_.CfnEventInvokeConfig", asynchronous))
+            if concurrency := deployment.configuration.mqtt_concurrency:
+                reserved = cast("lambda_.CfnFunction", function.node.default_child)
+                reserved.reserved_concurrent_executions = concurrency
+        self._talkers(exchange.mqtt, vend.mqtt)
+
+    def _talkers(self, *functions: Function) -> None:
+        """Rank the clients by their requests, so that an operator sees which of them takes the concurrency.
+
+        Amazon CloudWatch user guide, "Contributor Insights rule syntax".
+        """
+        stack = Stack.of(self)
+        body = {
+            "Schema": {"Name": "CloudWatchLogRule", "Version": 1},
+            "LogGroupNames": [function.log_group.log_group_name for function in functions],
+            "LogFormat": "JSON",
+            "Contribution": {
+                "Keys": ["$.clientId"],
+                # Each request has one such line. Other lines of a request also name the client.
+                "Filters": [{"Match": "$.message", "In": [REQUEST_LOGGED]}],
+            },
+            "AggregateOn": "Count",
+        }
+        cloudwatch.CfnInsightRule(
+            self,
+            "Talkers",
+            rule_name=f"{stack.stack_name}-mqtt-clients",
+            rule_state="ENABLED",
+            rule_body=stack.to_json_string(body),
+        )
 
     def _rule(self, name: str, sql: str, function: Function) -> None:
         rule = iot.CfnTopicRule(
@@ -81,7 +114,7 @@ class Mqtt(Construct):
                     )
                 ],
                 # AWS IoT's error message lacks principal(), so nothing proves whose request it was. `operate`
-                # answers such a request with a rejection and never handles it.
+                # shows such a request and never handles it.
                 error_action=iot.CfnTopicRule.ActionProperty(
                     sqs=iot.CfnTopicRule.SqsActionProperty(
                         queue_url=self.undelivered.queue_url,
@@ -106,10 +139,9 @@ class Mqtt(Construct):
         return role
 
 
-def permit_answers(function: Function, answer: str, *calls: topics.Call) -> None:
-    """Let `function` publish answers to the calls of all clients. `answer` is "accepted" or "rejected"."""
-    answers = (topic for call in calls for topic in call.answer_topics("*"))
-    found = [f"topic/{topic}" for topic in answers if topic.endswith(f"/{answer}")]
+def _permit_answers(function: Function, call: topics.Call) -> None:
+    """Let `function` publish the answers to a call of all clients."""
+    found = [f"topic/{topic}" for topic in call.answer_topics("*")]
     function.permit(["iot:Publish"], *map(arn, found))
     acknowledge(
         function.own_role,

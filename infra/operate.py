@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
 from constructs import Construct
 
-from firstboot.domain import topics
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.operate.settings import OperateSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
-from infra.mqtt import permit_answers
 from infra.nag import acknowledge, arn_of
 from infra.queue import Queue
 from infra.storage import Store
@@ -27,7 +24,7 @@ _TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
 class DeadLettersOf:
     """A dead-letter queue, and the queue whose messages it holds.
 
-    Without `source` it holds requests to Lambdas.
+    Without `source` it holds requests of devices, which are never handled again.
     """
 
     dead: Queue
@@ -42,9 +39,9 @@ class DeadLettersOf:
 
 
 class Operate(Function):
-    """The Lambda that reads and changes device records, publishes fleets and redrives dead letters.
+    """The Lambda that reads and changes device records, publishes fleets and handles dead letters.
 
-    It redrives requests by invoking `functions`. A caller who may invoke it may make every call.
+    A caller who may invoke it may make every call.
     """
 
     def __init__(
@@ -54,7 +51,6 @@ class Operate(Function):
         *,
         deployment: Deployment,
         authority: Authority,
-        functions: Sequence[Function],
         dead_letters: dict[str, DeadLettersOf],
     ) -> None:
         device_records, store = deployment.device_records, deployment.store
@@ -79,9 +75,6 @@ class Operate(Function):
         self.permit(
             ["sqs:SendMessage"], *(each.source.queue_arn for each in dead_letters.values() if each.source)
         )
-        # A dead request goes again to the Lambda that failed, or is answered with a rejection.
-        self.permit(["lambda:InvokeFunction"], *(function.function_arn for function in functions))
-        permit_answers(self, "rejected", *topics.CALLS)
         # A bootstrap certificate is revoked in AWS IoT too, under each id that it may have there.
         self.permit(["iot:UpdateCertificate"], arn("cert/*"))
         self._permit_importing(store)

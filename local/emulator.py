@@ -116,6 +116,15 @@ def _importable_global_tables() -> None:
     handlers[global_table]["import"] = handlers[table]["import"]
 
 
+def _insight_rules() -> None:
+    """Have CloudFormation accept Contributor Insights rules, which ministack lacks. They do nothing there."""
+    provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::InsightRule"] = {  # noqa: SLF001
+        "create": lambda _, properties, __: (properties["RuleName"], {}),
+        "update": lambda physical_id, *_: (physical_id, {}),
+        "delete": lambda *_: None,
+    }
+
+
 def _public_endpoint(url: str) -> None:
     """Give each API the endpoint `url`, where the public host of `local` serves it.
 
@@ -153,6 +162,7 @@ def main(lambda_python: str, public_url: str) -> None:
     iot.certificate_is_signed_by = _is_signed_by
     iot.certificate_common_name = _common_name
     _importable_global_tables()
+    _insight_rules()
     _public_endpoint(public_url)
     # A message that a topic rule sends has no HTTP request, and would count as sent without TLS.
     iam_evaluator.pin_request_origin("127.0.0.1", secure_transport=True)

@@ -7,11 +7,12 @@ it needs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ from firstboot.pki.certificate import parse_all
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
 _WIDTH = max(map(len, Level)) + 1
 _URL_SECONDS = 60
+# AWS IoT answers ten calls of GetPolicy a second by default, and the account's other users need some of them.
+_MOST_POLICIES, _MOST_PAGES = 200, 40
 
 Check = Callable[[], Iterable[Line]]
 
@@ -70,6 +73,7 @@ class Patient:
         """Run all checks and return their lines, with one line for each check that AWS did not answer."""
         checks: dict[str, Check] = {
             "quotas": self._quotas,
+            diagnosis.MQTT_CONCURRENCY: lambda: [diagnosis.mqtt_concurrency(self._deployed.template)],
             "CA key": self._ca_key,
             "CA certificate": lambda: [diagnosis.ca_days(self._ca, self._fleet, datetime.now(UTC))],
             "trust anchors": lambda: diagnosis.anchors(self._fleet, datetime.now(UTC)),
@@ -77,6 +81,7 @@ class Patient:
             diagnosis.IN_USE: self._truststore_in_use,
             "hosts": self._hosts,
             "presigned URLs": self._presigned,
+            diagnosis.POLICIES: self._policies,
         }
         return [line for what, check in checks.items() for line in _lines(what, check)]
 
@@ -119,6 +124,17 @@ class Patient:
         what = {"Bucket": self._outputs["CertificatesBucket"], "Key": AUTHORITY_KEY}
         url = cloud.client("s3").generate_presigned_url("get_object", Params=what, ExpiresIn=_URL_SECONDS)
         return [hosts.presigned(url)]
+
+    def _policies(self) -> Iterable[Line]:
+        client = cloud.client("iot")
+        pages = client.get_paginator("list_policies").paginate(PaginationConfig={"PageSize": 250})
+        names = (each["policyName"] for page in islice(pages, _MOST_PAGES) for each in page["policies"])
+        others = sorted(name for name in names if not diagnosis.is_own_policy(name, self._stack))
+        documents = {
+            name: json.loads(client.get_policy(policyName=name)["policyDocument"])
+            for name in others[:_MOST_POLICIES]
+        }
+        return diagnosis.listeners(documents, len(others) - len(documents), self._deployed.place)
 
     @cached_property
     def _fleet(self) -> Fleet:

@@ -92,7 +92,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _forget_clients() -> None:
     for made in (
         *(clients.dynamodb, clients.kms, clients.s3, clients.sts),
-        *(clients.iot, clients.iot_data, clients.sqs, clients.lambda_, clients.session),
+        *(clients.iot, clients.iot_data, clients.sqs, clients.session),
     ):
         made.cache_clear()
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from console import cloud, hosts
 from console.__main__ import app
+from console.commands import doctor
 from console.diagnosis import Level, Line
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from tests import factories
@@ -40,6 +41,7 @@ TEMPLATE = {
             "Type": "AWS::Lambda::Function",
             "Properties": {"Environment": {"Variables": {"FIRSTBOOT_IOT_RATE": "7"}}},
         },
+        "Behind": {"Type": "AWS::Lambda::Function", "Properties": {"ReservedConcurrentExecutions": 50}},
         "Stage": {
             "Type": "AWS::ApiGatewayV2::Stage",
             "Properties": {"RouteSettings": {"POST /v1/certificates": {"ThrottlingRateLimit": 200}}},
@@ -145,7 +147,15 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
     assert result.exit_code == 0, result.output
     assert {line["level"] for line in lines.values()} == {"ok"}
     quotas = {f"{service}: {name}" for service, values in QUOTAS.items() for name in values}
-    others = {"CA key", "CA certificate", "trust anchors", "truststore", "mTLS host's truststore"}
+    others = {
+        "CA key",
+        "CA certificate",
+        "trust anchors",
+        "truststore",
+        "mTLS host's truststore",
+        "AWS IoT policies",
+        "concurrency for MQTT",
+    }
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
 
@@ -216,6 +226,7 @@ def test_a_stack_without_a_domain_has_no_mtls_host(account: Account, examine: Ex
         ("kms", "CA key"),
         ("s3", "truststore"),
         ("apigatewayv2", "mTLS host's truststore"),
+        ("iot", "AWS IoT policies"),
     ],
 )
 def test_a_refused_call_is_unknown_and_no_failure(
@@ -239,6 +250,38 @@ def test_a_failure_counts_beside_what_is_unknown(account: Account, examine: Exam
     assert (result.exit_code, lines["quotas"]["level"]) == (1, "unknown")
 
 
+def policy(name: str, topic: str) -> None:
+    """Make an AWS IoT policy that lets clients receive on a topic."""
+    resource = f"arn:aws:iot:us-east-1:123456789012:{topic}"
+    statement = {"Effect": "Allow", "Action": "iot:Receive", "Resource": resource}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    boto3.client("iot").create_policy(policyName=name, policyDocument=document)
+
+
+def test_a_policy_of_others_that_hears_devices_is_a_warning(account: Account, examine: Examine) -> None:
+    """A policy of others that may receive devices' answers is a warning with its name, and no failure."""
+    policy("dashboard", "topic/*")
+    policy("app", "topic/app/*")
+    policy("Firstboot-grant-mqtt", "topic/*")
+    result, lines = examine()
+    assert result.exit_code == 0
+    found = {what: line for what, line in lines.items() if what.startswith("AWS IoT policies")}
+    assert set(found) == {"AWS IoT policies: dashboard"}
+    assert found["AWS IoT policies: dashboard"]["level"] == "warn"
+
+
+def test_the_doctor_reads_some_policies_only(
+    account: Account, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor reads a bounded number of policies, and says how many it has not read."""
+    monkeypatch.setattr(doctor, "_MOST_POLICIES", 2)
+    for name in ("a", "b", "c"):
+        policy(name, "topic/app/*")
+    _, lines = examine()
+    assert lines["AWS IoT policies"]["level"] == "unknown"
+    assert lines["AWS IoT policies"]["detail"] == "1 more policies were not read"
+
+
 def test_no_stack_no_answer(account: Account) -> None:
     """A stack that can't be read makes the exit code 3, as for the other commands."""
     account.refused.add("cloudformation")
@@ -258,5 +301,6 @@ def test_the_doctor_changes_nothing(
         return client
 
     monkeypatch.setattr(cloud, "client", recording)
+    policy("others", "topic/app/*")
     examine()
-    assert set(asked) == {"DescribeKey", "GetPublicKey", "GetObject"}
+    assert set(asked) == {"DescribeKey", "GetPublicKey", "GetObject", "ListPolicies", "GetPolicy"}

@@ -25,6 +25,7 @@ from firstboot.domain.errors import InternalError, Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.identity.connection import Connected
 from firstboot.pki import chain, signature
+from firstboot.runtime.mqtt import REQUEST_LOGGED
 from tests import factories
 from tests.aws.mqtt import Client, event, published
 from tests.aws.product import CONTEXT, Product, group
@@ -113,6 +114,46 @@ def test_credentials(product: Product, unenrolled: Client) -> None:
     assert set(answer) == {"credentials", "time"}
     assert set(answer["credentials"]) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
     assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is not None
+
+
+def test_answers_are_published_by_their_calls(
+    product: Product, unenrolled: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials are published with QoS 0 and other answers with QoS 1, and all end after two minutes."""
+    device = own(product, unenrolled)
+    device.ask(COMMIT)
+    told: dict[str, tuple[int, bool, int]] = {}
+
+    def publish(*, topic: str, qos: int, retain: bool, messageExpiry: int, payload: bytes) -> None:  # noqa: N803
+        told[topic.removeprefix("firstboot/gw-1/")] = (qos, retain, messageExpiry)
+
+    monkeypatch.setattr(clients.iot_data(), "publish", publish)
+    for call in topics.CALLS:
+        device.send(call, {"csr": device.csr()} if call is CERTIFICATES else {})
+    device.send(CREDENTIALS, {"roleAlias": "telemetry"})
+    assert told == {
+        "certificates/accepted": (1, False, 120),
+        "certificates/commit/accepted": (1, False, 120),
+        "credentials/rejected": (0, False, 120),
+        "credentials/accepted": (0, False, 120),
+    }
+
+
+def test_each_request_has_one_line_with_its_client(
+    product: Product, unenrolled: Client, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request has one log line that names its client, also if it is refused, malformed or fails."""
+    boot(unenrolled)
+    unenrolled.send(COMMIT, {})
+    for payload in (b"", b"[]", b"x" * 200_000):
+        unenrolled.send(CREDENTIALS, payload)
+    monkeypatch.setattr(Connected, "__call__", lambda *_: 1 / 0)
+    with pytest.raises(InternalError):
+        boot(unenrolled)
+    lines = [json.loads(line) for line in logs.getvalue().splitlines()]
+    found = [(line["clientId"], line["call"]) for line in lines if line["message"] == REQUEST_LOGGED]
+    asked = [CERTIFICATES, COMMIT, CREDENTIALS, CREDENTIALS, CREDENTIALS, CERTIFICATES]
+    assert found == [("gw-1", call.request) for call in asked]
 
 
 def test_connecting_commits(product: Product, unenrolled: Client) -> None:

@@ -139,7 +139,8 @@ class Broker:
         if route == ENROLL and accepted:
             said |= self.extra
         kind = "accepted" if accepted else "rejected"
-        client.publish(f"firstboot/{client_id}/{answer}/{kind}", json.dumps(said), qos=1)
+        qos = 0 if route == CREDENTIALS else 1
+        client.publish(f"firstboot/{client_id}/{answer}/{kind}", json.dumps(said), qos=qos)
 
     def _reply(self, client_id: str, sender: str, route: str, members: dict[str, Any]) -> Reply:
         method, path = route.split()

@@ -44,10 +44,19 @@ class Identity:
         found: Members = self.cloud.endpoints["mqtt"]
         return found
 
-    def connection(self, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
-        """Return a paho client that has not connected yet."""
+    def connection(
+        self,
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
+        *,
+        clean_session: bool | None = None,
+    ) -> Client:
+        """Return a paho client that has not connected yet. `clean_session` is for MQTT 3.1.1 only."""
         made = Client(
-            CallbackAPIVersion.VERSION2, self.client_id, protocol=protocol, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            self.client_id,
+            clean_session=clean_session,
+            protocol=protocol,
+            reconnect_on_failure=False,
         )
         made.tls_set(self.broker["ca"], str(self.certificate), str(self.key))
         return made

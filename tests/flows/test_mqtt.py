@@ -5,15 +5,33 @@ The emulator's broker evaluates Firstboot's policies. tests/clients/test_mqtt.py
 
 from __future__ import annotations
 
+import base64
+import json
+import queue
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from firstboot.domain import topics
+from firstboot.pki import chain
+from tests import factories
 from tests.flows.conftest import Cloud, until
-from tests.flows.devices import Device, fresh_name, issued, printed, revoke
+from tests.flows.devices import (
+    Device,
+    client,
+    fresh_name,
+    issued,
+    operate,
+    output,
+    printed,
+    recorded,
+    revoke,
+)
 from tests.flows.mqtt import SECONDS, Identity
 from tests.paho_clients import end
 
@@ -110,6 +128,101 @@ def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
     finally:
         end(client)
     assert not _survives(operational(device), lambda _: None)
+
+
+def test_no_credentials_wait_for_a_later_connection(booted: Device) -> None:
+    """A persistent session that was offline gets the commit's answer later, and never credentials.
+
+    The functions answer while no client is connected, as after a request whose client has gone.
+    """
+    who = operational(booted)
+    calls = topics.CREDENTIALS, topics.COMMIT
+    filters = [(topic, 1) for call in calls for topic in call.answer_topics(who.client_id)]
+    heard: queue.Queue[str] = queue.Queue()
+    with _session(who, heard) as subscribed:
+        subscribed(filters)
+    _answered(who, "vend", topics.CREDENTIALS, {"roleAlias": "telemetry"})
+    _answered(who, "exchange", topics.COMMIT, {})
+    with _session(who, heard):
+        assert heard.get(timeout=SECONDS) == topics.COMMIT.accepted_topic(who.client_id)
+    assert heard.empty()
+
+
+def test_a_forged_dead_letter_enrolls_no_device(cloud: Cloud, tmp_path: Path) -> None:
+    """A request that was written into the dead-letter queue is shown and deleted, and gets no certificate.
+
+    Its writer knows the device's bootstrap certificate and not its key, and asks with a key of its own.
+    """
+    name, sqs, call = fresh_name(), client(cloud, "sqs"), topics.CERTIFICATES
+    bootstrap = x509.load_pem_x509_certificate(cloud.bootstrap(name, tmp_path)[0].read_bytes())
+    asked = {
+        "csr": factories.pem(factories.csr(factories.ec_key())),
+        "bootstrap": factories.pem(bootstrap),
+    }
+    forged = {
+        "requestContext": {"functionArn": _behind_rules(cloud, "exchange"), "condition": "RetriesExhausted"},
+        "requestPayload": _event(name, chain.fingerprint(bootstrap), call, asked),
+    }
+    (url,) = (each for each in sqs.list_queues()["QueueUrls"] if "MqttUndelivered" in each)
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(forged))
+    event = {"operation": "failures.redrive", "parameters": {"failures": "requests"}}
+    refused = client(cloud, "lambda").invoke(
+        FunctionName=output(cloud, "OperateFunction"), Payload=json.dumps(event)
+    )
+    assert json.load(refused["Payload"])["problem"]["code"] == "malformed-request"
+    shown = operate(cloud, "failures.show", failures="requests")["letters"]
+    assert (name, call.request) in {(each["clientId"], each["call"]) for each in shown}
+    until(lambda: operate(cloud, "failures.delete", failures="requests")["deleted"])
+    assert not recorded(cloud, name)
+    assert issued(cloud, name) == []
+
+
+@contextmanager
+def _session(who: Identity, heard: queue.Queue[str]) -> Iterator[Callable[[Any], None]]:
+    """Connect with a persistent session, put messages' topics into `heard`, and yield what subscribes."""
+    client = who.connection(clean_session=False)
+    subscribed, connected = threading.Event(), threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.on_message = lambda _, __, message: heard.put(message.topic)
+
+    def subscribe(filters: Any) -> None:
+        client.subscribe(filters)
+        assert subscribed.wait(SECONDS)
+
+    client.connect(who.broker["host"], who.broker["port"])
+    client.loop_start()
+    try:
+        assert connected.wait(SECONDS)
+        yield subscribe
+    finally:
+        end(client)
+
+
+def _answered(who: Identity, name: str, call: topics.Call, members: Any) -> None:
+    """Give a request to the Lambda behind the topic rules, as AWS IoT would."""
+    event = _event(who.client_id, who.certificate_id, call, members)
+    function = _behind_rules(who.cloud, name)
+    answer = client(who.cloud, "lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    assert "FunctionError" not in answer
+
+
+def _event(client_id: str, principal: str, call: topics.Call, members: Any) -> dict[str, str]:
+    """Return the event that the topic rules make of a request."""
+    encoded = base64.b64encode(json.dumps(members).encode()).decode()
+    topic = call.request_topic(client_id)
+    return {"payload": encoded, "clientId": client_id, "principal": principal, "topic": topic}
+
+
+def _behind_rules(cloud: Cloud, name: str) -> str:
+    """Return the ARN of the Lambda behind the topic rules that has the code of `name`."""
+    (function,) = (
+        each["FunctionArn"]
+        for page in client(cloud, "lambda").get_paginator("list_functions").paginate()
+        for each in page["Functions"]
+        if each["Handler"] == f"{name}.mqtt"
+    )
+    return str(function)
 
 
 def _survives(who: Identity, act: Any) -> bool:

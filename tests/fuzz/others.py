@@ -24,10 +24,11 @@ from device.store import Identity
 from device.transport import Answer, Transport
 from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import read
+from firstboot.domain.dead_letters import Letter
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import device_id
-from firstboot.operate import failures, requests
+from firstboot.operate import letters, requests
 from firstboot.operate.operations import OPERATIONS
 from firstboot.pki.certificate import Certificate, parse
 from firstboot.runtime import routes
@@ -181,7 +182,7 @@ def _chains() -> Iterator[bytes]:
 
 _LETTERS = (
     '{"requestContext":{"functionArn":"arn:aws:lambda:us-east-1:123456789012:function:f"},"requestPayload":{}}',
-    '{"topic":"firstboot/d/certificates/request","clientId":"d"}',
+    '{"topic":"firstboot/d/certificates/request","clientId":"d","failures":[{"errorMessage":"e"}]}',
 )
 
 OTHERS: dict[str, Target] = {
@@ -191,7 +192,9 @@ OTHERS: dict[str, Target] = {
         _DOMAIN,
         lambda: iter([b'{"fleet":' + _fleet().to_json().encode() + b"}"]),
     ),
-    "operator-letter": Target(lambda data: failures.understood(text(data)), (), of(*_LETTERS)),
+    "operator-letter": Target(
+        lambda data: letters.described(Letter("r", text(data), NOW)), (), of(*_LETTERS)
+    ),
     "route": Target(
         lambda data: routes.allowed(text(data)), (), of("/role-aliases/a/credentials", "/v1/device")
     ),

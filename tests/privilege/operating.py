@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from firstboot.domain import topics
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY, DeviceId, certificate_key
 from tests import factories
 from tests.flows.devices import fresh_name
@@ -89,46 +88,11 @@ def failures_shown(scene: Scene) -> None:
     scene.operate("failures.show")
 
 
-def request_redriven(scene: Scene) -> None:
-    """Redrive a request on which `exchange` failed."""
-    _redriven_to(scene, "ExchangeMqtt")
-
-
-def connection_redriven(scene: Scene) -> None:
-    """Redrive a connection event on which `exchange` failed."""
-    _redriven_to(scene, "Presence")
-
-
-def credentials_redriven(scene: Scene) -> None:
-    """Redrive a request for credentials on which `vend` failed."""
-    _redriven_to(scene, "VendMqtt")
-
-
-def _redriven_to(scene: Scene, function: str) -> None:
-    arn = scene.aws("lambda").get_function_configuration(FunctionName=scene.names[function])["FunctionArn"]
-    letter = {"requestContext": {"functionArn": arn}, "requestPayload": {}}
-    _redriven(scene, "requests", "MqttUndelivered", letter)
-
-
-def lost_request_answered(scene: Scene) -> None:
-    """Redrive a request for a certificate that AWS IoT could not hand over, which is rejected."""
-    _lost(scene, topics.CERTIFICATES)
-
-
-def lost_commit_answered(scene: Scene) -> None:
-    """Redrive a commit that AWS IoT could not hand over, which is rejected."""
-    _lost(scene, topics.COMMIT)
-
-
-def lost_credentials_answered(scene: Scene) -> None:
-    """Redrive a request for credentials that AWS IoT could not hand over, which is rejected."""
-    _lost(scene, topics.CREDENTIALS)
-
-
-def _lost(scene: Scene, call: topics.Call) -> None:
-    name = fresh_name()
-    letter = {"topic": call.request_topic(name), "clientId": name}
-    _redriven(scene, "requests", "MqttUndelivered", letter)
+def request_deleted(scene: Scene) -> None:
+    """Delete a request of a device that could not be handled."""
+    _kept(scene, "MqttUndelivered", {"topic": "firstboot/gw-1/certificates/request", "clientId": "gw-1"})
+    answer = scene.operate("failures.delete", failures="requests")
+    need(answer == {"deleted": 1}, answer)
 
 
 def order_redriven(scene: Scene) -> None:
@@ -142,11 +106,16 @@ def jitr_redriven(scene: Scene) -> None:
 
 
 def _redriven(scene: Scene, name: str, queue: str, letter: dict[str, Any]) -> None:
+    _kept(scene, queue, letter)
+    answer = scene.operate("failures.redrive", failures=name)
+    need(answer == {"redriven": 1, "failed": 0}, answer)
+
+
+def _kept(scene: Scene, queue: str, letter: dict[str, Any]) -> None:
+    """Make a dead letter the only one of its queue."""
     sqs, url = scene.aws("sqs"), scene.names[queue]
     sqs.purge_queue(QueueUrl=url)
     sqs.send_message(QueueUrl=url, MessageBody=json.dumps(letter))
-    answer = scene.operate("failures.redrive", failures=name)
-    need(answer == {"redriven": 1}, answer)
 
 
 def authority_found(scene: Scene) -> None:

@@ -104,17 +104,11 @@ FLOWS: dict[str, dict[Right, Flow]] = {
             ("sqs:GetQueueAttributes", queue): operating.failures_shown
             for queue in (UNDELIVERED, DEAD, JITR_DEAD)
         },
-        **_each(operating.request_redriven, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        **_each(operating.request_deleted, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.order_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.jitr_redriven, JITR_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         ("sqs:SendMessage", CHANGES): operating.order_redriven,
         ("sqs:SendMessage", JITR): operating.jitr_redriven,
-        ("lambda:InvokeFunction", "${ExchangeMqtt.Arn}"): operating.request_redriven,
-        ("lambda:InvokeFunction", "${Presence.Arn}"): operating.connection_redriven,
-        ("lambda:InvokeFunction", "${VendMqtt.Arn}"): operating.credentials_redriven,
-        topic("certificates/rejected"): operating.lost_request_answered,
-        topic("certificates/commit/rejected"): operating.lost_commit_answered,
-        topic("credentials/rejected"): operating.lost_credentials_answered,
     },
     "Sweep": {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),

@@ -63,6 +63,19 @@ def test_needs_are_the_deployments_own() -> None:
     }
 
 
+def test_a_concurrency_of_its_own_is_needed_and_judged() -> None:
+    """Concurrency that is reserved for MQTT is needed too, and a stack that reserves none has a warning."""
+    plain, reserving = template(), template()
+    for name in ("ExchangeMqtt", "Presence", "VendMqtt"):
+        made = {"Type": "AWS::Lambda::Function", "Properties": {"ReservedConcurrentExecutions": 50}}
+        reserving["Resources"][name] = made
+    wanted = {need.quota: need.wanted for need in diagnosis.needs(reserving)}
+    assert wanted["Concurrent executions"] == 400
+    assert diagnosis.mqtt_concurrency(plain).level is Level.WARN
+    line = diagnosis.mqtt_concurrency(reserving)
+    assert (line.level, line.detail) == (Level.OK, "150 in all for 3 functions")
+
+
 @pytest.mark.parametrize(("value", "level"), [(9.9, Level.FAIL), (10, Level.OK), (11, Level.OK)])
 def test_a_quota_must_be_as_much_as_is_used(value: float, level: Level) -> None:
     """A quota that equals the need is enough, and a lower one fails."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_iot_data import IoTDataPlaneClient
     from mypy_boto3_kms import KMSClient
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
@@ -90,12 +89,6 @@ def iot_data() -> IoTDataPlaneClient:
 def sqs() -> SQSClient:
     """Return the SQS client."""
     return cast("SQSClient", _client("sqs"))
-
-
-@cache
-def lambda_() -> LambdaClient:
-    """Return the Lambda client."""
-    return cast("LambdaClient", _client("lambda"))
 
 
 def error_code(error: ClientError) -> str:

@@ -12,13 +12,17 @@ from firstboot.domain.names import TOPIC_ROOT
 
 ROOT = TOPIC_ROOT
 
+STALE_SECONDS = 120
+"""After this time a request or an answer is dropped, because its client has repeated the request."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """A call: the parts of its topics below the client's segment."""
+    """A call: the parts of its topics below the client's segment, and the QoS of its answers."""
 
     request: str
     answer: str
+    answer_qos: int = 1
 
     def request_topic(self, client_id: str) -> str:
         """Return the topic to which the client publishes its request."""
@@ -39,7 +43,9 @@ class Call:
 
 CERTIFICATES = Call("certificates/request", "certificates")
 COMMIT = Call("certificates/commit", "certificates/commit")
-CREDENTIALS = Call("credentials/request", "credentials")
+# AWS IoT stores a QoS 1 message for a client with a persistent session that is not connected, and delivers it
+# to the next connection under that client id. Credentials are for the connection that asked and no other.
+CREDENTIALS = Call("credentials/request", "credentials", answer_qos=0)
 CALLS = (CERTIFICATES, COMMIT, CREDENTIALS)
 
 CONNECTED = "$aws/events/presence/connected/"

@@ -9,9 +9,7 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
-from firstboot.aws.functions import LambdaFunctions
 from firstboot.aws.iot.certificates import IotCertificates
-from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
@@ -69,6 +67,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
         operations.FLEET_PLAN.bind(fleets.plan),
         operations.FLEET_PROGRESS.bind(fleets.progress),
         operations.FAILURES_SHOW.bind(failures.show),
+        operations.FAILURES_DELETE.bind(failures.delete),
         operations.FAILURES_REDRIVE.bind(failures.redrive),
     ]
     return by_name(operations.OPERATIONS, bound)
@@ -79,5 +78,4 @@ def _failures(settings: OperateSettings, audit: Audit) -> Failures:
         name: SqsDeadLetters(clients.sqs(), Queues(**urls))
         for name, urls in json.loads(settings.dead_letters).items()
     }
-    functions = LambdaFunctions(clients.lambda_())
-    return Failures(queues, functions, IotMessages(clients.iot_data()).publish, audit)
+    return Failures(queues, audit)

@@ -1,123 +1,136 @@
 """The operator's calls about dead-letter queues.
 
-A message in a dead-letter queue is one of three:
+A dead-letter queue holds one of two kinds of messages:
 
-1. A request over MQTT on which a Lambda function failed. The function is invoked again with the event that
-   AWS IoT had sent. A repeat is harmless (exchange/issue.py).
-2. A request that AWS IoT could not hand over. AWS IoT's error message has no `principal()`, so nothing in it
-   proves whose request it was. Its client gets an answer that asks it to repeat the request.
-3. A message of our own from another queue. It is sent to that queue again.
+1. Requests of devices on which a Lambda function failed, or which AWS IoT could not hand over. They are
+   shown and deleted. They are never handled again: AWS IoT verified the certificate of the connection, and a
+   letter proves nothing of that. A forged letter would enroll the device of its writer. Devices repeat their
+   requests themselves.
+2. Messages of our own from another queue. They can be sent to that queue again, whose reader takes only an id
+   from the message and looks up all else.
 
-A message is deleted when it has been handled. A crash before the deletion repeats the handling, which is
+A message is deleted when it was sent again. A crash before the deletion repeats the sending, which is
 harmless.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from firstboot.domain import topics
-from firstboot.domain.dead_letters import Failed, Letter, Lost
+from firstboot.domain.dead_letters import Letter
 from firstboot.domain.errors import Unavailable
 from firstboot.operate.audit import Audit
-from firstboot.operate.requests import RedriveFailures
+from firstboot.operate.letters import described
+from firstboot.operate.requests import OneKindOfFailures, ShowFailures
 from firstboot.runtime.errors import MalformedRequest
-from firstboot.runtime.messages import Json, NoMembers
-from firstboot.runtime.problem import problem
+from firstboot.runtime.messages import Json
+
+MOST_SHOWN = 50
+"""Letters in an answer of `show`."""
+
+_SHOWN_SECONDS = 5
+"""For how long a shown letter is hidden, so that one call does not receive it twice."""
+
+_HANDLED_SECONDS = 60
+"""For how long a letter is hidden that is to be deleted or sent again."""
 
 
 class DeadLetters(Protocol):
     """A dead-letter queue. Every method raises Unavailable when AWS does not answer."""
 
+    @property
+    def is_ours(self) -> bool:
+        """Return whether its messages are our own, from another queue."""
+
     def waiting(self) -> int:
         """Return about how many messages there are."""
 
-    def receive(self) -> list[Letter]:
-        """Return some messages, hidden from other receivers for a minute; none if there are none."""
+    def receive(self, seconds: int) -> list[Letter]:
+        """Return some messages, hidden from other receivers for `seconds`; none if there are none."""
 
-    def give_back(self, body: str) -> bool:
-        """Send a message to the queue that it came from; return False if it came from none."""
+    def give_back(self, letter: Letter) -> None:
+        """Send a message to the queue that it came from."""
 
     def delete(self, letter: Letter) -> None:
         """Delete a received message."""
-
-
-class Functions(Protocol):
-    """The Lambda functions that may be invoked again."""
-
-    def again(self, failed: Failed) -> None:
-        """Invoke a function with its failed request, without waiting for the result. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
 class Failures:
     """The operations on dead-letter queues, which have names.
 
-    `publish` sends an answer's members to a topic. Every method raises Unavailable when AWS does not answer.
+    Every method raises Unavailable when AWS does not answer.
     """
 
     queues: Mapping[str, DeadLetters]
-    functions: Functions
-    publish: Callable[[str, Json], None]
     audit: Audit
 
-    def show(self, _: NoMembers, __: datetime) -> Json:
-        """Return how many messages each dead-letter queue holds."""
-        return {"failures": {name: queue.waiting() for name, queue in self.queues.items()}}
+    def show(self, parameters: ShowFailures, _: datetime) -> Json:
+        """Return how many messages each dead-letter queue holds, or the messages of one queue.
 
-    def redrive(self, parameters: RedriveFailures, now: datetime) -> Json:
-        """Handle a batch of messages of a dead-letter queue, and return how many there were.
+        Raises MalformedRequest for an unknown queue.
+        """
+        name = parameters.failures
+        if name is None:
+            return {"failures": {each: queue.waiting() for each, queue in self.queues.items()}}
+        queue = self._queue(name)
+        letters: list[Letter] = []
+        while len(letters) < MOST_SHOWN and (received := queue.receive(_SHOWN_SECONDS)):
+            letters += received
+        # Counted last, because SQS's count is late for messages that have just come.
+        waiting = max(queue.waiting(), len(letters))
+        shown = [described(each) for each in sorted(letters[:MOST_SHOWN], key=lambda each: each.sent_at)]
+        return {"failures": name, "waiting": waiting, "letters": shown}
+
+    def delete(self, parameters: OneKindOfFailures, _: datetime) -> Json:
+        """Delete a batch of messages of a dead-letter queue, and return how many there were.
 
         0 means that none are left. Raises MalformedRequest for an unknown queue.
         """
         name = parameters.failures
-        if name not in self.queues:
-            raise MalformedRequest(f"`failures` must be one of {', '.join(sorted(self.queues))}")
-        queue = self.queues[name]
-        received = queue.receive()
+        queue = self._queue(name)
+        received = queue.receive(_HANDLED_SECONDS)
         for letter in received:
-            if not queue.give_back(letter.body):
-                self._take_up(understood(letter.body), now)
             queue.delete(letter)
         if received:
-            self.audit("FailuresRedriven", failures=name, letters=len(received))
-        return {"redriven": len(received)}
+            self.audit("FailuresDeleted", failures=name, letters=len(received))
+        return {"deleted": len(received)}
 
-    def _take_up(self, letter: Failed | Lost | None, now: datetime) -> None:
-        match letter:
-            case Failed():
-                self.functions.again(letter)
-            case Lost(call, client_id):
-                self.publish(call.rejected_topic(client_id), problem(Unavailable(), "redrive", now))
+    def redrive(self, parameters: OneKindOfFailures, _: datetime) -> Json:
+        """Send a batch of messages of our own to their queue again.
 
+        Return how many were sent and how many were not. The latter stay among the dead letters, hidden for a
+        minute. Two zeros mean that none are left. Raises MalformedRequest for an unknown queue and for one of
+        device requests.
+        """
+        name = parameters.failures
+        queue = self._queue(name)
+        if not queue.is_ours:
+            raise MalformedRequest(
+                f"`{name}` can't be redriven: nothing in a letter proves which device sent the request. "
+                "Devices repeat their requests; delete the letters"
+            )
+        received = queue.receive(_HANDLED_SECONDS)
+        redriven = sum(self._again(name, queue, letter) for letter in received)
+        if redriven:
+            self.audit("FailuresRedriven", failures=name, letters=redriven)
+        return {"redriven": redriven, "failed": len(received) - redriven}
 
-def understood(body: str) -> Failed | Lost | None:
-    """Return the request that a dead-letter message is about.
+    def _again(self, name: str, queue: DeadLetters, letter: Letter) -> bool:
+        """Send a message to its queue again and return whether it was sent and deleted."""
+        try:
+            queue.give_back(letter)
+            queue.delete(letter)
+        # The messages after this one do not depend on it.
+        except Unavailable as error:
+            self.audit.guard.warning("not redriven", failures=name, reason=error.log)
+            return False
+        return True
 
-    None for a message about a connection, which the next connection makes superfluous, and for a message that
-    can't be read.
-
-    Lambda developer guide, "Capturing records of asynchronous invocations"; AWS IoT developer guide, "Error
-    handling (error action)", message format.
-    """
-    match _json(body):
-        case {"requestContext": {"functionArn": str(arn)}, "requestPayload": dict(event)}:
-            # Lambda's record has the qualified ARN, but the role's permission is for the function.
-            return Failed(arn.removesuffix(":$LATEST"), event)
-        case {"topic": str(topic), "clientId": str(client_id)}:
-            # The topic must be the client's own: the answer must not go to another client.
-            for call in topics.CALLS:
-                if topic == call.request_topic(client_id):
-                    return Lost(call, client_id)
-    return None
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    def _queue(self, name: str) -> DeadLetters:
+        if name not in self.queues:
+            raise MalformedRequest(f"`failures` must be one of {', '.join(sorted(self.queues))}")
+        return self.queues[name]

@@ -41,9 +41,18 @@ FLEET_PLAN = Operation(
     "fleet.plan", requests.PlanFleet, "Count the devices that a fleet definition changes, one page a call"
 )
 FLEET_PROGRESS = Operation("fleet.progress", NoMembers, "Show how far AWS IoT follows the fleet definition")
-FAILURES_SHOW = Operation("failures.show", NoMembers, "Count the messages in the dead-letter queues")
+FAILURES_SHOW = Operation(
+    "failures.show",
+    requests.ShowFailures,
+    "Count the messages in the dead-letter queues, or show some of one",
+)
+FAILURES_DELETE = Operation(
+    "failures.delete", requests.OneKindOfFailures, "Delete messages of a dead-letter queue, a batch a call"
+)
 FAILURES_REDRIVE = Operation(
-    "failures.redrive", requests.RedriveFailures, "Handle messages of a dead-letter queue again"
+    "failures.redrive",
+    requests.OneKindOfFailures,
+    "Send our own messages of a dead-letter queue to their queue again, a batch a call",
 )
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -51,5 +60,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *(DEVICES_REPAIR, DEVICES_SET, DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
     FACTORY_REVOKE,
     *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),
-    *(FAILURES_SHOW, FAILURES_REDRIVE),
+    *(FAILURES_SHOW, FAILURES_DELETE, FAILURES_REDRIVE),
 )

@@ -130,7 +130,13 @@ class PlanFleet(Request, frozen=True, kw_only=True):
     after: Token | None = None
 
 
-class RedriveFailures(Request, frozen=True, kw_only=True):
+class ShowFailures(Request, frozen=True, kw_only=True):
+    """The name of the dead-letter queue whose messages to show. Without it, all queues are counted."""
+
+    failures: str | None = None
+
+
+class OneKindOfFailures(Request, frozen=True, kw_only=True):
     """The name of a dead-letter queue."""
 
     failures: str

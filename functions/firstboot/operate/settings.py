@@ -13,8 +13,8 @@ class OperateSettings(Settings):
 
     `ca_certificate` is the issuing CA's certificate in PEM.
     `partition`, `region` and `account` are the place that policies are rendered for. `dead_letters` is JSON.
-    It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue,
-    that queue's URL as `source`.
+    It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue of
+    ours, that queue's URL as `source`.
     """
 
     table: str

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from firstboot.aws.clients import answered
+from firstboot.domain.topics import STALE_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_iot_data import IoTDataPlaneClient
@@ -17,12 +18,15 @@ class IotMessages:
     def __init__(self, client: IoTDataPlaneClient) -> None:
         self._client = client
 
-    def publish(self, topic: str, members: dict[str, Any]) -> None:
-        """Publish a JSON object to a topic with QoS 1 (Publish).
+    def publish(self, topic: str, members: dict[str, Any], qos: int) -> None:
+        """Publish a JSON object to a topic (Publish).
 
-        When the reply is lost, the repeat sends the message twice, which QoS 1 allows. Raises Unavailable.
+        When the reply is lost, the repeat sends the message twice, which clients expect of QoS 1 and accept
+        of QoS 0: both answers are to the same request. Raises Unavailable.
         """
-        # The message is not retained: an answer is for the client that sent the request and still listens.
+        # The message is not retained and expires soon, because an answer is for a client that still waits.
         payload = json.dumps(members, separators=(",", ":")).encode()
         with answered():
-            self._client.publish(topic=topic, qos=1, retain=False, payload=payload)
+            self._client.publish(
+                topic=topic, qos=qos, retain=False, messageExpiry=STALE_SECONDS, payload=payload
+            )

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firstboot.aws.clients import answered
+from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.dead_letters import Letter
+from firstboot.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_HELD_SECONDS = 60
 _AT_ONCE = 10
 """Messages that one ReceiveMessage returns at most (SQS API reference, MaxNumberOfMessages)."""
 
@@ -20,8 +21,8 @@ _AT_ONCE = 10
 class Queues:
     """URLs of a dead-letter queue, and of the queue that its messages came from.
 
-    `source` is None if the messages came from an asynchronous invocation. CDK leaves a member that is None
-    out of its JSON.
+    `source` is None if the messages are requests of devices, which came from no queue. CDK leaves a member
+    that is None out of its JSON.
     """
 
     dead: str
@@ -35,6 +36,11 @@ class SqsDeadLetters:
         self._sqs = sqs
         self._queues = queues
 
+    @property
+    def is_ours(self) -> bool:
+        """Return whether its messages are our own, from another queue."""
+        return self._queues.source is not None
+
     def waiting(self) -> int:
         """Return about how many messages there are, received ones included (GetQueueAttributes)."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -42,31 +48,40 @@ class SqsDeadLetters:
             answer = self._sqs.get_queue_attributes(QueueUrl=self._queues.dead, AttributeNames=names)
         return sum(map(int, answer["Attributes"].values()))
 
-    def receive(self) -> list[Letter]:
-        """Return up to ten messages, hidden from other receivers for a minute (ReceiveMessage).
+    def receive(self, seconds: int) -> list[Letter]:
+        """Return up to ten messages, hidden from other receivers for `seconds` (ReceiveMessage).
 
-        When the reply is lost, the messages appear again after that minute.
+        When the reply is lost, the messages appear again after that time.
         """
+        names: Any = ["SentTimestamp"]
         with answered():
             answer = self._sqs.receive_message(
                 QueueUrl=self._queues.dead,
                 MaxNumberOfMessages=_AT_ONCE,
-                VisibilityTimeout=_HELD_SECONDS,
+                VisibilityTimeout=seconds,
+                AttributeNames=names,
                 # Long polling asks every SQS server; a short poll asks some of them and may miss messages.
                 WaitTimeSeconds=1,
             )
-        return [Letter(each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", [])]
+        return [
+            Letter(
+                each["ReceiptHandle"],
+                each["Body"],
+                from_epoch_milliseconds(int(each["Attributes"]["SentTimestamp"])),
+            )
+            for each in answer.get("Messages", [])
+        ]
 
-    def give_back(self, body: str) -> bool:
-        """Send a message to the queue that it came from; return False if it came from none (SendMessage).
+    def give_back(self, letter: Letter) -> None:
+        """Send a message to the queue that it came from (SendMessage).
 
-        When the reply is lost, the message may be sent twice, which the queue's reader allows.
+        When the reply is lost, the message may be sent twice, which the queue's reader allows. Raises
+        Unavailable also if the messages came from no queue.
         """
         if self._queues.source is None:
-            return False
+            raise Unavailable(log="the dead-letter queue has no source")
         with answered():
-            self._sqs.send_message(QueueUrl=self._queues.source, MessageBody=body)
-        return True
+            self._sqs.send_message(QueueUrl=self._queues.source, MessageBody=letter.body)
 
     def delete(self, letter: Letter) -> None:
         """Delete a received message (DeleteMessage). A repeat changes nothing."""
