@@ -141,6 +141,11 @@ def jitr_redriven(scene: Scene) -> None:
     _redriven(scene, "newcomers", "NewcomersDeadLetters", {"certificateId": "0" * 64})
 
 
+def lost_batch_redriven(scene: Scene) -> None:
+    """Redrive a letter about a batch of the stream that failed at every attempt."""
+    _redriven(scene, "stream", "RegisterQueuesLostDead", {"DDBStreamBatchInfo": {}})
+
+
 def _redriven(scene: Scene, name: str, queue: str, letter: dict[str, Any]) -> None:
     sqs, url = scene.aws("sqs"), scene.names[queue]
     sqs.purge_queue(QueueUrl=url)
