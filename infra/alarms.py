@@ -86,6 +86,15 @@ class Alarms(Construct):
             "Events of bootstrap certificates failed at every attempt",
         )
 
+    def watch_stream(self, dead: sqs.Queue) -> None:
+        """Alarm when `dead` holds a letter about a batch of the table's stream."""
+        self._above(
+            "StreamDead",
+            dead.metric_approximate_number_of_messages_visible(),
+            0,
+            "Changes of device records could not be read again from the table's stream",
+        )
+
     def _publishing(self) -> iam.PolicyStatement:
         """Return the statement that lets this account's alarms publish to the topic.
 

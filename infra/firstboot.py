@@ -66,7 +66,8 @@ class Firstboot(Construct):
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.changes),
-                "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.queue),
+                "stream": DeadLettersOf(queues.lost_dead, queues.lost),
+                "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.passed),
             },
         )
         self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
@@ -93,6 +94,7 @@ class Firstboot(Construct):
             "Newcomers": self._jitr,
             "RegisterWork": self._register.work,
             "RegisterChanges": self._register.changes,
+            "RegisterLost": self._register.lost,
         }
         if self._assign:
             functions["Assign"] = self._assign
@@ -100,6 +102,7 @@ class Firstboot(Construct):
         alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
         alarms.watch_register(self._register.queues.dead)
+        alarms.watch_stream(self._register.queues.lost_dead)
         return alarms
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:

@@ -1,4 +1,4 @@
-"""Just-in-time registration (JITR) of bootstrap certificates: the factory CAs, topic rule, queue and Lambda.
+"""Just-in-time registration (JITR) of bootstrap certificates: the factory CAs, topic rule, queues and Lambda.
 
 Source: AWS IoT developer guide, "Register a client certificate when the client connects to AWS IoT
 just-in-time registration (JITR)".
@@ -7,18 +7,21 @@ just-in-time registration (JITR)".
 from __future__ import annotations
 
 import hashlib
+import math
+from typing import cast
 
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
+from firstboot.domain.names import JITR_PREFIX, PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.policy.service import ServicePolicy
-from firstboot.register.settings import RegisterSettings
+from firstboot.register.settings import JitrSettings
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
@@ -26,10 +29,12 @@ from infra.nag import acknowledge, acknowledge_serverless
 from infra.queue import DeadLetters, Queue
 
 _SECONDS = 30
-_BATCH = 5
-_AT_ONCE = 5
-"""The most batches at once. More would not be faster, because JITR and reconciling share one rate limiter.
-Both use the same quotas of AWS IoT."""
+_BATCH = 10
+_AT_ONCE = 10
+"""The most batches of events at once. An event costs a read of the table, so ten workers handle about a
+thousand a second."""
+_DECISION_SECONDS = 0.5
+"""How long a decision takes, with its slot of the rate limiter. It sets how many workers the rate needs."""
 _ATTEMPTS = 10
 
 
@@ -40,16 +45,26 @@ class Jitr(Function):
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         device_records, store, stack = deployment.device_records, deployment.store, Stack.of(self).stack_name
         self.permit(["dynamodb:GetItem"], device_records.table_arn)
-        # JITR changes no device record. The only row that it writes is the rate limiter's.
-        rate_limiter = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY]}}
-        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rate_limiter)
+        # JITR changes no device record. It writes the rate limiter's row and those of waiting certificates.
+        rows = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY, f"{JITR_PREFIX}*"]}}
+        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rows)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         self._permit_policies(stack)
         self.dead = DeadLetters(self, "DeadLetters")
-        self.queue = self._queue()
+        self.events = self._queue("Queue", batch_size=_BATCH, at_once=_AT_ONCE)
+        # While orders wait too, each worker makes a decision in about four seconds (register/turns.py).
+        deciding = max(2, math.ceil(deployment.configuration.iot_rate * _DECISION_SECONDS))
+        self.passed = self._queue("Passed", batch_size=1, at_once=deciding)
+        self.permit(["sqs:SendMessage"], self.passed.queue_arn)
+        # An event that AWS did not answer about is sent again to the queue that it came from. The code bounds
+        # how often (register/jitr_handler.py). Lambda would stop such a chain after 16 invocations.
+        cast("lambda_.CfnFunction", self.node.default_child).recursive_loop = "Allow"
+        acknowledge_serverless(
+            self, {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."}
+        )
         self.configure(
-            RegisterSettings(
+            JitrSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
                 stack=stack,
@@ -58,9 +73,10 @@ class Jitr(Function):
                 account=Aws.ACCOUNT_ID,
                 iot_rate=str(deployment.configuration.iot_rate),
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
+                passed_queue=self.passed.queue_url,
             )
         )
-        self._rule(self.queue)
+        self._rule(self.events)
         if deployment.configuration.register_factory_cas:
             # The CAs are registered last. Before this Lambda has its fleet, a certificate's event would be
             # lost or decided by the previous fleet.
@@ -86,20 +102,17 @@ class Jitr(Function):
         )
         self.permit(["iot:CreatePolicy"], *policies)
 
-    def _queue(self) -> Queue:
+    def _queue(self, name: str, *, batch_size: int, at_once: int) -> Queue:
         queue = Queue(
             self,
-            "Queue",
+            name,
             retention_period=Duration.days(14),
             # Six times the Lambda's timeout, by the Lambda developer guide, "Creating and configuring an
             # Amazon SQS event source mapping".
             visibility_timeout=Duration.seconds(6 * _SECONDS),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_ATTEMPTS),
         )
-        queue.bring_to(self, batch_size=_BATCH, at_once=_AT_ONCE)
-        acknowledge_serverless(
-            self, {"LambdaEventSourceMappingDestination": "The queue has a dead-letter queue of its own."}
-        )
+        queue.bring_to(self, batch_size=batch_size, at_once=at_once)
         return queue
 
     def _rule(self, queue: sqs.Queue) -> None:

@@ -42,15 +42,6 @@ class Queue(sqs.Queue):
             report_batch_item_failures=True,
         )
 
-
-class DeadLetters(Queue):
-    """A queue of messages that could not be handled. It keeps them for 14 days, SQS's maximum."""
-
-    def __init__(self, scope: Construct, construct_id: str) -> None:
-        super().__init__(scope, construct_id, retention_period=Duration.days(14))
-        acknowledge(self, {"SQS3": "This is a dead-letter queue."})
-        acknowledge_serverless(self, {"SQSRedrivePolicy": "This is a dead-letter queue."})
-
     def keep_failures(
         self, function: Function, of: lambda_.CfnEventInvokeConfig | lambda_.CfnEventSourceMapping
     ) -> None:
@@ -61,3 +52,12 @@ class DeadLetters(Queue):
         # This action is all that Lambda needs (Lambda developer guide, "Capturing records of Lambda
         # asynchronous invocations"). CDK's own destinations would grant more.
         function.permit(["sqs:SendMessage"], self.queue_arn)
+
+
+class DeadLetters(Queue):
+    """A queue of messages that could not be handled. It keeps them for 14 days, SQS's maximum."""
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id, retention_period=Duration.days(14))
+        acknowledge(self, {"SQS3": "This is a dead-letter queue."})
+        acknowledge_serverless(self, {"SQSRedrivePolicy": "This is a dead-letter queue."})

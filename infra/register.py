@@ -65,6 +65,16 @@ class Queues(Construct):
         dead_letters = sqs.DeadLetterQueue(queue=self.dead, max_receive_count=_TRIES)
         # Six times the Lambda's timeout, by the Lambda developer guide, "Using Lambda with Amazon SQS".
         hidden = Duration.seconds(6 * _SECONDS)
+        # Lambda's letters about batches of the stream that `changes` failed on. They have dead letters of
+        # their own, because dead letters of orders go back to a queue of orders.
+        self.lost_dead = DeadLetters(self, "LostDead")
+        self.lost = Queue(
+            self,
+            "Lost",
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.lost_dead, max_receive_count=_TRIES),
+            visibility_timeout=hidden,
+            retention_period=Duration.days(14),
+        )
         # Orders wait here until a worker is free, for hours when a fleet boots at once. In one queue a
         # revocation would wait behind them. "Paced" is the deployed name of the queue of registrations.
         self.urgent, self.changes, self.registrations = (
@@ -89,7 +99,10 @@ class Queues(Construct):
 
 
 class Register(Construct):
-    """The two Lambdas: `work` carries out orders, `changes` makes orders from the table's stream."""
+    """The three Lambdas: `work` carries out orders, `changes` makes orders from the table's stream.
+
+    `lost` makes orders from what `changes` failed on.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id)
@@ -99,7 +112,9 @@ class Register(Construct):
             self, "Changes", code=deployment.code, handler="register.changes", seconds=30, memory=1024
         )
         self._work(deployment)
+        self.lost = Function(self, "Lost", code=deployment.code, handler="register.lost", seconds=_SECONDS)
         self._changes(deployment.device_records)
+        self._lost(deployment.device_records)
         self._order_for_certificates(deployment.store)
 
     def _work(self, deployment: Deployment) -> None:
@@ -181,7 +196,21 @@ class Register(Construct):
         source = f"DynamoDBEventSource:{Names.node_unique_id(device_records.node)}"
         mapping = self.changes.node.find_child(source)
         made = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
-        queues.dead.keep_failures(self.changes, made)
+        queues.lost.keep_failures(self.changes, made)
+
+    def _lost(self, device_records: DeviceRecords) -> None:
+        """Have `lost` read the batches that `changes` failed on from the stream again."""
+        queues = self.queues
+        self.lost.configure(QueuesSettings(**queues.settings))
+        queues.lost.bring_to(self.lost, batch_size=1, at_once=2)
+        acknowledge_serverless(
+            self.lost,
+            {"LambdaEventSourceMappingDestination": "The queue has a dead-letter queue of its own."},
+        )
+        self.lost.permit(["sqs:SendMessage"], queues.urgent.queue_arn)
+        self.lost.permit(
+            ["dynamodb:GetRecords", "dynamodb:GetShardIterator"], cast("str", device_records.table_stream_arn)
+        )
 
     def _order_for_certificates(self, store: Store) -> None:
         """Have S3 send an order to the queue for each new certificate."""

@@ -5,6 +5,7 @@ Its environment is in `cloud.py`. docs/emulator.md lists where ministack differs
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -43,18 +44,29 @@ async def _on_loopback(
 def _resource(service: str, method: str, path: str, headers: object, body: bytes, *rest: object) -> str:
     """Return the resource on which AWS checks a call.
 
-    AWS checks AttachPolicy and DetachPolicy on their target, ListTargetsForPolicy on its policy, and
-    DeleteConnection on its client (service authorization reference, "AWS IoT"). ministack would check
-    them on `*`, so that roles would need wider policies than on AWS.
+    AWS checks AttachPolicy and DetachPolicy on their target, ListTargetsForPolicy on its policy,
+    DeleteConnection on its client, and GetShardIterator and GetRecords on their stream (service authorization
+    reference, "AWS IoT" and "Amazon DynamoDB"). ministack would check them on `*`, so that roles would need
+    wider policies than on AWS.
     """
     found = str(_resource_arn(service, method, path, headers, body, *rest))
     if service == "iot" and path.startswith("/target-policies/"):
         with suppress(ValueError, KeyError, TypeError):
             return str(json.loads(body)["target"])
+    if service.startswith("dynamodb"):
+        with suppress(ValueError, KeyError, TypeError):
+            return _stream(json.loads(body))
     for prefix, kind in {_CONNECTIONS: "client", "/policy-targets/": "policy"}.items():
         if service in ("iot", "iot-data") and path.startswith(prefix):
             return f"arn:aws:iot:{get_region()}:{get_account_id()}:{kind}/{path.removeprefix(prefix)}"
     return found
+
+
+def _stream(call: dict[str, str]) -> str:
+    """Return the ARN of the stream that a call names, itself or in ministack's shard iterator."""
+    if "StreamArn" in call:
+        return call["StreamArn"]
+    return str(json.loads(base64.urlsafe_b64decode(call["ShardIterator"]))["arn"])
 
 
 def _action(*request: object) -> str | None:

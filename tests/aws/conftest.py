@@ -91,7 +91,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _forget_clients() -> None:
     for made in (
-        *(clients.dynamodb, clients.kms, clients.s3, clients.sts),
+        *(clients.dynamodb, clients.dynamodb_streams, clients.kms, clients.s3, clients.sts),
         *(clients.iot, clients.iot_data, clients.sqs, clients.session),
     ):
         made.cache_clear()
@@ -191,6 +191,7 @@ def product(
         iot_rate="1000",
         fleet_refresh="60",
     )
+    monkeypatch.setenv("FIRSTBOOT_PASSED_QUEUE", sqs.create_queue(QueueName="passed")["QueueUrl"])
     all_settings = exchange_settings, vend_settings, operate_settings, register_settings
     for settings in all_settings:
         for name, value in settings.environment().items():

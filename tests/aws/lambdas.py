@@ -20,7 +20,7 @@ from firstboot.domain.clock import utc_now
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.register.handlers import sweep_again
-from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
+from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
 from firstboot.runtime.http import http_function
 from firstboot.runtime.invoke import invoke_function
@@ -70,11 +70,12 @@ class Lambdas:
 
         register = firstboot.register.build
         self.work = queue_function("register", register.work, WorkSettings.read, now, self.pause)
-        self.jitr = queue_function("register", register.jitr, RegisterSettings.read, now, self.pause)
+        self.jitr = queue_function("register", register.jitr, JitrSettings.read, now, self.pause)
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
         self.changes = event_function("register", register.changes, QueuesSettings.read, repeat, now)
+        self.lost = queue_function("register", register.lost, QueuesSettings.read, now, self.pause)
         self.sweep = event_function("register", register.sweep, SweepSettings.read, sweep_again, now)
         self.invoke = invoke_function("operate", operate.invoke, OperateSettings.read, now)
         self.resource = event_function(

@@ -2,11 +2,14 @@
 
 moto registers nothing by itself. The tests register the certificate as AWS IoT would, and the message is
 AWS's documented event. In `tests/flows` the broker does both.
+
+When an event passes, and how long it waits: test_jitr_events.py.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,23 +21,29 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from moto.sqs.models import sqs_backends
 
 from firstboot.aws import clients
-from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
+from firstboot.register.handlers import TRIES
 from tests import factories
+from tests.aws.conftest import ACCOUNT, REGION
 from tests.aws.odd_names import latin_1, not_utf_8
 from tests.aws.product import CONTEXT, Product, group
 from tests.field.encode import own
 
-# Two calls of the rate limiter, whose last slot is in the past, come before these.
+# An event passes, its message is found undecided, and the rate limiter, whose last slot is in the past, gives
+# one. After a decision, one update notes it.
+PASSING = ["GetItem", "UpdateItem", "GetItem", "UpdateItem", "UpdateItem"]
+DECIDED = ["UpdateItem"]
 READING = ["GetItem", "GetItem"]  # the bootstrap certificate's row and the device's
 ADMITTING = ["DescribeCertificate", *READING, "AttachPolicy", "UpdateCertificate", *READING]
 BOOTSTRAP = "Firstboot-bootstrap"
+MESSAGES = itertools.count()
 PLACE = Place("aws", "us-east-1", "123456789012")
 # The document of a version that allowed less.
 OLD = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -44,7 +53,7 @@ OLD = json.dumps({"Version": "2012-10-17", "Statement": []})
 def _warm(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the process read the fleet."""
     monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
-    assert admit(product, "0" * 64) == []
+    admit(product, "0" * 64)
 
 
 def arrive(leaf: x509.Certificate, status: Any = "PENDING_ACTIVATION") -> str:
@@ -55,24 +64,50 @@ def arrive(leaf: x509.Certificate, status: Any = "PENDING_ACTIVATION") -> str:
     return str(made["certificateId"])
 
 
-def event(*certificate_ids: str) -> dict[str, Any]:
-    """Return the queue's event, with the members that the rule selects from AWS's documented event."""
-    bodies = [
-        {"certificateId": each, "caCertificateId": "c" * 64, "certificateStatus": "PENDING_ACTIVATION"}
-        for each in certificate_ids
-    ]
-    return {
-        "Records": [
-            {"messageId": f"m{index}", "body": json.dumps(body), "eventSource": "aws:sqs"}
-            for index, body in enumerate(bodies)
-        ]
-    }
+def event(certificate_id: str) -> str:
+    """Return a message with the members that the rule selects from AWS's documented event."""
+    return json.dumps(
+        {
+            "certificateId": certificate_id,
+            "caCertificateId": "c" * 64,
+            "certificateStatus": "PENDING_ACTIVATION",
+        }
+    )
 
 
-def admit(product: Product, *certificate_ids: str) -> list[str]:
-    """Invoke the Lambda function, and return the messages that it wants again."""
-    answer = product.lambdas.jitr(event(*certificate_ids), CONTEXT)
+def deliver(product: Product, *bodies: str) -> list[str]:
+    """Invoke the Lambda function with new messages, and return the ids of those that it wants again."""
+    return redeliver(product, *((f"message-{next(MESSAGES)}", body) for body in bodies))
+
+
+def redeliver(product: Product, *messages: tuple[str, str]) -> list[str]:
+    """Invoke the Lambda function with these messages: each one's id and its body."""
+    records = [{"messageId": name, "body": body, "eventSource": "aws:sqs"} for name, body in messages]
+    answer = product.lambdas.jitr({"Records": records}, CONTEXT)
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def passed() -> list[str]:
+    """Take the messages about events that passed from their queue, those with a delay too."""
+    # SQS would deliver a delayed message only after its delay.
+    queue = sqs_backends[ACCOUNT][REGION].queues["passed"]
+    bodies = [str(message.body) for message in queue._messages]
+    queue._messages.clear()
+    return bodies
+
+
+def waiting(name: str) -> int:
+    """Return an attribute of the queue of events that passed, which is a number of messages."""
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="passed")["QueueUrl"]
+    attributes: Any = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return int(attributes[name])
+
+
+def admit(product: Product, *certificate_ids: str) -> None:
+    """Let the certificates' events pass and be decided on. No message fails."""
+    assert deliver(product, *map(event, certificate_ids)) == []
+    assert deliver(product, *passed()) == []
 
 
 def status(certificate_id: str) -> str:
@@ -134,8 +169,8 @@ def test_the_documented_event_of_aws_admits(product: Product) -> None:
         "awsAccountId": "123456789012",
         "certificateRegistrationTimestamp": "1795399505000",
     }
-    records = {"Records": [{"messageId": "m", "body": json.dumps(documented)}]}
-    assert product.lambdas.jitr(records, CONTEXT) == {"batchItemFailures": []}
+    assert deliver(product, json.dumps(documented)) == []
+    assert deliver(product, *passed()) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
 
 
@@ -146,17 +181,18 @@ def test_the_policy_is_attached_before_the_activation(
     admit(product, arrive(product.bootstrap("gw-1")))
     certificate = arrive(product.bootstrap("gw-2"))
     calls = Calls(monkeypatch)
-    assert admit(product, certificate) == []
-    assert calls.made[2:] == ADMITTING
+    admit(product, certificate)
+    assert calls.made == [*PASSING, *ADMITTING, *DECIDED]
 
 
 def test_the_first_certificate_makes_the_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first certificate makes its policy, because a stack could not delete one that is attached."""
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     attach = ADMITTING.index("AttachPolicy")
-    assert calls.made[2:] == [*ADMITTING[: attach + 1], "CreatePolicy", *ADMITTING[attach:]]
+    made = [*ADMITTING[: attach + 1], "CreatePolicy", *ADMITTING[attach:]]
+    assert calls.made == [*PASSING, *made, *DECIDED]
     assert policies(certificate) == {BOOTSTRAP}
     assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
@@ -166,8 +202,8 @@ def test_a_policy_that_exists_is_not_changed(product: Product, monkeypatch: pyte
     boto3.client("iot").create_policy(policyName=BOOTSTRAP, policyDocument=OLD)
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    assert admit(product, certificate) == []
-    assert calls.made[2:] == ADMITTING
+    admit(product, certificate)
+    assert calls.made == [*PASSING, *ADMITTING, *DECIDED]
     assert in_force() == (json.loads(OLD), 1)
 
 
@@ -180,7 +216,7 @@ def test_a_deleted_policy_is_made_again(product: Product) -> None:
     iot.detach_policy(policyName=BOOTSTRAP, target=arn)
     iot.delete_policy(policyName=BOOTSTRAP)
     second = arrive(product.bootstrap("gw-2"))
-    assert admit(product, second) == []
+    admit(product, second)
     assert (status(second), policies(second)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
@@ -196,7 +232,7 @@ def test_another_process_makes_the_policy_meanwhile(
     calls.before["CreatePolicy"] = lambda: another.create_policy(
         policyName=BOOTSTRAP, policyDocument=document
     )
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
@@ -207,7 +243,7 @@ def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
     shared = group("batch", claims, device_id="request.deviceId", reenroll="refuse")
     product.publish(groups=product.fleet.groups | {"batch": shared})
     certificate = arrive(claims.issue("Acme batch 7, all of it", factories.ec_key()))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
     said = boto3.client("iot").get_policy(policyName="Firstboot-claim")["policyDocument"]
     assert json.loads(said) == due(ServicePolicy.CLAIM)
@@ -220,14 +256,14 @@ def test_a_decided_certificate_is_left_alone(
     """A certificate that does not wait for activation is left as it is, for one call to AWS IoT."""
     certificate = arrive(product.bootstrap("gw-1"), decided)
     calls = Calls(monkeypatch)
-    assert admit(product, certificate) == []
-    assert calls.made[2:] == ["DescribeCertificate"]
+    admit(product, certificate)
+    assert calls.made == [*PASSING, "DescribeCertificate", *DECIDED]
     assert (status(certificate), policies(certificate)) == (decided, set())
 
 
 def test_a_certificate_that_is_gone_is_done(product: Product) -> None:
     """A certificate that was deleted meanwhile needs no retry."""
-    assert admit(product, "0" * 64) == []
+    admit(product, "0" * 64)
 
 
 def gateways(product: Product, jitr: str, **changes: Any) -> None:
@@ -291,7 +327,7 @@ def test_an_exclusive_group_revokes_what_can_never_enroll(
 ) -> None:
     """In an exclusive group a certificate that can never enroll becomes REVOKED, and the log has the code."""
     certificate = arrive(refused(product, flaw, "exclusive"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
     line = logged(logs)
     assert (line["code"], line["outcome"]) == ((FLAWS | REVOKED)[flaw], "revoked")
@@ -303,7 +339,7 @@ def test_an_exclusive_group_revokes_what_can_never_enroll(
 def test_a_shared_group_revokes_nothing(product: Product, flaw: str, logs: io.StringIO) -> None:
     """In a shared group a certificate that can never enroll stays as it is, and the log has the code."""
     certificate = arrive(refused(product, flaw, "shared"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
     assert (logged(logs)["code"], logged(logs)["outcome"]) == (FLAWS[flaw], "left")
 
@@ -311,7 +347,7 @@ def test_a_shared_group_revokes_nothing(product: Product, flaw: str, logs: io.St
 def test_a_shared_group_revokes_what_an_operator_has_revoked(product: Product, logs: io.StringIO) -> None:
     """A twin of a certificate that an operator has revoked becomes REVOKED in a shared group too."""
     certificate = arrive(refused(product, "bootstrap-revoked", "shared"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("REVOKED", set())
     assert (logged(logs)["code"], logged(logs)["outcome"]) == ("bootstrap-revoked", "revoked")
 
@@ -335,7 +371,7 @@ def test_a_neighbours_certificates_stay_theirs(product: Product) -> None:
     ]
     pending = [arrive(each) for each in neighbours]
     active = arrive(factory.issue("pump-16 *", key), "ACTIVE")
-    assert admit(product, *pending, active) == []
+    admit(product, *pending, active)
     assert {status(each) for each in pending} == {"PENDING_ACTIVATION"}
     assert (status(active), policies(active)) == ("ACTIVE", set())
 
@@ -344,7 +380,7 @@ def test_jitr_that_is_off_activates_nothing(product: Product, logs: io.StringIO)
     """A group whose JITR is off leaves also a certificate that could enroll; HTTPS accepts it."""
     gateways(product, "off")
     certificate = arrive(product.bootstrap("gw-1"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
     assert (logged(logs)["outcome"], logged(logs)["group"]) == ("left", "gateways")
     assert product.enroll(product.bootstrap("gw-1")).status == 201
@@ -353,14 +389,14 @@ def test_jitr_that_is_off_activates_nothing(product: Product, logs: io.StringIO)
 def test_a_teletex_name_is_no_poison_message(product: Product) -> None:
     """A Latin-1 TeletexString in a certificate's subject is read, and the certificate is admitted."""
     certificate = arrive(latin_1(product.factory))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "ACTIVE"
 
 
 def test_a_name_that_cannot_be_decoded_is_no_poison_message(product: Product, logs: io.StringIO) -> None:
     """A certificate whose subject is not UTF-8 is left, and the message is not delivered again."""
     certificate = arrive(not_utf_8(product.factory))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "PENDING_ACTIVATION"
     assert logged(logs)["code"] == "certificate-malformed"
 
@@ -382,7 +418,7 @@ def test_a_certificate_of_another_ca_is_left_alone(product: Product) -> None:
         stranger.issue("gw-1", factories.rsa_key(1024)),
     ):
         certificate = arrive(leaf)
-        assert admit(product, certificate) == []
+        admit(product, certificate)
         assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
 
 
@@ -390,7 +426,7 @@ def test_a_certificate_that_is_not_valid_yet_stays_pending(product: Product) -> 
     """A certificate that is not valid yet stays pending."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     certificate = arrive(product.factory.issue("gw-1", factories.ec_key(), not_before=tomorrow))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "PENDING_ACTIVATION"
 
 
@@ -400,7 +436,7 @@ def test_a_device_of_another_group_is_not_admitted(product: Product) -> None:
     other = factories.authority("Other factory")
     product.publish(groups=product.fleet.groups | {"others": group("others", other)})
     certificate = arrive(other.issue("gw-1", factories.ec_key()))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
 
 
@@ -408,7 +444,7 @@ def test_a_device_that_is_enrolled_is_admitted(product: Product) -> None:
     """An enrolled device is admitted, because `exchange` decides whether it may enroll again."""
     product.identity("gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "ACTIVE"
 
 
@@ -417,7 +453,7 @@ def test_a_deleted_device_is_admitted(product: Product) -> None:
     product.identity("gw-1")
     product.operate("devices.delete", deviceId="gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "ACTIVE"
 
 
@@ -431,7 +467,7 @@ def test_a_revocation_during_the_admission_counts(
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
     calls.before["UpdateCertificate"] = lambda: product.records.revoke(DeviceId("gw-1"), EPOCH)
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "REVOKED"
 
 
@@ -444,7 +480,7 @@ def test_a_revoked_bootstrap_certificate_meanwhile_is_noticed(
     calls = Calls(monkeypatch)
     identifier = own(leaf).identifier
     calls.before["UpdateCertificate"] = lambda: product.records.revoke_bootstrap(identifier, EPOCH)
-    assert admit(product, certificate) == []
+    admit(product, certificate)
     assert status(certificate) == "REVOKED"
 
 
@@ -461,47 +497,60 @@ def test_no_form_of_a_revoked_claim_certificate_is_admitted(product: Product) ->
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
-@pytest.mark.parametrize("operation", [*ADMITTING[:-1], "CreatePolicy"])
-def test_a_failure_anywhere_is_tried_again(
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
+def test_an_event_whose_passing_fails_comes_again(
+    product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
+) -> None:
+    """An event fails if the table does not answer, and passes when SQS delivers it again."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    calls = Calls(monkeypatch)
+    calls.failing = (operation, lost)
+    assert redeliver(product, ("m", event(certificate))) == ["m"]
+    calls.failing = None
+    assert redeliver(product, ("m", event(certificate))) == []
+    assert deliver(product, *passed()) == []
+    assert status(certificate) == "ACTIVE"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
+@pytest.mark.parametrize("operation", sorted({*ADMITTING, *PASSING, "CreatePolicy"}))
+def test_a_decision_that_fails_is_tried_again_in_seconds(
     product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
 ) -> None:
     """After a failure of any call, or of its answer, the message comes again and completes the admission."""
     certificate = arrive(product.bootstrap("gw-1"))
+    assert deliver(product, event(certificate)) == []
     calls = Calls(monkeypatch)
     calls.failing = (operation, lost)
-    assert admit(product, certificate) == ["m0"]
+    assert deliver(product, *passed()) == []
     calls.failing = None
-    assert admit(product, certificate) == []
+    assert waiting("ApproximateNumberOfMessagesDelayed") == 1
+    assert deliver(product, *passed()) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
     assert in_force()[0] == due(ServicePolicy.BOOTSTRAP)
+
+
+def test_a_decision_fails_only_after_its_last_try(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While AWS IoT throttles, a message is sent again, and after its last try it fails in its queue."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    assert deliver(product, event(certificate)) == []
+    calls = Calls(monkeypatch)
+    calls.failing = ("DescribeCertificate", False)
+    for _ in range(TRIES):
+        assert deliver(product, *passed()) == []
+    (last,) = passed()
+    assert redeliver(product, ("last", last)) == ["last"]
+    calls.failing = None
+    assert deliver(product, last) == []
+    assert status(certificate) == "ACTIVE"
 
 
 def test_a_bad_message_fails_alone(product: Product) -> None:
     """A bad message fails alone, and the others of its batch are handled."""
     certificate = arrive(product.bootstrap("gw-1"))
-    records = event(certificate)["Records"]
     bodies = ["", "[]", "{}", '{"certificateId": 1}', json.dumps({"certificateId": "g" * 64}), "[" * 100_000]
-    bad = [{"messageId": f"bad{index}", "body": body} for index, body in enumerate(bodies)]
-    answer = product.lambdas.jitr({"Records": [*bad, *records]}, CONTEXT)
-    assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == [
-        message["messageId"] for message in bad
-    ]
+    bodies.append(json.dumps({"certificateId": "0" * 64, "since": 10**18}))
+    bad = [(f"bad{index}", body) for index, body in enumerate(bodies)]
+    assert redeliver(product, *bad, ("good", event(certificate))) == [name for name, _ in bad]
+    assert deliver(product, *passed()) == []
     assert status(certificate) == "ACTIVE"
-
-
-def test_each_message_waits_for_its_slot(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message with a later slot comes again at its slot, and then takes no second one."""
-    still = datetime.now(UTC)
-    product.lambdas.clock = lambda: still
-    for _ in range(3):
-        DynamoRateLimiter(clients.dynamodb(), product.table).reserve(still, 1)
-    certificate_id = arrive(product.bootstrap("gw-1"))
-    assert admit(product, certificate_id) == []
-    assert status(certificate_id) == "PENDING_ACTIVATION"
-    url = boto3.client("sqs").get_queue_url(QueueName="rate-limited")["QueueUrl"]
-    attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
-    body = json.dumps({"certificateId": certificate_id, "slot": int(still.timestamp() * 1_000)})
-    record = {"messageId": "m", "body": body, "eventSource": "aws:sqs"}
-    assert product.lambdas.jitr({"Records": [record]}, CONTEXT) == {"batchItemFailures": []}
-    assert status(certificate_id) == "ACTIVE"

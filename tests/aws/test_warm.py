@@ -96,7 +96,7 @@ def test_jitr_takes_up_a_newer_fleet(product: Product, monkeypatch: pytest.Monke
             certificatePem=factories.pem(leaf),
             status="PENDING_ACTIVATION",
         )
-        body = json.dumps({"certificateId": made["certificateId"], "slot": 0})
+        body = json.dumps({"certificateId": made["certificateId"], "since": 0})
         product.lambdas.jitr({"Records": [{"messageId": "m", "body": body}]}, CONTEXT)
         known = iot.describe_certificate(certificateId=made["certificateId"])
         return str(known["certificateDescription"]["status"])

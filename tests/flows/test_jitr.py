@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from paho.mqtt.enums import CallbackAPIVersion
 
+from firstboot.domain.names import JITR_PREFIX
 from tests import factories
 from tests.flows.conftest import Cloud, save, until
-from tests.flows.devices import client, fresh_name, operate
+from tests.flows.devices import client, fresh_name, operate, output
 from tests.paho_clients import end
 
 CLOSED = "closed"
@@ -46,11 +47,15 @@ def outcome(cloud: Cloud, client_id: str, files: tuple[Path, Path]) -> str:
         return answer
 
 
+def certificate_id(files: tuple[Path, Path]) -> str:
+    """Return AWS IoT's id of the certificate."""
+    leaf = x509.load_pem_x509_certificate(files[0].read_bytes())
+    return hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
+
+
 def status(cloud: Cloud, files: tuple[Path, Path]) -> str:
     """Return the certificate's status in AWS IoT."""
-    leaf = x509.load_pem_x509_certificate(files[0].read_bytes())
-    certificate_id = hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
-    known = client(cloud, "iot").describe_certificate(certificateId=certificate_id)
+    known = client(cloud, "iot").describe_certificate(certificateId=certificate_id(files))
     return str(known["certificateDescription"]["status"])
 
 
@@ -103,6 +108,22 @@ def test_a_name_that_is_no_device_id_is_not_let_in(cloud: Cloud, tmp_path: Path)
     files = save(tmp_path, cloud.factory.issue("gw-*", key), key)
     assert outcome(cloud, "gw-*", files) == CLOSED
     assert left(cloud, files, tmp_path)
+
+
+def test_many_connections_of_one_certificate_are_one_attempt(cloud: Cloud, tmp_path: Path) -> None:
+    """A certificate that is not admitted connects again and again, and one of its events passes."""
+    key = factories.ec_key()
+    files = save(tmp_path, cloud.factory.issue("gw-*", key), key)
+    for _ in range(4):
+        assert outcome(cloud, "gw-*", files) == CLOSED
+    assert left(cloud, files, tmp_path)
+    item = {"pk": {"S": f"{JITR_PREFIX}{certificate_id(files)}"}}
+    table = output(cloud, "Table")
+    until(
+        lambda: "decidedAt" in client(cloud, "dynamodb").get_item(TableName=table, Key=item).get("Item", {})
+    )
+    row = client(cloud, "dynamodb").get_item(TableName=table, Key=item)["Item"]
+    assert row["attempts"] == {"N": "1"}
 
 
 def test_a_certificate_of_an_unknown_ca_is_not_registered(cloud: Cloud, tmp_path: Path) -> None:

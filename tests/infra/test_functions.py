@@ -16,7 +16,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.policy.render import Place, ceiling
-from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
+from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
 from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
@@ -34,9 +34,10 @@ SETTINGS: dict[str, type[Settings]] = {
     "Sweep": SweepSettings,
     "RegisterWork": WorkSettings,
     "RegisterChanges": QueuesSettings,
+    "RegisterLost": QueuesSettings,
     "AuthorityFunction": AuthoritySettings,
     "AuthorityWatch": WatchSettings,
-    "Newcomers": RegisterSettings,
+    "Newcomers": JitrSettings,
 }
 SESSION = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 ECDSA = {"StringEqualsIfExists": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
@@ -87,6 +88,7 @@ REGISTRATIONS, URGENT = "${RegisterQueuesPaced.Arn}", "${RegisterQueuesUrgent.Ar
 CHANGES = "${RegisterQueuesChanges.Arn}"
 ORDERS = (URGENT, CHANGES, REGISTRATIONS)
 DEAD, STREAM = "${RegisterQueuesDead.Arn}", "${Registry.StreamArn}"
+LOST, LOST_DEAD = "${RegisterQueuesLost.Arn}", "${RegisterQueuesLostDead.Arn}"
 
 
 def on(resource: str, *actions: str) -> set[tuple[str, str]]:
@@ -126,9 +128,10 @@ PERMISSIONS = {
         *(
             (f"sqs:{action}", queue)
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-            for queue in (UNDELIVERED, DEAD, "${NewcomersDeadLetters.Arn}")
+            for queue in (UNDELIVERED, DEAD, LOST_DEAD, "${NewcomersDeadLetters.Arn}")
         ),
-        ("sqs:SendMessage", "${NewcomersQueue.Arn}"),
+        ("sqs:SendMessage", "${NewcomersPassed.Arn}"),
+        ("sqs:SendMessage", LOST),
         ("sqs:SendMessage", CHANGES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
@@ -181,7 +184,13 @@ PERMISSIONS = {
     },
     "RegisterChanges": {
         *((f"dynamodb:{action}", STREAM) for action in READING),
-        *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES, DEAD)),
+        *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES, LOST)),
+    },
+    "RegisterLost": {
+        ("dynamodb:GetRecords", STREAM),
+        ("dynamodb:GetShardIterator", STREAM),
+        ("sqs:SendMessage", URGENT),
+        *((f"sqs:{action}", LOST) for action in CONSUMING),
     },
     "AuthorityFunction": {
         ("iot:DescribeEndpoint", "*"),
@@ -203,7 +212,12 @@ PERMISSIONS = {
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
         *on("policy/Firstboot-bootstrap", "CreatePolicy"),
         *on("policy/Firstboot-claim", "CreatePolicy"),
-        *((f"sqs:{action}", "${NewcomersQueue.Arn}") for action in CONSUMING),
+        ("sqs:SendMessage", "${NewcomersPassed.Arn}"),
+        *(
+            (f"sqs:{action}", f"${{Newcomers{name}.Arn}}")
+            for action in CONSUMING
+            for name in ("Queue", "Passed")
+        ),
     },
 }
 
@@ -260,7 +274,8 @@ def test_operate_knows_every_dead_letter_queue(stack: Synthesised) -> None:
     assert {name: Queues(**urls) for name, urls in json.loads(text).items()} == {
         "requests": Queues("${MqttUndelivered}", None),
         "registrations": Queues("${RegisterQueuesDead}", "${RegisterQueuesChanges}"),
-        "newcomers": Queues("${NewcomersDeadLetters}", "${NewcomersQueue}"),
+        "stream": Queues("${RegisterQueuesLostDead}", "${RegisterQueuesLost}"),
+        "newcomers": Queues("${NewcomersDeadLetters}", "${NewcomersPassed}"),
     }
 
 
@@ -381,6 +396,7 @@ def test_a_lambda_times_out_before_the_gateway(stack: Synthesised, name: str) ->
         "Sweep": "register.sweep",
         "RegisterWork": "register.work",
         "RegisterChanges": "register.changes",
+        "RegisterLost": "register.lost",
         "AuthorityFunction": "authority.resource",
         "AuthorityWatch": "authority.watch",
         "Newcomers": "register.jitr",

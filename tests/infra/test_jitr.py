@@ -138,20 +138,41 @@ def test_a_rule_may_only_send_to_its_queue(stack: Synthesised, role: str, queue:
     assert spelled(trust["Statement"]) == [TRUST]
 
 
-def test_the_queue_repeats_failed_messages(stack: Synthesised) -> None:
-    """The queue hides a message while the Lambda may work on it, and gives up after ten attempts."""
+@pytest.mark.parametrize(
+    ("name", "batch", "workers"), [("NewcomersQueue", 10, 10), ("NewcomersPassed", 1, 4)]
+)
+def test_a_queue_repeats_failed_messages(stack: Synthesised, name: str, batch: int, workers: int) -> None:
+    """A queue hides a message while the Lambda may work on it, and gives up after ten attempts.
+
+    Events are handled in batches. An event that passed is handled alone, because it waits for its turn.
+    """
     mappings = [each["Properties"] for each in stack.resources("AWS::Lambda::EventSourceMapping").values()]
-    (made,) = [each for each in mappings if spell(each["FunctionName"]) == "${Newcomers}"]
+    (made,) = [each for each in mappings if spell(each["EventSourceArn"]) == f"${{{name}.Arn}}"]
+    assert spell(made["FunctionName"]) == "${Newcomers}"
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert made["ScalingConfig"] == {"MaximumConcurrency": 5}
-    assert made["BatchSize"] == 5
-    queue = spelled(properties(stack, "AWS::SQS::Queue", "NewcomersQueue"))
+    assert made["ScalingConfig"] == {"MaximumConcurrency": workers}
+    assert made["BatchSize"] == batch
+    queue = spelled(properties(stack, "AWS::SQS::Queue", name))
     timeout = properties(stack, "AWS::Lambda::Function", "Newcomers")["Timeout"]
     assert queue["VisibilityTimeout"] == 6 * timeout
     assert queue["RedrivePolicy"] == {
         "deadLetterTargetArn": "${NewcomersDeadLetters.Arn}",
         "maxReceiveCount": 10,
     }
+
+
+def test_jitr_writes_no_device_record(stack: Synthesised) -> None:
+    """The Lambda may update the rate limiter's row and those of waiting certificates, and no other row."""
+    policy = properties(stack, "AWS::IAM::Policy", "NewcomersRoleDefaultPolicy")["PolicyDocument"]
+    (statement,) = [each for each in policy["Statement"] if each["Action"] == "dynamodb:UpdateItem"]
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PACE#iot", "JITR#*"]}
+    }
+
+
+def test_jitr_may_send_messages_again(stack: Synthesised) -> None:
+    """Lambda's recursion detection is off, because the code bounds how often a message is sent again."""
+    assert properties(stack, "AWS::Lambda::Function", "Newcomers")["RecursiveLoop"] == "Allow"
 
 
 def test_dead_letters_ring(stack: Synthesised) -> None:

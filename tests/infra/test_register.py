@@ -9,7 +9,7 @@ import pytest
 
 from firstboot.register.turns import PATIENCE
 from tests.infra.conftest import Synthesised, spell, synthesise
-from tests.infra.test_functions import DEAD, ORDERS, REGISTRATIONS, STREAM, ours
+from tests.infra.test_functions import DEAD, LOST, LOST_DEAD, ORDERS, REGISTRATIONS, STREAM, ours
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -77,7 +77,7 @@ def test_the_stream_brings_changes_of_devices_only(stack: Synthesised) -> None:
         "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "DEV#"}]}}},
     }
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
-    assert spell(mapping["DestinationConfig"]["OnFailure"]["Destination"]) == DEAD
+    assert spell(mapping["DestinationConfig"]["OnFailure"]["Destination"]) == LOST
     assert mapping["MaximumRetryAttempts"] == 5
     assert mapping["BisectBatchOnFunctionError"]
 
@@ -95,8 +95,9 @@ def test_the_rate_is_below_the_quotas_and_the_deployers_to_set(
 
 
 def test_a_chain_of_orders_is_not_stopped_by_lambda(stack: Synthesised) -> None:
-    """Lambda lets `work` send orders to its own queues, which the code bounds, and no other function."""
-    assert {name for name, function in ours(stack).items() if "RecursiveLoop" in function} == {"RegisterWork"}
+    """Lambda lets `work` and `jitr` send messages to their own queues, which the code bounds."""
+    allowed = {name for name, function in ours(stack).items() if "RecursiveLoop" in function}
+    assert allowed == {"RegisterWork", "Newcomers"}
     assert ours(stack)["RegisterWork"]["RecursiveLoop"] == "Allow"
 
 
@@ -122,4 +123,23 @@ def test_a_dead_message_rings(stack: Synthesised) -> None:
     alarm = stack.resources("AWS::CloudWatch::Alarm")["AlarmsRegistrationsDead"]["Properties"]
     assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["Threshold"] == 0
+
+
+def test_a_lost_batch_has_a_queue_of_its_own(stack: Synthesised) -> None:
+    """Lambda's letters about lost batches are handled one by one, and have dead letters of their own."""
+    mapping = mappings(stack)[LOST]
+    assert spell(mapping["FunctionName"]) == "${RegisterLost}"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] == 1
+    redrive = queues(stack)[LOST]["RedrivePolicy"]
+    assert (spell(redrive["deadLetterTargetArn"]), redrive["maxReceiveCount"]) == (LOST_DEAD, 5)
+    assert queues(stack)[LOST]["VisibilityTimeout"] >= 6 * ours(stack)["RegisterLost"]["Timeout"]
+
+
+def test_a_batch_that_cannot_be_read_again_rings(stack: Synthesised) -> None:
+    """One dead letter about a batch of the stream rings the alarm."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")["AlarmsStreamDead"]["Properties"]
+    (dimension,) = alarm["Dimensions"]
+    assert spell(dimension["Value"]) == "${RegisterQueuesLostDead.QueueName}"
     assert alarm["Threshold"] == 0

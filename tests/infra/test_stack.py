@@ -202,7 +202,7 @@ def test_the_alarms(stack: Synthesised) -> None:
     """The stack has exactly the listed alarms, and each of them notifies the topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
-    lambdas += ["RegisterWork", "RegisterChanges", "Newcomers", "Sweep"]
+    lambdas += ["RegisterWork", "RegisterChanges", "RegisterLost", "Newcomers", "Sweep"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
     other |= {
@@ -215,6 +215,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "RegistrationAge",
         "RegisterFailures",
         "NewcomersDead",
+        "StreamDead",
         "SweepUnavailable",
     }
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}

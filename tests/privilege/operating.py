@@ -105,6 +105,11 @@ def jitr_redriven(scene: Scene) -> None:
     _redriven(scene, "newcomers", "NewcomersDeadLetters", {"certificateId": "0" * 64})
 
 
+def lost_batch_redriven(scene: Scene) -> None:
+    """Redrive a letter about a batch of the stream that failed at every attempt."""
+    _redriven(scene, "stream", "RegisterQueuesLostDead", {"DDBStreamBatchInfo": {}})
+
+
 def _redriven(scene: Scene, name: str, queue: str, letter: dict[str, Any]) -> None:
     _kept(scene, queue, letter)
     answer = scene.operate("failures.redrive", failures=name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -121,6 +123,38 @@ def _changed(scene: Scene, change: dict[str, Any]) -> None:
     scene.invoke("RegisterChanges", {"Records": [{"eventName": "MODIFY", "dynamodb": images}]})
 
 
+def lost_batch_ordered(scene: Scene) -> None:
+    """Make an order from a letter about a batch that `changes` failed on."""
+    name = scene.booted().name
+    streams, table = scene.aws("dynamodbstreams"), scene.names["Registry"]
+    (stream,) = streams.list_streams(TableName=table)["Streams"]
+    described = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]
+    (shard,) = described["Shards"]
+    place = {"StreamArn": stream["StreamArn"], "ShardId": shard["ShardId"]}
+    start = streams.get_shard_iterator(**place, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    (found, *_) = (
+        each["dynamodb"]["SequenceNumber"]
+        for each in _all_records(streams, start)
+        if each["dynamodb"]["Keys"] == {"pk": {"S": f"DEV#{name}"}}
+    )
+    batch = {
+        "streamArn": stream["StreamArn"],
+        "shardId": shard["ShardId"],
+        "startSequenceNumber": found,
+        "endSequenceNumber": found,
+    }
+    scene.deliver("RegisterLost", DDBStreamBatchInfo=batch)
+
+
+def _all_records(streams: Any, iterator: str | None) -> Iterator[dict[str, Any]]:
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator)
+        if not page["Records"]:
+            return
+        yield from page["Records"]
+        iterator = page.get("NextShardIterator")
+
+
 def jitr_admitted(scene: Scene) -> None:
     """Admit a bootstrap certificate after its first connection."""
     new_device = _registered(scene)
@@ -142,6 +176,11 @@ def jitr_first_claim_policy(scene: Scene) -> None:
         jitr_admitted(scene)
 
 
+def jitr_passed(scene: Scene) -> None:
+    """Let a certificate's event pass, which is sent to the next queue."""
+    scene.deliver("Newcomers", certificateId=chain.fingerprint(scene.new_device().bootstrap))
+
+
 def jitr_follows_the_fleet(scene: Scene) -> None:
     """Decide on a certificate while a published fleet closes its group, and on another afterwards."""
     new_device = _registered(scene)
@@ -160,7 +199,8 @@ def _registered(scene: Scene) -> NewDevice:
 
 
 def _decided(scene: Scene, new_device: NewDevice) -> None:
-    scene.deliver("Newcomers", certificateId=chain.fingerprint(new_device.bootstrap))
+    certificate = chain.fingerprint(new_device.bootstrap)
+    scene.deliver("Newcomers", certificateId=certificate, since=int(time.time()))
 
 
 def _status(scene: Scene, new_device: NewDevice) -> str:

@@ -14,6 +14,8 @@ from tests.infra.test_functions import (
     FLEET_ROLES,
     GRANTS,
     IOT_CERTIFICATES,
+    LOST,
+    LOST_DEAD,
     ORDERS,
     READING,
     STREAM,
@@ -30,6 +32,7 @@ Flow = Callable[[Scene], None]
 
 TABLE, STORE, KEY = "${Registry.Arn}", "${Store.Arn}", "${AuthorityKey.Arn}"
 JITR, JITR_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
+JITR_PASSED = "${NewcomersPassed.Arn}"
 IOT = IOT_CERTIFICATES.removesuffix("cert/*")
 THING, GROUP, POLICY = f"{IOT}thing/*", f"{IOT}thinggroup/Firstboot-*", f"{IOT}policy/Firstboot-*"
 
@@ -102,13 +105,15 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:UpdateCertificate", IOT_CERTIFICATES): operating.bootstrap_revoked,
         **{
             ("sqs:GetQueueAttributes", queue): operating.failures_shown
-            for queue in (UNDELIVERED, DEAD, JITR_DEAD)
+            for queue in (UNDELIVERED, DEAD, LOST_DEAD, JITR_DEAD)
         },
         **_each(operating.request_deleted, UNDELIVERED, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.order_redriven, DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         **_each(operating.jitr_redriven, JITR_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         ("sqs:SendMessage", CHANGES): operating.order_redriven,
-        ("sqs:SendMessage", JITR): operating.jitr_redriven,
+        ("sqs:SendMessage", JITR_PASSED): operating.jitr_redriven,
+        **_each(operating.lost_batch_redriven, LOST_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+        ("sqs:SendMessage", LOST): operating.lost_batch_redriven,
     },
     "Sweep": {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
@@ -163,9 +168,14 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("sqs:SendMessage", CHANGES): registering.change_ordered,
         ("sqs:SendMessage", URGENT): registering.revocation_ordered,
     },
+    "RegisterLost": {
+        **_each(registering.lost_batch_ordered, STREAM, "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+        ("sqs:SendMessage", URGENT): registering.lost_batch_ordered,
+    },
     "Newcomers": {
         ("dynamodb:GetItem", TABLE): registering.jitr_admitted,
         ("dynamodb:UpdateItem", TABLE): registering.jitr_admitted,
+        ("sqs:SendMessage", JITR_PASSED): registering.jitr_passed,
         ("s3:GetObject", FLEET): registering.jitr_follows_the_fleet,
         ("s3:ListBucket", STORE): registering.jitr_follows_the_fleet,
         **_each(
@@ -268,10 +278,11 @@ UNSEEN: dict[str, dict[Right, str]] = {
     },
     "RegisterChanges": {
         **_ours("RegisterChanges"),
-        ("sqs:SendMessage", DEAD): _FAILED,
+        ("sqs:SendMessage", LOST): _FAILED,
         **{(f"dynamodb:{action}", STREAM): _STREAM for action in READING},
     },
-    "Newcomers": _ours("Newcomers") | _brought(JITR),
+    "RegisterLost": _ours("RegisterLost") | _brought(LOST),
+    "Newcomers": _ours("Newcomers") | _brought(JITR, JITR_PASSED),
     "AuthorityFunction": _ours("AuthorityFunction"),
     "AuthorityWatch": _ours("AuthorityWatch"),
     "AuthorityProvider": {

@@ -56,6 +56,12 @@ def dynamodb() -> DynamoDBClient:
 
 
 @cache
+def dynamodb_streams() -> Any:  # noqa: ANN401 - no stubs of this API are installed
+    """Return the client of DynamoDB's streams."""
+    return _client("dynamodbstreams")
+
+
+@cache
 def kms() -> KMSClient:
     """Return the KMS client."""
     return cast("KMSClient", _client("kms"))

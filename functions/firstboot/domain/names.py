@@ -41,6 +41,9 @@ TRUSTSTORE_KEY = "truststore/truststore.pem"
 RATE_LIMITER_KEY = "PACE#iot"
 """The primary key of the rate limiter's row, in an old spelling that deployed stacks have stored."""
 
+JITR_PREFIX = "JITR#"
+"""The primary key of a certificate's row at JITR begins with it. The certificate's id follows."""
+
 SWEEP_KEY = "SWEEP"
 """The primary key of the row with the progress of the last sweep."""
 

@@ -9,7 +9,9 @@ from itertools import groupby
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.dynamodb.jitr import DynamoAttempts
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.dynamodb.stream import DynamoStream
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.iot.policies import IotPolicies
@@ -23,11 +25,19 @@ from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.register.backlog import Backlog
 from firstboot.register.changes import priority
-from firstboot.register.handlers import LONGEST_DELAY_SECONDS, Changes, Jitr, Queues, Sweeping, Work
+from firstboot.register.handlers import LONGEST_DELAY_SECONDS, Changes, Queues, Sweeping, Work
 from firstboot.register.jitr import Judge
+from firstboot.register.jitr_handler import Jitr
+from firstboot.register.lost import Lost
 from firstboot.register.messages import Order, render
 from firstboot.register.reconcile import Account, Reconcile
-from firstboot.register.settings import QueuesSettings, RegisterSettings, SweepSettings, WorkSettings
+from firstboot.register.settings import (
+    JitrSettings,
+    QueuesSettings,
+    RegisterSettings,
+    SweepSettings,
+    WorkSettings,
+)
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
 from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Withdraw
@@ -51,6 +61,11 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
 def changes(settings: QueuesSettings, guard: Guard) -> event.Work:
     """Return the work on the table's stream."""
     return Changes(rows.device, _queues(settings), guard)
+
+
+def lost(settings: QueuesSettings, guard: Guard) -> queue.Work:
+    """Return the work on the letters about batches of the stream that `changes` failed on."""
+    return Lost(DynamoStream(clients.dynamodb_streams()), _queues(settings), guard)
 
 
 def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
@@ -82,12 +97,14 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     return Sweeping(cache(KeepServicePolicies(policies, account)), run, guard)
 
 
-def jitr(settings: RegisterSettings, guard: Guard) -> queue.Work:
-    """Return the work on the queue of certificates that AWS IoT registered by itself."""
+def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
+    """Return the work on the queues of certificates that AWS IoT registered by itself."""
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
     records = DynamoDevices(clients.dynamodb(), settings.table)
     judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
-    return Jitr(fleet, judge, _turns(settings, guard), guard)
+    attempts = DynamoAttempts(clients.dynamodb(), settings.table)
+    passed = SqsQueue(clients.sqs(), settings.passed_queue)
+    return Jitr(fleet, judge, attempts, passed, _turns(settings, guard), guard)
 
 
 def _account(settings: RegisterSettings | SweepSettings) -> Account:

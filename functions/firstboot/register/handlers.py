@@ -15,10 +15,9 @@ from firstboot.domain.device import Device
 from firstboot.domain.errors import FirstbootError, InternalError, Unavailable
 from firstboot.domain.rate_limiter import Priority
 from firstboot.policy.rules import RulesInForce
-from firstboot.register import jitr_messages, messages
+from firstboot.register import messages
 from firstboot.register.backlog import Backlog
 from firstboot.register.changes import reaction
-from firstboot.register.jitr import FleetInForce, Judge
 from firstboot.register.messages import Order
 from firstboot.register.reconcile import Reconcile
 from firstboot.register.sweep import RUN_SECONDS, WORK_SECONDS, RunSweep
@@ -28,7 +27,7 @@ from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
 TRIES = 9
-"""How often an order is sent again because AWS IoT was not ready. With `_delay` that takes half an hour. An
+"""How often an order is sent again because AWS IoT was not ready. With `delay` that takes half an hour. An
 order that has no success then rings: the cause may be a missing right or a fault of ours."""
 
 _FIRST_DELAY_SECONDS = 5
@@ -107,7 +106,7 @@ class Work:
         if order.tries >= TRIES:
             raise error
         self.guard.refusal(error)
-        self.queues.send(replace(order, tries=order.tries + 1), _delay(order.tries, error.retry_after))
+        self.queues.send(replace(order, tries=order.tries + 1), delay(order.tries, error.retry_after))
 
     def _report(self, outcome: Outcome) -> None:
         """Log and count the outcome."""
@@ -179,29 +178,6 @@ def sweep_again(error: FirstbootError, guard: Guard) -> None:
     guard.count("SweepFailed")
 
 
-@dataclass(frozen=True)
-class Jitr:
-    """The handler of certificates that AWS IoT registered by itself, each at its turn."""
-
-    fleet: FleetInForce
-    judge: Judge
-    turns: Turns
-    guard: Guard
-
-    def __call__(self, record: dict[str, Any], now: datetime) -> None:
-        """Handle an SQS record. After a failure, SQS delivers it again; repeating a decision is safe."""
-        certificate_id = jitr_messages.parse(record["body"])
-        self.turns.of(Priority.NEWCOMER, share=0.5)()
-        judged = self.judge(certificate_id, self.fleet.current(now), now)
-        about = {"certificateId": certificate_id, "outcome": judged.decision.value}
-        if judged.group:
-            about["group"] = judged.group
-        if judged.refusal:
-            about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
-        self.guard.info("newcomer", **about)
-        self.guard.count(f"Newcomer{judged.decision.capitalize()}")
-
-
-def _delay(tries: int, first: int | None) -> int:
+def delay(tries: int, first: int | None) -> int:
     """Return the seconds until an order comes again; they double with each try."""
     return min(LONGEST_DELAY_SECONDS, (first or _FIRST_DELAY_SECONDS) << min(tries, 10))

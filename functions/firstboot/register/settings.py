@@ -9,7 +9,7 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class RegisterSettings(Settings):
-    """The settings of `jitr`, and a part of those of `work`.
+    """The settings that `work`, `sweep` and `jitr` share.
 
     `stack` begins our names in AWS IoT. `iot_rate` is the number of slots that the rate limiter gives a
     second. `fleet_refresh` is in seconds.
@@ -23,6 +23,13 @@ class RegisterSettings(Settings):
     account: str
     iot_rate: str
     fleet_refresh: str
+
+
+@dataclass(frozen=True)
+class JitrSettings(RegisterSettings):
+    """The settings of `jitr`. `passed_queue` is the URL of the queue of events that passed."""
+
+    passed_queue: str
 
 
 @dataclass(frozen=True)

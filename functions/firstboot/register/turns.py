@@ -21,6 +21,15 @@ PATIENCE = timedelta(seconds=30)
 function would end and the message would lose a receive. So ten workers get a slot every three seconds."""
 
 
+JITR_SHARE = 0.75
+"""The share of a slot that a decision of JITR takes; an order takes a whole one. With 7 slots a second,
+decisions alone make 9.3 UpdateCertificate and DescribeCertificate a second, of which AWS IoT allows 10."""
+
+JITR_PATIENCE = timedelta(seconds=3)
+"""How long a decision of JITR waits behind orders. By default four workers wait, so there is one decision a
+second during any storm of orders. That takes a tenth of the slots."""
+
+
 class Slots(Protocol):
     """The rate limiter that all processes share."""
 
@@ -47,7 +56,8 @@ class Turns:
 
     The default of `rate` (setting `iotRate`) is 7. A device with one grant takes two AttachPolicy, of which
     AWS IoT allows 15 a second by default, and one RegisterCertificateWithoutCA and one UpdateCertificate, of
-    which it allows 10. A newcomer takes half a turn: one AttachPolicy and one UpdateCertificate.
+    which it allows 10. A decision of JITR takes `JITR_SHARE` of a slot: one AttachPolicy and one
+    UpdateCertificate.
     """
 
     slots: Slots
@@ -55,9 +65,9 @@ class Turns:
     now: Callable[[], datetime]
     pause: Callable[[float], None]
 
-    def of(self, priority: Priority, share: float = 1) -> Turn:
+    def of(self, priority: Priority, share: float = 1, patience: timedelta = PATIENCE) -> Turn:
         """Return the turns of an order that begins now. Each turn takes `share` of a slot."""
-        return _Turn(self, priority, share, self.now() + PATIENCE)
+        return _Turn(self, priority, share, self.now() + patience)
 
 
 @dataclass(frozen=True)
