@@ -11,7 +11,7 @@ from console import describe, output
 from console.cloud import Operate
 from console.options import Json, Options, Stack, Yes, command_group
 
-app = command_group("Show messages that could not be handled, delete them, and send our own again.")
+app = command_group("Show, delete and send again what could not be handled.")
 
 _NAME = typer.Argument(metavar="FAILURES", help="A name that `failures show` prints.")
 Name = Annotated[str, _NAME]
@@ -25,7 +25,7 @@ def show(
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Show how many failures of each kind there are, or some failures of one kind.
+    """Count the failures of each kind, or show some of one kind.
 
     Of a device's request it shows the client id, the call, the time and the reason, as the message has them.
     Nothing of that is verified. The messages stay; the other commands do not see them for five seconds.

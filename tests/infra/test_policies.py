@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import Synthesised, run_app, spelled
-from tests.infra.test_functions import CERTIFICATES, DEAD, ECDSA, ORDERS, REGISTRATIONS, UNDELIVERED, listed
+from tests.infra.test_functions import (
+    CERTIFICATES,
+    DEAD,
+    ECDSA,
+    LOST,
+    LOST_DEAD,
+    ORDERS,
+    REGISTRATIONS,
+    UNDELIVERED,
+    listed,
+)
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -21,7 +31,19 @@ ADMINISTRATION = [
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
 ALL_PRINCIPALS = {"AWS": "*"}
 INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
-QUEUES = {UNDELIVERED, *ORDERS, DEAD, "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"}
+QUEUES = {
+    *(UNDELIVERED, *ORDERS, DEAD, LOST, LOST_DEAD),
+    *("${NewcomersPassed.Arn}", "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"),
+}
+    UNDELIVERED,
+    *ORDERS,
+    DEAD,
+    LOST,
+    LOST_DEAD,
+    "${NewcomersPassed.Arn}",
+    "${NewcomersQueue.Arn}",
+    "${NewcomersDeadLetters.Arn}",
+}
 NAMELESS = {
     "iot:DescribeEndpoint",
     "iot:ListAttachedPolicies",
