@@ -35,15 +35,6 @@ QUEUES = {
     *(UNDELIVERED, *ORDERS, DEAD, LOST, LOST_DEAD),
     *("${NewcomersPassed.Arn}", "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"),
 }
-    UNDELIVERED,
-    *ORDERS,
-    DEAD,
-    LOST,
-    LOST_DEAD,
-    "${NewcomersPassed.Arn}",
-    "${NewcomersQueue.Arn}",
-    "${NewcomersDeadLetters.Arn}",
-}
 NAMELESS = {
     "iot:DescribeEndpoint",
     "iot:ListAttachedPolicies",
