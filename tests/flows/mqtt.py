@@ -44,10 +44,16 @@ class Identity:
         found: Members = self.cloud.endpoints["mqtt"]
         return found
 
-    def connection(self, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
-        """Return a paho client that has not connected yet."""
+    def connection(
+        self, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311, *, clean_session: bool = True
+    ) -> Client:
+        """Return a paho client that has not connected yet. MQTT 5 has no `clean_session`."""
         made = Client(
-            CallbackAPIVersion.VERSION2, self.client_id, protocol=protocol, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            self.client_id,
+            clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean_session,
+            protocol=protocol,
+            reconnect_on_failure=False,
         )
         made.tls_set(self.broker["ca"], str(self.certificate), str(self.key))
         return made
