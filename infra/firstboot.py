@@ -21,6 +21,7 @@ from infra.function import Function
 from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
+from infra.only_stack import OnlyStack
 from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
 from infra.steps import steps
@@ -44,6 +45,7 @@ class Firstboot(Construct):
         fleet = load(configuration.fleet)
         for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        only = OnlyStack(self)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.
         self.device_records = DeviceRecords(self, "Registry")
@@ -75,6 +77,7 @@ class Firstboot(Construct):
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
         self.mtls = self._mtls(configuration)
+        only.precede([part for part in self.node.children if part is not only])
         for name, value in self._outputs().items():
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):

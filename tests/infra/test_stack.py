@@ -41,6 +41,7 @@ STATELESS = {
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::Queue",
     "AWS::SQS::QueuePolicy",
+    "AWS::SSM::Parameter",
     "Custom::FirstbootAuthority",
 }
 ROUTES = {
@@ -83,6 +84,22 @@ def test_everything_stateful_is_retained(stack: Synthesised) -> None:
         if resource["Type"] in STATEFUL:
             assert resource["DeletionPolicy"] == "Retain", resource
             assert resource["UpdateReplacePolicy"] == "Retain", resource
+
+
+def test_a_second_stack_fails_before_it_makes_anything(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """Every resource is made after the parameter whose name is taken if there is another stack."""
+    for variant in (stack, mtls_stack):
+        (only,) = variant.resources("AWS::SSM::Parameter").values()
+        assert only["Properties"]["Name"] == "/firstboot/one-stack-per-account-and-region"
+        assert only["Properties"]["Value"] == "Firstboot"
+        # CloudFormation deletes it with the stack, so that the next stack can be deployed.
+        assert "DeletionPolicy" not in only
+        (name,) = (
+            each for each, made in variant.template["Resources"].items() if made["Type"] == only["Type"]
+        )
+        others = {each: made for each, made in variant.template["Resources"].items() if each != name}
+        assert {each for each, made in others.items() if name not in made.get("DependsOn", [])} == set()
+        assert "DependsOn" not in only
 
 
 def test_logs_expire(stack: Synthesised) -> None:
