@@ -55,6 +55,7 @@ class Firstboot(Construct):
         )
         self.authority = Authority(self, "Authority", deployment=deployment)
         self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
+        self.authority.watch_key()
         self._vend = Vend(self, "Vend", deployment=deployment, authority=self.authority)
         self._mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=self._exchange, vend=self._vend)
         self._jitr = Jitr(self, "Newcomers", deployment=deployment)
@@ -104,6 +105,7 @@ class Firstboot(Construct):
         alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
         alarms.watch_register(self._register.queues.dead)
+        alarms.watch_key(own=self.authority.owns_the_key)
         return alarms
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:

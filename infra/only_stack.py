@@ -1,13 +1,13 @@
-"""The resource of which an account has one in each region, so that a second stack fails before it makes anything."""
+"""The resource of which an account has one in each region, so that a second stack can't be deployed."""
 
 from __future__ import annotations
 
 from aws_cdk import Stack
 from aws_cdk import aws_ssm as ssm
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 PARAMETER = "/firstboot/one-stack-per-account-and-region"
-"""The parameter's name. CloudFormation shows it, and the other stack's name, when a deployment fails on it."""
+"""The parameter's name. If a deployment fails on it, CloudFormation shows it and the other stack's name."""
 
 
 class OnlyStack(ssm.StringParameter):
@@ -24,10 +24,10 @@ class OnlyStack(ssm.StringParameter):
             "OneStackPerAccountAndRegion",
             parameter_name=PARAMETER,
             string_value=Stack.of(scope).stack_name,
-            description="The stack of Firstboot in this account and region. Topics and thing names allow no other.",
+            description="The one Firstboot here. Two would share AWS IoT's topics and things.",
         )
 
-    def precede(self, parts: list[Construct]) -> None:
+    def precede(self, parts: list[IConstruct]) -> None:
         """Have CloudFormation make this before `parts`, and delete it after them.
 
         A second stack then leaves nothing. The table, the bucket, the key and the logs would be retained when

@@ -310,7 +310,7 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
 
 
 def test_a_superseded_certificate_with_the_device_s_policy_is_found(sweeper: Sweeper) -> None:
-    """The sweep orders a device whose superseded certificate an older version left with the device's policy."""
+    """The sweep orders a device if its superseded certificate is not noted to have its own policy."""
     sweeper.run()
     sweeper.ordered()
     for name in NEEDING:

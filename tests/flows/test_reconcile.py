@@ -95,7 +95,7 @@ def test_a_revoked_device_is_out(registered: Registered) -> None:
 
 
 def test_after_a_renewal_the_old_certificate_may_only_ask(registered: Registered) -> None:
-    """After a renewal both certificates are ACTIVE, and the old one has a policy with which it may only ask."""
+    """After a renewal both certificates are ACTIVE, and the old one may only ask for its successor."""
     old = registered.device.leaf
     _make_due(registered)
     done = registered.device.run("renew", "--state", str(registered.device.state))

@@ -201,17 +201,17 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
     rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
     schedules = {
-        ("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}"),
+        ("events", "${AuthorityHourly.Arn}", "${AuthorityWatch.Arn}"),
         ("events", "${SweepEveryMinute.Arn}", "${Sweep.Arn}"),
         ("events", "${SweepPublished.Arn}", "${Sweep.Arn}"),
     }
     assert allowed == gateway | rules | schedules
 
 
-def test_the_watch_is_daily(stack: Synthesised) -> None:
-    """A rule invokes the CA's watch once a day."""
-    rule = stack.resources("AWS::Events::Rule")["AuthorityDaily"]
-    assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
+def test_the_watch_is_hourly(stack: Synthesised) -> None:
+    """A rule invokes the CA's watch once an hour."""
+    rule = stack.resources("AWS::Events::Rule")["AuthorityHourly"]
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 hour)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
@@ -232,6 +232,9 @@ def test_the_alarms(stack: Synthesised) -> None:
         "RegisterFailures",
         "NewcomersDead",
         "SweepUnavailable",
+        "CaKeyUnusable",
+        "CaKeyGrants",
+        "CaKeyPolicyChanged",
     }
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
@@ -267,6 +270,17 @@ def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None
     assert alarm["ComparisonOperator"] == "LessThanThreshold"
     assert alarm["Threshold"] == max(group.certificate.days for group in fleet.groups.values()) + 90
     assert alarm["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize("name", ["CaKeyUnusable", "CaKeyGrants", "CaKeyPolicyChanged"])
+def test_an_alarm_about_the_key_rings_at_the_first_look(stack: Synthesised, name: str) -> None:
+    """The first look that finds something starts the alarm, which lasts until a look finds nothing."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", name)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "authority"}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert (alarm["Statistic"], alarm["EvaluationPeriods"]) == ("Maximum", 1)
+    assert alarm["TreatMissingData"] == "ignore"
 
 
 def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:

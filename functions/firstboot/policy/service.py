@@ -1,8 +1,8 @@
 """The service policies: Firstboot's own AWS IoT policies, which let a client make its calls under any rules.
 
-There is one for current operational certificates, one for superseded ones, one for bootstrap certificates of a
-single device and one for claim certificates. They name the client by policy variables, so that each document
-serves every client of its kind.
+There is one for current operational certificates, one for superseded ones, one for bootstrap certificates of
+a single device and one for claim certificates. They name the client by policy variables, so that each
+document serves every client of its kind.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class ServicePolicy(StrEnum):
         """Return the policy document.
 
         A bootstrap certificate may ask for a certificate and nothing else, because it may have been copied at
-        the factory. So may a superseded certificate: it can take over its device's client id, and must not
-        receive answers that are for the current certificate. JITR makes a policy that is missing, and the sweep brings existing ones up to date.
+        the factory. The same holds for a superseded certificate: it can take over its device's client id, and
+        must not receive the credentials that the current certificate asks for. JITR and `register` make a
+        policy that is missing, and the sweep brings existing ones up to date.
         """
         if self is ServicePolicy.DEVICE:
             # The six topics of all answers do not fit into a policy, so a wildcard stands for the call.

@@ -213,8 +213,8 @@ class Reconcile:
         device_id = device.device_id
         self.withdraw.retire(device, target.retired)  # 2
         for certificate in target.asking:
-            # It may ask for its successor over MQTT as over HTTPS, and must not receive what is for the current
-            # certificate: it can take over the client id.
+            # It may ask for its successor over MQTT as over HTTPS. It can take over the client id, and must
+            # not receive what the current certificate asks for.
             self.certificates.set_policies(certificate, target.service)
         if target.group and target.current:
             self.things.ensure(device_id, device.group, thing_attributes(device.attributes))  # 3
