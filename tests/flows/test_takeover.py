@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -20,8 +22,9 @@ from paho.mqtt.properties import Properties
 from firstboot.domain import topics
 from firstboot.pki import chain
 from tests import factories
+from tests.deploy.halfway import lose_the_new_certificate
 from tests.flows.conftest import Cloud, until
-from tests.flows.devices import Device, client, fresh_name, printed
+from tests.flows.devices import Device, client, fresh_name, issued, printed
 from tests.flows.mqtt import SECONDS, Identity, paho
 from tests.flows.test_import import policies
 from tests.flows.test_mqtt import survives
@@ -152,6 +155,21 @@ def test_a_client_that_takes_over_may_only_ask(renewed: Renewed, name: str, call
         live.subscribe(topics.CREDENTIALS.answer_topics(device))
         assert not survives(who, lambda client: client.subscribe(call.accepted_topic(device)))
         assert not survives(who, lambda client: client.publish(call.request_topic(device), "{}", 1))
+
+
+def test_the_reference_client_gets_its_successor(cloud: Cloud, tmp_path: Path) -> None:
+    """A device that lost its new certificate after the commit gets it again over MQTT."""
+    device = Device(cloud, fresh_name(), tmp_path, "mqtt")
+    device.boot()
+    superseded = chain.fingerprint(device.leaf)
+    until(lambda: policies(cloud, superseded) >= {"Firstboot-device"})
+    lose_the_new_certificate(device)
+    until(lambda: policies(cloud, superseded) == {"Firstboot-superseded"})
+    assert device.boot()["status"] == "active"
+    assert chain.fingerprint(device.leaf) == chain.fingerprint(
+        x509.load_pem_x509_certificates((device.folder / "lost.pem").read_bytes())[0]
+    )
+    assert len(issued(cloud, device.name)) == 2
 
 
 def test_a_superseded_certificate_gets_its_successor(renewed: Renewed) -> None:
