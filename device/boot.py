@@ -59,7 +59,7 @@ class Device:
             try:
                 answer = self.patience(lambda: self.service.commit(live))
             except Refused as refusal:
-                # Over MQTT a superseded certificate may not log in, and the broker gives no reason. The request
+                # Over MQTT a superseded certificate may not log in, and the broker gives no reason. A request
                 # for the next key's certificate is right in any case, because a renewal has begun.
                 if not (isinstance(refusal, ConnectionEnded) and self.store.next_key()):
                     _only_reenroll(refusal)

@@ -1,4 +1,4 @@
-"""The CA key: an EllipticCurvePrivateKey whose private half is in KMS only, and what KMS says about the key.
+"""The CA key: an EllipticCurvePrivateKey whose private half is in KMS only, and KMS's description of it.
 
 `cryptography` signs certificates with it as with any key. pyca's page on cloud KMS recommends this way.
 """
@@ -103,7 +103,7 @@ class KmsKey(ec.EllipticCurvePrivateKey):
 
 
 class DescribedKey:
-    """What KMS says about a key. Every method raises Unavailable."""
+    """A key as KMS describes it. Every method raises Unavailable."""
 
     def __init__(self, client: KMSClient, key_arn: str) -> None:
         self._client = client

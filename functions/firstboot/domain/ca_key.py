@@ -1,4 +1,4 @@
-"""What KMS says about the CA's key."""
+"""The description of the CA's key that KMS gives."""
 
 from __future__ import annotations
 
