@@ -4,8 +4,8 @@
 
     the next identity, complete          logs in with it, which makes it the live one
     a live identity that can log in      logs in; renews if the service says so or a renewal has begun
-    a live identity that can't log in    asks with it for a certificate of the next key (power may have failed
-                                         after the log-in that replaced the live identity); if the live
+    a live identity that can't log in    asks with it for a certificate of the next key (which may have been
+                                         lost after the log-in that replaced the live identity); if the live
                                          certificate has expired, for one of its own key (the public host
                                          grants that within the group's grace period)
     neither, or the above was refused    enrolls with the bootstrap certificate
@@ -19,7 +19,7 @@ from typing import Any
 
 from . import certificates
 from .patience import Patience
-from .refusal import Action, Refused
+from .refusal import Action, ConnectionEnded, Refused
 from .service import Issued, Service
 from .store import Identity, Store
 
@@ -59,7 +59,10 @@ class Device:
             try:
                 answer = self.patience(lambda: self.service.commit(live))
             except Refused as refusal:
-                _only_reenroll(refusal)
+                # Over MQTT a superseded certificate may not log in, and the broker gives no reason. A request
+                # for the next key's certificate is right in any case, because a renewal has begun.
+                if not (isinstance(refusal, ConnectionEnded) and self.store.next_key()):
+                    _only_reenroll(refusal)
                 if new := self._recover(live, refusal):
                     return self._take_over(new)
             else:

@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from . import certificates
 from .hosts import ANSWER_LIMIT
-from .refusal import Action, CertificateRefused, Refused
+from .refusal import Action, CertificateRefused, ConnectionEnded, Refused
 from .store import Identity
 from .transport import TIMEOUT_SECONDS, Answer, Transport, untrusted
 
@@ -132,7 +132,7 @@ class Broker:
         except OSError as error:
             if not conversation.connected:
                 raise self._unconnected(identity, error) from error
-            raise Refused(Action.RETRY, f"No answer from {self._host}: {_reason(error)}") from error
+            raise ConnectionEnded(f"No answer from {self._host}: {_reason(error)}") from error
         finally:
             client.disconnect()
 

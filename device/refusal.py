@@ -54,3 +54,10 @@ class CertificateRefused(Refused):
     def __init__(self, detail: str, moment: datetime | None = None) -> None:
         super().__init__(Action.STOP, detail)
         self.moment = moment
+
+
+class ConnectionEnded(Refused):
+    """The broker ended a connection before it answered a call, as it does if a policy forbids the call."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Action.RETRY, detail)

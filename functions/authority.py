@@ -1,6 +1,6 @@
 """The Lambda functions of `authority`, which makes the issuing CA once and then only reads it.
 
-CDK's provider framework calls `resource`. A daily schedule calls `watch`.
+CDK's provider framework calls `resource`. An hourly schedule calls `watch`.
 """
 
 from firstboot.authority import build

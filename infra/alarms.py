@@ -19,6 +19,8 @@ from infra.function import Function
 _RECONCILE_HOURS = 6
 """How long an order to reconcile a device may wait before the alarm rings."""
 
+_QUIET = cloudwatch.TreatMissingData.NOT_BREACHING
+
 
 class Alarms(Construct):
     """One alarm for each watched metric. Each alarm notifies `topic`."""
@@ -123,10 +125,17 @@ class Alarms(Construct):
         at_least = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
         self._alarm(name, metric.with_(statistic="Sum"), description, threshold, at_least)
 
-    def _above(self, name: str, metric: cloudwatch.Metric, threshold: int, description: str) -> None:
+    def _above(
+        self,
+        name: str,
+        metric: cloudwatch.Metric,
+        threshold: int,
+        description: str,
+        missing: cloudwatch.TreatMissingData = _QUIET,
+    ) -> None:
         """Alarm when a metric's maximum in five minutes is above `threshold`."""
         above = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
-        self._alarm(name, metric.with_(statistic="Maximum"), description, threshold, above)
+        self._alarm(name, metric.with_(statistic="Maximum"), description, threshold, above, missing)
 
     def _alarm(
         self,
@@ -135,6 +144,7 @@ class Alarms(Construct):
         description: str,
         threshold: int,
         comparison: cloudwatch.ComparisonOperator,
+        missing: cloudwatch.TreatMissingData = _QUIET,
     ) -> None:
         alarm = cloudwatch.Alarm(
             self,
@@ -144,7 +154,7 @@ class Alarms(Construct):
             threshold=threshold,
             evaluation_periods=1,
             comparison_operator=comparison,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            treat_missing_data=missing,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
 
@@ -197,10 +207,28 @@ class Alarms(Construct):
             "RegisterFailures", _ours("register", "InternalError"), "register failed with an unexpected error"
         )
 
+    def watch_key(self, *, own: bool) -> None:
+        """Alarm when the CA's key can't sign, has grants, or has another policy than the stack's `own`."""
+        found = {
+            "CaKeyUnusable": "The CA's key is disabled, is to be deleted or is unavailable",
+            "CaKeyGrants": "The CA's key has grants, by which other principals may sign with it",
+        }
+        if own:
+            found["CaKeyPolicyChanged"] = "The policy of the CA's key was changed outside a deployment"
+        for metric, description in found.items():
+            # The watch writes the metric at each hourly look. The alarm keeps its state from look to look.
+            self._above(
+                metric,
+                _ours("authority", metric),
+                0,
+                description,
+                missing=cloudwatch.TreatMissingData.IGNORE,
+            )
+
     def _expiry(self, fleet: Fleet) -> None:
         """Alarm when the CA will soon end too early for the group with the longest certificates.
 
-        The alarm rings also when the daily watch has reported nothing for two days.
+        The alarm rings also when the hourly watch has reported nothing for two days.
         """
         # When fewer days are left, leaves end early. The notice before that is the time to arrange a new CA.
         longest = max((group.certificate.days for group in fleet.groups.values()), default=0)

@@ -1,10 +1,10 @@
-"""The issuing CA: its KMS key, the custom resource that makes its certificate, and the daily watch."""
+"""The issuing CA: its KMS key, the custom resource that makes its certificate, and the hourly watch."""
 
 from __future__ import annotations
 
 import hashlib
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy
+from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -22,10 +22,14 @@ from infra.function import LOG_RETENTION, Function, accept_dependency
 from infra.nag import acknowledge, acknowledge_serverless
 
 # The account's administrators may manage the key, as far as their own IAM policies let them. None may sign
-# with it.
+# with it. Each action is named, because `kms:Create*` contains CreateGrant, by which its holder lets any
+# principal sign. CloudFormation uses these rights too (schema of AWS::KMS::Key, "handlers").
 _ADMINISTRATION = [
-    *("kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*"),
-    *("kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource"),
+    *("kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:GetPublicKey"),
+    *("kms:ListGrants", "kms:ListKeyPolicies", "kms:ListResourceTags"),
+    *("kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias", "kms:TagResource", "kms:UntagResource"),
+    *("kms:UpdateKeyDescription", "kms:EnableKeyRotation", "kms:DisableKeyRotation"),
+    *("kms:PutKeyPolicy", "kms:RevokeGrant", "kms:EnableKey", "kms:DisableKey"),
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
 ]
 # `IfExists` is for the emulator, which does not know this condition key. On AWS every Sign request has it.
@@ -63,6 +67,22 @@ class SigningKey(kms.Key):
     """The stack's own CA key. Its policy lets only the roles given to `permit_signing` sign."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
+        # A grant could allow CreateGrant to its grantee, and grants need no statement in the key's policy. A
+        # Deny holds against grants too (KMS developer guide, "Determining access to AWS KMS keys").
+        no_grants = iam.PolicyStatement(
+            sid="NoGrants",
+            effect=iam.Effect.DENY,
+            principals=[iam.AnyPrincipal()],
+            actions=["kms:CreateGrant"],
+            resources=["*"],
+        )
+        administration = iam.PolicyStatement(
+            sid="Administration",
+            principals=[iam.AccountRootPrincipal()],
+            actions=_ADMINISTRATION,
+            resources=["*"],  # in a key policy, this key
+        )
+        document = iam.PolicyDocument(statements=[administration, no_grants])
         super().__init__(
             scope,
             construct_id,
@@ -70,17 +90,9 @@ class SigningKey(kms.Key):
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
             removal_policy=RemovalPolicy.RETAIN,
-            policy=iam.PolicyDocument(
-                statements=[
-                    iam.PolicyStatement(
-                        sid="Administration",
-                        principals=[iam.AccountRootPrincipal()],
-                        actions=_ADMINISTRATION,
-                        resources=["*"],  # in a key policy, this key
-                    )
-                ]
-            ),
+            policy=document,
         )
+        self.document = document
 
 
 class Authority(Construct):
@@ -161,19 +173,34 @@ class Authority(Construct):
 
     def _watch(self, deployment: Deployment) -> Function:
         function = Function(
-            self, "Watch", code=deployment.code, handler="authority.watch", seconds=10, memory=256
+            self, "Watch", code=deployment.code, handler="authority.watch", seconds=30, memory=256
         )
-        function.configure(WatchSettings(ca_certificate=self.certificate))
-        daily = events.Rule(
+        function.permit(["kms:DescribeKey", "kms:ListGrants"], self.key.key_arn)
+        hourly = events.Rule(
             self,
-            "Daily",
-            schedule=events.Schedule.rate(Duration.days(1)),
+            "Hourly",
+            schedule=events.Schedule.rate(Duration.hours(1)),
             targets=[targets.LambdaFunction(function, retry_attempts=2)],
         )
         acknowledge_serverless(
-            daily, {"EventBusDLQ": "The next day's run does the same, and the alarm rings without runs."}
+            hourly, {"EventBusDLQ": "The next hour's run does the same, and the alarm rings without runs."}
         )
         return function
+
+    @property
+    def owns_the_key(self) -> bool:
+        """Return whether the key is the stack's own."""
+        return isinstance(self.key, SigningKey)
+
+    def watch_key(self) -> None:
+        """Let the watch compare the key with what the stack makes of it, once all signers are known."""
+        policy = ""
+        if isinstance(self.key, SigningKey):
+            # The owner of another key decides its policy, which KMS does not show to other accounts.
+            self.watch.permit(["kms:GetKeyPolicy"], self.key.key_arn)
+            policy = Stack.of(self).to_json_string(self.key.document)
+        settings = WatchSettings(self.certificate, self.key.key_arn, policy)
+        self.watch.configure(settings)
 
 
 def _anchors_hash(fleet: Fleet) -> str:

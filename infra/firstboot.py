@@ -21,6 +21,7 @@ from infra.function import Function
 from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
+from infra.only_stack import OnlyStack
 from infra.operate import DeadLettersOf, Operate
 from infra.register import Register
 from infra.steps import steps
@@ -44,6 +45,7 @@ class Firstboot(Construct):
         fleet = load(configuration.fleet)
         for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        only = OnlyStack(self)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.
         self.device_records = DeviceRecords(self, "Registry")
@@ -53,6 +55,7 @@ class Firstboot(Construct):
         )
         self.authority = Authority(self, "Authority", deployment=deployment)
         self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)
+        self.authority.watch_key()
         self._vend = Vend(self, "Vend", deployment=deployment, authority=self.authority)
         self._mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=self._exchange, vend=self._vend)
         self._jitr = Jitr(self, "Newcomers", deployment=deployment)
@@ -75,6 +78,7 @@ class Firstboot(Construct):
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
         self.mtls = self._mtls(configuration)
+        only.precede([part for part in self.node.children if part is not only])
         for name, value in self._outputs().items():
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):
@@ -103,6 +107,7 @@ class Firstboot(Construct):
         alarms.watch_requests(self._mqtt.undelivered)
         alarms.watch_register(self._register.queues.dead)
         alarms.watch_stream(self._register.queues.lost_dead)
+        alarms.watch_key(own=self.authority.owns_the_key)
         return alarms
 
     def _mtls(self, configuration: Configuration) -> MtlsHost | None:

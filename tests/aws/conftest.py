@@ -216,7 +216,7 @@ def logs() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handlers = [
         cast("logging.StreamHandler[Any]", Logger(service=service).registered_handler)
-        for service in ("assign", "exchange", "operate", "register", "vend")
+        for service in ("assign", "authority", "exchange", "operate", "register", "vend")
     ]
     streams = [handler.setStream(buffer) for handler in handlers]
     yield buffer

@@ -32,6 +32,7 @@ when { principal has site };
 """
 CONFIGURATION = {"interval": 60}
 SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-grant-site"
+SUPERSEDED = "Firstboot-superseded"
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from cryptography import x509
 
 from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChanged
 from firstboot.authority.handlers import PHYSICAL_ID, DeploymentRefused
-from firstboot.authority.settings import AuthoritySettings, WatchSettings
+from firstboot.authority.settings import AuthoritySettings
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.aws.s3.authority import AuthorityStore
@@ -25,6 +24,7 @@ from firstboot.pki.errors import AnchorConflict
 from tests import factories
 from tests.aws.lambdas import Lambdas
 from tests.aws.product import CONTEXT, fleet, group
+from tests.aws.test_watch import counted
 
 CREATE = {"RequestType": "Create"}
 UPDATE = {"RequestType": "Update", "PhysicalResourceId": PHYSICAL_ID}
@@ -250,28 +250,7 @@ def test_a_ca_that_can_not_be_read_back_fails(deploy: Any, monkeypatch: pytest.M
         resource(CREATE)
 
 
-def _days_left(output: str) -> float:
-    """Return the CaDaysLeft metric in a log, found as the alarm finds it."""
-    (line,) = [json.loads(line) for line in output.splitlines() if "CaDaysLeft" in line]
-    (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == "Firstboot"
-    assert directive["Dimensions"] == [["service"]]
-    assert line["service"] == "authority"
-    return float(line["CaDaysLeft"][0])
-
-
-def test_the_watch_counts_the_days(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The daily metric is the number of whole days until the CA ends."""
-    ca = factories.authority("Issuing CA", days=100).certificate
-    for name, value in WatchSettings(ca_certificate=factories.pem(ca)).environment().items():
-        monkeypatch.setenv(name, value)
-    Lambdas().watch({}, CONTEXT)
-    assert _days_left(capsys.readouterr().out) == (ca.not_valid_after_utc - datetime.now(UTC)).days
-
-
 def test_a_deployment_counts_the_days(deploy: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A deployment emits the metric, so that its alarm stays quiet until the first daily run."""
+    """A deployment emits the metric, so that its alarm stays quiet until the first hourly run."""
     resource(CREATE)
-    assert _days_left(capsys.readouterr().out) >= 365 * 20 - 1
+    assert counted(capsys.readouterr().out)["CaDaysLeft"] >= 365 * 20 - 1

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from firstboot.pki import chain
-from tests.aws.registering import GRANT, SERVICE, SITE, Registering, arn
+from tests.aws.registering import GRANT, SERVICE, SITE, SUPERSEDED, Registering, arn
 from tests.aws.test_register import FIRST
 
 
@@ -68,15 +68,34 @@ def test_renewal_has_both_until_the_commit(registering: Registering) -> None:
     assert registering.policies(old.leaf) == registering.policies(new.leaf) == {SERVICE, GRANT}
     new.commit()
     registering.work("gw-1")
-    assert (registering.status(old.leaf), registering.policies(old.leaf)) == ("ACTIVE", {SERVICE})
+    assert (registering.status(old.leaf), registering.policies(old.leaf)) == ("ACTIVE", {SUPERSEDED})
     assert registering.policies(new.leaf) == {SERVICE, GRANT}
     assert registering.noted("gw-1", "registered") == both
+    assert registering.noted("gw-1", "attached") == {"mqtt", f"superseded:{chain.fingerprint(old.leaf)}"}
     _let_pass(registering, "gw-1", days=91)
     registering.work("gw-1")
     assert (registering.status(old.leaf), registering.policies(old.leaf)) == ("INACTIVE", set())
     assert (registering.status(new.leaf), registering.policies(new.leaf)) == ("ACTIVE", {SERVICE, GRANT})
     assert registering.noted("gw-1", "registered") == {chain.fingerprint(new.leaf)}
     assert registering.world("gw-1")["principals"] == [{arn(new.leaf)}]
+
+
+def test_a_superseded_certificate_from_before_an_upgrade_loses_the_device_s_policy(
+    registering: Registering,
+) -> None:
+    """A superseded certificate that an older version left with the device's policy gets its own policy."""
+    old = registering.enroll("gw-1")
+    registering.work("gw-1")
+    old.commit()
+    new = old.renew()
+    registering.work("gw-1")
+    new.commit()
+    # An older version took the grants' policies only, and noted the grants. The sweep finds such a device.
+    boto3.client("iot").detach_policy(policyName=GRANT, target=arn(old.leaf))
+    assert registering.noted("gw-1", "attached") == {"mqtt"}
+    registering.work("gw-1")
+    assert registering.policies(old.leaf) == {SUPERSEDED}
+    assert registering.noted("gw-1", "attached") == {"mqtt", f"superseded:{chain.fingerprint(old.leaf)}"}
 
 
 def _let_pass(registering: Registering, device_id: str, *, days: int) -> None:

@@ -299,7 +299,7 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
     grace = sweeper.product.fleet.groups["gateways"].certificate.grace
     old = {"serial": "1", "spki": "2", "notBefore": 0, "notAfter": 1, "renewAfter": 1, "heldUntil": 0}
     over = old | {"certificateId": "old", "supersededAt": epoch(sweeper.now - grace) + 60}
-    sweeper.device("gw-1", {"mqtt"}, superseded=over, registered={"old"})
+    sweeper.device("gw-1", {"mqtt", "superseded:old"}, superseded=over, registered={"old"})
     sweeper.now += timedelta(hours=24, seconds=-1)
     sweeper.run()
     assert sweeper.ordered() == []
@@ -307,6 +307,21 @@ def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:
     sweeper.run()
     assert sweeper.ordered() == ["gw-1"]
     assert (sweeper.row().started_at, sweeper.row().touched) == (sweeper.now, 1)
+
+
+def test_a_superseded_certificate_with_the_device_s_policy_is_found(sweeper: Sweeper) -> None:
+    """The sweep orders a device if its superseded certificate is not noted to have its own policy."""
+    sweeper.run()
+    sweeper.ordered()
+    for name in NEEDING:
+        sweeper.device(name, {"mqtt"})
+    times = {"notBefore": 0, "notAfter": 1, "renewAfter": 1, "heldUntil": 0}
+    old = times | {"serial": "1", "spki": "2", "certificateId": "old", "supersededAt": epoch(sweeper.now)}
+    sweeper.device("gw-1", {"mqtt"}, superseded=old, registered={"old"})
+    sweeper.device("gw-2", {"mqtt", "superseded:old"}, superseded=old, registered={"old"})
+    sweeper.now += timedelta(days=1)
+    sweeper.run()
+    assert sweeper.ordered() == ["gw-1"]
 
 
 def test_a_removed_grants_policy_is_deleted_once_unused(sweeper: Sweeper) -> None:

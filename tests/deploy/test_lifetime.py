@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from firstboot.policy.service import ServicePolicy
+from infra.only_stack import PARAMETER
 from local.cloud import ACCOUNT, REGION, STACK
 from tests import factories
 from tests.deploy import halfway, queues
@@ -108,6 +109,19 @@ def test_the_gateway_may_invoke(account: Account) -> None:
     request = urllib.request.Request(f"{endpoint}/healthz", headers={"Host": host})  # noqa: S310 - https
     with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310 - https
         assert (answer.status, set(json.load(answer))) == (200, {"status", "time"})
+
+
+def test_a_second_stack_is_refused(account: Account) -> None:
+    """A second stack in the account and region fails with that reason, and leaves nothing."""
+    before = identifiers(account)
+    other = ["Second", "--context", "stack=Second"]
+    shown = account.cdk("deploy", *other, "--require-approval", "never", failing=True)
+    assert "OneStackPerAccountAndRegion" in shown
+    assert "CREATE_FAILED" in shown
+    account.cdk("destroy", *other, "--force")
+    assert identifiers(account) == before
+    parameter = account.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]
+    assert parameter["Value"] == STACK
 
 
 def test_a_device_boots_and_renews(account: Account, hosts: None, kept: Device) -> None:

@@ -45,16 +45,13 @@ class Identity:
         return found
 
     def connection(
-        self,
-        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
-        *,
-        clean_session: bool | None = None,
+        self, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311, *, clean_session: bool = True
     ) -> Client:
-        """Return a paho client that has not connected yet. `clean_session` is for MQTT 3.1.1 only."""
+        """Return a paho client that has not connected yet. MQTT 5 has no `clean_session`."""
         made = Client(
             CallbackAPIVersion.VERSION2,
             self.client_id,
-            clean_session=clean_session,
+            clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean_session,
             protocol=protocol,
             reconnect_on_failure=False,
         )

@@ -64,10 +64,8 @@ def test_an_imported_device_renews(cloud: Cloud, tmp_path: Path) -> None:
     assert ASK(new, topics.COMMIT, {})[1]["status"] == "active"
 
     maker = f"maker-{old.client_id}"
-    until(lambda: policies(cloud, old.certificate_id) == {maker, "Firstboot-device"})
+    until(lambda: policies(cloud, old.certificate_id) == {maker, "Firstboot-superseded"})
     assert policies(cloud, new.certificate_id) == {"Firstboot-device", "Firstboot-grant-mqtt"}
-    assert ASK(old, topics.CREDENTIALS, {"roleAlias": "telemetry"})[1]["code"] == (
-        "operational-certificate-required"
-    )
+    assert ASK(old, topics.CERTIFICATES, request)[1]["certificateId"] == new.certificate_id
     thing = client(cloud, "iot").describe_thing(thingName=old.client_id)
     assert thing["attributes"] == {"paint": "blue"}

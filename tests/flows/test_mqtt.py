@@ -40,7 +40,7 @@ def out_of_the_box(cloud: Cloud, folder: Path) -> Identity:
     """Return a device whose bootstrap certificate its first connections have registered with AWS IoT."""
     name = fresh_name()
     who = Identity(cloud, *cloud.bootstrap(name, folder), name)
-    until(lambda: _survives(who, lambda _: None))
+    until(lambda: survives(who, lambda _: None))
     return who
 
 
@@ -90,16 +90,16 @@ ANOTHER = "gw-another"
 )
 def test_no_client_subscribes_to_another_s_topics(booted: Device, topic: str) -> None:
     """A device can't subscribe to another device's topics, by name or by wildcard."""
-    assert not _survives(operational(booted), lambda client: client.subscribe(topic, 1))
+    assert not survives(operational(booted), lambda client: client.subscribe(topic, 1))
 
 
 @pytest.mark.parametrize("call", topics.CALLS)
 def test_no_client_publishes_for_another(booted: Device, call: topics.Call) -> None:
     """A device can publish to its own request topics, and not to another device's."""
-    assert not _survives(
+    assert not survives(
         operational(booted), lambda client: client.publish(call.request_topic(ANOTHER), "{}", 1)
     )
-    assert _survives(
+    assert survives(
         operational(booted), lambda client: client.publish(call.request_topic(booted.name), "{}", 1)
     )
 
@@ -108,11 +108,11 @@ def test_no_client_publishes_for_another(booted: Device, call: topics.Call) -> N
 def test_a_bootstrap_certificate_only_enrolls(cloud: Cloud, tmp_path: Path, call: topics.Call) -> None:
     """A bootstrap certificate can publish a certificate request, and use no other call's topics."""
     who = out_of_the_box(cloud, tmp_path)
-    assert _survives(
+    assert survives(
         who, lambda client: client.publish(topics.CERTIFICATES.request_topic(who.client_id), "{}", 1)
     )
-    assert not _survives(who, lambda client: client.publish(call.request_topic(who.client_id), "{}", 1))
-    assert not _survives(who, lambda client: client.subscribe(call.accepted_topic(who.client_id), 1))
+    assert not survives(who, lambda client: client.publish(call.request_topic(who.client_id), "{}", 1))
+    assert not survives(who, lambda client: client.subscribe(call.accepted_topic(who.client_id), 1))
 
 
 def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_revoked_device_is_disconnected(cloud: Cloud, tmp_path: Path) -> None:
         assert gone.wait(SECONDS)
     finally:
         end(client)
-    assert not _survives(operational(device), lambda _: None)
+    assert not survives(operational(device), lambda _: None)
 
 
 def test_no_credentials_wait_for_a_later_connection(booted: Device) -> None:
@@ -225,7 +225,7 @@ def _behind_rules(cloud: Cloud, name: str) -> str:
     return str(function)
 
 
-def _survives(who: Identity, act: Any) -> bool:
+def survives(who: Identity, act: Any) -> bool:
     """Return whether the broker accepts a connection and keeps it open after `act`."""
     client, connected, gone = _connection(who)
     acknowledged = threading.Event()

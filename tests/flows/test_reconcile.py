@@ -15,6 +15,7 @@ from tests.flows.conftest import Cloud, until
 from tests.flows.devices import Device, client, fresh_name, output, revoke
 
 SERVICE, GRANT = "Firstboot-device", "Firstboot-grant-mqtt"
+SUPERSEDED = "Firstboot-superseded"
 
 
 class Registered:
@@ -94,7 +95,7 @@ def test_a_revoked_device_is_out(registered: Registered) -> None:
 
 
 def test_after_a_renewal_the_old_certificate_may_only_ask(registered: Registered) -> None:
-    """After a renewal both certificates are ACTIVE, and only the new one has grants."""
+    """After a renewal both certificates are ACTIVE, and the old one may only ask for its successor."""
     old = registered.device.leaf
     _make_due(registered)
     done = registered.device.run("renew", "--state", str(registered.device.state))
@@ -102,7 +103,8 @@ def test_after_a_renewal_the_old_certificate_may_only_ask(registered: Registered
     new = registered.device.leaf
     assert new != old
     both = {chain.fingerprint(old), chain.fingerprint(new)}
-    registered.wait(lambda: registered.noted("registered") == both and registered.policies(old) == {SERVICE})
+    registered.wait(lambda: registered.policies(old) == {SUPERSEDED})
+    registered.wait(lambda: registered.noted("registered") == both)
     assert (registered.status(old), registered.status(new)) == ("ACTIVE", "ACTIVE")
     assert registered.policies(new) == {SERVICE, GRANT}
 

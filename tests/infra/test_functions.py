@@ -201,7 +201,11 @@ PERMISSIONS = {
         ("s3:PutObject", CA),
         ("s3:PutObject", TRUSTSTORE),
     },
-    "AuthorityWatch": set(),
+    "AuthorityWatch": {
+        ("kms:DescribeKey", "${AuthorityKey.Arn}"),
+        ("kms:GetKeyPolicy", "${AuthorityKey.Arn}"),
+        ("kms:ListGrants", "${AuthorityKey.Arn}"),
+    },
     "Newcomers": {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:UpdateItem", "${Registry.Arn}"),

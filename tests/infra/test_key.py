@@ -28,10 +28,10 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
 
 
 def test_the_stack_makes_no_key(theirs: Synthesised, stack: Synthesised) -> None:
-    """The stack lacks the KMS key and no other resource or output."""
+    """The stack lacks the KMS key and the alarm on its policy, and no other resource or output."""
     assert not theirs.resources("AWS::KMS::Key")
     gone = stack.template["Resources"].keys() - theirs.template["Resources"].keys()
-    assert {stack.template["Resources"][name]["Type"] for name in gone} == {"AWS::KMS::Key"}
+    assert {spell(name) for name in gone} == {"AuthorityKey", "AlarmsCaKeyPolicyChanged"}
     assert theirs.template["Outputs"].keys() == stack.template["Outputs"].keys()
 
 
@@ -54,6 +54,26 @@ def test_the_lambdas_know_the_key(theirs: Synthesised) -> None:
         assert ours(theirs)[name]["Environment"]["Variables"]["FIRSTBOOT_CA_KEY"] == KEY
     (made,) = theirs.resources("Custom::FirstbootAuthority").values()
     assert made["Properties"]["Key"] == KEY
+
+
+def test_the_watch_looks_at_the_key(theirs: Synthesised, stack: Synthesised) -> None:
+    """The watch knows the key's ARN, and the whole policy of the stack's own key."""
+    found = [ours(each)["AuthorityWatch"]["Environment"]["Variables"] for each in (theirs, stack)]
+    assert [spell(each["FIRSTBOOT_CA_KEY"]) for each in found] == [KEY, "${AuthorityKey.Arn}"]
+    assert found[0]["FIRSTBOOT_KEY_POLICY"] == ""
+    (key,) = stack.resources("AWS::KMS::Key").values()
+    policy = spelled(found[1]["FIRSTBOOT_KEY_POLICY"])
+    assert json.loads(policy) == spelled(key["Properties"]["KeyPolicy"])
+    # Lambda's environment holds 4 KB. The CA's certificate and the roles' ARNs are longer than spelled here.
+    assert len(policy) < 2_000
+
+
+def test_the_watch_of_another_key_reads_no_policy(theirs: Synthesised) -> None:
+    """The watch may describe a key that the configuration names and list its grants, and nothing else."""
+    (statement,) = (
+        each for each in statements(theirs, "AuthorityWatch") if "kms" in json.dumps(each["Action"])
+    )
+    assert (statement["Action"], statement["Resource"]) == (["kms:DescribeKey", "kms:ListGrants"], KEY)
 
 
 def test_nothing_else_is_replaced(theirs: Synthesised, stack: Synthesised) -> None:
@@ -82,17 +102,19 @@ def test_adoption_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
 
 
 def test_the_documented_policy_lets_in_the_signers(theirs: Synthesised) -> None:
-    """The documented key policy matches the signing roles, by the names that CloudFormation gives, and no
-    others.
+    """The documented key policy matches the roles that sign, read and watch, by the names that CloudFormation
+    gives, and no others.
     """
     (text,) = re.findall(
         r'^```json\n(\[\{"Sid".*?)^```$', (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL
     )
-    signing, reading = json.loads(text)
+    signing, reading, watching = json.loads(text)
     assert signing["Action"] == "kms:Sign"
     assert signing["Condition"]["StringEquals"] == ECDSA["StringEqualsIfExists"]
     assert reading["Action"] == "kms:GetPublicKey"
-    for statement, names in ((signing, SIGNERS), (reading, {"AuthorityFunction"})):
+    assert watching["Action"] == ["kms:DescribeKey", "kms:ListGrants"]
+    allowed = ((signing, SIGNERS), (reading, {"AuthorityFunction"}), (watching, {"AuthorityWatch"}))
+    for statement, names in allowed:
         patterns = listed(statement["Condition"]["ArnLike"]["aws:PrincipalArn"])
         roles = [
             name for name, each in theirs.template["Resources"].items() if each["Type"] == "AWS::IAM::Role"

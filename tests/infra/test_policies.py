@@ -24,8 +24,11 @@ from tests.infra.test_functions import (
 pytestmark = pytest.mark.xdist_group("infra")
 
 ADMINISTRATION = [
-    *("kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*"),
-    *("kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource"),
+    *("kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:GetPublicKey"),
+    *("kms:ListGrants", "kms:ListKeyPolicies", "kms:ListResourceTags"),
+    *("kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias", "kms:TagResource", "kms:UntagResource"),
+    *("kms:UpdateKeyDescription", "kms:EnableKeyRotation", "kms:DisableKeyRotation"),
+    *("kms:PutKeyPolicy", "kms:RevokeGrant", "kms:EnableKey", "kms:DisableKey"),
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion"),
 ]
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
@@ -58,13 +61,14 @@ def statement(effect: str, principal: Any, action: Any, resource: Any, **more: A
 
 
 def test_the_key_s_policy(stack: Synthesised) -> None:
-    """Three roles may sign with ECDSA and SHA-256, and the account's administrators may manage the key but
-    not sign.
+    """Three roles may sign with ECDSA and SHA-256, the account's administrators may manage the key but not
+    sign, and no principal may create a grant.
     """
     (key,) = stack.resources("AWS::KMS::Key").values()
     signers = [f"${{{name}Role.Arn}}" for name in ("AuthorityFunction", "Exchange", "ExchangeMqtt")]
     assert spelled(key["Properties"]["KeyPolicy"]["Statement"]) == [
         statement("Allow", {"AWS": ACCOUNT}, ADMINISTRATION, "*", Sid="Administration"),
+        statement("Deny", ALL_PRINCIPALS, "kms:CreateGrant", "*", Sid="NoGrants"),
         *(statement("Allow", {"AWS": role}, "kms:Sign", "*", Condition=ECDSA) for role in signers),
     ]
 

@@ -42,6 +42,7 @@ STATELESS = {
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::Queue",
     "AWS::SQS::QueuePolicy",
+    "AWS::SSM::Parameter",
     "Custom::FirstbootAuthority",
 }
 ROUTES = {
@@ -84,6 +85,22 @@ def test_everything_stateful_is_retained(stack: Synthesised) -> None:
         if resource["Type"] in STATEFUL:
             assert resource["DeletionPolicy"] == "Retain", resource
             assert resource["UpdateReplacePolicy"] == "Retain", resource
+
+
+def test_a_second_stack_fails_before_it_makes_anything(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """Every resource is made after the parameter whose name is taken if there is another stack."""
+    for variant in (stack, mtls_stack):
+        (only,) = variant.resources("AWS::SSM::Parameter").values()
+        assert only["Properties"]["Name"] == "/firstboot/one-stack-per-account-and-region"
+        assert only["Properties"]["Value"] == "Firstboot"
+        # CloudFormation deletes it with the stack, so that the next stack can be deployed.
+        assert "DeletionPolicy" not in only
+        (name,) = (
+            each for each, made in variant.template["Resources"].items() if made["Type"] == only["Type"]
+        )
+        others = {each: made for each, made in variant.template["Resources"].items() if each != name}
+        assert {each for each, made in others.items() if name not in made.get("DependsOn", [])} == set()
+        assert "DependsOn" not in only
 
 
 def test_logs_expire(stack: Synthesised) -> None:
@@ -185,17 +202,17 @@ def test_only_our_api_and_schedule_invoke(stack: Synthesised) -> None:
     gateway = {("apigateway", paths[key], f"${{{name}.Arn}}") for key, name in ROUTES.items()}
     rules = {("iot", f"${{Mqtt{rule}.Arn}}", f"${{{function}.Arn}}") for rule, (function, _) in RULES.items()}
     schedules = {
-        ("events", "${AuthorityDaily.Arn}", "${AuthorityWatch.Arn}"),
+        ("events", "${AuthorityHourly.Arn}", "${AuthorityWatch.Arn}"),
         ("events", "${SweepEveryMinute.Arn}", "${Sweep.Arn}"),
         ("events", "${SweepPublished.Arn}", "${Sweep.Arn}"),
     }
     assert allowed == gateway | rules | schedules
 
 
-def test_the_watch_is_daily(stack: Synthesised) -> None:
-    """A rule invokes the CA's watch once a day."""
-    rule = stack.resources("AWS::Events::Rule")["AuthorityDaily"]
-    assert rule["Properties"]["ScheduleExpression"] == "rate(1 day)"
+def test_the_watch_is_hourly(stack: Synthesised) -> None:
+    """A rule invokes the CA's watch once an hour."""
+    rule = stack.resources("AWS::Events::Rule")["AuthorityHourly"]
+    assert rule["Properties"]["ScheduleExpression"] == "rate(1 hour)"
 
 
 def test_the_alarms(stack: Synthesised) -> None:
@@ -217,6 +234,9 @@ def test_the_alarms(stack: Synthesised) -> None:
         "NewcomersDead",
         "StreamDead",
         "SweepUnavailable",
+        "CaKeyUnusable",
+        "CaKeyGrants",
+        "CaKeyPolicyChanged",
     }
     assert set(alarms) == expected | {f"Alarms{name}" for name in other}
     for alarm in alarms.values():
@@ -252,6 +272,17 @@ def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None
     assert alarm["ComparisonOperator"] == "LessThanThreshold"
     assert alarm["Threshold"] == max(group.certificate.days for group in fleet.groups.values()) + 90
     assert alarm["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize("name", ["CaKeyUnusable", "CaKeyGrants", "CaKeyPolicyChanged"])
+def test_an_alarm_about_the_key_rings_at_the_first_look(stack: Synthesised, name: str) -> None:
+    """The first look that finds something starts the alarm, which lasts until a look finds nothing."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", name)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "authority"}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert (alarm["Statistic"], alarm["EvaluationPeriods"]) == ("Maximum", 1)
+    assert alarm["TreatMissingData"] == "ignore"
 
 
 def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firstboot.domain import topics
-from firstboot.domain.names import RESERVED_PREFIX, DeviceId
+from firstboot.domain.names import RESERVED_PREFIX, DeviceId, is_thing_name
 from firstboot.policy import render
 from firstboot.policy.errors import NoGrant, PoliciesTooLarge
 from firstboot.policy.limits import SESSION_POLICY
@@ -127,8 +127,8 @@ def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> 
         return
 
 
-BOOTSTRAPS = (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
-"""The service policies of bootstrap certificates: of a device's own one and of a shared one."""
+ASKING = (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM, ServicePolicy.SUPERSEDED)
+"""The service policies of certificates that may only ask for a certificate."""
 
 _ASKING = (
     ("iot:Connect", "client/{deviceId}", OWNED),
@@ -137,6 +137,8 @@ _ASKING = (
     ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/certificates/rejected", OWNED),
     ("iot:Publish", "topic/firstboot/{deviceId}/certificates/commit", "no device may"),
     ("iot:Publish", "topic/firstboot/{deviceId}/credentials/request", "no device may"),
+    ("iot:Receive", "topic/firstboot/{deviceId}/credentials/accepted", "no device may"),
+    ("iot:Receive", "topic/firstboot/{deviceId}/certificates/commit/accepted", "no device may"),
     ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/credentials/accepted", "no device may"),
     ("iot:Subscribe", "topicfilter/firstboot/{deviceId}/#", "no device may"),
     ("iot:Subscribe", "topicfilter/firstboot/+/certificates/accepted", "no device may"),
@@ -144,17 +146,18 @@ _ASKING = (
 )
 
 
-def bootstrap_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Place) -> list[Pair]:
-    """Return the requests of every device by bootstrap certificate, on its own and each other's topics."""
-    return [
-        pair for name in devices for owner in devices for pair in _of_bootstrap(policy, name, owner, place)
-    ]
+def asking_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Place) -> list[Pair]:
+    """Return the requests of every device by a certificate with `policy`, on its own and others' topics."""
+    # A superseded certificate is known by its thing, and not each device id is a thing's name.
+    asked = [name for name in devices if is_thing_name(name) or policy is not ServicePolicy.SUPERSEDED]
+    return [pair for name in asked for owner in devices for pair in _of_asking(policy, name, owner, place)]
 
 
-def _of_bootstrap(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place: Place) -> Iterator[Pair]:
+def _of_asking(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place: Place) -> Iterator[Pair]:
     shared = policy is ServicePolicy.CLAIM
     before = RESERVED_PREFIX if shared else ""
-    variables = {CLIENT: before + name} | ({} if shared else {COMMON_NAME: name})
+    named = {ServicePolicy.BOOTSTRAP: {COMMON_NAME: name}, ServicePolicy.SUPERSEDED: {THING: name}}
+    variables = {CLIENT: before + name} | named.get(policy, {})
     rights = Rights(place, (policy.document(place),), variables=variables)
     for action, text, whose in _ASKING:
         request = Touch(action, ARN % "iot" + text).request(before + owner, name, place)

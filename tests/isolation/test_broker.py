@@ -19,7 +19,7 @@ from tests.isolation.devices import HOSTILE_NAMES, accepted, neighbours
 from tests.isolation.evaluators import Request
 from tests.isolation.fleets import ARN, BROKER_GRANTS, Grant, Touch, bare, fleets
 from tests.isolation.mqtt import connected
-from tests.isolation.pairs import BOOTSTRAPS, THING, Pair, bootstrap_pairs, pairs
+from tests.isolation.pairs import ASKING, THING, Pair, asking_pairs, pairs
 from tests.isolation.test_isolation import STEADY, check
 from tests.isolation.test_loosened import DEVICES, LOOSE, TIGHT, TOPIC, caught, messages
 
@@ -66,14 +66,14 @@ def test_no_device_touches_what_is_anothers(broker: Broker) -> None:
     assert sum(counted[way, expected] for way in kinds[:2] for expected in (True, False)) >= COUNT
 
 
-@pytest.mark.parametrize("policy", BOOTSTRAPS)
+@pytest.mark.parametrize("policy", ASKING)
 @settings(STEADILY, max_examples=3)
 @given(devices=neighbours())
-def test_a_bootstrap_certificate_asks_for_its_own_alone(
+def test_a_certificate_without_rights_asks_for_its_own_alone(
     broker: Broker, devices: tuple[DeviceId, ...], policy: ServicePolicy
 ) -> None:
-    """A bootstrap certificate may only ask for a certificate, under its common name or its client id."""
-    check(bootstrap_pairs(policy, devices, PLACE), (broker,))
+    """A bootstrap or superseded certificate may only ask for a certificate, as its own device or client."""
+    check(asking_pairs(policy, devices, PLACE), (broker,))
 
 
 def _topics(action: str) -> Grant:
@@ -173,5 +173,5 @@ def test_a_variable_that_became_a_wildcard_is_caught(broker: Broker, monkeypatch
 def test_a_name_with_a_wildcard_is_caught(broker: Broker, name: str) -> None:
     """A name with a wildcard is refused: in a bootstrap certificate the broker takes it as a pattern."""
     assert accepted(name) is None
-    found = bootstrap_pairs(ServicePolicy.BOOTSTRAP, (DeviceId(name), DEVICES[0]), PLACE)
+    found = asking_pairs(ServicePolicy.BOOTSTRAP, (DeviceId(name), DEVICES[0]), PLACE)
     assert caught(found, broker)

@@ -17,7 +17,7 @@ from firstboot.policy.service import ServicePolicy
 from tests.isolation.devices import HOSTILE_NAMES, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
 from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets
-from tests.isolation.pairs import BOOTSTRAPS, CLIENT, Pair, bootstrap_pairs, pairs, wrong
+from tests.isolation.pairs import ASKING, CLIENT, Pair, asking_pairs, pairs, wrong
 from tests.unit.fleet_folders import device, fleet
 
 COUNT = 10_000
@@ -71,12 +71,12 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
 
 
 @settings(STEADY, max_examples=40)
-@given(neighbours(), PLACES, st.sampled_from(BOOTSTRAPS))
-def test_a_bootstrap_certificate_asks_for_its_own_alone(
+@given(neighbours(), PLACES, st.sampled_from(ASKING))
+def test_a_certificate_without_rights_asks_for_its_own_alone(
     evaluators: tuple[Evaluator, ...], devices: tuple[DeviceId, ...], place: Place, policy: ServicePolicy
 ) -> None:
-    """A bootstrap certificate may only ask for a certificate, under its common name or client id."""
-    check(bootstrap_pairs(policy, devices, place), evaluators)
+    """A bootstrap or superseded certificate may only ask for a certificate, as its own device or client."""
+    check(asking_pairs(policy, devices, place), evaluators)
 
 
 def test_a_shared_certificates_client_is_no_device(evaluators: tuple[Evaluator, ...]) -> None:

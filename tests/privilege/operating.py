@@ -123,6 +123,13 @@ def _kept(scene: Scene, queue: str, letter: dict[str, Any]) -> None:
     sqs.send_message(QueueUrl=url, MessageBody=json.dumps(letter))
 
 
+def key_watched(scene: Scene) -> None:
+    """Look at the CA's key, which is as the deployment made it."""
+    found = scene.log("AuthorityWatch", {})
+    for metric in ("CaKeyUnusable", "CaKeyGrants", "CaKeyPolicyChanged"):
+        need(f'"{metric}":[0' in found.replace(" ", ""), found)
+
+
 def authority_found(scene: Scene) -> None:
     """Deploy with the CA certificate that is stored."""
     _deployed(scene)

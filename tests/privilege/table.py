@@ -186,7 +186,9 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,
         ("iot:CreatePolicy", f"{IOT}policy/Firstboot-claim"): registering.jitr_first_claim_policy,
     },
-    "AuthorityWatch": {},
+    "AuthorityWatch": _each(
+        operating.key_watched, KEY, "kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"
+    ),
     "AuthorityProvider": {},
     "MqttError": {},
     "NewcomersRule": {},

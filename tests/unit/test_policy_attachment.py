@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.names import DeviceId
-from firstboot.policy.attachment import grants_to_attach, needs_reconciling
+from firstboot.policy.attachment import grants_to_attach, needs_reconciling, note_of
 from firstboot.policy.rules import Rules
 from tests.unit.fleet_folders import device, fleet, grant, statement
 
@@ -102,9 +102,20 @@ def test_other_policies_than_the_rules_say_are_reconciled(attached: frozenset[st
 def test_a_superseded_certificate_has_its_grace(since: timedelta) -> None:
     """A registered superseded certificate is reconciled from the second at which its grace ends."""
     old = certificate("old", superseded_at=NOW - since)
-    found = registered(superseded=old, registered=frozenset({"old", "new"}))
+    noted = note_of({"mqtt", "both"}, {"old"})
+    found = registered(superseded=old, registered=frozenset({"old", "new"}), attached=noted)
     assert needs_reconciling(RULES, found, NOW) == (since >= GRACE)
-    assert not needs_reconciling(RULES, replace(found, registered=frozenset({"new"})), NOW)
+    alone = replace(found, registered=frozenset({"new"}), attached=frozenset({"mqtt", "both"}))
+    assert not needs_reconciling(RULES, alone, NOW)
+
+
+def test_a_superseded_certificate_with_the_device_s_policy_is_reconciled() -> None:
+    """A device is reconciled if a superseded certificate is not noted as restricted, as before an upgrade."""
+    old = certificate("old", superseded_at=NOW)
+    found = registered(superseded=old, registered=frozenset({"old", "new"}))
+    assert needs_reconciling(RULES, found, NOW)
+    assert needs_reconciling(RULES, replace(found, attached=note_of({"mqtt", "both"}, {"other"})), NOW)
+    assert not needs_reconciling(RULES, replace(found, attached=note_of({"mqtt", "both"}, {"old"})), NOW)
 
 
 def test_a_pending_certificate_may_be_there_unknown() -> None:
@@ -124,11 +135,13 @@ def test_a_superseded_certificate_does_not_count_as_pending() -> None:
     assert needs_reconciling(RULES, found, NOW)
 
 
-def test_a_commit_by_itself_needs_nothing_until_the_grace_is_over() -> None:
-    """A commit needs no reconciliation until the superseded certificate's grace is over."""
+def test_a_commit_needs_reconciling_at_once_and_when_the_grace_is_over() -> None:
+    """A commit needs a reconciliation, and another one when the superseded certificate's grace is over."""
     both = frozenset({"new", "newer"})
     waiting = registered(pending=certificate(None), registered=both)
     after = committed(waiting, "newer", NOW)
     assert not needs_reconciling(RULES, waiting, NOW)
-    assert not needs_reconciling(RULES, after, NOW)
-    assert needs_reconciling(RULES, after, NOW + GRACE)
+    assert needs_reconciling(RULES, after, NOW)
+    reconciled = replace(after, attached=note_of({"mqtt", "both"}, {"new"}))
+    assert not needs_reconciling(RULES, reconciled, NOW)
+    assert needs_reconciling(RULES, reconciled, NOW + GRACE)

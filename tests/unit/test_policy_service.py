@@ -41,6 +41,20 @@ def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else() -> None:
     }
 
 
+def test_a_superseded_certificate_asks_for_its_successor_and_nothing_else() -> None:
+    """A superseded certificate can only connect as its thing and use the thing's three certificate topics."""
+    thing = "${iot:Connection.Thing.ThingName}"
+    assert resources(ServicePolicy.SUPERSEDED) == {
+        f"client/{thing}",
+        f"topic/firstboot/{thing}/certificates/request",
+        *(
+            f"{kind}/firstboot/{thing}/certificates/{answer}"
+            for kind in ("topic", "topicfilter")
+            for answer in ("accepted", "rejected")
+        ),
+    }
+
+
 def test_a_shared_certificate_connects_under_a_prefix_no_thing_has() -> None:
     """A claim certificate connects as `boot-…`, which no thing has as its name, and uses its own topics."""
     found = resources(ServicePolicy.CLAIM)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from firstboot.authority.authority import Authority
 from firstboot.authority.handlers import Resource, Watch
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
+from firstboot.authority.watched_key import LookAtKey
 from firstboot.aws import clients
 from firstboot.aws.iot.endpoint import data_endpoint
-from firstboot.aws.kms import KmsKey, public_key
+from firstboot.aws.kms import DescribedKey, KmsKey, public_key
 from firstboot.aws.s3.authority import AuthorityStore
 from firstboot.aws.s3.fleet import deployed
 from firstboot.pki import chain
@@ -27,5 +28,6 @@ def resource(settings: AuthoritySettings, guard: Guard) -> Work:
 
 
 def watch(settings: WatchSettings, guard: Guard) -> Work:
-    """Return the work of the daily schedule."""
-    return Watch(chain.parse(settings.ca_certificate), guard)
+    """Return the work of the hourly schedule."""
+    look = LookAtKey(DescribedKey(clients.kms(), settings.ca_key), settings.key_policy)
+    return Watch(chain.parse(settings.ca_certificate), look, guard)

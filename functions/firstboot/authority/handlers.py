@@ -1,4 +1,4 @@
-"""The handlers of the authority Lambda functions, for CloudFormation and the daily schedule."""
+"""The handlers of the authority Lambda functions, for CloudFormation and the hourly schedule."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from cryptography import x509
 
 from firstboot.authority.authority import Authority, pem, trust_anchors
+from firstboot.authority.watched_key import Found, LookAtKey
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.fleet import Fleet
 from firstboot.pki.anchors import check_anchors
@@ -79,14 +80,42 @@ class Resource:
 
 @dataclass(frozen=True)
 class Watch:
-    """The handler of the daily schedule, which reports how long the CA is still valid."""
+    """The handler of the hourly schedule, which reports on the CA's remaining life and on its key."""
 
     ca: x509.Certificate
+    look: LookAtKey
     guard: Guard
 
     def __call__(self, _: object, __: Any, now: datetime) -> None:  # noqa: ANN401 - Lambda's context
-        """Write the metric that the alarm watches."""
+        """Write the metrics that the alarms watch.
+
+        Raises Unavailable if KMS does not answer or refuses: the alarm on the function's errors then rings.
+        """
         count_days(self.ca, now, self.guard)
+        self._report(self.look())
+
+    def _report(self, found: Found) -> None:
+        # Each metric is written at each look, so that an alarm ends when the cause is gone.
+        self.guard.count("CaKeyUnusable", int(not found.usable))
+        self.guard.count("CaKeyGrants", len(found.grants))
+        if not found.usable or found.key.deletion or found.key.expiry:
+            self.guard.warning(
+                "the CA's key",
+                state=found.key.state,
+                deletion=str(found.key.deletion),
+                expiry=str(found.key.expiry),
+            )
+        for each in found.grants:
+            self.guard.warning(
+                "a grant on the CA's key",
+                grantId=each.grant_id,
+                grantee=each.grantee,
+                operations=list(each.operations),
+            )
+        if found.policy_changed is not None:
+            self.guard.count("CaKeyPolicyChanged", int(found.policy_changed))
+        if found.policy_changed:
+            self.guard.warning("the policy of the CA's key is not the one that the deployment wrote")
 
 
 def count_days(ca: x509.Certificate, now: datetime, guard: Guard) -> None:

@@ -22,6 +22,12 @@ class AuthoritySettings(Settings):
 
 @dataclass(frozen=True)
 class WatchSettings(Settings):
-    """The settings of `watch`. `ca_certificate` is PEM."""
+    """The settings of `watch`.
+
+    `ca_certificate` is PEM, `ca_key` a KMS key's ARN. `key_policy` is the policy (JSON) that the deployment
+    wrote for the key; empty for a key from elsewhere.
+    """
 
     ca_certificate: str
+    ca_key: str
+    key_policy: str

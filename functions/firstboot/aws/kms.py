@@ -1,4 +1,4 @@
-"""The CA key: an EllipticCurvePrivateKey whose private half is in KMS only.
+"""The CA key: an EllipticCurvePrivateKey whose private half is in KMS only, and KMS's description of it.
 
 `cryptography` signs certificates with it as with any key. pyca's page on cloud KMS recommends this way.
 """
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firstboot.aws.clients import answered
+from firstboot.domain.ca_key import KeyDescription, KeyGrant
 from firstboot.domain.errors import AuthorityKeyUnfit
 
 if TYPE_CHECKING:
@@ -99,3 +100,32 @@ class KmsKey(ec.EllipticCurvePrivateKey):
 
     def __deepcopy__(self, memo: dict[int, object]) -> KmsKey:
         return self
+
+
+class DescribedKey:
+    """A key as KMS describes it. Every method raises Unavailable."""
+
+    def __init__(self, client: KMSClient, key_arn: str) -> None:
+        self._client = client
+        self._key_arn = key_arn
+
+    def description(self) -> KeyDescription:
+        """Return the key's state (DescribeKey)."""
+        with answered():
+            found = self._client.describe_key(KeyId=self._key_arn)["KeyMetadata"]
+        return KeyDescription(found["KeyState"], found.get("DeletionDate"), found.get("ValidTo"))
+
+    def grants(self) -> list[KeyGrant]:
+        """Return all grants on the key (ListGrants, all pages)."""
+        pages = self._client.get_paginator("list_grants").paginate(KeyId=self._key_arn)
+        with answered():
+            return [
+                KeyGrant(each["GrantId"], each.get("GranteePrincipal", ""), tuple(each["Operations"]))
+                for page in pages
+                for each in page["Grants"]
+            ]
+
+    def policy(self) -> str:
+        """Return the key's policy as JSON (GetKeyPolicy)."""
+        with answered():
+            return self._client.get_key_policy(KeyId=self._key_arn, PolicyName="default")["Policy"]

@@ -78,8 +78,9 @@ class Device:
     is expected. `bootstrap_ids` are the ids by which AWS IoT may know that certificate, and `anchor` is the
     anchor that it was verified under; None in a record that an older version wrote.
     `register` notes what it last reconciled: `registered` has the ids of the device's certificates that are
-    ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have. A sweep compares
-    them with the rules, because asking AWS IoT would take 55 hours for a million devices.
+    ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have and the superseded
+    certificate that has the policy of superseded ones. A sweep compares them with the rules, because asking
+    AWS IoT would take 55 hours for a million devices.
     `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
     """
 

@@ -43,6 +43,30 @@ def policies_to_attach(fleet: Fleet, grants: Iterable[str], stack: str, place: P
     return documents
 
 
+def policies_of_superseded(stack: str, place: Place) -> dict[str, str]:
+    """Return the policy of a superseded certificate that may ask for its successor: its name and document."""
+    policy = ServicePolicy.SUPERSEDED
+    return {policy.policy_name(stack): compact(policy.document(place))}
+
+
+def asking(device: Device, group: Group, now: datetime) -> frozenset[str]:
+    """Return the id of the superseded certificate while AWS IoT has it and it may ask for its successor."""
+    old = device.superseded
+    if old is None or old.certificate_id is None or not is_within_grace(old, group.certificate.grace, now):
+        return frozenset()
+    return frozenset({old.certificate_id}) & device.registered
+
+
+def note_of(grants: Iterable[str], superseded: Iterable[str]) -> frozenset[str]:
+    """Return what a device record notes as attached: grants, and superseded certificates with their policy.
+
+    An older version left the device's policy on a superseded certificate and noted only grants, so the sweep
+    finds such a device by this note.
+    """
+    # No name of a policy has a colon, and so no grant's.
+    return frozenset(grants) | {f"{ServicePolicy.SUPERSEDED}:{certificate}" for certificate in superseded}
+
+
 def needs_reconciling(rules: Rules, device: Device, now: datetime) -> bool:
     """Return whether AWS IoT, as the record notes it, differs from what `rules` require at `now`.
 
@@ -62,7 +86,8 @@ def needs_reconciling(rules: Rules, device: Device, now: datetime) -> bool:
         return bool(device.registered)
     if _is_missing(device) or not device.registered:
         return _is_missing(device)
-    return _has_stale(device, group, now) or device.attached != grants_to_attach(rules, device)
+    due = note_of(grants_to_attach(rules, device), asking(device, group, now))
+    return _has_stale(device, group, now) or device.attached != due
 
 
 @dataclass(frozen=True)
@@ -101,13 +126,10 @@ def _has_stale(device: Device, group: Group, now: datetime) -> bool:
 
     Active and pending certificates may be, and a superseded one within its grace.
     """
-    rightful = {device.active.certificate_id} if device.active else set()
-    # Within its grace a superseded certificate stays ACTIVE, with the service policy only. So it can ask
-    # for its successor over MQTT as it can over HTTPS.
+    kept = asking(device, group, now)
     old = device.superseded
-    if old and is_within_grace(old, group.certificate.grace, now):
-        rightful.add(old.certificate_id)
-    elif old and old.certificate_id in device.registered:
+    if old and old.certificate_id in device.registered - kept:
         return True
+    rightful = kept | ({device.active.certificate_id} if device.active else frozenset())
     # The record has no id for a pending certificate, so one unknown id may be the pending certificate's.
     return len(device.registered - rightful) > (1 if device.pending else 0)

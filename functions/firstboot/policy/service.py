@@ -1,7 +1,8 @@
 """The service policies: Firstboot's own AWS IoT policies, which let a client make its calls under any rules.
 
-There is one for operational certificates, one for bootstrap certificates of a single device and one for claim
-certificates. They name the client by policy variables, so that each document serves every client of its kind.
+There is one for current operational certificates, one for superseded ones, one for bootstrap certificates of
+a single device and one for claim certificates. They name the client by policy variables, so that each
+document serves every client of its kind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class ServicePolicy(StrEnum):
     """A service policy. The value is the part of its name after the stack's name and a dash."""
 
     DEVICE = "device"
+    SUPERSEDED = "superseded"
     BOOTSTRAP = "bootstrap"
     CLAIM = "claim"
 
@@ -32,12 +34,17 @@ class ServicePolicy(StrEnum):
         """Return the policy document.
 
         A bootstrap certificate may ask for a certificate and nothing else, because it may have been copied at
-        the factory. JITR makes a policy that is missing, and the sweep brings existing ones up to date.
+        the factory. The same holds for a superseded certificate: it can take over its device's client id, and
+        must not receive the credentials that the current certificate asks for. JITR and `register` make a
+        policy that is missing, and the sweep brings existing ones up to date.
         """
         if self is ServicePolicy.DEVICE:
             # The six topics of all answers do not fit into a policy, so a wildcard stands for the call.
             answers = [f"{topics.ROOT}/{THING_NAME}/*/{answer}" for answer in ("accepted", "rejected")]
             return _document(THING_NAME, THING_NAME, topics.CALLS, answers, place)
+        if self is ServicePolicy.SUPERSEDED:
+            answers = topics.CERTIFICATES.answer_topics(THING_NAME)
+            return _document(THING_NAME, THING_NAME, (topics.CERTIFICATES,), answers, place)
         # The broker takes the common name from the certificate, so a client cannot choose another device's.
         # A claim certificate does not name its device, so there only the prefix is fixed.
         segment = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else CLIENT_ID

@@ -25,12 +25,18 @@ from typing import Any, Protocol
 from cryptography import x509
 
 from firstboot.domain.aws_iot import CertificateStatus
-from firstboot.domain.device import Device, Status, is_within_grace
+from firstboot.domain.device import Device, Status
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, is_thing_name
 from firstboot.pki import chain
-from firstboot.policy.attachment import grants_to_attach, policies_to_attach
+from firstboot.policy.attachment import (
+    asking,
+    grants_to_attach,
+    note_of,
+    policies_of_superseded,
+    policies_to_attach,
+)
 from firstboot.policy.limits import thing_attributes
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
@@ -110,7 +116,7 @@ class _Target:
 
     `current` are its certificates by id, of which `fresh` are not ACTIVE yet. `asking` are certificates that
     may only ask for their successor. The current ones get `policies` (name to document), the asking ones
-    `service`. `retired` are over.
+    `service`. `retired` are over. The record notes `attached`.
     """
 
     group: Group | None
@@ -118,7 +124,7 @@ class _Target:
     fresh: frozenset[str]
     asking: frozenset[str]
     retired: frozenset[str]
-    grants: frozenset[str]
+    attached: frozenset[str]
     policies: dict[str, str]
     service: dict[str, str]
 
@@ -181,7 +187,7 @@ class Reconcile:
             group = None
         there = self.things.certificates(device.device_id)
         current = self._current(device) if group else {}
-        asking = _asking(device, group, now) & device.registered if group else NONE
+        superseded = asking(device, group, now) if group else NONE
         grants = grants_to_attach(rules, device) if current else NONE
         account = self.account
         return _Target(
@@ -189,11 +195,11 @@ class Reconcile:
             current=current,
             # A certificate that an operator detached from its thing is registered again.
             fresh=frozenset(current) - (device.registered & there),
-            asking=asking,
-            retired=self.withdraw.over(device, there, current.keys() | asking),
-            grants=grants,
+            asking=superseded,
+            retired=self.withdraw.over(device, there, current.keys() | superseded),
+            attached=note_of(grants, superseded),
             policies=policies_to_attach(rules.fleet, grants, account.stack, account.place),
-            service=policies_to_attach(rules.fleet, NONE, account.stack, account.place),
+            service=policies_of_superseded(account.stack, account.place),
         )
 
     def _current(self, device: Device) -> dict[str, x509.Certificate]:
@@ -207,8 +213,8 @@ class Reconcile:
         device_id = device.device_id
         self.withdraw.retire(device, target.retired)  # 2
         for certificate in target.asking:
-            # Without a grant, but with the service policy, it may ask for its successor over MQTT as over
-            # HTTPS.
+            # It may ask for its successor over MQTT as over HTTPS. It can take over the client id, and must
+            # not receive what the current certificate asks for.
             self.certificates.set_policies(certificate, target.service)
         if target.group and target.current:
             self.things.ensure(device_id, device.group, thing_attributes(device.attributes))  # 3
@@ -223,7 +229,7 @@ class Reconcile:
             return None
         for certificate in sorted(target.fresh):
             self.certificates.set_status(certificate, "ACTIVE")
-        if not self.records.note(device, target.registered, target.grants):  # 7
+        if not self.records.note(device, target.registered, target.attached):  # 7
             return None
         return Outcome(activated=target.fresh, retired=target.retired)
 
@@ -234,11 +240,3 @@ def _gone(before: Device | None) -> Device | None:
     Rights that this reconciliation gave must be withdrawn too.
     """
     return replace(before, status=Status.DELETED) if before else None
-
-
-def _asking(device: Device, group: Group, now: datetime) -> frozenset[str]:
-    """Return the superseded certificate as long as it may ask for its successor."""
-    old = device.superseded
-    if old is None or old.certificate_id is None or not is_within_grace(old, group.certificate.grace, now):
-        return NONE
-    return frozenset({old.certificate_id})
