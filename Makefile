@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients fuzz check docs audit verify-deploy local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings fuzz check docs audit verify-deploy local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -26,6 +26,9 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 
 test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
+
+interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
+	FIRSTBOOT_INTERLEAVINGS=all $(BIN)/pytest tests/aws/test_interleavings.py --numprocesses 2
 
 # FUZZ_SECONDS are spent on each target. An input that breaks one is in .local/fuzz; `python -m tests.fuzz` says how
 # to try it again.

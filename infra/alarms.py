@@ -204,6 +204,16 @@ class Alarms(Construct):
             "Devices wait for hours until they may connect to AWS IoT",
         )
         self._count(
+            "ThingClash",
+            _ours("register", "ThingClash"),
+            "A device has the name of another team's thing, and no certificate was registered for it",
+        )
+        self._count(
+            "CertificateLost",
+            _ours("register", "CertificateLost"),
+            "The certificate that a device uses is not in the bucket any more",
+        )
+        self._count(
             "RegisterFailures", _ours("register", "InternalError"), "register failed with an unexpected error"
         )
 

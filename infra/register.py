@@ -40,12 +40,14 @@ _AWS_IOT = {
     ("thing/*", "thinggroup/{stack}-*"): ["AddThingToThingGroup", "RemoveThingFromThingGroup"],
     ("thinggroup/{stack}-*",): ["CreateThingGroup"],
     ("thingtype/{stack}",): ["CreateThingType"],
-    ("cert/*",): ["AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate"],
+    ("cert/*",): [
+        *("AttachPolicy", "DeleteCertificate", "DescribeCertificate", "DetachPolicy", "UpdateCertificate")
+    ],
     # `register` may make a missing policy and change none. It handles each change of each device, so with
     # more it could change what all devices may do. Only the sweep changes what policies say.
     ("policy/{stack}-*",): ["CreatePolicy"],
     ("client/*",): ["DeleteConnection"],
-    ("*",): ["ListAttachedPolicies", "RegisterCertificateWithoutCA"],
+    ("*",): ["ListAttachedPolicies", "ListPrincipalThings", "RegisterCertificateWithoutCA"],
 }
 _WILDCARDS = {
     "thing/*": "A thing has its device's id, which the template can't know.",
@@ -166,7 +168,8 @@ class Register(Construct):
             self.work.permit([f"iot:{action}" for action in actions], *named)
         reasons = {spelled(name.format(stack=stack)): reason for name, reason in _WILDCARDS.items()}
         reasons["*"] = (
-            "ListAttachedPolicies, RegisterCertificateWithoutCA and X-Ray's actions have no resource type."
+            "ListAttachedPolicies, ListPrincipalThings, RegisterCertificateWithoutCA and X-Ray's actions "
+            "have no resource type."
         )
         acknowledge(
             self.work.own_role, {f"IAM5[Resource::{name}]": reason for name, reason in reasons.items()}

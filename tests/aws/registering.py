@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import boto3
 import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 from cryptography import x509
 
+from firstboot.aws import clients
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import RATE_LIMITER_KEY
 from firstboot.pki import chain
 from tests import factories
+from tests.aws.aws_iot import AwsIot
 from tests.aws.product import CONTEXT, Product
 
 IOT = {"Effect": "Allow", "Action": "iot:Connect"}
@@ -31,6 +35,7 @@ unless { principal.quarantined };
 when { principal has site };
 """
 CONFIGURATION = {"interval": 60}
+_MOST = 60  # orders for one device
 SERVICE, GRANT, SITE = "Firstboot-device", "Firstboot-grant-mqtt", "Firstboot-grant-site"
 SUPERSEDED = "Firstboot-superseded"
 
@@ -39,7 +44,9 @@ SUPERSEDED = "Firstboot-superseded"
 class Calls:
     """A record of `register`'s AWS calls, which can let the n-th call, all of an operation, or answers fail.
 
-    moto has no DeleteConnection. The one here keeps the ids of the disconnected clients.
+    moto has no DeleteConnection. The one here keeps the ids of the disconnected clients. With a list in
+    `sent`, the bodies of messages go there and not into a queue. With `rules`, AWS IoT behaves as they say.
+    `before` and `after` are called with the number of each recorded call, and may raise.
     """
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -49,15 +56,21 @@ class Calls:
     lost: bool = False
     meanwhile: dict[str, Any] = field(default_factory=dict)
     watching: bool = False
+    sent: list[str] | None = None
+    rules: AwsIot | None = None
+    before: Callable[[int], None] | None = None
+    after: Callable[[int], None] | None = None
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> Calls:
         """Intercept the calls of every client."""
         make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-            if not self.watching:
+            if not self.watching or _is_waiting(operation, parameters):
                 return self._make(make, client, operation, parameters)
             self.made.append((operation, parameters))
+            if self.before:
+                self.before(len(self.made) - 1)
             due = len(self.made) - 1 == self.fail or operation == self.failing
             if due and not self.lost:
                 raise _failure(operation)
@@ -74,6 +87,8 @@ class Calls:
 
     def _after(self, operation: str, *, due: bool) -> None:
         """Run the action that is planned between a call and its answer, and fail if that is planned."""
+        if self.after:
+            self.after(len(self.made) - 1)
         meanwhile = self.meanwhile.pop(operation, None)
         if meanwhile:
             self.watching = False
@@ -83,10 +98,15 @@ class Calls:
             raise _failure(operation)
 
     def _make(self, make: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        if operation != "DeleteConnection":
-            return make(client, operation, parameters)
-        self.disconnected.append(parameters["clientId"])
-        return {}
+        if operation == "DeleteConnection":
+            self.disconnected.append(parameters["clientId"])
+            return {}
+        if operation == "SendMessage" and self.sent is not None:
+            self.sent.append(parameters["MessageBody"])
+            return {}
+        if self.rules and client.meta.service_model.service_name == "iot":
+            return self.rules.call(partial(make, client), operation, parameters)
+        return make(client, operation, parameters)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -103,6 +123,11 @@ class Calls:
         return [operation for operation, _ in self.made]
 
 
+def _is_waiting(operation: str, parameters: dict[str, Any]) -> bool:
+    """Return whether a call waits for a turn, or counts the orders that wait."""
+    return parameters.get("Key") == {"pk": {"S": RATE_LIMITER_KEY}} or operation == "GetQueueAttributes"
+
+
 def _failure(operation: str) -> ClientError:
     return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, operation)
 
@@ -117,10 +142,14 @@ class Registering:
     def publish(self, **group: Any) -> None:
         """Publish a fleet with grants about AWS IoT and with these changes to its one group."""
         known = self.product.fleet.groups["gateways"]
+        self.publish_groups(replace(known, **group))
+
+    def publish_groups(self, *groups: Group) -> None:
+        """Publish a fleet with grants about AWS IoT and these groups."""
         self.product.publish(
             grants=self.product.fleet.grants | {"mqtt": MQTT, "site": MQTT},
             rules=RULES,
-            groups={"gateways": replace(known, **group)},
+            groups={each.name: each for each in groups},
         )
 
     def enroll(self, device_id: str) -> Identity:
@@ -143,10 +172,23 @@ class Registering:
             answer: dict[str, Any] = self.product.lambdas.work({"Records": records}, CONTEXT)
         return answer
 
+    def until_quiet(self, *bodies: str) -> list[str]:
+        """Pass `work` these messages, and those that it sends, until there are none; return all bodies."""
+        waiting, done = list(bodies), []
+        self.calls.sent = []
+        while waiting:
+            done.append(waiting.pop(0))
+            assert self.records(done[-1]) == {"batchItemFailures": []}, done
+            waiting += self.calls.sent
+            self.calls.sent = []
+            assert len(done) < _MOST, done
+        self.calls.sent = None
+        return done
+
     def row(self, device_id: str) -> dict[str, Any]:
         """Return the device's row."""
         key = {"pk": {"S": f"DEV#{device_id}"}}
-        row: Any = boto3.client("dynamodb").get_item(TableName=self.product.table, Key=key)
+        row: Any = clients.dynamodb().get_item(TableName=self.product.table, Key=key)
         return dict(row.get("Item", {}))
 
     def noted(self, device_id: str, name: str) -> set[str]:
@@ -155,7 +197,7 @@ class Registering:
 
     def status(self, leaf: x509.Certificate) -> str | None:
         """Return the certificate's status in AWS IoT, or None if it is not registered."""
-        iot = boto3.client("iot")
+        iot = clients.iot()
         try:
             found = iot.describe_certificate(certificateId=chain.fingerprint(leaf))
         except iot.exceptions.ResourceNotFoundException:
@@ -164,12 +206,12 @@ class Registering:
 
     def policies(self, leaf: x509.Certificate) -> set[str]:
         """Return the names of the policies that are attached to a certificate."""
-        listed = boto3.client("iot").list_attached_policies(target=arn(leaf))
+        listed = clients.iot().list_attached_policies(target=arn(leaf))
         return {policy["policyName"] for policy in listed["policies"]}
 
     def desired(self, device_id: str) -> dict[str, Any] | None:
         """Return the desired state of the device's shadow, or None if it has none."""
-        data = boto3.client("iot-data")
+        data = clients.iot_data()
         try:
             payload = data.get_thing_shadow(thingName=device_id)["payload"].read()
         except data.exceptions.ResourceNotFoundException:
@@ -179,7 +221,7 @@ class Registering:
 
     def world(self, device_id: str, *leaves: x509.Certificate) -> dict[str, Any]:
         """Return the whole state of a device in AWS IoT and in its row."""
-        iot = boto3.client("iot")
+        iot = clients.iot()
         things = [thing for thing in iot.list_things()["things"] if thing["thingName"] == device_id]
         return {
             "things": [(thing["thingTypeName"], thing["attributes"]) for thing in things],

@@ -15,9 +15,9 @@ from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.rate_limiter import Priority, Slot
+from firstboot.register.outcome import Outcome
 from firstboot.register.reconcile import Reconcile
 from firstboot.register.settings import WorkSettings
-from firstboot.register.withdraw import Outcome
 from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
 

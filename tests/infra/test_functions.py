@@ -170,13 +170,15 @@ PERMISSIONS = {
         *(("sqs:SendMessage", queue) for queue in (URGENT, CHANGES)),
         *((f"sqs:{action}", queue) for action in CONSUMING for queue in ORDERS),
         ("iot:ListAttachedPolicies", "*"),
+        ("iot:ListPrincipalThings", "*"),
         ("iot:RegisterCertificateWithoutCA", "*"),
         *on(
             "thing/*", "CreateThing", "DeleteThing", "DescribeThing", "UpdateThing", *PRINCIPALS, *MEMBERSHIP
         ),
         *on("thing/*", "DeleteThingShadow", "GetThingShadow", "UpdateThingShadow"),
         *on("thing/*", "ListThingGroupsForThing", "ListThingPrincipals"),
-        *on("cert/*", "AttachPolicy", "DeleteCertificate", "DetachPolicy", "UpdateCertificate", *PRINCIPALS),
+        *on("cert/*", "AttachPolicy", "DetachPolicy", *PRINCIPALS),
+        *on("cert/*", "DeleteCertificate", "DescribeCertificate", "UpdateCertificate"),
         *on("client/*", "DeleteConnection"),
         *on("thinggroup/Firstboot-*", "CreateThingGroup", *MEMBERSHIP),
         *on("thingtype/Firstboot", "CreateThingType"),

@@ -231,6 +231,8 @@ def test_the_alarms(stack: Synthesised) -> None:
         "RegistrationsDead",
         "RegistrationAge",
         "RegisterFailures",
+        "ThingClash",
+        "CertificateLost",
         "NewcomersDead",
         "StreamDead",
         "SweepUnavailable",

@@ -12,6 +12,7 @@ from typing import Any
 
 from firstboot.pki import chain
 from tests.flows.conftest import save
+from tests.flows.devices import fresh_name
 from tests.flows.test_jitr import outcome
 from tests.privilege.devices import active_at_nowhere, closed, forbidding
 from tests.privilege.scene import NewDevice, Scene, need
@@ -104,6 +105,28 @@ def deletion_followed(scene: Scene) -> None:
     scene.operate("devices.delete", deviceId=identity.name)
     scene.deliver("RegisterWork", deviceId=identity.name)
     need(not scene.device_row(identity.name), "the record exists")
+
+
+def attached_elsewhere_deleted(scene: Scene) -> None:
+    """Delete a device whose certificate is attached to another thing too, which takes two tries."""
+    iot, identity = scene.aws("iot"), scene.registered()
+    other = fresh_name()
+    iot.create_thing(thingName=other)
+    certificate = iot.describe_certificate(certificateId=chain.fingerprint(identity.leaf))
+    principal = certificate["certificateDescription"]["certificateArn"]
+    iot.attach_thing_principal(thingName=other, principal=principal)
+    scene.operate("devices.delete", deviceId=identity.name)
+    scene.deliver("RegisterWork", deviceId=identity.name, tries=0)
+    scene.deliver("RegisterWork", deviceId=identity.name)
+    need(not scene.device_row(identity.name), "the record exists")
+
+
+def foreign_certificate_left(scene: Scene) -> None:
+    """Reconcile a device to whose thing another team has attached a certificate."""
+    iot, identity = scene.aws("iot"), scene.registered()
+    foreign = iot.create_keys_and_certificate(setAsActive=False)
+    iot.attach_thing_principal(thingName=identity.name, principal=foreign["certificateArn"])
+    scene.deliver("RegisterWork", deviceId=identity.name)
 
 
 def change_ordered(scene: Scene) -> None:

@@ -163,6 +163,8 @@ FLOWS: dict[str, dict[Right, Flow]] = {
             *("iot:DeleteThing", "iot:DeleteThingShadow", "iot:DetachThingPrincipal"),
         ),
         ("iot:DeleteCertificate", IOT_CERTIFICATES): registering.deletion_followed,
+        ("iot:DescribeCertificate", IOT_CERTIFICATES): registering.foreign_certificate_left,
+        ("iot:ListPrincipalThings", "*"): registering.attached_elsewhere_deleted,
     },
     "RegisterChanges": {
         ("sqs:SendMessage", CHANGES): registering.change_ordered,

@@ -187,13 +187,22 @@ STATES: dict[str, tuple[dict[str, Any], Device]] = {
             superseded=record(1, certificate_id=ID, superseded_at=from_epoch(SINCE)),
         ),
     ),
-    "imported": (
+    "imported, without the device's own mark": (
         EXPECTED | {"active": certificate(1, imported={"BOOL": True}, **COMMITTED)},
         replace(
             DEVICE,
             active=record(1, certificate_id=ID, imported=True),
+            imported=True,
             **WITHOUT_BOOTSTRAP,
         ),
+    ),
+    "imported": (
+        EXPECTED | {"active": certificate(1, **COMMITTED), "imported": {"BOOL": True}},
+        replace(DEVICE, active=record(1, certificate_id=ID), imported=True, **WITHOUT_BOOTSTRAP),
+    ),
+    "about to be activated": (
+        ROW | {"activating": {"SS": [ID]}},
+        replace(DEVICE, activating=frozenset({ID})),
     ),
     "of a known anchor": (
         ROW | ORIGIN | {"active": certificate(1, **COMMITTED)},

@@ -117,3 +117,13 @@ def answered(*expected: str) -> Iterator[None]:
     # Time-outs, refused connections and missing credentials have no code of a service.
     except BotoCoreError as error:
         raise Unavailable(log=type(error).__name__) from error
+
+
+@contextmanager
+def already(code: str) -> Iterator[None]:
+    """Pass over a refusal with `code`, by which AWS says that the wanted state exists already."""
+    try:
+        with answered(code):
+            yield
+    except ClientError:
+        return

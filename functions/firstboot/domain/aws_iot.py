@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 CertificateStatus = Literal["ACTIVE", "INACTIVE", "REVOKED"]
 """The statuses that Firstboot gives certificates in AWS IoT. AWS IoT has more of them."""
+
+
+class ThingOwner(Enum):
+    """The owner of a thing. A thing is OURS if it has our thing type or its device was imported."""
+
+    OURS = "ours"
+    ANOTHER = "another"
+
+
+AGAIN_SECONDS = 5
+"""When to ask AWS IoT again to delete what it still sees attached to something."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class Device:
     certificate that has the policy of superseded ones. A sweep compares them with the rules, because asking
     AWS IoT would take 55 hours for a million devices.
     `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
+    `activating` has the ids of certificates that a process is about to make ACTIVE; the process writes them
+    before it does so. `imported` says that AWS IoT had the device's thing before Firstboot.
     """
 
     device_id: DeviceId
@@ -102,6 +104,8 @@ class Device:
     attached: frozenset[str] = frozenset()
     renewal_day: date | None = None
     renewals: int = 0
+    activating: frozenset[str] = frozenset()
+    imported: bool = False
 
 
 def check_not_revoked(device: Device) -> None:

@@ -15,6 +15,7 @@ from firstboot.aws.dynamodb.stream import DynamoStream
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.iot.policies import IotPolicies
+from firstboot.aws.iot.registered import IotRegistered
 from firstboot.aws.iot.things import IotThings
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
@@ -25,12 +26,14 @@ from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.register.backlog import Backlog
 from firstboot.register.changes import priority
+from firstboot.register.deletion import Deletion
 from firstboot.register.handlers import LONGEST_DELAY_SECONDS, Changes, Queues, Sweeping, Work
+from firstboot.register.history import History
 from firstboot.register.jitr import Judge
 from firstboot.register.jitr_handler import Jitr
 from firstboot.register.lost import Lost
 from firstboot.register.messages import Order, render
-from firstboot.register.reconcile import Account, Reconcile
+from firstboot.register.reconcile import Reconcile
 from firstboot.register.settings import (
     JitrSettings,
     QueuesSettings,
@@ -39,6 +42,7 @@ from firstboot.register.settings import (
     WorkSettings,
 )
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
+from firstboot.register.target import Account, Aim
 from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime import event, queue
@@ -52,8 +56,11 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     store = S3CertificateStore(clients.s3(), settings.bucket)
     things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
     fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
-    withdraw = Withdraw(records, store, things, things)
-    reconcile = Reconcile(account, records, store, things, things, withdraw)
+    certificates = IotRegistered(clients.iot(), settings.stack, account.place)
+    history = History(records, store)
+    withdraw = Withdraw(records, history, things, certificates)
+    deletion = Deletion(records, history, things, certificates, withdraw)
+    reconcile = Reconcile(records, things, certificates, Aim(account, store), withdraw, deletion)
     rules, turns = RulesInForce(fleet.current), _turns(settings, guard)
     return Work(rules, reconcile, turns, _backlog(settings, guard), _queues(settings), guard)
 

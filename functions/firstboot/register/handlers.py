@@ -19,10 +19,10 @@ from firstboot.register import messages
 from firstboot.register.backlog import Backlog
 from firstboot.register.changes import reaction
 from firstboot.register.messages import Order
+from firstboot.register.outcome import Outcome
 from firstboot.register.reconcile import Reconcile
 from firstboot.register.sweep import RUN_SECONDS, WORK_SECONDS, RunSweep
 from firstboot.register.turns import Turns
-from firstboot.register.withdraw import Outcome
 from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
@@ -111,12 +111,22 @@ class Work:
     def _report(self, outcome: Outcome) -> None:
         """Log and count the outcome."""
         self.guard.info("registered", activated=sorted(outcome.activated), deleted=outcome.deleted)
+        if outcome.clash:
+            self.guard.warning("the thing is another's, or in too many groups")
+        if outcome.lost:
+            self.guard.warning("the certificate in use is not in the bucket", lost=sorted(outcome.lost))
+        if outcome.left or outcome.thing_left:
+            self.guard.warning("left in AWS IoT", left=sorted(outcome.left), thing=outcome.thing_left)
         counts = {
             "CertificateActivated": len(outcome.activated),
             "CertificateRetired": len(outcome.retired),
             "CertificateRevoked": len(outcome.revoked),
             "DeviceDeleted": int(outcome.deleted),
             "ThingNameRefused": int(outcome.unnamed),
+            "ThingClash": int(outcome.clash),
+            "ThingLeft": int(outcome.thing_left),
+            "CertificateLost": len(outcome.lost),
+            "CertificateLeft": len(outcome.left),
         }
         for name, count in counts.items():
             if count:

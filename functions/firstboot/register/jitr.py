@@ -52,7 +52,7 @@ from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
 from firstboot.policy.render import compact
 from firstboot.policy.service import ServicePolicy
-from firstboot.register.reconcile import Account
+from firstboot.register.target import Account
 
 _WAITING = "PENDING_ACTIVATION"
 _REFUSALS = (RequestError, AuthenticationError, AuthorizationError, ConflictError)

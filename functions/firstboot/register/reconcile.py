@@ -1,16 +1,18 @@
 """Reconcile: bring the AWS IoT registry to the state that a device record describes.
 
-1. Read the record. Current certificates are pending or active, and issued. A superseded certificate may only
-   ask for its successor, within its group's grace. All others are over.
+1. Read the record and the thing's certificates, and decide which certificates are current, which may only ask
+   for their successor, and which are over (target.py).
 2. Deactivate certificates that are over and restrict superseded ones before granting anything new.
-3. Create or update the thing: its type, attributes and group.
+3. Create or update the thing: its type, attributes and group. If the thing of this name is another's, no
+   certificate is registered, and those that are registered only follow the rules.
 4. Before the first certificate of a device, write its thing's shadow, so that the device finds its group's
    configuration there.
 5. Register new certificates as INACTIVE and attach them to the thing. Every current certificate gets the
    policies of the device's grants.
-6. Read the record again. New certificates become ACTIVE only if it has not changed.
-7. Note in the record what was done, on the condition that the record is as it was read. Otherwise start
-   again, so that a device that was revoked or deleted in the meantime loses its rights at once (withdraw.py).
+6. Note in the record that the new certificates are about to become ACTIVE, on the condition that the record
+   is as it was read. From here on every process finds them, so only then they become ACTIVE.
+7. Note in the record what was done, on the same condition. Otherwise start again, so that a device that was
+   revoked or deleted in the meantime loses its rights at once (withdraw.py).
 
 Every step may be repeated: after any failure, handling the same message again ends in the same state. The
 device's security depends on the order of these calls, so tests assert the order with the real adapter.
@@ -18,31 +20,29 @@ device's security depends on the order of these calls, so tests assert the order
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from cryptography import x509
 
 from firstboot.domain.aws_iot import CertificateStatus
+from firstboot.domain.clock import epoch
 from firstboot.domain.device import Device, Status
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.fleet import Group
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, is_thing_name
-from firstboot.pki import chain
-from firstboot.policy.attachment import (
-    asking,
-    grants_to_attach,
-    note_of,
-    policies_of_superseded,
-    policies_to_attach,
-)
 from firstboot.policy.limits import thing_attributes
-from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.register.deletion import Deletion
 from firstboot.register.messages import Order
+from firstboot.register.outcome import Outcome, RecordChanged, Writes
+from firstboot.register.target import Aim, Target
 from firstboot.register.turns import Turn
-from firstboot.register.withdraw import NONE, Outcome, Withdraw
+from firstboot.register.withdraw import Withdraw
 
 _ATTEMPTS = 3
 """How often the record may change during a reconciliation before the message has to be delivered again."""
@@ -54,6 +54,12 @@ class Records(Protocol):
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently."""
 
+    def intend(self, read: Device, activating: frozenset[str]) -> bool:
+        """Write that certificates are about to become ACTIVE if the record still is as it was `read`.
+
+        Return whether it was.
+        """
+
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
         """Write the reconciled state if the record still is as it was `read`, and return whether it was.
 
@@ -62,24 +68,20 @@ class Records(Protocol):
         """
 
 
-class IssuedCertificates(Protocol):
-    """The issued certificates. Every method raises Unavailable when AWS does not answer."""
-
-    def get(self, device_id: DeviceId, serial: str) -> bytes | None:
-        """Return the stored chain (PEM), or None if the certificate has not been issued."""
-
-
 class Things(Protocol):
     """The things of the AWS IoT registry. Every method may be repeated, and raises Unavailable."""
 
-    def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str]) -> None:
-        """Create or update the thing, in its group and no other of ours, with exactly these attributes."""
+    def ensure(self, device_id: DeviceId, group: str, attributes: dict[str, str], *, imported: bool) -> bool:
+        """Create or update the thing, in its group and no other of ours, with exactly these attributes.
+
+        Return False if the thing is another's, or can be in no further group.
+        """
 
     def begin_shadow(self, device_id: DeviceId, desired: dict[str, Any]) -> None:
         """Write the thing's first shadow. An existing shadow is left alone."""
 
-    def certificates(self, device_id: DeviceId) -> frozenset[str]:
-        """Return the ids of all certificates attached to the thing, ours or not; none without a thing."""
+    def principals(self, device_id: DeviceId) -> frozenset[str]:
+        """Return what is attached to the thing, certificates by id, ours or not; nothing without a thing."""
 
     def attach(self, device_id: DeviceId, certificate_id: str) -> None:
         """Attach a certificate to the thing."""
@@ -91,59 +93,27 @@ class Certificates(Protocol):
     def register(self, leaf: x509.Certificate) -> None:
         """Register a certificate as INACTIVE."""
 
-    def set_policies(self, certificate_id: str, documents: dict[str, str]) -> None:
+    def set_policies(self, certificate_id: str, documents: dict[str, str], write: Callable[[], None]) -> None:
         """Attach exactly these of our policies (name to JSON). Policies of others stay.
 
-        Surplus policies are detached before missing ones are attached. A policy that AWS IoT lacks is
-        created. Raises PoliciesTooLarge.
+        `write` is called before the first change. Surplus policies are detached before missing ones are
+        attached. A policy that AWS IoT lacks is created. Raises PoliciesTooLarge.
         """
 
-    def set_status(self, certificate_id: str, status: CertificateStatus) -> None:
+    def set_status(self, certificate_id: str, status: CertificateStatus) -> bool:
         """Set a certificate's status."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """The place of AWS IoT, and the stack's name, with which our names in it begin."""
-
-    stack: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class _Target:
-    """The state that AWS IoT is to have for an enrolled device.
-
-    `current` are its certificates by id, of which `fresh` are not ACTIVE yet. `asking` are certificates that
-    may only ask for their successor. The current ones get `policies` (name to document), the asking ones
-    `service`. `retired` are over. The record notes `attached`.
-    """
-
-    group: Group | None
-    current: dict[str, x509.Certificate]
-    fresh: frozenset[str]
-    asking: frozenset[str]
-    retired: frozenset[str]
-    attached: frozenset[str]
-    policies: dict[str, str]
-    service: dict[str, str]
-
-    @property
-    def registered(self) -> frozenset[str]:
-        """Return the ids of all certificates that are ACTIVE at the end."""
-        return frozenset(self.current) | self.asking
 
 
 @dataclass(frozen=True)
 class Reconcile:
     """The use case that brings AWS IoT to the state that a device's record describes."""
 
-    account: Account
     records: Records
-    store: IssuedCertificates
     things: Things
     certificates: Certificates
+    aim: Aim
     withdraw: Withdraw
+    deletion: Deletion
 
     def __call__(self, order: Order, rules: Rules, turn: Turn, now: datetime) -> Outcome:
         """Reconcile AWS IoT with the record of a device, and return what was done.
@@ -151,92 +121,99 @@ class Reconcile:
         The caller has taken the first turn. It repeats the order after a failure. Raises PoliciesTooLarge,
         Unavailable.
         """
-        device_id = order.device_id
+        writes = Writes(turn)
+        for _ in range(_ATTEMPTS):
+            device = self.records.device(order.device_id)  # 1
+            with suppress(RecordChanged):
+                if device and device.status is Status.ENROLLED:
+                    return self._bring(device, rules, writes, now)
+                return self._end(order, device, rules.fleet, writes)
+        raise Unavailable(log="the device record changed during every attempt to reconcile it")
+
+    def _end(self, order: Order, device: Device | None, fleet: Fleet, writes: Writes) -> Outcome:
+        """Withdraw a device that is not enrolled. Raises RecordChanged, Unavailable."""
+        life = _life(device)
+        after = _continued(order.after, life)
+        if device is None or device.status is Status.EXPECTED:
+            outcome = self.deletion.clear(order.device_id, after, writes)
+        else:
+            revoked = device.status is Status.REVOKED
+            end = self.withdraw.revoke if revoked else self.deletion
+            outcome = end(device, fleet.groups.get(device.group), after, writes)
+        return replace(outcome, rest=outcome.rest and f"{life}/{outcome.rest}")
+
+    def _bring(self, device: Device, rules: Rules, writes: Writes, now: datetime) -> Outcome:
+        device_id = device.device_id
         if not is_thing_name(device_id):
             # AWS IoT takes no dot in a thing's name, and a changed name would not be the MQTT client id. Such
             # a device has HTTPS only.
             return Outcome(unnamed=True)
-        before = None
-        for _ in range(_ATTEMPTS):
-            device = self.records.device(device_id) or _gone(before)  # 1
-            if device is None:
-                return Outcome()
-            outcome = self._follow(device, rules, now)
-            if outcome is not None:
-                return outcome
-            before = device
-        raise Unavailable(log="the device record changed during every attempt to reconcile it")
+        there = self.things.principals(device_id)
+        target = self.aim(device, there, rules, now)
+        retired = self._restrict(device, target, there, writes)  # 2
+        clash = bool(target.group and target.current) and not self._is_ensured(device, target)  # 3, 4
+        if clash:
+            target = target.without_fresh(device.registered)
+        self._grant(device, target, there, writes)  # 5
+        device = self._activate(device, target)  # 6
+        registered = (target.kept & device.registered) | target.fresh
+        if not self.records.note(device, registered, target.attached):  # 7
+            raise RecordChanged
+        return Outcome(activated=target.fresh, retired=retired, clash=clash, lost=target.lost)
 
-    def _follow(self, device: Device, rules: Rules, now: datetime) -> Outcome | None:
-        """Return what was done, or None if the record changed in the meantime."""
-        group = rules.fleet.groups.get(device.group)
-        match device.status:
-            case Status.EXPECTED:
-                return Outcome()
-            case Status.REVOKED:
-                return self.withdraw.revoke(device, group)
-            case Status.DELETED:
-                return self.withdraw.delete(device, group)
-        return self._bring(device, self._target(device, rules, now))
-
-    def _target(self, device: Device, rules: Rules, now: datetime) -> _Target:
-        group = rules.fleet.groups.get(device.group)
-        # Devices of a group with mqtt = "token" have no certificates in AWS IoT, so those that are registered
-        # are withdrawn.
-        if group and group.mqtt != "registry":
-            group = None
-        there = self.things.certificates(device.device_id)
-        current = self._current(device) if group else {}
-        superseded = asking(device, group, now) if group else NONE
-        grants = grants_to_attach(rules, device) if current else NONE
-        account = self.account
-        return _Target(
-            group=group,
-            current=current,
-            # A certificate that an operator detached from its thing is registered again.
-            fresh=frozenset(current) - (device.registered & there),
-            asking=superseded,
-            retired=self.withdraw.over(device, there, current.keys() | superseded),
-            attached=note_of(grants, superseded),
-            policies=policies_to_attach(rules.fleet, grants, account.stack, account.place),
-            service=policies_of_superseded(account.stack, account.place),
-        )
-
-    def _current(self, device: Device) -> dict[str, x509.Certificate]:
-        """Return the issued certificates that the device may log in with, by id."""
-        records = [record for record in (device.active, device.pending) if record]
-        chains = [self.store.get(device.device_id, record.serial) for record in records]
-        leaves = [chain.parse(pem.decode()) for pem in chains if pem]
-        return {chain.fingerprint(leaf): leaf for leaf in leaves}
-
-    def _bring(self, device: Device, target: _Target) -> Outcome | None:
-        device_id = device.device_id
-        self.withdraw.retire(device, target.retired)  # 2
-        for certificate in target.asking:
+    def _restrict(
+        self, device: Device, target: Target, there: frozenset[str], writes: Writes
+    ) -> frozenset[str]:
+        """Withdraw certificates that are over, and return them; take the grants of superseded ones."""
+        over = self.withdraw.over(device, there, target.kept)
+        doubtful = device.activating - target.kept
+        retired = over - doubtful
+        self.withdraw.retire(device, retired, writes)
+        self.withdraw.discard(device, doubtful, writes)
+        for certificate in sorted(target.asking):
             # It may ask for its successor over MQTT as over HTTPS. It can take over the client id, and must
             # not receive what the current certificate asks for.
-            self.certificates.set_policies(certificate, target.service)
-        if target.group and target.current:
-            self.things.ensure(device_id, device.group, thing_attributes(device.attributes))  # 3
-            if target.group.configuration and not device.registered:
-                self.things.begin_shadow(device_id, target.group.configuration)  # 4
-        for certificate, leaf in target.current.items():  # 5
+            self.certificates.set_policies(certificate, target.service, partial(writes.to, certificate))
+        return retired
+
+    def _is_ensured(self, device: Device, target: Target) -> bool:
+        """Create or update the thing, and begin its shadow; return False if it can't be the device's."""
+        attributes = thing_attributes(device.attributes)
+        if not self.things.ensure(device.device_id, device.group, attributes, imported=device.imported):
+            return False
+        if target.group and target.group.configuration and not device.registered:
+            self.things.begin_shadow(device.device_id, target.group.configuration)
+        return True
+
+    def _grant(self, device: Device, target: Target, there: frozenset[str], writes: Writes) -> None:
+        """Register new certificates, and give every current one its policies."""
+        for certificate, leaf in target.issued.items():
             if certificate in target.fresh:
+                writes.to(certificate)
                 self.certificates.register(leaf)
-                self.things.attach(device_id, certificate)
-            self.certificates.set_policies(certificate, target.policies)
-        if target.fresh and self.records.device(device_id) != device:  # 6
-            return None
+                self.things.attach(device.device_id, certificate)
+            self.certificates.set_policies(certificate, target.policies, partial(writes.to, certificate))
+        # Without its object a certificate can't be registered. One that is registered is in use.
+        for certificate in sorted(target.lost & (device.registered | there)):
+            self.certificates.set_policies(certificate, target.policies, partial(writes.to, certificate))
+
+    def _activate(self, device: Device, target: Target) -> Device:
+        """Set the new certificates to ACTIVE, and return the record as it is now. Raises RecordChanged."""
+        if not target.fresh:
+            return device
+        if not self.records.intend(device, target.fresh):
+            raise RecordChanged
         for certificate in sorted(target.fresh):
             self.certificates.set_status(certificate, "ACTIVE")
-        if not self.records.note(device, target.registered, target.attached):  # 7
-            return None
-        return Outcome(activated=target.fresh, retired=target.retired)
+        return replace(device, activating=target.fresh)
 
 
-def _gone(before: Device | None) -> Device | None:
-    """Return a record that was removed during the reconciliation as a deleted one.
+def _life(device: Device | None) -> str:
+    """Return a mark of the device's life: a later device of the same name has another one."""
+    return f"{device.status.value}-{epoch(device.created_at)}" if device else "gone"
 
-    Rights that this reconciliation gave must be withdrawn too.
-    """
-    return replace(before, status=Status.DELETED) if before else None
+
+def _continued(after: str | None, life: str) -> str | None:
+    """Return the serial that an order continues after, or None if it begins, or began in another life."""
+    of, _, serial = (after or "").partition("/")
+    return serial if of == life and serial else None

@@ -33,7 +33,7 @@ from firstboot.policy.attachment import look
 from firstboot.policy.render import compact, iot_policy
 from firstboot.policy.rules import Rules
 from firstboot.policy.service import ServicePolicy, grant_policy_name
-from firstboot.register.reconcile import Account
+from firstboot.register.target import Account
 
 WORK_SECONDS = 40
 """The time after which a run starts no page."""

@@ -25,7 +25,8 @@ from firstboot.domain.names import DeviceId
 
 _IMPORT = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, active = :active, registered = :registered,"
-    " attributes = :attributes, claims = :empty, generation = :zero, createdAt = :now, updatedAt = :now"
+    " attributes = :attributes, claims = :empty, generation = :zero, createdAt = :now, updatedAt = :now,"
+    " imported = :imported"
 )
 
 
@@ -102,6 +103,7 @@ class DynamoDevices(DynamoClaims, DynamoProofs, DynamoGroups, DynamoReconciled):
                     ":empty": {},
                     ":zero": 0,
                     ":now": device.created_at,
+                    ":imported": True,
                 }
             ),
         }

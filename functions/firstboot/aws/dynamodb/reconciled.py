@@ -10,7 +10,6 @@ from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.device import CertificateRecord, Device, Status
-from firstboot.domain.names import DeviceId
 
 # Both are reserved words of DynamoDB.
 _NAMES = {"#status": "status", "#group": "group"}
@@ -19,14 +18,26 @@ _NAMES = {"#status": "status", "#group": "group"}
 class DynamoReconciled(DynamoTable):
     """The reconciled states in device records, and the removal of deleted devices' records."""
 
+    def intend(self, read: Device, activating: frozenset[str]) -> bool:
+        """Write that these certificates are about to become ACTIVE; return whether the record was as `read`.
+
+        An UpdateItem. Nothing is written otherwise. When the reply is lost, the repeat may return False.
+        Raises Unavailable.
+        """
+        return self._write(read, {"activating": activating})
+
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
         """Write the reconciled state if the record is still as it was `read`; return whether it was.
 
-        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`. When the reply is
-        lost, the repeat may return False, and the device is reconciled once more. Raises Unavailable.
+        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`. No certificate is about
+        to become ACTIVE any more. When the reply is lost, the repeat may return False, and the device
+        is reconciled once more. Raises Unavailable.
         """
         # The note is written even if it changes nothing: a condition that fails tells a process that worked
         # from an older record to start again.
+        return self._write(read, {"registered": registered, "attached": attached, "activating": frozenset()})
+
+    def _write(self, read: Device, sets: dict[str, frozenset[str]]) -> bool:
         plain: dict[str, Any] = {
             ":status": read.status.value,
             ":group": read.group,
@@ -38,8 +49,9 @@ class DynamoReconciled(DynamoTable):
         conditions += ["attributes = :attributes", "claims = :claims"]
         for name, record in {"pending": read.pending, "active": read.active}.items():
             conditions.append(_same_serial(name, record, plain))
-        conditions.append(_same_set("registered", read.registered, plain))
-        expression = _written({"registered": registered, "attached": attached}, plain)
+        for name, members in {"registered": read.registered, "activating": read.activating}.items():
+            conditions.append(_same_set(name, members, plain))
+        expression = _written(sets, plain)
         try:
             with answered("ConditionalCheckFailedException"):
                 self._client.update_item(
@@ -54,22 +66,25 @@ class DynamoReconciled(DynamoTable):
             return False
         return True
 
-    def forget(self, device_id: DeviceId) -> None:
-        """Remove the record of a deleted device (DeleteItem). A repeat finds nothing to remove.
+    def forget(self, read: Device) -> bool:
+        """Remove the record of a deleted device (DeleteItem); return whether it was as `read`, or is gone.
 
-        The condition protects a device that enrolled again under the same name. Raises Unavailable.
+        The conditions protect a device that enrolled again under the same name. Raises Unavailable.
         """
+        plain = {":deleted": Status.DELETED.value, ":created": read.created_at, ":updated": read.updated_at}
+        same = "#status = :deleted AND createdAt = :created AND updatedAt = :updated"
         try:
             with answered("ConditionalCheckFailedException"):
                 self._client.delete_item(
                     TableName=self._table,
-                    Key=rows.device_key(device_id),
-                    ConditionExpression="#status = :deleted",
+                    Key=rows.device_key(read.device_id),
+                    ConditionExpression=f"attribute_not_exists(pk) OR ({same})",
                     ExpressionAttributeNames={"#status": "status"},
-                    ExpressionAttributeValues=rows.values({":deleted": Status.DELETED.value}),
+                    ExpressionAttributeValues=rows.values(plain),
                 )
         except ClientError:
-            return
+            return False
+        return True
 
 
 def _same_serial(name: str, record: CertificateRecord | None, plain: dict[str, Any]) -> str:
@@ -82,8 +97,8 @@ def _same_serial(name: str, record: CertificateRecord | None, plain: dict[str, A
 def _same_set(name: str, members: frozenset[str], plain: dict[str, Any]) -> str:
     if not members:
         return f"attribute_not_exists({name})"
-    plain[":read"] = set(members)
-    return f"{name} = :read"
+    plain[f":{name}Read"] = set(members)
+    return f"{name} = :{name}Read"
 
 
 def _written(sets: dict[str, frozenset[str]], plain: dict[str, Any]) -> str:

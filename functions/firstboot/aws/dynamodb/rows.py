@@ -19,7 +19,8 @@ _DEVICE = frozenset(
     {
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
         *("bootstrapIds", "anchor", "anchorSubject"),
-        *("attributes", "claims", "registered", "attached", "renewalDay", "renewals"),
+        *("attributes", "claims", "registered", "attached", "activating", "imported"),
+        *("renewalDay", "renewals"),
     }
 )
 _CERTIFICATE = frozenset(
@@ -95,6 +96,9 @@ def device(row: Row) -> Device:
         attached=frozenset(plain.get("attached", ())),
         renewal_day=EPOCH.date() + timedelta(days=plain["renewalDay"]) if "renewalDay" in plain else None,
         renewals=plain.get("renewals", 0),
+        activating=frozenset(plain.get("activating", ())),
+        # Older versions marked only the imported certificate.
+        imported=plain.get("imported", any(each.imported for each in certificates.values())),
     )
 
 

@@ -17,6 +17,9 @@ from firstboot.domain.names import DeviceId, certificate_key, certificates_prefi
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+PAGE = 200
+"""The certificates of a page: about as many as can be withdrawn in half a minute, at 7 a second."""
+
 
 class S3CertificateStore:
     """The ports CertificateStore and IssuedCertificates, on a bucket.
@@ -83,11 +86,16 @@ class S3CertificateStore:
             ExpiresIn=seconds,
         )
 
-    def issued(self, device_id: DeviceId) -> list[bytes]:
-        """Return every chain that was issued to the device (ListObjectsV2, and GetObject of each)."""
-        pages = self._client.get_paginator("list_objects_v2")
+    def serials(self, device_id: DeviceId, after: str | None) -> tuple[list[str], bool]:
+        """Return a page of the serials of all certificates of the device, and whether there may be more.
+
+        They are lower-case hex, in the order of S3's keys, and follow the serial `after` (ListObjectsV2).
+        """
         prefix = certificates_prefix(device_id)
+        start = certificate_key(device_id, after) if after else prefix
         with answered():
-            listed = pages.paginate(Bucket=self._bucket, Prefix=prefix)
-            keys = [entry["Key"] for page in listed for entry in page.get("Contents", [])]
-            return [self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read() for key in keys]
+            listed = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, MaxKeys=PAGE, StartAfter=start
+            )
+        keys = [entry["Key"] for entry in listed.get("Contents", [])]
+        return [key.removeprefix(prefix).removesuffix(".pem") for key in keys], listed["IsTruncated"]

@@ -1,0 +1,58 @@
+"""The outcome of an order, and the turns that it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstboot.register.turns import Turn
+
+NONE: frozenset[str] = frozenset()
+
+
+class RecordChanged(Exception):
+    """The device record changed during the work on it, so the work starts again with the newer record."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The changes that were made to a device in AWS IoT; certificates are given by id.
+
+    `unnamed` says that AWS IoT takes no thing of this name, so that the device has no place there. `clash`
+    says that the thing of this name is another's, or in too many groups, so that no certificate was
+    registered. `lost` is the certificate in use if it is not in S3 any more.
+
+    Of a deleted device, `left` are certificates that are not ours to delete, and `thing_left` says that its
+    thing stays because it has principals of others. `rest` is where the work on the device's former
+    certificates continues; None if it is done.
+    """
+
+    activated: frozenset[str] = NONE
+    retired: frozenset[str] = NONE
+    revoked: frozenset[str] = NONE
+    deleted: bool = False
+    unnamed: bool = False
+    clash: bool = False
+    lost: frozenset[str] = NONE
+    left: frozenset[str] = NONE
+    thing_left: bool = False
+    rest: str | None = None
+
+
+class Writes:
+    """The turns of an order, one for each certificate that it writes to. Its handler has taken the first."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._written: set[str] = set()
+
+    def to(self, certificate_id: str) -> None:
+        """Wait for the turn of a certificate if it has none yet. Raises Unavailable."""
+        if certificate_id in self._written:
+            return
+        if self._written:
+            self._turn()
+        self._written.add(certificate_id)
+
+    def in_time(self) -> bool:
+        """Return whether there is time for further turns."""
+        return self._turn.in_time()
