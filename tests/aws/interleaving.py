@@ -195,7 +195,7 @@ class Subject:
             if status == "ACTIVE":
                 active.add(each.leaf)
         assert device.registered == {chain.fingerprint(leaf) for leaf in active}
-        assert (device.activating, device.attached) == (frozenset(), noted)
+        assert (device.activating, device.attached) == (frozenset(), frozenset(noted))
         iot = clients.iot()
         attached = iot.list_thing_principals(thingName=self.name)["principals"]
         assert {arn(leaf) for leaf in active} == set(attached)

@@ -29,8 +29,8 @@ class DynamoReconciled(DynamoTable):
     def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
         """Write the reconciled state if the record is still as it was `read`; return whether it was.
 
-        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`. No certificate is about
-        to become ACTIVE any more. When the reply is lost, the repeat may return False, and the device
+        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`. No certificate is
+        about to become ACTIVE any more. When the reply is lost, the repeat may return False, and the device
         is reconciled once more. Raises Unavailable.
         """
         # The note is written even if it changes nothing: a condition that fails tells a process that worked
