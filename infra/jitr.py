@@ -53,7 +53,7 @@ class Jitr(Function):
         self._permit_policies(stack)
         self.dead = DeadLetters(self, "DeadLetters")
         self.events = self._queue("Queue", batch_size=_BATCH, at_once=_AT_ONCE)
-        # While orders wait too, each worker makes a decision in about four seconds (register/turns.py).
+        # While orders wait too, each worker makes a decision in about four seconds (register/slots.py).
         deciding = max(2, math.ceil(deployment.configuration.iot_rate * _DECISION_SECONDS))
         self.passed = self._queue("Passed", batch_size=1, at_once=deciding)
         self.permit(["sqs:SendMessage"], self.passed.queue_arn)

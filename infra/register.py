@@ -132,7 +132,7 @@ class Register(Construct):
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
                 **queues.settings,
-                registrations_queue=queues.registrations.queue_url,
+                certificates_queue=queues.registrations.queue_url,
                 iot_rate=str(configuration.iot_rate),
                 fleet_refresh=str(configuration.fleet_refresh),
             )

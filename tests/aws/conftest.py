@@ -187,7 +187,7 @@ def product(
         account=ACCOUNT,
         urgent_queue=urgent,
         changes_queue=changes,
-        registrations_queue=registrations,
+        certificates_queue=registrations,
         iot_rate="1000",
         fleet_refresh="60",
     )

@@ -13,7 +13,7 @@ import pytest
 from firstboot.aws.dynamodb.jitr import DynamoAttempts
 from firstboot.domain.names import JITR_PREFIX, RATE_LIMITER_KEY
 from firstboot.domain.rate_limiter import interval
-from firstboot.register.turns import JITR_PATIENCE, JITR_SHARE
+from firstboot.register.slots import JITR_PATIENCE, JITR_SHARE
 from tests.aws.product import Product
 from tests.aws.registering import Registering
 from tests.aws.test_jitr import admit, arrive, deliver, event, passed, status, waiting

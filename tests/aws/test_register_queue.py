@@ -56,7 +56,7 @@ def test_a_part_of_a_slot_is_taken(limiter: DynamoRateLimiter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("priority", "slots"), [(Priority.CHANGE, 4), (Priority.REGISTRATION, 2), (Priority.NEWCOMER, 0)]
+    ("priority", "slots"), [(Priority.CHANGE, 4), (Priority.CERTIFICATE, 2), (Priority.JITR, 0)]
 )
 def test_a_priority_gets_no_slot_too_far_ahead(
     limiter: DynamoRateLimiter, priority: Priority, slots: int
@@ -149,7 +149,7 @@ def test_an_order_that_aws_iot_is_not_ready_for_comes_again(
     monkeypatch.setattr(clients.sqs(), "send_message", lambda **parameters: sent.append(parameters))
     registering.enroll("gw-1")
     registering.calls.failing = "DescribeThing"
-    members = {"since": 7, "priority": "registration", "tries": tries}
+    members = {"since": 7, "priority": "certificate", "tries": tries}
     assert registering.work("gw-1", **members) == {"batchItemFailures": []}
     (message,) = sent
     assert json.loads(message["MessageBody"]) == {"deviceId": "gw-1"} | members | {"tries": tries + 1}
@@ -179,7 +179,7 @@ def test_age_and_backlog_are_counted(
 ) -> None:
     """A message's age is counted from its first sending, and the backlog from the messages that wait."""
     registering.enroll("gw-1")
-    boto3.client("sqs").send_message(QueueUrl=WorkSettings.read().registrations_queue, MessageBody="{}")
+    boto3.client("sqs").send_message(QueueUrl=WorkSettings.read().certificates_queue, MessageBody="{}")
     registering.work("gw-1", since=int(still.timestamp()) - 3_600)
     counted = capsys.readouterr().out
     assert '"RegistrationAge":[3600.0]' in counted

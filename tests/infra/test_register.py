@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.register.turns import PATIENCE
+from firstboot.register.slots import PATIENCE
 from tests.infra.conftest import Synthesised, spell, synthesise
 from tests.infra.test_functions import DEAD, LOST, LOST_DEAD, ORDERS, REGISTRATIONS, STREAM, ours
 

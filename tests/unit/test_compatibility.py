@@ -49,7 +49,7 @@ ORDERS = {
     '{"deviceId": "gw-1", "since": 1795778244, "reason": {"unknown": [1]}}': order(),
     '{"Records": [{"eventVersion": "2.6", "eventSource": "aws:s3", "eventTime": "2026-11-27T11:17:24.123Z",'
     ' "s3": {"object": {"key": "certificates/gw-1/4f.pem", "size": 1024, "added": true}}}]}': replace(
-        order(), priority=Priority.REGISTRATION
+        order(), priority=Priority.CERTIFICATE
     ),
 }
 """Messages in the queues of `register.work` as versions wrote them, and S3's event."""

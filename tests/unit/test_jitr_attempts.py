@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firstboot.domain.jitr import Attempts, after, pause
 from firstboot.domain.rate_limiter import interval
-from firstboot.register.turns import JITR_SHARE
+from firstboot.register.slots import JITR_SHARE
 
 START = datetime(2026, 11, 27, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -92,13 +92,13 @@ def test_ten_thousand_devices_that_are_never_admitted_leave_no_growing_backlog()
             if passed:
                 known[device] = passed
                 waiting.append((device, now))
-        turns = a_minute
-        while waiting and turns:
+        slots = a_minute
+        while waiting and slots:
             device, since = waiting.popleft()
             # An event that passed before the last decision takes no turn.
             if since >= decided.get(device, START - MINUTE):
                 decided[device] = now + MINUTE
-                turns -= 1
+                slots -= 1
         backlog.append(len(waiting))
     assert set(backlog[55:63]) == {0}
     # Their pauses are equal here, so their events pass in the same minute: 63, 123.

@@ -28,8 +28,8 @@ from firstboot.register.deletion import Deletion
 from firstboot.register.handlers import Queues, Work
 from firstboot.register.history import History
 from firstboot.register.reconcile import Reconcile
+from firstboot.register.slots import Slots
 from firstboot.register.target import Account, Aim
-from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime.guard import Guard
 from tests import factories
@@ -208,11 +208,11 @@ class Simulation:
         aim = Aim(Account("Firstboot", Place("aws", "us-east-1", "1")), self.issued)
         fleet = fleet_folders.fleet()
         guard = Guard("register", lambda: self.clock.now, self.clock.pass_)
-        turns = Turns(Limiter(), RATE, lambda: self.clock.now, self.clock.pass_)
+        slots = Slots(Limiter(), RATE, lambda: self.clock.now, self.clock.pass_)
         queues = Queues(self.queue, self.queue)
         backlog = cast("Backlog", type("NoBacklog", (), {"note": lambda _: None})())
         reconcile = Reconcile(aws, aws, aws, aim, withdraw, deletion)
-        return Work(RulesInForce(lambda _: fleet), reconcile, turns, backlog, queues, guard)
+        return Work(RulesInForce(lambda _: fleet), reconcile, slots, backlog, queues, guard)
 
     def run(self) -> list[timedelta]:
         """Carry out the order and those that follow; return how long each took."""

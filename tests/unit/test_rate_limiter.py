@@ -24,7 +24,7 @@ def test_a_higher_priority_may_go_further_ahead() -> None:
     assert rate_limiter.ahead(Priority.REVOCATION, 7) is None
     changes, registrations, newcomers = (
         rate_limiter.ahead(priority, 10)
-        for priority in (Priority.CHANGE, Priority.REGISTRATION, Priority.NEWCOMER)
+        for priority in (Priority.CHANGE, Priority.CERTIFICATE, Priority.JITR)
     )
     assert changes
     assert registrations

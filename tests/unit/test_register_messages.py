@@ -43,7 +43,7 @@ def record(body: object) -> dict[str, Any]:
 
 def test_an_s3_event_orders_its_device_since_its_time() -> None:
     """An S3 event orders a reconciliation of the device in the object's key, since the event's time."""
-    assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979), Priority.REGISTRATION)]
+    assert parse(record(S3)) == [Order(DeviceId("gw-1"), from_epoch(1_795_343_979), Priority.CERTIFICATE)]
 
 
 def test_the_test_event_of_s3_orders_nothing() -> None:

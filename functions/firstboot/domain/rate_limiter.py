@@ -21,15 +21,15 @@ class Priority(StrEnum):
 
     REVOCATION = "revocation"  # takes rights: a revoked or deleted device
     CHANGE = "change"  # brings a changed record or a changed fleet to AWS IoT
-    REGISTRATION = "registration"  # registers an issued certificate
-    NEWCOMER = "newcomer"  # decides on a bootstrap certificate that AWS IoT registered by itself
+    CERTIFICATE = "certificate"  # registers an issued certificate
+    JITR = "jitr"  # decides on a bootstrap certificate that AWS IoT registered by itself
 
 
 AHEAD: dict[Priority, int | None] = {
     Priority.REVOCATION: None,
     Priority.CHANGE: 4,
-    Priority.REGISTRATION: 2,
-    Priority.NEWCOMER: 0,
+    Priority.CERTIFICATE: 2,
+    Priority.JITR: 0,
 }
 """How many slots may be taken ahead of now for a priority to take one more. None is any number."""
 

@@ -41,9 +41,9 @@ from firstboot.register.settings import (
     SweepSettings,
     WorkSettings,
 )
+from firstboot.register.slots import Slots
 from firstboot.register.sweep import KeepServicePolicies, RunSweep
 from firstboot.register.target import Account, Aim
-from firstboot.register.turns import Turns
 from firstboot.register.withdraw import Withdraw
 from firstboot.runtime import event, queue
 from firstboot.runtime.guard import Guard
@@ -61,8 +61,8 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     withdraw = Withdraw(records, history, things, certificates)
     deletion = Deletion(records, history, things, certificates, withdraw)
     reconcile = Reconcile(records, things, certificates, Aim(account, store), withdraw, deletion)
-    rules, turns = RulesInForce(fleet.current), _turns(settings, guard)
-    return Work(rules, reconcile, turns, _backlog(settings, guard), _queues(settings), guard)
+    rules, slots = RulesInForce(fleet.current), _slots(settings, guard)
+    return Work(rules, reconcile, slots, _backlog(settings, guard), _queues(settings), guard)
 
 
 def changes(settings: QueuesSettings, guard: Guard) -> event.Work:
@@ -111,7 +111,7 @@ def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
     attempts = DynamoAttempts(clients.dynamodb(), settings.table)
     passed = SqsQueue(clients.sqs(), settings.passed_queue)
-    return Jitr(fleet, judge, attempts, passed, _turns(settings, guard), guard)
+    return Jitr(fleet, judge, attempts, passed, _slots(settings, guard), guard)
 
 
 def _account(settings: RegisterSettings | SweepSettings) -> Account:
@@ -126,7 +126,7 @@ def _queues(settings: QueuesSettings) -> Queues:
 
 
 def _backlog(settings: WorkSettings, guard: Guard) -> Backlog:
-    urls = (settings.urgent_queue, settings.changes_queue, settings.registrations_queue)
+    urls = (settings.urgent_queue, settings.changes_queue, settings.certificates_queue)
     return Backlog(
         [SqsQueue(clients.sqs(), url) for url in urls],
         DynamoRateLimiter(clients.dynamodb(), settings.table),
@@ -135,8 +135,8 @@ def _backlog(settings: WorkSettings, guard: Guard) -> Backlog:
     )
 
 
-def _turns(settings: RegisterSettings, guard: Guard) -> Turns:
+def _slots(settings: RegisterSettings, guard: Guard) -> Slots:
     # JITR and reconciling share one rate limiter: they use the same quotas, and a first-boot storm brings
     # both at the same time.
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
-    return Turns(limiter, float(settings.iot_rate), guard.now, guard.pause)
+    return Slots(limiter, float(settings.iot_rate), guard.now, guard.pause)

@@ -21,8 +21,8 @@ from firstboot.register.changes import reaction
 from firstboot.register.messages import Order
 from firstboot.register.outcome import Outcome
 from firstboot.register.reconcile import Reconcile
+from firstboot.register.slots import Slots
 from firstboot.register.sweep import RUN_SECONDS, WORK_SECONDS, RunSweep
-from firstboot.register.turns import Turns
 from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
@@ -67,7 +67,7 @@ class Work:
 
     rules: RulesInForce
     reconcile: Reconcile
-    turns: Turns
+    slots: Slots
     backlog: Backlog
     queues: Queues
     guard: Guard
@@ -86,10 +86,10 @@ class Work:
                 self._again(order, error)
 
     def _work(self, order: Order) -> None:
-        turn = self.turns.of(order.priority)
-        turn()
+        take_slot = self.slots.of(order.priority)
+        take_slot()
         now = self.guard.now()
-        outcome = self.reconcile(order, self.rules.at(now), turn, now)
+        outcome = self.reconcile(order, self.rules.at(now), take_slot, now)
         if outcome.rest:
             # What is left takes no rights from a certificate in use, so new revocations come first.
             self.queues.send(replace(order, priority=Priority.CHANGE, tries=0, after=outcome.rest))

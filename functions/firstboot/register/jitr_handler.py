@@ -19,7 +19,7 @@ from firstboot.register import jitr_messages
 from firstboot.register.handlers import TRIES, Queue, delay
 from firstboot.register.jitr import FleetInForce, Judge, Judged
 from firstboot.register.jitr_messages import Arrival
-from firstboot.register.turns import JITR_PATIENCE, JITR_SHARE, Turns
+from firstboot.register.slots import JITR_PATIENCE, JITR_SHARE, Slots
 from firstboot.runtime.guard import Guard
 
 
@@ -44,7 +44,7 @@ class Jitr:
     judge: Judge
     attempts: AttemptRows
     passed: Queue
-    turns: Turns
+    slots: Slots
     guard: Guard
 
     def __call__(self, record: dict[str, Any], now: datetime) -> None:
@@ -76,7 +76,7 @@ class Jitr:
             # In a storm an event may wait here for longer than the pause after it, and the next one passes.
             self.guard.count("NewcomerSettled")
             return
-        self.turns.of(Priority.NEWCOMER, JITR_SHARE, JITR_PATIENCE)()
+        self.slots.of(Priority.JITR, JITR_SHARE, JITR_PATIENCE)()
         now = self.guard.now()
         self._report(certificate_id, self.judge(certificate_id, self.fleet.current(now), now))
         self.attempts.decided(certificate_id, now)

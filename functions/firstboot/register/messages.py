@@ -93,7 +93,7 @@ def _ours(message: ReconcileMessage, sent_milliseconds: int) -> Order:
 
 def _stored(event: _S3Record) -> Order:
     owner = certificate_owner(unquote_plus(event.s3.object.key))
-    return Order(owner, whole_seconds(event.event_time.astimezone(UTC)), Priority.REGISTRATION)
+    return Order(owner, whole_seconds(event.event_time.astimezone(UTC)), Priority.CERTIFICATE)
 
 
 def render(order: Order) -> str:

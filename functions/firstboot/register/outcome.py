@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.register.turns import Turn
+from firstboot.register.slots import TakeSlot
 
 NONE: frozenset[str] = frozenset()
 
@@ -41,8 +41,8 @@ class Outcome:
 class Writes:
     """The turns of an order, one for each certificate that it writes to. Its handler has taken the first."""
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+    def __init__(self, take_slot: TakeSlot) -> None:
+        self._turn = take_slot
         self._written: set[str] = set()
 
     def to(self, certificate_id: str) -> None:

@@ -40,8 +40,8 @@ from firstboot.policy.rules import Rules
 from firstboot.register.deletion import Deletion
 from firstboot.register.messages import Order
 from firstboot.register.outcome import Outcome, RecordChanged, Writes
+from firstboot.register.slots import TakeSlot
 from firstboot.register.target import Aim, Target
-from firstboot.register.turns import Turn
 from firstboot.register.withdraw import Withdraw
 
 _ATTEMPTS = 3
@@ -115,13 +115,13 @@ class Reconcile:
     withdraw: Withdraw
     deletion: Deletion
 
-    def __call__(self, order: Order, rules: Rules, turn: Turn, now: datetime) -> Outcome:
+    def __call__(self, order: Order, rules: Rules, take_slot: TakeSlot, now: datetime) -> Outcome:
         """Reconcile AWS IoT with the record of a device, and return what was done.
 
         The caller has taken the first turn. It repeats the order after a failure. Raises PoliciesTooLarge,
         Unavailable.
         """
-        writes = Writes(turn)
+        writes = Writes(take_slot)
         for _ in range(_ATTEMPTS):
             device = self.records.device(order.device_id)  # 1
             with suppress(RecordChanged):

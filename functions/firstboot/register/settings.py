@@ -44,7 +44,7 @@ class QueuesSettings(Settings):
 class WorkSettings(RegisterSettings, QueuesSettings):
     """The settings of `work`. `registrations_queue` is the URL of the queue to which S3 sends."""
 
-    registrations_queue: str
+    certificates_queue: str
 
 
 @dataclass(frozen=True)

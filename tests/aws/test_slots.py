@@ -13,7 +13,7 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.rate_limiter import Priority
-from firstboot.register.turns import PATIENCE, Turns
+from firstboot.register.slots import PATIENCE, Slots
 from tests.aws.workers import World
 
 START = from_epoch(1_795_000_000)
@@ -26,7 +26,7 @@ class Fleet:
     """Workers of `register`, and the times at which each priority was given its turns."""
 
     world: World
-    turns: Turns
+    slots: Slots
     given: list[tuple[datetime, Priority]] = field(default_factory=list)
 
     def storm(self, priority: Priority, workers: int, seconds: float = 1, share: float = 1) -> None:
@@ -42,7 +42,7 @@ class Fleet:
 
     def order(self, priority: Priority, share: float = 1) -> None:
         """Take the turn of one order."""
-        self.turns.of(priority, share)()
+        self.slots.of(priority, share)()
         self.given.append((self.world.now(), priority))
 
     def count(self, priority: Priority, since: datetime = START) -> int:
@@ -55,12 +55,12 @@ def fleet(table: str) -> Fleet:
     """Return a fleet without workers."""
     world = World(START)
     limiter = DynamoRateLimiter(clients.dynamodb(), table)
-    return Fleet(world, Turns(limiter, RATE, world.now, world.pause))
+    return Fleet(world, Slots(limiter, RATE, world.now, world.pause))
 
 
 def test_no_turn_comes_earlier_than_the_rate_allows(fleet: Fleet) -> None:
     """The turns of all priorities together are a slot apart, and a storm uses nearly every slot."""
-    for priority, workers in ((Priority.REGISTRATION, 10), (Priority.NEWCOMER, 2), (Priority.CHANGE, 5)):
+    for priority, workers in ((Priority.CERTIFICATE, 10), (Priority.JITR, 2), (Priority.CHANGE, 5)):
         fleet.storm(priority, workers)
     fleet.world.run(20)
     times = [at for at, _ in fleet.given]
@@ -71,7 +71,7 @@ def test_no_turn_comes_earlier_than_the_rate_allows(fleet: Fleet) -> None:
 
 def test_a_revocation_does_not_wait_behind_a_storm(fleet: Fleet) -> None:
     """A revocation gets its turn within two seconds, however many registrations wait."""
-    fleet.storm(Priority.REGISTRATION, 10)
+    fleet.storm(Priority.CERTIFICATE, 10)
     fleet.storm(Priority.CHANGE, 5)
     for second in range(1, 20, 3):
         asked = START + timedelta(seconds=second)
@@ -84,8 +84,8 @@ def test_a_revocation_does_not_wait_behind_a_storm(fleet: Fleet) -> None:
     ("high", "low"),
     [
         (Priority.REVOCATION, Priority.CHANGE),
-        (Priority.CHANGE, Priority.REGISTRATION),
-        (Priority.REGISTRATION, Priority.NEWCOMER),
+        (Priority.CHANGE, Priority.CERTIFICATE),
+        (Priority.CERTIFICATE, Priority.JITR),
     ],
 )
 def test_a_lower_priority_gets_what_a_higher_one_leaves(fleet: Fleet, high: Priority, low: Priority) -> None:
@@ -101,10 +101,10 @@ def test_a_lower_priority_gets_what_a_higher_one_leaves(fleet: Fleet, high: Prio
 def test_what_a_higher_priority_leaves_is_used(fleet: Fleet) -> None:
     """If changes need half of the rate, registrations get the other half."""
     fleet.storm(Priority.CHANGE, 3, seconds=0.8)
-    fleet.storm(Priority.REGISTRATION, 10)
+    fleet.storm(Priority.CERTIFICATE, 10)
     fleet.world.run(20)
     assert fleet.count(Priority.CHANGE) >= 3 * 20 / (0.8 + 1)
-    assert fleet.count(Priority.CHANGE) + fleet.count(Priority.REGISTRATION) >= 0.9 * 20 * RATE
+    assert fleet.count(Priority.CHANGE) + fleet.count(Priority.CERTIFICATE) >= 0.9 * 20 * RATE
 
 
 def test_an_order_of_many_certificates_lets_others_between(fleet: Fleet) -> None:
@@ -112,9 +112,9 @@ def test_an_order_of_many_certificates_lets_others_between(fleet: Fleet) -> None
     told: list[bool] = []
 
     def history() -> None:
-        turn = fleet.turns.of(Priority.CHANGE)
-        while turn.in_time():
-            turn()
+        take_slot = fleet.slots.of(Priority.CHANGE)
+        while take_slot.in_time():
+            take_slot()
             told.append(True)
 
     fleet.world.start(history)

@@ -30,7 +30,7 @@ JITR_PATIENCE = timedelta(seconds=3)
 second during any storm of orders. That takes a tenth of the slots."""
 
 
-class Slots(Protocol):
+class Limiter(Protocol):
     """The rate limiter that all processes share."""
 
     def take(self, now: datetime, rate: float, priority: Priority, share: float = 1) -> Slot:
@@ -40,19 +40,19 @@ class Slots(Protocol):
         """
 
 
-class Turn(Protocol):
-    """The turns of one order. A use case takes one for each certificate that it writes to."""
+class TakeSlot(Protocol):
+    """The slots of one order. A use case takes one for each certificate that it writes to."""
 
     def __call__(self) -> None:
-        """Wait for the next turn. Raises Unavailable."""
+        """Take the next slot, and wait for it. Raises Unavailable."""
 
     def in_time(self) -> bool:
-        """Return whether there is time for further turns. Work that can continue later stops otherwise."""
+        """Return whether there is time for further slots. Work that can continue later stops otherwise."""
 
 
 @dataclass(frozen=True)
-class Turns:
-    """The turns of all orders, `rate` a second together.
+class Slots:
+    """The slots of all orders, `rate` a second together.
 
     The default of `rate` (setting `iotRate`) is 7. A device with one grant takes two AttachPolicy, of which
     AWS IoT allows 15 a second by default, and one RegisterCertificateWithoutCA and one UpdateCertificate, of
@@ -60,40 +60,40 @@ class Turns:
     UpdateCertificate.
     """
 
-    slots: Slots
+    limiter: Limiter
     rate: float
     now: Callable[[], datetime]
     pause: Callable[[float], None]
 
-    def of(self, priority: Priority, share: float = 1, patience: timedelta = PATIENCE) -> Turn:
-        """Return the turns of an order that begins now. Each turn takes `share` of a slot."""
-        return _Turn(self, priority, share, self.now() + patience)
+    def of(self, priority: Priority, share: float = 1, patience: timedelta = PATIENCE) -> TakeSlot:
+        """Return what takes the slots of an order that begins now, each time `share` of one."""
+        return _TakeSlot(self, priority, share, self.now() + patience)
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """The turns of an order, which no longer gives way to higher priorities at `patient_until`."""
+class _TakeSlot:
+    """The slots of an order, which no longer gives way to higher priorities at `patient_until`."""
 
-    turns: Turns
+    slots: Slots
     priority: Priority
     share: float
     patient_until: datetime
 
     def __call__(self) -> None:
-        """Wait for the next turn. Raises Unavailable."""
+        """Take the next slot, and wait for it. Raises Unavailable."""
         while not (slot := self._asked()).taken:
             self._wait(min(slot.at, self.patient_until))
         self._wait(slot.at)
 
     def in_time(self) -> bool:
-        """Return whether there is time for further turns."""
-        return self.turns.now() < self.patient_until
+        """Return whether there is time for further slots."""
+        return self.slots.now() < self.patient_until
 
     def _asked(self) -> Slot:
         priority = self.priority if self.in_time() else Priority.REVOCATION
-        return self.turns.slots.take(self.turns.now(), self.turns.rate, priority, self.share)
+        return self.slots.limiter.take(self.slots.now(), self.slots.rate, priority, self.share)
 
     def _wait(self, until: datetime) -> None:
-        seconds = (until - self.turns.now()).total_seconds()
+        seconds = (until - self.slots.now()).total_seconds()
         if seconds > 0:
-            self.turns.pause(seconds)
+            self.slots.pause(seconds)
