@@ -1,4 +1,4 @@
-"""The outcome of an order, and the turns that it took."""
+"""The outcome of an order, and the slots that it took."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ class Outcome:
 
 
 class Writes:
-    """The turns of an order, one for each certificate that it writes to. Its handler has taken the first."""
+    """The slots of an order, one for each certificate that it writes to. Its handler has taken the first."""
 
     def __init__(self, take_slot: TakeSlot) -> None:
-        self._turn = take_slot
+        self._take_slot = take_slot
         self._written: set[str] = set()
 
     def to(self, certificate_id: str) -> None:
-        """Wait for the turn of a certificate if it has none yet. Raises Unavailable."""
+        """Take the slot of a certificate if it has none yet. Raises Unavailable."""
         if certificate_id in self._written:
             return
         if self._written:
-            self._turn()
+            self._take_slot()
         self._written.add(certificate_id)
 
     def in_time(self) -> bool:
-        """Return whether there is time for further turns."""
-        return self._turn.in_time()
+        """Return whether there is time for further slots."""
+        return self._take_slot.in_time()
