@@ -183,7 +183,7 @@ def test_a_history_is_worked_off_in_slices(
 ) -> None:
     """Each slice continues after the last one, with the priority of a change, until all are REVOKED."""
     monkeypatch.setattr("firstboot.aws.s3.certificates.PAGE", 2)
-    monkeypatch.setattr("firstboot.register.slots._Turn.in_time", lambda _: False)
+    monkeypatch.setattr("firstboot.register.slots._TakeSlot.in_time", lambda _: False)
     device = registered(registering, "gw-1")
     former = [device]
     for _ in range(4):

@@ -42,6 +42,7 @@ NAMELESS = {
     "iot:DescribeEndpoint",
     "iot:ListAttachedPolicies",
     "iot:ListPolicies",
+    "iot:ListPrincipalThings",
     "iot:RegisterCertificateWithoutCA",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",

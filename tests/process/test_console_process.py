@@ -285,7 +285,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "offered"),
     [
         ("console", {"devices", "doctor", "factory", "failures", "fleet", "groups", "registry"}),
-        ("console devices", {"delete", "explain", "import", "list", "revoke", "set", "show"}),
+        ("console devices", {"delete", "explain", "import", "list", "repair", "revoke", "set", "show"}),
     ],
 )
 def test_a_shell_completes_the_commands(words: str, offered: set[str]) -> None:
