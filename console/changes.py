@@ -44,6 +44,9 @@ def _parts(fleet: Fleet) -> dict[str, str]:
         **{f"role alias {name}": _text(asdict(alias)) for name, alias in fleet.role_aliases.items()},
         **{f"issuer {name}": _text(asdict(issuer)) for name, issuer in fleet.issuers.items()},
         **{f"grant {name}": _text(template) for name, template in fleet.grants.items()},
+        **{f"terms of grant {name}": _text(asdict(terms)) for name, terms in fleet.terms.items()},
+        **({"services": _text(fleet.services)} if fleet.services else {}),
+        **({"reserved words": _text(fleet.reserved)} if fleet.reserved else {}),
         "rules": fleet.rules,
         "schema": fleet.schema,
     }

@@ -67,7 +67,7 @@ def page(report: Report) -> str:
         .render(
             report=report,
             sample=SAMPLE,
-            holdings=[_holding(cell) for cell in report.cells],
+            holdings=[_holding(cell, report.fleet.shared_grants) for cell in report.cells],
             policies=[_document(policy) for policy in report.policies],
             enrollments=[_enrollment(group) for group in report.fleet.groups.values()],
         )
@@ -88,11 +88,11 @@ def _environment() -> Environment:
     return environment
 
 
-def _holding(cell: Cell) -> _Holding:
-    """Describe which rules can give a grant to a group, or withhold it."""
+def _holding(cell: Cell, shared: list[str]) -> _Holding:
+    """Describe which rules can give a grant to a group, or withhold it. `shared` are the shared grants."""
     return _Holding(
         group=cell.group,
-        grant=cell.grant,
+        grant=f"{cell.grant} (shared: its devices write the same)" if cell.grant in shared else cell.grant,
         new=_new(cell),
         permits=", ".join(cell.permits) or "none",
         forbids=", ".join(cell.forbids) or "none",

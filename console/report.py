@@ -112,6 +112,7 @@ class Report:
             "hash": self.fleet.hash,
             "groups": len(self.fleet.groups),
             "grants": len(self.fleet.grants),
+            "sharedGrants": self.fleet.shared_grants,
             "rules": len(self.rules),
             "anchors": [
                 {"group": a.group, "subject": a.subject, "sha256": a.sha256, "valid": a.is_valid}

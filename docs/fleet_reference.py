@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from typing import Any
 
 from firstboot.compiler.keys import ROOT
 from firstboot.compiler.kinds import (
+    Boolean,
     Choice,
-    Choices,
     Document,
     Fraction,
     HttpsUrl,
@@ -18,15 +18,18 @@ from firstboot.compiler.kinds import (
     Json,
     Kind,
     LastDay,
-    Strings,
     Toml,
 )
+from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import REQUIRED, SAME, Key, Record, Tables, below
 
 
 def tables() -> str:
-    """Return a Markdown section for each table of fleet.toml."""
-    return "\n\n".join(_section(path, key, record) for path, key, record in declared_tables(ROOT))
+    """Return a Markdown section for the keys outside of tables, and for each table of fleet.toml."""
+    sections = [_section(f"[{path}]", key.text, record.keys) for path, key, record in declared_tables(ROOT)]
+    outside = [key for key in ROOT.keys if not isinstance(key.kind, Tables | Record)]
+    text = "These keys stand before the first table."
+    return "\n\n".join([_section("Keys of the file", text, outside), *sections])
 
 
 def schema_text() -> str:
@@ -51,10 +54,11 @@ def declared_tables(record: Record[Any], path: str = "") -> Iterator[tuple[str, 
             yield from declared_tables(key.kind, at)
 
 
-def _section(path: str, key: Key, record: Record[Any]) -> str:
-    rows = [f"| `{each.name}` | {_allowed(each)} | {_default(each)} | {each.text} |" for each in record.keys]
+def _section(title: str, text: str, keys: Iterable[Key]) -> str:
+    rows = [f"| `{each.name}` | {_allowed(each)} | {_default(each)} | {each.text} |" for each in keys]
     head = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([f"### `[{path}]`", "", key.text, "", *head, *rows])
+    heading = f"### `{title}`" if title.startswith("[") else f"### {title}"
+    return "\n".join([heading, "", text, "", *head, *rows])
 
 
 def _allowed(key: Key) -> str:
@@ -87,6 +91,11 @@ def _(kind: Integer) -> Json:
 
 
 @_schema.register
+def _(_: Boolean) -> Json:
+    return {"type": "boolean"}
+
+
+@_schema.register
 def _(_: Fraction) -> Json:
     return {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 
@@ -99,6 +108,12 @@ def _(kind: Choice) -> Json:
 @_schema.register
 def _(_: Strings) -> Json:
     return {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+
+@_schema.register
+def _(kind: Names) -> Json:
+    items = {"type": "string", "pattern": f"^{kind.pattern.pattern}$"}
+    return {"type": "array", "items": items, "maxItems": kind.most, "uniqueItems": True}
 
 
 @_schema.register

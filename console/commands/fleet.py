@@ -41,11 +41,13 @@ def check(
         try:
             fleet = compiler.load(folder)
         except FleetInvalid as error:
-            invalid = {"valid": False, "hash": None, "problems": error.problems, "warnings": []}
+            empty: dict[str, list[str]] = {"warnings": [], "sharedGrants": []}
+            invalid = {"valid": False, "hash": None, "problems": error.problems} | empty
             _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
         warnings = outlook.warnings(fleet, _now()) + outlook.beyond_clients(fleet, decided_eku(folder))
         valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
+        valid["sharedGrants"] = fleet.shared_grants
         _verdict(valid, as_json=options.as_json)
 
 
@@ -126,6 +128,7 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
         "changes": [asdict(change) for change in changes.between(fleets.in_force, fleet)],
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
+        "sharedGrants": fleet.shared_grants,
         "warnings": outlook.warnings(fleet, _now()),
     }
 
@@ -135,7 +138,14 @@ def _verdict(verdict: output.Record, *, as_json: bool) -> None:
 
 
 def _describe_verdict(verdict: output.Record) -> list[str | Text]:
-    return verdict["problems"] or ["the fleet definition is valid", *_warned(verdict)]
+    return verdict["problems"] or ["the fleet definition is valid", *_shared(verdict), *_warned(verdict)]
+
+
+def _shared(result: output.Record) -> list[str | Text]:
+    return [
+        f"grant {name} is shared: every device that holds it can write what the others read"
+        for name in result["sharedGrants"]
+    ]
 
 
 def _warned(result: output.Record) -> list[Text]:
@@ -158,7 +168,8 @@ def _describe(comparison: output.Record) -> list[str | Text]:
     ]
     if "devices" in comparison:
         lines.append(rollout.planned(comparison["devices"]))
-    return [*(lines or ["nothing differs from the fleet in force"]), *_warned(comparison)]
+    lines = lines or ["nothing differs from the fleet in force"]
+    return [*lines, *_shared(comparison), *_warned(comparison)]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:

@@ -60,7 +60,7 @@ def _use(parameters: Any, _: object) -> dict[str, Any]:
     if isinstance(parameters, requests.ExplainDevice):
         parameters.contexts(_fleet())
     if isinstance(parameters, requests.ExpectDevices | requests.ImportDevices):
-        requests.checked_ids(parameters.devices)
+        requests.checked_ids(parameters.devices, ())
     return {}
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from firstboot.compiler.keys import ROOT
 from firstboot.compiler.kinds import (
+    Boolean,
     Choice,
-    Choices,
     Document,
     Fraction,
     HttpsUrl,
@@ -23,8 +23,8 @@ from firstboot.compiler.kinds import (
     Json,
     Kind,
     LastDay,
-    Strings,
 )
+from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record, Tables
 
 NAME = "name"
@@ -101,6 +101,11 @@ def _(kind: Integer) -> Borders:
 
 
 @_borders.register
+def _(_: Boolean) -> Borders:
+    return [True, False], [0, "true", None]
+
+
+@_borders.register
 def _(_: Fraction) -> Borders:
     return [math.nextafter(0, 1), math.nextafter(1, 0)], [0.0, 1.0, math.nan, 0, "0.5"]
 
@@ -114,6 +119,12 @@ def _(kind: Choice) -> Borders:
 def _(kind: Choices) -> Borders:
     first, *_ = kind.options
     return [[first], list(kind.options)], [[], [first, first], [*kind.options, "x"], first, [[]]]
+
+
+@_borders.register
+def _(kind: Names) -> Borders:
+    most = [f"n{number}" for number in range(kind.most)]
+    return [[], ["aa", "bb"], most], [["aa", "aa"], ["*"], "aa", [1], [*most, "aa"]]
 
 
 @_borders.register

@@ -156,7 +156,7 @@ def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> N
 def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     """A published fleet cannot change the token issuers; only a deployment can."""
     published: list[Fleet] = []
-    in_force: Any = SimpleNamespace(publish=published.append)
+    in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
     unused: Any = None
     fleets = Fleets(GOOD, in_force, unused, unused, unused, audit=lambda *_, **__: None)  # type: ignore[arg-type]
 

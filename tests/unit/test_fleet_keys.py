@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from docs import generate
 from firstboot.compiler import definition, source
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler.keys import GROUP, ISSUER, ROLE_ALIAS, ROOT
+from firstboot.compiler.group_keys import GROUP
+from firstboot.compiler.keys import GRANT, ISSUER, ROLE_ALIAS, ROOT
 from firstboot.compiler.kinds import Document, HttpsUrl, Json, LastDay
 from firstboot.compiler.table import REQUIRED, Record
 from firstboot.domain.fleet import Fleet
@@ -125,7 +126,7 @@ def test_defaults_are_allowed_values() -> None:
                 assert [line for line in _problems(at(place, default)) if f"{place} " in line] == []
 
 
-@pytest.mark.parametrize("record", [ROOT, GROUP, ROLE_ALIAS, ISSUER, *(
+@pytest.mark.parametrize("record", [ROOT, GRANT, GROUP, ROLE_ALIAS, ISSUER, *(
     key.kind for key in GROUP.keys if isinstance(key.kind, Record)
 )])  # fmt: skip
 def test_the_model_has_a_field_for_each_key(record: Record[Any]) -> None:
@@ -150,6 +151,7 @@ def test_any_compiled_fleet_checks(values: Json, data: st.DataObject) -> None:
     group = data.draw(st.sampled_from(list(values["groups"].values())))
     issuers = [table | {"groups": ["gateways"]} for table in values.get("issuers", {}).values()]
     values |= {
+        "grants": {},
         "groups": {"gateways": group | {"trust": ["trust/factory.pem"]}},
         "issuers": {"one": issuers[0]} if issuers and group.get("mqtt") == "token" else {},
     }

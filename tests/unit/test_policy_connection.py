@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from firstboot.compiler import overlaps
+from firstboot.compiler import templates
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.policy import limits, render
@@ -125,7 +125,7 @@ def test_three_ways_to_the_same_rights(grants: dict[str, Any], data: st.DataObje
 
     The answer to a token is within AWS's limits.
     """
-    assume(not overlaps.check(bare(**grants)))
+    assume(not templates.check(bare(**grants)))
     names = st.sets(st.sampled_from(sorted(grants)))
     text = rules(data.draw(names), data.draw(names))
     compiled = fleet(grants=grants, rules=text)

@@ -164,7 +164,7 @@ def _matches(pattern: str, text: str) -> bool:
 
 def _is_taken(resource: str) -> bool:
     document = {"Version": "2012-10-17", "Statement": [statement(Resource=resource)]}
-    return "{deviceId}" in resource and not list(templates._document(document))
+    return "{deviceId}" in resource and not list(templates._document(document, ()))
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])

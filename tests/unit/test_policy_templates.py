@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from firstboot.compiler import templates
+from firstboot.domain.fleet import Fleet, GrantTerms
 from firstboot.domain.names import DeviceId
 from firstboot.policy import render
-from tests.unit.fleet_folders import fleet, grant, problems, statement
+from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
 
 IOT = "arn:{partition}:iot:{region}:{account}"
+_PRESENT = {"Null": {"dynamodb:LeadingKeys": "false"}}
 KEYS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["DEVICE#{deviceId}"]}}
 
 
@@ -28,7 +30,6 @@ def _accepted(*statements: Any) -> bool:
         "arn:aws:s3:::b/{deviceId}/{deviceId}/x?",
         "arn:aws:s3:::b/device={deviceId}/*",
         "arn:aws:logs:{region}:{account}:log-group:{deviceId}:*",
-        "arn:aws:s3:::shared/*",
         ["arn:aws:s3:::b/{deviceId}/*", "arn:aws:s3:::b/{deviceId}"],
     ],
 )
@@ -41,6 +42,7 @@ def test_good_resources_compile(resource: Any) -> None:
     "good",
     [
         statement(Sid="Name", Action=["s3:Get*", "s3:PutObject"]),
+        statement(Action="s3:GetObject", Resource="arn:aws:s3:::shared/*"),
         statement(Effect="Deny", Action="s3:*"),
         statement(
             Action="cloudwatch:PutMetricData",
@@ -103,12 +105,26 @@ def test_good_statements_compile(good: Any) -> None:
         (statement(Action="S3:PutObject"), "must be service:Name"),
         (statement(Action="s*:PutObject"), "must be service:Name"),
         (statement(Action="s3:{region}"), "must be service:Name"),
-        (statement(Action="s3:*"), "allows a whole service"),
-        (statement(Action="s3:**"), "allows a whole service"),
-        (statement(Action=["s3:PutObject", "s3:*?"]), "allows a whole service"),
+        (statement(Action="s3:*"), "is not one of"),
+        (statement(Action="s3:**"), "a wildcard at its end only"),
+        (statement(Action=["s3:PutObject", "s3:*?"]), "a wildcard at its end only"),
         *(
-            (statement(Resource=resource), f'Resource "{resource}" needs a Condition')
+            (statement(Resource=resource), f"Resource {resource!r} has a wildcard where a name begins")
             for resource in ("*", "arn:*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:*:::x", "arn:aws:s3:::*/*")
+        ),
+        *(
+            (
+                statement(Resource=resource, Condition={"Bool": {"aws:SecureTransport": "true"}}),
+                f"Resource {resource!r} has a wildcard where a name begins",
+            )
+            for resource in (
+                *("*", "arn:aws:dynamodb:r:1:table/*", "arn:aws:dynamodb:r:1:ta*/x", "arn:aws:sqs:r:1:*"),
+                *("arn:aws:s3:::*/published.json", "arn:aws:lambda:r:1:function:*", "arn:aws:sns:r:1:?x"),
+            )
+        ),
+        (
+            statement(Action="cloudwatch:PutMetricData", Resource="*"),
+            'Resource "*" needs a Condition',
         ),
         (statement(Resource="bucket/x"), "is not an ARN"),
         ("text", "must be an object"),
@@ -135,7 +151,7 @@ def test_bad_statements_are_problems(bad: Any, problem: str) -> None:
         (statement(Action="iot:Subscribe", Resource=f"{IOT}:topic/{{deviceId}}"), "ending in topicfilter/"),
         (statement(Action="iot:Publish", Resource="*"), "must be an AWS IoT ARN"),
         (statement(Action="iot:Publish", Resource="arn:aws:iot:*"), "must be an AWS IoT ARN"),
-        (statement(Action="iot:*", Resource=f"{IOT}:topic/x"), "allows a whole service"),
+        (statement(Action="iot:*", Resource=f"{IOT}:topic/x"), "is not one of"),
         (statement(Action="iot:Pub*", Resource=f"{IOT}:topic/x"), "is not one of iot:Connect"),
         (statement(Action="iot:connect", Resource=f"{IOT}:client/{{deviceId}}"), "is not one of iot:Connect"),
         (statement(Action="iot:AttachPolicy", Resource=f"{IOT}:topic/x"), "is not one of iot:Connect"),
@@ -208,10 +224,11 @@ def test_a_comparison_that_lets_other_devices_in_is_a_problem(condition: Any, pr
     assert problem in found[0]
 
 
-def _beside(one: str, other: str) -> list[str]:
+def _beside(one: str, other: str, reserved: tuple[str, ...] = ()) -> list[str]:
     grants = {"one": grant(statement(Resource=f"arn:aws:s3:::{one}"))}
     grants |= {"other": grant(statement(Resource=f"arn:aws:s3:::{other}"))}
-    return templates.check(replace(fleet(), grants=grants))
+    terms = {name: GrantTerms(name, shared=True) for name in grants}
+    return templates.check(replace(fleet(), grants=grants, reserved=reserved, terms=terms))
 
 
 @pytest.mark.parametrize(
@@ -253,12 +270,152 @@ def test_grants_that_cannot_overlap_compile(one: str, other: str) -> None:
     assert _beside(one, other) == []
 
 
+@pytest.mark.parametrize(
+    "shared",
+    [
+        statement(Resource="arn:aws:s3:::b/all/*"),
+        statement(Action=["s3:GetObject", "s3:DeleteObject"], Resource=["arn:aws:s3:::b/all/*"]),
+        statement(Resource=["arn:aws:s3:::c/{deviceId}/*", "arn:aws:s3:::b/all/*"]),
+        statement(Action="lambda:InvokeFunction", Resource="arn:aws:lambda:r:1:function:f"),
+        statement(Action="dynamodb:Batch*", Resource="arn:aws:dynamodb:r:1:table/t"),
+        statement(Action="iot:Publish", Resource=f"{IOT}:topic/fleet/reports"),
+        statement(
+            Action="cloudwatch:PutMetricData",
+            Resource="*",
+            Condition={"StringEquals": {"cloudwatch:namespace": "acme"}},
+        ),
+        statement(
+            Action="dynamodb:PutItem",
+            Resource="arn:aws:dynamodb:r:1:table/t",
+            Condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["{deviceId}", "all"]}}
+            | _PRESENT,
+        ),
+    ],
+)
+def test_a_grant_that_lets_all_write_the_same_says_so(shared: Any) -> None:
+    """A statement that allows writing and names no device is a problem until the grant is `shared`."""
+    found = problems(grants={"telemetry": grant(statement(), shared)})
+    assert any("statement 2: allows devices to write, and names no device" in line for line in found)
+    said = f'reserved = ["all"]\n{TOML}\n[grants.telemetry]\nshared = true\n'
+    compiled = fleet(grants={"telemetry": grant(statement(), shared)}, toml=said)
+    assert templates.writing_shared(compiled, "telemetry") == [2]
+    assert Fleet.from_json(compiled.to_json()) == compiled
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        statement(),
+        statement(Effect="Deny", Action="s3:PutObject", Resource="arn:aws:s3:::b/all/*"),
+        statement(Action=["s3:GetObject", "s3:ListBucket"], Resource="arn:aws:s3:::b/all/*"),
+        statement(Action="dynamodb:BatchGetItem", Resource="arn:aws:dynamodb:r:1:table/t"),
+        statement(
+            Action="dynamodb:PutItem", Resource="arn:aws:dynamodb:r:1:table/t", Condition=KEYS | _PRESENT
+        ),
+    ],
+)
+def test_a_grant_that_writes_under_the_id_or_reads_needs_no_word(own: Any) -> None:
+    """A statement that only reads, denies, or names the device in all that it writes is no shared one."""
+    assert templates.writing_shared(fleet(grants={"telemetry": grant(own)}), "telemetry") == []
+
+
+def test_terms_of_a_grant_that_does_not_exist_are_a_problem() -> None:
+    """fleet.toml can say something of grants only that have a file."""
+    assert problems(toml=f"{TOML}\n[grants.nothing]\nshared = true\n") == [
+        "fleet.toml: grants.nothing has no file grants/nothing.json"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("b/{deviceId}/*", "b/stable/*", "stable"),
+        ("b/{deviceId}/*", "b/stable/firmware.bin", "stable"),
+        ("b/{deviceId}", "b/stable", "stable"),
+        ("b/{deviceId}/state/*", "b/stable/*", "stable"),
+        ("b/{deviceId}/state", "b/stable/stat?", "stable"),
+        ("b/{deviceId}/{deviceId}/x", "b/stable/stable/*", "stable"),
+        ("b/device={deviceId}/*", "b/device=stable/x", "stable"),
+    ],
+)
+def test_a_word_of_a_shared_path_must_be_reserved(one: str, other: str, name: str) -> None:
+    """A word in the place of the id is a problem until the fleet reserves it as a name."""
+    for found in (_beside(one, other), _beside(other, one)):
+        assert len(found) == 1
+        assert f"gives a device with the id {name!r} what" in found[0]
+        assert f"add {name!r} to `reserved`" in found[0]
+    assert _beside(one, other, reserved=(name,)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("b/{deviceId}/*", "b/*"),
+        ("b/{deviceId}/*", "b*"),
+        ("b/x/{deviceId}/*", "b/*/stable"),
+        ("b/{deviceId}/*", "b/st*"),
+        ("b/{deviceId}/*", "b/st?ble/x"),
+        ("b/{deviceId}/x", "b/*/x"),
+    ],
+)
+def test_a_shared_wildcard_over_ids_cannot_be_cured(one: str, other: str) -> None:
+    """A wildcard in the place of the id has what each device has, with any names reserved."""
+    for found in (_beside(one, other, reserved=("st", "stable")), _beside(other, one)):
+        assert len(found) == 1
+        assert "gives each device a part of what" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("b/{deviceId}/*", "b"),
+        ("b/{deviceId}/*", "c/stable/*"),
+        ("b/{deviceId}/*", "b/_stable/*"),
+        ("b/{deviceId}/*", "b/=*"),
+        ("b/{deviceId}/x", "b/stable/y"),
+        ("b/{deviceId}/x", "b/*/y"),
+        ("b/d/{deviceId}/*", "b/stable/*"),
+        ("b/{deviceId}", "b/stable/x"),
+    ],
+)
+def test_shared_paths_that_no_id_reaches_compile(one: str, other: str) -> None:
+    """A shared text compiles beside one with the id if no device's id gives it what is shared."""
+    assert _beside(one, other) == []
+
+
+def test_shared_texts_are_compared_where_requests_could_be_the_same() -> None:
+    """A shared topic is compared like a path; another service, key or resource is none of its concern."""
+
+    def found(*statements: Any) -> list[str]:
+        terms = {"g": GrantTerms("g", shared=True)}
+        return templates.check(replace(fleet(), grants={"g": grant(*statements)}, terms=terms))
+
+    def topic(action: str, kind: str, name: str) -> dict[str, Any]:
+        return statement(Action=action, Resource=f"{IOT}:{kind}/{name}")
+
+    own = topic("iot:Publish", "topic", "{deviceId}/*")
+    assert "'fleet'" in found(own, topic("iot:Receive", "topic", "fleet/commands"))[0]
+    filters = topic("iot:Subscribe", "topicfilter", "a/{deviceId}/*")
+    assert "a part of" in found(filters, topic("iot:Subscribe", "topicfilter", "a/+/b"))[0]
+    items = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["{deviceId}"]}, **_PRESENT}
+    shared = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["fleet"]}, **_PRESENT}
+
+    def table(name: str, condition: Any) -> dict[str, Any]:
+        resource = f"arn:aws:dynamodb:r:1:table/{name}"
+        return statement(Action="dynamodb:GetItem", Resource=resource, Condition=condition)
+
+    assert "'fleet'" in found(table("t", items), table("t", shared))[0]
+    assert found(table("t", items), table("u", shared)) == []
+    metrics = {"StringEquals": {"cloudwatch:namespace": "acme"}}
+    assert found(own, statement(Action="cloudwatch:PutMetricData", Resource="*", Condition=metrics)) == []
+
+
 def test_overlapping_conditions_are_a_problem() -> None:
     """Conditions overlap only with the same key, and a Deny never overlaps because it gives nothing."""
 
     def listing(prefix: str, key: str = "s3:prefix", **changes: Any) -> dict[str, Any]:
         condition = {"StringLike": {key: prefix}}
-        return statement(Resource="arn:aws:s3:::b", Condition=condition, **changes)
+        return statement(Action="s3:ListBucket", Resource="arn:aws:s3:::b", Condition=condition, **changes)
 
     def found(*statements: Any) -> list[str]:
         return templates.check(replace(fleet(), grants={"g": grant(*statements)}))

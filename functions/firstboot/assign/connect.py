@@ -108,7 +108,7 @@ class Connect:
         verified = token.verify(unverified, issuer, key, self.audience, now)  # 2
         if verified.subject != request.client_id:  # 3
             raise TokenSubjectMismatch(log=f"{verified.subject[:80]!r} as {request.client_id[:80]!r}")
-        device = _member(self.records.device(device_id(request.client_id)), issuer)  # 4
+        device = _member(self.records.device(device_id(request.client_id, rules.fleet.reserved)), issuer)  # 4
         seconds = _seconds(verified, now)  # 5
         held = rules.decide(device, RequestContext())  # 6
         # The policies have the literal device id. A connection with a token need not have a thing attached,

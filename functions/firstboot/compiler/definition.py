@@ -20,6 +20,10 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
 
 def write(definition: Definition | Fleet) -> dict[str, Any]:
     """Return the parsed TOML from which `read` makes this definition."""
+    if isinstance(definition, Fleet):
+        # A fleet's `grants` are the policy templates, which are in files of their own.
+        members = (definition.groups, definition.role_aliases, definition.issuers)
+        definition = Definition(*members, definition.services, definition.reserved, definition.terms)
     return ROOT.write(definition)
 
 

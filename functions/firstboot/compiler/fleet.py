@@ -65,7 +65,15 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
     rules, schema = (_text(files, name, problems) for name in (source.RULES, source.SCHEMA))
     grants = _grants(files, problems)
     fleet = Fleet(
-        defined.groups, defined.role_aliases, grants, rules or "", schema or "", issuers=defined.issuers
+        defined.groups,
+        defined.role_aliases,
+        grants,
+        rules or "",
+        schema or "",
+        issuers=defined.issuers,
+        services=defined.services,
+        reserved=defined.reserved,
+        terms=defined.grants,
     )
     anchors = trust.anchors(files, fleet.groups, problems)
     problems += templates.check(fleet)

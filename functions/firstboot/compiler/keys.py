@@ -1,4 +1,4 @@
-"""The declarations of all keys of `fleet.toml`.
+"""The declarations of all keys of `fleet.toml`; those of a group are in group_keys.py.
 
 The compiler reads `fleet.toml` and writes it back with these declarations. docs/fleet.md and
 fleet/fleet.schema.json are generated from them (`make docs`). To add a key, add its declaration here and a
@@ -8,50 +8,22 @@ field of the same name to the model in domain/fleet.py.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
-from firstboot.compiler.kinds import (
-    Choice,
-    Choices,
-    Document,
-    Fraction,
-    HttpsUrl,
-    Integer,
-    LastDay,
-    Strings,
-)
-from firstboot.compiler.table import REQUIRED, Key, Record, Tables
+from firstboot.compiler.group_keys import GROUP
+from firstboot.compiler.kinds import Boolean, HttpsUrl, Integer
+from firstboot.compiler.lists import Choices, Names, Strings
+from firstboot.compiler.table import Key, Record, Tables
 from firstboot.domain import names
-from firstboot.domain.fleet import (
-    Algorithm,
-    Budget,
-    CertificatePlan,
-    Eku,
-    Group,
-    Jitr,
-    MqttLogin,
-    Naming,
-    Reenroll,
-    RoleAlias,
-    TokenIssuer,
-)
+from firstboot.domain.fleet import Algorithm, GrantTerms, Group, RoleAlias, TokenIssuer
 from firstboot.policy import limits
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
 
-_SHARED: Naming = "request.deviceId"
-_MANY = 1_000_000_000
-_TEN_YEARS = 3_650
-
-CONFIGURATION = Document(levels=5, size=1_024)
-"""The configuration that a group's devices start with.
-
-AWS IoT accepts six levels of nesting in a shadow update (developer guide, "Device Shadow error messages"),
-and `state` may count as one. The size is bounded by the answer of 4,096 bytes, a common buffer of small
-devices, which must hold the configuration beside the longest certificate or URL. A shadow could hold 8,192
-bytes (same guide, "Diagnosing problems with shadows")."""
+_SERVICE = re.compile(r"[a-z0-9-]{2,40}", re.ASCII)
+"""Prefixes of actions (service authorization reference)."""
 
 
 @dataclass(frozen=True)
@@ -61,150 +33,10 @@ class Definition:
     groups: dict[str, Group]
     role_aliases: dict[str, RoleAlias]
     issuers: dict[str, TokenIssuer]
+    services: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    grants: dict[str, GrantTerms] = field(default_factory=dict)
 
-
-CERTIFICATE = Record(
-    CertificatePlan,
-    (
-        Key(
-            "days",
-            Integer(1, _TEN_YEARS),
-            "The lifetime of an operational certificate.",
-            unit="days",
-            default=365,
-        ),
-        Key(
-            "renew_at",
-            Fraction(),
-            "The part of the lifetime after which a device may renew its certificate.",
-            unit="fraction of the lifetime",
-            default=0.66,
-        ),
-        Key(
-            "grace_days",
-            Integer(0, _TEN_YEARS),
-            "How long a certificate can still be renewed after it expired or was superseded.",
-            unit="days",
-            default=90,
-        ),
-    ),
-)
-
-BUDGET = Record(
-    Budget,
-    (
-        Key(
-            "total",
-            Integer(1, _MANY),
-            "How many devices the group may enroll in all.",
-            unit="devices",
-        ),
-        Key(
-            "per_minute",
-            Integer(1, _MANY),
-            "How many devices the group may enroll in one minute.",
-            unit="devices a minute",
-        ),
-        Key(
-            "until",
-            LastDay(),
-            "The last day, in UTC, on which the group may enroll devices.",
-        ),
-        # An attacker with a claim certificate can try any device id. So a shared group must have a limit at
-        # which an operator is alerted.
-        Key(
-            "freeze_per_hour",
-            Integer(1, _MANY),
-            "More enrollments than this in one hour freeze the group: an alarm goes off, and the group "
-            "enrolls no device until an operator thaws it.",
-            unit="devices an hour",
-            default=None,
-            shared=REQUIRED,
-        ),
-    ),
-)
-
-GROUP = Record(
-    Group,
-    (
-        Key(
-            "trust",
-            Strings(),
-            "The files with the CA certificates under which the group's bootstrap certificates were issued, "
-            'as in `["trust/acme-factory.pem"]`.',
-        ),
-        Key(
-            "device_id",
-            Choice(get_args(Naming)),
-            "Where the device id is read from: the common name of the device's own bootstrap certificate, "
-            f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
-            default="subject.CN",
-        ),
-        # The default of a shared group is to refuse: an attacker with its claim certificate could otherwise
-        # replace the certificate of any device in it.
-        Key(
-            "reenroll",
-            Choice(get_args(Reenroll)),
-            "What happens when an enrolled device enrolls once more with another key: the request is "
-            "refused, or the new certificate replaces the old one.",
-            default="replace",
-            shared="refuse",
-        ),
-        # Each enrollment costs a signature of the CA and an object in S3, so one device's number is bounded.
-        Key(
-            "reenroll_per_day",
-            Integer(1, _MANY),
-            "How often one device may enroll in one day if `reenroll` is `replace`.",
-            unit="enrollments a day",
-            default=10,
-        ),
-        Key(
-            "certificate",
-            CERTIFICATE,
-            "The operational certificates of the group's devices.",
-            default={},
-        ),
-        Key(
-            "mqtt",
-            Choice(get_args(MqttLogin)),
-            "How a device connects to AWS IoT's broker: with its operational certificate, which is "
-            "registered there, or with a token, which the custom authorizer checks.",
-            default="registry",
-        ),
-        Key(
-            "eku",
-            Choice(get_args(Eku)),
-            "Whether a bootstrap certificate must have the extension extendedKeyUsage. If it has it, it must "
-            "allow clientAuth or any use in either case; without it, any use is allowed (RFC 5280 section "
-            "4.2.1.12). Require it where the factory CA also issues certificates for other purposes.",
-            default="optional",
-        ),
-        Key(
-            "jitr",
-            Choice(get_args(Jitr)),
-            "What Firstboot does with a bootstrap certificate that AWS IoT registers at its first "
-            "connection. `off`: nothing, and the factory CA is not registered in AWS IoT. `shared`: activate "
-            "one that can enroll and leave the others, since the maker may have JITR under the same CA. "
-            "`exclusive`: also revoke those that can never enroll.",
-            default="shared",
-        ),
-        Key(
-            "budget",
-            BUDGET,
-            "How many devices the group may enroll, and until when; there is no limit without it.",
-            default=None,
-            shared=REQUIRED,
-        ),
-        Key(
-            "configuration",
-            CONFIGURATION,
-            "What a new device starts with: the desired state of its shadow, and a member of the answer to "
-            "a device that asks for it.",
-            default={},
-        ),
-    ),
-    shared_if=("device_id", _SHARED),
-)
 
 ROLE_ALIAS = Record(
     RoleAlias,
@@ -237,6 +69,19 @@ ISSUER = Record(
     ),
 )
 
+GRANT = Record(
+    GrantTerms,
+    (
+        Key(
+            "shared",
+            Boolean(),
+            "Whether the grant may let devices write what is no single device's: without `{deviceId}` in a "
+            "statement that allows writing, each device that holds the grant writes to the same place.",
+            default=False,
+        ),
+    ),
+)
+
 ROOT = Record(
     Definition,
     (
@@ -257,6 +102,26 @@ ROOT = Record(
             Tables(ISSUER, NAME, least=0),
             "An issuer makes the tokens (JWTs) with which devices connect to AWS IoT's broker.",
             default={},
+        ),
+        Key(
+            "grants",
+            Tables(GRANT, NAME, least=0),
+            "What the fleet says of a grant beside its policy template, grants/NAME.json.",
+            default={},
+        ),
+        Key(
+            "services",
+            Names(_SERVICE, most=50),
+            "AWS services whose actions grants may allow, by the prefix of their actions, beyond those that "
+            "every fleet may use. Actions that manage identities, rights, keys or code stay refused.",
+            default=[],
+        ),
+        Key(
+            "reserved",
+            Names(names.WORD, most=100),
+            "Words that no device may have as its id, because a grant uses them in the place where another "
+            "grant has the device id.",
+            default=[],
         ),
     ),
 )

@@ -105,6 +105,18 @@ class Integer(Plain):
 
 
 @dataclass(frozen=True)
+class Boolean(Plain):
+    """`true` or `false`."""
+
+    text: ClassVar[str] = "true or false"
+    stand_in: ClassVar[bool] = False
+
+    def accepts(self, value: Toml) -> bool:
+        """Return whether the value is a Boolean."""
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
 class Fraction(Plain):
     """A number above 0 and below 1."""
 
@@ -135,49 +147,6 @@ class Choice(Plain):
     def accepts(self, value: Toml) -> bool:
         """Return whether the value is an option."""
         return value in self.options
-
-
-class _List(Plain):
-    """A list, which the model holds as a tuple."""
-
-    stand_in: ClassVar[tuple[str, ...]] = ()
-
-    def parse(self, value: Toml) -> tuple[str, ...]:
-        """Convert a list to a tuple."""
-        return tuple(value)
-
-    def write(self, value: Value) -> list[str]:
-        """Convert a tuple to a list."""
-        return list(value)
-
-
-@dataclass(frozen=True)
-class Strings(_List):
-    """A list of one or more strings."""
-
-    text: ClassVar[str] = "a list of one or more strings"
-
-    def accepts(self, value: Toml) -> bool:
-        """Return whether the value is such a list."""
-        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
-
-
-@dataclass(frozen=True)
-class Choices(_List):
-    """A list of one or more of `options`, each at most once."""
-
-    options: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """Return a description with the options."""
-        return f"a list of one or more of {', '.join(self.options)}, each once"
-
-    def accepts(self, value: Toml) -> bool:
-        """Return whether the value is such a list."""
-        if not isinstance(value, list) or not value:
-            return False
-        return all(item in self.options for item in value) and len(set(value)) == len(value)
 
 
 @dataclass(frozen=True)

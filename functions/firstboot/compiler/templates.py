@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from firstboot.compiler import overlaps
+from firstboot.compiler import overlaps, services
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import TOPIC_ROOT, DeviceId
 from firstboot.policy import limits, render
@@ -61,9 +61,48 @@ def check(fleet: Fleet) -> list[str]:
     problems = [
         f"grants/{name}.json: {problem}"
         for name, document in fleet.grants.items()
-        for problem in list(_document(document)) or _oversized(fleet, name)
+        for problem in list(_document(document, fleet.services)) or _oversized(fleet, name)
     ]
-    return problems or _ceiling(fleet) or overlaps.check(fleet)
+    return problems or _ceiling(fleet) or [*_terms(fleet), *overlaps.check(fleet)]
+
+
+def _terms(fleet: Fleet) -> list[str]:
+    """Return the problems between the grants and what fleet.toml says of them."""
+    unknown = [
+        f"fleet.toml: grants.{name} has no file grants/{name}.json"
+        for name in fleet.terms.keys() - fleet.grants.keys()
+    ]
+    return sorted(unknown) + [
+        f"grants/{name}.json: statement {number}: allows devices to write, and names no device; put"
+        f" {render.DEVICE} into its resources, or set grants.{name}.shared = true in fleet.toml"
+        for name in fleet.grants
+        if name not in fleet.shared_grants
+        for number in writing_shared(fleet, name)
+    ]
+
+
+def writing_shared(fleet: Fleet, grant: str) -> list[int]:
+    """Return the numbers of a grant's statements that let all its devices write to the same place."""
+    return [
+        number
+        for number, statement in enumerate(fleet.grants[grant]["Statement"], 1)
+        if statement["Effect"] == "Allow"
+        and any(map(services.writes, render.listed(statement["Action"])))
+        and not _is_own(statement)
+    ]
+
+
+def _is_own(statement: dict[str, Any]) -> bool:
+    """Return whether an Allow reaches nothing but what belongs to the device."""
+    if all(render.DEVICE in resource for resource in render.listed(statement["Resource"])):
+        return True
+    values = (
+        render.listed(value)
+        for operator, keys in statement.get("Condition", {}).items()
+        if _WITH_AN_ID.fullmatch(operator)
+        for value in keys.values()
+    )
+    return any(all(render.DEVICE in text for text in texts) for texts in values)
 
 
 def _oversized(fleet: Fleet, name: str) -> list[str]:
@@ -82,7 +121,7 @@ def _ceiling(fleet: Fleet) -> list[str]:
     return [f"grants/: render to {size} characters together; a role's policies may have {limits.ROLE_POLICY}"]
 
 
-def _document(document: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _document(document: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if not isinstance(document, dict) or document.keys() != {"Version", "Statement"}:
         yield 'must be {"Version": …, "Statement": […]}'
         return
@@ -93,10 +132,10 @@ def _document(document: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
         yield "Statement must be a list of one or more statements"
         return
     for number, statement in enumerate(statements, 1):
-        yield from (f"statement {number}: {problem}" for problem in _statement(statement))
+        yield from (f"statement {number}: {problem}" for problem in _statement(statement, opened))
 
 
-def _statement(statement: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _statement(statement: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if not isinstance(statement, dict):
         yield "must be an object"
         return
@@ -105,7 +144,7 @@ def _statement(statement: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON valu
     for key in sorted(_REQUIRED - statement.keys()):
         yield f"{key} is missing"
     if statement.keys() >= _REQUIRED and not (bad := list(_shapes(statement))):
-        yield from _actions(statement)
+        yield from _actions(statement, opened)
         yield from _resources(statement)
         if statement["Effect"] == "Allow":
             yield from _comparisons(statement.get("Condition", {}))
@@ -150,15 +189,15 @@ def _iot(statement: dict[str, Any]) -> bool:
     return any(action.startswith("iot:") for action in render.listed(statement["Action"]))
 
 
-def _actions(statement: dict[str, Any]) -> Iterator[str]:
+def _actions(statement: dict[str, Any], opened: tuple[str, ...]) -> Iterator[str]:
     actions = render.listed(statement["Action"])
     for action in actions:
         if not _ACTION.fullmatch(action):
             yield f"Action {action!r} must be service:Name, in lower case before the colon"
-        elif statement["Effect"] == "Allow" and not action.partition(":")[2].strip("*?"):
-            yield f"Action {action!r} allows a whole service; name what the device needs"
         elif action.startswith("iot:") and action not in _IOT_ACTIONS:
             yield f"Action {action!r} is not one of {', '.join(_IOT_ACTIONS)}"
+        elif statement["Effect"] == "Allow" and (problem := services.problem(action, opened)):
+            yield f"Action {action!r} {problem}"
     # A statement goes into an AWS IoT policy as a whole or not at all.
     if _iot(statement) and not all(action.startswith("iot:") for action in actions):
         yield "Actions of iot and of other services must be in separate statements"
@@ -171,13 +210,18 @@ def _resources(statement: dict[str, Any]) -> Iterator[str]:
             yield from _iot_resource(resource, kinds, statement["Effect"])
         elif resource != "*" and not resource.startswith("arn:"):
             yield f"Resource {resource!r} is not an ARN"
-        elif _is_anything(resource) and statement["Effect"] == "Allow" and "Condition" not in statement:
+        elif statement["Effect"] == "Allow":
+            yield from _named(resource, statement)
+
+
+def _named(resource: str, statement: dict[str, Any]) -> Iterator[str]:
+    """Yield the problems of an Allow's resource that could be any resource of its kind."""
+    if resource == "*" and all(map(services.has_no_resource, render.listed(statement["Action"]))):
+        if "Condition" not in statement:
             yield f'Resource "{resource}" needs a Condition'
-
-
-def _is_anything(resource: str) -> bool:
     # `arn:*` allows as much as `*`, and `arn:aws:s3:::*` nearly as much.
-    return _ARN.fullmatch(resource) is None
+    elif not _ARN.fullmatch(resource) or services.name_of(resource)[:1] in ("*", "?", ""):
+        yield f"Resource {resource!r} has a wildcard where a name begins; name the resource"
 
 
 def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterator[str]:

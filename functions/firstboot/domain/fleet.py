@@ -132,6 +132,14 @@ class RoleAlias:
     seconds: int
 
 
+@dataclass(frozen=True)
+class GrantTerms:
+    """The terms of a grant in fleet.toml. A `shared` one lets devices write what is no single device's."""
+
+    name: str
+    shared: bool = False
+
+
 Algorithm = Literal["RS256", "PS256", "ES256"]
 """Signature algorithms of tokens. HMAC is excluded: its key would be a secret that Firstboot shares with the
 issuer, and with which Firstboot could make tokens."""
@@ -157,7 +165,9 @@ class Fleet:
     """A compiled fleet definition.
 
     `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
-    deployed fleet that a published fleet builds on; None in the deployed fleet itself.
+    deployed fleet that a published fleet builds on; None in the deployed fleet itself. `services` are AWS
+    services that grants may use beyond the usual ones. `reserved` are words that no device may have as its
+    id. `terms` are what fleet.toml says of grants, by their names.
     """
 
     groups: dict[str, Group]
@@ -167,11 +177,18 @@ class Fleet:
     schema: str
     base: str | None = None
     issuers: dict[str, TokenIssuer] = field(default_factory=dict)
+    services: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    terms: dict[str, GrantTerms] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
         # Keys are sorted, so that equal fleets have equal hashes on every machine.
         plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
+        # Older versions do not know these members; see Group.to_plain.
+        for name in ("services", "reserved", "terms"):
+            if not plain[name]:
+                del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -189,7 +206,15 @@ class Fleet:
             schema=raw["schema"],
             base=raw["base"],
             issuers={name: _issuer(value) for name, value in raw["issuers"].items()},
+            services=tuple(raw.get("services", ())),
+            reserved=tuple(raw.get("reserved", ())),
+            terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
         )
+
+    @property
+    def shared_grants(self) -> list[str]:
+        """Return the names of the grants that let devices write what is no single device's."""
+        return sorted(name for name, terms in self.terms.items() if terms.shared)
 
     @property
     def hash(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NewType
 
 from firstboot.domain.errors import DeviceIdInvalid
@@ -14,7 +15,13 @@ common name and the STS session name."""
 # Every id fits an X.509 common name (64 characters) and STS's RoleSessionName and SourceIdentity (2 to 64 of
 # [\w+=,.@-]) unchanged. It cannot change the meaning of an IAM or AWS IoT policy, since `*`, `?`, `/`, `$`
 # and `{` are excluded.
-_DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", re.ASCII)
+ID_CHARACTERS = "[A-Za-z0-9_.-]"
+"""A regular expression for a character of a device id: the one source of its alphabet."""
+
+_DEVICE_ID = re.compile(rf"[A-Za-z0-9]{ID_CHARACTERS}{{0,62}}[A-Za-z0-9]", re.ASCII)
+
+WORD = re.compile(rf"{ID_CHARACTERS}{{1,64}}", re.ASCII)
+"""Words that could be device ids."""
 
 RESERVED_PREFIX = "boot-"
 """Prefix of the MQTT client id of a device that connects with a claim certificate. No thing's name has it."""
@@ -51,14 +58,21 @@ METRICS = "Firstboot"
 """The CloudWatch namespace of all metrics. Their only dimension, `service`, is the Lambda file's name."""
 
 
-def device_id(text: str) -> DeviceId:
-    """Return `text` as a checked device id.
+def device_id(text: str, reserved: Iterable[str] = ()) -> DeviceId:
+    """Return `text` as a checked device id. `reserved` are words that the fleet does not allow as an id.
 
     Raises DeviceIdInvalid.
     """
     if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX) or text == TOPIC_ROOT:
         raise DeviceIdInvalid(log=f"device id {text[:80]!r}")
+    if text in reserved:
+        raise DeviceIdInvalid(f"The fleet reserves {text!r}; no device may have it as its id")
     return DeviceId(text)
+
+
+def is_device_id(text: str) -> bool:
+    """Return whether `text` is a device id in a fleet that reserves no words."""
+    return _DEVICE_ID.fullmatch(text) is not None
 
 
 def is_thing_name(device: DeviceId) -> bool:

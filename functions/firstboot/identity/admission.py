@@ -87,7 +87,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
-    name = named(verified, said)  # 2
+    name = named(verified, said, fleet.reserved)  # 2
     # No thing's name has the prefix, so the holder of a claim certificate cannot connect as a thing.
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if verified.group.is_shared else name)
     check_open(verified.group, now)  # 3
@@ -154,16 +154,18 @@ def _may_be_shared(sent: Sequence[Certificate], groups: Mapping[Certificate, Gro
     return any(anchor.subject.canonical() in issuers for anchor in shared)
 
 
-def named(verified: VerifiedBootstrap, said: str | None) -> DeviceId:
+def named(verified: VerifiedBootstrap, said: str | None, reserved: Sequence[str]) -> DeviceId:
     """Return the id of the device that is enrolling. `said` is the device id in its request, if any.
+
+    `reserved` are the fleet's words that no device may have as its id.
 
     Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
     """
     if verified.group.is_shared:
         if said is None:
             raise DeviceIdRequired
-        return device_id(said)
-    name = device_id(verified.leaf.common_name())
+        return device_id(said, reserved)
+    name = device_id(verified.leaf.common_name(), reserved)
     if said not in (None, name):
         raise DeviceIdMismatch
     return name

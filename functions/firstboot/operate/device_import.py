@@ -103,7 +103,7 @@ class DeviceImport:
         moment = whole_seconds(now)
         devices = [
             Device(each, name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
-            for each, attributes in checked_ids(parameters.devices).items()
+            for each, attributes in checked_ids(parameters.devices, rules.fleet.reserved).items()
         ]
         for device in devices:
             check(device, rules)

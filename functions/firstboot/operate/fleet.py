@@ -8,8 +8,10 @@ from typing import Protocol
 
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.deployment import needs_deployment
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DeviceId, is_device_id
 from firstboot.domain.sweep import PAGE, Sweep
 from firstboot.operate import answers, requests
 from firstboot.operate.audit import Audit
@@ -22,8 +24,11 @@ from firstboot.runtime.messages import Json, NoMembers
 from firstboot.runtime.problem import Backlog
 
 
-class Pages(Protocol):
-    """The device records by page."""
+class Records(Protocol):
+    """The device records."""
+
+    def device(self, device_id: DeviceId) -> Device | None:
+        """Return the record, read consistently. Raises Unavailable."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
         """Return the devices among `limit` rows after the key `after`, and where the next page starts.
@@ -45,7 +50,7 @@ class Fleets:
 
     deployed: Fleet
     fleet: FleetInForce
-    records: Pages
+    records: Records
     sweeps: Sweeps
     limiter: Backlog
     audit: Audit
@@ -54,12 +59,12 @@ class Fleets:
         """Return the fleet definitions, deployed and in force. Raises Unavailable."""
         return answers.fleets(self.deployed, self.fleet.current(now))
 
-    def apply(self, parameters: ApplyFleet, _: datetime) -> Json:
+    def apply(self, parameters: ApplyFleet, now: datetime) -> Json:
         """Publish a fleet definition between deployments.
 
         1. It builds on the fleet that is deployed.
         2. It passes every check of the compiler. Its sender may have used another compiler than ours.
-        3. It needs nothing that only a deployment makes.
+        3. It needs nothing that only a deployment makes, and no device has an id that it newly reserves.
         4. It is stored where all Lambda functions read it.
 
         A repeat publishes the same definition. Raises MalformedRequest, FleetOutdated, FleetInvalid,
@@ -72,9 +77,17 @@ class Fleets:
         reasons = needs_deployment(self.deployed, fleet)  # 3
         if reasons:
             raise FleetNeedsDeployment("; ".join(reasons))
+        self._check_reserved(fleet, self.fleet.current(now))
         self.fleet.publish(fleet)  # 4
         self.audit("FleetPublished", fleetHash=fleet.hash)
         return {"hash": fleet.hash}
+
+    def _check_reserved(self, fleet: Fleet, in_force: Fleet) -> None:
+        """Refuse a fleet that reserves the id of a device. Raises FleetInvalid, Unavailable."""
+        fresh = [word for word in fleet.reserved if word not in in_force.reserved and is_device_id(word)]
+        taken = [word for word in fresh if self.records.device(DeviceId(word))]
+        if taken:
+            raise FleetInvalid([f"fleet.toml: reserved has {', '.join(taken)}, which are ids of devices"])
 
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
         """Return for how many devices of a page a fleet definition would change something in AWS IoT.

@@ -95,7 +95,7 @@ class Groups:
         Raises DeviceIdInvalid, AttributesInvalid.
         """
         name, rules = parameters.group, Rules(self.fleet.current(now))
-        devices, moment = checked_ids(parameters.devices), whole_seconds(now)
+        devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
         find(name, rules.fleet)  # 1
         for device_id, attributes in devices.items():
             check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)

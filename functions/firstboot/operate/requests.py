@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -142,12 +143,12 @@ class OneKindOfFailures(Request, frozen=True, kw_only=True):
     failures: str
 
 
-def checked_ids(devices: dict[str, Attributes]) -> dict[DeviceId, Attributes]:
-    """Return the devices by their checked ids.
+def checked_ids(devices: dict[str, Attributes], reserved: Iterable[str]) -> dict[DeviceId, Attributes]:
+    """Return the devices by their checked ids. `reserved` are the fleet's words that are no ids.
 
     Raises DeviceIdInvalid.
     """
-    return {device_id(name): attributes for name, attributes in devices.items()}
+    return {device_id(name, reserved): attributes for name, attributes in devices.items()}
 
 
 def fleet(members: dict[str, Any]) -> Fleet:

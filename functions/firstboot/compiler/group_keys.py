@@ -1,0 +1,166 @@
+"""The declarations of the keys of a group in `fleet.toml`; see keys.py."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
+from firstboot.compiler.lists import Strings
+from firstboot.compiler.table import REQUIRED, Key, Record
+from firstboot.domain.fleet import Budget, CertificatePlan, Eku, Group, Jitr, MqttLogin, Naming, Reenroll
+
+_SHARED: Naming = "request.deviceId"
+_MANY = 1_000_000_000
+_TEN_YEARS = 3_650
+
+CONFIGURATION = Document(levels=5, size=1_024)
+"""The configuration that a group's devices start with.
+
+AWS IoT accepts six levels of nesting in a shadow update (developer guide, "Device Shadow error messages"),
+and `state` may count as one. The size is bounded by the answer of 4,096 bytes, a common buffer of small
+devices, which must hold the configuration beside the longest certificate or URL. A shadow could hold 8,192
+bytes (same guide, "Diagnosing problems with shadows")."""
+
+
+CERTIFICATE = Record(
+    CertificatePlan,
+    (
+        Key(
+            "days",
+            Integer(1, _TEN_YEARS),
+            "The lifetime of an operational certificate.",
+            unit="days",
+            default=365,
+        ),
+        Key(
+            "renew_at",
+            Fraction(),
+            "The part of the lifetime after which a device may renew its certificate.",
+            unit="fraction of the lifetime",
+            default=0.66,
+        ),
+        Key(
+            "grace_days",
+            Integer(0, _TEN_YEARS),
+            "How long a certificate can still be renewed after it expired or was superseded.",
+            unit="days",
+            default=90,
+        ),
+    ),
+)
+
+BUDGET = Record(
+    Budget,
+    (
+        Key(
+            "total",
+            Integer(1, _MANY),
+            "How many devices the group may enroll in all.",
+            unit="devices",
+        ),
+        Key(
+            "per_minute",
+            Integer(1, _MANY),
+            "How many devices the group may enroll in one minute.",
+            unit="devices a minute",
+        ),
+        Key(
+            "until",
+            LastDay(),
+            "The last day, in UTC, on which the group may enroll devices.",
+        ),
+        # An attacker with a claim certificate can try any device id. So a shared group must have a limit at
+        # which an operator is alerted.
+        Key(
+            "freeze_per_hour",
+            Integer(1, _MANY),
+            "More enrollments than this in one hour freeze the group: an alarm goes off, and the group "
+            "enrolls no device until an operator thaws it.",
+            unit="devices an hour",
+            default=None,
+            shared=REQUIRED,
+        ),
+    ),
+)
+
+GROUP = Record(
+    Group,
+    (
+        Key(
+            "trust",
+            Strings(),
+            "The files with the CA certificates under which the group's bootstrap certificates were issued, "
+            'as in `["trust/acme-factory.pem"]`.',
+        ),
+        Key(
+            "device_id",
+            Choice(get_args(Naming)),
+            "Where the device id is read from: the common name of the device's own bootstrap certificate, "
+            f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
+            default="subject.CN",
+        ),
+        # The default of a shared group is to refuse: an attacker with its claim certificate could otherwise
+        # replace the certificate of any device in it.
+        Key(
+            "reenroll",
+            Choice(get_args(Reenroll)),
+            "What happens when an enrolled device enrolls once more with another key: the request is "
+            "refused, or the new certificate replaces the old one.",
+            default="replace",
+            shared="refuse",
+        ),
+        # Each enrollment costs a signature of the CA and an object in S3, so one device's number is bounded.
+        Key(
+            "reenroll_per_day",
+            Integer(1, _MANY),
+            "How often one device may enroll in one day if `reenroll` is `replace`.",
+            unit="enrollments a day",
+            default=10,
+        ),
+        Key(
+            "certificate",
+            CERTIFICATE,
+            "The operational certificates of the group's devices.",
+            default={},
+        ),
+        Key(
+            "mqtt",
+            Choice(get_args(MqttLogin)),
+            "How a device connects to AWS IoT's broker: with its operational certificate, which is "
+            "registered there, or with a token, which the custom authorizer checks.",
+            default="registry",
+        ),
+        Key(
+            "eku",
+            Choice(get_args(Eku)),
+            "Whether a bootstrap certificate must have the extension extendedKeyUsage. If it has it, it must "
+            "allow clientAuth or any use in either case; without it, any use is allowed (RFC 5280 section "
+            "4.2.1.12). Require it where the factory CA also issues certificates for other purposes.",
+            default="optional",
+        ),
+        Key(
+            "jitr",
+            Choice(get_args(Jitr)),
+            "What Firstboot does with a bootstrap certificate that AWS IoT registers at its first "
+            "connection. `off`: nothing, and the factory CA is not registered in AWS IoT. `shared`: activate "
+            "one that can enroll and leave the others, since the maker may have JITR under the same CA. "
+            "`exclusive`: also revoke those that can never enroll.",
+            default="shared",
+        ),
+        Key(
+            "budget",
+            BUDGET,
+            "How many devices the group may enroll, and until when; there is no limit without it.",
+            default=None,
+            shared=REQUIRED,
+        ),
+        Key(
+            "configuration",
+            CONFIGURATION,
+            "What a new device starts with: the desired state of its shadow, and a member of the answer to "
+            "a device that asks for it.",
+            default={},
+        ),
+    ),
+    shared_if=("device_id", _SHARED),
+)
