@@ -45,10 +45,20 @@ class Vend(Function):
             scope, f"{construct_id}Mqtt", code=deployment.code, handler="vend.mqtt", seconds=9, memory=1024
         )
         functions = (self, self.mqtt)
-        roles = {
-            name: FleetRole(self, f"Sessions {name}", alias=alias, fleet=deployment.fleet, vend=functions)
-            for name, alias in deployment.fleet.role_aliases.items()
-        }
+        aliases, roles = deployment.fleet.role_aliases, {}
+        if aliases:
+            protected = Protected(self, "Protected", deployment=deployment, authority=authority)
+            roles = {
+                name: FleetRole(
+                    self,
+                    f"Sessions {name}",
+                    alias=alias,
+                    fleet=deployment.fleet,
+                    vend=functions,
+                    denied=protected,
+                )
+                for name, alias in aliases.items()
+            }
         settings = VendSettings(
             table=device_records.table_name,
             bucket=store.bucket_name,
@@ -74,6 +84,52 @@ class Vend(Function):
             )
 
 
+class Protected(iam.CfnManagedPolicy):
+    """The policy that denies the sessions of devices everything of Firstboot itself.
+
+    The compiler can't know what is Firstboot's: a grant names resources by their names, and a published fleet
+    may name any. A Deny holds over every grant.
+    """
+
+    # It is a managed policy, because the grants may need all characters of the roles' inline policies.
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployment: Deployment, authority: Authority
+    ) -> None:
+        stack, device_records, store = Stack.of(scope).stack_name, deployment.device_records, deployment.store
+        here = f"{Aws.REGION}:{Aws.ACCOUNT_ID}"
+        # CloudFormation begins the names of functions, queues, topics and logs with the stack's name.
+        named = {
+            "lambda": [f"function:{stack}-*"],
+            "sqs": [f"{stack}-*"],
+            "sns": [f"{stack}-*"],
+            "logs": [f"log-group:{stack}-*"],
+            "iot": ["topic/firstboot/*", "topicfilter/firstboot/*"],
+            "ssm": ["parameter/firstboot/*"],
+        }
+        resources = [
+            *(device_records.table_arn, f"{device_records.table_arn}/*"),
+            *(store.bucket_arn, store.arn_for_objects("*"), authority.key.key_arn),
+            *(
+                f"arn:{Aws.PARTITION}:{service}:{here}:{name}"
+                for service, names in named.items()
+                for name in names
+            ),
+            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stack}-*",
+            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/firstboot/*",
+        ]
+        super().__init__(
+            scope,
+            construct_id,
+            description="Denies devices' sessions everything of Firstboot itself",
+            policy_document={
+                "Version": VERSION,
+                "Statement": [{"Effect": "Deny", "Action": "*", "Resource": resources}],
+            },
+        )
+        acknowledge(self, {"IAM5": "It is a Deny, which is the stronger the more it names."})
+
+
 class FleetRole(iam.CfnRole):
     """The role of the sessions under one role alias. Its policy has all grants, with `*` for the device.
 
@@ -93,6 +149,7 @@ class FleetRole(iam.CfnRole):
         alias: RoleAlias,
         fleet: Fleet,
         vend: Sequence[Function],
+        denied: Protected,
     ) -> None:
         place = Place(partition=Aws.PARTITION, region=Aws.REGION, account=Aws.ACCOUNT_ID)
         principals = [function.own_role.role_arn for function in vend]
@@ -105,6 +162,7 @@ class FleetRole(iam.CfnRole):
             assume_role_policy_document={"Version": VERSION, "Statement": [trust]},
             max_session_duration=max(_SHORTEST_MAXIMUM, alias.seconds),
             policies=[self.PolicyProperty(policy_name="Ceiling", policy_document=ceiling(fleet, place))],
+            managed_policy_arns=[denied.ref],
         )
         acknowledge(self, dict.fromkeys(_wildcards(fleet), "The wildcard stands for all devices' ids."))
 

@@ -307,9 +307,10 @@ def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     assert set(roles) == lambdas | rules | {f"VendSessions{alias}" for alias in FLEET_ROLES}
     policies = {f"{role}DefaultPolicy" for role in lambdas | rules}
     assert set(stack.resources("AWS::IAM::Policy")) == policies
-    assert not stack.resources("AWS::IAM::ManagedPolicy")
+    (managed,) = stack.resources("AWS::IAM::ManagedPolicy")
     for name, role in roles.items():
-        assert "ManagedPolicyArns" not in role["Properties"], name
+        attached = [spell(arn) for arn in role["Properties"].get("ManagedPolicyArns", [])]
+        assert attached == ([] if name in lambdas | rules else [f"${{{managed}}}"]), name
         assert ("Policies" in role["Properties"]) == (name not in lambdas | rules), name
 
 
@@ -363,6 +364,32 @@ def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, al
     place = Place(partition="${AWS::Partition}", region="${AWS::Region}", account="${AWS::AccountId}")
     assert spelled(policy["PolicyDocument"]) == ceiling(fleet, place)
     assert not any(resource == "*" for _, resource in pairs(policy["PolicyDocument"]["Statement"]))
+
+
+def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
+    """No grant reaches the table, the bucket, the key, a function, a queue or a topic of Firstboot itself."""
+    (policy,) = stack.resources("AWS::IAM::ManagedPolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"], set(statement)) == (
+        *("Deny", "*"),
+        {"Effect", "Action", "Resource"},
+    )
+    here = "${AWS::Region}:${AWS::AccountId}"
+    named = {
+        f"arn:${{AWS::Partition}}:{service}:{here}:{name}"
+        for service, name in {
+            "lambda": "function:Firstboot-*",
+            "sqs": "Firstboot-*",
+            "sns": "Firstboot-*",
+            "logs": "log-group:Firstboot-*",
+            "ssm": "parameter/firstboot/*",
+        }.items()
+    }
+    topics = {f"arn:${{AWS::Partition}}:iot:{here}:{kind}/firstboot/*" for kind in ("topic", "topicfilter")}
+    roles = {f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{name}/*" for name in ("firstboot",)}
+    roles.add("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/Firstboot-*")
+    own = {"${Registry.Arn}", "${Registry.Arn}/*", "${Store.Arn}", "${Store.Arn}/*", "${AuthorityKey.Arn}"}
+    assert {spell(each) for each in statement["Resource"]} == named | topics | roles | own
 
 
 def test_no_role_signs_by_its_own_policy(stack: Synthesised) -> None:

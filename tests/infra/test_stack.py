@@ -30,6 +30,7 @@ STATELESS = {
     "AWS::CloudWatch::InsightRule",
     "AWS::Events::Rule",
     "AWS::IAM::Policy",
+    "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Role",
     "AWS::IoT::CACertificate",
     "AWS::IoT::TopicRule",
