@@ -45,20 +45,7 @@ class Vend(Function):
             scope, f"{construct_id}Mqtt", code=deployment.code, handler="vend.mqtt", seconds=9, memory=1024
         )
         functions = (self, self.mqtt)
-        aliases, roles = deployment.fleet.role_aliases, {}
-        if aliases:
-            protected = Protected(self, "Protected", deployment=deployment, authority=authority)
-            roles = {
-                name: FleetRole(
-                    self,
-                    f"Sessions {name}",
-                    alias=alias,
-                    fleet=deployment.fleet,
-                    vend=functions,
-                    denied=protected,
-                )
-                for name, alias in aliases.items()
-            }
+        roles = self._roles(deployment, authority)
         settings = VendSettings(
             table=device_records.table_name,
             bucket=store.bucket_name,
@@ -82,6 +69,20 @@ class Vend(Function):
                 function.own_role,
                 {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
             )
+
+    def _roles(self, deployment: Deployment, authority: Authority) -> dict[str, FleetRole]:
+        """Return the fleet roles by their role aliases."""
+        aliases = deployment.fleet.role_aliases
+        if not aliases:
+            return {}
+        denied = Protected(self, "Protected", deployment=deployment, authority=authority)
+        vend = (self, self.mqtt)
+        return {
+            name: FleetRole(
+                self, f"Sessions {name}", alias=alias, fleet=deployment.fleet, vend=vend, denied=denied
+            )
+            for name, alias in aliases.items()
+        }
 
 
 class Protected(iam.CfnManagedPolicy):
