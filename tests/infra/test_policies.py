@@ -141,6 +141,7 @@ def test_nothing_else_has_a_policy_of_its_own(stack: Synthesised) -> None:
     """Of all resources only roles, the bucket, the topic and the queues have policies."""
     kinds = {each["Type"] for each in stack.template["Resources"].values() if "Polic" in each["Type"]}
     assert kinds == {
+        "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Policy",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::TopicPolicy",
