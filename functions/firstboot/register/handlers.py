@@ -27,8 +27,8 @@ from firstboot.runtime.event import repeat
 from firstboot.runtime.guard import Guard
 
 TRIES = 9
-"""How often an order is sent again because AWS IoT was not ready. With `delay` that takes half an hour. An
-order that has no success then rings: the cause may be a missing right or a fault of ours."""
+"""How often an order is sent again because AWS IoT was not ready. With `delay_after` that takes half an
+hour. An order that has no success then rings: the cause may be a missing right or a fault of ours."""
 
 _FIRST_DELAY_SECONDS = 5
 LONGEST_DELAY_SECONDS = 900
@@ -99,14 +99,9 @@ class Work:
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)
 
     def _again(self, order: Order, error: Unavailable) -> None:
-        """Send an order again after a delay; let the message fail when it was sent often enough.
-
-        A failed message costs one of its receives, and SQS hides it for minutes.
-        """
-        if order.tries >= TRIES:
-            raise error
-        self.guard.refusal(error)
-        self.queues.send(replace(order, tries=order.tries + 1), delay(order.tries, error.retry_after))
+        """Send an order again after a delay; let the message fail when it was sent often enough."""
+        delay = delay_after(order.tries, error, self.guard)
+        self.queues.send(replace(order, tries=order.tries + 1), delay)
 
     def _report(self, outcome: Outcome) -> None:
         """Log and count the outcome."""
@@ -188,6 +183,13 @@ def sweep_again(error: FirstbootError, guard: Guard) -> None:
     guard.count("SweepFailed")
 
 
-def delay(tries: int, first: int | None) -> int:
-    """Return the seconds until an order comes again; they double with each try."""
-    return min(LONGEST_DELAY_SECONDS, (first or _FIRST_DELAY_SECONDS) << min(tries, 10))
+def delay_after(tries: int, error: Unavailable, guard: Guard) -> int:
+    """Log a failure, and return the seconds until its message comes again; they double with each of `tries`.
+
+    Raises the error after the last try: the message then fails, which costs one of its receives, and SQS
+    hides it for minutes.
+    """
+    if tries >= TRIES:
+        raise error
+    guard.refusal(error)
+    return min(LONGEST_DELAY_SECONDS, (error.retry_after or _FIRST_DELAY_SECONDS) << tries)

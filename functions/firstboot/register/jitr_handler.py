@@ -16,7 +16,7 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.jitr import Attempts, after
 from firstboot.domain.rate_limiter import Priority
 from firstboot.register import jitr_messages
-from firstboot.register.handlers import TRIES, Queue, delay
+from firstboot.register.handlers import Queue, delay_after
 from firstboot.register.jitr import FleetInForce, Judge, Judged
 from firstboot.register.jitr_messages import Arrival
 from firstboot.register.slots import JITR_PATIENCE, JITR_SHARE, Slots
@@ -82,15 +82,10 @@ class Jitr:
         self.attempts.decided(certificate_id, now)
 
     def _again(self, arrival: Arrival, error: Unavailable) -> None:
-        """Send a message again after a delay; let it fail when it was sent often enough.
-
-        A failed message costs one of its receives, and SQS hides it for minutes.
-        """
-        if arrival.tries >= TRIES:
-            raise error
-        self.guard.refusal(error)
+        """Send a message again after a delay; let it fail when it was sent often enough."""
+        delay = delay_after(arrival.tries, error, self.guard)
         again = replace(arrival, tries=arrival.tries + 1)
-        self.passed.send(jitr_messages.render(again), delay(arrival.tries, error.retry_after))
+        self.passed.send(jitr_messages.render(again), delay)
 
     def _report(self, certificate_id: str, judged: Judged) -> None:
         about = {"certificateId": certificate_id, "outcome": judged.decision.value}
