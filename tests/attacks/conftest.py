@@ -1,4 +1,4 @@
-"""What attacks run against: the product over moto, and a running cloud of their own.
+"""Provides what attacks run against: the product over moto, and a running cloud of their own.
 
 They do not share the cloud of tests/flows, because an attack freezes groups and publishes fleets.
 """
