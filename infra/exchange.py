@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import Aws
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
@@ -44,6 +45,7 @@ class Exchange(Function):
         self.settings = ExchangeSettings(
             table=device_records.table_name,
             bucket=store.bucket_name,
+            account=Aws.ACCOUNT_ID,
             # In the environment a Lambda has the CA certificate of its deployment, without a call or a cache.
             ca_certificate=authority.certificate,
             ca_key=authority.key.key_arn,

@@ -58,7 +58,10 @@ class Sweep(Function):
         self._begin(store)
 
     def _permit_policies(self, ours: str, grants: str) -> None:
-        """Let the sweep change the policies named `ours`, and delete those of grants, named `grants`."""
+        """Let the sweep make and change the policies named `ours`, and delete those of grants, `grants`."""
+        # The stack does not make them. AWS IoT deletes no policy that is attached to a certificate
+        # (DeletePolicy), so such a stack could not be deleted; retained policies would block the next stack
+        # of the same name. No function that handles what devices send may make a policy.
         actions = ["CreatePolicy", "GetPolicy"]
         actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
         self.permit([f"iot:{action}" for action in actions], arn(f"policy/{ours}"))

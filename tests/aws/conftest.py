@@ -149,6 +149,7 @@ def product(
     exchange_settings = ExchangeSettings(
         table=table,
         bucket=bucket,
+        account=ACCOUNT,
         ca_certificate=factories.pem(issuing_ca),
         ca_key=ca_key,
         mqtt_host="iot.example.com",

@@ -16,6 +16,7 @@ from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.product import fleet, group
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -26,7 +27,7 @@ NEWER = replace(DEPLOYED, rules="", base=DEPLOYED.hash)
 @pytest.fixture
 def source(bucket: str) -> FleetSource:
     """Return a source that reads the published fleet every minute."""
-    return FleetSource(clients.s3(), bucket, DEPLOYED, 60)
+    return FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60)
 
 
 def later(seconds: int) -> datetime:
@@ -101,7 +102,7 @@ def test_during_an_outage_of_s3_the_last_fleet_stays(
 
     source.publish(NEWER)
     source.current(NOW)
-    monkeypatch.setattr(clients.s3(), "get_object", fail)
+    monkeypatch.setattr(clients.s3(ACCOUNT), "get_object", fail)
     assert source.current(later(60)) == NEWER
     with pytest.raises(Unavailable):
-        FleetSource(clients.s3(), bucket, DEPLOYED, 60).current(NOW)
+        FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60).current(NOW)

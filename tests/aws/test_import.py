@@ -17,6 +17,7 @@ from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
 from firstboot.pki.signature import spki_fingerprint
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import Product, group
 
@@ -152,7 +153,7 @@ class Calls:
         make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-            ours = (clients.iot(), clients.dynamodb(), clients.s3())
+            ours = (clients.iot(), clients.dynamodb(), clients.s3(ACCOUNT))
             if client not in ours or "fleet/" in parameters.get("Key", ""):
                 return make(client, operation, parameters)
             self.made.append(operation)
@@ -212,7 +213,7 @@ class RacedPut:
         make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-            if client is not clients.s3() or operation != "PutObject":
+            if client is not clients.s3(ACCOUNT) or operation != "PutObject":
                 return make(client, operation, parameters)
             if self.other is not None:
                 make(client, operation, parameters | {"Body": self.other})

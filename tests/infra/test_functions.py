@@ -182,7 +182,6 @@ PERMISSIONS = {
         *on("client/*", "DeleteConnection"),
         *on("thinggroup/Firstboot-*", "CreateThingGroup", *MEMBERSHIP),
         *on("thingtype/Firstboot", "CreateThingType"),
-        *on("policy/Firstboot-*", "CreatePolicy"),
     },
     "RegisterChanges": {
         *((f"dynamodb:{action}", STREAM) for action in READING),
@@ -216,8 +215,6 @@ PERMISSIONS = {
         ("iot:AttachPolicy", IOT_CERTIFICATES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
-        *on("policy/Firstboot-bootstrap", "CreatePolicy"),
-        *on("policy/Firstboot-claim", "CreatePolicy"),
         ("sqs:SendMessage", "${NewcomersPassed.Arn}"),
         *(
             (f"sqs:{action}", f"${{Newcomers{name}.Arn}}")

@@ -147,7 +147,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ),
         ("iot:AddThingToThingGroup", GROUP): registering.reconciled,
         **_each(registering.reconciled, IOT_CERTIFICATES, "iot:AttachPolicy", "iot:UpdateCertificate"),
-        ("iot:CreatePolicy", POLICY): registering.first_reconciliation,
         ("iot:CreateThingGroup", GROUP): registering.first_reconciliation,
         ("iot:CreateThingType", f"{IOT}thingtype/Firstboot"): registering.first_reconciliation,
         ("iot:UpdateThing", THING): registering.attribute_followed,
@@ -185,8 +184,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
             IOT_CERTIFICATES,
             *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
         ),
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-claim"): registering.jitr_first_claim_policy,
     },
     "AuthorityWatch": _each(
         operating.key_watched, KEY, "kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"

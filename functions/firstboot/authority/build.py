@@ -18,7 +18,7 @@ from firstboot.runtime.guard import Guard
 
 def resource(settings: AuthoritySettings, guard: Guard) -> Work:
     """Return the work of the custom resource."""
-    store = AuthorityStore(clients.s3(), settings.bucket)
+    store = AuthorityStore(clients.s3(settings.account), settings.bucket)
 
     def authority() -> Authority:
         key = KmsKey(clients.kms(), settings.ca_key, public_key(clients.kms(), settings.ca_key))

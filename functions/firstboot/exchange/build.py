@@ -69,8 +69,9 @@ def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     # `authority` refuses to make a CA for a key that is not on P-256.
     key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
     devices = DynamoDevices(clients.dynamodb(), settings.table)
-    store = S3CertificateStore(clients.s3(), settings.bucket)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    s3 = clients.s3(settings.account)
+    store = S3CertificateStore(s3, settings.bucket)
+    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     issue = Issue(Issuer(ca, key), devices, store)
     return Endpoints(

@@ -53,9 +53,10 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of orders."""
     account = _account(settings)
     records = DynamoDevices(clients.dynamodb(), settings.table)
-    store = S3CertificateStore(clients.s3(), settings.bucket)
+    s3 = clients.s3(settings.account)
+    store = S3CertificateStore(s3, settings.bucket)
     things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
     certificates = IotRegistered(clients.iot(), settings.stack, account.place)
     history = History(records, store)
     withdraw = Withdraw(records, history, things, certificates)
@@ -81,7 +82,8 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     The fleet is read anew every time, because a sweep follows the fleet that was published a moment ago.
     """
     account = _account(settings)
-    rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
+    s3 = clients.s3(settings.account)
+    rules = RulesInForce(FleetSource(s3, settings.bucket, deployed(), refresh_seconds=0).current)
     policies = IotPolicies(clients.iot())
     queues = _queues(settings)
 
@@ -106,15 +108,16 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
 
 def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of certificates that AWS IoT registered by itself."""
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    s3 = clients.s3(settings.account)
+    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
     records = DynamoDevices(clients.dynamodb(), settings.table)
-    judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
+    judge = Judge(settings.stack, IotCertificates(clients.iot()), records)
     attempts = DynamoAttempts(clients.dynamodb(), settings.table)
     passed = SqsQueue(clients.sqs(), settings.passed_queue)
     return Jitr(fleet, judge, attempts, passed, _slots(settings, guard), guard)
 
 
-def _account(settings: RegisterSettings | SweepSettings) -> Account:
+def _account(settings: WorkSettings | SweepSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 

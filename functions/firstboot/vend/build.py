@@ -44,8 +44,9 @@ def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:
 
 def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     devices = DynamoDevices(clients.dynamodb(), settings.table)
-    store = S3CertificateStore(clients.s3(), settings.bucket)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    s3 = clients.s3(settings.account)
+    store = S3CertificateStore(s3, settings.bucket)
+    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
     place = Place(settings.partition, settings.region, settings.account)
     return Endpoints(
         rules=RulesInForce(fleet.current),
