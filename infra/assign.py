@@ -11,6 +11,7 @@ from firstboot.assign.settings import AssignSettings
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.rows import permit_rows
 
 
 class Assign(Function):
@@ -34,7 +35,7 @@ class Assign(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem"], deployment.device_records.table_arn)
+        permit_rows(self, "assign", deployment.device_records)
         deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.authorizer = self._authorizer()
 

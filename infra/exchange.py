@@ -11,6 +11,7 @@ from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
+from infra.rows import permit_rows
 
 
 class Exchange(Function):
@@ -53,14 +54,11 @@ class Exchange(Function):
             mqtt_port=str(deployment.configuration.mqtt_port),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
         )
-        for function in (self, self.mqtt):
+        for role, function in {"exchange": self, "exchangeMqtt": self.mqtt}.items():
             function.configure(self.settings)
             # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
             # not revoked. A commit is a TransactWriteItems of updates.
-            function.permit(
-                ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"],
-                device_records.table_arn,
-            )
+            permit_rows(function, role, device_records)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)

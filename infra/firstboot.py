@@ -22,7 +22,7 @@ from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.only_stack import OnlyStack
-from infra.operate import DeadLettersOf, Operate
+from infra.operate import DeadLettersOf, Operate, ReadOnlyOperate
 from infra.register import Register
 from infra.steps import steps
 from infra.storage import DeviceRecords, Store
@@ -33,8 +33,9 @@ from infra.vend import Vend
 class Firstboot(Construct):
     """All of Firstboot in one stack.
 
-    `operate` is the Lambda of the operators. Each alarm notifies `alarms.topic`. `mtls` is None without a
-    domain. The console and devices use `device_records`, `store`, `authority` and `api`.
+    `operate` is the Lambda of the operators, `read` the one of those who may only read. Each alarm notifies
+    `alarms.topic`. `mtls` is None without a domain. The console and devices use `device_records`, `store`,
+    `authority` and `api`.
 
     Raises FleetInvalid for a fleet folder with errors, ValueError when the stack can't have a Firstboot.
     """
@@ -73,6 +74,7 @@ class Firstboot(Construct):
                 "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.passed),
             },
         )
+        self.read = ReadOnlyOperate(self, "OperateRead", deployment=deployment)
         self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
         self.api = Api(self, "Api", exchange=self._exchange, vend=self._vend)
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
@@ -92,6 +94,7 @@ class Firstboot(Construct):
             "Vend": self._vend,
             "VendMqtt": self._vend.mqtt,
             "Operate": self.operate,
+            "OperateRead": self.read,
             "Sweep": self._sweep,
             "Authority": self.authority.function,
             "Watch": self.authority.watch,
@@ -127,6 +130,7 @@ class Firstboot(Construct):
             "PublicUrl": self.api.api_endpoint,
             "ApiId": self.api.api_id,
             "OperateFunction": self.operate.function_name,
+            "ReadFunction": self.read.function_name,
             "ExchangeFunction": self._exchange.function_name,
             "VendFunction": self._vend.function_name,
             "CertificatesBucket": self.store.bucket_name,

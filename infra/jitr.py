@@ -18,7 +18,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import JITR_PREFIX, PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.topics import REGISTERED
 from firstboot.register.settings import JitrSettings
 from infra.deployment import Deployment
@@ -26,6 +26,7 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
 from infra.queue import DeadLetters, Queue
+from infra.rows import permit_rows
 
 _SECONDS = 30
 _BATCH = 10
@@ -43,10 +44,8 @@ class Jitr(Function):
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         device_records, store = deployment.device_records, deployment.store
-        self.permit(["dynamodb:GetItem"], device_records.table_arn)
         # JITR changes no device record. It writes the rate limiter's row and those of waiting certificates.
-        rows = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY, f"{JITR_PREFIX}*"]}}
-        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rows)
+        permit_rows(self, "jitr", device_records)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         self.dead = DeadLetters(self, "DeadLetters")

@@ -24,6 +24,7 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, arn_of
 from infra.queue import DeadLetters
+from infra.rows import permit_rows
 from infra.vend import Vend
 
 _SQL_VERSION = "2016-03-23"
@@ -132,7 +133,12 @@ class Mqtt(Construct):
         )
 
     def _error_role(self) -> iam.Role:
-        role = iam.Role(self, "ErrorRole", assumed_by=iam.ServicePrincipal("iot.amazonaws.com"))
+        # The condition keeps rules of other accounts from using the role. The rules' ARNs would be a cycle,
+        # because each rule names this role.
+        principal = iam.ServicePrincipal(
+            "iot.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+        )
+        role = iam.Role(self, "ErrorRole", assumed_by=principal)
         role.add_to_policy(
             iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.undelivered.queue_arn])
         )
@@ -163,7 +169,7 @@ class Presence(Function):
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="exchange.presence", seconds=9)
         self.configure(settings)
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], deployment.device_records.table_arn)
+        permit_rows(self, "presence", deployment.device_records)
         deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,

@@ -1,4 +1,4 @@
-"""The `operate` Lambda, which carries out the operator's calls."""
+"""The `operate` Lambdas: one carries out all of the operator's calls, one only those that change nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from aws_cdk import Aws, Stack
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
-from firstboot.operate.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings, ReadSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, arn_of
 from infra.queue import Queue
+from infra.rows import permit_rows
 from infra.storage import Store
 
 _TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
@@ -68,7 +69,8 @@ class Operate(Function):
                 ),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], device_records.table_arn)
+        permit_rows(self, "operate", device_records)
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.permit(_TAKE, *(each.dead.queue_arn for each in dead_letters.values()))
@@ -78,8 +80,6 @@ class Operate(Function):
         # A bootstrap certificate is revoked in AWS IoT too, under each id that it may have there.
         self.permit(["iot:UpdateCertificate"], arn("cert/*"))
         self._permit_importing(store)
-        # An import checks that no other device has claimed the key.
-        self.permit(["dynamodb:ConditionCheckItem"], device_records.table_arn)
         # A lost certificate is read from an older version of its object.
         self.permit(["s3:ListBucketVersions"], store.bucket_arn)
         self.permit(["s3:GetObjectVersion"], store.arn_for_objects("certificates/*"))
@@ -97,3 +97,23 @@ class Operate(Function):
                 f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object.",
             },
         )
+
+
+class ReadOnlyOperate(Function):
+    """The Lambda of the calls that change nothing, for support staff. Its role may write nothing."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
+        device_records, store = deployment.device_records, deployment.store
+        super().__init__(scope, construct_id, code=deployment.code, handler="operate.read", seconds=30)
+        self.configure(
+            ReadSettings(
+                table=device_records.table_name,
+                bucket=store.bucket_name,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+            )
+        )
+        permit_rows(self, "read", device_records)
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)

@@ -20,6 +20,7 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.queue import DeadLetters, Queue
+from infra.rows import permit_keys, permit_rows
 from infra.storage import DeviceRecords, Store
 
 _SECONDS = 60
@@ -149,9 +150,8 @@ class Register(Construct):
             self.work,
             {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."},
         )
-        self.work.permit(
-            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn
-        )
+        permit_rows(self.work, "register", device_records)
+        permit_keys(self.work, "DeleteItem", device_records, ["DEV#*"])
         queues.permit_orders(self.work)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(

@@ -16,6 +16,7 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
 from infra.register import Queues
+from infra.rows import permit_keys, permit_rows
 from infra.storage import Store
 
 
@@ -48,10 +49,10 @@ class Sweep(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan"], device_records.table_arn)
         # The sweep reads all device records and must change none of them.
-        own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
-        self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        permit_rows(self, "sweep", device_records)
+        permit_keys(self, "PutItem", device_records, [SWEEP_KEY])
         queues.permit_orders(self)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))

@@ -18,7 +18,7 @@ from firstboot.authority.handlers import refuse_deployment
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.clock import utc_now
 from firstboot.exchange.settings import ExchangeSettings
-from firstboot.operate.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings, ReadSettings
 from firstboot.register.handlers import sweep_again
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
@@ -78,6 +78,7 @@ class Lambdas:
         self.lost = queue_function("register", register.lost, QueuesSettings.read, now, self.pause)
         self.sweep = event_function("register", register.sweep, SweepSettings.read, sweep_again, now)
         self.invoke = invoke_function("operate", operate.invoke, OperateSettings.read, now)
+        self.read = invoke_function("operate", operate.read, ReadSettings.read, now)
         self.resource = event_function(
             "authority",
             firstboot.authority.build.resource,

@@ -297,6 +297,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "PublicUrl": "${Api.ApiEndpoint}",
         "ApiId": "${Api}",
         "OperateFunction": "${Operate}",
+        "ReadFunction": "${OperateRead}",
         "ExchangeFunction": "${Exchange}",
         "VendFunction": "${Vend}",
         "CertificatesBucket": "${Store}",

@@ -115,6 +115,12 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(operating.lost_batch_redriven, LOST_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         ("sqs:SendMessage", LOST): operating.lost_batch_redriven,
     },
+    "OperateRead": {
+        ("dynamodb:GetItem", TABLE): operating.device_read,
+        ("dynamodb:Scan", TABLE): operating.devices_read,
+        ("s3:GetObject", FLEET): operating.fleet_read,
+        ("s3:ListBucket", STORE): operating.fleet_read,
+    },
     "Sweep": {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
@@ -269,6 +275,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "Vend": _ours("Vend") | _TAGGED,
     "VendMqtt": _ours("VendMqtt") | _TAGGED | _UNDELIVERED,
     "Operate": _ours("Operate"),
+    "OperateRead": _ours("OperateRead"),
     "Sweep": _ours("Sweep"),
     "RegisterWork": {
         **_ours("RegisterWork"),

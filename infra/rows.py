@@ -1,0 +1,96 @@
+"""The rights on the rows of the table: which role reads and writes which kind of row.
+
+A row's key begins with its kind. IAM compares the key with `dynamodb:LeadingKeys`, and the names of the
+attributes in a request with `dynamodb:Attributes` (DynamoDB developer guide, "Using IAM policy conditions for
+fine-grained access control"). The names of conditions count as well, so a role that must compare an attribute
+may also write it. A Scan has no leading keys, and returns every row to a role that has the right to scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstboot.domain.names import JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
+from infra.function import Function
+from infra.storage import DeviceRecords
+
+_EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
+_VENDS = frozenset({"vend", "vendMqtt"})
+_COMMITS = _EXCHANGES | _VENDS | {"presence"}
+_PROOFS = frozenset({"exchange", "vend"})
+"""The functions that take signed proofs, which come over HTTPS alone."""
+_OPERATES = frozenset({"operate", "read"})
+_NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The roles that may read (GetItem), write (UpdateItem) or only compare (ConditionCheckItem) a row."""
+
+    read: frozenset[str] = _NONE
+    written: frozenset[str] = _NONE
+    checked: frozenset[str] = _NONE
+
+
+KINDS: dict[str, Kind] = {
+    "DEV#*": Kind(
+        read=_COMMITS | _OPERATES | {"assign", "register", "jitr"},
+        written=_COMMITS | {"register", "operate"},
+    ),
+    "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
+    "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
+    "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
+    "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),
+    "PROOF#*": Kind(written=_PROOFS),
+    "NONCE#*": Kind(written=_PROOFS),
+    "BUDGET#*": Kind(read=_OPERATES, written=_EXCHANGES | {"operate"}),
+    "HOUR#*": Kind(written=_EXCHANGES),
+    "MINUTE#*": Kind(written=_EXCHANGES),
+    "DAY#*": Kind(written=_EXCHANGES),
+    f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
+    RATE_LIMITER_KEY: Kind(
+        read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})
+    ),
+    SWEEP_KEY: Kind(read=_OPERATES | {"sweep"}),
+}
+
+_COMMITTED = ("pk", "active", "superseded", "pending", "status", "generation", "updatedAt", "der", "deviceId")
+"""What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "vend": (*_COMMITTED, "expiresAt", "secret"),
+    "vendMqtt": _COMMITTED,
+    "presence": _COMMITTED,
+}
+"""The only attributes that a role's updates may name. Roles that are not listed may name any."""
+# One list serves all rows of a role. AWS does not say whether it authorises the items of a transaction one at
+# a time, and a list for each kind of row could refuse a transaction of several kinds.
+
+
+def permit_rows(function: Function, role: str, device_records: DeviceRecords) -> None:
+    """Let `function` read, write and compare the rows of `role`."""
+    for action, rows in {
+        "GetItem": [name for name, kind in KINDS.items() if role in kind.read],
+        "UpdateItem": [name for name, kind in KINDS.items() if role in kind.written],
+        "ConditionCheckItem": [name for name, kind in KINDS.items() if role in kind.checked],
+    }.items():
+        if rows:
+            attributes = ATTRIBUTES.get(role, ()) if action == "UpdateItem" else ()
+            permit_keys(function, action, device_records, rows, attributes)
+
+
+def permit_keys(
+    function: Function,
+    action: str,
+    device_records: DeviceRecords,
+    rows: list[str],
+    attributes: tuple[str, ...] = (),
+) -> None:
+    """Let `function` do one action on rows whose keys match `rows`.
+
+    With `attributes` it may name no others.
+    """
+    conditions: dict[str, dict[str, list[str]]] = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": rows}}
+    if attributes:
+        conditions["ForAllValues:StringEquals"] = {"dynamodb:Attributes": list(attributes)}
+    function.permit([f"dynamodb:{action}"], device_records.table_arn, conditions=conditions)
