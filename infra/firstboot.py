@@ -62,11 +62,13 @@ class Firstboot(Construct):
         self._jitr = Jitr(self, "Newcomers", deployment=deployment)
         self._register = Register(self, "Register", deployment=deployment)
         queues = self._register.queues
+        self.read = ReadOnlyOperate(self, "OperateRead", deployment=deployment)
         self.operate = Operate(
             self,
             "Operate",
             deployment=deployment,
             authority=self.authority,
+            read=self.read,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.changes),
@@ -74,7 +76,6 @@ class Firstboot(Construct):
                 "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.passed),
             },
         )
-        self.read = ReadOnlyOperate(self, "OperateRead", deployment=deployment)
         self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
         self.api = Api(self, "Api", exchange=self._exchange, vend=self._vend)
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None

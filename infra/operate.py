@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
@@ -39,10 +40,30 @@ class DeadLettersOf:
         return {"dead": self.dead.queue_url} | source
 
 
+class ReadOnlyOperate(Function):
+    """The Lambda of the calls that change nothing, for support staff. Its role may write nothing."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
+        device_records, store = deployment.device_records, deployment.store
+        super().__init__(scope, construct_id, code=deployment.code, handler="operate.read", seconds=30)
+        self.configure(
+            ReadSettings(
+                table=device_records.table_name,
+                bucket=store.bucket_name,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+            )
+        )
+        permit_rows(self, "read", device_records)
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+
+
 class Operate(Function):
     """The Lambda that reads and changes device records, publishes fleets and handles dead letters.
 
-    A caller who may invoke it may make every call.
+    A caller who may invoke it may make every call. `read` is the Lambda of the calls that change nothing.
     """
 
     def __init__(
@@ -53,7 +74,9 @@ class Operate(Function):
         deployment: Deployment,
         authority: Authority,
         dead_letters: dict[str, DeadLettersOf],
+        read: ReadOnlyOperate,
     ) -> None:
+        self._read = read
         device_records, store = deployment.device_records, deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
@@ -84,6 +107,11 @@ class Operate(Function):
         self.permit(["s3:ListBucketVersions"], store.bucket_arn)
         self.permit(["s3:GetObjectVersion"], store.arn_for_objects("certificates/*"))
 
+    def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal make every call. The console makes those that only read to the other Lambda."""
+        self._read.grant_invoke(grantee)
+        return super().grant_invoke(grantee)
+
     def _permit_importing(self, store: Store) -> None:
         """Let `operate` look up a thing's certificates, store them among the issued ones and read those."""
         self.permit(["iot:ListThingPrincipals"], arn("thing/*"))
@@ -97,23 +125,3 @@ class Operate(Function):
                 f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object.",
             },
         )
-
-
-class ReadOnlyOperate(Function):
-    """The Lambda of the calls that change nothing, for support staff. Its role may write nothing."""
-
-    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
-        device_records, store = deployment.device_records, deployment.store
-        super().__init__(scope, construct_id, code=deployment.code, handler="operate.read", seconds=30)
-        self.configure(
-            ReadSettings(
-                table=device_records.table_name,
-                bucket=store.bucket_name,
-                partition=Aws.PARTITION,
-                region=Aws.REGION,
-                account=Aws.ACCOUNT_ID,
-            )
-        )
-        permit_rows(self, "read", device_records)
-        self.permit(["dynamodb:Scan"], device_records.table_arn)
-        store.permit_reading(self, PUBLISHED_FLEET_KEY)
