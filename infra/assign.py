@@ -11,7 +11,6 @@ from firstboot.assign.settings import AssignSettings
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from infra.deployment import Deployment
 from infra.function import Function
-from infra.rows import permit_rows
 
 
 class Assign(Function):
@@ -35,7 +34,7 @@ class Assign(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        permit_rows(self, "assign", deployment.device_records)
+        deployment.device_records.permit_rows(self, "assign")
         deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.authorizer = self._authorizer()
 

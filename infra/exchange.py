@@ -11,7 +11,6 @@ from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
-from infra.rows import permit_rows
 
 
 class Exchange(Function):
@@ -58,7 +57,7 @@ class Exchange(Function):
             function.configure(self.settings)
             # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
             # not revoked. A commit is a TransactWriteItems of updates.
-            permit_rows(function, role, device_records)
+            device_records.permit_rows(function, role)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)

@@ -26,7 +26,6 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
 from infra.queue import DeadLetters, Queue
-from infra.rows import permit_rows
 
 _SECONDS = 30
 _BATCH = 10
@@ -45,7 +44,7 @@ class Jitr(Function):
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
         device_records, store = deployment.device_records, deployment.store
         # JITR changes no device record. It writes the rate limiter's row and those of waiting certificates.
-        permit_rows(self, "jitr", device_records)
+        device_records.permit_rows(self, "jitr")
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
         self.dead = DeadLetters(self, "DeadLetters")

@@ -24,7 +24,6 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, arn_of
 from infra.queue import DeadLetters
-from infra.rows import permit_rows
 from infra.vend import Vend
 
 _SQL_VERSION = "2016-03-23"
@@ -169,7 +168,7 @@ class Presence(Function):
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="exchange.presence", seconds=9)
         self.configure(settings)
-        permit_rows(self, "presence", deployment.device_records)
+        deployment.device_records.permit_rows(self, "presence")
         deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,

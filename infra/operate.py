@@ -16,7 +16,6 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, arn_of
 from infra.queue import Queue
-from infra.rows import permit_rows
 from infra.storage import Store
 
 _TAKE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
@@ -55,7 +54,7 @@ class ReadOnlyOperate(Function):
                 account=Aws.ACCOUNT_ID,
             )
         )
-        permit_rows(self, "read", device_records)
+        device_records.permit_rows(self, "read")
         self.permit(["dynamodb:Scan"], device_records.table_arn)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
 
@@ -92,7 +91,7 @@ class Operate(Function):
                 ),
             )
         )
-        permit_rows(self, "operate", device_records)
+        device_records.permit_rows(self, "operate")
         self.permit(["dynamodb:Scan"], device_records.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)

@@ -20,7 +20,6 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless, arn_of
 from infra.queue import DeadLetters, Queue
-from infra.rows import permit_keys, permit_rows
 from infra.storage import DeviceRecords, Store
 
 _SECONDS = 60
@@ -150,8 +149,7 @@ class Register(Construct):
             self.work,
             {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."},
         )
-        permit_rows(self.work, "register", device_records)
-        permit_keys(self.work, "DeleteItem", device_records, ["DEV#*"])
+        device_records.permit_rows(self.work, "register")
         queues.permit_orders(self.work)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firstboot.domain.names import JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
-from infra.function import Function
-from infra.storage import DeviceRecords
 
 _EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
 _VENDS = frozenset({"vend", "vendMqtt"})
@@ -25,17 +23,20 @@ _NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Kind:
-    """The roles that may read (GetItem), write (UpdateItem) or only compare (ConditionCheckItem) a row."""
+    """The roles that may read (GetItem), update, only compare (ConditionCheckItem), put or delete a row."""
 
     read: frozenset[str] = _NONE
     written: frozenset[str] = _NONE
     checked: frozenset[str] = _NONE
+    put: frozenset[str] = _NONE
+    deleted: frozenset[str] = _NONE
 
 
 KINDS: dict[str, Kind] = {
     "DEV#*": Kind(
         read=_COMMITS | _OPERATES | {"assign", "register", "jitr"},
         written=_COMMITS | {"register", "operate"},
+        deleted=frozenset({"register"}),
     ),
     "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
     "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
@@ -51,7 +52,7 @@ KINDS: dict[str, Kind] = {
     RATE_LIMITER_KEY: Kind(
         read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})
     ),
-    SWEEP_KEY: Kind(read=_OPERATES | {"sweep"}),
+    SWEEP_KEY: Kind(read=_OPERATES | {"sweep"}, put=frozenset({"sweep"})),
 }
 
 _COMMITTED = ("pk", "active", "superseded", "pending", "status", "generation", "updatedAt", "der", "deviceId")
@@ -67,30 +68,12 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 # a time, and a list for each kind of row could refuse a transaction of several kinds.
 
 
-def permit_rows(function: Function, role: str, device_records: DeviceRecords) -> None:
-    """Let `function` read, write and compare the rows of `role`."""
-    for action, rows in {
+def rows_of(role: str) -> dict[str, list[str]]:
+    """Return the kinds of rows that a role may read, write and compare, by DynamoDB's action."""
+    return {
         "GetItem": [name for name, kind in KINDS.items() if role in kind.read],
         "UpdateItem": [name for name, kind in KINDS.items() if role in kind.written],
         "ConditionCheckItem": [name for name, kind in KINDS.items() if role in kind.checked],
-    }.items():
-        if rows:
-            attributes = ATTRIBUTES.get(role, ()) if action == "UpdateItem" else ()
-            permit_keys(function, action, device_records, rows, attributes)
-
-
-def permit_keys(
-    function: Function,
-    action: str,
-    device_records: DeviceRecords,
-    rows: list[str],
-    attributes: tuple[str, ...] = (),
-) -> None:
-    """Let `function` do one action on rows whose keys match `rows`.
-
-    With `attributes` it may name no others.
-    """
-    conditions: dict[str, dict[str, list[str]]] = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": rows}}
-    if attributes:
-        conditions["ForAllValues:StringEquals"] = {"dynamodb:Attributes": list(attributes)}
-    function.permit([f"dynamodb:{action}"], device_records.table_arn, conditions=conditions)
+        "PutItem": [name for name, kind in KINDS.items() if role in kind.put],
+        "DeleteItem": [name for name, kind in KINDS.items() if role in kind.deleted],
+    }

@@ -7,7 +7,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
-from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.policy.service import grant_policy_name
 from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
@@ -16,7 +16,6 @@ from infra.function import Function
 from infra.iot import arn, spelled
 from infra.nag import acknowledge, acknowledge_serverless
 from infra.register import Queues
-from infra.rows import permit_keys, permit_rows
 from infra.storage import Store
 
 
@@ -51,8 +50,7 @@ class Sweep(Function):
         )
         # The sweep reads all device records and must change none of them.
         self.permit(["dynamodb:Scan"], device_records.table_arn)
-        permit_rows(self, "sweep", device_records)
-        permit_keys(self, "PutItem", device_records, [SWEEP_KEY])
+        device_records.permit_rows(self, "sweep")
         queues.permit_orders(self)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))

@@ -16,7 +16,6 @@ from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
-from infra.rows import permit_rows
 
 _SHORTEST_MAXIMUM = 3600
 """The smallest MaxSessionDuration in seconds that IAM accepts (CreateRole)."""
@@ -59,7 +58,7 @@ class Vend(Function):
         for role, function in {"vend": self, "vendMqtt": self.mqtt}.items():
             function.configure(settings)
             # The updates are those of the commit, since a device's first login may be for credentials.
-            permit_rows(function, role, device_records)
+            device_records.permit_rows(function, role)
             if roles:  # IAM refuses a statement without a resource
                 function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
             # A first login commits the certificate as it was stored. Over MQTT, AWS IoT gives only the

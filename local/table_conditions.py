@@ -35,7 +35,7 @@ class _ItemsTable(str):
     keys: Members
 
 
-def _keys(request: Members) -> Members:
+def keys(request: Members) -> Members:
     """Return the condition keys of a request for one item, or of a scan."""
     row = request.get("Key") or request.get("Item") or {}
     leading = [value["S"] for name, value in row.items() if name == "pk"]
@@ -54,7 +54,7 @@ def _named(request: Members) -> Iterator[str]:
 
 def _service_context(body: bytes) -> Members:
     with suppress(ValueError, TypeError, AttributeError):
-        return dict(_context(body)) | _keys(json.loads(body))
+        return dict(_context(body)) | keys(json.loads(body))
     return dict(_context(body))
 
 
@@ -68,7 +68,7 @@ def _transaction_checks(action: str, body: bytes, *rest: object) -> list[tuple[s
 
 def _table_of(arn: str, item: Members) -> _ItemsTable:
     table = _ItemsTable(arn)
-    table.keys = _keys(item)
+    table.keys = keys(item)
     return table
 
 

@@ -258,7 +258,8 @@ def stolen(aws: None, monkeypatch: pytest.MonkeyPatch) -> Any:
         theirs.setenv("MOTO_ACCOUNT_ID", STRANGERS_ACCOUNT)
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket="lost")
-    clients.s3(ACCOUNT).meta.events.register("before-call.s3", _checking)
+    events: Any = clients.s3(ACCOUNT).meta.events
+    events.register("before-call.s3", _checking)
     return s3_backends[STRANGERS_ACCOUNT]["aws"].buckets["lost"]
 
 

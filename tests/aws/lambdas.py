@@ -27,6 +27,7 @@ from firstboot.runtime.invoke import invoke_function
 from firstboot.runtime.mqtt import mqtt_function
 from firstboot.runtime.queue import queue_function
 from firstboot.vend.settings import VendSettings
+from tests.aws.rows_touched import ROLES, playing
 
 
 class Lambdas:
@@ -71,6 +72,8 @@ class Lambdas:
         register = firstboot.register.build
         self.work = queue_function("register", register.work, WorkSettings.read, now, self.pause)
         self.jitr = queue_function("register", register.jitr, JitrSettings.read, now, self.pause)
+        self._play("exchange_http", "exchange_mqtt", "presence", "vend_http", "vend_mqtt", "authorize")
+        self._play("work", "jitr")
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
@@ -89,3 +92,9 @@ class Lambdas:
         self.watch = event_function(
             "authority", firstboot.authority.build.watch, WatchSettings.read, repeat, now
         )
+        self._play("sweep", "invoke", "read")
+
+    def _play(self, *names: str) -> None:
+        """Have these functions checked against the rights of their roles."""
+        for name in names:
+            setattr(self, name, playing(ROLES[name], getattr(self, name)))
