@@ -234,7 +234,7 @@ def test_a_supporter_lists_and_explains_and_changes_nothing(insider: Insider) ->
     key = iam.create_access_key(UserName=name)["AccessKey"]
     supporter, device = Session(insider, key), {"deviceId": insider.device}
     assert supporter.invoke("ReadFunction", "devices.list", limit=5)["result"]["devices"]
-    assert "grants" in supporter.invoke("ReadFunction", "devices.explain", **device)["result"]
+    assert supporter.invoke("ReadFunction", "devices.explain", **device)["result"]["moments"]
     refused = supporter.invoke("ReadFunction", "devices.revoke", **device)
     assert refused["problem"]["code"] == "operation-unknown"
     assert denied(lambda: supporter.invoke("OperateFunction", "devices.revoke", **device))
