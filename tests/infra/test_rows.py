@@ -1,4 +1,4 @@
-"""Which rows and attributes of the table each role may touch, and who may use the resources of the stack."""
+"""Test which rows and attributes of the table each role may touch, and for whom AWS services may act."""
 
 from __future__ import annotations
 
