@@ -69,8 +69,9 @@ def import_(
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        attributes = Attributes(operate.fleets().in_force)
-        manifest.check_values(file, attributes)
+        fleet = operate.fleets().in_force
+        attributes = Attributes(fleet)
+        manifest.check_values(file, attributes, fleet.reserved)
         devices = manifest.devices(file, attributes)
         done = _Done()
         for part in manifest.batches(output.bar("devices", devices, total), rate):

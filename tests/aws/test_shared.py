@@ -223,8 +223,9 @@ def test_the_devices_of_a_claim_certificate_can_be_listed(batch: Batch) -> None:
 def test_devices_are_expected_in_bulk_and_again(batch: Batch) -> None:
     """More devices than a transaction holds can be expected in one call, and a repetition changes nothing."""
     names = [f"sn-{n}" for n in range(230)]
-    for _ in range(2):
-        assert batch.expect(*names)["result"] == {"expected": 230, "foreign": []}
+    for new in (230, 0):
+        counted = {"expected": 230, "new": new, "known": 230 - new, "foreign": []}
+        assert batch.expect(*names)["result"] == counted
     assert len([row for row in batch.product.rows() if row["pk"]["S"].startswith("DEV#")]) == 230
 
 
@@ -235,7 +236,7 @@ def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
     both = {"sensors": group("sensors", product.factory), "others": group("others", product.factory)}
     product.publish(groups=both)
     answer = product.operate("groups.expect", group="others", devices={"sn-1": {}, "sn-2": {}})
-    assert answer["result"] == {"expected": 1, "foreign": ["sn-1"]}
+    assert answer["result"] == {"expected": 1, "new": 1, "known": 0, "foreign": ["sn-1"]}
     assert product.operate("devices.show", deviceId="sn-1")["result"]["group"] == "sensors"
 
 
