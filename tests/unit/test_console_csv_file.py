@@ -82,7 +82,7 @@ def test_lines_without_text_are_no_rows(tmp_path: Path) -> None:
         ("deviceId\ngw-1\n".encode("utf-16-le"), "line 1: there is a NUL character: save the file"),
         ("deviceId\ngw-1\n".encode("utf-32"), "line 1: there is a NUL character: save the file"),
         ("deviceId,site\ngw-1,Köln\n".encode("cp1252"), "line 1 or a later one is not UTF-8, invalid"),
-        ("deviceId\ngw-1\n".encode("utf-16")[:-1], "line 1 or a later one is not UTF-16"),
+        ("deviceId\ngw-1\n".encode("utf-16")[:-1], "line 2 or a later one is not UTF-16"),
     ],
 )
 def test_what_is_refused_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
