@@ -49,12 +49,11 @@ def fate(old: Row, now: Row | None, note: Row | None = None) -> Fate:
 def _device(old: Row, now: Row | None, note: Row | None) -> Fate:
     """Decide about a device record: every decision about a device changes `updatedAt`."""
     if now is None:
-        return Fate.DELETED if note and _is_newer("goneAt", note, "createdAt", old) else Fate.MISSING
+        return Fate.DELETED if note and _is_gone(old, note) else Fate.MISSING
     if _decided(old) == _decided(now):
         return Fate.SAME
-    changed = _number(now, "updatedAt") is not None and (
-        _number(old, "updatedAt") is None or _exceeds("updatedAt", now, old)
-    )
+    known = _number(old, "updatedAt") is not None or _number(now, "updatedAt") is None
+    changed = not known or _exceeds("updatedAt", now, old)
     taken_out = now.get("status", {}).get("S") in _TAKEN_OUT
     return Fate.KEPT if taken_out or changed or _exceeds("generation", now, old) else Fate.DIFFERENT
 
@@ -178,10 +177,10 @@ def _unless_changed(now: Row | None) -> dict[str, Any]:
     return condition | ({"ExpressionAttributeValues": values} if values else {})
 
 
-def _is_newer(name: str, note: Row, other: str, old: Row) -> bool:
-    """Return whether a time is not before another one, or the other one is unknown."""
-    at, before = _number(note, name), _number(old, other)
-    return at is None or before is None or at >= before
+def _is_gone(old: Row, note: Row) -> bool:
+    """Return whether a record was made before its device was deleted, or one of the times is unknown."""
+    made, gone = _number(old, "createdAt"), _number(note, "goneAt")
+    return made is None or gone is None or made <= gone
 
 
 def _exceeds(name: str, now: Row, old: Row) -> bool:
@@ -193,4 +192,4 @@ def _exceeds(name: str, now: Row, old: Row) -> bool:
 def _number(row: Row, name: str) -> int | None:
     """Return a number of a row, or None if the row has none. A damaged row may have something else."""
     text = row.get(name, {}).get("N")
-    return int(text) if text is not None else None
+    return int(text) if text else None

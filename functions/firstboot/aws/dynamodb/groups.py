@@ -118,7 +118,7 @@ def _known(error: ClientError, wanted: list[DeviceId]) -> dict[DeviceId, str]:
 
     Raises Unavailable if another reason cancelled it.
     """
-    reasons = error.response.get("CancellationReasons", [])
+    reasons: Any = error.response.get("CancellationReasons", [])
     codes = [reason.get("Code") for reason in reasons]
     found = {
         each: str(reason["Item"]["group"]["S"])
