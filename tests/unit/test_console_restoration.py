@@ -1,4 +1,4 @@
-"""What becomes of the rows of a backup: nothing that was decided since is taken back."""
+"""Nothing that was decided since a backup is taken back when its rows are restored."""
 
 from __future__ import annotations
 
