@@ -96,11 +96,13 @@ RESTORED = (DEVICE, *_KINDS)
 
 
 def is_revoked(old: Row, revoked: Collection[str]) -> bool:
-    """Return whether one of a record's operational certificates is among the revoked ones of AWS IoT.
+    """Return whether an operational certificate of an admitted device is among the revoked ones of AWS IoT.
 
     `register` sets a certificate to REVOKED only if its device is revoked or deleted. Bootstrap certificates
     do not count, because devices may share a revoked one.
     """
+    if old.get("status", {}).get("S") in _TAKEN_OUT:
+        return False
     ids = {old.get(name, {}).get("M", {}).get("certificateId", {}).get("S") for name in _CERTIFICATES}
     noted = (each for name in _NOTES for each in old.get(name, {}).get("SS", ()))
     return not ids.union(noted).isdisjoint(revoked)

@@ -97,6 +97,12 @@ def test_each_operational_certificate_counts(name: str) -> None:
     assert not is_revoked({"pk": {"S": "DEV#a"}, name: held, "bootstrapIds": {"SS": ["z"]}}, {"z"})
 
 
+@pytest.mark.parametrize("status", ["revoked", "deleted"])
+def test_a_device_that_is_taken_out_stays_so(status: str) -> None:
+    """A record of a deletion that had begun stays one, so that `register` ends the deletion."""
+    assert not is_revoked(OLD | {"status": {"S": status}}, {"a"})
+
+
 def test_a_record_keeps_what_register_notes() -> None:
     """Certificates that either record notes are in the restored one, so that a revocation finds them."""
     now = OLD | {"registered": {"SS": ["b"]}, "activating": {"SS": ["c"]}, "claims": {"M": {}}}
