@@ -84,13 +84,7 @@ def _shown(text: str | Text) -> str | Text:
 
 def document(value: object) -> None:
     """Print one JSON document."""
-    _write(_json(value, indent=2) + "\n")
-
-
-def _json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON in visible ASCII."""
-    # json escapes all control characters but DEL, which can only be inside a string.
-    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
+    _write(json.dumps(value, indent=2) + "\n")
 
 
 def result(value: Record, describe: Callable[[Record], Sequence[str | Text]], *, as_json: bool) -> None:
@@ -106,7 +100,7 @@ def array(name: str, values: Iterable[Record]) -> None:
     _write(f'{{"{name}": [')
     separator = "\n"
     for value in values:
-        _write(separator + _json(value))
+        _write(separator + json.dumps(value))
         separator = ",\n"
         if _out.quiet:
             return
@@ -207,7 +201,7 @@ def _named(error: OSError) -> str:
 
 def _problem(problem: Record, *, as_json: bool) -> None:
     if as_json:
-        note(_json(problem, indent=2))
+        note(json.dumps(problem, indent=2))
         return
     note(Text(f"{problem.get('code')}: ", style="red") + Text(str(problem.get("detail"))))
     if "requestId" in problem:

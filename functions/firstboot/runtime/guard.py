@@ -33,8 +33,7 @@ _CALLER = 3
 
 def _ascii(line: Mapping[str, Any]) -> str:
     """Return a log line as JSON in ASCII, because devices choose parts of it and terminals show it."""
-    # json escapes all control characters but DEL, which can only be inside a string.
-    return json.dumps(line, default=str, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return json.dumps(line, default=str, separators=(",", ":"))
 
 
 class Guard:
