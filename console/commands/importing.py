@@ -13,6 +13,7 @@ from console import manifest, output
 from console.attributes import Attributes
 from console.cloud import Operate
 from console.options import Json, Options, Stack
+from console.visible import visible
 
 AT_ONCE = 20
 """Devices in one call, which is as many as `operate` accepts."""
@@ -69,8 +70,9 @@ def import_(
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        attributes = Attributes(operate.fleets().in_force)
-        manifest.check_values(file, attributes)
+        fleet = operate.fleets().in_force
+        attributes = Attributes(fleet)
+        manifest.check_values(file, attributes, fleet.reserved)
         devices = manifest.devices(file, attributes)
         done = _Done()
         for part in manifest.batches(output.bar("devices", devices, total), rate):
@@ -100,4 +102,4 @@ def _described(summary: dict[str, Any]) -> list[str]:
     lines = [f"{summary['imported']:,} devices imported into {summary['group']}"]
     if summary["known"]:
         lines.append(f"{summary['known']:,} devices have a record already and keep it")
-    return lines + [f"refused: {each['deviceId']}: {each['reason']}" for each in summary["refused"]]
+    return lines + [f"refused: {each['deviceId']}: {visible(each['reason'])}" for each in summary["refused"]]

@@ -31,10 +31,10 @@ AT_ONCE = 100
 class Records(Protocol):
     """The device records and counters of groups. Every method raises Unavailable when AWS does not answer."""
 
-    def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> list[DeviceId]:
+    def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> dict[DeviceId, str]:
         """Write the records of a group's expected devices, with their attributes.
 
-        A known device keeps its record. Return the devices that belong to another group.
+        A device that has a record keeps it. Return the group of each of these.
         """
 
     def spent(self, group: str, limits: Limits) -> Spent:
@@ -87,7 +87,8 @@ class Groups:
     def expect(self, parameters: ExpectDevices, now: datetime) -> Json:
         """Name devices of a group, with their attributes, before they come.
 
-        The same list may be sent again. The answer names the devices that belong to another group.
+        The same list may be sent again. The answer says how many devices are new, how many the group had
+        already, and which belong to another group.
 
         1. The group exists, and every attribute fits the schema. Otherwise nothing is written.
         2. A device that is known already keeps its record.
@@ -100,9 +101,12 @@ class Groups:
         for device_id, attributes in devices.items():
             check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)
         parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
-        foreign = [device_id for part in parts for device_id in part]
-        self.audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
-        return {"expected": len(devices) - len(foreign), "foreign": foreign}
+        known = {device_id: group for part in parts for device_id, group in part.items()}
+        foreign = [device_id for device_id, group in known.items() if group != name]
+        expected = len(devices) - len(foreign)
+        self.audit("DevicesExpected", group=name, devices=expected)
+        new = len(devices) - len(known)
+        return {"expected": expected, "new": new, "known": len(known) - len(foreign), "foreign": foreign}
 
     def _state(self, group: Group) -> Json:
         spent = self.records.spent(group.name, group.budget.limits) if group.budget else None

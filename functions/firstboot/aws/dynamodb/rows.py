@@ -14,6 +14,9 @@ Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
 
 
+GONE_PREFIX = "GONE#"
+"""The primary key of a deleted device's row begins with it. The device's id follows."""
+
 _CERTIFICATES = frozenset({"pending", "active", "superseded"})
 _DEVICE = frozenset(
     {
@@ -34,6 +37,11 @@ _CERTIFICATE = frozenset(
 def device_key(device_id: str) -> Row:
     """Return the primary key of a device's row."""
     return {"pk": {"S": f"DEV#{device_id}"}}
+
+
+def gone_key(device_id: str) -> Row:
+    """Return the primary key of the row that notes when a device was deleted, which `register` writes."""
+    return {"pk": {"S": f"{GONE_PREFIX}{device_id}"}}
 
 
 def values(plain: dict[str, Any]) -> Row:
