@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.domain.names import JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
+from firstboot.domain.names import GONE_PREFIX, JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
 
 _EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
 _VENDS = frozenset({"vend", "vendMqtt"})
@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
         deleted=frozenset({"register"}),
     ),
     "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
+    f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
     "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
     "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
     "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),

@@ -8,14 +8,10 @@ from typing import Any
 from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import EPOCH, epoch, from_epoch
 from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
-
-
-GONE_PREFIX = "GONE#"
-"""The primary key of a deleted device's row begins with it. The device's id follows."""
 
 _CERTIFICATES = frozenset({"pending", "active", "superseded"})
 _DEVICE = frozenset(
