@@ -43,10 +43,10 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     place = Place(settings.partition, settings.region, settings.account)
     devices = Devices(records, fleet, place, audit)
     certificates = IotCertificates(clients.iot())
-    device_import = DeviceImport(records, certificates, store, fleet, audit)
+    device_import = DeviceImport(records, certificates, store, fleet, audit, place)
     device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
-    groups = Groups(records, sweeps, fleet, audit)
-    fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
+    groups = Groups(records, sweeps, fleet, audit, place)
+    fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit, place)
     failures = _failures(settings, audit)
     bound: list[Bound[Any]] = [
         operations.DEVICES_LIST.bind(devices.list),
