@@ -1,4 +1,4 @@
-"""Find the grants that may depend on the caller's address, and addresses that stand for all addresses.
+"""Find the rules that may depend on the caller's address, and addresses that stand for all addresses.
 
 A rule can use an address only with Cedar's operators on addresses: ranges, equality, versions, loopback and
 multicast. Cedar demands literals in `ip("…")`, so the ranges that matter can be read from the rules. Their
@@ -7,14 +7,15 @@ ends divide all addresses into intervals, and no rule can tell two addresses of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any
 
 from firstboot.domain.device import Attribute
 from firstboot.policy import vocabulary
 
 Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
 
 _BUILT_IN = tuple(map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8")))
 """The loopback and multicast addresses (isLoopback and isMulticast of Cedar's ipaddr)."""
@@ -23,15 +24,8 @@ _CONTEXT = {"Var": "context"}
 _ROLE_ALIAS = {"left": _CONTEXT, "attr": "roleAlias"}
 
 
-def dependent(policies: Iterable[vocabulary.Json], grants: Iterable[str]) -> frozenset[str]:
-    """Return the grants whose decision may depend on the caller's address. `policies` are Cedar's JSON."""
-    scopes = [policy["resource"] for policy in policies if _reads_address(policy)]
-    if any(scope["op"] != "==" for scope in scopes):  # Such a rule may be about any grant.
-        return frozenset(grants)
-    return frozenset(scope["entity"]["id"] for scope in scopes)
-
-
-def _reads_address(policy: vocabulary.Json) -> bool:
+def reads_address(policy: vocabulary.Json) -> bool:
+    """Return whether a rule, as Cedar's JSON, may depend on the caller's address."""
     found = list(vocabulary.nodes(policy))
     # A use of the context that is not `context.roleAlias` counts, also one of the context as a whole.
     aliases = sum(_ROLE_ALIAS in (node.get("."), node.get("has")) for node in found)
@@ -64,11 +58,23 @@ def _network(text: str) -> Network | None:
         return None
 
 
-def representatives(networks: Iterable[Network]) -> list[str]:
-    """Return the first address of each interval between the ends of `networks` and of the built-in ranges."""
-    starts: set[Any] = {IPv4Address(0), IPv6Address(0)}
+def representatives(networks: Iterable[Network]) -> list[Address]:
+    """Return the first address of each interval between the ends of `networks` and of the built-in ranges.
+
+    They are in order, IPv4 first.
+    """
+    starts: set[Address] = {IPv4Address(0), IPv6Address(0)}
     for network in (*networks, *_BUILT_IN):
         starts.add(network.network_address)
         if int(network.broadcast_address) + 1 < 2**network.max_prefixlen:
             starts.add(network.broadcast_address + 1)
-    return sorted(map(str, starts))
+    return sorted(starts, key=_order)
+
+
+def representative(starts: Sequence[Address], address: Address) -> Address:
+    """Return the one of `starts`, which `representatives` returned, that stands for an address."""
+    return starts[bisect_right(starts, _order(address), key=_order) - 1]
+
+
+def _order(address: Address) -> tuple[int, int]:
+    return address.version, int(address)

@@ -7,7 +7,7 @@ skipped would otherwise become a permission.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -59,17 +59,14 @@ class Rules:
         self._policies = PolicySet.from_str(fleet.rules)
         self._grants = tuple(sorted(fleet.grants))
 
-    def decide(
-        self, device: Device, context: RequestContext, among: Collection[str] | None = None
-    ) -> Holdings:
-        """Return the grants that `device` holds in `context`. With `among`, only these are decided."""
-        grants = self._grants if among is None else tuple(sorted(among))
+    def decide(self, device: Device, context: RequestContext) -> Holdings:
+        """Return the grants that `device` holds in `context`."""
         fitting = self._fitting(device)
         if fitting is None:
             return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))
-        requests = [vocabulary.request(device.device_id, grant, _context(context)) for grant in grants]
+        requests = [vocabulary.request(device.device_id, grant, _context(context)) for grant in self._grants]
         results = is_authorized_batch(requests, self._policies, fitting, self._schema)
-        return _holdings(dict(zip(grants, results, strict=True)))
+        return _holdings(dict(zip(self._grants, results, strict=True)))
 
     def check_attributes(self, device: Device) -> None:
         """Refuse attributes that the schema does not accept, before they are written.

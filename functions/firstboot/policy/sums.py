@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cedarpy import policies_to_json_str
+from cedarpy import policies_from_json_str, policies_to_json_str
 
 from firstboot.domain.device import Attribute, Device, Status
 from firstboot.domain.fleet import Fleet, Group
@@ -50,18 +50,46 @@ def newly_certain(before: Iterable[Excess], after: Iterable[Excess]) -> list[Exc
     return [each for each in after if each.certain and each.role_alias not in known]
 
 
+class _Part:
+    """The rules about one grant. Cedar reads every rule it has for each question, so it gets no others."""
+
+    def __init__(self, fleet: Fleet, grant: str, policies: list[vocabulary.Json]) -> None:
+        own = [each for each in policies if _may_be_about(each, grant)]
+        document = {"staticPolicies": dict(enumerate(own)), "templates": {}, "templateLinks": []}
+        text = policies_from_json_str(json.dumps(document))
+        self._grant = grant
+        self._rules = Rules(replace(fleet, grants={grant: fleet.grants[grant]}, rules=text))
+        self._ranges = addresses.literals(own)
+        self.by_address = any(map(addresses.reads_address, own))
+
+    def gives(self, device: Device, alias: str | None, address: addresses.Address | None = None) -> bool:
+        """Return whether the device holds the grant in this request context."""
+        context = RequestContext(alias, str(address) if address else None)
+        return self._grant in self._rules.decide(device, context).grants
+
+    def from_addresses(self, device: Device, alias: str) -> dict[addresses.Address, bool]:
+        """Return whether the device holds the grant, from the representatives of all addresses."""
+        values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
+        starts = addresses.representatives([*self._ranges, *addresses.in_values(values)])
+        return {address: self.gives(device, alias, address) for address in starts}
+
+
+def _may_be_about(policy: vocabulary.Json, grant: str) -> bool:
+    resource = policy["resource"]
+    return bool(resource["op"] != "==" or resource["entity"]["id"] == grant)
+
+
 class Sums:
     """The excesses of devices under a fleet's rules. Equal devices are decided once."""
 
     def __init__(self, rules: Rules, place: Place) -> None:
         self._rules, self._place = rules, place
-        policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
-        found = [node for policy in policies for node in vocabulary.nodes(policy)]
+        self._policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
+        found = [node for policy in self._policies for node in vocabulary.nodes(policy)]
         self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
         self._names_devices = any(node.get("type") == "Device" for node in found)
         self._grants = frozenset(rules.fleet.grants)
-        self._by_address = addresses.dependent(policies, self._grants)
-        self._ranges = addresses.literals(policies)
+        self._parts: dict[str, _Part] = {}
         self._sizes: dict[tuple[Grants, int], int] = {}
         self._found: dict[str, tuple[Excess, ...]] = {}
 
@@ -115,16 +143,21 @@ class Sums:
 
         A single set stands for all if the grants that depend on the address can't make a difference.
         """
-        fixed = self._decided(device, RequestContext(alias), self._grants - self._by_address)
-        most = self._size(fixed | self._by_address, device)
-        if not self._size(fixed, device) <= limits.SESSION_POLICY < most:
+        varying = {grant for grant in self._grants if self._part(grant).by_address}
+        fixed = self._held(device, alias, self._grants - varying)
+        if self._size(fixed, device) > limits.SESSION_POLICY:
             return [fixed]
-        values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
-        known = addresses.representatives([*self._ranges, *addresses.in_values(values)])
+        given = {grant: self._part(grant).from_addresses(device, alias) for grant in varying}
+        reached = frozenset(grant for grant, found in given.items() if any(found.values()))
         # Over MQTT the caller's address is not known.
-        return [
-            fixed | self._decided(device, RequestContext(alias, address), self._by_address)
-            for address in (None, *known)
+        unknown = fixed | self._held(device, alias, varying)
+        if self._size(fixed | reached | unknown, device) <= limits.SESSION_POLICY:
+            return [fixed]
+        starts = {start for found in given.values() for start in found}
+        orders = {grant: list(given[grant]) for grant in reached}
+        return [unknown] + [
+            fixed | {each for each in reached if given[each][addresses.representative(orders[each], start)]}
+            for start in starts
         ]
 
     def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
@@ -135,7 +168,7 @@ class Sums:
             len(about_iot) < limits.IOT_POLICIES or not is_thing_name(device.device_id)
         ):
             return
-        held = tuple(sorted(self._decided(device, RequestContext(), about_iot)))
+        held = tuple(sorted(self._held(device, None, about_iot)))
         if group.mqtt == "registry":
             if len(held) >= limits.IOT_POLICIES:
                 detail = f"are {len(held)} policies, and a certificate has room for {limits.IOT_POLICIES - 1}"
@@ -149,8 +182,14 @@ class Sums:
             detail = f"do not fit the custom authorizer's answer ({error.log})"
             yield Excess(None, certain=True, grants=held, detail=detail)
 
-    def _decided(self, device: Device, context: RequestContext, among: Grants) -> Grants:
-        return frozenset(self._rules.decide(device, context, among).grants) if among else frozenset()
+    def _held(self, device: Device, alias: str | None, among: Iterable[str]) -> Grants:
+        """Return the grants of `among` that the device holds when its address is not known."""
+        return frozenset(grant for grant in among if self._part(grant).gives(device, alias))
+
+    def _part(self, grant: str) -> _Part:
+        if grant not in self._parts:
+            self._parts[grant] = _Part(self.fleet, grant, self._policies)
+        return self._parts[grant]
 
     def _size(self, grants: Grants, device: Device) -> int:
         """Return the characters of the session policy of `grants`; they depend on the id's length alone."""
