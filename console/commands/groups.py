@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from console import describe, manifest, output
 from console.attributes import Attributes
@@ -72,14 +73,19 @@ def expect(
         manifest.check_values(file, attributes)
         devices = manifest.devices(file, attributes)
         foreign: list[str] = []
+        warnings: dict[str, None] = {}
         for part in manifest.batches(output.bar("devices", devices, total), AT_ONCE):
-            foreign += operate.call("groups.expect", group=group, devices=part)["foreign"]
+            answer = operate.call("groups.expect", group=group, devices=part)
+            foreign += answer["foreign"]
+            warnings |= dict.fromkeys(answer.get("warnings", ()))
         summary = {"group": group, "expected": total - len(foreign), "foreign": foreign}
+        summary["warnings"] = list(warnings)
         output.result(summary, _described, as_json=options.as_json)
         if len(foreign) == total:
             raise typer.Exit(output.REFUSED)
 
 
-def _described(summary: dict[str, Any]) -> list[str]:
-    lines = [f"{summary['group']} expects {summary['expected']:,} devices of the file"]
-    return lines + [f"left out, of another group: {name}" for name in summary["foreign"]]
+def _described(summary: dict[str, Any]) -> list[str | Text]:
+    lines: list[str | Text] = [f"{summary['group']} expects {summary['expected']:,} devices of the file"]
+    lines += [f"left out, of another group: {name}" for name in summary["foreign"]]
+    return lines + output.warnings(summary)
