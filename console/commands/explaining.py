@@ -25,35 +25,39 @@ _CLAIM = "claims."
 _ANYWHERE = Place("{partition}", "{region}", "{account}")
 
 
+Subject = Annotated[
+    list[str],
+    typer.Argument(metavar="ID | KEY=VALUE...", help="The device's id; with --group, attributes and claims."),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(metavar="GROUP", help="Suppose a device of this group, which need not exist."),
+]
+ByFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--fleet",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Decide by this fleet folder, without AWS. Needs --group.",
+    ),
+]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE", help="Suppose this about the call: roleAlias=NAME, or sourceIp=ADDRESS."
+    ),
+]
+
+
 def explain_(
     ctx: typer.Context,
-    subject: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ID | KEY=VALUE...", help="The device's id; with --group, attributes and claims."
-        ),
-    ] = [],  # noqa: B006 - typer needs the default's type
+    subject: Subject = [],  # noqa: B006 - typer needs the default's type
     *,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="GROUP", help="Suppose a device of this group, which need not exist."),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--fleet",
-            metavar="FOLDER",
-            exists=True,
-            file_okay=False,
-            help="Decide by this fleet folder, without AWS. Needs --group.",
-        ),
-    ] = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="Suppose this about the call: roleAlias=NAME, or sourceIp=ADDRESS."
-        ),
-    ] = None,
+    group: Group = None,
+    folder: ByFolder = None,
+    context: Context = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:

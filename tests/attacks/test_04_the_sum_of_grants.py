@@ -135,6 +135,8 @@ def test_an_emergency_rule_is_published_all_the_same(
     """A device that holds too much already does not stop a rule that must be published at once."""
     deploy(product, write(folder, product, FOUR))
     assert product.call("GET", CREDENTIALS, leaf).status == 400
+    moment = product.operate("devices.explain", deviceId="gw-1")["result"]["moments"][0]
+    assert moment["refusal"]["code"] == "session-policy-too-large"
     write(folder, product, FOUR + '@id("stop") forbid (principal == Device::"gw-7", action, resource);')
     applied = run("fleet", "apply", str(folder), "--yes", "--no-wait", "--json")
     assert applied.exit_code == 0

@@ -63,7 +63,7 @@ def test_a_new_excess_is_refused_and_another_is_a_warning() -> None:
 
 
 def test_a_fleet_may_not_refuse_new_devices() -> None:
-    """A fleet whose new devices certainly hold too much is refused, unless the fleet in force is such a one."""
+    """A fleet whose new devices certainly hold too much is refused, unless the fleet in force is alike."""
     with pytest.raises(FleetInvalid, match="a new device of group gateways would get too much"):
         excess.check_new_devices(BY_SITE, ALL, EPOCH)
     excess.check_new_devices(ALL, ALL, EPOCH)
