@@ -120,11 +120,18 @@ class Operate:
 
         Raises Unreachable.
         """
+        return f"stack {self._stack} in {self.place.region}, account {self.place.account}"
+
+    @property
+    def place(self) -> Place:
+        """Return where the stack is.
+
+        Raises Unreachable.
+        """
         try:
-            place = _place(self._description)
+            return _place(self._description)
         except (BotoCoreError, ClientError) as error:
             raise unanswered(f"describing stack {self._stack}", error) from error
-        return f"stack {self._stack} in {place.region}, account {place.account}"
 
     def devices(self, enrolled_by: str | None = None, anchor: str | None = None) -> Iterator[dict[str, Any]]:
         """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, or those

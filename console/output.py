@@ -69,6 +69,12 @@ def lines(texts: Iterable[str | Text]) -> None:
             return
 
 
+def warnings(answer: Record) -> list[Text]:
+    """Return the warnings in an answer, each as a line."""
+    # The stack may still have a version that gives no warnings.
+    return [Text(f"warning: {line}", style="yellow") for line in answer.get("warnings", ())]
+
+
 def note(text: str | Text) -> None:
     """Print a line about the result to standard error."""
     _err.print(_shown(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from console import output
+from console import excess, output
 from console.cloud import Operate, Unreachable
 from firstboot.domain.fleet import Fleet
 
@@ -18,19 +18,21 @@ _STILL = 90
 
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
     """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
-    (`touched`). A terminal shows both numbers as they grow.
+    (`touched`). A terminal shows both numbers as they grow. `excess` counts those with too many grants.
 
     Raises Refused, Unreachable.
     """
-    counts = {"scanned": 0, "touched": 0}
+    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none()}
     output.gauge(_counting(operate, fleet, counts))
     return counts
 
 
-def _counting(operate: Operate, fleet: Fleet, counts: dict[str, int]) -> Iterator[tuple[int, str]]:
+def _counting(operate: Operate, fleet: Fleet, counts: output.Record) -> Iterator[tuple[int, str]]:
     for page in operate.plan(fleet):
-        for name in counts:
+        for name in ("scanned", "touched"):
             counts[name] += page[name]
+        # The stack may still have a version that does not count them.
+        excess.add(counts["excess"], page.get("excess", {}))
         yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Annotations, CfnOutput, Stack, Token
 from constructs import Construct
 
-from firstboot.compiler import outlook
+from firstboot.compiler import outlook, sums
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
@@ -46,6 +46,8 @@ class Firstboot(Construct):
         fleet = load(configuration.fleet)
         for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        for number, line in enumerate(sums.warnings(fleet), 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
         only = OnlyStack(self)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.

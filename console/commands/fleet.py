@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, output, rollout
+from console import changes, excess, output, rollout
 from console.cloud import Fleets, Operate
-from console.commands import reporting
+from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler import outlook
+from firstboot.compiler import outlook, sums
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -34,7 +34,8 @@ def check(
     """Compile a fleet folder and print every problem.
 
     The command calls no other machine. The exit code is 1 if there is a problem. It also has the verifier of
-    bootstrap certificates try each trust anchor: an anchor that has expired, or ends soon, is a warning.
+    bootstrap certificates try each trust anchor: an anchor that has expired, or ends soon, is a warning. So
+    are grants that a device might hold together, and that do not fit into a session policy.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -45,7 +46,7 @@ def check(
             invalid = {"valid": False, "hash": None, "problems": error.problems} | empty
             _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
-        warnings = outlook.warnings(fleet, _now()) + outlook.beyond_clients(fleet, decided_eku(folder))
+        warnings = _warnings(fleet) + outlook.beyond_clients(fleet, decided_eku(folder))
         valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
         valid["sharedGrants"] = fleet.shared_grants
         _verdict(valid, as_json=options.as_json)
@@ -57,14 +58,15 @@ def diff(
 ) -> None:
     """Compare a fleet folder with the fleet in force.
 
-    Where they differ, the command also counts the devices whose policies in AWS IoT would change.
+    Where they differ, the command also counts the devices whose policies in AWS IoT would change, and those
+    that would hold more grants than fit.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate, fleet = Operate(options.stack_name), load(folder)
         comparison = _compare(fleet, operate.fleets())
         if comparison["changes"]:
-            comparison["devices"] = rollout.plan(operate, fleet)
+            comparison |= _planned(operate, fleet)
         output.result(comparison, _describe, as_json=options.as_json)
 
 
@@ -84,6 +86,8 @@ def apply(
 
     It is in force within a minute, until the next deployment.
 
+    A fleet is refused if its rules would give a device more grants than fit into a session policy.
+
     The command asks first if standard input is a terminal and policies of devices in AWS IoT will change. If
     you interrupt it while it waits, the folder is published all the same.
     """
@@ -98,9 +102,10 @@ def apply(
         based = replace(fleet, base=fleets.deployed.hash)
         # `operate` refuses a fleet that needs a deployment, so there is nothing to count or to ask.
         if not comparison["needsDeployment"]:
-            comparison["devices"] = rollout.plan(operate, based)
+            comparison |= _planned(operate, based)
         if not options.as_json:
             output.lines(_describe(comparison))
+        excess.check(comparison.get("excess", excess.none()))
         touched = comparison.get("devices", {"touched": 0})["touched"]
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
@@ -121,6 +126,7 @@ def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) 
 
 
 app.command("report")(reporting.report_)
+app.command("test")(testing.run_tests)
 
 
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
@@ -129,8 +135,13 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
         "sharedGrants": fleet.shared_grants,
-        "warnings": outlook.warnings(fleet, _now()),
+        "warnings": _warnings(fleet),
     }
+
+
+def _planned(operate: Operate, fleet: Fleet) -> output.Record:
+    devices = rollout.plan(operate, fleet)
+    return {"devices": devices, "excess": devices.pop("excess")}
 
 
 def _verdict(verdict: output.Record, *, as_json: bool) -> None:
@@ -138,7 +149,8 @@ def _verdict(verdict: output.Record, *, as_json: bool) -> None:
 
 
 def _describe_verdict(verdict: output.Record) -> list[str | Text]:
-    return verdict["problems"] or ["the fleet definition is valid", *_shared(verdict), *_warned(verdict)]
+    valid = ["the fleet definition is valid", *_shared(verdict), *output.warnings(verdict)]
+    return verdict["problems"] or valid
 
 
 def _shared(result: output.Record) -> list[str | Text]:
@@ -148,12 +160,8 @@ def _shared(result: output.Record) -> list[str | Text]:
     ]
 
 
-def _warned(result: output.Record) -> list[Text]:
-    return [Text(f"warning: {line}", style="yellow") for line in result["warnings"]]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _warnings(fleet: Fleet) -> list[str]:
+    return outlook.warnings(fleet, datetime.now(UTC)) + sums.warnings(fleet)
 
 
 def _describe(comparison: output.Record) -> list[str | Text]:
@@ -167,9 +175,9 @@ def _describe(comparison: output.Record) -> list[str | Text]:
         for name in comparison["beyondRoles"]
     ]
     if "devices" in comparison:
-        lines.append(rollout.planned(comparison["devices"]))
+        lines += [rollout.planned(comparison["devices"]), *excess.describe(comparison["excess"])]
     lines = lines or ["nothing differs from the fleet in force"]
-    return [*lines, *_shared(comparison), *_warned(comparison)]
+    return [*lines, *_shared(comparison), *output.warnings(comparison)]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from console import describe, manifest, output
 from console.attributes import Attributes
@@ -75,23 +76,27 @@ def expect(
         devices = manifest.devices(file, attributes)
         new, known = 0, 0
         foreign: list[str] = []
+        warnings: dict[str, None] = {}
         for part in manifest.batches(output.bar("devices", devices, total), AT_ONCE):
             answer = operate.call("groups.expect", group=group, devices=part)
             new, known = new + answer["new"], known + answer["known"]
             foreign += answer["foreign"]
+            warnings |= dict.fromkeys(answer["warnings"])
         summary = {
             "group": group,
             "expected": total - len(foreign),
             "new": new,
             "known": known,
             "foreign": foreign,
+            "warnings": list(warnings),
         }
         output.result(summary, _described, as_json=options.as_json)
         if len(foreign) == total:
             raise typer.Exit(output.REFUSED)
 
 
-def _described(summary: dict[str, Any]) -> list[str]:
+def _described(summary: dict[str, Any]) -> list[str | Text]:
     expected, new, known = (f"{summary[name]:,}" for name in ("expected", "new", "known"))
     line = f"{summary['group']} expects {expected} devices of the file: {new} new, {known} known before"
-    return [line, *[f"left out, of another group: {name}" for name in summary["foreign"]]]
+    foreign = [f"left out, of another group: {name}" for name in summary["foreign"]]
+    return [line, *foreign, *output.warnings(summary)]

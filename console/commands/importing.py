@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from console import manifest, output
 from console.attributes import Attributes
@@ -32,11 +33,15 @@ Rate = Annotated[
 
 @dataclass
 class _Done:
-    """The devices so far: how many were imported, how many had a record, and why some were refused."""
+    """The devices so far: how many were imported, how many had a record, and why some were refused.
+
+    `warnings` are those of all answers, each once.
+    """
 
     imported: int = 0
     known: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
 
 
 def import_(
@@ -82,6 +87,7 @@ def import_(
             "imported": done.imported,
             "known": done.known,
             "refused": [{"deviceId": name, "reason": why} for name, why in done.refused.items()],
+            "warnings": list(done.warnings),
         }
         output.result(summary, _described, as_json=options.as_json)
         if done.refused and not done.imported:
@@ -94,12 +100,14 @@ def _import(operate: Operate, group: str, part: dict[str, Any], done: _Done, rat
     done.imported += len(answer["imported"])
     done.known += len(answer["known"])
     done.refused |= answer["refused"]
+    done.warnings |= dict.fromkeys(answer.get("warnings", ()))
     asked = len(answer["imported"]) + len(answer["refused"])  # a known device costs no call of AWS IoT
     time.sleep(max(0.0, asked / rate - (time.monotonic() - begun)))
 
 
-def _described(summary: dict[str, Any]) -> list[str]:
-    lines = [f"{summary['imported']:,} devices imported into {summary['group']}"]
+def _described(summary: dict[str, Any]) -> list[str | Text]:
+    lines: list[str | Text] = [f"{summary['imported']:,} devices imported into {summary['group']}"]
     if summary["known"]:
         lines.append(f"{summary['known']:,} devices have a record already and keep it")
-    return lines + [f"refused: {each['deviceId']}: {visible(each['reason'])}" for each in summary["refused"]]
+    lines += [f"refused: {each['deviceId']}: {visible(each['reason'])}" for each in summary["refused"]]
+    return lines + output.warnings(summary)

@@ -30,7 +30,7 @@ def test_expect_names_devices_with_their_attributes(product: Product, run: Run, 
     """Each attribute gets the type of the schema. An empty cell is no attribute."""
     manifest.write_text("deviceId,site,quarantined\ngw-1,berlin,true\ngw-2,,false\n")
     done = run("groups", "expect", "gateways", str(manifest), "--json")
-    counted = {"expected": 2, "new": 2, "known": 0, "foreign": []}
+    counted = {"expected": 2, "new": 2, "known": 0, "foreign": [], "warnings": []}
     assert json.loads(done.stdout) == {"group": "gateways"} | counted
     shown = json.loads(run("devices", "show", "gw-1", "--json").stdout)
     assert (shown["status"], shown["attributes"]) == ("expected", {"site": "berlin", "quarantined": True})

@@ -16,6 +16,7 @@ from firstboot.domain.fleet import Fleet, TokenIssuer
 from firstboot.operate.errors import FleetNeedsDeployment
 from firstboot.operate.fleet import Fleets
 from firstboot.operate.requests import ApplyFleet
+from firstboot.policy.render import Place
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')
@@ -158,7 +159,8 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     published: list[Fleet] = []
     in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
     unused: Any = None
-    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit=lambda *_, **__: None)  # type: ignore[arg-type]
+    place = Place("aws", "us-east-1", "123456789012")
+    fleets = Fleets(GOOD, in_force, unused, unused, unused, lambda *_, **__: None, place)  # type: ignore[arg-type]
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

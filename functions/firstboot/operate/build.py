@@ -35,15 +35,15 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     records, fleet = shared.records, shared.fleet
     store = S3CertificateStore(clients.s3(settings.account), settings.bucket)
     certificates = IotCertificates(clients.iot())
+    device_import = DeviceImport(records, certificates, store, fleet, audit, shared.place)
+    device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
     devices, groups, failures = shared.devices, shared.groups, _failures(settings, audit)
     bound: list[Bound[Any]] = [
         *shared.reading(),
         operations.DEVICES_REVOKE.bind(devices.revoke),
         operations.DEVICES_DELETE.bind(devices.delete),
-        operations.DEVICES_IMPORT.bind(DeviceImport(records, certificates, store, fleet, audit)),
-        operations.DEVICES_REPAIR.bind(
-            DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
-        ),
+        operations.DEVICES_IMPORT.bind(device_import),
+        operations.DEVICES_REPAIR.bind(device_repair),
         operations.DEVICES_SET.bind(devices.set_attributes),
         operations.GROUPS_FREEZE.bind(groups.freeze),
         operations.GROUPS_THAW.bind(groups.thaw),
@@ -68,6 +68,7 @@ class _Shared:
 
     records: DynamoDevices
     fleet: FleetSource
+    place: Place
     devices: Devices
     groups: Groups
     fleets: Fleets
@@ -86,9 +87,10 @@ class _Shared:
         return cls(
             records=records,
             fleet=fleet,
+            place=place,
             devices=Devices(records, fleet, place, audit),
-            groups=Groups(records, sweeps, fleet, audit),
-            fleets=Fleets(in_asset, fleet, records, sweeps, limiter, audit),
+            groups=Groups(records, sweeps, fleet, audit, place),
+            fleets=Fleets(in_asset, fleet, records, sweeps, limiter, audit, place),
         )
 
     def reading(self) -> list[Bound[Any]]:

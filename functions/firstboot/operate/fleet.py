@@ -13,13 +13,15 @@ from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, is_device_id
 from firstboot.domain.sweep import PAGE, Sweep
-from firstboot.operate import answers, requests
+from firstboot.operate import answers, excess, requests
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import FleetNeedsDeployment, FleetOutdated
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ApplyFleet, PlanFleet
 from firstboot.policy.attachment import look
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 from firstboot.runtime.messages import Json, NoMembers
 from firstboot.runtime.problem import Backlog
 
@@ -54,6 +56,7 @@ class Fleets:
     sweeps: Sweeps
     limiter: Backlog
     audit: Audit
+    place: Place
 
     def show(self, _: NoMembers, now: datetime) -> Json:
         """Return the fleet definitions, deployed and in force. Raises Unavailable."""
@@ -64,7 +67,8 @@ class Fleets:
 
         1. It builds on the fleet that is deployed.
         2. It passes every check of the compiler. Its sender may have used another compiler than ours.
-        3. It needs nothing that only a deployment makes, and no device has an id that it newly reserves.
+        3. It needs nothing that only a deployment makes, no device has an id that it newly reserves, and no
+           new device would hold more grants than fit.
         4. It is stored where all Lambda functions read it.
 
         A repeat publishes the same definition. Raises MalformedRequest, FleetOutdated, FleetInvalid,
@@ -77,7 +81,9 @@ class Fleets:
         reasons = needs_deployment(self.deployed, fleet)  # 3
         if reasons:
             raise FleetNeedsDeployment("; ".join(reasons))
-        self._check_reserved(fleet, self.fleet.current(now))
+        in_force = self.fleet.current(now)
+        self._check_reserved(fleet, in_force)
+        excess.check_new_devices(Sums(Rules(in_force), self.place), Sums(Rules(fleet), self.place), now)
         self.fleet.publish(fleet)  # 4
         self.audit("FleetPublished", fleetHash=fleet.hash)
         return {"hash": fleet.hash}
@@ -92,13 +98,17 @@ class Fleets:
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
         """Return for how many devices of a page a fleet definition would change something in AWS IoT.
 
+        The answer also counts the devices whose grants would be too large together.
         The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
         checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
         FleetInvalid, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
-        return answers.found(look(Rules(fleet), *self.records.page(PAGE, parameters.after), now))
+        rules, (devices, following) = Rules(fleet), self.records.page(PAGE, parameters.after)
+        before = Sums(Rules(self.fleet.current(now)), self.place)
+        counted = excess.count(before, Sums(rules, self.place), devices)
+        return answers.found(look(rules, devices, following, now)) | {"excess": counted}
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""

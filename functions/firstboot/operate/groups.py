@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,11 +17,14 @@ from firstboot.domain.sweep import Sweep
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import BudgetMissing, GroupNotFound
+from firstboot.operate.excess import check_sum
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import Attributes, ExpectDevices, OneGroup, checked_ids
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.limits import check_attributes
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
@@ -65,6 +68,7 @@ class Groups:
     sweeps: Sweeps
     fleet: FleetInForce
     audit: Audit
+    place: Place
 
     def show(self, parameters: OneGroup, now: datetime) -> Json:
         """Return a group, the state of its budget, and how many devices each trust anchor has enrolled."""
@@ -88,9 +92,10 @@ class Groups:
         """Name devices of a group, with their attributes, before they come.
 
         The same list may be sent again. The answer says how many devices are new, how many the group had
-        already, and which belong to another group.
+        already, and which belong to another group. It warns of grants that may be too large together.
 
-        1. The group exists, and every attribute fits the schema. Otherwise nothing is written.
+        1. The group exists, every attribute fits the schema, and no device would certainly hold more grants
+           than fit. Otherwise nothing is written.
         2. A device that is known already keeps its record.
 
         Raises DeviceIdInvalid, AttributesInvalid.
@@ -98,15 +103,21 @@ class Groups:
         name, rules = parameters.group, Rules(self.fleet.current(now))
         devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
         find(name, rules.fleet)  # 1
-        for device_id, attributes in devices.items():
-            check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)
+        warnings = check(
+            [
+                Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
+                for device_id, attributes in devices.items()
+            ],
+            rules,
+            self.place,
+        )
         parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
         known = {device_id: group for part in parts for device_id, group in part.items()}
         foreign = [device_id for device_id, group in known.items() if group != name]
-        expected = len(devices) - len(foreign)
+        expected, new = len(devices) - len(foreign), len(devices) - len(known)
         self.audit("DevicesExpected", group=name, devices=expected)
-        new = len(devices) - len(known)
-        return {"expected": expected, "new": new, "known": len(known) - len(foreign), "foreign": foreign}
+        counted = {"expected": expected, "new": new, "known": len(known) - len(foreign)}
+        return counted | {"foreign": foreign, "warnings": warnings}
 
     def _state(self, group: Group) -> Json:
         spent = self.records.spent(group.name, group.budget.limits) if group.budget else None
@@ -125,16 +136,20 @@ def find(name: str, fleet: Fleet) -> Group:
     return group
 
 
-def check(device: Device, rules: Rules) -> None:
-    """Refuse attributes that the rules can't read or that fit no answer. The error names the device.
+def check(devices: Iterable[Device], rules: Rules, place: Place) -> list[str]:
+    """Refuse new devices whose attributes the rules can't read, fit no answer, or give too many grants.
 
-    Raises AttributesInvalid.
+    Return a warning for each excess that is only possible. Raises AttributesInvalid, which names the device.
     """
-    try:
-        rules.check_attributes(device)
-        check_attributes(device.attributes)
-    except AttributesInvalid as error:
-        raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
+    sums, warnings = Sums(rules, place), dict[str, None]()
+    for device in devices:
+        try:
+            rules.check_attributes(device)
+            check_attributes(device.attributes)
+            warnings |= dict.fromkeys(check_sum(sums, None, device))
+        except AttributesInvalid as error:
+            raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
+    return list(warnings)
 
 
 def _budget(group: Group) -> Budget:
