@@ -13,7 +13,10 @@ from infra.storage import Store
 
 
 class MtlsHost(apigw.DomainName):
-    """The custom domain that demands a client certificate of a factory CA or of the issuing CA."""
+    """The custom domain that demands a client certificate of a factory CA or of the issuing CA.
+
+    It maps to `api`, which has no other address.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,11 @@ class MtlsHost(apigw.DomainName):
             mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
             security_policy=apigw.SecurityPolicy.TLS_1_2,
         )
+        self.api = api
         self.url = f"https://{domain.name}"
-        apigw.CfnApiMapping(
+        mapping = apigw.CfnApiMapping(
             scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
         )
+        # An update from a version with one API moves the mapping in place. The API must be whole by then, its
+        # permissions to invoke included.
+        mapping.node.add_dependency(api)

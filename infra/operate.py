@@ -66,6 +66,7 @@ class Operate(Function):
                 dead_letters=Stack.of(self).to_json_string(
                     {name: each.urls for name, each in dead_letters.items()}
                 ),
+                public_host=str(deployment.configuration.public).lower(),
             )
         )
         self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], device_records.table_arn)

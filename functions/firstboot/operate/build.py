@@ -46,7 +46,9 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     device_import = DeviceImport(records, certificates, store, fleet, audit)
     device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
     groups = Groups(records, sweeps, fleet, audit)
-    fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
+    fleets = Fleets(
+        in_asset, fleet, records, sweeps, limiter, audit, has_public_host=settings.public_host == "true"
+    )
     failures = _failures(settings, audit)
     bound: list[Bound[Any]] = [
         operations.DEVICES_LIST.bind(devices.list),

@@ -14,7 +14,7 @@ class OperateSettings(Settings):
     `ca_certificate` is the issuing CA's certificate in PEM.
     `partition`, `region` and `account` are the place that policies are rendered for. `dead_letters` is JSON.
     It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue of
-    ours, that queue's URL as `source`.
+    ours, that queue's URL as `source`. `public_host` is `true` if the stack has a public host, else `false`.
     """
 
     table: str
@@ -24,3 +24,4 @@ class OperateSettings(Settings):
     region: str
     account: str
     dead_letters: str
+    public_host: str
