@@ -158,7 +158,8 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     published: list[Fleet] = []
     in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
     unused: Any = None
-    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit=lambda *_, **__: None)  # type: ignore[arg-type]
+    audit: Any = lambda *_, **__: None  # noqa: E731
+    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit, has_public_host=True)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)
