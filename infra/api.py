@@ -123,7 +123,7 @@ class Api(apigw.HttpApi):
         route = cast("apigw.CfnRoute", made.node.default_child)
         for each in made.node.find_all():
             if isinstance(each, lambda_.CfnPermission):
-                route.add_dependency(each)
+                route.add_resource_dependency(each)
         return made
 
     def throttled(self, metric: str) -> cloudwatch.Metric:

@@ -42,8 +42,8 @@ class MtlsHost(apigw.DomainName):
         )
         self.api = api
         self.url = f"https://{domain.name}"
-        # An update from a version with one API moves the mapping in place. By then the API is whole: the stage
-        # depends on the routes, and each route on its permission to invoke.
+        # An update from a version with one API moves the mapping in place. By then the API is whole: the
+        # stage depends on the routes, and each route on its permission to invoke.
         apigw.CfnApiMapping(
             scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
         )

@@ -131,7 +131,7 @@ async def serve(account: Account, folder: Path) -> AsyncIterator[Hosts]:
     apis = account.of("AWS::ApiGatewayV2::Api").items()
     (public,) = (name for name, made in apis if not made.get("DisableExecuteApiEndpoint"))
     gateways = {"public": Gateway(account, public)}
-    # An API has one set of throttles, by whichever of its names it is called.
+    # An API has one set of throttles, also if it has two names.
     domain = mapping["ApiId"]["Ref"]
     gateways["mtls"] = gateways["public"] if domain == public else Gateway(account, domain)
     state, ports = State(folder), dict(zip(gateways, free_ports(None, None), strict=True))

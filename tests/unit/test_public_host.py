@@ -1,4 +1,4 @@
-"""What in a fleet definition needs the public host."""
+"""Some parts of a fleet definition need the public host."""
 
 from __future__ import annotations
 
