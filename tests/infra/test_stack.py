@@ -15,7 +15,7 @@ import pytest
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
 from infra.steps import steps
-from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
+from tests.infra.conftest import Resource, Synthesised, run_app, spell, spelled
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -38,6 +38,7 @@ STATELESS = {
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
+    "AWS::Logs::MetricFilter",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Topic",
     "AWS::SNS::TopicPolicy",
@@ -236,6 +237,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "CertificateLost",
         "NewcomersDead",
         "StreamDead",
+        "PublicHostThrottled",
         "SweepUnavailable",
         "CaKeyUnusable",
         "CaKeyGrants",
@@ -292,7 +294,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
     """The stack has exactly the listed outputs, and those with the next steps for a new user."""
     outputs = {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()}
     next_steps = [outputs.pop(name) for name in list(outputs) if name.startswith("Next")]
-    assert next_steps == [step.command for step in steps(fleet, "Firstboot", "${Api.ApiEndpoint}")]
+    assert next_steps == [step.command for step in steps(fleet, "Firstboot", "--public ${Api.ApiEndpoint}")]
     assert outputs == {
         "PublicUrl": "${Api.ApiEndpoint}",
         "ApiId": "${Api}",
@@ -307,28 +309,6 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }
-
-
-def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
-    """The mTLS host demands a certificate under the deployment's version of the truststore."""
-    host = one(mtls_stack, "AWS::ApiGatewayV2::DomainName")
-    assert host["DomainName"] == DOMAIN["name"]
-    (configuration,) = host["DomainNameConfigurations"]
-    assert configuration["CertificateArn"] == DOMAIN["certificateArn"]
-    assert configuration["SecurityPolicy"] == "TLS_1_2"
-    trust = host["MutualTlsAuthentication"]
-    assert spell(trust["TruststoreUri"]) == "s3://${Store}/truststore/truststore.pem"
-    assert spell(trust["TruststoreVersion"]) == "${AuthorityCertificate.TruststoreVersion}"
-    mapping = one(mtls_stack, "AWS::ApiGatewayV2::ApiMapping")
-    assert (spell(mapping["ApiId"]), spell(mapping["DomainName"])) == ("${Api}", "${MtlsHost}")
-    assert spell(mtls_stack.template["Outputs"]["MtlsUrl"]["Value"]) == "https://devices.example.com"
-
-
-def test_a_domain_leaves_the_public_host(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """A domain adds the mTLS host and changes no other resource."""
-    before, after = stack.template["Resources"], mtls_stack.template["Resources"]
-    assert [(name, after.get(name)) for name in before if after.get(name) != before[name]] == []
-    assert "DisableExecuteApiEndpoint" not in one(mtls_stack, "AWS::ApiGatewayV2::Api")
 
 
 def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -159,8 +159,8 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     published: list[Fleet] = []
     in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
     unused: Any = None
-    place = Place("aws", "us-east-1", "123456789012")
-    fleets = Fleets(GOOD, in_force, unused, unused, unused, lambda *_, **__: None, place)  # type: ignore[arg-type]
+    place, audit = Place("aws", "us-east-1", "123456789012"), cast("Any", lambda *_, **__: None)
+    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit, place, has_public_host=True)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

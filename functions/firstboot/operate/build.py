@@ -90,7 +90,16 @@ class _Shared:
             place=place,
             devices=Devices(records, fleet, place, audit),
             groups=Groups(records, sweeps, fleet, audit, place),
-            fleets=Fleets(in_asset, fleet, records, sweeps, limiter, audit, place),
+            fleets=Fleets(
+                in_asset,
+                fleet,
+                records,
+                sweeps,
+                limiter,
+                audit,
+                place,
+                has_public_host=settings.public_host == "true",
+            ),
         )
 
     def reading(self) -> list[Bound[Any]]:
