@@ -63,6 +63,19 @@ def test_good_resources_compile(resource: Any) -> None:
         ),
         statement(Action="iot:Receive", Resource=f"{IOT}:topic/announcements"),
         statement(
+            Action=["iot:Publish", "iot:Receive"],
+            Resource=[
+                f"{IOT}:topic/$aws/{topic}"
+                for topic in (
+                    *("things/{deviceId}/shadow/*", "commands/things/{deviceId}/executions/*/response/json"),
+                    *("rules/Telemetry/{deviceId}/*", "device_location/{deviceId}/get_position_estimate"),
+                )
+            ],
+        ),
+        statement(Action="iot:Receive", Resource=f"{IOT}:topic/$aws/certificates/create/json/accepted"),
+        statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/$aws/events/presence/#"),
+        statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/$share/group/{{deviceId}}/*"),
+        statement(
             Action="iot:Receive",
             Resource=[f"{IOT}:topic/{each}" for each in ("fleet/*", "{region}/*", "firstboot/{deviceId}/*")],
         ),
@@ -111,6 +124,10 @@ def test_good_statements_compile(good: Any) -> None:
         *(
             (statement(Resource=resource), f"Resource {resource!r} has a wildcard where a name begins")
             for resource in ("*", "arn:*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:*:::x", "arn:aws:s3:::*/*")
+        ),
+        (
+            statement(Action="s3:Get*", Resource="arn:aws:s3:r:1:access-grants/default"),
+            "gives credentials for S3",
         ),
         *(
             (
@@ -170,11 +187,40 @@ def test_bad_statements_are_problems(bad: Any, problem: str) -> None:
         ),
         *(
             (statement(Action="iot:Receive", Resource=f"{IOT}:topic/{topic}"), "includes firstboot/…")
-            for topic in ("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted")
+            for topic in (
+                *("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted"),
+                *("firstboot/{region}/*", "firstboot/{account}/credentials/accepted"),
+            )
+        ),
+        *(
+            (
+                statement(Action=["iot:Receive", action], Resource=f"{IOT}:topic/{topic}"),
+                "is not of one thing, command, location or rule",
+            )
+            for action in ("iot:Publish", "iot:RetainPublish")
+            for topic in (
+                *("$aws/*", "$aws/things/*", "$aws/things/d*/shadow/update", "$aws/things/{deviceId}"),
+                *("$aws/events/presence/connected/dev-1", "$aws/events/certificates/registered/*"),
+                *("$aws/certificates/create/json", "$aws/provisioning-templates/t/provision/json"),
+                *("$aws/rules/*", "$aws/rules/Firstboot*", "$aws/rules/?/x", "$aws/commands/things/*"),
+            )
+        ),
+        *(
+            (
+                statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"),
+                "is not of one thing, command, location or rule",
+            )
+            for topic in (
+                *("$aws/#", "$aws/things/#", "$aws/things/+/shadow/#", "$aws/commands/things/+/x", "$*"),
+                *("$share/*", "$share/+/x", "$share/g/$aws/things/+/shadow/#"),
+            )
         ),
         *(
             (statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"), "includes firstboot/…")
-            for topic in ("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted")
+            for topic in (
+                *("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted"),
+                *("$share/g/firstboot/+/credentials/accepted", "$share/g/#"),
+            )
         ),
     ],
 )
