@@ -456,6 +456,83 @@ def test_shared_texts_are_compared_where_requests_could_be_the_same() -> None:
     assert found(own, statement(Action="cloudwatch:PutMetricData", Resource="*", Condition=metrics)) == []
 
 
+def _table(action: str, condition: Any, resource: str = "table/t") -> dict[str, Any]:
+    limited = {"Condition": condition} if condition else {}
+    return statement(Action=action, Resource=f"arn:aws:dynamodb:r:1:{resource}", **limited)
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        _table("dynamodb:GetItem", {}),
+        _table("dynamodb:Scan", {}),
+        _table("dynamodb:Get*", {}) | {"Resource": "arn:{partition}:dynamodb:*:{account}:table/t*"},
+        _table("dynamodb:Query", {"Bool": {"aws:SecureTransport": "true"}}),
+        _table("dynamodb:Query", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "fleet"}}),
+        _table("dynamodb:Query", {"StringEqualsIfExists": {"dynamodb:LeadingKeys": "fleet"}}),
+        _table("dynamodb:Query", {"StringNotEquals": {"dynamodb:LeadingKeys": "secret"}}),
+    ],
+)
+def test_a_statement_without_the_condition_of_another_is_a_problem(shared: Any) -> None:
+    """What one statement limits to a device by a condition, no other may give to all without it."""
+    own = grant(_table("dynamodb:GetItem", KEYS | _PRESENT))
+    found = templates.check(replace(fleet(), grants={"own": own, "shared": grant(shared)}))
+    assert len(found) == 1
+    assert "without a condition on dynamodb:leadingkeys gives every device what" in found[0]
+    assert found[0].startswith("grants/shared.json: ")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _table("dynamodb:DescribeTable", {}),
+        _table("dynamodb:GetItem", {}, "table/u"),
+        _table("dynamodb:GetItem", {}) | {"Resource": "arn:aws:dynamodb:other:1:table/t"},
+        _table("dynamodb:GetItem", {"StringEquals": {"dynamodb:LeadingKeys": "model#1"}}),
+        _table("dynamodb:GetItem", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "m#1"}} | _PRESENT),
+        _table("dynamodb:GetItem", {}) | {"Effect": "Deny"},
+        _table("dynamodb:GetItem", {}, "table/t/index/{deviceId}"),
+    ],
+)
+def test_statements_about_other_things_need_no_condition(other: Any) -> None:
+    """A statement about another table, region or action, or with keys of its own, compiles beside one."""
+    own = grant(_table("dynamodb:GetItem", KEYS | _PRESENT))
+    assert templates.check(replace(fleet(), grants={"own": own, "other": grant(other)})) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        ("arn:aws:s3:::b/{deviceId}/*", "arn:{partition}:s3:::b/stable/*", "'stable'"),
+        ("arn:aws:s3:::b-{account}/{deviceId}/*", "arn:aws:s3:::b-123456789012/stable/*", "'stable'"),
+        ("arn:aws:s3:::b-{region}/{deviceId}/*", "arn:aws:s3:::b-us-gov-west-1/stable/*", "'stable'"),
+        ("arn:aws:sqs:{region}:{account}:{deviceId}", "arn:aws:sqs:eu-west-1:1:all", "'all'"),
+        ("arn:aws:sqs:eu-west-1:1:{deviceId}", "arn:aws-cn:sqs:*:{account}:al*", "a part of"),
+        (
+            "arn:aws:s3:::b-{account}/{deviceId}/*",
+            "arn:aws:s3:::b-123456789012/fleet/{deviceId}/x",
+            "'fleet'",
+        ),
+    ],
+)
+def test_another_spelling_of_the_same_place_is_a_problem(one: str, other: str, problem: str) -> None:
+    """Texts are compared with a variable for its value, in either order."""
+    terms = {"g": GrantTerms("g", shared=True)}
+    for texts in ([one, other], [other, one]):
+        grants = {"g": grant(*(statement(Action="s3:PutObject", Resource=text) for text in texts))}
+        found = templates.check(replace(fleet(), grants=grants, terms=terms))
+        assert len(found) == 1
+        assert problem in found[0]
+
+
+def test_another_region_or_account_is_another_place() -> None:
+    """Texts that name different regions or accounts are not compared."""
+    for other in ("arn:aws:sqs:eu-west-2:1:all", "arn:aws:sqs:eu-west-1:2:all"):
+        statements = (statement(Resource=each) for each in ("arn:aws:sqs:eu-west-1:1:{deviceId}", other))
+        terms = {"g": GrantTerms("g", shared=True)}
+        assert templates.check(replace(fleet(), grants={"g": grant(*statements)}, terms=terms)) == []
+
+
 def test_overlapping_conditions_are_a_problem() -> None:
     """Conditions overlap only with the same key, and a Deny never overlaps because it gives nothing."""
 
