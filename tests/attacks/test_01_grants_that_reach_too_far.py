@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from firstboot.compiler import templates
 from firstboot.compiler.services import NEVER
 from firstboot.domain.fleet import Fleet, GrantTerms
-from firstboot.domain.names import METRICS, DeviceId
+from firstboot.domain.names import DeviceId
 from firstboot.policy import render
 from firstboot.policy.render import Place
 from tests.aws.product import Product
@@ -163,7 +163,7 @@ def _session(
 
 
 def _attempts(cloud: Cloud, made: Callable[[str], Any]) -> dict[str, Callable[[], Any]]:
-    """Return attempts on what is Firstboot's. All but the one on its metrics only read."""
+    """Return attempts on what is Firstboot's, each of which reads only."""
     bucket, queue = output(cloud, "CertificatesBucket"), output(cloud, "DeadQueue")
     event = json.dumps({"operation": "devices.list", "parameters": {}})
     return {
@@ -175,9 +175,6 @@ def _attempts(cloud: Cloud, made: Callable[[str], Any]) -> dict[str, Callable[[]
         ),
         "queue": lambda: made("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"]),
         "key": lambda: made("kms").get_public_key(KeyId=output(cloud, "CaKey")),
-        "metrics": lambda: made("cloudwatch").put_metric_data(
-            Namespace=METRICS, MetricData=[{"MetricName": "attack", "Value": 1}]
-        ),
     }
 
 
@@ -211,7 +208,7 @@ def test_a_session_reaches_nothing_of_firstboot(cloud: Cloud, protected: str) ->
         assert _reached(cloud, made) == set()
     with _session(cloud, None, _ALL, json.dumps(_ALL)) as made:
         # The key's own policy names who may do what, so that it is out of reach in any case.
-        assert _reached(cloud, made) >= {"table", "bucket", "list", "operate", "queue", "metrics"}
+        assert _reached(cloud, made) >= {"table", "bucket", "list", "operate", "queue"}
 
 
 def _widest() -> Fleet:
@@ -226,7 +223,6 @@ def _widest() -> Fleet:
         allow(["dynamodb:Scan", "dynamodb:Get*"], arn.format("dynamodb", "table/F*")),
         allow(["sqs:Get*", "sqs:SendMessage"], arn.format("sqs", "F*")),
         allow(["s3:Get*", "s3:List*", "s3:PutObject"], "arn:{partition}:s3:::f*"),
-        allow("cloudwatch:PutMetricData", "*", Condition=_SECURE),
     )
     own = _document(allow("s3:PutObject", "arn:{partition}:s3:::own-{account}/{deviceId}/*"))
     terms = {"wide": GrantTerms("wide", shared=True)}
@@ -249,7 +245,7 @@ def test_the_widest_grants_reach_the_device_alone(cloud: Cloud, protected: str) 
             with pytest.raises(ClientError, match="AccessDenied"):
                 made("s3").put_object(Bucket=bucket, Key=key, Body=b"")
     with _session(cloud, None, render.ceiling(fleet, place), policy) as made:
-        assert _reached(cloud, made) >= {"table", "bucket", "list", "operate", "queue", "metrics"}
+        assert _reached(cloud, made) >= {"table", "bucket", "list", "operate", "queue"}
 
 
 def test_the_fleet_roles_carry_the_policy(cloud: Cloud, protected: str) -> None:

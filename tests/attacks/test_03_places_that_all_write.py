@@ -2,7 +2,8 @@
 
 A maker gives devices a grant that lets all of them write to one place. An attacker who owns one device
 changes what the others read there. Or a maker forbids something by a claim, and the attacker's device claims
-something else. The first is refused until the fleet says that the grant is shared. Both are shown to the maker.
+something else. The first is refused until the fleet says that the grant is shared, and both are shown to the
+maker.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("written", _WRITERS)
 def test_a_place_that_all_write_is_shared_by_name_only(folder: Path, run: Run, written: str) -> None:
-    """A grant that writes without the id is refused until it is called shared, and then each command says so."""
+    """A grant that writes without the id is refused until it is called shared; then each command says so."""
     statement = {"Effect": "Allow", **_WRITERS[written]}
     document = {"Version": "2012-10-17", "Statement": [statement]}
     (folder / "grants" / "reports.json").write_text(json.dumps(document))
