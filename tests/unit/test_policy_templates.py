@@ -474,7 +474,7 @@ def _table(action: str, condition: Any, resource: str = "table/t") -> dict[str, 
     ],
 )
 def test_a_statement_without_the_condition_of_another_is_a_problem(shared: Any) -> None:
-    """What one statement limits to a device by a condition, no other may give to all without it."""
+    """No statement may give to all, without a condition, an action that another limits to a device by it."""
     own = grant(_table("dynamodb:GetItem", KEYS | _PRESENT))
     found = templates.check(replace(fleet(), grants={"own": own, "shared": grant(shared)}))
     assert len(found) == 1
