@@ -38,7 +38,7 @@ from device.store import Identity, Store
 from firstboot.aws import clients
 from tests import factories
 from tests.aws.conftest import ACCOUNT
-from tests.aws.lifecycle_watch import Watch
+from tests.aws.lifecycle_watch import Claims, Watch
 from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
 from tests.aws.product import HOST, Product, group
 from tests.aws.test_issuance import Recorder
@@ -100,6 +100,11 @@ class Devices(RuleBasedStateMachine):
     def renews(self, *, same_key: bool, loss: Loss | None, fault: Fault | None) -> None:
         """Renew the certificate before it is due."""
         self.acts(lambda: self.renew(same_key=same_key), loss, fault)
+
+    @rule(claims=st.sampled_from([None, {}, {"model": "x1"}, {"model": "x2"}]))
+    def says(self, claims: Claims | None) -> None:
+        """Choose what requests over mTLS say about the device from now on."""
+        self.wire.claims = claims
 
     @rule()
     def loses_its_disk(self) -> None:

@@ -58,11 +58,10 @@ class Enroll:
             device_id=admission.device_id,
             group=group.name,
             replaces=replaces,
-            certificate=replace(certificate, held_until=moment + HOLD),
+            certificate=replace(certificate, held_until=moment + HOLD, claims=request.claims),
             enrolled_by=admission.by.identifier,
             bootstrap_ids=admission.by.bootstrap_ids,
             anchor=admission.by.anchor,
-            claims=request.claims or {},
             now=moment,
             grace=group.certificate.grace,
             # Any device could use a shared claim certificate, so its allow-list is the device records: an

@@ -108,8 +108,7 @@ class Renew:
         return Renewal(
             device_id=device.device_id,
             caller=f"{leaf.serial_number:x}",
-            certificate=replace(certificate, held_until=moment + HOLD),
-            claims=claims,
+            certificate=replace(certificate, held_until=moment + HOLD, claims=claims),
             now=moment,
             grace=group.certificate.grace,
         )
