@@ -31,8 +31,8 @@ _RENEWS = (
     f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
     " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
 )
-# What an operator wrote beforehand, and what an earlier certificate left, is kept. A new record gets the claims
-# of its pending certificate too, because older versions read no others.
+# What an operator wrote beforehand, and what an earlier certificate left, is kept. A new record gets the
+# claims of its pending certificate too, because older versions read no others.
 _ENROLL = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending,"
     " enrolledBy = :by, bootstrapIds = :ids, anchor = :anchor, anchorSubject = :subject,"
