@@ -97,6 +97,8 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
             steps = _numbered(run, terms, group, _ids(group, prefix, first, total))
         before = Counter(output.bar("devices", steps, total))
         output.result(_summary(run, group, before), _describe, as_json=options.as_json)
+        if manifest and group.proof == "time":
+            output.note(_ADVICE.format(group.name))
 
 
 app.command("ca")(bench.ca)
