@@ -68,7 +68,7 @@ def wire(product: Product) -> Iterator[Wire]:
 
 @dataclass
 class Attack:
-    """What an attacker has: a device's certificates, which are no secret, and keys and a CA of its own."""
+    """An attacker with a device's certificates, which are no secret, and with a key and a CA of its own."""
 
     product: Product
     bootstrap: x509.Certificate

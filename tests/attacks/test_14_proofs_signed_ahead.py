@@ -134,7 +134,7 @@ def test_an_expired_certificate_needs_the_nonce_too(product: Product, device: St
 
 
 def test_a_nonce_bounds_what_was_signed_with_it(product: Product, device: Stolen) -> None:
-    """What the attacker signed with a nonce works for five minutes after it got the nonce, and no longer."""
+    """A proof with a nonce works for five minutes after the attacker got the nonce, and no longer."""
     nonce = product.call("GET", "/v1/nonce").body["nonce"]
     first, last = (device.sign("GET", "/v1/device", iat=None, nonce=nonce) for _ in range(2))
     _wait(product, timedelta(minutes=4))

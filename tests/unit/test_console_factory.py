@@ -351,7 +351,7 @@ def test_keys_in_secure_elements_want_the_nonce(line: Factory) -> None:
     """For keys in secure elements the command names `proof = "nonce"`, unless the group has it."""
     manifest = str(line.keys([("gw-1", base64_key(public_key()))]))
     assert 'proof = "nonce"' in line.issue("--manifest", manifest).stderr
-    file = line.folder / "fleet.toml"
+    file = line.folder / "fleet/fleet.toml"
     file.write_text(file.read_text().replace("[groups.gateways]", '[groups.gateways]\nproof = "nonce"'))
     assert 'proof = "nonce"' not in line.issue("--manifest", manifest).stderr
 
