@@ -24,8 +24,8 @@ from tests import factories
 from tests.aws import test_assign
 from tests.aws.mqtt import Client
 from tests.aws.product import HOST, Answer, Product
-from tests.aws.test_assign import AUDIENCE, REFUSED, Broker
-from tests.issuers import Issuer
+from tests.aws.test_assign import REFUSED, Broker
+from tests.issuers import AUDIENCE, Issuer
 
 broker = test_assign.broker
 PATH = "/v1/certificates"
