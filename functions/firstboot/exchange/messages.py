@@ -57,11 +57,11 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
         Annotated[
             Claims,
             Meta(
-                description="Statements of the device about itself: at most 16 strings, booleans or integers,"
-                f" {LONGEST_CLAIM} characters each with its name. A name has 1 to 64 letters, digits, `_`, `.`"
-                " or `-` of ASCII. Rules see claims apart from attributes. They replace the recorded claims at"
-                " the certificate's first login. Without this member the recorded claims stay; `{}` removes"
-                " them"
+                description="Statements of the device about itself: at most 16 strings, booleans or"
+                f" integers, {LONGEST_CLAIM} characters each with its name. A name has 1 to 64 letters,"
+                " digits, `_`, `.` or `-` of ASCII. Rules see claims apart from attributes. They replace the"
+                " recorded claims at the certificate's first login. Without this member the recorded claims"
+                " stay; `{}` removes them"
             ),
         ]
         | UnsetType
