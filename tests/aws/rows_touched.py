@@ -27,6 +27,7 @@ ROLES = {
     "sweep": "sweep",
     "invoke": "operate",
     "read": "read",
+    "resource": "authority",
 }
 """The handlers that use the table, with their roles as infra/rows.py names them."""
 

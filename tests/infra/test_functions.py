@@ -201,6 +201,7 @@ PERMISSIONS = {
         *((f"sqs:{action}", LOST) for action in CONSUMING),
     },
     "AuthorityFunction": {
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
         ("iot:DescribeEndpoint", "*"),
         ("kms:GetPublicKey", "${AuthorityKey.Arn}"),
         ("s3:GetObject", CA),
@@ -300,6 +301,14 @@ def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
     }
     assert pairs(statements(stack, name)) == PERMISSIONS[name] | common
     assert all(statement["Effect"] == "Allow" for statement in statements(stack, name))
+
+
+def test_authority_writes_one_row(stack: Synthesised) -> None:
+    """The role of `authority` may write the row of the nonces' key in the table, and no other row."""
+    (writing,) = [
+        each for each in statements(stack, "AuthorityFunction") if "dynamodb" in json.dumps(each["Action"])
+    ]
+    assert writing["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SECRET#nonces"]}}
 
 
 def test_every_role_is_accounted_for(stack: Synthesised) -> None:

@@ -20,6 +20,7 @@ Reenroll = Literal["refuse", "replace"]
 MqttLogin = Literal["registry", "token"]
 Eku = Literal["optional", "required"]
 Jitr = Literal["off", "shared", "exclusive"]
+Freshness = Literal["time", "nonce"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -80,7 +81,8 @@ class Group:
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
     bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
-    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself.
+    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
+    signed proof may show that it is fresh.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Group:
     configuration: dict[str, Any] = field(default_factory=dict)
     eku: Eku = "optional"
     jitr: Jitr = "shared"
+    proof: Freshness = "time"
 
     @property
     def is_shared(self) -> bool:
@@ -120,7 +123,7 @@ class Group:
         return plain
 
 
-_LATER = {"eku": "optional", "jitr": "shared"}
+_LATER = {"eku": "optional", "jitr": "shared", "proof": "time"}
 """The members of a group that later versions added, with their defaults."""
 
 
