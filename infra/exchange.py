@@ -53,8 +53,8 @@ class Exchange(Function):
         )
         for function in (self, self.mqtt):
             function.configure(self.settings)
-            # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
-            # not revoked. A commit is a TransactWriteItems of updates.
+            # A claim is a TransactWriteItems of updates and of the checks that the bootstrap certificate is
+            # not revoked and has not guessed too many device ids. A commit is one of updates.
             function.permit(
                 ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"],
                 device_records.table_arn,
