@@ -40,15 +40,16 @@ KINDS: dict[str, Kind] = {
     ),
     "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
     f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
-    "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
-    "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
-    "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),
+    "KEY#*": Kind(read=_EXCHANGES, written=_COMMITS | {"operate"}, checked=_EXCHANGES),
+    "KEYCLAIM#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=frozenset({"operate"})),
+    "BOOTSTRAP#*": Kind(read=_EXCHANGES | {"jitr"}, written=frozenset({"operate"}), checked=_EXCHANGES),
     "PROOF#*": Kind(written=_PROOFS),
     NONCE_KEY: Kind(read=_PROOFS, written=frozenset({"authority"})),
-    "BUDGET#*": Kind(read=_OPERATES, written=_EXCHANGES | {"operate"}),
-    "HOUR#*": Kind(written=_EXCHANGES),
-    "MINUTE#*": Kind(written=_EXCHANGES),
-    "DAY#*": Kind(written=_EXCHANGES),
+    "BUDGET#*": Kind(read=_EXCHANGES | _OPERATES, written=_EXCHANGES | {"operate"}),
+    "HOUR#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "MINUTE#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "DAY#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "GUESS#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=_EXCHANGES),
     f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
     RATE_LIMITER_KEY: Kind(
         read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})
@@ -57,18 +58,8 @@ KINDS: dict[str, Kind] = {
 }
 
 _COMMITTED = (
-    *(
-        "pk",
-        "active",
-        "superseded",
-        "pending",
-        "claims",
-        "status",
-        "generation",
-        "updatedAt",
-        "der",
-        "deviceId",
-    ),
+    *("pk", "active", "superseded", "pending", "claims", "status", "generation", "updatedAt"),
+    *("der", "deviceId"),
 )
 """What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
 
