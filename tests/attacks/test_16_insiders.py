@@ -152,11 +152,11 @@ OTHER_ROWS = ["BUDGET#gateways#0", "BOOTSTRAP#00", "SWEEP", "PACE#iot", f"JITR#{
 
 
 @pytest.mark.parametrize("function", LOGINS)
-@pytest.mark.parametrize("attribute", ["group", "attributes", "claims", "anchor", "bootstrapIds"])
+@pytest.mark.parametrize("attribute", ["group", "attributes", "anchor", "bootstrapIds"])
 def test_a_login_s_function_changes_nothing_else_of_a_record(
     insider: Insider, function: str, attribute: str
 ) -> None:
-    """A function that commits a login can write what a login changes, and not group, claims or origin."""
+    """A function that commits a login can write what a login changes, and not group or origin."""
     session, row = insider.session(function), f"DEV#{insider.device}"
     assert denied(lambda: session.update(row, attribute))
     if attribute != "group":  # a reserved word of DynamoDB

@@ -15,11 +15,12 @@ pytestmark = pytest.mark.xdist_group("infra")
 COMMITTED = ["CERT#*", "DEV#*", "KEY#*"]
 COUNTERS = ["BUDGET#*", "DAY#*", "HOUR#*", "MINUTE#*"]
 CLAIMED = sorted([*COMMITTED, *COUNTERS, "KEYCLAIM#*"])
-PROVED = ["NONCE#*", "PROOF#*"]
+PROVED = ["PROOF#*"]
+NONCES = "SECRET#nonces"
 READ = {"GetItem": ["BUDGET#*", "DEV#*", "PACE#iot", "SWEEP"]}
 ROWS: dict[str, dict[str, list[str]]] = {
     "Exchange": {
-        "GetItem": ["CERT#*", "DEV#*", "PACE#iot"],
+        "GetItem": ["CERT#*", "DEV#*", "PACE#iot", NONCES],
         "UpdateItem": sorted(CLAIMED + PROVED),
         "ConditionCheckItem": ["BOOTSTRAP#*", "KEY#*"],
     },
@@ -29,7 +30,8 @@ ROWS: dict[str, dict[str, list[str]]] = {
         "ConditionCheckItem": ["BOOTSTRAP#*", "KEY#*"],
     },
     "Presence": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
-    "Vend": {"GetItem": ["CERT#*", "DEV#*", "PACE#iot"], "UpdateItem": sorted(COMMITTED + PROVED)},
+    "AuthorityFunction": {"UpdateItem": [NONCES]},
+    "Vend": {"GetItem": ["CERT#*", "DEV#*", "PACE#iot", NONCES], "UpdateItem": sorted(COMMITTED + PROVED)},
     "VendMqtt": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
     "Operate": READ
     | {
@@ -46,10 +48,21 @@ ROWS: dict[str, dict[str, list[str]]] = {
     "Newcomers": {"GetItem": ["BOOTSTRAP#*", "DEV#*", "JITR#*"], "UpdateItem": ["JITR#*", "PACE#iot"]},
 }
 LOGIN = [
-    *("active", "der", "deviceId", "generation", "pending", "pk", "status", "superseded", "updatedAt"),
+    *(
+        "active",
+        "claims",
+        "der",
+        "deviceId",
+        "generation",
+        "pending",
+        "pk",
+        "status",
+        "superseded",
+        "updatedAt",
+    ),
 ]
 ATTRIBUTES = {
-    "Vend": sorted([*LOGIN, "expiresAt", "secret"]),
+    "Vend": sorted([*LOGIN, "expiresAt"]),
     "VendMqtt": LOGIN,
     "Presence": LOGIN,
 }
