@@ -22,6 +22,7 @@ from firstboot.domain import topics
 from firstboot.pki import nonce
 from tests import factories
 from tests.aws import test_assign
+from tests.aws.conftest import ACCOUNT
 from tests.aws.mqtt import Client
 from tests.aws.product import HOST, Answer, Product
 from tests.aws.test_assign import REFUSED, Broker
@@ -58,7 +59,13 @@ class Wire:
 def wire(product: Product) -> Iterator[Wire]:
     """Yield the record of every AWS request of the functions."""
     found = Wire()
-    made: list[Any] = [clients.dynamodb(), clients.s3(), clients.kms(), clients.sts(), clients.iot_data()]
+    made: list[Any] = [
+        clients.dynamodb(),
+        clients.s3(ACCOUNT),
+        clients.kms(),
+        clients.sts(),
+        clients.iot_data(),
+    ]
     for client in made:
         client.meta.events.register_first("before-send", found)
     yield found
@@ -250,7 +257,7 @@ def test_a_token_costs_no_read(broker: Broker, attempt: str) -> None:
         "another-audience": lambda: broker.token(aud=f"{AUDIENCE}2"),
         "expired": lambda: broker.token(exp=1),
     }
-    made: list[Any] = [clients.dynamodb(), clients.s3()]
+    made: list[Any] = [clients.dynamodb(), clients.s3(ACCOUNT)]
     for client in made:
         client.meta.events.register_first("before-send", wire)
     assert broker.ask(tokens[attempt]()) == REFUSED
