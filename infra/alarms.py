@@ -185,6 +185,11 @@ class Alarms(Construct):
             _ours("exchange", "RenewalRateExceeded"),
             "A device renews as often as it may in a day; it is faulty, or its certificate was copied",
         )
+        self._count(
+            "NameGuessLimit",
+            _ours("exchange", "NameGuessLimit"),
+            "A claim certificate was refused with more names than a production line has; it may have leaked",
+        )
         for service in ("exchange", "vend"):
             self._count(
                 f"CertificateForged{service.title()}",

@@ -6,6 +6,7 @@ which make the claim atomic. A property test compares the two.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -44,8 +45,14 @@ one on a bench a few times in an hour. Revoking a device takes work for each cer
 no device may collect them without end."""
 
 
+NAME_GUESSES_PER_HOUR = 600
+"""How many names a claim certificate may be refused with in an hour. A production line is refused a few times
+in an hour. An attacker who knows how a maker numbers its devices needs hundreds of guesses to find a name
+that is expected, and an accepted guess is a stolen identity."""
+
+
 class RefusedBy(StrEnum):
-    """The condition that did not hold when a claim was refused. The first of several in this order counts."""
+    """The condition that did not hold when a claim was refused. `decisive` chooses among several."""
 
     BOOTSTRAP = "bootstrap"  # the bootstrap certificate is not revoked
     DEVICE = "device"  # the condition on the device record
@@ -54,7 +61,12 @@ class RefusedBy(StrEnum):
     TOTAL = "total"  # fewer enrollments than the budget's `total`
     THRESHOLD = "threshold"  # fewer than `freeze_per_hour` enrollments in this hour
     RATE = "rate"  # fewer than `per_minute` enrollments in this minute
+    GUESSES = "guesses"  # fewer than NAME_GUESSES_PER_HOUR refused names of this certificate in this hour
     DAY = "day"  # fewer than `per_day` enrollments of this device today
+
+
+ABOUT_NAME = frozenset({RefusedBy.DEVICE, RefusedBy.DAY})
+"""The conditions that depend on the name that a device has."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,31 @@ def is_claimable(device: Device | None, asked: Enrollment | Renewal) -> bool:
     """Return whether the request may claim the record."""
     try:
         return answer_to(device, asked) is None
+    except FirstbootError:
+        return False
+
+
+def decisive(
+    failed: AbstractSet[RefusedBy], device: Device | None, asked: Enrollment | Renewal
+) -> ClaimRefused:
+    """Return the refusal of a claim for which the conditions `failed` did not hold.
+
+    `device` is the device's record. The first condition in RefusedBy's order counts. In a shared group the
+    conditions that are the same for each name count before those about the name, so that a holder of the
+    claim certificate learns nothing about a name while the group enrolls no device. A repeat is no guess,
+    because its sender has the key of the certificate.
+    """
+    ordered = [each for each in RefusedBy if each in failed]
+    first = ordered[0]
+    is_shared = isinstance(asked, Enrollment) and asked.expected
+    if first is RefusedBy.DEVICE and is_shared and not _is_repeat(device, asked):
+        first = next((each for each in ordered if each not in ABOUT_NAME), first)
+    return ClaimRefused(first, device if first is RefusedBy.DEVICE else None)
+
+
+def _is_repeat(device: Device | None, asked: Enrollment | Renewal) -> bool:
+    try:
+        return answer_to(device, asked) is not None
     except FirstbootError:
         return False
 

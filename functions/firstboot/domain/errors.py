@@ -43,7 +43,8 @@ class FirstbootError(Exception):
 
     `detail` is sent to the caller, so it must hold nothing secret and nothing about other devices. `log` is
     written to the operator's log only. `reason` is sent to the caller; without it the class's own is.
-    `retry_after` is in seconds; None leaves the time to `runtime`.
+    `retry_after` is in seconds; None leaves the time to `runtime`. `metric` is the CloudWatch metric that
+    counts the error; without it the class's name is.
     """
 
     code: ClassVar[str]
@@ -59,12 +60,14 @@ class FirstbootError(Exception):
         log: str = "",
         reason: Reason | None = None,
         retry_after: int | None = None,
+        metric: str | None = None,
     ) -> None:
         super().__init__(log or detail or self.title)
         self.detail = detail or self.title
         self.log = log or detail
         self.reason = reason or self.reason
         self.retry_after = retry_after
+        self.metric = metric or type(self).__name__
 
 
 class RequestError(FirstbootError):
@@ -115,7 +118,13 @@ class DeviceRevoked(AuthorizationError):
 
 
 class DeviceNotExpected(AuthorizationError):
+    """The one refusal of a name in a shared group, so that its holders can't find out which names exist.
+
+    A device whose name is reserved by another key, or is expected a minute later, must come back by itself.
+    """
+
     code = "device-not-expected"
+    action = Action.WAIT
     title = "The group does not expect a device with this id"
 
 

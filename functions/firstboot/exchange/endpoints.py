@@ -7,6 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from firstboot.domain.errors import DeviceNotExpected
 from firstboot.exchange.answers import Answers
 from firstboot.exchange.commit import CommitByConnecting
 from firstboot.exchange.exchange import Exchange
@@ -82,7 +83,11 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
-        outcome = self.exchange(presented, request, now)
+        try:
+            outcome = self.exchange(presented, request, now)
+        except DeviceNotExpected:
+            self.guard.count("NameGuessed")
+            raise
         self.guard.about(deviceId=outcome.device_id)
         if outcome.anchor:
             self.guard.about(anchor=outcome.anchor.key, anchorSubject=outcome.anchor.subject)

@@ -19,10 +19,19 @@ from typing import Literal, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from firstboot.domain.claim import ClaimRefused, Enrollment, Limits, RefusedBy, Renewal, answer_to
+from firstboot.domain.claim import (
+    ABOUT_NAME,
+    HOLD,
+    ClaimRefused,
+    Enrollment,
+    Limits,
+    RefusedBy,
+    Renewal,
+    answer_to,
+)
 from firstboot.domain.clock import until_next
-from firstboot.domain.device import Anchor, Attribute, CertificateRecord
-from firstboot.domain.errors import FirstbootError, KeyInUse, Unavailable
+from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device
+from firstboot.domain.errors import DeviceNotExpected, FirstbootError, KeyInUse, Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
 from firstboot.exchange.errors import (
@@ -48,6 +57,9 @@ class Claims(Protocol):
 
     def freeze(self, group: str, limits: Limits, now: datetime) -> None:
         """Refuse enrollments of the group until an operator thaws it. A repeat changes nothing."""
+
+    def count_guess(self, identifier: str, now: datetime) -> bool:
+        """Count a name that a claim certificate was refused with; return False above the hour's limit."""
 
     def make_known(self, leaf: x509.Certificate) -> None:
         """Make a certificate of ours known by its thumbprint. A repeat changes nothing."""
@@ -160,16 +172,38 @@ class Issue:
         Raises the refusal if it holds none.
         """
         if refused.by is RefusedBy.DEVICE:
-            known = answer_to(refused.device, asked)
-            if known is None:
-                raise Unavailable(log="the device record changed during the claim")
-            return known
+            return self._answer(refused.device, asked)
         # More devices enroll in this hour than the operator expected, so the group stops until a person has
         # looked.
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
             self.claims.freeze(asked.group, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
-        raise _refusal(refused.by, asked.now)
+        error = _refusal(refused.by, asked.now)
+        raise self._of_name(error, asked) if refused.by in ABOUT_NAME else error
+
+    def _answer(self, device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord:
+        try:
+            known = answer_to(device, asked)
+        except FirstbootError as error:
+            raise self._of_name(error, asked) from None
+        if known is None:
+            raise Unavailable(log="the device record changed during the claim")
+        return known
+
+    def _of_name(self, error: FirstbootError, asked: Enrollment | Renewal) -> FirstbootError:
+        """Return the error that the caller gets where `error` would tell something about the device's name.
+
+        In a shared group it is one error for each name that is not expected, taken, revoked or in another
+        group: every holder of the claim certificate can try names. The refusal is counted as a guess.
+        """
+        if not (isinstance(asked, Enrollment) and asked.expected):
+            return error
+        if not self.claims.count_guess(asked.enrolled_by, asked.now):
+            return _refusal(RefusedBy.GUESSES, asked.now)
+        log = f"{asked.device_id}: {error.code} {error.log}".rstrip()
+        # A name that is reserved for another key is free again after this time.
+        wait = int(HOLD.total_seconds())
+        return DeviceNotExpected(log=log, metric=error.metric, retry_after=wait)
 
     def _sign_and_store(self, device_id: DeviceId, record: CertificateRecord, csr: VerifiedCsr) -> bytes:
         # A certificate that has logged in has an id in AWS IoT, and another signature would change it.
@@ -190,15 +224,24 @@ class Issue:
 def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
     """Return the error for a claim that a row other than the device's refused."""
     match by:
-        case RefusedBy.BOOTSTRAP:
-            return BootstrapRevoked()
-        case RefusedBy.KEY:
-            return KeyInUse()
-        case RefusedBy.TOTAL:
-            return EnrollmentBudgetSpent()
+        case RefusedBy.BOOTSTRAP | RefusedBy.KEY | RefusedBy.TOTAL:
+            return _FINAL[by]()
         case RefusedBy.RATE:
             return EnrollmentRateExceeded(retry_after=until_next(timedelta(minutes=1), now))
+        case RefusedBy.GUESSES:
+            return EnrollmentRateExceeded(
+                "The claim certificate was refused with too many names in this hour",
+                retry_after=until_next(timedelta(hours=1), now),
+                metric="NameGuessLimit",
+            )
         case RefusedBy.DAY:
             return ReenrollmentRateExceeded(retry_after=until_next(timedelta(days=1), now))
         case _:
             return EnrollmentFrozen(retry_after=FROZEN_SECONDS)
+
+
+_FINAL: dict[RefusedBy, type[FirstbootError]] = {
+    RefusedBy.BOOTSTRAP: BootstrapRevoked,
+    RefusedBy.KEY: KeyInUse,
+    RefusedBy.TOTAL: EnrollmentBudgetSpent,
+}

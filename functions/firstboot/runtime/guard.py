@@ -66,13 +66,13 @@ class Guard:
         self._metrics.add_metric(metric, unit, value)
 
     def refusal(self, error: FirstbootError) -> None:
-        """Log a domain error and count it under its class's name."""
+        """Log a domain error and count it under its metric."""
         log = self._logger.error if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else self._logger.info
         fields = {"code": error.code, "reason": error.log}
         if error.reason:
             fields["cause"] = error.reason
         log("refused", extra=fields)
-        self.count(type(error).__name__)
+        self.count(error.metric)
 
     def run(self, work: Callable[[], Result], last_word: Callable[[FirstbootError], Result]) -> Result:
         """Return what `work` returns, or what `last_word` makes of its failure.

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from firstboot.aws.dynamodb.rows import number
-from firstboot.domain.claim import Enrollment, Limits, RefusedBy
+from firstboot.aws.dynamodb.rows import Row, number
+from firstboot.domain.claim import NAME_GUESSES_PER_HOUR, Enrollment, Limits, RefusedBy
 from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.names import DeviceId
 
@@ -30,7 +30,7 @@ _MINUTE_SECONDS, _HOUR_SECONDS, _DAY_SECONDS = 60, 3_600, 86_400
 
 @dataclass(frozen=True)
 class Counter:
-    """A count of enrollments that must not exceed `limit`.
+    """A count of enrollments, or of refused names, that must not exceed `limit`.
 
     At `ends_at` the period ends, and the next one counts under another name. `ends_at` is None for a count
     without a period. `refused_by` is the reason that a claim above the limit is refused with.
@@ -47,18 +47,76 @@ class Counter:
         return max(1, min(_MAX_SHARDS, self.limit // _PER_SHARD))
 
 
-def shard_keys(group: str, limits: Limits) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Shard:
+    """One of the rows that share a counter's limit. `number` counts them from 0."""
+
+    counter: Counter
+    number: int
+
+    @property
+    def key(self) -> Row:
+        """Return the primary key of the row."""
+        return {"pk": {"S": f"{self.counter.name}#{self.number}"}}
+
+    @property
+    def limit(self) -> int:
+        """Return the row's part of the limit."""
+        # The first shards take the remainder, so that the parts add up to the limit exactly.
+        counter = self.counter
+        return counter.limit // counter.shards + (self.number < counter.limit % counter.shards)
+
+    def others(self) -> Iterator[Shard]:
+        """Yield the counter's other shards, beginning with the next one."""
+        for step in range(1, self.counter.shards):
+            yield replace(self, number=(self.number + step) % self.counter.shards)
+
+    def refusal(self, row: Row | None) -> RefusedBy | None:
+        """Return why `row`, the shard's row, takes no further count; None if it takes one.
+
+        A frozen row takes none, whatever it has counted.
+        """
+        if row and "frozenAt" in row:
+            return RefusedBy.FROZEN
+        used = int(row["used"]["N"]) if row and "used" in row else 0
+        return self.counter.refused_by if used >= self.limit else None
+
+    def check(self) -> dict[str, Any]:
+        """Return the check that the row takes a further count. It has the conditions of `refusal`."""
+        return {
+            "Key": self.key,
+            "ConditionExpression": (
+                "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
+            ),
+            "ExpressionAttributeValues": {":part": {"N": str(self.limit)}},
+        }
+
+    def update(self) -> dict[str, Any]:
+        """Return the update that adds 1 to the row if it takes a further count."""
+        update = self.check()
+        update["ExpressionAttributeValues"][":one"] = {"N": "1"}
+        expression = "ADD used :one"
+        if self.counter.ends_at:
+            expression += " SET expiresAt = :expires"
+            update["ExpressionAttributeValues"][":expires"] = number(self.counter.ends_at + _SPENT_ROW_KEPT)
+        # A frozen counter and a full one fail the same condition. The old row tells them apart.
+        return update | {"UpdateExpression": expression, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def shard_keys(group: str, limits: Limits) -> list[Row]:
     """Return the primary keys of the rows that hold a group's total."""
     total = _total(group, limits)
-    return [_key(total, shard) for shard in range(total.shards)]
+    return [Shard(total, number).key for number in range(total.shards)]
 
 
 def _total(group: str, limits: Limits) -> Counter:
     return Counter(f"BUDGET#{group}", limits.total, RefusedBy.TOTAL)
 
 
-def _key(counter: Counter, shard: int) -> dict[str, Any]:
-    return {"pk": {"S": f"{counter.name}#{shard}"}}
+def own(counter: Counter, device_id: DeviceId) -> Shard:
+    """Return the shard of a counter that a device's claims try first."""
+    # A hash spreads the devices over the shards without a random source.
+    return Shard(counter, zlib.crc32(device_id.encode()) % counter.shards)
 
 
 def counters(enrollment: Enrollment) -> list[Counter]:
@@ -76,7 +134,6 @@ def counters(enrollment: Enrollment) -> list[Counter]:
 
 
 def _of_group(group: str, limits: Limits, now: datetime) -> list[Counter]:
-    # The first counter that refuses gives the reason, so the one that is final stands first.
     found = [_total(group, limits)]
     if limits.freeze_per_hour is not None:
         hour, ends_at = _period(now, _HOUR_SECONDS)
@@ -86,41 +143,14 @@ def _of_group(group: str, limits: Limits, now: datetime) -> list[Counter]:
     return [*found, Counter(f"MINUTE#{group}#{minute}", limits.per_minute, RefusedBy.RATE, ends_at)]
 
 
+def guesses(identifier: str, now: datetime) -> Shard:
+    """Return the one row that counts the names that a claim certificate was refused with in this hour."""
+    hour, ends_at = _period(now, _HOUR_SECONDS)
+    name = f"GUESS#{identifier}#{hour}"
+    return Shard(Counter(name, NAME_GUESSES_PER_HOUR, RefusedBy.GUESSES, ends_at), 0)
+
+
 def _period(now: datetime, seconds: int) -> tuple[int, datetime]:
     """Return the number, counted from the epoch, of the period that `now` is in, and the period's end."""
     count = epoch(now) // seconds
     return count, from_epoch((count + 1) * seconds)
-
-
-def tries(device_id: DeviceId, counted: list[Counter]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the counters' updates for each try of a claim.
-
-    The first try uses the device's own shard of each counter, the next ones the shards after it. They end
-    when every shard of every counter has been tried, so that no part of the limit is lost to an uneven
-    distribution.
-    """
-    # A hash spreads the devices over the shards without a random source.
-    first = zlib.crc32(device_id.encode())
-    for step in range(max((counter.shards for counter in counted), default=1)):
-        yield [_update(counter, (first + step) % counter.shards) for counter in counted]
-
-
-def _update(counter: Counter, shard: int) -> dict[str, Any]:
-    """Return the update that adds 1 to a shard's counter if its part of the limit allows it."""
-    # The first shards take the remainder, so that the parts add up to the limit exactly.
-    part = counter.limit // counter.shards + (shard < counter.limit % counter.shards)
-    values = {":one": {"N": "1"}, ":part": {"N": str(part)}}
-    expression = "ADD used :one"
-    if counter.ends_at:
-        expression += " SET expiresAt = :expires"
-        values[":expires"] = number(counter.ends_at + _SPENT_ROW_KEPT)
-    return {
-        "Key": _key(counter, shard),
-        "UpdateExpression": expression,
-        "ConditionExpression": (
-            "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
-        ),
-        "ExpressionAttributeValues": values,
-        # A frozen counter and a full one fail the same condition. The old row tells them apart.
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }

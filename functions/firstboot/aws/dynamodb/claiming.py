@@ -1,100 +1,250 @@
-"""Claims in the device records: one transaction, with another try where DynamoDB can't decide in one.
+"""Claims in the device records: one transaction, or two where DynamoDB can't decide in one.
 
-`claims` has the expressions of the transaction, `budget` those of its counters.
+`claims` has the expressions of the transaction, `budget` those of its counters. `refusals` remembers refused
+claims, and the next claim that would be refused for the same reason costs reads only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import budget, claims, rows
+from firstboot.aws.dynamodb.refusals import Refusals
 from firstboot.aws.dynamodb.table import DynamoTable
-from firstboot.domain.claim import ClaimRefused, Enrollment, RefusedBy, Renewal, is_claimable
+from firstboot.domain.claim import (
+    ClaimRefused,
+    Enrollment,
+    RefusedBy,
+    Renewal,
+    decisive,
+    is_claimable,
+)
 from firstboot.domain.device import Device
 from firstboot.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Failed = dict[RefusedBy, rows.Row | None]
+"""The conditions of a claim that did not hold, with the row that each was about, if it was read."""
+
+_ABOUT_CERTIFICATE = frozenset({RefusedBy.BOOTSTRAP, RefusedBy.DEVICE, RefusedBy.KEY})
+"""The refusals that the same bootstrap certificate is likely to get again."""
+
+_TRIES = 5
 
 
 class DynamoClaims(DynamoTable):
     """The claims of certificates. Every method raises Unavailable."""
 
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        super().__init__(client, table)
+        self._refusals = Refusals()
+
     def claim(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
-        """Record the intent to certify, or return the reason against it (TransactWriteItems).
+        """Record the intent to certify, or return the reason against it (at most two TransactWriteItems).
 
         The device's row, the claim of its key and the counters change together or not at all, and only if the
         key and the bootstrap certificate allow it. When the reply is lost, botocore's own retry claims once,
         because both have one ClientRequestToken. When the device repeats the request, its row refuses it and
-        is returned.
+        is returned. A claim that this process expects to be refused is decided by reads (GetItem).
         """
         return self._enroll(asked) if isinstance(asked, Enrollment) else self._renew(asked)
 
+    def count_guess(self, identifier: str, now: datetime) -> bool:
+        """Count a name that a claim certificate was refused with; return False above the limit (UpdateItem).
+
+        Above the limit nothing is written, and claims with the certificate are refused until the hour ends.
+        """
+        counted = budget.guesses(identifier, now)
+        for _ in range(_TRIES):
+            try:
+                with answered("ConditionalCheckFailedException", "TransactionConflictException"):
+                    self._client.update_item(TableName=self._table, **counted.update())
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "TransactionConflictException":
+                    continue
+                self._refusals.note_counter(counted.counter, RefusedBy.GUESSES)
+                return False
+            return True
+        raise Unavailable(log="the count of refused names kept conflicting with claims")
+
     def _enroll(self, asked: Enrollment) -> ClaimRefused | None:
         counted = budget.counters(asked)
-        # A full shard says nothing about the limit as a whole, so the next shard is tried.
-        refused = None
-        for step, counters in enumerate(budget.tries(asked.device_id, counted)):
-            refused = self._claim(asked, [claims.enrollment(asked), *counters], counted)
-            if refused is None or not _another_shard(refused, counted, step):
-                return refused
+        failed = self._foreseen(asked, counted) or self._tried(asked, counted)
+        if not failed:
+            return None
+        refused = _decisive(failed, asked)
+        if refused.by in _ABOUT_CERTIFICATE:
+            self._refusals.note_certificate(asked.enrolled_by, asked.now)
+        # A threshold that was reached is not remembered. The caller freezes the group for it, and if that
+        # fails, the next claim must get the same refusal.
+        by = RefusedBy.TOTAL if refused.by is RefusedBy.FROZEN else refused.by
+        for counter in _limiting(asked, counted):
+            if counter.refused_by is by and by is not RefusedBy.THRESHOLD:
+                self._refusals.note_counter(counter, refused.by)
         return refused
+
+    def _foreseen(self, asked: Enrollment, counted: Sequence[budget.Counter]) -> Failed:
+        """Return the conditions that do not hold, if this process has refused such a claim before.
+
+        What is empty decides nothing. A count without a period is read, so that a group that was thawed
+        enrolls devices at once. A period's count never decreases, so its refusal lasts until the period ends.
+        """
+        failed: Failed = {}
+        for counter in _limiting(asked, counted):
+            known = self._refusals.by_counter(counter)
+            if known and counter.ends_at:
+                failed[known] = None
+            elif known:
+                shard = budget.own(counter, asked.device_id)
+                if shard.refusal(row := self._get(shard.key)) is known:
+                    failed[known] = row
+                else:
+                    self._refusals.forget_counter(counter)
+        # A repeat is answered by the device's row, whatever the counters say.
+        if failed or self._refusals.has_certificate(asked.enrolled_by, asked.now):
+            failed |= self._unmet(asked)
+        return failed
+
+    def _unmet(self, asked: Enrollment) -> Failed:
+        """Return the conditions that do not hold, apart from those of the counters (four GetItem).
+
+        There are four reads in any case, so that the time of an answer says nothing about the device.
+        """
+        name = asked.device_id
+        revoked = self._get(claims.bootstrap_key(asked.enrolled_by))
+        row = self._get(rows.device_key(name))
+        owner, claimant = (self._get(check["Key"]) for check in _key_checks(asked))
+        failed: Failed = {}
+        if revoked:
+            failed[RefusedBy.BOOTSTRAP] = revoked
+        if not is_claimable(rows.device(row) if row else None, asked):
+            failed[RefusedBy.DEVICE] = row
+        if claims.is_another_s(owner, name) or claims.is_another_s(claimant, name, asked.now):
+            failed[RefusedBy.KEY] = None
+        return failed
+
+    def _tried(self, asked: Enrollment, counted: Sequence[budget.Counter]) -> Failed:
+        """Claim, and return the conditions that did not hold, if any."""
+        shards = [budget.own(each, asked.device_id) for each in counted]
+        failed = self._claim(asked, claims.enrollment(asked), shards)
+        if not _is_by_a_shard(failed, asked, shards):
+            return failed
+        # A full shard says nothing about the limit as a whole. Without a look at the other shards, a part of
+        # the limit would be lost when the devices spread over them unevenly.
+        shards = [self._with_room(each, failed) for each in shards]
+        if failed:
+            return failed
+        failed = self._claim(asked, claims.enrollment(asked), shards)
+        if _is_by_a_shard(failed, asked, shards):
+            raise Unavailable(log="other claims filled the counters' shards meanwhile")
+        return failed
+
+    def _with_room(self, shard: budget.Shard, failed: Failed) -> budget.Shard:
+        """Return the shard to count in: another one that has room, if this one is full (GetItem of others).
+
+        If there is one, remove the counter's refusal from `failed`.
+        """
+        by = shard.counter.refused_by
+        for other in shard.others() if by in failed else ():
+            row = self._get(other.key)
+            reason = other.refusal(row)
+            if reason is None:
+                del failed[by]
+                return other
+            failed[reason] = row
+        return shard
 
     def _renew(self, asked: Renewal) -> ClaimRefused | None:
         # A device renews once in months, so the first update is almost always the right one.
-        refused = self._claim(asked, [claims.renewal(asked, is_first_of_day=True)])
+        failed = self._claim(asked, claims.renewal(asked, is_first_of_day=True))
+        refused = _decisive(failed, asked) if failed else None
         if refused is None or refused.by is not RefusedBy.DEVICE or not is_claimable(refused.device, asked):
             return refused
-        return self._claim(asked, [claims.renewal(asked, is_first_of_day=False)])
+        failed = self._claim(asked, claims.renewal(asked, is_first_of_day=False))
+        return _decisive(failed, asked) if failed else None
 
     def _claim(
         self,
         asked: Enrollment | Renewal,
-        items: list[dict[str, Any]],
-        counted: Sequence[budget.Counter] = (),
-    ) -> ClaimRefused | None:
-        """Claim the key and make the updates `items`: the device's row, then the counters."""
-        spki, name = asked.certificate.spki, asked.device_id
-        checks = {RefusedBy.KEY: claims.key_unowned(spki, name)}
+        update: dict[str, Any],
+        shards: Sequence[budget.Shard] = (),
+    ) -> Failed:
+        """Claim the key, make the `update` of the device's row and count in `shards`."""
+        owner, _ = _key_checks(asked)
+        checks = [(RefusedBy.KEY, owner)]
         if isinstance(asked, Enrollment):
-            checks[RefusedBy.BOOTSTRAP] = claims.not_revoked(asked.enrolled_by)
-        conditions = [*checks, RefusedBy.KEY, RefusedBy.DEVICE, *(each.refused_by for each in counted)]
+            checks.append((RefusedBy.BOOTSTRAP, claims.not_revoked(asked.enrolled_by)))
+            # Above the limit of refused names an expected name is refused too: it may be a guess.
+            if asked.expected:
+                guesses = budget.guesses(asked.enrolled_by, asked.now)
+                checks.append((guesses.counter.refused_by, guesses.check()))
+        conditions = [by for by, _ in checks]
+        conditions += [RefusedBy.KEY, RefusedBy.DEVICE, *(each.counter.refused_by for each in shards)]
+        items = [claims.key_claim(asked), update, *(each.update() for each in shards)]
         try:
-            self._transact([claims.key_claim(asked), *items], [*checks.values()])
+            self._transact(items, [check for _, check in checks])
         except ClientError as error:
-            return refusal(error, conditions)
-        return None
+            return _failed(error, conditions)
+        return {}
 
 
-def _another_shard(refused: ClaimRefused, counted: list[budget.Counter], step: int) -> bool:
-    """Return whether the counter that refused the claim has shards that were not tried yet."""
-    return any(each.refused_by is refused.by and step + 1 < each.shards for each in counted)
+def _limiting(asked: Enrollment, counted: Sequence[budget.Counter]) -> list[budget.Counter]:
+    """Return the counters that may refuse the claim: those it increments, and that of refused names."""
+    found = list(counted)
+    if asked.expected:
+        found.append(budget.guesses(asked.enrolled_by, asked.now).counter)
+    return found
+
+
+def _key_checks(asked: Enrollment | Renewal) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the checks that the key is no other device's for good, and that no other device claims it."""
+    spki, name = asked.certificate.spki, asked.device_id
+    return claims.key_unowned(spki, name), claims.key_unclaimed(spki, name, asked.now)
+
+
+def _is_by_a_shard(failed: Failed, asked: Enrollment, shards: Sequence[budget.Shard]) -> bool:
+    """Return whether a counter that has other shards refused the claim."""
+    spread = {each.counter.refused_by for each in shards if each.counter.shards > 1}
+    return bool(failed) and _decisive(failed, asked).by in spread
+
+
+def _decisive(failed: Failed, asked: Enrollment | Renewal) -> ClaimRefused:
+    return decisive(failed.keys(), _device(failed), asked)
+
+
+def _device(failed: Failed) -> Device | None:
+    row = failed.get(RefusedBy.DEVICE)
+    return rows.device(row) if row else None
 
 
 def refusal(error: ClientError, conditions: list[RefusedBy]) -> ClaimRefused:
-    """Return which condition of the transaction did not hold; the first one in RefusedBy's order counts.
+    """Return which condition of a transaction did not hold; the first one in RefusedBy's order counts.
 
     `conditions` are those of the transaction's first items, in their order. Raises Unavailable if the
     transaction was cancelled for another reason.
     """
-    reasons = error.response.get("CancellationReasons", [])
-    failed = {
-        condition: reason
-        for condition, reason in zip(conditions, reasons, strict=False)
-        if reason.get("Code") == "ConditionalCheckFailed"
-    }
-    # The bootstrap certificate's check comes before the device's condition: a repeat fails that one too, and
-    # would get its certificate.
-    for condition in RefusedBy:
-        if reason := failed.get(condition):
+    failed = _failed(error, conditions)
+    by = next(each for each in RefusedBy if each in failed)
+    return ClaimRefused(by, _device(failed) if by is RefusedBy.DEVICE else None)
+
+
+def _failed(error: ClientError, conditions: list[RefusedBy]) -> Failed:
+    """Return the conditions that did not hold, of a transaction that was cancelled. See `refusal`."""
+    reasons: list[Any] = error.response.get("CancellationReasons", [])
+    failed: Failed = {}
+    for condition, reason in zip(conditions, reasons, strict=False):
+        if reason.get("Code") == "ConditionalCheckFailed":
+            row = reason.get("Item") or None
             # A frozen counter and a full one fail the same condition.
-            if "frozenAt" in (reason.get("Item") or {}):
-                return ClaimRefused(RefusedBy.FROZEN)
-            return ClaimRefused(condition, _old(reason) if condition is RefusedBy.DEVICE else None)
-    # TransactionConflict, ThrottlingError and similar codes decide nothing about the claim.
-    raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
-
-
-def _old(answer: Any) -> Device | None:  # noqa: ANN401 - botocore types no failed condition's item
-    row = answer.get("Item")
-    return rows.device(row) if row else None
+            failed[RefusedBy.FROZEN if "frozenAt" in (row or {}) else condition] = row
+    if not failed:
+        # TransactionConflict, ThrottlingError and similar codes decide nothing about the claim.
+        raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
+    return failed

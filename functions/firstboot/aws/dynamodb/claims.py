@@ -168,6 +168,16 @@ def key_unowned(spki: str, device_id: DeviceId) -> dict[str, Any]:
     }
 
 
+def is_another_s(row: rows.Row | None, device_id: DeviceId, now: datetime | None = None) -> bool:
+    """Return whether the row of a key binds it to another device: the conditions of the two checks above.
+
+    With `now`, the row is a claim, which may have ended.
+    """
+    if row is None or row["deviceId"]["S"] == device_id:
+        return False
+    return not (now and "expiresAt" in row and int(row["expiresAt"]["N"]) < epoch(now))
+
+
 def key_owner(spki: str, device_id: DeviceId) -> dict[str, Any]:
     """Return the update that makes the key the device's for good, unless it is a device's already."""
     return {
