@@ -166,15 +166,18 @@ def test_a_row_holds_epoch_seconds() -> None:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(device=_possible, asked=_asked, claims=_claims)
 def test_the_condition_is_the_decision(
-    records: DynamoDevices,
+    table: str,
     device: Device | None,
     asked: Enrollment | Renewal,
     claims: dict[str, Attribute] | None,
 ) -> None:
     """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim.
 
-    A claim leaves the claims of a device with an active certificate as they are.
+    A claim leaves the claims of a device with an active certificate as they are. The process decides the same
+    when it has refused the claim before and only reads.
     """
+    # Each example has a new process, which remembers no refusal of an earlier one.
+    records = DynamoDevices(clients.dynamodb(), table)
     asked = replace(asked, certificate=replace(asked.certificate, claims=claims))
     client = boto3.client("dynamodb")
     for key in (rows.device_key(DEVICE), {"pk": {"S": "KEYCLAIM#k1"}}):
@@ -185,6 +188,7 @@ def test_the_condition_is_the_decision(
     assert (refused is None) == is_claimable(device, asked)
     if refused:
         assert refused.device == (device and replace(device, claims=_claims_of(device, device.pending)))
+        assert records.claim(asked) == refused
     else:
         claimed = records.device(DEVICE)
         assert claimed
@@ -253,6 +257,30 @@ def test_a_key_belongs_to_one_device(records: DynamoDevices, *, is_committed: bo
     assert refused.by is RefusedBy.KEY
     assert records.device(OTHER) is None
     assert records.import_device(_imported(OTHER), _later(NOW)) is RefusedBy.KEY
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["transaction", "reads"])
+@pytest.mark.parametrize("prefix", ["KEY", "KEYCLAIM"])
+@pytest.mark.parametrize("owner", [DEVICE, OTHER])
+@pytest.mark.parametrize("expires", [None, NOW - SECOND, NOW, NOW + SECOND])
+def test_reads_decide_on_a_key_as_the_transaction_does(
+    records: DynamoDevices, prefix: str, owner: DeviceId, expires: datetime | None, *, reads: bool
+) -> None:
+    """A process that reads before a claim refuses the same keys as the transaction, and makes none."""
+    item: Any = {"pk": {"S": f"{prefix}#k1"}, "deviceId": {"S": owner}}
+    if expires:
+        item["expiresAt"] = rows.number(expires)
+    boto3.client("dynamodb").put_item(TableName="device-records", Item=item)
+    if reads:  # because this process has refused the bootstrap certificate
+        assert records.claim(enrollment(expected=True))
+    made: list[str] = []
+    clients.dynamodb().meta.events.register(
+        "before-call.dynamodb", lambda model, **_: made.append(model.name)
+    )
+    refused = records.claim(enrollment())
+    has_ended = prefix == "KEYCLAIM" and expires == NOW - SECOND
+    assert (refused is None) == (owner == DEVICE or has_ended)
+    assert made.count("TransactWriteItems") == (refused is None or not reads)
 
 
 LAPSED = from_epoch(9_000) + GRACE + timedelta(days=30)
