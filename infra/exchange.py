@@ -55,8 +55,8 @@ class Exchange(Function):
         )
         for role, function in {"exchange": self, "exchangeMqtt": self.mqtt}.items():
             function.configure(self.settings)
-            # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
-            # not revoked. A commit is a TransactWriteItems of updates.
+            # A claim is a TransactWriteItems of updates and of the checks that the bootstrap certificate is
+            # not revoked and has not guessed too many device ids. A commit is one of updates.
             device_records.permit_rows(function, role)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")

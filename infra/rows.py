@@ -40,15 +40,18 @@ KINDS: dict[str, Kind] = {
     ),
     "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
     f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
-    "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
-    "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
-    "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),
+    "KEY#*": Kind(read=_EXCHANGES, written=_COMMITS | {"operate"}, checked=_EXCHANGES),
+    "KEYCLAIM#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=frozenset({"operate"})),
+    "BOOTSTRAP#*": Kind(
+        read=_EXCHANGES | {"jitr"}, written=frozenset({"operate"}), checked=_EXCHANGES
+    ),
     "PROOF#*": Kind(written=_PROOFS),
     NONCE_KEY: Kind(read=_PROOFS, written=frozenset({"authority"})),
-    "BUDGET#*": Kind(read=_OPERATES, written=_EXCHANGES | {"operate"}),
-    "HOUR#*": Kind(written=_EXCHANGES),
-    "MINUTE#*": Kind(written=_EXCHANGES),
-    "DAY#*": Kind(written=_EXCHANGES),
+    "BUDGET#*": Kind(read=_OPERATES | _EXCHANGES, written=_EXCHANGES | {"operate"}),
+    "HOUR#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "MINUTE#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "DAY#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
+    "GUESS#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=_EXCHANGES),
     f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
     RATE_LIMITER_KEY: Kind(
         read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})

@@ -70,7 +70,7 @@ class Batch:
         return self.product.enroll(self.leaf, key, deviceId=name)
 
     def enroll_by_mqtt(self, name: str) -> dict[str, Any]:
-        """Ask for a certificate with the claim certificate over MQTT, and return the members of the answer."""
+        """Ask for a certificate with the claim certificate over MQTT, and return the answer's members."""
         client = mqtt.Client(self.product, f"boot-{name}", self.leaf)
         request = {"csr": client.csr(), "bootstrap": factories.pem(self.leaf), "deviceId": name}
         ((topic, members),) = client.send(CERTIFICATES, request)

@@ -13,20 +13,21 @@ from tests.infra.test_functions import PERMISSIONS, listed, statements
 pytestmark = pytest.mark.xdist_group("infra")
 
 COMMITTED = ["CERT#*", "DEV#*", "KEY#*"]
-COUNTERS = ["BUDGET#*", "DAY#*", "HOUR#*", "MINUTE#*"]
+COUNTERS = ["BUDGET#*", "DAY#*", "GUESS#*", "HOUR#*", "MINUTE#*"]
 CLAIMED = sorted([*COMMITTED, *COUNTERS, "KEYCLAIM#*"])
+FORESEEN = ["BOOTSTRAP#*", *COUNTERS, "DEV#*", "KEY#*", "KEYCLAIM#*", "PACE#iot"]
 PROVED = ["NONCE#*", "PROOF#*"]
 READ = {"GetItem": ["BUDGET#*", "DEV#*", "PACE#iot", "SWEEP"]}
 ROWS: dict[str, dict[str, list[str]]] = {
     "Exchange": {
-        "GetItem": ["CERT#*", "DEV#*", "PACE#iot"],
+        "GetItem": sorted(["CERT#*", *FORESEEN]),
         "UpdateItem": sorted(CLAIMED + PROVED),
-        "ConditionCheckItem": ["BOOTSTRAP#*", "KEY#*"],
+        "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
     "ExchangeMqtt": {
-        "GetItem": ["DEV#*", "PACE#iot"],
+        "GetItem": sorted(FORESEEN),
         "UpdateItem": CLAIMED,
-        "ConditionCheckItem": ["BOOTSTRAP#*", "KEY#*"],
+        "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
     "Presence": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
     "Vend": {"GetItem": ["CERT#*", "DEV#*", "PACE#iot"], "UpdateItem": sorted(COMMITTED + PROVED)},

@@ -74,7 +74,7 @@ class Shard:
     def refusal(self, row: Row | None) -> RefusedBy | None:
         """Return why `row`, the shard's row, takes no further count; None if it takes one.
 
-        A frozen row takes none, whatever it has counted.
+        A frozen row takes none, even if it has room.
         """
         if row and "frozenAt" in row:
             return RefusedBy.FROZEN

@@ -93,7 +93,7 @@ class DynamoClaims(DynamoTable):
     def _foreseen(self, asked: Enrollment, counted: Sequence[budget.Counter]) -> Failed:
         """Return the conditions that do not hold, if this process has refused such a claim before.
 
-        What is empty decides nothing. A count without a period is read, so that a group that was thawed
+        An empty result decides nothing. A count without a period is read, so that a group that was thawed
         enrolls devices at once. A period's count never decreases, so its refusal lasts until the period ends.
         """
         failed: Failed = {}
@@ -107,7 +107,7 @@ class DynamoClaims(DynamoTable):
                     failed[known] = row
                 else:
                     self._refusals.forget_counter(counter)
-        # A repeat is answered by the device's row, whatever the counters say.
+        # A repeat is answered by the device's row, also if the counters refuse new claims.
         if failed or self._refusals.has_certificate(asked.enrolled_by, asked.now):
             failed |= self._unmet(asked)
         return failed

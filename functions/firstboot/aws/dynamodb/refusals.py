@@ -1,4 +1,4 @@
-"""What a process remembers of refused claims, so that it refuses the next ones without a transaction.
+"""The refused claims that a process remembers, so that it refuses the next ones without a transaction.
 
 A refused transaction writes nothing, and still holds all of its rows for a moment. A flood of refused claims
 would make the claims of other devices fail, which count on the same rows.
