@@ -235,11 +235,13 @@ def test_a_flood_of_refused_claims_stops_no_honest_device(table: str, flood: str
 
     with ThreadPoolExecutor(4) as crowd:
         running = [crowd.submit(attacker, number) for number in range(4)]
-        while len(refused) < 4:
-            time.sleep(HOLDING)
-        honest = wire.process(table)
-        tries = [attempts(honest, each) for each in asked]
-        ended.set()
+        try:
+            while len(refused) < 4:
+                time.sleep(HOLDING)
+            honest = wire.process(table)
+            tries = [attempts(honest, each) for each in asked]
+        finally:
+            ended.set()
     assert [each.result() for each in running] == [None] * 4
     assert max(tries) <= 2
     assert refused.total() > 20

@@ -24,6 +24,7 @@ from firstboot.domain.topics import CERTIFICATES
 from tests import factories
 from tests.aws import mqtt
 from tests.aws.product import Answer, Product, group
+from tests.field.encode import own
 
 START = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0, second=20, microsecond=0)
 WORTHLESS = ["absent", "elsewhere", "enrolled-elsewhere", "taken", "held", "revoked", "deleted"]
@@ -75,6 +76,18 @@ class Batch:
         request = {"csr": client.csr(), "bootstrap": factories.pem(self.leaf), "deviceId": name}
         ((topic, members),) = client.send(CERTIFICATES, request)
         return {"topic": topic.removeprefix(f"firstboot/boot-{name}/")} | members
+
+    def fill(self, row: str, used: int) -> None:
+        """Write the count of a counter's row, as other processes do; freeze the group for `FROZEN`."""
+        if row == "FROZEN":
+            if used:
+                self.product.operate("groups.freeze", group="sensors")
+            return
+        kind = row.partition("#")[0]
+        name = f"GUESS#{own(self.leaf).identifier}" if kind == "GUESS" else row
+        period = f"#{int(self.now.timestamp()) // PERIODS[kind]}" if kind in PERIODS else ""
+        item: Any = {"pk": {"S": f"{name}{period}#0"}, "used": {"N": str(used)}}
+        clients.dynamodb().put_item(TableName=self.product.table, Item=item)
 
     def count(self) -> int:
         """Return how many refused names are counted for the claim certificate."""
@@ -163,6 +176,37 @@ def test_a_closed_group_answers_each_name_alike(
     assert {each["code"] for each in over_mqtt} == {code}
     assert all(each == over_mqtt[-1] for each in over_mqtt)
     assert batch.count() == 0
+
+
+PERIODS = {"MINUTE": 60, "HOUR": 3_600, "GUESS": 3_600}
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("FROZEN", "enrollment-frozen"),
+        ("BUDGET#sensors", "enrollment-budget-spent"),
+        ("HOUR#sensors", "enrollment-frozen"),
+        ("MINUTE#sensors", "enrollment-rate-exceeded"),
+        ("GUESS", "enrollment-rate-exceeded"),
+    ],
+)
+def test_a_process_that_refused_a_name_sees_what_closes_the_group(
+    batch: Batch, wire: list[str], row: str, code: str
+) -> None:
+    """A process that has refused a name and reads since then answers each name of a closed group alike."""
+    found = set()
+    for name in ("absent", "taken", "free"):
+        batch.product.operate("groups.thaw", group="sensors")
+        batch.fill(row, 0)
+        batch.product.lambdas.restart()
+        assert batch.enroll("absent").body["code"] == "device-not-expected"
+        batch.fill(row, 600)
+        wire.clear()
+        answer = batch.enroll(name)
+        assert answer.body["code"] == code
+        found.add(json.dumps([answer.headers, answer.body, wire]))
+    assert len(found) == 1
 
 
 def test_the_threshold_is_met_by_each_name_alike(batch: Batch) -> None:

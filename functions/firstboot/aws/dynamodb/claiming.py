@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from firstboot.aws.clients import answered
+from firstboot.aws.clients import answered, error_code
 from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.refusals import Refusals
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.claim import (
+    ABOUT_NAME,
     ClaimRefused,
     Enrollment,
     RefusedBy,
@@ -67,7 +68,7 @@ class DynamoClaims(DynamoTable):
                 with answered("ConditionalCheckFailedException", "TransactionConflictException"):
                     self._client.update_item(TableName=self._table, **counted.update())
             except ClientError as error:
-                if error.response["Error"]["Code"] == "TransactionConflictException":
+                if error_code(error) == "TransactionConflictException":
                     continue
                 self._refusals.note_counter(counted.counter, RefusedBy.GUESSES)
                 return False
@@ -97,7 +98,8 @@ class DynamoClaims(DynamoTable):
         enrolls devices at once. A period's count never decreases, so its refusal lasts until the period ends.
         """
         failed: Failed = {}
-        for counter in _limiting(asked, counted):
+        limiting = _limiting(asked, counted)
+        for counter in limiting:
             known = self._refusals.by_counter(counter)
             if known and counter.ends_at:
                 failed[known] = None
@@ -107,9 +109,24 @@ class DynamoClaims(DynamoTable):
                     failed[known] = row
                 else:
                     self._refusals.forget_counter(counter)
+        if not failed and not self._refusals.has_certificate(asked.enrolled_by, asked.now):
+            return {}
+        # In a shared group the counters come before the name. A process that only read the device's row would
+        # refuse an unexpected name for itself, and an expected one for the group.
+        if asked.expected and failed.keys() <= ABOUT_NAME:
+            failed |= self._full(asked, limiting)
         # A repeat is answered by the device's row, also if the counters refuse new claims.
-        if failed or self._refusals.has_certificate(asked.enrolled_by, asked.now):
-            failed |= self._unmet(asked)
+        return failed | self._unmet(asked)
+
+    def _full(self, asked: Enrollment, limiting: Sequence[budget.Counter]) -> Failed:
+        """Return the conditions of the counters that do not hold (GetItem of each, and of other shards)."""
+        failed: Failed = {}
+        for counter in limiting:
+            shard = budget.own(counter, asked.device_id)
+            row = self._get(shard.key)
+            if reason := shard.refusal(row):
+                failed[reason] = row
+                self._with_room(shard, failed)
         return failed
 
     def _unmet(self, asked: Enrollment) -> Failed:
