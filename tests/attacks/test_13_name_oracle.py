@@ -53,11 +53,11 @@ class Batch:
         assert product.enroll(own).status == 201
         product.lambdas.restart()
 
-    def publish(self, **changes: Any) -> None:
-        """Publish the fleet, with these changes to the group's budget."""
+    def publish(self, reenroll: str = "refuse", per_day: int = 10, **changes: int) -> None:
+        """Publish the fleet, with these changes to the group and its budget."""
         limits = {"total": 100, "per_minute": 100, "freeze_per_hour": 100} | changes
         until = from_epoch(4_000_000_000)
-        shared = {"device_id": "request.deviceId", "reenroll": "refuse"}
+        shared = {"device_id": "request.deviceId", "reenroll": reenroll, "reenroll_per_day": per_day}
         sensors = group("sensors", self.product.factory, budget=Budget(until=until, **limits), **shared)
         others = group("others", self.other)
         self.product.publish(groups={"sensors": sensors, "others": others})
@@ -207,6 +207,17 @@ def test_a_process_that_refused_a_name_sees_what_closes_the_group(
         assert answer.body["code"] == code
         found.add(json.dumps([answer.headers, answer.body, wire]))
     assert len(found) == 1
+
+
+def test_a_device_without_enrollments_today_is_no_exception(batch: Batch) -> None:
+    """In a group that replaces certificates, an id that enrolled often enough today gets the one answer."""
+    batch.publish(reenroll="replace", per_day=1)
+    certificate = batch.product.certificate(batch.enroll("free"))
+    batch.product.call("POST", "/v1/certificates/commit", certificate)
+    # The process decides by its transaction first, and then by what it remembers.
+    answers = [batch.enroll(name) for name in ("free", "absent", "free", "absent")]
+    assert answers[0].body["code"] == "device-not-expected"
+    assert all(answer == answers[0] for answer in answers)
 
 
 def test_the_threshold_is_met_by_each_name_alike(batch: Batch) -> None:
