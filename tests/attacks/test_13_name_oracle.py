@@ -279,6 +279,13 @@ def test_guesses_are_bounded(
     assert batch.enroll("free").status == 201
 
 
+def test_guesses_at_once_are_bounded(batch: Batch) -> None:
+    """A guess gets no answer about the name if other guesses reach the limit before it is counted."""
+    events = clients.dynamodb().meta.events
+    events.register("before-call.dynamodb.UpdateItem", lambda **_: batch.fill("GUESS", 600))
+    assert batch.enroll("absent").body["code"] == "enrollment-rate-exceeded"
+
+
 def test_another_claim_certificate_is_unaffected(batch: Batch, few: int) -> None:
     """The guesses with one claim certificate stop no device with another one."""
     for number in range(few + 1):
