@@ -42,9 +42,7 @@ KINDS: dict[str, Kind] = {
     f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
     "KEY#*": Kind(read=_EXCHANGES, written=_COMMITS | {"operate"}, checked=_EXCHANGES),
     "KEYCLAIM#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=frozenset({"operate"})),
-    "BOOTSTRAP#*": Kind(
-        read=_EXCHANGES | {"jitr"}, written=frozenset({"operate"}), checked=_EXCHANGES
-    ),
+    "BOOTSTRAP#*": Kind(read=_EXCHANGES | {"jitr"}, written=frozenset({"operate"}), checked=_EXCHANGES),
     "PROOF#*": Kind(written=_PROOFS),
     NONCE_KEY: Kind(read=_PROOFS, written=frozenset({"authority"})),
     "BUDGET#*": Kind(read=_OPERATES | _EXCHANGES, written=_EXCHANGES | {"operate"}),

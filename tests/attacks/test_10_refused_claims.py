@@ -117,7 +117,6 @@ def enrollment(name: str, **changes: Any) -> Enrollment:
         enrolled_by=f"bootstrap-{name}",
         bootstrap_ids=frozenset({"f1"}),
         anchor=Anchor("a0", "CN=Factory CA"),
-        claims={},
         now=NOW,
         grace=timedelta(days=90),
         limits=Limits(total=1_000, per_minute=1_000, freeze_per_hour=1_000),
@@ -200,7 +199,7 @@ def test_a_refused_renewal_costs_two_transactions_at_most(table: str) -> None:
     """A renewal beyond the day's limit is refused after two transactions at most."""
     wire = Table()
     records = wire.process(table)
-    asked = Renewal(DeviceId("gw-1"), "a1", certificate("gw-1"), None, NOW, timedelta(days=90))
+    asked = Renewal(DeviceId("gw-1"), "a1", certificate("gw-1"), NOW, timedelta(days=90))
     refused = records.claim(asked)
     assert refused
     assert refused.by is RefusedBy.DEVICE
