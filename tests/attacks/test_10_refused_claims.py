@@ -43,6 +43,7 @@ class Table:
 
     def __init__(self, holding: float = 0) -> None:
         self.transactions = 0
+        self.before_second: Callable[[], object] = lambda: None
         self._client: Any = clients.dynamodb()
         self._holding = holding
         self._busy: set[str] = set()
@@ -58,6 +59,8 @@ class Table:
         """Make a transaction, unless one of its rows is in another."""
         keys = [next(iter(item.values()))["Key"]["pk"]["S"] for item in asked["TransactItems"]]
         self.transactions += 1
+        if self.transactions == 2:
+            self.before_second()
         with self._held(keys) as conflicting:
             if conflicting:
                 codes = ["TransactionConflict" if key in conflicting else "None" for key in keys]
@@ -276,9 +279,22 @@ def test_no_part_of_a_limit_is_lost(table: str, monkeypatch: pytest.MonkeyPatch)
             return before.by if before else None
 
     with ThreadPoolExecutor(8) as crowd:
-        outcomes = Counter(crowd.map(outcome, range(80)))
-    assert outcomes == {None: 50, RefusedBy.TOTAL: 30}
+        # As many devices as the limit spread over the shards unevenly, and each of them enrolls.
+        assert Counter(crowd.map(outcome, range(50))) == {None: 50}
+        assert Counter(crowd.map(outcome, range(50, 80))) == {RefusedBy.TOTAL: 30}
     assert processes[0].spent("gateways", limits).total == 50
+
+
+def test_a_race_for_the_last_place_is_no_final_refusal(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim whose second shard is filled by another claim in the meantime is told to come again."""
+    monkeypatch.setattr(budget, "_PER_SHARD", 1)
+    wire, asked = Table(), enrollment("gw-1", limits=Limits(total=2, per_minute=1_000))
+    own = budget.own(budget.counters(asked)[0], asked.device_id)
+    put(own.key["pk"]["S"], used=own.limit)
+    wire.before_second = lambda: fill(asked, RefusedBy.TOTAL)
+    with pytest.raises(Unavailable):
+        wire.process(table).claim(asked)
+    assert wire.transactions == 2
 
 
 def test_what_frees_a_group_frees_it_at_once(table: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from cryptography import x509
 
@@ -87,7 +88,7 @@ class Batch:
         name = f"GUESS#{own(self.leaf).identifier}" if kind == "GUESS" else row
         period = f"#{int(self.now.timestamp()) // PERIODS[kind]}" if kind in PERIODS else ""
         item: Any = {"pk": {"S": f"{name}{period}#0"}, "used": {"N": str(used)}}
-        clients.dynamodb().put_item(TableName=self.product.table, Item=item)
+        boto3.client("dynamodb").put_item(TableName=self.product.table, Item=item)
 
     def count(self) -> int:
         """Return how many refused names are counted for the claim certificate."""
@@ -277,6 +278,13 @@ def test_guesses_are_bounded(
     assert batch.enroll("taken", batch.key).status == 201  # a repeat is no guess
     batch.now = START + timedelta(hours=1)
     assert batch.enroll("free").status == 201
+
+
+def test_guesses_at_once_are_bounded(batch: Batch) -> None:
+    """A guess gets no answer about the name if other guesses reach the limit before it is counted."""
+    events = clients.dynamodb().meta.events
+    events.register("before-call.dynamodb.UpdateItem", lambda **_: batch.fill("GUESS", 600))
+    assert batch.enroll("absent").body["code"] == "enrollment-rate-exceeded"
 
 
 def test_another_claim_certificate_is_unaffected(batch: Batch, few: int) -> None:

@@ -166,7 +166,10 @@ def test_a_row_holds_epoch_seconds() -> None:
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(device=_possible, asked=_asked, claims=_claims)
 def test_the_condition_is_the_decision(
-    table: str, device: Device | None, asked: Enrollment | Renewal, claims: dict[str, Attribute] | None
+    table: str,
+    device: Device | None,
+    asked: Enrollment | Renewal,
+    claims: dict[str, Attribute] | None,
 ) -> None:
     """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim.
 
