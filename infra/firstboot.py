@@ -78,7 +78,9 @@ class Firstboot(Construct):
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
         self.mtls = self._mtls(configuration)
-        only.precede([part for part in self.node.children if part is not only])
+        parts = [part for part in self.node.children if part not in (only, self.authority)]
+        self.authority.retire_publications(fleet, parts)
+        only.precede([*parts, self.authority])
         for name, value in self._outputs().items():
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):

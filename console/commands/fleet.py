@@ -22,6 +22,11 @@ from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
 
+_UNREADABLE = (
+    "the published fleet can't be read, so this compares with the deployed one; functions that had read a "
+    "fleet keep it, and others answer 503 until `fleet apply` publishes a readable one"
+)
+
 app = command_group("Check, compare and publish the fleet definition.")
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -92,7 +97,7 @@ def apply(
         operate, fleet = Operate(options.stack_name), load(folder)
         fleets = operate.fleets()
         comparison = _compare(fleet, fleets)
-        if not comparison["changes"]:
+        if not comparison["changes"] and fleets.readable:
             output.result(comparison, _describe_nothing, as_json=options.as_json)
             return
         based = replace(fleet, base=fleets.deployed.hash)
@@ -105,7 +110,7 @@ def apply(
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        operate.call("fleet.apply", fleet=json.loads(based.to_json()))
+        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -126,6 +131,7 @@ app.command("report")(reporting.report_)
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
     return {
         "changes": [asdict(change) for change in changes.between(fleets.in_force, fleet)],
+        "readable": fleets.readable,
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
         "sharedGrants": fleet.shared_grants,
@@ -158,6 +164,8 @@ def _now() -> datetime:
 
 def _describe(comparison: output.Record) -> list[str | Text]:
     lines: list[str | Text] = []
+    if not comparison["readable"]:
+        lines.append(Text(_UNREADABLE, style="red"))
     for change in comparison["changes"]:
         lines.append(Text(f"{change['part']}: {change['kind']}", style="bold"))
         lines += [Text(f"  {line}", style=_STYLES.get(line[0], "")) for line in change["diff"][2:]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ Eku = Literal["optional", "required"]
 Jitr = Literal["off", "shared", "exclusive"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
+
+MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+"""What reading JSON raises that is not of the expected shape."""
 
 
 def end_of_day(day: date) -> datetime:
@@ -195,9 +198,12 @@ class Fleet:
     def from_json(cls, text: str | bytes) -> Fleet:
         """Return the fleet that `to_json` wrote.
 
-        Raises KeyError, TypeError, ValueError and AttributeError for any other text.
+        Raises one of MISSHAPEN for any other text.
         """
         raw = json.loads(text)
+        # A member that this version does not know may be a restriction, so it is not passed over.
+        if unknown := raw.keys() - {each.name for each in fields(cls)}:
+            raise ValueError(f"unknown members: {', '.join(sorted(unknown))}")
         return cls(
             groups={name: _group(value) for name, value in raw["groups"].items()},
             role_aliases={name: RoleAlias(**value) for name, value in raw["role_aliases"].items()},

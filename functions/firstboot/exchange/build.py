@@ -70,7 +70,8 @@ def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
     devices = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    refresh = float(settings.fleet_refresh)
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     issue = Issue(Issuer(ca, key), devices, store)
     return Endpoints(

@@ -128,9 +128,13 @@ def _context(explained: Explained) -> dict[str, Any]:
     }
 
 
-def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
-    """Return the deployed fleet definition and the one in force, which may be the same."""
-    return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
+def fleets(deployed: Fleet, in_force: Fleet | None, mark: str) -> dict[str, Any]:
+    """Return the deployed fleet definition and the one in force, which may be the same.
+
+    The fleet in force is None if the published one can't be read, and `mark` is then a digest of its text.
+    """
+    shown = _fleet(in_force) if in_force else {"hash": mark, "fleet": None}
+    return {"deployed": _fleet(deployed), "inForce": shown}
 
 
 def found(page: Found) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.s3.certificates import S3CertificateStore
-from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.s3.fleet import FleetSource, PublishedFleet, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
 from firstboot.operate import operations
 from firstboot.operate.audit import Audit
@@ -35,7 +35,8 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     """
     in_asset = deployed()
     audit = Audit(guard)
-    fleet = FleetSource(clients.s3(), settings.bucket, in_asset, refresh_seconds=0)
+    fleet = FleetSource(clients.s3(), settings.bucket, in_asset, 0, guard.fleet_unreadable)
+    published = PublishedFleet(clients.s3(), settings.bucket)
     records = DynamoDevices(clients.dynamodb(), settings.table)
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     sweeps = DynamoSweeps(clients.dynamodb(), settings.table)
@@ -46,7 +47,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     device_import = DeviceImport(records, certificates, store, fleet, audit)
     device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
     groups = Groups(records, sweeps, fleet, audit)
-    fleets = Fleets(in_asset, fleet, records, sweeps, limiter, audit)
+    fleets = Fleets(in_asset, fleet, published, records, sweeps, limiter, audit)
     failures = _failures(settings, audit)
     bound: list[Bound[Any]] = [
         operations.DEVICES_LIST.bind(devices.list),

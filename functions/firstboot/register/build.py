@@ -55,7 +55,7 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     records = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)
     things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     certificates = IotRegistered(clients.iot(), settings.stack, account.place)
     history = History(records, store)
     withdraw = Withdraw(records, history, things, certificates)
@@ -81,7 +81,7 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     The fleet is read anew every time, because a sweep follows the fleet that was published a moment ago.
     """
     account = _account(settings)
-    rules = RulesInForce(FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds=0).current)
+    rules = RulesInForce(_fleet(settings, 0, guard).current)
     policies = IotPolicies(clients.iot())
     queues = _queues(settings)
 
@@ -106,12 +106,16 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
 
 def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of certificates that AWS IoT registered by itself."""
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     records = DynamoDevices(clients.dynamodb(), settings.table)
     judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
     attempts = DynamoAttempts(clients.dynamodb(), settings.table)
     passed = SqsQueue(clients.sqs(), settings.passed_queue)
     return Jitr(fleet, judge, attempts, passed, _slots(settings, guard), guard)
+
+
+def _fleet(settings: RegisterSettings | SweepSettings, refresh_seconds: float, guard: Guard) -> FleetSource:
+    return FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds, guard.fleet_unreadable)
 
 
 def _account(settings: RegisterSettings | SweepSettings) -> Account:

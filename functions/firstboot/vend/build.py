@@ -45,7 +45,8 @@ def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:
 def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     devices = DynamoDevices(clients.dynamodb(), settings.table)
     store = S3CertificateStore(clients.s3(), settings.bucket)
-    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), float(settings.fleet_refresh))
+    refresh = float(settings.fleet_refresh)
+    fleet = FleetSource(clients.s3(), settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     place = Place(settings.partition, settings.region, settings.account)
     return Endpoints(
         rules=RulesInForce(fleet.current),
