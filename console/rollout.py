@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from console import output
@@ -18,19 +19,25 @@ _STILL = 90
 
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
     """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
-    (`touched`). A terminal shows both numbers as they grow.
+    (`touched`). A terminal shows both numbers as they grow. `groups` and `anchors` have the numbers of
+    devices by group and by trust anchor.
 
     Raises Refused, Unreachable.
     """
-    counts = {"scanned": 0, "touched": 0}
-    output.gauge(_counting(operate, fleet, counts))
-    return counts
+    counts: Counter[str] = Counter(scanned=0, touched=0)
+    by = {"groups": Counter[str](), "anchors": Counter[str]()}
+    output.gauge(_counting(operate, fleet, counts, by))
+    return {**counts, **by}
 
 
-def _counting(operate: Operate, fleet: Fleet, counts: dict[str, int]) -> Iterator[tuple[int, str]]:
+def _counting(
+    operate: Operate, fleet: Fleet, counts: Counter[str], by: dict[str, Counter[str]]
+) -> Iterator[tuple[int, str]]:
     for page in operate.plan(fleet):
         for name in counts:
             counts[name] += page[name]
+        for name, members in by.items():
+            members.update(page[name])
         yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 

@@ -199,7 +199,6 @@ class Authority(Construct):
         )
         # Last, so that a deployment which fails, and is rolled back, finds the publication in force again.
         retired.node.add_dependency(*parts)
-        accept_dependency(retired)
 
     @property
     def owns_the_key(self) -> bool:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, output, rollout
-from console.cloud import Fleets, Operate
+from console import changes, output, reach, rollout
+from console.cloud import Fleets, Operate, Refused
 from console.commands import reporting
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
@@ -26,6 +26,8 @@ _UNREADABLE = (
     "the published fleet can't be read, so this compares with the deployed one; functions that had read a "
     "fleet keep it, and others answer 503 until `fleet apply` publishes a readable one"
 )
+
+_ORPHANS = {"code": "fleet-orphans-devices", "title": "Groups with devices are not in the folder"}
 
 app = command_group("Check, compare and publish the fleet definition.")
 
@@ -62,14 +64,16 @@ def diff(
 ) -> None:
     """Compare a fleet folder with the fleet in force.
 
-    Where they differ, the command also counts the devices whose policies in AWS IoT would change.
+    Where they differ, the command also counts the devices whose policies in AWS IoT would change, and those
+    of each group and trust anchor that changes.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate, fleet = Operate(options.stack_name), load(folder)
-        comparison = _compare(fleet, operate.fleets())
+        fleets = operate.fleets()
+        comparison = _compare(fleet, fleets)
         if comparison["changes"]:
-            comparison["devices"] = rollout.plan(operate, fleet)
+            _count(comparison, operate, fleet, fleets.in_force)
         output.result(comparison, _describe, as_json=options.as_json)
 
 
@@ -82,12 +86,19 @@ def apply(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the sweep has read every device record.")
     ] = True,
+    orphan: Annotated[
+        int | None,
+        typer.Option("--orphan", metavar="N", min=0, help="The number of devices that lose their group."),
+    ] = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
     """Publish a fleet folder.
 
     It is in force within a minute, until the next deployment.
+
+    A group with devices can't go unless another group names it in `formerly`, or `--orphan` says how many
+    devices lose their group. `fleet diff` counts them.
 
     The command asks first if standard input is a terminal and policies of devices in AWS IoT will change. If
     you interrupt it while it waits, the folder is published all the same.
@@ -103,14 +114,15 @@ def apply(
         based = replace(fleet, base=fleets.deployed.hash)
         # `operate` refuses a fleet that needs a deployment, so there is nothing to count or to ask.
         if not comparison["needsDeployment"]:
-            comparison["devices"] = rollout.plan(operate, based)
+            _count(comparison, operate, based, fleets.in_force)
         if not options.as_json:
             output.lines(_describe(comparison))
+        stated = _stated(comparison.get("orphans", {}), orphan)
         touched = comparison.get("devices", {"touched": 0})["touched"]
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark)
+        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark, **stated)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -126,6 +138,27 @@ def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) 
 
 
 app.command("report")(reporting.report_)
+
+
+def _count(comparison: output.Record, operate: Operate, fleet: Fleet, before: Fleet) -> None:
+    """Add to a comparison how many devices the fleet touches."""
+    devices = rollout.plan(operate, fleet)
+    groups, anchors = devices.pop("groups"), devices.pop("anchors")
+    comparison["devices"] = devices
+    comparison["orphans"] = reach.orphans(before, fleet, groups)
+    comparison["reach"] = [asdict(each) for each in reach.between(before, fleet, groups, anchors)]
+
+
+def _stated(orphans: dict[str, int], orphan: int | None) -> output.Record:
+    """Return the parameter of `fleet.apply` about devices that lose their group. Raises Refused."""
+    total = sum(orphans.values())
+    if orphan is None and total:
+        names = ", ".join(name for name, count in orphans.items() if count)
+        detail = f"{total:,} devices of {names} would be in no group: name it in the `formerly` of a group"
+        raise Refused(_ORPHANS | {"detail": f"{detail}, or say `--orphan {total}`"})
+    if orphan not in (None, total):
+        raise Refused(_ORPHANS | {"detail": f"{total:,} devices lose their group, not {orphan:,}"})
+    return {"orphan": orphans} if orphans else {}
 
 
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
@@ -174,6 +207,7 @@ def _describe(comparison: output.Record) -> list[str | Text]:
         f"grant {name}: what it allows beyond the deployed grants has no effect before a deployment"
         for name in comparison["beyondRoles"]
     ]
+    lines += [f"{each['change']}: {each['devices']:,} devices" for each in comparison.get("reach", [])]
     if "devices" in comparison:
         lines.append(rollout.planned(comparison["devices"]))
     lines = lines or ["nothing differs from the fleet in force"]

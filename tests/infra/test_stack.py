@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
 from infra.steps import steps
-from tests.infra.conftest import DOMAIN, Resource, Synthesised, run_app, spell, spelled
+from tests.infra.conftest import DOMAIN, ROOT, Resource, Synthesised, run_app, spell, spelled
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -45,6 +46,7 @@ STATELESS = {
     "AWS::SQS::QueuePolicy",
     "AWS::SSM::Parameter",
     "Custom::FirstbootAuthority",
+    "Custom::FirstbootPublication",
 }
 ROUTES = {
     "POST /v1/certificates": "Exchange",
@@ -237,6 +239,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "NewcomersDead",
         "StreamDead",
         "SweepUnavailable",
+        "FleetUnreadable",
         "CaKeyUnusable",
         "CaKeyGrants",
         "CaKeyPolicyChanged",
@@ -324,10 +327,28 @@ def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
 
 
 def test_a_domain_leaves_the_public_host(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """A domain adds the mTLS host and changes no other resource."""
-    before, after = stack.template["Resources"], mtls_stack.template["Resources"]
+    """A domain adds the mTLS host and changes no other resource, except that the last one waits for it."""
+    before, after = (_but_the_last(each.template["Resources"]) for each in (stack, mtls_stack))
     assert [(name, after.get(name)) for name in before if after.get(name) != before[name]] == []
     assert "DisableExecuteApiEndpoint" not in one(mtls_stack, "AWS::ApiGatewayV2::Api")
+
+
+def _but_the_last(resources: dict[str, Resource]) -> dict[str, Resource]:
+    """Return the resources without the one that is made after all others."""
+    return {name: each for name, each in resources.items() if each["Type"] != "Custom::FirstbootPublication"}
+
+
+def test_a_publication_ends_after_everything_else(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """The resource that ends publications is made after every other one, so that a failure ends none."""
+    for variant in (stack, mtls_stack):
+        (last,) = variant.resources("Custom::FirstbootPublication").values()
+        assert last["Properties"]["FleetHash"] == load(ROOT / "fleet").hash
+        others = {
+            name
+            for name in _but_the_last(variant.template["Resources"])
+            if not name.startswith(("Authority", "CDKMetadata"))
+        }
+        assert others - set(last["DependsOn"]) == set()
 
 
 def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from firstboot.domain.claim import Limits
 from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.names import first_name
 
 Naming = Literal["subject.CN", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
@@ -83,7 +84,8 @@ class Group:
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
     bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
-    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself.
+    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself. `formerly` are the
+    group's earlier names, oldest first, which records of its devices may still have.
     """
 
     name: str
@@ -97,6 +99,20 @@ class Group:
     configuration: dict[str, Any] = field(default_factory=dict)
     eku: Eku = "optional"
     jitr: Jitr = "shared"
+    formerly: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the group's name and its earlier names."""
+        return (self.name, *self.formerly)
+
+    @property
+    def counted_as(self) -> str:
+        """Return the name under which the group's enrollments are counted.
+
+        It is the first name, so that a renamed group keeps what it has used of its budget.
+        """
+        return first_name(self.name, self.formerly)
 
     @property
     def is_shared(self) -> bool:
@@ -123,7 +139,7 @@ class Group:
         return plain
 
 
-_LATER = {"eku": "optional", "jitr": "shared"}
+_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "formerly": ()}
 """The members of a group that later versions added, with their defaults."""
 
 
@@ -217,6 +233,21 @@ class Fleet:
             terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
         )
 
+    def group_of(self, name: str) -> Group | None:
+        """Return the group that is called, or was called, `name`; None without one.
+
+        A device record has the name that its group had when the device enrolled.
+        """
+        found = self.groups.get(name)
+        if found:
+            return found
+        return next((group for group in self.groups.values() if name in group.formerly), None)
+
+    def current_name(self, name: str) -> str:
+        """Return the name that the group `name` of a device record has now; `name` itself without a group."""
+        group = self.group_of(name)
+        return group.name if group else name
+
     @property
     def shared_grants(self) -> list[str]:
         """Return the names of the grants that let devices write what is no single device's."""
@@ -233,6 +264,7 @@ def _group(raw: dict[str, Any]) -> Group:
         **raw
         | {
             "trust": tuple(raw["trust"]),
+            "formerly": tuple(raw.get("formerly", ())),
             "certificate": CertificatePlan(**raw["certificate"]),
             "budget": _budget(raw["budget"]) if raw["budget"] else None,
         }

@@ -164,7 +164,7 @@ class Issue:
         # More devices enroll in this hour than the operator expected, so the group stops until a person has
         # looked.
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
-            self.claims.freeze(asked.group, asked.limits, asked.now)
+            self.claims.freeze(asked.counted_as, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
         raise _refusal(refused.by, asked.now)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler.deployment import needs_deployment
+from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
@@ -16,7 +16,7 @@ from firstboot.domain.publication import Publication, Unreadable, in_force
 from firstboot.domain.sweep import PAGE, Sweep
 from firstboot.operate import answers, requests
 from firstboot.operate.audit import Audit
-from firstboot.operate.errors import FleetChanged, FleetNeedsDeployment, FleetOutdated
+from firstboot.operate.errors import FleetChanged, FleetNeedsDeployment, FleetOrphansDevices, FleetOutdated
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ApplyFleet, PlanFleet
 from firstboot.policy.attachment import look
@@ -97,10 +97,11 @@ class Fleets:
         2. It passes every check of the compiler. Its sender may have used another compiler than ours.
         3. It needs nothing that only a deployment makes, and no device has an id that it newly reserves.
         4. The fleet in force is the one that the caller compared it with.
-        5. It is stored where all Lambda functions read it, unless another one was stored in the meantime.
+        5. The caller has stated how many devices lose their group by it.
+        6. It is stored where all Lambda functions read it, unless another one was stored in the meantime.
 
         A repeat changes nothing. Raises MalformedRequest, FleetOutdated, FleetInvalid, FleetNeedsDeployment,
-        FleetChanged, Unavailable.
+        FleetChanged, FleetOrphansDevices, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         if fleet.base != self.deployed.hash:  # 1
@@ -117,12 +118,20 @@ class Fleets:
         if parameters.in_force not in (None, read.mark):  # 4
             raise FleetChanged(log=f"compared with {parameters.in_force}; {read.mark} is in force")
         # If the published one can't be read, the deployed one is the nearest that is known.
-        self._check_reserved(fleet, read.in_force or self.deployed)
-        is_stored = self.published.write(fleet.to_json().encode(), read.published)  # 5
+        before = read.in_force or self.deployed
+        self._check_reserved(fleet, before)
+        left = [name for name in orphaned(before, fleet) if name not in parameters.orphan]
+        if left:  # 5
+            raise FleetOrphansDevices(
+                f"Name {', '.join(left)} in the `formerly` of a group, or say how many devices there are: "
+                "`fleet apply --orphan N`"
+            )
+        is_stored = self.published.write(fleet.to_json().encode(), read.published)  # 6
         # The stored object may be this call's own, if the reply to a first try was lost.
         if not is_stored and self._read().in_force != fleet:
             raise FleetChanged(log="another one was published during this call")
-        self.audit("FleetPublished", fleetHash=fleet.hash)
+        stated = {"orphaned": parameters.orphan} if parameters.orphan else {}
+        self.audit("FleetPublished", fleetHash=fleet.hash, **stated)
         return {"hash": fleet.hash}
 
     def _read(self) -> _Read:
@@ -144,13 +153,16 @@ class Fleets:
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
         """Return for how many devices of a page a fleet definition would change something in AWS IoT.
 
+        The numbers of the page's devices by group and by trust anchor are in the answer too.
+
         The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
         checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
         FleetInvalid, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
-        return answers.found(look(Rules(fleet), *self.records.page(PAGE, parameters.after), now))
+        devices, following = self.records.page(PAGE, parameters.after)
+        return answers.found(look(Rules(fleet), devices, following, now)) | answers.members(devices)
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -31,10 +31,13 @@ AT_ONCE = 100
 class Records(Protocol):
     """The device records and counters of groups. Every method raises Unavailable when AWS does not answer."""
 
-    def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> list[DeviceId]:
+    def expect(
+        self, group: str, formerly: Sequence[str], devices: dict[DeviceId, Attributes], now: datetime
+    ) -> list[DeviceId]:
         """Write the records of a group's expected devices, with their attributes.
 
-        A known device keeps its record. Return the devices that belong to another group.
+        A known device keeps its record, which may have one of the group's names `formerly`. Return the
+        devices that belong to another group.
         """
 
     def spent(self, group: str, limits: Limits) -> Spent:
@@ -73,14 +76,14 @@ class Groups:
     def freeze(self, parameters: OneGroup, now: datetime) -> Json:
         """Refuse enrollments of a group. Enrolled devices are not affected. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
-        self.records.freeze(group.name, _budget(group).limits, now)
+        self.records.freeze(group.counted_as, _budget(group).limits, now)
         self.audit("GroupFrozen", group=group.name)
         return self._state(group)
 
     def thaw(self, parameters: OneGroup, now: datetime) -> Json:
         """Let a frozen group enroll again. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
-        self.records.thaw(group.name, _budget(group).limits)
+        self.records.thaw(group.counted_as, _budget(group).limits)
         self.audit("GroupThawed", group=group.name)
         return self._state(group)
 
@@ -94,28 +97,29 @@ class Groups:
 
         Raises DeviceIdInvalid, AttributesInvalid.
         """
-        name, rules = parameters.group, Rules(self.fleet.current(now))
+        rules = Rules(self.fleet.current(now))
+        group = find(parameters.group, rules.fleet)  # 1
+        name = group.name
         devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
-        find(name, rules.fleet)  # 1
         for device_id, attributes in devices.items():
             check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)
-        parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
+        parts = [self.records.expect(name, group.formerly, part, moment) for part in _parts(devices)]  # 2
         foreign = [device_id for part in parts for device_id in part]
         self.audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
         return {"expected": len(devices) - len(foreign), "foreign": foreign}
 
     def _state(self, group: Group) -> Json:
-        spent = self.records.spent(group.name, group.budget.limits) if group.budget else None
+        spent = self.records.spent(group.counted_as, group.budget.limits) if group.budget else None
         sweep = self.sweeps.read()
         return answers.group_state(group, spent, sweep.origins if sweep else None)
 
 
 def find(name: str, fleet: Fleet) -> Group:
-    """Return the group of this name.
+    """Return the group that has this name, or had it.
 
     Raises GroupNotFound.
     """
-    group = fleet.groups.get(name)
+    group = fleet.group_of(name)
     if group is None:
         raise GroupNotFound(f"The groups are {', '.join(fleet.groups)}")
     return group

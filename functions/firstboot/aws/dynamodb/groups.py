@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +24,15 @@ class DynamoGroups(DynamoTable):
     """The device records and counters of a group."""
 
     def expect(
-        self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime
+        self,
+        group: str,
+        formerly: Sequence[str],
+        devices: dict[DeviceId, dict[str, Attribute]],
+        now: datetime,
     ) -> list[DeviceId]:
         """Write the records of expected devices, 100 at most, and return those of other groups.
+
+        A known device of the group may be recorded under one of its names `formerly`.
 
         A TransactWriteItems; a device of another group cancels it, so a second one writes the others. An
         existing record of the group keeps what it has, so the same list may be sent again, also after a crash
@@ -35,7 +42,7 @@ class DynamoGroups(DynamoTable):
         wanted = list(devices)
         while wanted:
             try:
-                self._transact([_expected(group, each, devices[each], now) for each in wanted])
+                self._transact([_expected(group, formerly, each, devices[each], now) for each in wanted])
                 break
             except ClientError as error:
                 refused = _refused(error, wanted)
@@ -88,9 +95,11 @@ class DynamoGroups(DynamoTable):
 
 
 def _expected(
-    group: str, device_id: DeviceId, attributes: dict[str, Attribute], now: datetime
+    group: str, formerly: Sequence[str], device_id: DeviceId, attributes: dict[str, Attribute], now: datetime
 ) -> dict[str, Any]:
+    former = {f":former{number}": name for number, name in enumerate(formerly)}
     values = {
+        **former,
         ":id": device_id,
         ":group": group,
         ":expected": Status.EXPECTED.value,
@@ -114,7 +123,7 @@ def _expected(
     return {
         "Key": rows.device_key(device_id),
         "UpdateExpression": f"SET {sets}",
-        "ConditionExpression": "attribute_not_exists(pk) OR #group = :group",
+        "ConditionExpression": f"attribute_not_exists(pk) OR #group IN ({', '.join([':group', *former])})",
         "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
         "ExpressionAttributeValues": rows.values(values),
     }
