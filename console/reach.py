@@ -1,4 +1,4 @@
-"""How many devices a changed fleet definition touches, by group and by trust anchor. No input or output."""
+"""Count the devices that a changed fleet touches, by group and trust anchor. No input or output."""
 
 from __future__ import annotations
 

@@ -155,10 +155,16 @@ def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> N
 )
 def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     """A published fleet cannot change the token issuers; only a deployment can."""
-    published: list[Fleet] = []
-    in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
+    published: list[bytes] = []
+
+    def write(text: bytes, _: object) -> bool:
+        published.append(text)
+        return True
+
+    stored: Any = SimpleNamespace(read=lambda: None, write=write)
     unused: Any = None
-    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit=lambda *_, **__: None)  # type: ignore[arg-type]
+    audit: Any = lambda *_, **__: None  # noqa: E731
+    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.fleet import Fleet, Group, TokenIssuer
 from firstboot.pki import certificate
 from firstboot.policy.render import Place, ceiling
 
@@ -22,7 +22,7 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     if fleet.role_aliases != deployed.role_aliases:
         reasons.append("role aliases differ from the deployed ones")
     reasons += _moved(deployed, fleet)
-    if fleet.issuers != deployed.issuers:
+    if fleet.issuers != _issuers(deployed, fleet):
         reasons.append("token issuers differ from the deployed ones")
     if started := _started(deployed, fleet):
         reasons.append(f"JITR is off in the deployed groups {', '.join(started)}")
@@ -102,6 +102,14 @@ def _uncounted(deployed: Fleet, fleet: Fleet) -> list[str]:
                 f"begins with {group.counted_as}"
             )
     return reasons
+
+
+def _issuers(deployed: Fleet, fleet: Fleet) -> dict[str, TokenIssuer]:
+    """Return the deployed token issuers, with the names that their groups have in `fleet`."""
+    return {
+        name: replace(issuer, groups=tuple(map(fleet.current_name, issuer.groups)))
+        for name, issuer in deployed.issuers.items()
+    }
 
 
 def _started(deployed: Fleet, fleet: Fleet) -> list[str]:
