@@ -144,7 +144,7 @@ def test_a_group_without_devices_goes_without_a_number(makers: Makers) -> None:
     assert makers.served() == {200}
 
 
-@pytest.mark.parametrize("definition", [RENAMED, METERS])
+@pytest.mark.parametrize("definition", [RENAMED, METERS], ids=["renamed", "removed"])
 def test_operate_refuses_a_caller_that_states_no_number(makers: Makers, definition: str) -> None:
     """A caller without the console can't remove a group either, unless it states the number of devices."""
     fleet = makers.write(definition, "meters")
