@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
-from firstboot.domain import names
-from firstboot.domain.clock import EPOCH
-from firstboot.domain.device import Device, Status
+from console import supposed
 from firstboot.domain.fleet import Fleet
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.rules import Rules
@@ -21,16 +18,6 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _LONG = range(-(2**63), 2**63)
 # The name of a member in a Cedar schema: an identifier or a string, before a colon.
 _MEMBER = re.compile(r'(?:([A-Za-z_]\w*)|"([^"\\]+)")\s*\??\s*:', re.ASCII)
-
-_ANY_DEVICE = Device(
-    names.device_id("any"),
-    group="any",
-    status=Status.ENROLLED,
-    generation=0,
-    enrolled_by="",
-    created_at=EPOCH,
-    updated_at=EPOCH,
-)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -68,6 +55,19 @@ class Attributes:
             return int(text)
         raise ValueError(f"attribute {name} must be {_WORDS[kind]}, not {text[:80]!a}")
 
+    def parse_claim(self, name: str, text: str) -> Value:
+        """Return the value of the claim `name` that `text` means.
+
+        Raises ValueError.
+        """
+        values: list[Value] = [text, *([_BOOLEANS[text]] if text in _BOOLEANS else [])]
+        if _INTEGER.fullmatch(text) and int(text) in _LONG:
+            values.append(int(text))
+        for value in values:
+            if self._rules.fitting_claims(supposed.device("any", claims={name: value})):
+                return value
+        raise ValueError(f"claim {name[:80]!a} is not in the schema, or can't be {text[:80]!a}")
+
     def can_set(self, name: str) -> bool:
         """Return whether an operator can set the attribute."""
         return self._type(name) is not None
@@ -90,7 +90,7 @@ class Attributes:
 
     def _fits(self, name: str, value: Value) -> bool:
         try:
-            self._rules.check_attributes(replace(_ANY_DEVICE, attributes={name: value}))
+            self._rules.check_attributes(supposed.device("any", {name: value}))
         except AttributesInvalid:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Call the `operate` Lambda function of a stack: its name is an output of the stack, the call is Invoke.
+"""Call the `operate` Lambda functions of a stack: their names are outputs of the stack, the call is Invoke.
 
 Region, credentials, endpoint and CA bundle come from the usual AWS variables.
 """
@@ -31,7 +31,16 @@ from firstboot.policy.render import Place
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-OUTPUT = "OperateFunction"
+OUTPUT, READ_OUTPUT = "OperateFunction", "ReadFunction"
+READING = frozenset(
+    {
+        *("devices.list", "devices.show", "devices.explain", "groups.show"),
+        *("fleet.show", "fleet.plan", "fleet.progress"),
+    }
+)
+"""The operations that change nothing. The read-only operate function carries them out, so that a caller with
+that function alone can use them."""
+
 PAGE = 200
 _CONFIG = Config(connect_timeout=5, read_timeout=65, retries={"mode": "standard", "total_max_attempts": 3})
 
@@ -87,7 +96,7 @@ class Fleets:
 
 
 class Operate:
-    """The `operate` Lambda function of the stack named `stack`."""
+    """The `operate` Lambda functions of the stack named `stack`."""
 
     def __init__(self, stack: str) -> None:
         self._stack = stack
@@ -99,12 +108,13 @@ class Operate:
         """
         event = json.dumps({"operation": operation, "parameters": parameters})
         try:
-            response = self._lambda.invoke(FunctionName=self._function, Payload=event.encode())
+            function = self._function(READ_OUTPUT if operation in READING else OUTPUT)
+            response = self._lambda.invoke(FunctionName=function, Payload=event.encode())
             answer = json.loads(response["Payload"].read())
         except (BotoCoreError, ClientError, ValueError) as error:
             raise unanswered(f"calling {operation} of stack {self._stack}", error) from error
         if "FunctionError" in response or not isinstance(answer, dict):
-            raise Unreachable(f"{operation} failed; the log of the Lambda function {self._function} says why")
+            raise Unreachable(f"{operation} failed; the log of the Lambda function {function} says why")
         if "problem" in answer:
             raise Refused(answer["problem"])
         result: dict[str, Any] = answer["result"]
@@ -116,11 +126,18 @@ class Operate:
 
         Raises Unreachable.
         """
+        return f"stack {self._stack} in {self.place.region}, account {self.place.account}"
+
+    @property
+    def place(self) -> Place:
+        """Return where the stack is.
+
+        Raises Unreachable.
+        """
         try:
-            place = _place(self._description)
+            return _place(self._description)
         except (BotoCoreError, ClientError) as error:
             raise unanswered(f"describing stack {self._stack}", error) from error
-        return f"stack {self._stack} in {place.region}, account {place.account}"
 
     def devices(self, enrolled_by: str | None = None, anchor: str | None = None) -> Iterator[dict[str, Any]]:
         """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, or those
@@ -176,12 +193,13 @@ class Operate:
         found: dict[str, Any] = _described(client("cloudformation"), self._stack)
         return found
 
-    @cached_property
-    def _function(self) -> str:
+    def _function(self, name: str) -> str:
         for output in self._description.get("Outputs", []):
-            if output["OutputKey"] == OUTPUT:
+            if output["OutputKey"] == name:
                 return str(output["OutputValue"])
-        raise Unreachable(f"stack {self._stack} has no output {OUTPUT}: is it a Firstboot stack?")
+        raise Unreachable(
+            f"stack {self._stack} has no output {name}: is it a Firstboot stack of this version?"
+        )
 
 
 def deployed(stack: str) -> Deployed:

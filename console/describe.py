@@ -1,7 +1,7 @@
 """Describe devices, groups and explanations in words. No input or output.
 
-Attributes, claims, policies and dead letters are shown as JSON in ASCII: devices choose parts of them, and
-must not be able to control the operator's terminal.
+Attributes, claims, policies and dead letters are shown as JSON in ASCII, and all other texts that may contain
+what a device or a CA has chosen without invisible characters: none of them begins a line of its own.
 
 `width` is how many columns a line may have; None is no limit. A line ends only between two values, so ids and
 fingerprints stay whole.
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from console.visible import visible
 from firstboot.policy.limits import SESSION_POLICY
 
 Record = dict[str, Any]
@@ -72,11 +73,11 @@ def _member(name: str, value: object) -> list[str]:
         case dict() if name in _SAID_BY_OTHERS:
             return _pairs(value)
         case list():
-            return [", ".join(map(str, value)) or "-"]
+            return [visible(", ".join(map(str, value))) or "-"]
         case dict():
-            return [f"{key}={each}" for key, each in value.items()]
+            return [visible(f"{key}={each}") for key, each in value.items()]
         case _:
-            return [str(value)]
+            return [visible(str(value))]
 
 
 _REPAIRS = {
@@ -110,7 +111,7 @@ def group(state: Record) -> list[str]:
 def _anchor(counted: Record) -> list[str]:
     unnamed = "(removed from the fleet)" if counted["anchor"] else "(records without an anchor)"
     # The subject is text of the CA. It may be longer than a line, and must not write to the terminal.
-    subject = textwrap.wrap(ascii(counted["subject"])[1:-1] if counted["subject"] else unnamed, 64)
+    subject = textwrap.wrap(visible(counted["subject"]) if counted["subject"] else unnamed, 64)
     count = "not counted" if counted["devices"] is None else f"{counted['devices']:,} devices"
     return [
         f"anchor       {counted['anchor'] or '-'}",
@@ -161,7 +162,7 @@ def _holdings(context: Record, width: int | None) -> list[str]:
         *[f"  error: {error!a}" for error in context["errors"]],
     ]
     if context["refusal"]:
-        return [*lines, f"  refused, {context['refusal']['code']}: {context['refusal']['detail']}"]
+        return [*lines, f"  refused, {context['refusal']['code']}: {visible(context['refusal']['detail'])}"]
     return lines + _policy(context["sessionPolicy"])
 
 

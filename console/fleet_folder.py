@@ -30,8 +30,8 @@ def load(folder: Path) -> Fleet:
         raise Refused(problem | {"problems": error.problems}) from error
 
 
-def group(fleet: Fleet, folder: Path, name: str) -> Group:
-    """Return the group `name` of the fleet in `folder`.
+def group(fleet: Fleet, folder: Path | str, name: str) -> Group:
+    """Return the group `name` of a fleet, whose place `folder` is for the message of a refusal.
 
     Raises Refused.
     """

@@ -14,8 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from console import manifest
 from console.bootstrap import Wanted
+from console.csv_file import Row, changed, checked_rows, invalid, rows
 from console.manifest import DEVICE_ID
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.names import device_id
@@ -34,13 +34,13 @@ def checked(file: Path, made: Made) -> int:
     problems: list[str] = []
     lines: dict[str, int] = {}  # by ids and fingerprints, because whole rows would take too much memory
     devices = 0
-    for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
-        problems += [f"line {line}: {text}" for text in _problems(row, line, lines, made)]
+    for row in rows(file, DEVICE_ID, PUBLIC_KEY):
+        problems += [f"line {row.line}: {text}" for text in _problems(row, lines, made)]
         devices += 1
     if not devices:
         problems.append("there is no row in it")
     if problems:
-        raise manifest.invalid(file, problems)
+        raise invalid(file, problems)
     return devices
 
 
@@ -49,30 +49,33 @@ def wanted(file: Path) -> Iterator[Wanted]:
 
     Raises Refused if the file has changed since and is invalid now.
     """
-    for line, row in manifest.rows(file, DEVICE_ID, PUBLIC_KEY):
+    for line, cells, _ in checked_rows(file, DEVICE_ID, PUBLIC_KEY):
         try:
-            yield Wanted(device_id(row[DEVICE_ID]), _key(row[PUBLIC_KEY]))
+            yield Wanted(device_id(cells[DEVICE_ID]), _key(cells[PUBLIC_KEY]))
         except (ValueError, DeviceIdInvalid) as error:
-            raise manifest.invalid(file, [f"line {line}: {error}"]) from error
+            raise changed(file, [f"line {line}: {error}"]) from error
 
 
-def _problems(row: dict[str, str], line: int, lines: dict[str, int], made: Made) -> list[str]:
-    name, problems = row[DEVICE_ID], []
+def _problems(row: Row, lines: dict[str, int], made: Made) -> list[str]:
+    line, cells, problem = row
+    if problem:  # any cell may be in another column than it should be
+        return [problem]
+    name, problems = cells[DEVICE_ID], []
     try:
         device_id(name)
     except DeviceIdInvalid:
-        return [f"{name[:80]!a} is no device id"]
+        return [f"column {DEVICE_ID}: {name[:80]!a} is no device id"]
     if (first := lines.setdefault(name, line)) != line:
-        problems.append(f"device {name} is on line {first} already")
+        problems.append(f"column {DEVICE_ID}: device {name} is on line {first} already")
     try:
-        key = _key(row[PUBLIC_KEY])
+        key = _key(cells[PUBLIC_KEY])
     except ValueError as error:
-        return [*problems, f"device {name}: {error}"]
+        return [*problems, f"column {PUBLIC_KEY}: device {name}: {error}"]
     if (first := lines.setdefault(f"spki {spki_fingerprint(key)}", line)) != line:
-        problems.append(f"device {name} has the key of line {first}")
+        problems.append(f"column {PUBLIC_KEY}: device {name} has the key of line {first}")
     certificate = made(name)
     if certificate and certificate.public_key() != key:
-        problems.append(f"device {name} has a certificate for another key")
+        problems.append(f"column {PUBLIC_KEY}: device {name} has a certificate for another key")
     return problems
 
 

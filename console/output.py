@@ -1,4 +1,8 @@
-"""Print results to standard output, and problems and progress to standard error."""
+"""Print results to standard output, and problems and progress to standard error.
+
+Devices choose parts of what is printed. So text for people passes through `visible`, and JSON is ASCII: no
+character of a device reaches the terminal as a command.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from console.cloud import Refused, Unreachable
+from console.visible import visible
 
 REFUSED = 1
 UNREACHABLE = 3
@@ -39,9 +44,11 @@ class Screen(Console):
         os.close(nowhere)
 
 
-# No markup, because the text may contain what a device says of itself.
-_out = Screen(markup=False, highlight=False, soft_wrap=True)
-_err = Screen(stderr=True, markup=False, highlight=False, soft_wrap=True)
+# Neither markup nor codes of emojis, because the text may contain what a device says of itself.
+_out = Screen(markup=False, emoji=False, highlight=False, soft_wrap=True)
+_err = Screen(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+_KEPT = "\n\t"
+"""Characters that the console's own texts contain. `describe` keeps them out of what others have chosen."""
 
 
 def width() -> int | None:
@@ -51,7 +58,7 @@ def width() -> int | None:
 
 def line(text: str | Text = "") -> None:
     """Print a line of a result."""
-    _out.print(text)
+    _out.print(_shown(text))
 
 
 def lines(texts: Iterable[str | Text]) -> None:
@@ -62,9 +69,23 @@ def lines(texts: Iterable[str | Text]) -> None:
             return
 
 
+def warnings(answer: Record) -> list[Text]:
+    """Return the warnings in an answer, each as a line."""
+    # The stack may still have a version that gives no warnings.
+    return [Text(f"warning: {line}", style="yellow") for line in answer.get("warnings", ())]
+
+
 def note(text: str | Text) -> None:
     """Print a line about the result to standard error."""
-    _err.print(text)
+    _err.print(_shown(text))
+
+
+def _shown(text: str | Text) -> str | Text:
+    """Return the text with invisible characters written out. A Text that had some is in one style then."""
+    if isinstance(text, str):
+        return visible(text, _KEPT)
+    shown = visible(text.plain, _KEPT)
+    return text if shown == text.plain else Text(shown, style=text.style)
 
 
 def document(value: object) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.describe import last_day
 from console.report import SAMPLE, Cell, Policy, Report
+from console.visible import visible
 from firstboot.domain.fleet import Budget, Group
 
 _TEMPLATE = "report.html.jinja"
@@ -145,21 +145,7 @@ def _finalize(value: Any) -> Any:  # noqa: ANN401 - jinja2 passes the value of e
 
     jinja2 escapes what this returns, so the text is still escaped.
     """
-    return value if hasattr(value, "__html__") else _visible(str(value))
-
-
-def _visible(text: str) -> str:
-    """Replace each invisible character by its code point, as in `[U+202E]`.
-
-    Invisible are the Unicode categories C (control and format characters), Zl and Zp (separators of lines and
-    paragraphs). Such a character can hide a part of a rule or reverse the direction in which it is read.
-    """
-    return "".join(
-        character
-        if character in "\n\t" or not unicodedata.category(character).startswith(("C", "Zl", "Zp"))
-        else f"[U+{ord(character):04X}]"
-        for character in text
-    )
+    return value if hasattr(value, "__html__") else visible(str(value), "\n\t")
 
 
 def _moment(value: datetime) -> str:

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from console.cloud import Refused
+from console.csv_file import written
 from console.files import naming
 from firstboot.pki import chain
 from firstboot.pki.errors import CertificateMalformed
@@ -48,7 +49,7 @@ class Manifest:
 
     def add(self, row: Sequence[str]) -> None:
         """Add a row, which the next `sync` writes to the disk."""
-        self._rows.writerow(row)
+        self._rows.writerow(written(row))
 
     def sync(self) -> None:
         """Write every row to the disk."""

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from console import output
+from console import excess, output
 from console.cloud import Operate, Unreachable
 from firstboot.domain.fleet import Fleet
 
@@ -19,25 +19,25 @@ _STILL = 90
 
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
     """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
-    (`touched`). A terminal shows both numbers as they grow. `groups` and `anchors` have the numbers of
-    devices by group and by trust anchor.
+    (`touched`). A terminal shows both numbers as they grow. `excess` counts those with too many grants.
+    `groups` and `anchors` have the numbers of devices by group and by trust anchor.
 
     Raises Refused, Unreachable.
     """
-    counts: Counter[str] = Counter(scanned=0, touched=0)
     by = {"groups": Counter[str](), "anchors": Counter[str]()}
-    output.gauge(_counting(operate, fleet, counts, by))
-    return {**counts, **by}
+    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none(), **by}
+    output.gauge(_counting(operate, fleet, counts))
+    return counts
 
 
-def _counting(
-    operate: Operate, fleet: Fleet, counts: Counter[str], by: dict[str, Counter[str]]
-) -> Iterator[tuple[int, str]]:
+def _counting(operate: Operate, fleet: Fleet, counts: output.Record) -> Iterator[tuple[int, str]]:
     for page in operate.plan(fleet):
-        for name in counts:
+        for name in ("scanned", "touched"):
             counts[name] += page[name]
-        for name, members in by.items():
-            members.update(page[name])
+        # The stack may still have a version that does not count them.
+        excess.add(counts["excess"], page.get("excess", {}))
+        for name in ("groups", "anchors"):
+            counts[name].update(page.get(name, {}))
         yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 

@@ -60,8 +60,11 @@ def members(*kinds: type[msgspec.Struct]) -> str:
 
 def operations() -> str:
     """Return the table of the operator's operations."""
-    rows = [[f"`{each.name}`", each.summary, _parameters(each)] for each in OPERATIONS]
-    return _table(["operation", "purpose", "parameters"], rows)
+    rows = [
+        [f"`{each.name}`", each.summary, _parameters(each), "yes" if each.reads else "no"]
+        for each in OPERATIONS
+    ]
+    return _table(["operation", "purpose", "parameters", "only reads"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -34,7 +34,7 @@ class Assign(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem"], deployment.device_records.table_arn)
+        deployment.device_records.permit_rows(self, "assign")
         deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.authorizer = self._authorizer()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -128,6 +128,7 @@ class Authority(Construct):
         function.configure(
             AuthoritySettings(
                 bucket=store.bucket_name,
+                account=Aws.ACCOUNT_ID,
                 ca_key=self.key.key_arn,
                 subject=deployment.configuration.ca_subject,
                 years=str(deployment.configuration.ca_years),

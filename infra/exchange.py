@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import Aws
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
@@ -44,6 +45,7 @@ class Exchange(Function):
         self.settings = ExchangeSettings(
             table=device_records.table_name,
             bucket=store.bucket_name,
+            account=Aws.ACCOUNT_ID,
             # In the environment a Lambda has the CA certificate of its deployment, without a call or a cache.
             ca_certificate=authority.certificate,
             ca_key=authority.key.key_arn,
@@ -51,14 +53,11 @@ class Exchange(Function):
             mqtt_port=str(deployment.configuration.mqtt_port),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
         )
-        for function in (self, self.mqtt):
+        for role, function in {"exchange": self, "exchangeMqtt": self.mqtt}.items():
             function.configure(self.settings)
             # A claim is a TransactWriteItems of updates and of the check that the bootstrap certificate is
             # not revoked. A commit is a TransactWriteItems of updates.
-            function.permit(
-                ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"],
-                device_records.table_arn,
-            )
+            device_records.permit_rows(function, role)
             function.permit(["s3:PutObject"], store.arn_for_objects("certificates/*"))
             store.permit_reading(function, PUBLISHED_FLEET_KEY, "certificates/*")
             permit_signing(authority.key, function)

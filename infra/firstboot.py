@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Annotations, CfnOutput, Stack, Token
 from constructs import Construct
 
-from firstboot.compiler import outlook
+from firstboot.compiler import outlook, sums
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
@@ -22,7 +22,7 @@ from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.mtls import MtlsHost
 from infra.only_stack import OnlyStack
-from infra.operate import DeadLettersOf, Operate
+from infra.operate import DeadLettersOf, Operate, ReadOnlyOperate
 from infra.register import Register
 from infra.steps import steps
 from infra.storage import DeviceRecords, Store
@@ -33,8 +33,9 @@ from infra.vend import Vend
 class Firstboot(Construct):
     """All of Firstboot in one stack.
 
-    `operate` is the Lambda of the operators. Each alarm notifies `alarms.topic`. `mtls` is None without a
-    domain. The console and devices use `device_records`, `store`, `authority` and `api`.
+    `operate` is the Lambda of the operators, `read` the one of those who may only read. Each alarm notifies
+    `alarms.topic`. `mtls` is None without a domain. The console and devices use `device_records`, `store`,
+    `authority` and `api`.
 
     Raises FleetInvalid for a fleet folder with errors, ValueError when the stack can't have a Firstboot.
     """
@@ -45,6 +46,8 @@ class Firstboot(Construct):
         fleet = load(configuration.fleet)
         for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        for number, line in enumerate(sums.warnings(fleet), 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
         only = OnlyStack(self)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.
@@ -61,11 +64,13 @@ class Firstboot(Construct):
         self._jitr = Jitr(self, "Newcomers", deployment=deployment)
         self._register = Register(self, "Register", deployment=deployment)
         queues = self._register.queues
+        self.read = ReadOnlyOperate(self, "OperateRead", deployment=deployment)
         self.operate = Operate(
             self,
             "Operate",
             deployment=deployment,
             authority=self.authority,
+            read=self.read,
             dead_letters={
                 "requests": DeadLettersOf(self._mqtt.undelivered),
                 "registrations": DeadLettersOf(queues.dead, queues.changes),
@@ -94,6 +99,7 @@ class Firstboot(Construct):
             "Vend": self._vend,
             "VendMqtt": self._vend.mqtt,
             "Operate": self.operate,
+            "OperateRead": self.read,
             "Sweep": self._sweep,
             "Authority": self.authority.function,
             "Watch": self.authority.watch,
@@ -129,6 +135,7 @@ class Firstboot(Construct):
             "PublicUrl": self.api.api_endpoint,
             "ApiId": self.api.api_id,
             "OperateFunction": self.operate.function_name,
+            "ReadFunction": self.read.function_name,
             "ExchangeFunction": self._exchange.function_name,
             "VendFunction": self._vend.function_name,
             "CertificatesBucket": self.store.bucket_name,

@@ -18,9 +18,8 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import JITR_PREFIX, PUBLISHED_FLEET_KEY, RATE_LIMITER_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.topics import REGISTERED
-from firstboot.policy.service import ServicePolicy
 from firstboot.register.settings import JitrSettings
 from infra.deployment import Deployment
 from infra.function import Function
@@ -43,14 +42,11 @@ class Jitr(Function):
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="register.jitr", seconds=_SECONDS)
-        device_records, store, stack = deployment.device_records, deployment.store, Stack.of(self).stack_name
-        self.permit(["dynamodb:GetItem"], device_records.table_arn)
+        device_records, store = deployment.device_records, deployment.store
         # JITR changes no device record. It writes the rate limiter's row and those of waiting certificates.
-        rows = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [RATE_LIMITER_KEY, f"{JITR_PREFIX}*"]}}
-        self.permit(["dynamodb:UpdateItem"], device_records.table_arn, conditions=rows)
+        device_records.permit_rows(self, "jitr")
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_certificates()
-        self._permit_policies(stack)
         self.dead = DeadLetters(self, "DeadLetters")
         self.events = self._queue("Queue", batch_size=_BATCH, at_once=_AT_ONCE)
         # While orders wait too, each worker makes a decision in about four seconds (register/slots.py).
@@ -67,9 +63,7 @@ class Jitr(Function):
             JitrSettings(
                 table=device_records.table_name,
                 bucket=store.bucket_name,
-                stack=stack,
-                partition=Aws.PARTITION,
-                region=Aws.REGION,
+                stack=Stack.of(self).stack_name,
                 account=Aws.ACCOUNT_ID,
                 iot_rate=str(deployment.configuration.iot_rate),
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
@@ -90,17 +84,6 @@ class Jitr(Function):
         acknowledge(
             self.own_role, {f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its digest."}
         )
-
-    def _permit_policies(self, stack: str) -> None:
-        """Let the Lambda make the policies that it attaches."""
-        # The stack does not make them. AWS IoT deletes no policy that is attached to a certificate
-        # (DeletePolicy), so such a stack could not be deleted; retained policies would block the next stack
-        # of the same name. What a policy says is changed by the sweep alone, so JITR may only create.
-        policies = (
-            f"arn:{Aws.PARTITION}:iot:{Aws.REGION}:{Aws.ACCOUNT_ID}:policy/{policy.policy_name(stack)}"
-            for policy in (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM)
-        )
-        self.permit(["iot:CreatePolicy"], *policies)
 
     def _queue(self, name: str, *, batch_size: int, at_once: int) -> Queue:
         queue = Queue(

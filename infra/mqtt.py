@@ -132,7 +132,12 @@ class Mqtt(Construct):
         )
 
     def _error_role(self) -> iam.Role:
-        role = iam.Role(self, "ErrorRole", assumed_by=iam.ServicePrincipal("iot.amazonaws.com"))
+        # The condition keeps rules of other accounts from using the role. The rules' ARNs would be a cycle,
+        # because each rule names this role.
+        principal = iam.ServicePrincipal(
+            "iot.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+        )
+        role = iam.Role(self, "ErrorRole", assumed_by=principal)
         role.add_to_policy(
             iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.undelivered.queue_arn])
         )
@@ -163,7 +168,7 @@ class Presence(Function):
     ) -> None:
         super().__init__(scope, construct_id, code=deployment.code, handler="exchange.presence", seconds=9)
         self.configure(settings)
-        self.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], deployment.device_records.table_arn)
+        deployment.device_records.permit_rows(self, "presence")
         deployment.store.permit_reading(self, "certificates/*")
         acknowledge(
             self.own_role,

@@ -1,14 +1,15 @@
-"""The `operate` Lambda, which carries out the operator's calls."""
+"""The `operate` Lambdas: one carries out all of the operator's calls, one only those that change nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
-from firstboot.operate.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings, ReadSettings
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
@@ -38,10 +39,30 @@ class DeadLettersOf:
         return {"dead": self.dead.queue_url} | source
 
 
+class ReadOnlyOperate(Function):
+    """The Lambda of the calls that change nothing, for support staff. Its role may write nothing."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
+        device_records, store = deployment.device_records, deployment.store
+        super().__init__(scope, construct_id, code=deployment.code, handler="operate.read", seconds=30)
+        self.configure(
+            ReadSettings(
+                table=device_records.table_name,
+                bucket=store.bucket_name,
+                partition=Aws.PARTITION,
+                region=Aws.REGION,
+                account=Aws.ACCOUNT_ID,
+            )
+        )
+        device_records.permit_rows(self, "read")
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+
+
 class Operate(Function):
     """The Lambda that reads and changes device records, publishes fleets and handles dead letters.
 
-    A caller who may invoke it may make every call.
+    A caller who may invoke it may make every call. `read` is the Lambda of the calls that change nothing.
     """
 
     def __init__(
@@ -52,7 +73,9 @@ class Operate(Function):
         deployment: Deployment,
         authority: Authority,
         dead_letters: dict[str, DeadLettersOf],
+        read: ReadOnlyOperate,
     ) -> None:
+        self._read = read
         device_records, store = deployment.device_records, deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
@@ -68,7 +91,8 @@ class Operate(Function):
                 ),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], device_records.table_arn)
+        device_records.permit_rows(self, "operate")
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.permit(_TAKE, *(each.dead.queue_arn for each in dead_letters.values()))
@@ -78,11 +102,14 @@ class Operate(Function):
         # A bootstrap certificate is revoked in AWS IoT too, under each id that it may have there.
         self.permit(["iot:UpdateCertificate"], arn("cert/*"))
         self._permit_importing(store)
-        # An import checks that no other device has claimed the key.
-        self.permit(["dynamodb:ConditionCheckItem"], device_records.table_arn)
         # A lost certificate is read from an older version of its object.
         self.permit(["s3:ListBucketVersions"], store.bucket_arn)
         self.permit(["s3:GetObjectVersion"], store.arn_for_objects("certificates/*"))
+
+    def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a principal make every call. The console makes those that only read to the other Lambda."""
+        self._read.grant_invoke(grantee)
+        return super().grant_invoke(grantee)
 
     def _permit_importing(self, store: Store) -> None:
         """Let `operate` look up a thing's certificates, store them among the issued ones and read those."""

@@ -40,12 +40,12 @@ _AWS_IOT = {
     ("thing/*", "thinggroup/{stack}-*"): ["AddThingToThingGroup", "RemoveThingFromThingGroup"],
     ("thinggroup/{stack}-*",): ["CreateThingGroup"],
     ("thingtype/{stack}",): ["CreateThingType"],
+    # AWS IoT checks AttachPolicy on the certificate alone, and has no condition key for the policy's name, so
+    # a role that may attach one policy may attach every policy of the account. `register` may make and change
+    # no policy: it handles each change of each device, so it could change what all devices may do.
     ("cert/*",): [
         *("AttachPolicy", "DeleteCertificate", "DescribeCertificate", "DetachPolicy", "UpdateCertificate")
     ],
-    # `register` may make a missing policy and change none. It handles each change of each device, so with
-    # more it could change what all devices may do. Only the sweep changes what policies say.
-    ("policy/{stack}-*",): ["CreatePolicy"],
     ("client/*",): ["DeleteConnection"],
     ("*",): ["ListAttachedPolicies", "ListPrincipalThings", "RegisterCertificateWithoutCA"],
 }
@@ -54,7 +54,6 @@ _WILDCARDS = {
     "cert/*": "A certificate's id is its digest.",
     "client/*": "A client has its device's id, which the template can't know.",
     "thinggroup/{stack}-*": "Each group of the fleet has one, and a published fleet may add groups.",
-    "policy/{stack}-*": "Each grant of the fleet has one, and a published fleet may add grants.",
 }
 
 
@@ -150,9 +149,7 @@ class Register(Construct):
             self.work,
             {"LambdaEventSourceMappingDestination": "The queues have a dead-letter queue of their own."},
         )
-        self.work.permit(
-            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn
-        )
+        device_records.permit_rows(self.work, "register")
         queues.permit_orders(self.work)
         store.permit_reading(self.work, PUBLISHED_FLEET_KEY, f"{CERTIFICATES_PREFIX}*")
         acknowledge(
@@ -162,7 +159,7 @@ class Register(Construct):
         self._permit_aws_iot(stack)
 
     def _permit_aws_iot(self, stack: str) -> None:
-        """Let `work` call AWS IoT, on all things and certificates and on the stack's policies and groups."""
+        """Let `work` call AWS IoT, on all things and certificates and on the stack's groups."""
         for resources, actions in _AWS_IOT.items():
             named = [each if each == "*" else arn(each.format(stack=stack)) for each in resources]
             self.work.permit([f"iot:{action}" for action in actions], *named)

@@ -12,6 +12,7 @@ from constructs import Construct
 
 from infra.function import Function
 from infra.nag import acknowledge
+from infra.rows import ATTRIBUTES, rows_of
 
 PRESIGNED_AGE = 300
 """Seconds for which a presigned URL is valid, even if it states a later expiry."""
@@ -41,6 +42,15 @@ class DeviceRecords(dynamodb.TableV2):
             deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )
+
+    def permit_rows(self, function: Function, role: str) -> None:
+        """Let `function` do with the rows of the table what the role named `role` may (infra/rows.py)."""
+        for action, rows in rows_of(role).items():
+            conditions = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": rows}}
+            if action == "UpdateItem" and role in ATTRIBUTES:
+                conditions["ForAllValues:StringEquals"] = {"dynamodb:Attributes": [*ATTRIBUTES[role]]}
+            if rows:
+                function.permit([f"dynamodb:{action}"], self.table_arn, conditions=conditions)
 
 
 class Store(s3.Bucket):

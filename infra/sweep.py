@@ -7,7 +7,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
-from firstboot.domain.names import PUBLISHED_FLEET_KEY, SWEEP_KEY
+from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.policy.service import grant_policy_name
 from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
@@ -48,17 +48,19 @@ class Sweep(Function):
                 fleet_refresh=str(deployment.configuration.fleet_refresh),
             )
         )
-        self.permit(["dynamodb:GetItem", "dynamodb:Scan"], device_records.table_arn)
         # The sweep reads all device records and must change none of them.
-        own_row = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [SWEEP_KEY]}}
-        self.permit(["dynamodb:PutItem"], device_records.table_arn, conditions=own_row)
+        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        device_records.permit_rows(self, "sweep")
         queues.permit_orders(self)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))
         self._begin(store)
 
     def _permit_policies(self, ours: str, grants: str) -> None:
-        """Let the sweep change the policies named `ours`, and delete those of grants, named `grants`."""
+        """Let the sweep make and change the policies named `ours`, and delete those of grants, `grants`."""
+        # The stack does not make them. AWS IoT deletes no policy that is attached to a certificate
+        # (DeletePolicy), so such a stack could not be deleted; retained policies would block the next stack
+        # of the same name. No function that handles what devices send may make a policy.
         actions = ["CreatePolicy", "GetPolicy"]
         actions += ["CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions"]
         self.permit([f"iot:{action}" for action in actions], arn(f"policy/{ours}"))

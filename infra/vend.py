@@ -44,7 +44,6 @@ class Vend(Function):
         self.mqtt = Function(
             scope, f"{construct_id}Mqtt", code=deployment.code, handler="vend.mqtt", seconds=9, memory=1024
         )
-        functions = (self, self.mqtt)
         roles = self._roles(deployment, authority)
         settings = VendSettings(
             table=device_records.table_name,
@@ -56,10 +55,10 @@ class Vend(Function):
             role_arns=Stack.of(self).to_json_string({name: role.attr_arn for name, role in roles.items()}),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
         )
-        for function in functions:
+        for role, function in {"vend": self, "vendMqtt": self.mqtt}.items():
             function.configure(settings)
-            # UpdateItem is for the commit, since a device's first login may be for credentials.
-            function.permit(["dynamodb:GetItem", "dynamodb:UpdateItem"], device_records.table_arn)
+            # The updates are those of the commit, since a device's first login may be for credentials.
+            device_records.permit_rows(function, role)
             if roles:  # IAM refuses a statement without a resource
                 function.permit(_SESSION, *(role.attr_arn for role in roles.values()))
             # A first login commits the certificate as it was stored. Over MQTT, AWS IoT gives only the

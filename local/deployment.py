@@ -40,6 +40,7 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
         process = await stack.enter_async_context(cloud.running(here))
         report("AWS is up; deploying the app")
         await _deploy(here)
+        await asyncio.to_thread(_sweep)
         await stack.enter_async_context(open_fronts(here))
         await asyncio.to_thread(here.get, f"{endpoints['public']}/healthz")
         state.publish(endpoints, cloud.shell(endpoints))
@@ -93,6 +94,17 @@ async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> N
     await processes.run([cdk, *arguments, "--no-notices", "--ci"], here.state.path("deploy.log"), folder)
 
 
+def _sweep() -> None:
+    """Run the sweep once, which makes the policies in AWS IoT. Its schedule begins a minute later."""
+    functions = boto3.client("lambda")
+    (name,) = (
+        each["FunctionName"]
+        for each in functions.list_functions()["Functions"]
+        if each["FunctionName"].startswith(f"{STACK}-Sweep")
+    )
+    functions.invoke(FunctionName=name)
+
+
 @asynccontextmanager
 async def open_fronts(here: Cloud) -> AsyncIterator[None]:
     """Start both hosts in front of the deployed API, with the CA certificate and the truststore of the
@@ -105,7 +117,8 @@ async def open_fronts(here: Cloud) -> AsyncIterator[None]:
         names.AUTHORITY_KEY: str(here.state.path("operational-ca.pem")),
         names.TRUSTSTORE_KEY: truststore,
     }.items():
-        s3.download_file(outputs["CertificatesBucket"], key, file)
+        owner = {"ExpectedBucketOwner": ACCOUNT}
+        s3.download_file(outputs["CertificatesBucket"], key, file, ExtraArgs=owner)
     gateway = fronts.Gateway(outputs["ApiId"])
     async with AsyncExitStack() as opened:
         for port, trusted in {here.mtls_port: truststore, here.public_port: None}.items():

@@ -26,6 +26,7 @@ from ministack.services.cloudformation import changesets, provisioners
 from firstboot.pki import path
 from firstboot.pki.certificate import COMMON_NAME, parse_text
 from firstboot.pki.errors import CertificateMalformed
+from local import table_conditions
 
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
@@ -171,6 +172,7 @@ def main(lambda_python: str, public_url: str) -> None:
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
     s3.handle_request = _objects
+    table_conditions.install()
     iot.certificate_is_signed_by = _is_signed_by
     iot.certificate_common_name = _common_name
     _importable_global_tables()

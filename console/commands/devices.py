@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from console import attributes, describe, output
+from console import describe, output, pairs
 from console.attributes import Attributes, Value
-from console.cloud import Operate, Refused
-from console.commands import importing
+from console.cloud import Operate
+from console.commands import explaining, importing
 from console.options import Json, Options, Stack, Yes, command_group
 from firstboot.pki.certificate import Certificate, parse_text
 from firstboot.pki.errors import CertificateMalformed
@@ -136,52 +137,27 @@ def set_(
 ) -> None:
     """Set attributes of a device. The fleet's schema has their names and types."""
     options = Options.of(ctx, stack, as_json=as_json)
-    texts = dict(_pairs(changes or [], "KEY=VALUE")) | dict.fromkeys(unset or [], "")
+    texts = pairs.split(changes or [], "KEY=VALUE") | dict.fromkeys(unset or [], "")
     if not texts:
         raise typer.BadParameter("name at least one attribute to set or remove", param_hint="KEY=VALUE")
     with output.failures(as_json=options.as_json):
         operate = Operate(options.stack_name)
         typed = _typed(texts, Attributes(operate.fleets().in_force))
         device = operate.call("devices.set", deviceId=device_id, attributes=typed)
-        output.result(device, _describe, as_json=options.as_json)
+        output.result(device, _describe_set, as_json=options.as_json)
 
 
-@app.command()
-def explain(
-    ctx: typer.Context,
-    device_id: DeviceId,
-    *,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="Suppose this about the call: roleAlias=NAME, or sourceIp=ADDRESS."
-        ),
-    ] = None,
-    stack: Stack = None,
-    as_json: Json = False,
-) -> None:
-    """Explain which grants a device holds, and why.
-
-    The answer names the rules that give or withhold a grant, and shows what the device's sessions may do.
-
-    Without a roleAlias, the answer is for every role alias, and for MQTT, which has none.
-    """
-    options = Options.of(ctx, stack, as_json=as_json)
-    supposed = dict(_pairs(context or [], "--context"))
-    with output.failures(as_json=options.as_json):
-        explanation = Operate(options.stack_name).call(
-            "devices.explain", deviceId=device_id, context=supposed
-        )
-        output.result(
-            explanation, lambda each: describe.explanation(each, output.width()), as_json=options.as_json
-        )
-
-
+app.command("explain")(explaining.explain_)
 app.command("import")(importing.import_)
 
 
 def _describe(device: output.Record) -> list[str]:
     return describe.device(device, output.width())
+
+
+def _describe_set(device: output.Record) -> list[str | Text]:
+    record = {name: value for name, value in device.items() if name != "warnings"}
+    return [*_describe(record), *output.warnings(device)]
 
 
 def _sha256(certificate: str, of: Callable[[Certificate], str], hint: str) -> str:
@@ -207,26 +183,10 @@ def _change(options: Options, operation: str, device_id: str, question: str, *, 
         output.result(device, _describe, as_json=options.as_json)
 
 
-def _pairs(texts: list[str], hint: str) -> list[tuple[str, str]]:
-    try:
-        return [attributes.pair(text) for text in texts]
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=hint) from error
-
-
 def _typed(texts: dict[str, str], schema: Attributes) -> dict[str, Value | None]:
     """Return the attributes with values of the schema's types. None removes an attribute.
 
-    An attribute that the schema no longer has can be removed too.
-    Raises Refused with every problem found.
+    An attribute that the schema no longer has can be removed too. Raises Refused with every problem found.
     """
-    typed: dict[str, Value | None] = {}
-    problems: list[str] = []
-    for name, text in texts.items():
-        try:
-            typed[name] = schema.parse(name, text) if text else None
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise Refused({"code": "attributes-invalid", "detail": "\n".join(problems), "problems": problems})
-    return typed
+    values = pairs.typed({name: text for name, text in texts.items() if text}, schema.parse)
+    return {name: values.get(name) for name in texts}

@@ -146,7 +146,11 @@ class Patient:
         return x509.load_pem_x509_certificate(self._object(AUTHORITY_KEY)["Body"].read())
 
     def _object(self, key: str) -> Any:  # noqa: ANN401 - boto3's answer
-        return cloud.client("s3").get_object(Bucket=self._outputs["CertificatesBucket"], Key=key)
+        return cloud.client("s3").get_object(
+            Bucket=self._outputs["CertificatesBucket"],
+            Key=key,
+            ExpectedBucketOwner=self._deployed.place.account,
+        )
 
 
 def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 - a boto3 client

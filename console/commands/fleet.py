@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, output, reach, rollout
+from console import changes, excess, output, reach, rollout
 from console.cloud import Fleets, Operate, Refused
-from console.commands import reporting
+from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler import outlook
+from firstboot.compiler import outlook, sums
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -41,7 +41,8 @@ def check(
     """Compile a fleet folder and print every problem.
 
     The command calls no other machine. The exit code is 1 if there is a problem. It also has the verifier of
-    bootstrap certificates try each trust anchor: an anchor that has expired, or ends soon, is a warning.
+    bootstrap certificates try each trust anchor: an anchor that has expired, or ends soon, is a warning. So
+    are grants that a device might hold together, and that do not fit into a session policy.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -52,7 +53,7 @@ def check(
             invalid = {"valid": False, "hash": None, "problems": error.problems} | empty
             _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
-        warnings = outlook.warnings(fleet, _now()) + outlook.beyond_clients(fleet, decided_eku(folder))
+        warnings = _warnings(fleet) + outlook.beyond_clients(fleet, decided_eku(folder))
         valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
         valid["sharedGrants"] = fleet.shared_grants
         _verdict(valid, as_json=options.as_json)
@@ -64,8 +65,8 @@ def diff(
 ) -> None:
     """Compare a fleet folder with the fleet in force.
 
-    Where they differ, the command also counts the devices whose policies in AWS IoT would change, and those
-    of each group and trust anchor that changes.
+    Where they differ, the command also counts the devices whose policies in AWS IoT would change, those
+    that would hold more grants than fit, and those of each group and trust anchor that changes.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -73,7 +74,7 @@ def diff(
         fleets = operate.fleets()
         comparison = _compare(fleet, fleets)
         if comparison["changes"]:
-            _count(comparison, operate, fleet, fleets.in_force)
+            comparison |= _planned(operate, fleet, fleets.in_force)
         output.result(comparison, _describe, as_json=options.as_json)
 
 
@@ -97,8 +98,9 @@ def apply(
 
     It is in force within a minute, until the next deployment.
 
-    A group with devices can't go unless another group names it in `formerly`, or `--orphan` says how many
-    devices lose their group. `fleet diff` counts them.
+    A fleet is refused if its rules would give a device more grants than fit into a session policy. A group
+    with devices can't go unless another group names it in `formerly`, or `--orphan` says how many devices
+    lose their group; `fleet diff` counts them.
 
     The command asks first if standard input is a terminal and policies of devices in AWS IoT will change. If
     you interrupt it while it waits, the folder is published all the same.
@@ -114,9 +116,10 @@ def apply(
         based = replace(fleet, base=fleets.deployed.hash)
         # `operate` refuses a fleet that needs a deployment, so there is nothing to count or to ask.
         if not comparison["needsDeployment"]:
-            _count(comparison, operate, based, fleets.in_force)
+            comparison |= _planned(operate, based, fleets.in_force)
         if not options.as_json:
             output.lines(_describe(comparison))
+        excess.check(comparison.get("excess", excess.none()))
         stated = _stated(comparison.get("orphans", {}), orphan)
         touched = comparison.get("devices", {"touched": 0})["touched"]
         if touched:
@@ -138,15 +141,7 @@ def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) 
 
 
 app.command("report")(reporting.report_)
-
-
-def _count(comparison: output.Record, operate: Operate, fleet: Fleet, before: Fleet) -> None:
-    """Add to a comparison how many devices the fleet touches."""
-    devices = rollout.plan(operate, fleet)
-    groups, anchors = devices.pop("groups"), devices.pop("anchors")
-    comparison["devices"] = devices
-    comparison["orphans"] = reach.orphans(before, fleet, groups)
-    comparison["reach"] = [asdict(each) for each in reach.between(before, fleet, groups, anchors)]
+app.command("test")(testing.run_tests)
 
 
 def _stated(orphans: dict[str, int], orphan: int | None) -> output.Record:
@@ -168,7 +163,19 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
         "sharedGrants": fleet.shared_grants,
-        "warnings": outlook.warnings(fleet, _now()),
+        "warnings": _warnings(fleet),
+    }
+
+
+def _planned(operate: Operate, fleet: Fleet, before: Fleet) -> output.Record:
+    """Return how many devices the fleet touches that comes after the fleet `before`."""
+    devices = rollout.plan(operate, fleet)
+    groups, anchors = devices.pop("groups"), devices.pop("anchors")
+    return {
+        "devices": devices,
+        "excess": devices.pop("excess"),
+        "orphans": reach.orphans(before, fleet, groups),
+        "reach": [asdict(each) for each in reach.between(before, fleet, groups, anchors)],
     }
 
 
@@ -177,7 +184,8 @@ def _verdict(verdict: output.Record, *, as_json: bool) -> None:
 
 
 def _describe_verdict(verdict: output.Record) -> list[str | Text]:
-    return verdict["problems"] or ["the fleet definition is valid", *_shared(verdict), *_warned(verdict)]
+    valid = ["the fleet definition is valid", *_shared(verdict), *output.warnings(verdict)]
+    return verdict["problems"] or valid
 
 
 def _shared(result: output.Record) -> list[str | Text]:
@@ -187,12 +195,8 @@ def _shared(result: output.Record) -> list[str | Text]:
     ]
 
 
-def _warned(result: output.Record) -> list[Text]:
-    return [Text(f"warning: {line}", style="yellow") for line in result["warnings"]]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _warnings(fleet: Fleet) -> list[str]:
+    return outlook.warnings(fleet, datetime.now(UTC)) + sums.warnings(fleet)
 
 
 def _describe(comparison: output.Record) -> list[str | Text]:
@@ -209,9 +213,9 @@ def _describe(comparison: output.Record) -> list[str | Text]:
     ]
     lines += [f"{each['change']}: {each['devices']:,} devices" for each in comparison.get("reach", [])]
     if "devices" in comparison:
-        lines.append(rollout.planned(comparison["devices"]))
+        lines += [rollout.planned(comparison["devices"]), *excess.describe(comparison["excess"])]
     lines = lines or ["nothing differs from the fleet in force"]
-    return [*lines, *_shared(comparison), *_warned(comparison)]
+    return [*lines, *_shared(comparison), *output.warnings(comparison)]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:

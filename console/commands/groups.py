@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from console import describe, manifest, output
 from console.attributes import Attributes
@@ -60,7 +61,8 @@ def expect(
 ) -> None:
     """Name devices of a group beforehand. With a claim certificate, only these can enroll.
 
-    A device that has a record keeps it, so the same file may be given again, with more rows too.
+    A device that has a record keeps it, attributes included, so the same file may be given again, with more
+    rows too. A file with a mistake is refused as a whole.
 
     The exit code is 1 if every device of the file belongs to another group.
     """
@@ -68,18 +70,33 @@ def expect(
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        attributes = Attributes(operate.fleets().in_force)
-        manifest.check_values(file, attributes)
+        fleet = operate.fleets().in_force
+        attributes = Attributes(fleet)
+        manifest.check_values(file, attributes, fleet.reserved)
         devices = manifest.devices(file, attributes)
+        new, known = 0, 0
         foreign: list[str] = []
+        warnings: dict[str, None] = {}
         for part in manifest.batches(output.bar("devices", devices, total), AT_ONCE):
-            foreign += operate.call("groups.expect", group=group, devices=part)["foreign"]
-        summary = {"group": group, "expected": total - len(foreign), "foreign": foreign}
+            answer = operate.call("groups.expect", group=group, devices=part)
+            new, known = new + answer["new"], known + answer["known"]
+            foreign += answer["foreign"]
+            warnings |= dict.fromkeys(answer["warnings"])
+        summary = {
+            "group": group,
+            "expected": total - len(foreign),
+            "new": new,
+            "known": known,
+            "foreign": foreign,
+            "warnings": list(warnings),
+        }
         output.result(summary, _described, as_json=options.as_json)
         if len(foreign) == total:
             raise typer.Exit(output.REFUSED)
 
 
-def _described(summary: dict[str, Any]) -> list[str]:
-    lines = [f"{summary['group']} expects {summary['expected']:,} devices of the file"]
-    return lines + [f"left out, of another group: {name}" for name in summary["foreign"]]
+def _described(summary: dict[str, Any]) -> list[str | Text]:
+    expected, new, known = (f"{summary[name]:,}" for name in ("expected", "new", "known"))
+    line = f"{summary['group']} expects {expected} devices of the file: {new} new, {known} known before"
+    foreign = [f"left out, of another group: {name}" for name in summary["foreign"]]
+    return [line, *foreign, *output.warnings(summary)]

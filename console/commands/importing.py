@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from console import manifest, output
 from console.attributes import Attributes
 from console.cloud import Operate
 from console.options import Json, Options, Stack
+from console.visible import visible
 
 AT_ONCE = 20
 """Devices in one call, which is as many as `operate` accepts."""
@@ -31,11 +33,15 @@ Rate = Annotated[
 
 @dataclass
 class _Done:
-    """The devices so far: how many were imported, how many had a record, and why some were refused."""
+    """The devices so far: how many were imported, how many had a record, and why some were refused.
+
+    `warnings` are those of all answers, each once.
+    """
 
     imported: int = 0
     known: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
 
 
 def import_(
@@ -69,8 +75,9 @@ def import_(
     with output.failures(as_json=options.as_json):
         total = manifest.check(file)
         operate = Operate(options.stack_name)
-        attributes = Attributes(operate.fleets().in_force)
-        manifest.check_values(file, attributes)
+        fleet = operate.fleets().in_force
+        attributes = Attributes(fleet)
+        manifest.check_values(file, attributes, fleet.reserved)
         devices = manifest.devices(file, attributes)
         done = _Done()
         for part in manifest.batches(output.bar("devices", devices, total), rate):
@@ -80,6 +87,7 @@ def import_(
             "imported": done.imported,
             "known": done.known,
             "refused": [{"deviceId": name, "reason": why} for name, why in done.refused.items()],
+            "warnings": list(done.warnings),
         }
         output.result(summary, _described, as_json=options.as_json)
         if done.refused and not done.imported:
@@ -92,12 +100,14 @@ def _import(operate: Operate, group: str, part: dict[str, Any], done: _Done, rat
     done.imported += len(answer["imported"])
     done.known += len(answer["known"])
     done.refused |= answer["refused"]
+    done.warnings |= dict.fromkeys(answer.get("warnings", ()))
     asked = len(answer["imported"]) + len(answer["refused"])  # a known device costs no call of AWS IoT
     time.sleep(max(0.0, asked / rate - (time.monotonic() - begun)))
 
 
-def _described(summary: dict[str, Any]) -> list[str]:
-    lines = [f"{summary['imported']:,} devices imported into {summary['group']}"]
+def _described(summary: dict[str, Any]) -> list[str | Text]:
+    lines: list[str | Text] = [f"{summary['imported']:,} devices imported into {summary['group']}"]
     if summary["known"]:
         lines.append(f"{summary['known']:,} devices have a record already and keep it")
-    return lines + [f"refused: {each['deviceId']}: {each['reason']}" for each in summary["refused"]]
+    lines += [f"refused: {each['deviceId']}: {visible(each['reason'])}" for each in summary["refused"]]
+    return lines + output.warnings(summary)

@@ -6,10 +6,11 @@ read a table that is not the stack's. docs/deploy.md has the permissions that it
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,42 +18,32 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from console import cloud, output
 from console.options import Json, Options, Stack, Yes, command_group
-from firstboot.domain.device import Status
+from console.restoration import DEVICE, GONE, RESTORED, Fate, Row, fate, is_revoked, writes
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 app = command_group("Look after the table of the device records.")
 
-Row = dict[str, Any]
-
-LASTING = ("DEV#", "KEY#", "KEYCLAIM#", "CERT#", "BUDGET#", "BOOTSTRAP#")
-"""How the keys of rows to restore begin: device records, owners of keys, claims of keys, devices by
-certificate, budgets, and revoked bootstrap certificates. Every other row expires within days or is made
-again.
-"""
-
 _PAGE = 100
 """Rows in one BatchGetItem, which is as many as it accepts."""
 
 _AT_ONCE = 16
 
+_LISTED = 250
+"""Certificates in one ListCertificates, which is as many as it returns."""
+
+_PAUSE_SECONDS = 0.1
+"""The pause between two ListCertificates. AWS IoT accepts ten in a second (AWS IoT Core quotas)."""
+
 Copy = Annotated[str, typer.Argument(metavar="TABLE", help="A table that was restored from a backup.")]
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "--overwrite", help="Also put back device records that differ, except of revoked or deleted devices."
+        "--overwrite",
+        help="Also put back device records that differ, unless they were changed since the backup.",
     ),
 ]
-
-
-class Fate(StrEnum):
-    """The decision about a row of the copy."""
-
-    MISSING = "missing"  # it is put back
-    DIFFERENT = "different"  # it is put back with `--overwrite`
-    KEPT = "kept"  # it differs, and the table's row stays as it is
-    SAME = "same"
 
 
 @app.callback()
@@ -72,38 +63,37 @@ def restore(
 ) -> None:
     """Put back rows that the table has lost.
 
-    Rows that the table has stay as they are, and a revoked device stays revoked. The command asks first; in
-    a script, give --yes. After an interruption, run it again.
+    What was decided since the backup stays: revocations, deletions, changes of devices, counters and frozen
+    groups. A device whose certificate is revoked in AWS IoT is put back as a revoked one. The command asks
+    first; in a script, give --yes. After an interruption, run it again.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         tables = Tables(options.stack_name, copy)
         found = _counted(tables)
-        wanted = found[Fate.MISSING] + found[Fate.DIFFERENT] * overwrite
+        wanted = sum(found[fate] for fate in _put_back(overwrite=overwrite))
         output.note(", ".join(f"{found[fate]:,} {fate}" for fate in Fate))
         if wanted and not yes:
             typer.confirm(f"Put {wanted:,} rows back into {tables.where}?", abort=True, err=True)
-        restored = sum(tables.put_back(page, overwrite=overwrite) for page in tables.compared())
-        result = {fate.value: found[fate] for fate in Fate} | {"restored": restored}
-        output.result(result, lambda _: [f"{restored:,} rows put back"], as_json=options.as_json)
+        done = Counter({"restored": 0, "revoked": 0})
+        for page in tables.compared():
+            done += tables.put_back(page, overwrite=overwrite)
+        result = {fate.value: found[fate] for fate in Fate}
+        result |= {"restored": done["restored"], "revoked": done["revoked"]}
+        output.result(result, _described, as_json=options.as_json)
 
 
-def fate(old: Row, now: Row | None) -> Fate:
-    """Return what to do with the row `old` of the copy, where the table has the row `now`, or None.
-
-    A device that has been revoked or deleted since stays so. A counter that differs stays, because it has
-    counted further since. The owner of a key stays, because a key never passes from one device to another.
-    """
-    if now is None:
-        return Fate.MISSING
-    if old == now:
-        return Fate.SAME
-    is_device = old["pk"]["S"].startswith("DEV#")
-    return Fate.DIFFERENT if is_device and not _is_taken_out(now) else Fate.KEPT
+def _put_back(*, overwrite: bool) -> set[Fate]:
+    return {Fate.MISSING, Fate.BEHIND} | ({Fate.DIFFERENT} if overwrite else set())
 
 
-def _is_taken_out(row: Row) -> bool:
-    return row.get("status", {}).get("S") in (Status.REVOKED.value, Status.DELETED.value)
+def _described(result: output.Record) -> list[str]:
+    lines = [f"{result['restored']:,} rows put back"]
+    if result["revoked"]:
+        lines.append(f"{result['revoked']:,} of them as revoked devices, because AWS IoT says so")
+    if result["deleted"]:
+        lines.append(f"{result['deleted']:,} devices were deleted since and stay so")
+    return lines
 
 
 def _counted(tables: Tables) -> Counter[Fate]:
@@ -131,10 +121,14 @@ class Tables:
         scan = self._client.get_paginator("scan")
         try:
             for page in scan.paginate(TableName=self._copy, PaginationConfig={"PageSize": _PAGE}):
-                old = [row for row in page["Items"] if row["pk"]["S"].startswith(LASTING)]
-                now = self._now([row["pk"]["S"] for row in old])
-                pairs = [(row, now.get(row["pk"]["S"])) for row in old]
-                yield [(*pair, fate(*pair)) for pair in pairs]
+                old = {row["pk"]["S"]: row for row in page["Items"] if row["pk"]["S"].startswith(RESTORED)}
+                now = self._now([*old])
+                lost = [key for key in old if key.startswith(DEVICE) and key not in now]
+                notes = self._now([_note(key) for key in lost])
+                yield [
+                    (row, now.get(key), fate(row, now.get(key), notes.get(_note(key))))
+                    for key, row in old.items()
+                ]
         except (BotoCoreError, ClientError) as error:
             raise cloud.unanswered(f"comparing {self._copy} with {self._table}", error) from error
 
@@ -147,41 +141,58 @@ class Tables:
             wanted = answer["UnprocessedKeys"]
         return found
 
-    def put_back(self, page: Compared, *, overwrite: bool) -> int:
-        """Put rows back where the table's row has not changed since it was read. Return how many."""
-        wanted = {Fate.MISSING, Fate.DIFFERENT} if overwrite else {Fate.MISSING}
+    def put_back(self, page: Compared, *, overwrite: bool) -> Counter[str]:
+        """Put rows back where the table's row has not changed since it was read.
+
+        Return how many were `restored`, and how many of them are `revoked` devices by what AWS IoT says.
+        """
+        wanted = _put_back(overwrite=overwrite)
         found = [(old, now) for old, now, one in page if one in wanted]
+        if any(old["pk"]["S"].startswith(DEVICE) for old, _ in found):
+            _ = self._revoked  # read once, before the threads begin
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return sum(pool.map(lambda pair: self._put(*pair), found))
+            done = [
+                pair
+                for pair, put in zip(found, pool.map(lambda pair: self._put(*pair), found), strict=True)
+                if put
+            ]
+        return Counter(restored=len(done), revoked=sum(self._is_revoked(old) for old, _ in done))
 
     def _put(self, old: Row, now: Row | None) -> bool:
+        items = writes(self._table, old, now, revoked=self._is_revoked(old))
         try:
-            self._client.put_item(TableName=self._table, Item=_restored(old), **_unless_changed(now))
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
+            self._client.transact_write_items(TransactItems=items)
         except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and _was_overtaken(error):
+                return False
             raise cloud.unanswered(f"writing {old['pk']['S']} to {self._table}", error) from error
         return True
 
+    def _is_revoked(self, old: Row) -> bool:
+        return old["pk"]["S"].startswith(DEVICE) and is_revoked(old, self._revoked)
 
-def _restored(old: Row) -> Row:
-    """Return the row to put back, without `attached`: `register` finds out what AWS IoT has by now."""
-    return {name: value for name, value in old.items() if name != "attached"}
+    @cached_property
+    def _revoked(self) -> frozenset[str]:
+        """Return the ids of all revoked certificates of AWS IoT."""
+        pages = cloud.client("iot").get_paginator("list_certificates")
+        revoked: set[str] = set()
+        try:
+            for page in output.counted("pages of certificates", pages.paginate(pageSize=_LISTED)):
+                revoked |= {
+                    each["certificateId"] for each in page["certificates"] if each["status"] == "REVOKED"
+                }
+                time.sleep(_PAUSE_SECONDS)
+        except (BotoCoreError, ClientError) as error:
+            raise cloud.unanswered("listing the certificates of AWS IoT", error) from error
+        return frozenset(revoked)
 
 
-def _unless_changed(now: Row | None) -> dict[str, Any]:
-    """Return the condition that a device's row has not changed since it was read as `now`.
+def _note(key: str) -> str:
+    """Return the key of the note that a device was deleted, for the key of its record."""
+    return GONE + key.removeprefix(DEVICE)
 
-    Every write changes one of these attributes, except a write of `attached` by `register`.
-    """
-    if now is None:
-        return {"ConditionExpression": "attribute_not_exists(pk)"}
-    names = {"#s": "status", "#u": "updatedAt", "#g": "generation"}
-    equal = [f"{short} = :{short[1:]}" for short, name in names.items() if name in now]
-    absent = [f"attribute_not_exists({short})" for short, name in names.items() if name not in now]
-    values = {f":{short[1:]}": now[name] for short, name in names.items() if name in now}
-    condition: dict[str, Any] = {
-        "ConditionExpression": " AND ".join(["attribute_exists(pk)", *equal, *absent]),
-        "ExpressionAttributeNames": names,
-    }
-    return condition | ({"ExpressionAttributeValues": values} if values else {})
+
+def _was_overtaken(error: ClientError) -> bool:
+    """Return whether the row was changed by another call before or during the transaction."""
+    codes = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+    return bool(codes) and codes <= {"None", "ConditionalCheckFailed", "TransactionConflict"}

@@ -28,6 +28,7 @@ from firstboot.compiler import fleet as compiler
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from tests.aws.conftest import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import CONTEXT, Product
 from tests.aws.sweeping import Sweeper
@@ -207,7 +208,9 @@ class Deployments:
 def deploy(emergency: Emergency, monkeypatch: pytest.MonkeyPatch) -> Deployments:
     """Return a function that deploys a fleet over the emergency rule."""
     product = emergency.product
-    settings = AuthoritySettings(bucket=product.bucket, ca_key="unused", subject="CA", years="20")
+    settings = AuthoritySettings(
+        account=ACCOUNT, bucket=product.bucket, ca_key="unused", subject="CA", years="20"
+    )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     return Deployments(product, product.fleet)
@@ -275,7 +278,7 @@ def test_a_rule_that_is_published_during_the_call_is_not_taken_back(product: Pro
         if todo:
             damage(product, todo.pop().to_json().encode())
 
-    clients.s3().meta.events.register("before-call.s3.PutObject", meanwhile)
+    clients.s3(ACCOUNT).meta.events.register("before-call.s3.PutObject", meanwhile)
     answer = product.operate("fleet.apply", fleet=json.loads(again.to_json()))
     assert not todo
     assert answer["problem"]["code"] == "fleet-changed"

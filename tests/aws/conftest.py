@@ -37,6 +37,7 @@ from tests import factories
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
 from tests.aws.registering import CONFIGURATION, Calls, Registering
+from tests.aws.rows_touched import checked
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -85,7 +86,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # As with AWS IoT, a certificate's id is the hash of its DER.
     with mock_aws(config={"iot": {"use_valid_cert": True}}):
         _forget_clients()
-        yield
+        with checked():
+            yield
     _forget_clients()
 
 
@@ -149,6 +151,7 @@ def product(
     exchange_settings = ExchangeSettings(
         table=table,
         bucket=bucket,
+        account=ACCOUNT,
         ca_certificate=factories.pem(issuing_ca),
         ca_key=ca_key,
         mqtt_host="iot.example.com",

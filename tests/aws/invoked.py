@@ -20,7 +20,7 @@ Run = Callable[..., Result]
 class InProcess:
     """boto3's clients of CloudFormation and Lambda, as far as the console uses them.
 
-    There are two stacks, Firstboot and Other. The function of both runs in this process.
+    There are two stacks, Firstboot and Other. The functions of both run in this process.
     """
 
     failure: dict[str, Any] | None = None
@@ -34,15 +34,17 @@ class InProcess:
         if StackName not in {"Firstboot", "Other"}:
             message = f"Stack with id {StackName} does not exist"
             raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
-        outputs = [{"OutputKey": "OperateFunction", "OutputValue": "operate"}]
+        names = {"OperateFunction": "operate", "ReadFunction": "read"}
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in names.items()]
         arn = f"arn:aws:cloudformation:us-east-1:123456789012:stack/{StackName}/0"
         return {"Stacks": [{"StackId": arn, "Outputs": outputs}]}
 
     def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
         """Invoke."""
-        assert FunctionName == "operate"
+        lambdas = self._product.lambdas
+        function = {"operate": lambdas.invoke, "read": lambdas.read}[FunctionName]
         if self.failure:
             return self.failure
         with contextlib.redirect_stdout(io.StringIO()):  # metrics
-            answer = self._product.lambdas.invoke(json.loads(Payload), CONTEXT)
+            answer = function(json.loads(Payload), CONTEXT)
         return {"Payload": io.BytesIO(json.dumps(answer).encode())}

@@ -18,7 +18,7 @@ from firstboot.authority.handlers import refuse_deployment
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.clock import utc_now
 from firstboot.exchange.settings import ExchangeSettings
-from firstboot.operate.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings, ReadSettings
 from firstboot.register.handlers import sweep_again
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.event import event_function, repeat, repeat_unless_refused
@@ -27,6 +27,7 @@ from firstboot.runtime.invoke import invoke_function
 from firstboot.runtime.mqtt import mqtt_function
 from firstboot.runtime.queue import queue_function
 from firstboot.vend.settings import VendSettings
+from tests.aws.rows_touched import ROLES, playing
 
 
 class Lambdas:
@@ -71,6 +72,8 @@ class Lambdas:
         register = firstboot.register.build
         self.work = queue_function("register", register.work, WorkSettings.read, now, self.pause)
         self.jitr = queue_function("register", register.jitr, JitrSettings.read, now, self.pause)
+        self._play("exchange_http", "exchange_mqtt", "presence", "vend_http", "vend_mqtt", "authorize")
+        self._play("work", "jitr")
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now
@@ -78,6 +81,7 @@ class Lambdas:
         self.lost = queue_function("register", register.lost, QueuesSettings.read, now, self.pause)
         self.sweep = event_function("register", register.sweep, SweepSettings.read, sweep_again, now)
         self.invoke = invoke_function("operate", operate.invoke, OperateSettings.read, now)
+        self.read = invoke_function("operate", operate.read, ReadSettings.read, now)
         self.resource = event_function(
             "authority",
             firstboot.authority.build.resource,
@@ -88,3 +92,9 @@ class Lambdas:
         self.watch = event_function(
             "authority", firstboot.authority.build.watch, WatchSettings.read, repeat, now
         )
+        self._play("sweep", "invoke", "read")
+
+    def _play(self, *names: str) -> None:
+        """Have these functions checked against the rights of their roles."""
+        for name in names:
+            setattr(self, name, playing(ROLES[name], getattr(self, name)))

@@ -13,9 +13,13 @@ from cryptography import x509
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.iot.policies import IotPolicies
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.policy.render import Place
+from firstboot.register.sweep import grant_policies, service_policies
+from firstboot.register.target import Account
 from tests import factories, proofs
 from tests.aws.lambdas import Lambdas
 from tests.factories import Authority
@@ -188,6 +192,13 @@ class Product:
         """Return every key under certificates/."""
         listed = boto3.client("s3").list_objects_v2(Bucket=self.bucket, Prefix="certificates/")
         return [entry["Key"] for entry in listed.get("Contents", [])]
+
+
+def make_policies(fleet: Fleet) -> None:
+    """Make the policies in AWS IoT that the sweep makes for a fleet."""
+    account = Account("Firstboot", Place("aws", "us-east-1", "123456789012"))
+    for name, document in (service_policies(account) | grant_policies(fleet, account)).items():
+        IotPolicies(clients.iot()).ensure(name, document)
 
 
 def http_event(

@@ -20,7 +20,7 @@ from firstboot.domain.names import RATE_LIMITER_KEY
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.aws_iot import AwsIot
-from tests.aws.product import CONTEXT, Product
+from tests.aws.product import CONTEXT, Product, make_policies
 
 IOT = {"Effect": "Allow", "Action": "iot:Connect"}
 MQTT = {
@@ -145,12 +145,14 @@ class Registering:
         self.publish_groups(replace(known, **group))
 
     def publish_groups(self, *groups: Group) -> None:
-        """Publish a fleet with grants about AWS IoT and these groups."""
-        self.product.publish(
-            grants=self.product.fleet.grants | {"mqtt": MQTT, "site": MQTT},
-            rules=RULES,
-            groups={each.name: each for each in groups},
-        )
+        """Publish a fleet with grants about AWS IoT and these groups, whose policies the sweep has made."""
+        changes: dict[str, Any] = {
+            "grants": self.product.fleet.grants | {"mqtt": MQTT, "site": MQTT},
+            "rules": RULES,
+            "groups": {each.name: each for each in groups},
+        }
+        self.product.publish(**changes)
+        make_policies(replace(self.product.fleet, **changes))
 
     def enroll(self, device_id: str) -> Identity:
         """Return a device's operational certificate, which was issued and not used."""

@@ -22,6 +22,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.errors import AnchorConflict
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.lambdas import Lambdas
 from tests.aws.product import CONTEXT, fleet, group
 from tests.aws.test_watch import counted
@@ -44,7 +45,9 @@ def settings(bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> Autho
     moto is patched, because its AWS IoT endpoint would change with every call.
     """
     monkeypatch.setattr("moto.iot.models.random.get_random_string", lambda **_: "account")
-    made = AuthoritySettings(bucket=bucket, ca_key=ca_key, subject="Acme Issuing CA", years="20")
+    made = AuthoritySettings(
+        bucket=bucket, account=ACCOUNT, ca_key=ca_key, subject="Acme Issuing CA", years="20"
+    )
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     return made
@@ -235,7 +238,7 @@ def test_a_ca_that_can_not_be_read_is_not_made_anew(deploy: Any) -> None:
     """A CA that S3 does not return, for a reason other than its absence, is not made again."""
     calls = []
     denied: Any = lambda **_: (SimpleNamespace(status_code=403), {"Error": {"Code": "AccessDenied"}})  # noqa: E731
-    events = clients.s3().meta.events
+    events = clients.s3(ACCOUNT).meta.events
     events.register("before-call.s3.GetObject", denied)
     events.register("before-call.s3.PutObject", lambda **_: calls.append("put"))
     with pytest.raises(DeploymentRefused, match="GetObject: AccessDenied"):

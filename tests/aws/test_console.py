@@ -109,14 +109,14 @@ def test_a_stack_that_is_not_there_is_exit_code_3(run: Run, monkeypatch: pytest.
     problem = json.loads(result.stderr)
     assert (result.exit_code, problem["code"]) == (3, "stack-not-found")
     assert "no stack named Nowhere in us-east-1" in problem["detail"]
-    monkeypatch.setattr(cloud, "OUTPUT", "Elsewhere")
+    monkeypatch.setattr(cloud, "READ_OUTPUT", "Elsewhere")
     assert "no output Elsewhere" in run("devices", "show", "gw-1").stderr
-    monkeypatch.setattr(cloud, "OUTPUT", "OperateFunction")
+    monkeypatch.setattr(cloud, "READ_OUTPUT", "ReadFunction")
     failure = {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": "x"}')}
     monkeypatch.setattr(InProcess, "failure", failure)
     failed = run("devices", "show", "gw-1")
     assert failed.exit_code == 3
-    assert "the log of the Lambda function operate" in failed.stderr
+    assert "the log of the Lambda function read" in failed.stderr
 
 
 def test_options_may_stand_before_the_command(product: Product, run: Run) -> None:

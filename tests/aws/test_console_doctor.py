@@ -60,6 +60,7 @@ class Account:
         self.refused: set[str] = set()
         self.outputs = {
             "OperateFunction": "operate",
+            "ReadFunction": "read",
             "ExchangeFunction": "exchange",
             "PublicUrl": "https://public.example",
             "CertificatesBucket": product.bucket,

@@ -30,7 +30,8 @@ def test_expect_names_devices_with_their_attributes(product: Product, run: Run, 
     """Each attribute gets the type of the schema. An empty cell is no attribute."""
     manifest.write_text("deviceId,site,quarantined\ngw-1,berlin,true\ngw-2,,false\n")
     done = run("groups", "expect", "gateways", str(manifest), "--json")
-    assert json.loads(done.stdout) == {"group": "gateways", "expected": 2, "foreign": []}
+    counted = {"expected": 2, "new": 2, "known": 0, "foreign": [], "warnings": []}
+    assert json.loads(done.stdout) == {"group": "gateways"} | counted
     shown = json.loads(run("devices", "show", "gw-1", "--json").stdout)
     assert (shown["status"], shown["attributes"]) == ("expected", {"site": "berlin", "quarantined": True})
     shown = json.loads(run("devices", "show", "gw-2", "--json").stdout)
@@ -78,11 +79,11 @@ def test_rows_are_not_kept() -> None:
     [
         ("name\ngw-1\n", "deviceId"),
         ("deviceId\n", "no row"),
-        ("deviceId\ngw/1\n", "line 2: 'gw/1' is no device id"),
-        ("deviceId\ngw-1\ngw-2\ngw-1\n", "line 4: device 'gw-1' is on line 2 already"),
+        ("deviceId\ngw/1\n", "line 2: column deviceId: 'gw/1' is no device id"),
+        ("deviceId\ngw-1\ngw-2\ngw-1\n", "line 4: column deviceId: device 'gw-1' is on line 2 already"),
         ('deviceId\n"gw-1\n', "line"),
         ("deviceId,site,site\ngw-1,a,b\n", "line 1: column 'site' is there twice"),
-        ("deviceId,site\ngw-1,a,b\n", "line 2: device gw-1: a cell is under no column's name"),
+        ("deviceId,site\ngw-1,a,b\n", "line 2: cell 3 is under no column; the first line has 2"),
         ("deviceId,claims\ngw-1,x\n", "line 1: column 'claims' is no attribute that can be set"),
         (
             "deviceId,quarantined\ngw-1,true\ngw-2,perhaps\n",

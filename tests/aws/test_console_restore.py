@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 
 from console import cloud
 from console.__main__ import app
-from console.commands.restore import LASTING, Fate, Tables, fate
+from console.commands.restore import Tables
 from console.report import Deployed
+from console.restoration import RESTORED, Fate, fate
 from firstboot.policy.render import Place
 from tests.aws.product import Product
 
@@ -98,7 +99,7 @@ def test_lost_devices_are_served_again(product: Product, restore: Callable[..., 
     assert asked.exit_code == 1
     assert f"into table {product.table} in us-east-1, account 1?" in asked.stderr
     assert len(product.rows()) == 1
-    lost = len([key for key in before if key.startswith(LASTING)]) - 1
+    lost = len([key for key in before if key.startswith(RESTORED)]) - 1
     assert counts(restore("--yes")) == {"missing": lost, "same": 1, "restored": lost}
     assert counts(restore("--yes")) == {"same": lost + 1}
     assert product.call("GET", "/v1/device", leaves[1]).status == 200
@@ -120,7 +121,7 @@ def test_what_was_spoilt_is_asked_for(product: Product, restore: Callable[..., R
 
 def lasting(product: Product) -> dict[str, Row]:
     """Return the table's rows that a restoration compares, by key."""
-    return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(LASTING)}
+    return {each["pk"]["S"]: each for each in product.rows() if each["pk"]["S"].startswith(RESTORED)}
 
 
 def test_a_revocation_is_not_undone(product: Product, restore: Callable[..., Result]) -> None:

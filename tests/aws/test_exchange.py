@@ -24,6 +24,7 @@ from firstboot.exchange.enroll import Enroll
 from firstboot.pki import chain
 from firstboot.runtime.problem import RETRY_SECONDS
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.product import Product, group
 
 
@@ -63,7 +64,7 @@ def test_the_url_names_the_regions_own_host(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(secret, "testing")
     clients.s3.cache_clear()
     try:
-        url = S3CertificateStore(clients.s3(), "bucket").url(DeviceId("gw-1"), "ab", 300)
+        url = S3CertificateStore(clients.s3(ACCOUNT), "bucket").url(DeviceId("gw-1"), "ab", 300)
     finally:
         clients.s3.cache_clear()
     assert urlsplit(url).netloc == "bucket.s3.eu-central-1.amazonaws.com"

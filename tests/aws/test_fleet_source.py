@@ -18,6 +18,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.publication import TOMBSTONE
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.product import fleet, group
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -28,12 +29,12 @@ NEWER = replace(DEPLOYED, rules="", base=DEPLOYED.hash)
 @pytest.fixture
 def source(bucket: str) -> FleetSource:
     """Return a source that reads the published fleet every minute."""
-    return FleetSource(clients.s3(), bucket, DEPLOYED, 60, print)
+    return FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60, print)
 
 
 def publish(fleet: Fleet) -> None:
     """Publish a fleet over what is published."""
-    published = PublishedFleet(clients.s3(), "certificates")
+    published = PublishedFleet(clients.s3(ACCOUNT), "certificates")
     assert published.write(fleet.to_json().encode(), published.read())
 
 
@@ -109,10 +110,10 @@ def test_during_an_outage_of_s3_the_last_fleet_stays(
 
     publish(NEWER)
     source.current(NOW)
-    monkeypatch.setattr(clients.s3(), "get_object", fail)
+    monkeypatch.setattr(clients.s3(ACCOUNT), "get_object", fail)
     assert source.current(later(60)) == NEWER
     with pytest.raises(Unavailable):
-        FleetSource(clients.s3(), bucket, DEPLOYED, 60, print).current(NOW)
+        FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60, print).current(NOW)
 
 
 def test_a_tombstone_leaves_the_deployed_fleet(source: FleetSource, bucket: str) -> None:
@@ -136,7 +137,7 @@ def test_a_readable_fleet_ends_an_unreadable_one(source: FleetSource, bucket: st
 
 def test_of_two_writes_over_the_same_publication_one_is_made(bucket: str) -> None:
     """A write over a publication that was changed, deleted or made in the meantime writes nothing."""
-    published = PublishedFleet(clients.s3(), bucket)
+    published = PublishedFleet(clients.s3(ACCOUNT), bucket)
     assert published.read() is None
     assert published.write(b"1", None)
     first = published.read()

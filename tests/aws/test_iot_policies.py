@@ -35,11 +35,3 @@ def test_an_unchanged_policy_is_left_alone(product: Product) -> None:
         policies.ensure("p", _document(1))
     versions = boto3.client("iot").list_policy_versions(policyName="p")["policyVersions"]
     assert len(versions) == 1
-
-
-def test_create_changes_no_existing_policy(product: Product) -> None:
-    """`create` does not change a policy that exists, even if its document differs."""
-    policies = IotPolicies(clients.iot())
-    assert policies.create("p", _document(1))
-    assert not policies.create("p", _document(2))
-    assert json.loads(_in_force("p")) == json.loads(_document(1))

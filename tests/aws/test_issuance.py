@@ -17,6 +17,7 @@ from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.clock import EPOCH
 from firstboot.pki import signature
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.product import Answer, Product
 
 FRESH = ["TransactWriteItems", "Sign", "PutObject"]
@@ -33,7 +34,7 @@ class Recorder:
         make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-            if client not in (clients.dynamodb(), clients.kms(), clients.s3()):
+            if client not in (clients.dynamodb(), clients.kms(), clients.s3(ACCOUNT)):
                 return make(client, operation, parameters)
             self.calls.append(operation)
             self.meanwhile.pop(operation, lambda: None)()

@@ -33,7 +33,7 @@ from firstboot.register.handlers import TRIES
 from tests import factories
 from tests.aws.conftest import ACCOUNT, REGION
 from tests.aws.odd_names import latin_1, not_utf_8
-from tests.aws.product import CONTEXT, Product, group
+from tests.aws.product import CONTEXT, Product, group, make_policies
 from tests.field.encode import own
 
 # An event passes, its message is found undecided, and the rate limiter, whose last slot is in the past, gives
@@ -51,8 +51,9 @@ OLD = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 @pytest.fixture(autouse=True)
 def _warm(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process read the fleet."""
+    """Make the policies as the sweep does, and let the process read the fleet."""
     monkeypatch.setenv("FIRSTBOOT_STACK", "Firstboot")
+    make_policies(product.fleet)
     admit(product, "0" * 64)
 
 
@@ -185,56 +186,31 @@ def test_the_policy_is_attached_before_the_activation(
     assert calls.made == [*PASSING, *ADMITTING, *DECIDED]
 
 
-def test_the_first_certificate_makes_the_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first certificate makes its policy, because a stack could not delete one that is attached."""
-    certificate = arrive(product.bootstrap("gw-1"))
-    calls = Calls(monkeypatch)
-    admit(product, certificate)
-    attach = ADMITTING.index("AttachPolicy")
-    made = [*ADMITTING[: attach + 1], "CreatePolicy", *ADMITTING[attach:]]
-    assert calls.made == [*PASSING, *made, *DECIDED]
-    assert policies(certificate) == {BOOTSTRAP}
-    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
-
-
 def test_a_policy_that_exists_is_not_changed(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy that exists is used unchanged: an earlier stack may have made it, and the sweep updates it."""
-    boto3.client("iot").create_policy(policyName=BOOTSTRAP, policyDocument=OLD)
+    iot = boto3.client("iot")
+    iot.create_policy_version(policyName=BOOTSTRAP, policyDocument=OLD, setAsDefault=True)
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
     admit(product, certificate)
     assert calls.made == [*PASSING, *ADMITTING, *DECIDED]
-    assert in_force() == (json.loads(OLD), 1)
+    assert in_force() == (json.loads(OLD), 2)
 
 
-def test_a_deleted_policy_is_made_again(product: Product) -> None:
-    """A policy that was deleted is made again for the next certificate."""
-    first = arrive(product.bootstrap("gw-1"))
-    admit(product, first)
-    iot = boto3.client("iot")
-    arn = iot.describe_certificate(certificateId=first)["certificateDescription"]["certificateArn"]
-    iot.detach_policy(policyName=BOOTSTRAP, target=arn)
-    iot.delete_policy(policyName=BOOTSTRAP)
-    second = arrive(product.bootstrap("gw-2"))
-    admit(product, second)
-    assert (status(second), policies(second)) == ("ACTIVE", {BOOTSTRAP})
-    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
+def test_a_certificate_waits_for_a_missing_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its policy is missing, a certificate is not admitted; it is when the sweep has made the policy.
 
-
-def test_another_process_makes_the_policy_meanwhile(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A policy that another process makes at the same time is used."""
+    JITR makes no policy.
+    """
+    boto3.client("iot").delete_policy(policyName=BOOTSTRAP)
     certificate = arrive(product.bootstrap("gw-1"))
-    document = json.dumps(due(ServicePolicy.BOOTSTRAP))
-    another = boto3.client("iot")
     calls = Calls(monkeypatch)
-    calls.before["CreatePolicy"] = lambda: another.create_policy(
-        policyName=BOOTSTRAP, policyDocument=document
-    )
     admit(product, certificate)
+    assert calls.made == [*PASSING, *ADMITTING[: ADMITTING.index("AttachPolicy") + 1]]
+    assert status(certificate) == "PENDING_ACTIVATION"
+    make_policies(product.fleet)
+    assert deliver(product, *passed()) == []
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {BOOTSTRAP})
-    assert in_force() == (due(ServicePolicy.BOOTSTRAP), 1)
 
 
 def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
@@ -513,7 +489,7 @@ def test_an_event_whose_passing_fails_comes_again(
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["fails", "reply-lost"])
-@pytest.mark.parametrize("operation", sorted({*ADMITTING, *PASSING, "CreatePolicy"}))
+@pytest.mark.parametrize("operation", sorted({*ADMITTING, *PASSING}))
 def test_a_decision_that_fails_is_tried_again_in_seconds(
     product: Product, monkeypatch: pytest.MonkeyPatch, operation: str, *, lost: bool
 ) -> None:

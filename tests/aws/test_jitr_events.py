@@ -14,7 +14,7 @@ from firstboot.aws.dynamodb.jitr import DynamoAttempts
 from firstboot.domain.names import JITR_PREFIX, RATE_LIMITER_KEY
 from firstboot.domain.rate_limiter import interval
 from firstboot.register.slots import JITR_PATIENCE, JITR_SHARE
-from tests.aws.product import Product
+from tests.aws.product import Product, make_policies
 from tests.aws.registering import Registering
 from tests.aws.test_jitr import admit, arrive, deliver, event, passed, status, waiting
 
@@ -51,6 +51,7 @@ class Time:
 @pytest.fixture
 def clock(product: Product, monkeypatch: pytest.MonkeyPatch) -> Time:
     """Return the clock of a product that has the default rate."""
+    make_policies(product.fleet)
     monkeypatch.setenv("FIRSTBOOT_IOT_RATE", str(RATE))
     return Time(product)
 

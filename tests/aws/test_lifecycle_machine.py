@@ -37,6 +37,7 @@ from device.service import Service
 from device.store import Identity, Store
 from firstboot.aws import clients
 from tests import factories
+from tests.aws.conftest import ACCOUNT
 from tests.aws.lifecycle_watch import Watch
 from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
 from tests.aws.product import HOST, Product, group
@@ -146,7 +147,9 @@ class Devices(RuleBasedStateMachine):
             self.recovers()
         for identity in self.issued.values():
             self.tried(lambda identity=identity: self.service.commit(identity), None)  # type: ignore[misc]
-        listed = clients.s3().list_objects_v2(Bucket=self.product.bucket, Prefix=f"certificates/{self.name}/")
+        listed = clients.s3(ACCOUNT).list_objects_v2(
+            Bucket=self.product.bucket, Prefix=f"certificates/{self.name}/"
+        )
         assert {Path(each["Key"]).stem for each in listed.get("Contents", [])} <= set(self.watch.recorded)
         _empty(self.product.table)
 

@@ -108,16 +108,36 @@ def _registered(name: str, device: Identity) -> dict[str, Any]:
 
 
 def test_the_first_device_of_all_makes_what_is_missing(product: Product, calls: Calls) -> None:
-    """A missing thing type, thing group or policy is made when it is first needed."""
+    """A missing thing type or thing group is made when it is first needed, and no policy is."""
     made = Registering(product, calls)
     made.publish()
     device = made.enroll("gw-1")
     assert made.work("gw-1") == {"batchItemFailures": []}
     names = made.calls.names
-    assert names.index("CreateThingType") < names.index("CreateThingGroup") < names.index("CreatePolicy")
+    assert names.index("CreateThingType") < names.index("CreateThingGroup") < names.index("AttachPolicy")
+    assert "CreatePolicy" not in names
     assert made.policies(device.leaf) == {SERVICE, GRANT}
     document = json.loads(boto3.client("iot").get_policy(policyName=GRANT)["policyDocument"])
     assert "${iot:Connection.Thing.ThingName}" in document["Statement"][0]["Resource"]
+
+
+def test_a_certificate_waits_for_a_missing_policy(product: Product, calls: Calls) -> None:
+    """While a grant's policy is missing, a certificate stays INACTIVE, and its order comes again in seconds.
+
+    It is ACTIVE when the sweep has made the policy. `register` makes no policy.
+    """
+    made = Registering(product, calls)
+    made.publish()
+    boto3.client("iot").delete_policy(policyName=GRANT)
+    device = made.enroll("gw-1")
+    made.calls.sent = []
+    assert made.work("gw-1") == {"batchItemFailures": []}
+    (again,) = made.calls.sent
+    assert made.status(device.leaf) == "INACTIVE"
+    made.publish()
+    made.until_quiet(again)
+    assert made.status(device.leaf) == "ACTIVE"
+    assert made.policies(device.leaf) == {SERVICE, GRANT}
 
 
 def test_a_certificate_that_is_not_issued_yet_waits(registering: Registering) -> None:

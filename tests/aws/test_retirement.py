@@ -14,6 +14,7 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.publication import TOMBSTONE, Publication
 from firstboot.runtime.guard import Guard
+from tests.aws.conftest import ACCOUNT
 
 NEW, OLD = "a" * 64, "b" * 64
 ANSWER = {"PhysicalResourceId": PUBLICATION_ID}
@@ -41,7 +42,7 @@ def on(base: str) -> bytes:
 @pytest.fixture
 def published(bucket: str) -> PublishedFleet:
     """Return the published object."""
-    return PublishedFleet(clients.s3(), bucket)
+    return PublishedFleet(clients.s3(ACCOUNT), bucket)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_a_publication_that_is_made_meanwhile_is_kept(retire: Retire, published:
         if todo:
             put(todo.pop())
 
-    clients.s3().meta.events.register("before-call.s3.PutObject", meanwhile)
+    clients.s3(ACCOUNT).meta.events.register("before-call.s3.PutObject", meanwhile)
     assert retire(event("Update")) == ANSWER
     found = published.read()
     assert found

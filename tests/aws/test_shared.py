@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget
+from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.clock import from_epoch
+from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Budget
+from firstboot.domain.names import device_id
 from tests import factories
 from tests.aws.product import Answer, Product, group
 
@@ -223,9 +227,28 @@ def test_the_devices_of_a_claim_certificate_can_be_listed(batch: Batch) -> None:
 def test_devices_are_expected_in_bulk_and_again(batch: Batch) -> None:
     """More devices than a transaction holds can be expected in one call, and a repetition changes nothing."""
     names = [f"sn-{n}" for n in range(230)]
-    for _ in range(2):
-        assert batch.expect(*names)["result"] == {"expected": 230, "foreign": []}
+    for new in (230, 0):
+        counted = {"expected": 230, "new": new, "known": 230 - new, "foreign": []}
+        assert batch.expect(*names)["result"] == counted
     assert len([row for row in batch.product.rows() if row["pk"]["S"].startswith("DEV#")]) == 230
+
+
+@pytest.mark.parametrize(("devices", "is_known"), [(4, True), (9, False)])
+def test_records_that_other_calls_write_are_known_too(
+    product: Product, monkeypatch: pytest.MonkeyPatch, devices: int, *, is_known: bool
+) -> None:
+    """A record that another call writes before each attempt is known; the attempts have an end."""
+    transact = DynamoDevices._transact
+
+    def raced(self: DynamoDevices, items: list[dict[str, Any]]) -> None:
+        transact(self, items[:1])
+        transact(self, items)
+
+    monkeypatch.setattr(DynamoDevices, "_transact", raced)
+    names = [device_id(f"sn-{number}") for number in range(devices)]
+    with nullcontext() if is_known else pytest.raises(Unavailable):
+        known = product.records.expect("sensors", {name: {} for name in names}, datetime.now(UTC))
+        assert known == dict.fromkeys(names, "sensors")
 
 
 def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
@@ -235,7 +258,7 @@ def test_a_device_of_another_group_is_left_alone(batch: Batch) -> None:
     both = {"sensors": group("sensors", product.factory), "others": group("others", product.factory)}
     product.publish(groups=both)
     answer = product.operate("groups.expect", group="others", devices={"sn-1": {}, "sn-2": {}})
-    assert answer["result"] == {"expected": 1, "foreign": ["sn-1"]}
+    assert answer["result"] == {"expected": 1, "new": 1, "known": 0, "foreign": ["sn-1"]}
     assert product.operate("devices.show", deviceId="sn-1")["result"]["group"] == "sensors"
 
 

@@ -25,6 +25,7 @@ from firstboot.policy.service import ServicePolicy
 from firstboot.register import build, sweep
 from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
+from tests.aws.conftest import ACCOUNT
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
 from tests.unit.fleet_folders import device
@@ -41,7 +42,7 @@ def sweeper(product: Product, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
     for number in range(5):
         made.device(f"gw-{number}", {"mqtt"} if number < 2 else set())
     make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
-    ours = [clients.dynamodb(), clients.s3(), clients.sqs(), clients.iot()]
+    ours = [clients.dynamodb(), clients.s3(ACCOUNT), clients.sqs(), clients.iot()]
 
     def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
         if client not in ours:
@@ -79,7 +80,7 @@ def test_every_device_that_needs_it_is_ordered_once(sweeper: Sweeper) -> None:
     sweeper.calls.clear()
     sweeper.next_minute()
     assert sweeper.ordered() == []
-    assert sweeper.calls == ["GetItem", "GetObject"]
+    assert sweeper.calls == ["GetItem", "GetObject", "ListPolicies"]
 
 
 def test_policies_follow_the_fleet_before_devices_are_ordered(sweeper: Sweeper) -> None:
@@ -119,7 +120,17 @@ def test_a_new_version_brings_its_own_policies(sweeper: Sweeper, versions: int) 
     }
     sweeper.calls.clear()
     sweeper.next_minute()
-    assert sweeper.calls == ["GetItem", "GetObject"]
+    assert sweeper.calls == ["GetItem", "GetObject", "ListPolicies"]
+
+
+def test_a_deleted_policy_is_made_again(sweeper: Sweeper) -> None:
+    """A minute after an operator has deleted policies they exist again, although the sweep is complete."""
+    sweeper.run()
+    whole, iot = sweeper.all_policies(), boto3.client("iot")
+    for name in ("Firstboot-claim", "Firstboot-grant-mqtt"):
+        iot.delete_policy(policyName=name)
+    sweeper.next_minute()
+    assert sweeper.all_policies() == whole
 
 
 def test_a_changed_grant_orders_no_device(sweeper: Sweeper) -> None:
@@ -287,7 +298,7 @@ def test_a_run_with_an_older_fleet_does_not_go_back(sweeper: Sweeper, at: str) -
     sweeper.on_call = lambda _: None
     sweeper.calls.clear()
     sweeper.next_minute()
-    assert sweeper.calls == ["GetItem", "GetObject"]
+    assert sweeper.calls == ["GetItem", "GetObject", "ListPolicies"]
 
 
 def test_every_day_has_its_sweep(sweeper: Sweeper) -> None:

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
-from tests.aws.product import CONTEXT, Product, group
+from tests.aws.product import CONTEXT, Product, group, make_policies
 from tests.aws.registering import GRANT, Registering
 
 REFRESH = timedelta(seconds=60)
@@ -87,6 +87,7 @@ def test_register_takes_up_a_newer_fleet(registering: Registering) -> None:
 
 def test_jitr_takes_up_a_newer_fleet(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """JITR leaves a certificate pending after its trust anchor is removed."""
+    make_policies(product.fleet)
     other = {"gateways": group("gateways", factories.authority("Other"))}
     iot, numbers = boto3.client("iot"), iter(range(9))
 

@@ -30,7 +30,7 @@ DELETION = [
     *("UpdateCertificate", "ListAttachedPolicies", "DeleteCertificate"),
     *("UpdateCertificate", "UpdateCertificate"),  # the bootstrap certificate's two forms
     *("DescribeThing", "ListThingPrincipals", "GetItem", "DeleteThing", "DeleteThingShadow"),
-    "DeleteItem",
+    "TransactWriteItems",
 ]
 
 
@@ -106,7 +106,7 @@ def test_of_a_deleted_device_nothing_is_left(registering: Registering) -> None:
     assert registering.work("gw-1") == {"batchItemFailures": []}
     _assert_nothing_left(registering, "gw-1", old)
     _assert_nothing_left(registering, "gw-1", new)
-    assert registering.calls.names[-1] == "DeleteItem"
+    assert registering.calls.names[-1] == "TransactWriteItems"
     assert registering.calls.disconnected == ["gw-1"]
 
 

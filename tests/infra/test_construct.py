@@ -170,6 +170,7 @@ def test_an_app_gets_what_the_document_says(tmp_path: Path) -> None:
     assert len([name for name in made.template["Outputs"] if name.startswith("Mine")]) == 7
     (policy,) = (p for name, p in made.resources("AWS::IAM::Policy").items() if "Support" in name)
     assert "lambda:InvokeFunction" in json.dumps(policy)
+    assert "OperateRead" in json.dumps(policy)  # the console needs this function too
     assert made.resources("AWS::SNS::Subscription")
 
 

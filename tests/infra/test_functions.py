@@ -14,7 +14,7 @@ from firstboot.aws.sqs.dead_letters import Queues
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.exchange.settings import ExchangeSettings
-from firstboot.operate.settings import OperateSettings
+from firstboot.operate.settings import OperateSettings, ReadSettings
 from firstboot.policy.render import Place, ceiling
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
@@ -31,6 +31,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "Vend": VendSettings,
     "VendMqtt": VendSettings,
     "Operate": OperateSettings,
+    "OperateRead": ReadSettings,
     "Sweep": SweepSettings,
     "RegisterWork": WorkSettings,
     "RegisterChanges": QueuesSettings,
@@ -148,6 +149,12 @@ PERMISSIONS = {
         ("s3:ListBucket", "${Store.Arn}"),
         ("s3:PutObject", FLEET),
     },
+    "OperateRead": {
+        ("dynamodb:GetItem", "${Registry.Arn}"),
+        ("dynamodb:Scan", "${Registry.Arn}"),
+        ("s3:GetObject", FLEET),
+        ("s3:ListBucket", "${Store.Arn}"),
+    },
     "Sweep": {
         ("dynamodb:GetItem", "${Registry.Arn}"),
         ("dynamodb:PutItem", "${Registry.Arn}"),
@@ -182,7 +189,6 @@ PERMISSIONS = {
         *on("client/*", "DeleteConnection"),
         *on("thinggroup/Firstboot-*", "CreateThingGroup", *MEMBERSHIP),
         *on("thingtype/Firstboot", "CreateThingType"),
-        *on("policy/Firstboot-*", "CreatePolicy"),
     },
     "RegisterChanges": {
         *((f"dynamodb:{action}", STREAM) for action in READING),
@@ -218,8 +224,6 @@ PERMISSIONS = {
         ("iot:AttachPolicy", IOT_CERTIFICATES),
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
-        *on("policy/Firstboot-bootstrap", "CreatePolicy"),
-        *on("policy/Firstboot-claim", "CreatePolicy"),
         ("sqs:SendMessage", "${NewcomersPassed.Arn}"),
         *(
             (f"sqs:{action}", f"${{Newcomers{name}.Arn}}")
@@ -428,6 +432,7 @@ def test_a_lambda_times_out_before_the_gateway(stack: Synthesised, name: str) ->
         "Vend": "vend.http",
         "VendMqtt": "vend.mqtt",
         "Operate": "operate.invoke",
+        "OperateRead": "operate.read",
         "Sweep": "register.sweep",
         "RegisterWork": "register.work",
         "RegisterChanges": "register.changes",

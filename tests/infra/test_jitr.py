@@ -166,7 +166,7 @@ def test_jitr_writes_no_device_record(stack: Synthesised) -> None:
     policy = properties(stack, "AWS::IAM::Policy", "NewcomersRoleDefaultPolicy")["PolicyDocument"]
     (statement,) = [each for each in policy["Statement"] if each["Action"] == "dynamodb:UpdateItem"]
     assert statement["Condition"] == {
-        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PACE#iot", "JITR#*"]}
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["JITR#*", "PACE#iot"]}
     }
 
 

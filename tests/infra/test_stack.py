@@ -222,7 +222,7 @@ def test_the_alarms(stack: Synthesised) -> None:
     """The stack has exactly the listed alarms, and each of them notifies the topic."""
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     lambdas = ["Exchange", "ExchangeMqtt", "Presence", "Vend", "VendMqtt", "Operate", "Authority", "Watch"]
-    lambdas += ["RegisterWork", "RegisterChanges", "RegisterLost", "Newcomers", "Sweep"]
+    lambdas += ["OperateRead", "RegisterWork", "RegisterChanges", "RegisterLost", "Newcomers", "Sweep"]
     expected = {f"Alarms{name}{kind}" for name in lambdas for kind in ("Errors", "Throttles")}
     other = {"ServerErrors", "SessionPolicyTooLarge", "AnswerTooLarge", "EnrollmentFrozen", "CaExpiry"}
     other |= {
@@ -300,6 +300,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "PublicUrl": "${Api.ApiEndpoint}",
         "ApiId": "${Api}",
         "OperateFunction": "${Operate}",
+        "ReadFunction": "${OperateRead}",
         "ExchangeFunction": "${Exchange}",
         "VendFunction": "${Vend}",
         "CertificatesBucket": "${Store}",

@@ -55,7 +55,7 @@ def test_a_published_fleet_is_noticed_at_once(stack: Synthesised) -> None:
 def test_the_sweep_writes_one_row(stack: Synthesised) -> None:
     """The sweep may write its own row and no device record."""
     (writing,) = [each for each in statements(stack, "Sweep") if each["Action"] == "dynamodb:PutItem"]
-    assert writing["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["SWEEP"]}}
+    assert writing["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SWEEP"]}}
 
 
 def test_a_run_is_dead_before_the_next_may_begin(stack: Synthesised) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,24 @@ def devices_listed(scene: Scene) -> None:
 def device_shown(scene: Scene) -> None:
     """Show a device."""
     scene.operate("devices.show", deviceId=scene.booted().name)
+
+
+def devices_read(scene: Scene) -> None:
+    """List devices by the read-only function."""
+    scene.read("devices.list")
+
+
+def device_read(scene: Scene) -> None:
+    """Show a device by the read-only function."""
+    scene.read("devices.show", deviceId=scene.booted().name)
+
+
+def fleet_read(scene: Scene) -> None:
+    """Show the fleet in force by the read-only function, while a fleet is published and without one."""
+    for published in (True, False):
+        with scene.published(**forbidding(scene)) if published else nullcontext(scene.fleet) as fleet:
+            shown = scene.read("fleet.show")["inForce"]
+            need(shown["hash"] == fleet.hash, shown["hash"])
 
 
 def device_revoked(scene: Scene) -> None:

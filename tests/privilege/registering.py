@@ -28,10 +28,8 @@ def reconciled(scene: Scene) -> None:
 
 
 def first_reconciliation(scene: Scene) -> None:
-    """Reconcile a device when AWS IoT has neither its group, its thing type nor its policies."""
+    """Reconcile a device when AWS IoT has neither its group nor its thing type."""
     iot, kind = scene.aws("iot"), scene.stack
-    for name in (f"{kind}-device", GRANT):
-        scene.delete_policy(name)
     with suppress(iot.exceptions.ResourceNotFoundException):
         iot.delete_thing_group(thingGroupName=f"{kind}-gateways")
     for page in iot.get_paginator("list_things").paginate(thingTypeName=kind):
@@ -183,20 +181,6 @@ def jitr_admitted(scene: Scene) -> None:
     new_device = _registered(scene)
     _decided(scene, new_device)
     need(_status(scene, new_device) == "ACTIVE", "the certificate was not admitted")
-
-
-def jitr_first_policy(scene: Scene) -> None:
-    """Admit a bootstrap certificate when there is no policy for them yet."""
-    scene.delete_policy(f"{scene.stack}-bootstrap")
-    jitr_admitted(scene)
-
-
-def jitr_first_claim_policy(scene: Scene) -> None:
-    """Admit a claim certificate when there is no policy for them yet."""
-    shared = {name: replace(each, device_id="request.deviceId") for name, each in scene.fleet.groups.items()}
-    scene.delete_policy(f"{scene.stack}-claim")
-    with scene.published(groups=shared):
-        jitr_admitted(scene)
 
 
 def jitr_passed(scene: Scene) -> None:

@@ -173,7 +173,14 @@ class Scene:
 
     def operate(self, operation: str, **parameters: Any) -> Any:
         """Return the result of an operator's call."""
-        answer = self.invoke("Operate", {"operation": operation, "parameters": parameters})
+        return self._operate("Operate", operation, parameters)
+
+    def read(self, operation: str, **parameters: Any) -> Any:
+        """Return the result of an operator's call to the read-only function."""
+        return self._operate("OperateRead", operation, parameters)
+
+    def _operate(self, function: str, operation: str, parameters: Members) -> Any:
+        answer = self.invoke(function, {"operation": operation, "parameters": parameters})
         need("result" in answer, answer)
         return answer["result"]
 

@@ -115,6 +115,12 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         **_each(operating.lost_batch_redriven, LOST_DEAD, "sqs:ReceiveMessage", "sqs:DeleteMessage"),
         ("sqs:SendMessage", LOST): operating.lost_batch_redriven,
     },
+    "OperateRead": {
+        ("dynamodb:GetItem", TABLE): operating.device_read,
+        ("dynamodb:Scan", TABLE): operating.devices_read,
+        ("s3:GetObject", FLEET): operating.fleet_read,
+        ("s3:ListBucket", STORE): operating.fleet_read,
+    },
     "Sweep": {
         **_each(registering.sweep, TABLE, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         ("s3:GetObject", FLEET): registering.sweep_follows_the_fleet,
@@ -147,7 +153,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ),
         ("iot:AddThingToThingGroup", GROUP): registering.reconciled,
         **_each(registering.reconciled, IOT_CERTIFICATES, "iot:AttachPolicy", "iot:UpdateCertificate"),
-        ("iot:CreatePolicy", POLICY): registering.first_reconciliation,
         ("iot:CreateThingGroup", GROUP): registering.first_reconciliation,
         ("iot:CreateThingType", f"{IOT}thingtype/Firstboot"): registering.first_reconciliation,
         ("iot:UpdateThing", THING): registering.attribute_followed,
@@ -185,8 +190,6 @@ FLOWS: dict[str, dict[Right, Flow]] = {
             IOT_CERTIFICATES,
             *("iot:AttachPolicy", "iot:DescribeCertificate", "iot:UpdateCertificate"),
         ),
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-bootstrap"): registering.jitr_first_policy,
-        ("iot:CreatePolicy", f"{IOT}policy/Firstboot-claim"): registering.jitr_first_claim_policy,
     },
     "AuthorityWatch": _each(
         operating.key_watched, KEY, "kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"
@@ -274,6 +277,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "Vend": _ours("Vend") | _TAGGED,
     "VendMqtt": _ours("VendMqtt") | _TAGGED | _UNDELIVERED,
     "Operate": _ours("Operate"),
+    "OperateRead": _ours("OperateRead"),
     "Sweep": _ours("Sweep"),
     "RegisterWork": {
         **_ours("RegisterWork"),

@@ -34,7 +34,10 @@ IN_THE_BACKGROUND = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
 STACK = """<DescribeStacksResponse><DescribeStacksResult><Stacks><member>
   <StackName>Firstboot</StackName><StackStatus>CREATE_COMPLETE</StackStatus>
   <CreationTime>2026-01-01T00:00:00Z</CreationTime><StackId>arn:aws:cloudformation:us-east-1:1:stack/F/0</StackId>
-  <Outputs><member><OutputKey>OperateFunction</OutputKey><OutputValue>operate</OutputValue></member></Outputs>
+  <Outputs>
+    <member><OutputKey>OperateFunction</OutputKey><OutputValue>operate</OutputValue></member>
+    <member><OutputKey>ReadFunction</OutputKey><OutputValue>read</OutputValue></member>
+  </Outputs>
 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"""
 DEVICE: dict[str, Any] = {
     "deviceId": "gw-1",

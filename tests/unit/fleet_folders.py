@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -40,6 +41,9 @@ RULES = """
 permit (principal in Group::"gateways", action == Action::"hold", resource == Grant::"telemetry");
 """
 
+OFFICE = 'context has sourceIp && context.sourceIp.isInRange(ip("10.0.0.0/8"))'
+"""The condition of a rule that an address of a private network meets."""
+
 _FACTORY = factories.pem(factories.authority().certificate).encode()
 
 
@@ -52,6 +56,18 @@ def statement(**changes: Any) -> dict[str, Any]:
 def grant(*statements: Any) -> dict[str, Any]:
     """Return a policy template with these statements, or with one valid statement."""
     return {"Version": "2012-10-17", "Statement": list(statements) or [statement()]}
+
+
+def large(name: str) -> dict[str, Any]:
+    """Return a grant of about 800 characters. Three such grants do not fit into a session policy."""
+    resources = (f"arn:{{partition}}:s3:::{name}{n}{'x' * 115}/{{deviceId}}/*" for n in range(4))
+    return grant(*(statement(Resource=resource) for resource in resources))
+
+
+def permit(name: str, condition: str = "true") -> str:
+    """Return a rule that gives the grant `name` under a condition."""
+    rule = f'permit (principal, action, resource == Grant::"{name}") when {{ {condition} }};'
+    return f'@id("{name}-{crc32(condition.encode())}") {rule}'
 
 
 def source(**changes: Any) -> Source:

@@ -422,7 +422,7 @@ def test_a_manifest_may_grow_but_not_change(line: Factory) -> None:
     assert json.loads(result.stdout)["doneBefore"] == 1
     changed = line.keys([("gw-1", base64_key(public_key())), ("gw-3", base64_key(public_key()))])
     problem = refused(line, "--manifest", str(changed))
-    assert problem["problems"] == ["line 2: device gw-1 has a certificate for another key"]
+    assert problem["problems"] == ["line 2: column publicKey: device gw-1 has a certificate for another key"]
 
 
 def share(line: Factory) -> None:

@@ -60,13 +60,16 @@ def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
     after = 3 + pem.count("\n") + 1  # the PEM begins on line 3
     kinds = "the public key must be P-256, P-384 or RSA of 2048 to 4096 bits"
     assert problems(file) == [
-        f"line {after}: 'gw-*' is no device id",
-        f"line {after + 1}: 'boot-1' is no device id",
-        f"line {after + 2}: device gw-1 is on line 2 already",
-        f"line {after + 3}: device gw-3 has the key of line 2",
-        f"line {after + 4}: device gw-4: the public key can't be parsed",
-        f"line {after + 5}: device gw-5: the public key can't be parsed",
-        *(f"line {after + 6 + n}: device gw-{name}: {kinds}" for n, name in enumerate(weak)),
+        f"line {after}: column deviceId: 'gw-*' is no device id",
+        f"line {after + 1}: column deviceId: 'boot-1' is no device id",
+        f"line {after + 2}: column deviceId: device gw-1 is on line 2 already",
+        f"line {after + 3}: column publicKey: device gw-3 has the key of line 2",
+        f"line {after + 4}: column publicKey: device gw-4: the public key can't be parsed",
+        f"line {after + 5}: there is no cell for column 'publicKey'",
+        *(
+            f"line {after + 6 + n}: column publicKey: device gw-{name}: {kinds}"
+            for n, name in enumerate(weak)
+        ),
     ]
 
 
@@ -77,7 +80,7 @@ def test_a_compressed_key_is_the_same_key(tmp_path: Path) -> None:
     # SubjectPublicKeyInfo of P-256 (RFC 5480 section 2): id-ecPublicKey, prime256v1, the point's bits.
     head = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
     file = manifest(tmp_path, f"gw-1,{base64_key(key)}", f"gw-2,{factories.base64_text(head + point)}")
-    assert problems(file) == ["line 3: device gw-2 has the key of line 2"]
+    assert problems(file) == ["line 3: column publicKey: device gw-2 has the key of line 2"]
 
 
 @pytest.mark.parametrize("header", ["device,publicKey", "deviceId", ""])
@@ -102,8 +105,8 @@ def test_a_file_that_is_not_csv_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 def test_other_columns_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
-    """A byte order mark, further columns and further cells are ignored."""
-    file = manifest(tmp_path, f"17,gw-1,{GOOD},x,y", header="\ufefflot,deviceId,publicKey")
+    """A byte order mark and further columns are ignored, because a vendor's list has columns of its own."""
+    file = manifest(tmp_path, f"17,gw-1,{GOOD}", header="\ufefflot,deviceId,publicKey")
     assert key_manifest.checked(file, lambda _: None) == 1
     assert [each.name for each in key_manifest.wanted(file)] == ["gw-1"]
 

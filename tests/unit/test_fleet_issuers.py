@@ -16,6 +16,7 @@ from firstboot.domain.fleet import Fleet, TokenIssuer
 from firstboot.operate.errors import FleetNeedsDeployment
 from firstboot.operate.fleet import Fleets
 from firstboot.operate.requests import ApplyFleet
+from firstboot.policy.render import Place
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 TOKENS = TOML.replace('trust = ["trust/factory.pem"]', 'trust = ["trust/factory.pem"]\nmqtt = "token"')
@@ -164,7 +165,8 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     stored: Any = SimpleNamespace(read=lambda: None, write=write)
     unused: Any = None
     audit: Any = lambda *_, **__: None  # noqa: E731
-    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit)
+    place = Place("aws", "us-east-1", "123456789012")
+    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit, place)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import validate
 
+from console.cloud import READING
 from docs import calls, errors, openapi, schemas, wire_tables
 from firstboot.domain import topics
 from firstboot.domain.errors import FirstbootError
@@ -144,6 +145,11 @@ def test_operations_are_bound_exactly(bound: list[Bound[Any]]) -> None:
 def test_operations_have_one_name_each() -> None:
     """Operations are found by their names, in the order of their declaration."""
     assert list(by_name(OPERATIONS, _bound()[::-1])) == [each.name for each in OPERATIONS]
+
+
+def test_the_console_reads_by_the_read_only_function() -> None:
+    """The console calls the read-only operate function for each operation that only reads, and no other."""
+    assert {each.name for each in OPERATIONS if each.reads} == READING
 
 
 def test_the_console_calls_every_operation_and_no_other() -> None:

@@ -18,14 +18,15 @@ from firstboot.runtime.guard import Guard
 
 def resource(settings: AuthoritySettings, guard: Guard) -> Work:
     """Return the work of the custom resources."""
-    store = AuthorityStore(clients.s3(), settings.bucket)
+    s3 = clients.s3(settings.account)
+    store = AuthorityStore(s3, settings.bucket)
 
     def authority() -> Authority:
         key = KmsKey(clients.kms(), settings.ca_key, public_key(clients.kms(), settings.ca_key))
         return Authority(store, key, settings.subject, int(settings.years))
 
     made = Resource(authority, store, deployed(), lambda: data_endpoint(clients.iot()), guard)
-    return Resources(made, Retire(PublishedFleet(clients.s3(), settings.bucket), guard))
+    return Resources(made, Retire(PublishedFleet(s3, settings.bucket), guard))
 
 
 def watch(settings: WatchSettings, guard: Guard) -> Work:

@@ -12,9 +12,11 @@ class AuthoritySettings(Settings):
     """The settings of `resource`.
 
     `ca_key` is a KMS key's ARN. `subject` is the CA certificate's common name, `years` its lifetime.
+    `account` owns the bucket.
     """
 
     bucket: str
+    account: str
     ca_key: str
     subject: str
     years: str

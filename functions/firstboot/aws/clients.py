@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.config import Config
@@ -68,9 +68,22 @@ def kms() -> KMSClient:
 
 
 @cache
-def s3() -> S3Client:
-    """Return the S3 client. Its presigned URLs have SigV4 signatures."""
-    return cast("S3Client", _client("s3", _CONFIG.merge(Config(signature_version="s3v4"))))
+def s3(owner: str) -> S3Client:
+    """Return the S3 client for buckets of the account `owner`. Its presigned URLs have SigV4 signatures.
+
+    Each call names the owner, and S3 refuses it with 403 if the bucket is another account's (Amazon S3 user
+    guide, "Verifying bucket ownership with bucket owner condition").
+    """
+    client = cast("S3Client", _client("s3", _CONFIG.merge(Config(signature_version="s3v4"))))
+    client.meta.events.register("before-parameter-build.s3", partial(_expect, owner))
+    return client
+
+
+def _expect(owner: str, params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+    """Add the expected owner of the bucket to a call's parameters."""
+    # In a presigned URL it would be a header that the device has to send.
+    if not context.get("is_presign_request"):
+        params["ExpectedBucketOwner"] = owner
 
 
 @cache

@@ -109,23 +109,11 @@ def _place(text: str, policies: dict[str, Any], policy_id: str) -> str:
 
 
 def _policy(fleet: Fleet, schema: Schema, policy: dict[str, Any]) -> Iterator[str]:
-    for node in _nodes(policy):
+    for node in vocabulary.nodes(policy):
         if node.keys() == {"type", "id"} and isinstance(node["id"], str):
             yield from _entity(fleet, node["type"], node["id"])
         elif isinstance(node.get("has"), dict):
             yield from _has(schema, node["has"])
-
-
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON value
-    """Yield every object in Cedar's JSON, each before the objects in it."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
 
 
 def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:

@@ -47,8 +47,8 @@ _IOT_ACTIONS = {
 """AWS IoT's data plane actions, each with the type of its resource (AWS IoT Core policy actions)."""
 
 # The longest values that exist, or longer, so that the checked size holds for every device.
-_WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
-_LONGEST = DeviceId("d" * 64)
+WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
+LONGEST = DeviceId("d" * 64)
 
 # The other elements of a statement are refused: NotAction and NotResource cover all that they do not name,
 # and Principal belongs to policies of resources.
@@ -108,14 +108,14 @@ def _is_own(statement: dict[str, Any]) -> bool:
 def _oversized(fleet: Fleet, name: str) -> list[str]:
     # The AWS IoT policy need not be checked: its limit is the same, and it is never longer than the session
     # policy, since it has no more statements and its variable is shorter than the longest id.
-    size = len(render.session_policy(fleet, [name], _LONGEST, _WIDEST))
+    size = len(render.session_policy(fleet, [name], LONGEST, WIDEST))
     if size <= limits.SESSION_POLICY:
         return []
     return [f"renders to {size} characters; a session or AWS IoT policy may have {limits.SESSION_POLICY}"]
 
 
 def _ceiling(fleet: Fleet) -> list[str]:
-    size = len(render.compact(render.ceiling(fleet, _WIDEST)))
+    size = len(render.compact(render.ceiling(fleet, WIDEST)))
     if size <= limits.ROLE_POLICY:
         return []
     return [f"grants/: render to {size} characters together; a role's policies may have {limits.ROLE_POLICY}"]

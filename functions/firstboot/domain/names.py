@@ -48,6 +48,9 @@ TRUSTSTORE_KEY = "truststore/truststore.pem"
 RATE_LIMITER_KEY = "PACE#iot"
 """The primary key of the rate limiter's row, in an old spelling that deployed stacks have stored."""
 
+GONE_PREFIX = "GONE#"
+"""How the primary key of the row that notes a device's deletion begins. The device's id follows."""
+
 JITR_PREFIX = "JITR#"
 """The primary key of a certificate's row at JITR begins with it. The certificate's id follows."""
 

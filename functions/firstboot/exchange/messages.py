@@ -7,6 +7,7 @@ misspelt member would do something else than was asked.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -26,7 +27,8 @@ LONGEST_CLAIM = 256
 """The most characters that a claim's name and value have together."""
 
 Deliver = Literal["url", "inline"]
-ClaimName = Annotated[str, Meta(min_length=1, max_length=LONGEST_CLAIM)]
+_CLAIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+ClaimName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_CLAIM_NAME.pattern}$"})]
 # All JSON readers agree on whole numbers in this range (RFC 8259 section 6).
 ClaimValue = str | bool | Annotated[int, Meta(gt=-(2**53), lt=2**53)]
 Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=16)]
@@ -55,7 +57,8 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
         Claims,
         Meta(
             description="Statements of the device about itself: at most 16 strings, booleans or integers,"
-            f" {LONGEST_CLAIM} characters each with its name. Rules see them apart from attributes"
+            f" {LONGEST_CLAIM} characters each with its name. A name has 1 to 64 letters, digits, `_`, `.` or"
+            " `-` of ASCII. Rules see claims apart from attributes"
         ),
     ] = field(default_factory=dict)
     deliver: Annotated[
@@ -66,8 +69,11 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
     ] = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a claim that is too long."""
+        """Raise ValueError for a claim that is too long, or whose name has another character."""
         for name, value in self.claims.items():
+            # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
+            if not _CLAIM_NAME.fullmatch(name):
+                raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
             if len(f"{name}{value}") > LONGEST_CLAIM:
                 raise ValueError(
                     f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value"

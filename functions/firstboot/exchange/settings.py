@@ -13,11 +13,12 @@ class ExchangeSettings(Settings):
 
     `ca_certificate` is PEM. The deployment writes it here, so that no function needs a call to read it or can
     cache a wrong one. `ca_key` is a KMS key's ARN, `mqtt_host` AWS IoT's data endpoint, `fleet_refresh` is in
-    seconds.
+    seconds. `account` owns the bucket.
     """
 
     table: str
     bucket: str
+    account: str
     ca_certificate: str
     ca_key: str
     mqtt_host: str

@@ -3,8 +3,8 @@
 The imported certificate may be used for one thing only, to renew. Firstboot's CA did not issue it, so it
 proves its device only over MQTT, where AWS IoT has verified it. The next login supersedes it.
 
-1. The group exists, its devices have certificates in AWS IoT, and every attribute fits the schema. Otherwise
-   nothing is done.
+1. The group exists, its devices have certificates in AWS IoT, every attribute fits the schema, and no device
+   would certainly hold more grants than fit. Otherwise nothing is done.
 2. A device that has a record keeps it, and costs no call to AWS IoT. So an import is resumed by repeating it.
 3. The device's thing has exactly one ACTIVE certificate, with a key of a type that Firstboot certifies.
 4. The certificate is stored beside the issued ones, or is stored there already.
@@ -31,6 +31,7 @@ from firstboot.pki.certificate import parse_text
 from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateKeyWeak, CertificateMalformed
 from firstboot.pki.signature import KeyRefused
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import Json
@@ -72,11 +73,15 @@ class CertificateStore(Protocol):
 
 @dataclass
 class Imported:
-    """The outcome for each device. `refused` has the reason for the operator to read."""
+    """The outcome for each device. `refused` has the reason for the operator to read.
+
+    `warnings` are about grants that may be too large together.
+    """
 
     imported: list[DeviceId] = field(default_factory=list)
     known: list[DeviceId] = field(default_factory=list)
     refused: dict[DeviceId, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class DeviceImport:
     store: CertificateStore
     fleet: FleetInForce
     audit: Audit
+    place: Place
 
     def __call__(self, parameters: ImportDevices, now: datetime) -> Json:
         """Import devices, and return the outcome for each.
@@ -106,10 +112,9 @@ class DeviceImport:
             Device(each, group.name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
             for each, attributes in checked_ids(parameters.devices, rules.fleet.reserved).items()
         ]
-        for device in devices:
-            check(device, rules)
+        warnings = check(devices, rules, self.place)
         # All devices are checked by now, so that a mistake in the list imports none of them.
-        outcome = Imported()
+        outcome = Imported(warnings=warnings)
         for device in devices:
             self._import(device, outcome)
         self.audit("DevicesImported", group=group.name, devices=outcome.imported)

@@ -16,12 +16,14 @@ from firstboot.domain.errors import DeviceNotFound
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
+from firstboot.operate.excess import check_sum
 from firstboot.operate.explain import explain
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ExplainDevice, ListDevices, OneDevice, SetAttributes
 from firstboot.policy.limits import check_attributes
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 from firstboot.runtime.messages import Json
 
 
@@ -96,7 +98,9 @@ class Devices:
 
         1. The new values fit the fleet's schema, so that the rules can read them, and all attributes together
            fit an answer.
-        2. Only then are they written.
+        2. The grants that the device would hold are not certainly too large together. That they may be is a
+           warning in the answer.
+        3. Only then are they written.
 
         Raises DeviceIdInvalid, DeviceNotFound, AttributesInvalid.
         """
@@ -106,9 +110,10 @@ class Devices:
         rules.check_attributes(replace(device, attributes=values))  # 1
         kept = {name: value for name, value in device.attributes.items() if name not in changes}
         check_attributes(kept | values)
-        changed = self.records.set_attributes(device.device_id, changes, now)  # 2
+        warnings = check_sum(Sums(rules, self.place), device, replace(device, attributes=kept | values))  # 2
+        changed = self.records.set_attributes(device.device_id, changes, now)  # 3
         self.audit("AttributesSet", deviceId=device.device_id, attributes=sorted(changes))
-        return answers.device(changed)
+        return answers.device(changed) | {"warnings": warnings}
 
     def explain(self, parameters: ExplainDevice, now: datetime) -> Json:
         """Return why a device holds its grants. Raises DeviceIdInvalid, DeviceNotFound."""

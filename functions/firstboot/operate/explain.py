@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from firstboot.domain.device import Device, check_not_revoked
 from firstboot.domain.errors import FirstbootError, RoleAliasNotFound
+from firstboot.policy.limits import check_session_policy
 from firstboot.policy.render import Place, session_policy
 from firstboot.policy.rules import Holdings, RequestContext, Rules
 
@@ -42,6 +43,8 @@ def _explained(context: RequestContext, device: Device, rules: Rules, place: Pla
             raise RoleAliasNotFound
         held = rules.decide(device, context)
         policy = session_policy(rules.fleet, held.grants, device.device_id, place)
+        if context.role_alias:
+            check_session_policy(policy)
     except FirstbootError as refusal:
         return Explained(context, held, refusal=refusal)
     return Explained(context, held, policy if context.role_alias else None)

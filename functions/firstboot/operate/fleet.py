@@ -14,13 +14,15 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, is_device_id
 from firstboot.domain.publication import Publication, Unreadable, in_force
 from firstboot.domain.sweep import PAGE, Sweep
-from firstboot.operate import answers, requests
+from firstboot.operate import answers, excess, requests
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import FleetChanged, FleetNeedsDeployment, FleetOrphansDevices, FleetOutdated
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ApplyFleet, PlanFleet
 from firstboot.policy.attachment import look
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 from firstboot.runtime.messages import Json, NoMembers
 from firstboot.runtime.problem import Backlog
 
@@ -81,6 +83,7 @@ class Fleets:
     sweeps: Sweeps
     limiter: Backlog
     audit: Audit
+    place: Place
 
     def show(self, _: NoMembers, __: datetime) -> Json:
         """Return the fleet definitions, deployed and in force. Raises Unavailable.
@@ -90,12 +93,13 @@ class Fleets:
         read = self._read()
         return answers.fleets(self.deployed, read.in_force, read.mark)
 
-    def apply(self, parameters: ApplyFleet, _: datetime) -> Json:
+    def apply(self, parameters: ApplyFleet, now: datetime) -> Json:
         """Publish a fleet definition between deployments.
 
         1. It builds on the fleet that is deployed.
         2. It passes every check of the compiler. Its sender may have used another compiler than ours.
-        3. It needs nothing that only a deployment makes, and no device has an id that it newly reserves.
+        3. It needs nothing that only a deployment makes, no device has an id that it newly reserves, and no
+           new device would hold more grants than fit.
         4. The fleet in force is the one that the caller compared it with.
         5. The caller has stated how many devices lose their group by it.
         6. It is stored where all Lambda functions read it, unless another one was stored in the meantime.
@@ -120,12 +124,8 @@ class Fleets:
         # If the published one can't be read, the deployed one is the nearest that is known.
         before = read.in_force or self.deployed
         self._check_reserved(fleet, before)
-        left = [name for name in orphaned(before, fleet) if name not in parameters.orphan]
-        if left:  # 5
-            raise FleetOrphansDevices(
-                f"Name {', '.join(left)} in the `formerly` of a group, or say how many devices there are: "
-                "`fleet apply --orphan N`"
-            )
+        excess.check_new_devices(Sums(Rules(before), self.place), Sums(Rules(fleet), self.place), now)
+        _check_stated(before, fleet, parameters.orphan)  # 5
         is_stored = self.published.write(fleet.to_json().encode(), read.published)  # 6
         # The stored object may be this call's own, if the reply to a first try was lost.
         if not is_stored and self._read().in_force != fleet:
@@ -153,18 +153,31 @@ class Fleets:
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
         """Return for how many devices of a page a fleet definition would change something in AWS IoT.
 
-        The numbers of the page's devices by group and by trust anchor are in the answer too.
-
+        The answer also counts the devices whose grants would be too large together, and the page's devices by
+        group and by trust anchor.
         The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
         checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
         FleetInvalid, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
-        devices, following = self.records.page(PAGE, parameters.after)
-        return answers.found(look(Rules(fleet), devices, following, now)) | answers.members(devices)
+        rules, (devices, following) = Rules(fleet), self.records.page(PAGE, parameters.after)
+        before = Sums(Rules(self._read().in_force or self.deployed), self.place)
+        counted = excess.count(before, Sums(rules, self.place), devices)
+        found = answers.found(look(rules, devices, following, now))
+        return found | answers.members(devices) | {"excess": counted}
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""
         backlog = self.limiter.backlog_seconds(now)
         return answers.progress(self.sweeps.read(), self.fleet.current(now), backlog)
+
+
+def _check_stated(before: Fleet, fleet: Fleet, stated: dict[str, int]) -> None:
+    """Refuse a fleet without a group whose number of devices is not stated. Raises FleetOrphansDevices."""
+    left = [name for name in orphaned(before, fleet) if name not in stated]
+    if left:
+        raise FleetOrphansDevices(
+            f"Name {', '.join(left)} in the `formerly` of a group, or say how many devices there are: "
+            "`fleet apply --orphan N`"
+        )

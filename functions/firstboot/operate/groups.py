@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,11 +17,14 @@ from firstboot.domain.sweep import Sweep
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import BudgetMissing, GroupNotFound
+from firstboot.operate.excess import check_sum
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import Attributes, ExpectDevices, OneGroup, checked_ids
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.limits import check_attributes
+from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
@@ -31,13 +34,10 @@ AT_ONCE = 100
 class Records(Protocol):
     """The device records and counters of groups. Every method raises Unavailable when AWS does not answer."""
 
-    def expect(
-        self, group: str, formerly: Sequence[str], devices: dict[DeviceId, Attributes], now: datetime
-    ) -> list[DeviceId]:
+    def expect(self, group: str, devices: dict[DeviceId, Attributes], now: datetime) -> dict[DeviceId, str]:
         """Write the records of a group's expected devices, with their attributes.
 
-        A known device keeps its record, which may have one of the group's names `formerly`. Return the
-        devices that belong to another group.
+        A device that has a record keeps it. Return the group of each of these.
         """
 
     def spent(self, group: str, limits: Limits) -> Spent:
@@ -68,6 +68,7 @@ class Groups:
     sweeps: Sweeps
     fleet: FleetInForce
     audit: Audit
+    place: Place
 
     def show(self, parameters: OneGroup, now: datetime) -> Json:
         """Return a group, the state of its budget, and how many devices each trust anchor has enrolled."""
@@ -90,9 +91,11 @@ class Groups:
     def expect(self, parameters: ExpectDevices, now: datetime) -> Json:
         """Name devices of a group, with their attributes, before they come.
 
-        The same list may be sent again. The answer names the devices that belong to another group.
+        The same list may be sent again. The answer says how many devices are new, how many the group had
+        already, and which belong to another group. It warns of grants that may be too large together.
 
-        1. The group exists, and every attribute fits the schema. Otherwise nothing is written.
+        1. The group exists, every attribute fits the schema, and no device would certainly hold more grants
+           than fit. Otherwise nothing is written.
         2. A device that is known already keeps its record.
 
         Raises DeviceIdInvalid, AttributesInvalid.
@@ -101,12 +104,21 @@ class Groups:
         group = find(parameters.group, rules.fleet)  # 1
         name = group.name
         devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
-        for device_id, attributes in devices.items():
-            check(Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes), rules)
-        parts = [self.records.expect(name, group.formerly, part, moment) for part in _parts(devices)]  # 2
-        foreign = [device_id for part in parts for device_id in part]
-        self.audit("DevicesExpected", group=name, devices=len(devices) - len(foreign))
-        return {"expected": len(devices) - len(foreign), "foreign": foreign}
+        warnings = check(
+            [
+                Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
+                for device_id, attributes in devices.items()
+            ],
+            rules,
+            self.place,
+        )
+        parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
+        known = {device_id: recorded for part in parts for device_id, recorded in part.items()}
+        foreign = [device_id for device_id, recorded in known.items() if recorded not in group.names]
+        expected, new = len(devices) - len(foreign), len(devices) - len(known)
+        self.audit("DevicesExpected", group=name, devices=expected)
+        counted = {"expected": expected, "new": new, "known": len(known) - len(foreign)}
+        return counted | {"foreign": foreign, "warnings": warnings}
 
     def _state(self, group: Group) -> Json:
         spent = self.records.spent(group.counted_as, group.budget.limits) if group.budget else None
@@ -125,16 +137,20 @@ def find(name: str, fleet: Fleet) -> Group:
     return group
 
 
-def check(device: Device, rules: Rules) -> None:
-    """Refuse attributes that the rules can't read or that fit no answer. The error names the device.
+def check(devices: Iterable[Device], rules: Rules, place: Place) -> list[str]:
+    """Refuse new devices whose attributes the rules can't read, fit no answer, or give too many grants.
 
-    Raises AttributesInvalid.
+    Return a warning for each excess that is only possible. Raises AttributesInvalid, which names the device.
     """
-    try:
-        rules.check_attributes(device)
-        check_attributes(device.attributes)
-    except AttributesInvalid as error:
-        raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
+    sums, warnings = Sums(rules, place), dict[str, None]()
+    for device in devices:
+        try:
+            rules.check_attributes(device)
+            check_attributes(device.attributes)
+            warnings |= dict.fromkeys(check_sum(sums, None, device))
+        except AttributesInvalid as error:
+            raise AttributesInvalid(f"{device.device_id}: {error.detail}") from error
+    return list(warnings)
 
 
 def _budget(group: Group) -> Budget:

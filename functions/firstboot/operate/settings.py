@@ -8,19 +8,28 @@ from firstboot.runtime.settings import Settings
 
 
 @dataclass(frozen=True)
-class OperateSettings(Settings):
-    """The settings of `invoke`.
+class ReadSettings(Settings):
+    """The settings of `read`.
 
-    `ca_certificate` is the issuing CA's certificate in PEM.
-    `partition`, `region` and `account` are the place that policies are rendered for. `dead_letters` is JSON.
-    It maps the name of each dead-letter queue to its URL as `dead` and, if its messages came from a queue of
-    ours, that queue's URL as `source`.
+    `partition`, `region` and `account` are the place that policies are rendered for. The account owns the
+    bucket.
     """
 
     table: str
     bucket: str
-    ca_certificate: str
     partition: str
     region: str
     account: str
+
+
+@dataclass(frozen=True)
+class OperateSettings(ReadSettings):
+    """The settings of `invoke`.
+
+    `ca_certificate` is the issuing CA's certificate in PEM. `dead_letters` is JSON. It maps the name of each
+    dead-letter queue to its URL as `dead` and, if its messages came from a queue of ours, that queue's URL as
+    `source`.
+    """
+
+    ca_certificate: str
     dead_letters: str

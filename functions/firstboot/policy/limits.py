@@ -26,7 +26,7 @@ IOT_POLICY = 2_048
 """Characters of an AWS IoT policy. White space does not count."""
 
 IOT_POLICIES = 10
-"""Policy documents in a custom authorizer's answer."""
+"""Policy documents in a custom authorizer's answer, and policies of a certificate."""
 
 ROLE_POLICY = 10_240
 """Characters of all inline policies of a role together. White space does not count."""
@@ -61,8 +61,7 @@ def check_session(request: SessionRequest) -> None:
     Raises SessionPolicyTooLarge, DurationTooLong, DeviceIdInvalid, RoleNotAssumable.
     """
     names.device_id(request.device_id)
-    if len(request.policy) > SESSION_POLICY:
-        raise SessionPolicyTooLarge(log=f"session policy of {len(request.policy)} characters")
+    check_session_policy(request.policy)
     if not _POLICY.fullmatch(request.policy):
         raise RoleNotAssumable(log="the session policy is empty or not printable ASCII")
     if request.seconds >= SECONDS.stop:
@@ -70,6 +69,15 @@ def check_session(request: SessionRequest) -> None:
     if request.seconds < SECONDS.start:
         raise RoleNotAssumable(log=f"session of {request.seconds} s")
     _check_tags(request.tags)
+
+
+def check_session_policy(policy: str) -> None:
+    """Refuse a session policy that is too long.
+
+    Raises SessionPolicyTooLarge.
+    """
+    if len(policy) > SESSION_POLICY:
+        raise SessionPolicyTooLarge(log=f"session policy of {len(policy)} characters")
 
 
 def _check_tags(tags: dict[str, str]) -> None:

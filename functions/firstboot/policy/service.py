@@ -35,8 +35,8 @@ class ServicePolicy(StrEnum):
 
         A bootstrap certificate may ask for a certificate and nothing else, because it may have been copied at
         the factory. The same holds for a superseded certificate: it can take over its device's client id, and
-        must not receive the credentials that the current certificate asks for. JITR and `register` make a
-        policy that is missing, and the sweep brings existing ones up to date.
+        must not receive the credentials that the current certificate asks for. The sweep makes the policies
+        and brings them up to date.
         """
         if self is ServicePolicy.DEVICE:
             # The six topics of all answers do not fit into a policy, so a wildcard stands for the call.

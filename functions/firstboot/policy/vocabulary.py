@@ -10,6 +10,7 @@ The compiler checks a fleet's schema against the values of this module, which ar
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from cedarpy import Schema, policies_from_json_str, validate_policies
@@ -73,3 +74,15 @@ def can_have(schema: Schema, expression: Json, attribute: str) -> bool:
     }
     document = {"staticPolicies": {"probe": rule}, "templates": {}, "templateLinks": []}
     return not validate_policies(policies_from_json_str(json.dumps(document)), schema)
+
+
+def nodes(value: Any) -> Iterator[Json]:  # noqa: ANN401 - any JSON value
+    """Yield every object in Cedar's JSON, each before the objects in it."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value

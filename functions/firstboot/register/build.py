@@ -53,7 +53,8 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of orders."""
     account = _account(settings)
     records = DynamoDevices(clients.dynamodb(), settings.table)
-    store = S3CertificateStore(clients.s3(), settings.bucket)
+    s3 = clients.s3(settings.account)
+    store = S3CertificateStore(s3, settings.bucket)
     things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
     fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     certificates = IotRegistered(clients.iot(), settings.stack, account.place)
@@ -108,17 +109,18 @@ def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of certificates that AWS IoT registered by itself."""
     fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     records = DynamoDevices(clients.dynamodb(), settings.table)
-    judge = Judge(_account(settings), IotCertificates(clients.iot()), records)
+    judge = Judge(settings.stack, IotCertificates(clients.iot()), records)
     attempts = DynamoAttempts(clients.dynamodb(), settings.table)
     passed = SqsQueue(clients.sqs(), settings.passed_queue)
     return Jitr(fleet, judge, attempts, passed, _slots(settings, guard), guard)
 
 
 def _fleet(settings: RegisterSettings | SweepSettings, refresh_seconds: float, guard: Guard) -> FleetSource:
-    return FleetSource(clients.s3(), settings.bucket, deployed(), refresh_seconds, guard.fleet_unreadable)
+    s3 = clients.s3(settings.account)
+    return FleetSource(s3, settings.bucket, deployed(), refresh_seconds, guard.fleet_unreadable)
 
 
-def _account(settings: RegisterSettings | SweepSettings) -> Account:
+def _account(settings: WorkSettings | SweepSettings) -> Account:
     return Account(settings.stack, Place(settings.partition, settings.region, settings.account))
 
 

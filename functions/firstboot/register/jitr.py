@@ -50,9 +50,7 @@ from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
-from firstboot.policy.render import compact
 from firstboot.policy.service import ServicePolicy
-from firstboot.register.target import Account
 
 _WAITING = "PENDING_ACTIVATION"
 _REFUSALS = (RequestError, AuthenticationError, AuthorizationError, ConflictError)
@@ -64,8 +62,8 @@ class Certificates(Protocol):
     def find(self, certificate_id: str) -> BrokerCertificate | None:
         """Return the certificate with this id, or None."""
 
-    def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """Attach the policy of this name. A missing policy is made from `document` (JSON) first."""
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """Attach the policy of this name, which the sweep makes. A missing policy is Unavailable."""
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """Set the certificate's status. A repeat changes nothing."""
@@ -114,9 +112,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """The use case that decides on certificates that wait for activation."""
+    """The use case that decides on certificates that wait for activation.
 
-    account: Account
+    Names of policies begin with the name of the `stack`.
+    """
+
+    stack: str
     certificates: Certificates
     records: Records
 
@@ -150,10 +151,7 @@ class Judge:
         group = bootstrap.group
         self._check_records(bootstrap, name)  # 3
         policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
-        document = compact(policy.document(self.account.place))
-        # A missing policy is created here, not by the stack. AWS IoT deletes no policy that is attached, so
-        # the stack could not be deleted after a first connection. The sweep keeps the policy up to date.
-        self.certificates.attach(certificate, policy.policy_name(self.account.stack), document)  # 4
+        self.certificates.attach(certificate, policy.policy_name(self.stack))  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
         try:
             self._check_records(bootstrap, name)  # 6

@@ -99,7 +99,7 @@ class Certificates(Protocol):
         """Attach exactly these of our policies (name to JSON). Policies of others stay.
 
         `write` is called before the first change. Surplus policies are detached before missing ones are
-        attached. A policy that AWS IoT lacks is created. Raises PoliciesTooLarge.
+        attached. A policy that AWS IoT lacks is Unavailable. Raises PoliciesTooLarge.
         """
 
     def set_status(self, certificate_id: str, status: CertificateStatus) -> bool:

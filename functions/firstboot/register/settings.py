@@ -9,17 +9,15 @@ from firstboot.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class RegisterSettings(Settings):
-    """The settings that `work`, `sweep` and `jitr` share.
+    """The settings that `work` and `jitr` share.
 
     `stack` begins our names in AWS IoT. `iot_rate` is the number of slots that the rate limiter gives a
-    second. `fleet_refresh` is in seconds.
+    second. `fleet_refresh` is in seconds. `account` owns the bucket.
     """
 
     table: str
     bucket: str
     stack: str
-    partition: str
-    region: str
     account: str
     iot_rate: str
     fleet_refresh: str
@@ -42,8 +40,14 @@ class QueuesSettings(Settings):
 
 @dataclass(frozen=True)
 class WorkSettings(RegisterSettings, QueuesSettings):
-    """The settings of `work`. `registrations_queue` is the URL of the queue to which S3 sends."""
+    """The settings of `work`.
 
+    `certificates_queue` is the URL of the queue to which S3 sends. `partition` and `region`, with `account`,
+    are the place that policies are rendered for.
+    """
+
+    partition: str
+    region: str
     certificates_queue: str
 
 

@@ -7,7 +7,7 @@ certificate, so that all writes to certificates are behind one rate limiter.
 1. Read how far the last sweep got, and only then the fleet in force. A run with an older fleet has then read
    an older row too, so its write in step 3 fails and it can't bring AWS IoT back to the older fleet.
 2. Stop if another run is at work, or if the last sweep was of this fleet, is complete and less than a day
-   old.
+   old. In the second case, make the policies that are missing first, since `register` and JITR can't.
 3. Take the sweep for a while by a conditional write, so that one run at a time works.
 4. At the beginning, update the policy of every grant. One new version serves every device.
 5. For each page of devices, order the reconciliation of those that need it, and count them by the trust
@@ -85,8 +85,8 @@ class Policies(Protocol):
 class KeepServicePolicies:
     """The use case that brings Firstboot's own policies to the state that this version describes.
 
-    The functions that attach a service policy create a missing one, and may not change one: a function that
-    handles every device's changes could otherwise change the rights of all devices.
+    The functions that attach a service policy may neither make nor change one: a function that handles every
+    device's changes could otherwise change the rights of all devices.
     """
 
     policies: Policies
@@ -94,9 +94,8 @@ class KeepServicePolicies:
 
     def __call__(self) -> None:
         """Create or update every service policy. A repeat changes nothing. Raises Unavailable."""
-        for policy in ServicePolicy:
-            document = compact(policy.document(self.account.place))
-            self.policies.ensure(policy.policy_name(self.account.stack), document)
+        for name, document in service_policies(self.account).items():
+            self.policies.ensure(name, document)
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,10 @@ class RunSweep:
         now = whole_seconds(now)
         known = self.sweeps.read()  # 1
         rules = self.rules()
-        if known and (_is_held(known, now) or _is_done(known, rules.fleet, now)):  # 2
+        if known and _is_held(known, now):  # 2
+            return None
+        if known and _is_done(known, rules.fleet, now):
+            self._make_missing(rules.fleet)
             return None
         begun = known if known and _is_under_way(known, rules.fleet) else _begun(rules.fleet, now, known)
         sweep = replace(begun, held_until=now + _HELD)
@@ -139,7 +141,7 @@ class RunSweep:
         rules = self.rules()
         if sweep.fleet_hash != rules.fleet.hash:
             sweep = replace(_begun(rules.fleet, now, sweep), held_until=sweep.held_until)
-        documents = self._documents(rules.fleet)
+        documents = grant_policies(rules.fleet, self.account)
         if sweep.after is None:
             for name, document in documents.items():  # 4
                 self.policies.ensure(name, document)
@@ -165,14 +167,27 @@ class RunSweep:
             return done
         return replace(done, finished_at=now, held_until=None, counts={}, origins=Origins(now, counts))
 
-    def _documents(self, fleet: Fleet) -> dict[str, str]:
-        """Return the policies of the fleet's grants in AWS IoT, name to document (JSON)."""
-        account = self.account
-        documents = {
-            grant_policy_name(account.stack, grant): iot_policy(fleet, grant, account.place)
-            for grant in fleet.grants
-        }
-        return {name: document for name, document in documents.items() if document is not None}
+    def _make_missing(self, fleet: Fleet) -> None:
+        """Make the policies that an operator deleted. They would be missing for a day otherwise."""
+        documents = service_policies(self.account) | grant_policies(fleet, self.account)
+        for name in documents.keys() - set(self.policies.names(f"{self.account.stack}-")):
+            self.policies.ensure(name, documents[name])
+
+
+def service_policies(account: Account) -> dict[str, str]:
+    """Return Firstboot's own policies in AWS IoT, name to document (JSON)."""
+    return {
+        policy.policy_name(account.stack): compact(policy.document(account.place)) for policy in ServicePolicy
+    }
+
+
+def grant_policies(fleet: Fleet, account: Account) -> dict[str, str]:
+    """Return the policies of the fleet's grants in AWS IoT, name to document (JSON)."""
+    documents = {
+        grant_policy_name(account.stack, grant): iot_policy(fleet, grant, account.place)
+        for grant in fleet.grants
+    }
+    return {name: document for name, document in documents.items() if document is not None}
 
 
 def _begun(fleet: Fleet, now: datetime, last: Sweep | None) -> Sweep:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,11 @@ _CALLER = 3
 (`stacklevel`)."""
 
 
+def _ascii(line: Mapping[str, Any]) -> str:
+    """Return a log line as JSON in ASCII, because devices choose parts of it and terminals show it."""
+    return json.dumps(line, default=str, separators=(",", ":"))
+
+
 class Guard:
     """The log, the metrics and the clock of one Lambda function.
 
@@ -40,7 +46,7 @@ class Guard:
     def __init__(self, service: str, clock: Clock = utc_now, pause: Pause = time.sleep) -> None:
         self.now = clock
         self.pause = pause
-        self._logger = Logger(service=service)
+        self._logger = Logger(service=service, json_serializer=_ascii)
         self._metrics = Metrics(namespace=METRICS, service=service)
 
     def about(self, **keys: object) -> None:

@@ -27,11 +27,15 @@ Parameters = TypeVar("Parameters", bound=Request)
 
 @dataclass(frozen=True)
 class Operation(Generic[Parameters]):
-    """The declaration of an operation: its name, the type of its parameters and a summary."""
+    """The declaration of an operation: its name, the type of its parameters and a summary.
+
+    `reads` says that it changes nothing, so that the read-only operate function has it too.
+    """
 
     name: str
     parameters: type[Parameters]
     summary: str
+    reads: bool = False
 
     def bind(self, carry_out: Callable[[Parameters, datetime], Json]) -> Bound[Parameters]:
         """Return the operation with the function that carries it out at a given time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,31 +23,26 @@ class DynamoGroups(DynamoTable):
     """The device records and counters of a group."""
 
     def expect(
-        self,
-        group: str,
-        formerly: Sequence[str],
-        devices: dict[DeviceId, dict[str, Attribute]],
-        now: datetime,
-    ) -> list[DeviceId]:
-        """Write the records of expected devices, 100 at most, and return those of other groups.
+        self, group: str, devices: dict[DeviceId, dict[str, Attribute]], now: datetime
+    ) -> dict[DeviceId, str]:
+        """Write the records of expected devices, 100 at most; return the group of each that had a record.
 
-        A known device of the group may be recorded under one of its names `formerly`.
-
-        A TransactWriteItems; a device of another group cancels it, so a second one writes the others. An
-        existing record of the group keeps what it has, so the same list may be sent again, also after a crash
-        or a lost reply. Raises Unavailable.
+        A TransactWriteItems. The records that exist cancel it and are returned with the reasons, so a second
+        one writes the others. Existing records stay as they are, so the same list may be sent again, also
+        after a crash or a lost reply. Raises Unavailable.
         """
-        foreign: list[DeviceId] = []
-        wanted = list(devices)
-        while wanted:
+        known: dict[DeviceId, str] = {}
+        # Each further attempt is for records that another call has written since the one before.
+        for _ in range(_ATTEMPTS):
+            wanted = [each for each in devices if each not in known]
             try:
-                self._transact([_expected(group, formerly, each, devices[each], now) for each in wanted])
-                break
+                if wanted:
+                    self._transact([_expected(group, each, devices[each], now) for each in wanted])
             except ClientError as error:
-                refused = _refused(error, wanted)
-            foreign += refused
-            wanted = [each for each in wanted if each not in refused]
-        return foreign
+                known |= _known(error, wanted)
+            else:
+                return known
+        raise Unavailable(log="expect: other calls kept writing the same records")
 
     def spent(self, group: str, limits: Limits) -> Spent:
         """Return how many devices a group has enrolled, and since when it is frozen (GetItem of every shard).
@@ -95,48 +89,42 @@ class DynamoGroups(DynamoTable):
 
 
 def _expected(
-    group: str, formerly: Sequence[str], device_id: DeviceId, attributes: dict[str, Attribute], now: datetime
+    group: str, device_id: DeviceId, attributes: dict[str, Attribute], now: datetime
 ) -> dict[str, Any]:
-    former = {f":former{number}": name for number, name in enumerate(formerly)}
-    values = {
-        **former,
-        ":id": device_id,
-        ":group": group,
-        ":expected": Status.EXPECTED.value,
-        ":attributes": attributes,
-        ":empty": {},
-        ":zero": 0,
-        ":now": now,
+    members = {
+        "deviceId": device_id,
+        "group": group,
+        "status": Status.EXPECTED.value,
+        "attributes": attributes,
+        "claims": {},
+        "generation": 0,
+        "createdAt": now,
+        "updatedAt": now,
     }
-    defaults = {
-        "deviceId": ":id",
-        "#group": ":group",
-        "#status": ":expected",
-        "attributes": ":attributes",
-        "claims": ":empty",
-        "generation": ":zero",
-        "createdAt": ":now",
-        "updatedAt": ":now",
-    }
-    # Nothing that exists is overwritten, so repeating the import of a list is always safe.
-    sets = ", ".join(f"{name} = if_not_exists({name}, {value})" for name, value in defaults.items())
+    # Placeholders, because some names are reserved words of DynamoDB.
+    names = {f"#{name}": name for name in members}
     return {
         "Key": rows.device_key(device_id),
-        "UpdateExpression": f"SET {sets}",
-        "ConditionExpression": f"attribute_not_exists(pk) OR #group IN ({', '.join([':group', *former])})",
-        "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
-        "ExpressionAttributeValues": rows.values(values),
+        "UpdateExpression": f"SET {', '.join(f'#{name} = :{name}' for name in members)}",
+        "ConditionExpression": "attribute_not_exists(pk)",
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": rows.values({f":{name}": value for name, value in members.items()}),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
 
 
-def _refused(error: ClientError, wanted: list[DeviceId]) -> list[DeviceId]:
-    """Return the devices whose condition did not hold.
+def _known(error: ClientError, wanted: list[DeviceId]) -> dict[DeviceId, str]:
+    """Return the group of each device whose record exists, which cancelled the transaction.
 
-    Raises Unavailable if another reason cancelled the transaction.
+    Raises Unavailable if another reason cancelled it.
     """
-    reasons = error.response.get("CancellationReasons", [])
+    reasons: Any = error.response.get("CancellationReasons", [])
     codes = [reason.get("Code") for reason in reasons]
-    refused = [each for each, code in zip(wanted, codes, strict=False) if code == "ConditionalCheckFailed"]
-    if not refused:
+    found = {
+        each: str(reason["Item"]["group"]["S"])
+        for each, reason in zip(wanted, reasons, strict=False)
+        if reason.get("Code") == "ConditionalCheckFailed"
+    }
+    if not found:
         raise Unavailable(log=f"expect: {set(codes)}") from error
-    return refused
+    return found

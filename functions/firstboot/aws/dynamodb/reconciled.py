@@ -10,6 +10,7 @@ from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import rows
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.errors import Unavailable
 
 # Both are reserved words of DynamoDB.
 _NAMES = {"#status": "status", "#group": "group"}
@@ -68,23 +69,33 @@ class DynamoReconciled(DynamoTable):
         return True
 
     def forget(self, read: Device) -> bool:
-        """Remove the record of a deleted device (DeleteItem); return whether it was as `read`, or is gone.
+        """Remove the record of a deleted device; return whether it was as `read`, or is gone.
 
-        The conditions protect a device that enrolled again under the same name. Raises Unavailable.
+        A TransactWriteItems, which also notes when the device was deleted: `console registry restore` must
+        not put a record of the deleted device back. The conditions protect a device that enrolled again under
+        the same name. Raises Unavailable.
         """
         plain = {":deleted": Status.DELETED.value, ":created": read.created_at, ":updated": read.updated_at}
         same = "#status = :deleted AND createdAt = :created AND updatedAt = :updated"
+        record = {
+            "Key": rows.device_key(read.device_id),
+            "ConditionExpression": f"attribute_not_exists(pk) OR ({same})",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": rows.values(plain),
+        }
+        # The note has no end: backups have none either. A later deletion of the name overwrites it.
+        note = {
+            "Key": rows.gone_key(read.device_id),
+            "UpdateExpression": "SET goneAt = :updated",
+            "ExpressionAttributeValues": {":updated": rows.number(read.updated_at)},
+        }
         try:
-            with answered("ConditionalCheckFailedException"):
-                self._client.delete_item(
-                    TableName=self._table,
-                    Key=rows.device_key(read.device_id),
-                    ConditionExpression=f"attribute_not_exists(pk) OR ({same})",
-                    ExpressionAttributeNames={"#status": "status"},
-                    ExpressionAttributeValues=rows.values(plain),
-                )
-        except ClientError:
-            return False
+            self._transact([note], deletions=[record])
+        except ClientError as error:
+            codes = [each.get("Code") for each in error.response.get("CancellationReasons", [])]
+            if codes[:1] == ["ConditionalCheckFailed"]:
+                return False
+            raise Unavailable(log=f"forget: {codes}") from error
         return True
 
 

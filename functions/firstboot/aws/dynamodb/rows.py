@@ -8,11 +8,10 @@ from typing import Any
 from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import EPOCH, epoch, from_epoch
 from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
-
 
 _CERTIFICATES = frozenset({"pending", "active", "superseded"})
 _DEVICE = frozenset(
@@ -34,6 +33,11 @@ _CERTIFICATE = frozenset(
 def device_key(device_id: str) -> Row:
     """Return the primary key of a device's row."""
     return {"pk": {"S": f"DEV#{device_id}"}}
+
+
+def gone_key(device_id: str) -> Row:
+    """Return the primary key of the row that notes when a device was deleted, which `register` writes."""
+    return {"pk": {"S": f"{GONE_PREFIX}{device_id}"}}
 
 
 def values(plain: dict[str, Any]) -> Row:

@@ -24,12 +24,19 @@ class DynamoTable:
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
-    def _transact(self, items: list[dict[str, Any]], checks: Sequence[dict[str, Any]] = ()) -> None:
-        """Make several updates together, if the conditions in `checks` hold too (TransactWriteItems).
+    def _transact(
+        self,
+        items: list[dict[str, Any]],
+        checks: Sequence[dict[str, Any]] = (),
+        deletions: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Make updates and deletions together, if the conditions in `checks` hold too (TransactWriteItems).
 
-        A ClientError means that it was cancelled. Its reasons are in the order of `checks`, then `items`.
+        A ClientError means that it was cancelled. Its reasons are in the order of `checks`, `deletions`,
+        `items`.
         """
         made: Any = [{"ConditionCheck": {"TableName": self._table} | check} for check in checks]
+        made += [{"Delete": {"TableName": self._table} | each} for each in deletions]
         made += [{"Update": {"TableName": self._table} | item} for item in items]
         with answered("TransactionCanceledException"):
             self._client.transact_write_items(TransactItems=made)

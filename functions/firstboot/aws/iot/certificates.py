@@ -49,12 +49,9 @@ class IotCertificates:
         # A principal may also be a Cognito identity, which has no certificate.
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
-    def attach(self, certificate: BrokerCertificate, policy: str, document: str) -> None:
-        """Attach a policy to a certificate, and create a missing policy first (AttachPolicy, CreatePolicy).
-
-        A repeat changes nothing. `document` is JSON.
-        """
-        self._policies.attach(policy, document, certificate.arn)
+    def attach(self, certificate: BrokerCertificate, policy: str) -> None:
+        """Attach a policy to a certificate (AttachPolicy). A repeat changes nothing."""
+        self._policies.attach(policy, certificate.arn)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """Set a certificate's status (UpdateCertificate). A repeat changes nothing."""

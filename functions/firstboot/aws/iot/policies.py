@@ -28,35 +28,20 @@ class IotPolicies:
 
         A repeat changes nothing.
         """
-        if not self.create(name, document):
-            self._replace(name, document)
-
-    def create(self, name: str, document: str) -> bool:
-        """Create a policy; return False if one of that name exists, with any document (CreatePolicy).
-
-        When the reply is lost, the repeat returns False although this call created the policy.
-        """
         try:
             with answered("ResourceAlreadyExistsException"):
                 self._client.create_policy(policyName=name, policyDocument=document)
         except ClientError:
-            return False
-        return True
+            self._replace(name, document)
 
-    def attach(self, name: str, document: str, target: str) -> None:
-        """Attach a policy to a certificate's ARN; create a missing policy first (AttachPolicy, CreatePolicy).
+    def attach(self, name: str, target: str) -> None:
+        """Attach a policy to a certificate's ARN (AttachPolicy). A repeat changes nothing.
 
-        A repeat changes nothing.
+        A policy that is missing is Unavailable, because the sweep's next run makes it. Only the sweep's role
+        may say what certificates with a policy may do.
         """
-        try:
-            with answered("ResourceNotFoundException"):
-                self._client.attach_policy(policyName=name, target=target)
-        except ClientError:
-            # An existing policy is never changed here: only the sweep's role may change what every
-            # certificate with the policy may do.
-            self.create(name, document)
-            with answered():
-                self._client.attach_policy(policyName=name, target=target)
+        with answered():
+            self._client.attach_policy(policyName=name, target=target)
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the policies that begin with `prefix` (ListPolicies, all pages)."""

@@ -67,8 +67,8 @@ class IotRegistered:
         """Attach exactly these of our policies to a certificate; `documents` maps names to JSON.
 
         Calls ListAttachedPolicies, then DetachPolicy and AttachPolicy for the difference, and `write` before
-        them if there is one. Policies of others stay. Raises PoliciesTooLarge after detaching and before
-        attaching.
+        them if there is one. The documents count towards AWS IoT's limits. Policies of others stay. Raises
+        PoliciesTooLarge after detaching and before attaching.
         """
         target = self._arn(certificate_id)
         attached = self._attached(target)
@@ -81,7 +81,7 @@ class IotRegistered:
         # Policies of others count towards AWS IoT's limit of policies, but their sizes are not known here.
         check_documents([*(len(each) for each in documents.values()), *(0 for _ in attached - ours)])
         for name in sorted(documents.keys() - ours):
-            self._policies.attach(name, documents[name], target)
+            self._policies.attach(name, target)
 
     def delete(self, certificate_id: str, device_id: DeviceId, *, ours: bool) -> bool:
         """Delete a certificate that is not ACTIVE; return whether it is gone.

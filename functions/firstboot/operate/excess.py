@@ -1,0 +1,72 @@
+"""Refuse and count what would give devices more grants than fit into a session or a connection.
+
+What the fleet in force refuses a device already is counted and not refused once more: a rule that must be
+published at once, or another attribute of such a device, can't wait until the excess is cured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from firstboot.compiler.errors import FleetInvalid
+from firstboot.domain.device import Device, Status
+from firstboot.domain.names import DeviceId
+from firstboot.policy.errors import AttributesInvalid
+from firstboot.policy.sums import Excess, Sums, newly_certain
+from firstboot.runtime.messages import Json
+
+_EXAMPLES = 3
+"""Devices of each kind that the answer about a page names."""
+
+_SHORTEST = DeviceId("aa")
+
+
+def check_sum(sums: Sums, before: Device | None, after: Device) -> list[str]:
+    """Refuse a device whose grants are certainly too large together, and were not `before`.
+
+    Return a warning for each excess that remains. Raises AttributesInvalid.
+    """
+    found = sums.of(after)
+    fresh = newly_certain(sums.of(before) if before else (), found)
+    if fresh:
+        raise AttributesInvalid("; ".join(each.text for each in fresh))
+    return [each.text for each in found]
+
+
+def check_new_devices(before: Sums, after: Sums, now: datetime) -> None:
+    """Refuse a fleet in which each new device of a group gets too much, unless it was so `before`.
+
+    Only the console can count the excesses of existing devices, a page a call. Raises FleetInvalid.
+    """
+    problems = []
+    for group in after.fleet.groups:
+        # The shortest id: a group of longer ids exceeds the limit as well.
+        device = Device(_SHORTEST, group, Status.EXPECTED, 0, now, now)
+        problems += [
+            f"rules.cedar: a new device of group {group} would get too much: {each.text}"
+            for each in newly_certain(before.of(device), after.of(device))
+        ]
+    if problems:
+        raise FleetInvalid(problems)
+
+
+def count(before: Sums, after: Sums, devices: Iterable[Device]) -> Json:
+    """Return how many devices have grants that are too large together.
+
+    `certain` counts the devices that have a certain excess which they do not have `before`, `known` those
+    that have it before as well, and `possible` the others. Each kind has a few examples.
+    """
+    found: dict[str, list[Json]] = {"certain": [], "known": [], "possible": []}
+    for device in devices:
+        excesses = after.of(device)
+        certain = [each for each in excesses if each.certain]
+        fresh = newly_certain(before.of(device), certain) if certain else []
+        if excesses:
+            kind = "certain" if fresh else "known" if certain else "possible"
+            found[kind].append(_example(device, (fresh or certain or excesses)[0]))
+    return {kind: {"devices": len(each), "examples": each[:_EXAMPLES]} for kind, each in found.items()}
+
+
+def _example(device: Device, excess: Excess) -> Json:
+    return {"deviceId": device.device_id, "roleAlias": excess.role_alias, "excess": excess.text}

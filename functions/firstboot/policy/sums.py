@@ -1,0 +1,200 @@
+"""Find the requests of a device that fail because its grants are too large together.
+
+The compiler checks each grant alone. Which grants a device holds together depends on its attributes and
+claims, and on the caller's address, which is not known beforehand. An excess is certain if a request exceeds
+AWS's limit from every address, and possible if it does from some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from cedarpy import policies_from_json_str, policies_to_json_str
+
+from firstboot.domain.device import Attribute, Device, Status
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.names import is_thing_name
+from firstboot.policy import addresses, limits, vocabulary
+from firstboot.policy.errors import NoGrant, PoliciesTooLarge
+from firstboot.policy.render import Place, connection_policies, is_about_iot, session_policy
+from firstboot.policy.rules import RequestContext, Rules
+
+Grants = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A kind of request whose grants are too large together.
+
+    `role_alias` is None for the connection over MQTT. `detail` says what exceeds which limit.
+    """
+
+    role_alias: str | None
+    certain: bool
+    grants: tuple[str, ...]
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """Return a description for an operator."""
+        request = f"role alias {self.role_alias}" if self.role_alias else "MQTT"
+        may = "" if self.certain else "may, from some addresses, "
+        return f"{request}: the grants {', '.join(self.grants)} {may}{self.detail}"
+
+
+def newly_certain(before: Iterable[Excess], after: Iterable[Excess]) -> list[Excess]:
+    """Return the certain excesses of `after` whose request has no certain excess in `before`."""
+    known = {each.role_alias for each in before if each.certain}
+    return [each for each in after if each.certain and each.role_alias not in known]
+
+
+class _Part:
+    """The rules about one grant. Cedar reads every rule it has for each question, so it gets no others."""
+
+    def __init__(self, fleet: Fleet, grant: str, policies: list[vocabulary.Json]) -> None:
+        own = [each for each in policies if _may_be_about(each, grant)]
+        document = {"staticPolicies": dict(enumerate(own)), "templates": {}, "templateLinks": []}
+        text = policies_from_json_str(json.dumps(document))
+        self._grant = grant
+        self._rules = Rules(replace(fleet, grants={grant: fleet.grants[grant]}, rules=text))
+        self._ranges = addresses.literals(own)
+        self.by_address = any(map(addresses.reads_address, own))
+
+    def gives(self, device: Device, alias: str | None, address: addresses.Address | None = None) -> bool:
+        """Return whether the device holds the grant in this request context."""
+        context = RequestContext(alias, str(address) if address else None)
+        return self._grant in self._rules.decide(device, context).grants
+
+    def from_addresses(self, device: Device, alias: str) -> dict[addresses.Address, bool]:
+        """Return whether the device holds the grant, from the representatives of all addresses."""
+        values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
+        starts = addresses.representatives([*self._ranges, *addresses.in_values(values)])
+        return {address: self.gives(device, alias, address) for address in starts}
+
+
+def _may_be_about(policy: vocabulary.Json, grant: str) -> bool:
+    resource = policy["resource"]
+    return bool(resource["op"] != "==" or resource["entity"]["id"] == grant)
+
+
+class Sums:
+    """The excesses of devices under a fleet's rules. Equal devices are decided once."""
+
+    def __init__(self, rules: Rules, place: Place) -> None:
+        self._rules, self._place = rules, place
+        self._policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
+        found = [node for policy in self._policies for node in vocabulary.nodes(policy)]
+        self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
+        self._names_devices = any(node.get("type") == "Device" for node in found)
+        self._grants = frozenset(rules.fleet.grants)
+        self._parts: dict[str, _Part] = {}
+        self._sizes: dict[tuple[Grants, int], int] = {}
+        self._found: dict[str, tuple[Excess, ...]] = {}
+
+    @property
+    def fleet(self) -> Fleet:
+        """Return the fleet whose rules these are."""
+        return self._rules.fleet
+
+    def of(self, device: Device) -> tuple[Excess, ...]:
+        """Return the excesses of a device that is enrolled or expected; none of any other device."""
+        if device.status not in (Status.ENROLLED, Status.EXPECTED):
+            return ()
+        key = self._key(device)
+        if key not in self._found:
+            self._found[key] = tuple(self._excesses(device))
+        return self._found[key]
+
+    def _key(self, device: Device) -> str:
+        """Return a text that is equal for devices that can't differ in their excesses."""
+        name = device.device_id
+        # An attribute that no rule reads matters by its type alone, which may not fit the schema.
+        attributes = {
+            key: value if key in self._read else type(value).__name__
+            for key, value in device.attributes.items()
+        }
+        claims = device.claims if "claims" in self._read else {}
+        by_name = self._names_devices or "deviceId" in self._read
+        kind = [device.group, name if by_name else len(name), is_thing_name(name)]
+        return json.dumps([*kind, attributes, claims], sort_keys=True)
+
+    def _excesses(self, device: Device) -> Iterator[Excess]:
+        for alias in self.fleet.role_aliases:
+            yield from self._session(device, alias)
+        group = self.fleet.group_of(device.group)
+        if group:
+            yield from self._connection(device, group)
+
+    def _session(self, device: Device, alias: str) -> Iterator[Excess]:
+        if self._size(self._grants, device) <= limits.SESSION_POLICY:
+            return
+        held = self._possible(device, alias)
+        worst = max(held, key=lambda grants: self._size(grants, device))
+        characters = self._size(worst, device)
+        if characters > limits.SESSION_POLICY:
+            certain = all(self._size(grants, device) > limits.SESSION_POLICY for grants in held)
+            detail = f"have {characters:,} characters, and a session policy at most {limits.SESSION_POLICY:,}"
+            yield Excess(alias, certain, tuple(sorted(worst)), detail)
+
+    def _possible(self, device: Device, alias: str) -> list[Grants]:
+        """Return the sets of grants that the device may hold under a role alias.
+
+        A single set stands for all if the grants that depend on the address can't make a difference.
+        """
+        varying = {grant for grant in self._grants if self._part(grant).by_address}
+        fixed = self._held(device, alias, self._grants - varying)
+        if self._size(fixed, device) > limits.SESSION_POLICY:
+            return [fixed]
+        given = {grant: self._part(grant).from_addresses(device, alias) for grant in varying}
+        reached = frozenset(grant for grant, found in given.items() if any(found.values()))
+        # Over MQTT the caller's address is not known.
+        unknown = fixed | self._held(device, alias, varying)
+        if self._size(fixed | reached | unknown, device) <= limits.SESSION_POLICY:
+            return [fixed]
+        starts = {start for found in given.values() for start in found}
+        orders = {grant: list(given[grant]) for grant in reached}
+        return [unknown] + [
+            fixed | {each for each in reached if given[each][addresses.representative(orders[each], start)]}
+            for start in starts
+        ]
+
+    def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
+        fleet = self.fleet
+        about_iot = frozenset(grant for grant in self._grants if is_about_iot(fleet, grant))
+        # A certificate has a service policy beside those of the grants.
+        if group.mqtt == "registry" and (
+            len(about_iot) < limits.IOT_POLICIES or not is_thing_name(device.device_id)
+        ):
+            return
+        held = tuple(sorted(self._held(device, None, about_iot)))
+        if group.mqtt == "registry":
+            if len(held) >= limits.IOT_POLICIES:
+                detail = f"are {len(held)} policies, and a certificate has room for {limits.IOT_POLICIES - 1}"
+                yield Excess(None, certain=True, grants=held, detail=detail)
+            return
+        try:
+            connection_policies(fleet, held, device.device_id, self._place)
+        except NoGrant:
+            return
+        except PoliciesTooLarge as error:
+            detail = f"do not fit the custom authorizer's answer ({error.log})"
+            yield Excess(None, certain=True, grants=held, detail=detail)
+
+    def _held(self, device: Device, alias: str | None, among: Iterable[str]) -> Grants:
+        """Return the grants of `among` that the device holds when its address is not known."""
+        return frozenset(grant for grant in among if self._part(grant).gives(device, alias))
+
+    def _part(self, grant: str) -> _Part:
+        if grant not in self._parts:
+            self._parts[grant] = _Part(self.fleet, grant, self._policies)
+        return self._parts[grant]
+
+    def _size(self, grants: Grants, device: Device) -> int:
+        """Return the characters of the session policy of `grants`; they depend on the id's length alone."""
+        key = grants, len(device.device_id)
+        if key not in self._sizes:
+            policy = session_policy(self.fleet, grants, device.device_id, self._place) if grants else ""
+            self._sizes[key] = len(policy)
+        return self._sizes[key]

@@ -1,0 +1,80 @@
+"""The rights on the rows of the table: which role reads and writes which kind of row.
+
+A row's key begins with its kind. IAM compares the key with `dynamodb:LeadingKeys`, and the names of the
+attributes in a request with `dynamodb:Attributes` (DynamoDB developer guide, "Using IAM policy conditions for
+fine-grained access control"). The names of conditions count as well, so a role that must compare an attribute
+may also write it. A Scan has no leading keys, and returns every row to a role that has the right to scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstboot.domain.names import GONE_PREFIX, JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
+
+_EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
+_VENDS = frozenset({"vend", "vendMqtt"})
+_COMMITS = _EXCHANGES | _VENDS | {"presence"}
+_PROOFS = frozenset({"exchange", "vend"})
+"""The functions that take signed proofs, which come over HTTPS alone."""
+_OPERATES = frozenset({"operate", "read"})
+_NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The roles that may read (GetItem), update, only compare (ConditionCheckItem), put or delete a row."""
+
+    read: frozenset[str] = _NONE
+    written: frozenset[str] = _NONE
+    checked: frozenset[str] = _NONE
+    put: frozenset[str] = _NONE
+    deleted: frozenset[str] = _NONE
+
+
+KINDS: dict[str, Kind] = {
+    "DEV#*": Kind(
+        read=_COMMITS | _OPERATES | {"assign", "register", "jitr"},
+        written=_COMMITS | {"register", "operate"},
+        deleted=frozenset({"register"}),
+    ),
+    "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
+    f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
+    "KEY#*": Kind(written=_COMMITS | {"operate"}, checked=_EXCHANGES),
+    "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
+    "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),
+    "PROOF#*": Kind(written=_PROOFS),
+    "NONCE#*": Kind(written=_PROOFS),
+    "BUDGET#*": Kind(read=_OPERATES, written=_EXCHANGES | {"operate"}),
+    "HOUR#*": Kind(written=_EXCHANGES),
+    "MINUTE#*": Kind(written=_EXCHANGES),
+    "DAY#*": Kind(written=_EXCHANGES),
+    f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
+    RATE_LIMITER_KEY: Kind(
+        read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})
+    ),
+    SWEEP_KEY: Kind(read=_OPERATES | {"sweep"}, put=frozenset({"sweep"})),
+}
+
+_COMMITTED = ("pk", "active", "superseded", "pending", "status", "generation", "updatedAt", "der", "deviceId")
+"""What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "vend": (*_COMMITTED, "expiresAt", "secret"),
+    "vendMqtt": _COMMITTED,
+    "presence": _COMMITTED,
+}
+"""The only attributes that a role's updates may name. Roles that are not listed may name any."""
+# One list serves all rows of a role. AWS does not say whether it authorises the items of a transaction one at
+# a time, and a list for each kind of row could refuse a transaction of several kinds.
+
+
+def rows_of(role: str) -> dict[str, list[str]]:
+    """Return the kinds of rows that a role may read, write and compare, by DynamoDB's action."""
+    return {
+        "GetItem": [name for name, kind in KINDS.items() if role in kind.read],
+        "UpdateItem": [name for name, kind in KINDS.items() if role in kind.written],
+        "ConditionCheckItem": [name for name, kind in KINDS.items() if role in kind.checked],
+        "PutItem": [name for name, kind in KINDS.items() if role in kind.put],
+        "DeleteItem": [name for name, kind in KINDS.items() if role in kind.deleted],
+    }
