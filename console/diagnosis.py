@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.listeners import reach
-from firstboot.compiler import outlook
+from firstboot.compiler import outlook, public_host
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import certificate
 from firstboot.pki.certificate import Certificate
@@ -27,6 +27,9 @@ IN_USE = "mTLS host's truststore"
 
 MQTT_CONCURRENCY = "concurrency for MQTT"
 """The name of the check whether requests over MQTT have a concurrency of their own."""
+
+PUBLIC_CONCURRENCY = "concurrency of the public host"
+"""The name of the check whether the public host has a concurrency of its own beside an mTLS host."""
 
 _RESERVED = "ReservedConcurrentExecutions"
 
@@ -73,18 +76,29 @@ def needs(template: Json) -> list[Need]:
     AWS IoT is used at the deployment's `iotRate`: reconciling a new device takes one
     RegisterCertificateWithoutCA, one UpdateCertificate and, with one grant, two AttachPolicy. Everything
     else is used at the gateway's throttles: one signature for each enrollment, one execution of about a
-    second for each call. The functions behind topic rules use what is reserved for them.
+    second for each call. Functions with a reserved concurrency use no more than that.
     """
     rate = _iot_rate(template)
-    routes = _throttles(template)
-    calls = sum(routes.values())
+    hosts = _throttles(template)
+    calls = [sum(routes.values()) for routes in hosts]
+    behind_rules, behind_public = _reserved(template, ".mqtt", ".presence"), _reserved(template, ".http")
+    # Beside an mTLS host the public host has the lower limits.
+    unreserved = max(calls) if behind_public else sum(calls)
     return [
         Need("iotcore", "RegisterCertificateWithoutCA API TPS", rate, Level.FAIL),
         Need("iotcore", "UpdateCertificate API TPS", rate, Level.FAIL),
         Need("iotcore", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
-        Need("kms", "Cryptographic operations (ECC) request rate", routes[_CERTIFICATES], Level.WARN),
-        Need("lambda", "Concurrent executions", calls + sum(_reserved(template)), Level.WARN),
-        Need("apigateway", "Throttle rate", calls, Level.WARN),
+        Need(
+            *("kms", "Cryptographic operations (ECC) request rate"),
+            sum(routes[_CERTIFICATES] for routes in hosts),
+            Level.WARN,
+        ),
+        Need(
+            *("lambda", "Concurrent executions"),
+            unreserved + sum(behind_rules) + sum(behind_public),
+            Level.WARN,
+        ),
+        Need("apigateway", "Throttle rate", sum(calls), Level.WARN),
     ]
 
 
@@ -96,27 +110,52 @@ def _iot_rate(template: Json) -> float:
     return 0.0
 
 
-def _throttles(template: Json) -> dict[str, float]:
-    """Return the calls a second that the gateway lets in, by route key. The stack may have other APIs too."""
+def _throttles(template: Json) -> list[dict[str, float]]:
+    """Return the calls a second that each host lets in, by route key. The stack may have other APIs too."""
     stages = (each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Stage")
     settings: list[Json] = [stage["Properties"].get("RouteSettings", {}) for stage in stages]
-    (ours,) = (routes for routes in settings if _CERTIFICATES in routes)
-    return {route: float(each["ThrottlingRateLimit"]) for route, each in ours.items()}
+    return [
+        {route: float(each["ThrottlingRateLimit"]) for route, each in routes.items()}
+        for routes in settings
+        if _CERTIFICATES in routes
+    ]
 
 
-def _reserved(template: Json) -> list[int]:
-    """Return the reserved concurrency of the functions that have some: those behind topic rules."""
+def _reserved(template: Json, *handlers: str) -> list[int]:
+    """Return the reserved concurrency of each function that has some and whose handler ends like this."""
     found = (each.get("Properties", {}) for each in template["Resources"].values())
-    return [int(each[_RESERVED]) for each in found if _RESERVED in each]
+    return [
+        int(each[_RESERVED])
+        for each in found
+        if _RESERVED in each and each.get("Handler", "").endswith(handlers)
+    ]
 
 
 def mqtt_concurrency(template: Json) -> Line:
     """Judge whether the functions behind topic rules have a concurrency of their own."""
-    reserved = _reserved(template)
+    reserved = _reserved(template, ".mqtt", ".presence")
     if not reserved:
         detail = "none is reserved: a device that publishes much can use up the account's concurrency"
         return Line(Level.WARN, MQTT_CONCURRENCY, detail)
     return Line(Level.OK, MQTT_CONCURRENCY, f"{sum(reserved)} in all for {len(reserved)} functions")
+
+
+def public_concurrency(template: Json) -> list[Line]:
+    """Judge whether a flood on the public host leaves the mTLS host its concurrency. One host has no line."""
+    if len(_throttles(template)) == 1:
+        return []
+    if not (reserved := _reserved(template, ".http")):
+        detail = "none is reserved: a flood can use up the account's concurrency, and close the mTLS host"
+        return [Line(Level.WARN, PUBLIC_CONCURRENCY, detail)]
+    return [Line(Level.OK, PUBLIC_CONCURRENCY, f"{sum(reserved)} in all for {len(reserved)} functions")]
+
+
+def no_public_host(fleet: Fleet) -> list[Line]:
+    """Judge whether the fleet in force needs the public host of a stack that has none."""
+    what = "public host"
+    # A published fleet can be older than the deployment that removed the host.
+    lines = [Line(Level.WARN, what, reason) for reason in public_host.needs(fleet)]
+    return lines or [Line(Level.OK, what, "there is none, and the fleet in force needs none")]
 
 
 def quota(need: Need, quotas: Mapping[str, float]) -> Line:

@@ -6,6 +6,7 @@ from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -14,7 +15,6 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import METRICS
 from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
-from infra.function import Function
 
 _RECONCILE_HOURS = 6
 """How long an order to reconcile a device may wait before the alarm rings."""
@@ -26,7 +26,13 @@ class Alarms(Construct):
     """One alarm for each watched metric. Each alarm notifies `topic`."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, functions: dict[str, Function], api: Api, fleet: Fleet
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        functions: dict[str, lambda_.Function],
+        apis: dict[str, Api],
+        fleet: Fleet,
     ) -> None:
         super().__init__(scope, construct_id)
         # The stack makes the topic: a deployer subscribes once, and later versions' alarms arrive there too.
@@ -38,8 +44,7 @@ class Alarms(Construct):
         for name, function in functions.items():
             self._count(f"{name}Errors", function.metric_errors(), f"{name} failed with an exception")
             self._count(f"{name}Throttles", function.metric_throttles(), f"{name} has no concurrency left")
-        # A single 503 needs no operator, because the device repeats its request.
-        self._count("ServerErrors", api.metric_server_error(), "Devices get 5xx", threshold=10)
+        self._hosts(apis)
         for metric in ("SessionPolicyTooLarge", "AnswerTooLarge"):
             self._count(
                 metric, _ours("vend", metric), "Devices hold more grants than AWS's size limits allow"
@@ -163,6 +168,21 @@ class Alarms(Construct):
             treat_missing_data=missing,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+    def _hosts(self, apis: dict[str, Api]) -> None:
+        """Alarm when a host fails, or refuses calls because too many come."""
+        for name, api in apis.items():
+            # The first API's alarm has the logical id of the time when a stack had one API.
+            prefix = "" if api is next(iter(apis.values())) else name
+            # A single 503 needs no operator, because the device repeats its request.
+            self._count(f"{prefix}ServerErrors", api.metric_server_error(), "Devices get 5xx", threshold=10)
+            metric = f"{name}HostThrottled"
+            self._count(
+                metric,
+                api.throttled(metric),
+                "A host's throttle refuses calls: many devices came at once, or it is flooded",
+                threshold=100,
+            )
 
     def _misuse(self) -> None:
         """Alarm when a device's certificate or the CA's key seems to be misused."""

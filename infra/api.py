@@ -1,18 +1,23 @@
-"""The HTTP API: routes, throttles and the access log."""
+"""The HTTP APIs: routes, throttles and the access log."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from aws_cdk import Duration
 from aws_cdk import aws_apigatewayv2 as apigw
 from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from firstboot.domain.names import METRICS
 from firstboot.runtime import routes
-from infra.function import LOG_RETENTION, Function
+from infra.function import LOG_RETENTION
 from infra.nag import acknowledge
 
 # The log has no query, no raw path and no header, because a device could put a secret into any of them.
@@ -43,6 +48,10 @@ class Throttle:
         """The limits under CloudFormation's names."""
         return {"ThrottlingRateLimit": self.rate, "ThrottlingBurstLimit": self.burst}
 
+    def halved(self) -> Throttle:
+        """Return half of the limits."""
+        return Throttle(self.rate // 2, self.burst // 2)
+
 
 # KMS makes 300 ECC signatures a second in each region, and STS 600 sessions. A storm must get a fast 429 from
 # the gateway before it reaches these quotas.
@@ -59,17 +68,35 @@ OTHERS = Throttle(50, 100)
 
 
 class Api(apigw.HttpApi):
-    """The HTTP API. Its own address is the public host, which never asks for a client certificate.
+    """An HTTP API with all routes, and with throttles and an access log of its own.
 
-    The mTLS host is a custom domain that maps to the same API.
+    `functions` has the Lambda of each service. With `name` the API has no address of its own: only the domain
+    that maps to it leads there. Without `name` its address is the public host, which never asks for a client
+    certificate. `beside` says that another API shares the quotas of KMS and STS, so that the throttles are
+    half as high.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, exchange: Function, vend: Function) -> None:
-        super().__init__(scope, construct_id, description="Firstboot", create_default_stage=False)
-        lambdas = {"exchange": _integration(exchange), "vend": _integration(vend)}
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        functions: Mapping[routes.Service, lambda_.IFunction],
+        name: str = "",
+        beside: bool = False,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description=f"Firstboot {name}".rstrip(),
+            create_default_stage=False,
+            disable_execute_api_endpoint=True if name else None,
+        )
+        lambdas = {service: _integration(function) for service, function in functions.items()}
         made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
         made.append(self._route("$default", lambdas["exchange"]))
-        self.stage = self._stage()
+        self.access_log = logs.LogGroup(self, "AccessLog", retention=LOG_RETENTION)
+        self.stage = self._stage(beside=beside)
         # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
         acknowledge(
@@ -85,16 +112,38 @@ class Api(apigw.HttpApi):
         route_key = (
             apigw.HttpRouteKey.with_(path, apigw.HttpMethod[method]) if path else apigw.HttpRouteKey.DEFAULT
         )
-        return apigw.HttpRoute(
+        made = apigw.HttpRoute(
             self,
             f"Route {key}".replace("/", "."),
             http_api=self,
             route_key=route_key,
             integration=integration,
         )
+        # An update that gives a route another Lambda must permit the call before it sends calls there.
+        route = cast("apigw.CfnRoute", made.node.default_child)
+        for each in made.node.find_all():
+            if isinstance(each, lambda_.CfnPermission):
+                route.add_resource_dependency(each)
+        return made
 
-    def _stage(self) -> apigw.CfnStage:
-        log_group = logs.LogGroup(self, "AccessLog", retention=LOG_RETENTION)
+    def throttled(self, metric: str) -> cloudwatch.Metric:
+        """Return the count of the calls that the gateway refused with 429, under the name `metric`.
+
+        API Gateway's own metrics do not tell a 429 from another 4xx.
+        """
+        return logs.MetricFilter(
+            self,
+            "Throttled",
+            log_group=self.access_log,
+            filter_pattern=logs.FilterPattern.string_value("$.status", "=", "429"),
+            metric_namespace=METRICS,
+            metric_name=metric,
+        ).metric()
+
+    def _stage(self, *, beside: bool) -> apigw.CfnStage:
+        throttles = {"$default": OTHERS} | {route.key: THROTTLES[route] for route in routes.ROUTES}
+        if beside:
+            throttles = {key: throttle.halved() for key, throttle in throttles.items()}
         return apigw.CfnStage(
             self,
             "Stage",
@@ -102,21 +151,18 @@ class Api(apigw.HttpApi):
             stage_name="$default",
             auto_deploy=True,
             default_route_settings=apigw.CfnStage.RouteSettingsProperty(
-                throttling_rate_limit=OTHERS.rate,
-                throttling_burst_limit=OTHERS.burst,
+                throttling_rate_limit=throttles["$default"].rate,
+                throttling_burst_limit=throttles["$default"].burst,
             ),
             # CDK passes this map on as it is, so its keys are CloudFormation's. A route without a throttle
             # fails the synth with a KeyError.
-            route_settings={
-                **{route.key: THROTTLES[route].settings for route in routes.ROUTES},
-                "$default": OTHERS.settings,
-            },
+            route_settings={key: throttle.settings for key, throttle in throttles.items()},
             access_log_settings=apigw.CfnStage.AccessLogSettingsProperty(
-                destination_arn=log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
+                destination_arn=self.access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)
             ),
         )
 
 
-def _integration(function: Function) -> integrations.HttpLambdaIntegration:
+def _integration(function: lambda_.IFunction) -> integrations.HttpLambdaIntegration:
     """Return an integration that lets each of its routes, and no other caller, invoke `function`."""
     return integrations.HttpLambdaIntegration(function.node.id, function, timeout=Duration.seconds(10))

@@ -36,12 +36,15 @@ class Configuration:
     SIGN_VERIFY) for the CA; without it the stack makes one. `iot_rate` is how many slots a second the rate
     limiter gives. `register_factory_cas` is False where the factory CAs are registered in AWS IoT already,
     which registers a CA once in an account and region. `mqtt_concurrency` is the reserved concurrency of each
-    of the three Lambdas behind topic rules; 0 reserves none.
+    of the three Lambdas behind topic rules; 0 reserves none. `public` is False for a stack without a public
+    host. `public_concurrency` is the reserved concurrency of each of the two Lambdas that the public host has
+    for itself beside an mTLS host; 0 reserves none.
 
     A permissions boundary is not among the settings. CDK's own context sets it, and so reaches also the roles
     that CDK's framework and the rest of a stack make.
 
-    Raises ValueError when `ca_key` is not the ARN of a key. IAM permits nothing on an alias.
+    Raises ValueError when `ca_key` is not the ARN of a key (IAM permits nothing on an alias), when a
+    concurrency is negative, and when there would be no host.
     """
 
     fleet: Path
@@ -61,6 +64,10 @@ class Configuration:
     # takes 10 executions of its function: a fifth of 50, and none of the other functions'. 50 handle about
     # 350 requests a second of 0.15 s each: a million devices that ask for credentials every hour.
     mqtt_concurrency: int = 50
+    public: bool = True
+    # The public host's throttles let in 300 calls a second to vend and 335 to exchange. At 0.15 s a call
+    # these are 45 and 50 executions.
+    public_concurrency: int = 50
     target: Target = Target.LAMBDA
 
     def __post_init__(self) -> None:
@@ -68,6 +75,10 @@ class Configuration:
             raise ValueError(f"{self.ca_key!r} is not the ARN of a KMS key")
         if self.mqtt_concurrency < 0:
             raise ValueError(f"mqttConcurrency is {self.mqtt_concurrency}, and can't be below 0")
+        if self.public_concurrency < 0:
+            raise ValueError(f"publicConcurrency is {self.public_concurrency}, and can't be below 0")
+        if not self.public and not self.domain:
+            raise ValueError("public is false and there is no domain, so that devices would have no host")
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
@@ -91,6 +102,8 @@ class Configuration:
             iot_rate=float(required(node, "iotRate")),
             register_factory_cas=flag(required(node, "registerFactoryCas")),
             mqtt_concurrency=int(required(node, "mqttConcurrency")),
+            public=flag(required(node, "public")),
+            public_concurrency=int(required(node, "publicConcurrency")),
         )
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from aws_cdk import Annotations, CfnOutput, Stack, Token
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from firstboot.compiler import outlook, sums
+from firstboot.compiler import outlook, public_host, sums
+from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
 from infra.alarms import Alarms
-from infra.api import Api
 from infra.assign import Assign
 from infra.authority import Authority
 from infra.bundling import code
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
-from infra.function import Function
+from infra.hosts import hosts
 from infra.jitr import Jitr
 from infra.mqtt import Mqtt
-from infra.mtls import MtlsHost
 from infra.only_stack import OnlyStack
 from infra.operate import DeadLettersOf, Operate, ReadOnlyOperate
 from infra.register import Register
@@ -34,8 +34,8 @@ class Firstboot(Construct):
     """All of Firstboot in one stack.
 
     `operate` is the Lambda of the operators, `read` the one of those who may only read. Each alarm notifies
-    `alarms.topic`. `mtls` is None without a domain. The console and devices use `device_records`, `store`,
-    `authority` and `api`.
+    `alarms.topic`. `mtls` is None without a domain, and `api`, which is the public host's, without a public
+    host. The console and devices use `device_records`, `store`, `authority` and the hosts.
 
     Raises FleetInvalid for a fleet folder with errors, ValueError when the stack can't have a Firstboot.
     """
@@ -44,10 +44,7 @@ class Firstboot(Construct):
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
         fleet = load(configuration.fleet)
-        for number, line in enumerate(outlook.warnings(fleet, utc_now()), 1):
-            Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
-        for number, line in enumerate(sums.warnings(fleet), 1):
-            Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
+        self._warn(configuration, fleet)
         only = OnlyStack(self)
         # Construct ids keep the spelling of deployed stacks ("Registry", "Newcomers"), because with another
         # id a deployment would replace the resources.
@@ -79,20 +76,37 @@ class Firstboot(Construct):
             },
         )
         self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
-        self.api = Api(self, "Api", exchange=self._exchange, vend=self._vend)
+        self._hosts = hosts(
+            self,
+            deployment=deployment,
+            authority=self.authority,
+            functions={"exchange": self._exchange, "vend": self._vend},
+        )
+        self.api, self.mtls = self._hosts.public, self._hosts.mtls
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
-        self.mtls = self._mtls(configuration)
         parts = [part for part in self.node.children if part not in (only, self.authority)]
         self.authority.retire_publications(fleet, parts)
         only.precede([*parts, self.authority])
         for name, value in self._outputs().items():
             self._output(name, value)
-        for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self.api.api_endpoint), 1):
+        for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self._hosts.option), 1):
             self._output(f"Next{number}", step.command, step.purpose)
 
+    def _warn(self, configuration: Configuration, fleet: Fleet) -> None:
+        """Show what may keep devices out. Raises FleetInvalid if the fleet needs a host that is missing."""
+        lines = outlook.warnings(fleet, utc_now())
+        if not configuration.public:
+            if problems := public_host.needs(fleet):
+                raise FleetInvalid([f"fleet.toml: {problem}" for problem in problems])
+            lines += public_host.may_need(fleet)
+        for number, line in enumerate(lines, 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        for number, line in enumerate(sums.warnings(fleet), 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
+
     def _watched(self, fleet: Fleet) -> Alarms:
-        functions: dict[str, Function] = {
+        functions: dict[str, lambda_.Function] = {
             "Exchange": self._exchange,
             "ExchangeMqtt": self._exchange.mqtt,
             "Presence": self._mqtt.presence,
@@ -107,10 +121,11 @@ class Firstboot(Construct):
             "RegisterWork": self._register.work,
             "RegisterChanges": self._register.changes,
             "RegisterLost": self._register.lost,
+            **self._hosts.functions,
         }
         if self._assign:
             functions["Assign"] = self._assign
-        alarms = Alarms(self, "Alarms", functions=functions, api=self.api, fleet=fleet)
+        alarms = Alarms(self, "Alarms", functions=functions, apis=self._hosts.apis, fleet=fleet)
         alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
         alarms.watch_register(self._register.queues.dead)
@@ -118,22 +133,9 @@ class Firstboot(Construct):
         alarms.watch_key(own=self.authority.owns_the_key)
         return alarms
 
-    def _mtls(self, configuration: Configuration) -> MtlsHost | None:
-        if not configuration.domain:
-            return None
-        return MtlsHost(
-            self,
-            "MtlsHost",
-            domain=configuration.domain,
-            api=self.api,
-            store=self.store,
-            truststore_version=self.authority.truststore_version,
-        )
-
     def _outputs(self) -> dict[str, str]:
         outputs = {
-            "PublicUrl": self.api.api_endpoint,
-            "ApiId": self.api.api_id,
+            **self._hosts.outputs,
             "OperateFunction": self.operate.function_name,
             "ReadFunction": self.read.function_name,
             "ExchangeFunction": self._exchange.function_name,
@@ -148,9 +150,6 @@ class Firstboot(Construct):
         if self._assign:
             outputs["AuthorizerName"] = self._assign.authorizer.ref
             outputs["TokenAudience"] = self._assign.audience
-        if self.mtls:
-            outputs["MtlsUrl"] = self.mtls.url
-            outputs["MtlsAlias"] = self.mtls.regional_domain_name
         return outputs
 
     def _output(self, name: str, value: str, description: str | None = None) -> None:

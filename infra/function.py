@@ -33,32 +33,21 @@ class Function(lambda_.Function):
             scope, f"{construct_id}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")
         )
         log_group = logs.LogGroup(scope, f"{construct_id}Logs", retention=LOG_RETENTION)
-        super().__init__(
-            scope,
-            construct_id,
-            code=code,
-            handler=handler,
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
-            role=self.own_role,
-            log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
-            tracing=lambda_.Tracing.ACTIVE,
-            timeout=Duration.seconds(seconds),
-            memory_size=memory,
-        )
+        self.properties: dict[str, Any] = {
+            "code": code,
+            "handler": handler,
+            "runtime": lambda_.Runtime.PYTHON_3_13,
+            "architecture": lambda_.Architecture.ARM_64,
+            "role": self.own_role,
+            "log_group": log_group,
+            "logging_format": lambda_.LoggingFormat.JSON,
+            "tracing": lambda_.Tracing.ACTIVE,
+            "timeout": Duration.seconds(seconds),
+            "memory_size": memory,
+        }
+        super().__init__(scope, construct_id, **self.properties)
         log_group.grant_write(self.own_role)
-        accept_dependency(self)
-        tested = "This is the newest runtime that the locked packages are tested with."
-        acknowledge(self, {"L1": tested})
-        acknowledge_serverless(
-            self,
-            {
-                "LambdaLatestVersion": tested,
-                "LambdaDLQ": "A failed asynchronous call goes to an on-failure destination, or the next "
-                "schedule repeats it. Other callers get the error.",
-            },
-        )
+        _accept_findings(self)
         acknowledge(
             self.own_role,
             {"IAM5[Resource::*]": "X-Ray's PutTraceSegments and PutTelemetryRecords have no resource type."},
@@ -66,7 +55,9 @@ class Function(lambda_.Function):
 
     def configure(self, settings: Settings) -> None:
         """Put the settings into the Lambda's environment."""
-        for name, value in settings.environment().items():
+        environment = settings.environment()
+        self.properties["environment"] = environment
+        for name, value in environment.items():
             self.add_environment(name, value)
 
     def permit(self, actions: list[str], *resources: str, conditions: dict[str, Any] | None = None) -> None:
@@ -77,6 +68,33 @@ class Function(lambda_.Function):
         self.own_role.add_to_policy(
             iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions)
         )
+
+
+class Twin(lambda_.Function):
+    """A second Lambda with the code, the settings, the role and the log of another one.
+
+    Lambda reserves concurrency for a function, so two callers that must not take each other's concurrency
+    need two functions. `concurrency` is what is reserved for this one, and its limit; 0 reserves none.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, of: Function, concurrency: int) -> None:
+        reserved = concurrency or None
+        super().__init__(scope, construct_id, **of.properties, reserved_concurrent_executions=reserved)
+        _accept_findings(self)
+
+
+def _accept_findings(function: lambda_.Function) -> None:
+    accept_dependency(function)
+    tested = "This is the newest runtime that the locked packages are tested with."
+    acknowledge(function, {"L1": tested})
+    acknowledge_serverless(
+        function,
+        {
+            "LambdaLatestVersion": tested,
+            "LambdaDLQ": "A failed asynchronous call goes to an on-failure destination, or the next "
+            "schedule repeats it. Other callers get the error.",
+        },
+    )
 
 
 def accept_dependency(function: IConstruct) -> None:

@@ -13,7 +13,10 @@ from infra.storage import Store
 
 
 class MtlsHost(apigw.DomainName):
-    """The custom domain that demands a client certificate of a factory CA or of the issuing CA."""
+    """The custom domain that demands a client certificate of a factory CA or of the issuing CA.
+
+    It maps to `api`, which has no other address.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,10 @@ class MtlsHost(apigw.DomainName):
             mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
             security_policy=apigw.SecurityPolicy.TLS_1_2,
         )
+        self.api = api
         self.url = f"https://{domain.name}"
+        # An update from a version with one API moves the mapping in place. By then the API is whole: the
+        # stage depends on the routes, and each route on its permission to invoke.
         apigw.CfnApiMapping(
             scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
         )

@@ -52,6 +52,7 @@ class ReadOnlyOperate(Function):
                 partition=Aws.PARTITION,
                 region=Aws.REGION,
                 account=Aws.ACCOUNT_ID,
+                public_host=str(deployment.configuration.public).lower(),
             )
         )
         device_records.permit_rows(self, "read")
@@ -89,6 +90,7 @@ class Operate(Function):
                 dead_letters=Stack.of(self).to_json_string(
                     {name: each.urls for name, each in dead_letters.items()}
                 ),
+                public_host=str(deployment.configuration.public).lower(),
             )
         )
         device_records.permit_rows(self, "operate")

@@ -20,8 +20,10 @@ class Step:
     purpose: str
 
 
-def steps(fleet: Fleet, stack: str, url: str) -> list[Step]:
-    """Return the commands that give a bench device its identity from `stack`, whose public host is `url`.
+def steps(fleet: Fleet, stack: str, host: str) -> list[Step]:
+    """Return the commands that give a bench device its identity from `stack`.
+
+    `host` is the option of the device's client that names a host of the stack (`--public URL`).
 
     The device is of the fleet's first group whose devices have bootstrap certificates of their own. Without
     such a group there are no steps. A step that makes a factory CA comes first if the group has only the
@@ -37,7 +39,7 @@ def steps(fleet: Fleet, stack: str, url: str) -> list[Step]:
             _WHERE + "make a bench device's bootstrap certificate, with your factory CA's files",
         ),
         Step(
-            f"python -m device boot --public {url} --bootstrap-cert bench/devices/{DEVICE}.pem"
+            f"python -m device boot {host} --bootstrap-cert bench/devices/{DEVICE}.pem"
             f" --bootstrap-key bench/devices/{DEVICE}.key --state bench/state",
             "Boot the device, which gets its operational certificate",
         ),

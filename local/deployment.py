@@ -107,8 +107,10 @@ def _sweep() -> None:
 
 @asynccontextmanager
 async def open_fronts(here: Cloud) -> AsyncIterator[None]:
-    """Start both hosts in front of the deployed API, with the CA certificate and the truststore of the
-    deployment. This process must have the operator's environment.
+    """Start both hosts in front of the deployed APIs, with the CA certificate and the truststore of the
+    deployment. A stack without a domain has one API, which stands behind both.
+
+    This process must have the operator's environment.
     """
     (stack,) = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -119,9 +121,13 @@ async def open_fronts(here: Cloud) -> AsyncIterator[None]:
     }.items():
         owner = {"ExpectedBucketOwner": ACCOUNT}
         s3.download_file(outputs["CertificatesBucket"], key, file, ExtraArgs=owner)
-    gateway = fronts.Gateway(outputs["ApiId"])
+    mtls = fronts.Gateway(outputs.get("MtlsApiId", outputs["ApiId"]))
+    public = fronts.Gateway(outputs["ApiId"])
     async with AsyncExitStack() as opened:
-        for port, trusted in {here.mtls_port: truststore, here.public_port: None}.items():
+        for gateway, trusted, port in [
+            (mtls, truststore, here.mtls_port),
+            (public, None, here.public_port),
+        ]:
             runner = await fronts.listen(gateway, fronts.tls(here.state, trusted), port)
             opened.push_async_callback(runner.cleanup)
         yield

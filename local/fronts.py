@@ -1,7 +1,7 @@
 """The two HTTPS hosts in front of the deployed functions, as API Gateway has them.
 
-The mTLS host stands for the custom domain of an HTTP API with mutual TLS, the public host for its execute-api
-endpoint. Both have the routes of the deployed API. ministack's own gateway has no mutual TLS.
+The mTLS host stands for the custom domain of an HTTP API with mutual TLS, the public host for an execute-api
+endpoint. Both have the routes of their deployed API. ministack's own gateway has no mutual TLS.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from rich.text import Text
 
 from console import cloud, diagnosis, hosts, output
-from console.cloud import Operate, Refused, Unreachable
+from console.cloud import Fleets, Operate, Refused, Unreachable
 from console.diagnosis import Level, Line
 from console.options import Json, Options, Stack
 from firstboot.domain.fleet import Fleet
@@ -74,6 +74,7 @@ class Patient:
         checks: dict[str, Check] = {
             "quotas": self._quotas,
             diagnosis.MQTT_CONCURRENCY: lambda: [diagnosis.mqtt_concurrency(self._deployed.template)],
+            diagnosis.PUBLIC_CONCURRENCY: lambda: diagnosis.public_concurrency(self._deployed.template),
             "CA key": self._ca_key,
             "CA certificate": lambda: [diagnosis.ca_days(self._ca, self._fleet, datetime.now(UTC))],
             "trust anchors": lambda: diagnosis.anchors(self._fleet, datetime.now(UTC)),
@@ -116,7 +117,10 @@ class Patient:
         return [diagnosis.truststore_in_use(self._object(TRUSTSTORE_KEY)["VersionId"], used, warnings)]
 
     def _hosts(self) -> Iterable[Line]:
-        yield hosts.public(self._outputs["PublicUrl"])
+        if "PublicUrl" in self._outputs:
+            yield hosts.public(self._outputs["PublicUrl"])
+        else:
+            yield from diagnosis.no_public_host(self._fleets.in_force)
         if "MtlsUrl" in self._outputs:
             yield hosts.mtls(self._outputs["MtlsUrl"], self._outputs["MtlsAlias"])
 
@@ -139,7 +143,11 @@ class Patient:
     @cached_property
     def _fleet(self) -> Fleet:
         """Return the deployed fleet definition."""
-        return Operate(self._stack).fleets().deployed
+        return self._fleets.deployed
+
+    @cached_property
+    def _fleets(self) -> Fleets:
+        return Operate(self._stack).fleets()
 
     @cached_property
     def _ca(self) -> x509.Certificate:

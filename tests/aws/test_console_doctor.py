@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,17 +37,30 @@ QUOTAS = {
     "lambda": {"Concurrent executions": 1000},
     "apigateway": {"Throttle rate": 10000},
 }
-TEMPLATE = {
+
+
+def reserving(handler: str) -> dict[str, Any]:
+    """Return a Lambda of a template, with a reserved concurrency."""
+    properties = {"Handler": handler, "ReservedConcurrentExecutions": 50}
+    return {"Type": "AWS::Lambda::Function", "Properties": properties}
+
+
+def stage(rate: int) -> dict[str, Any]:
+    """Return the stage of a host of a template, with a throttle in requests a second."""
+    settings = {"POST /v1/certificates": {"ThrottlingRateLimit": rate}}
+    return {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"RouteSettings": settings}}
+
+
+TEMPLATE: dict[str, Any] = {
     "Resources": {
         "Work": {
             "Type": "AWS::Lambda::Function",
             "Properties": {"Environment": {"Variables": {"FIRSTBOOT_IOT_RATE": "7"}}},
         },
-        "Behind": {"Type": "AWS::Lambda::Function", "Properties": {"ReservedConcurrentExecutions": 50}},
-        "Stage": {
-            "Type": "AWS::ApiGatewayV2::Stage",
-            "Properties": {"RouteSettings": {"POST /v1/certificates": {"ThrottlingRateLimit": 200}}},
-        },
+        "VendMqtt": reserving("vend.mqtt"),
+        "VendPublic": reserving("vend.http"),
+        "Stage": stage(100),
+        "MtlsStage": stage(200),
     }
 }
 STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/Firstboot/0"
@@ -58,6 +73,7 @@ class Account:
         self.product, self.ca_key = product, ca_key
         self.quotas = {service: dict(values) for service, values in QUOTAS.items()}
         self.refused: set[str] = set()
+        self.template = deepcopy(TEMPLATE)
         self.outputs = {
             "OperateFunction": "operate",
             "ReadFunction": "read",
@@ -97,7 +113,7 @@ class Account:
         outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
         return SimpleNamespace(
             describe_stacks=lambda **_: {"Stacks": [{"StackId": STACK_ID, "Outputs": outputs}]},
-            get_template=lambda **_: {"TemplateBody": TEMPLATE},
+            get_template=lambda **_: {"TemplateBody": self.template},
         )
 
     def _service_quotas(self) -> Any:
@@ -156,6 +172,7 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
         "mTLS host's truststore",
         "AWS IoT policies",
         "concurrency for MQTT",
+        "concurrency of the public host",
     }
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
@@ -179,6 +196,39 @@ def test_a_new_accounts_lambdas_are_a_warning(account: Account, examine: Examine
     account.quotas["lambda"]["Concurrent executions"] = 10
     result, lines = examine()
     assert (result.exit_code, lines["lambda: Concurrent executions"]["level"]) == (0, "warn")
+
+
+def test_a_host_is_counted_by_its_throttle_or_its_concurrency(account: Account, examine: Examine) -> None:
+    """The quotas of KMS and API Gateway are for both hosts, and Lambda's for what no concurrency bounds."""
+    _, lines = examine()
+    used = {what: line["detail"].rpartition(" ")[2] for what, line in lines.items() if ": " in what}
+    assert used["kms: Cryptographic operations (ECC) request rate"] == "300"
+    assert used["apigateway: Throttle rate"] == "300"
+    assert used["lambda: Concurrent executions"] == "300"  # 200 of the mTLS host and 50 for two functions
+
+
+def test_a_public_host_that_can_take_all_concurrency_is_a_warning(account: Account, examine: Examine) -> None:
+    """A public host without a concurrency of its own is a warning, if there is an mTLS host beside it."""
+    del account.template["Resources"]["VendPublic"]
+    _, lines = examine()
+    assert lines["concurrency of the public host"]["level"] == "warn"
+    assert lines["lambda: Concurrent executions"]["detail"] == "1000; the stack can use 350"
+    del account.template["Resources"]["MtlsStage"]
+    _, lines = examine()
+    assert "concurrency of the public host" not in lines
+
+
+def test_a_stack_without_a_public_host(account: Account, examine: Examine) -> None:
+    """Without a public host, a fleet in force whose expired certificates may renew is a warning."""
+    del account.outputs["PublicUrl"]
+    result, lines = examine()
+    assert (result.exit_code, lines["public host"]["level"]) == (0, "warn")
+    assert "gateways: certificate.grace_days is 90" in lines["public host"]["detail"]
+    gateways = account.product.fleet.groups["gateways"]
+    none = replace(gateways, certificate=replace(gateways.certificate, grace_days=0))
+    account.product.publish(groups={"gateways": none})
+    _, lines = examine()
+    assert lines["public host"]["level"] == "ok"
 
 
 def test_a_disabled_key_fails(account: Account, examine: Examine) -> None:

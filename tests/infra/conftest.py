@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -92,6 +93,19 @@ def synthesise(folder: Path, **context: object) -> Synthesised:
     return Synthesised(folder, json.loads((folder / "Firstboot.template.json").read_text()))
 
 
+def without_public_host(folder: Path, **trust: str) -> Synthesised:
+    """Return the stack with the mTLS host only. Its fleet lets no expired certificate renew.
+
+    `trust` has anchors in PEM that replace files of the example's, by name.
+    """
+    shutil.copytree(ROOT / "fleet", folder / "fleet")
+    for name, pem in trust.items():
+        (folder / f"fleet/trust/{name.replace('_', '-')}.pem").write_text(pem)
+    definition = folder / "fleet/fleet.toml"
+    definition.write_text(re.sub(r"grace_days = \d+", "grace_days = 0", definition.read_text()))
+    return synthesise(folder / "out", domain=DOMAIN, public=False, fleet=str(folder / "fleet"))
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
     """Return the example fleet, which the stack has."""
@@ -108,6 +122,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
 def mtls_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     """Return the stack with a domain, and so with an mTLS host."""
     return synthesise(tmp_path_factory.mktemp("domain"), domain=DOMAIN)
+
+
+@pytest.fixture(scope="session")
+def mtls_only_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """Return the stack with a domain and without a public host."""
+    return without_public_host(tmp_path_factory.mktemp("mtls-only"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
 from infra.steps import steps
-from tests.infra.conftest import DOMAIN, ROOT, Resource, Synthesised, run_app, spell, spelled
+from tests.infra.conftest import ROOT, Resource, Synthesised, run_app, spell, spelled
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -39,6 +39,7 @@ STATELESS = {
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
+    "AWS::Logs::MetricFilter",
     "AWS::S3::BucketPolicy",
     "AWS::SNS::Topic",
     "AWS::SNS::TopicPolicy",
@@ -238,6 +239,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "CertificateLost",
         "NewcomersDead",
         "StreamDead",
+        "PublicHostThrottled",
         "SweepUnavailable",
         "FleetUnreadable",
         "CaKeyUnusable",
@@ -295,7 +297,7 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
     """The stack has exactly the listed outputs, and those with the next steps for a new user."""
     outputs = {name: spell(output["Value"]) for name, output in stack.template["Outputs"].items()}
     next_steps = [outputs.pop(name) for name in list(outputs) if name.startswith("Next")]
-    assert next_steps == [step.command for step in steps(fleet, "Firstboot", "${Api.ApiEndpoint}")]
+    assert next_steps == [step.command for step in steps(fleet, "Firstboot", "--public ${Api.ApiEndpoint}")]
     assert outputs == {
         "PublicUrl": "${Api.ApiEndpoint}",
         "ApiId": "${Api}",
@@ -310,28 +312,6 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }
-
-
-def test_a_domain_gets_mtls(mtls_stack: Synthesised) -> None:
-    """The mTLS host demands a certificate under the deployment's version of the truststore."""
-    host = one(mtls_stack, "AWS::ApiGatewayV2::DomainName")
-    assert host["DomainName"] == DOMAIN["name"]
-    (configuration,) = host["DomainNameConfigurations"]
-    assert configuration["CertificateArn"] == DOMAIN["certificateArn"]
-    assert configuration["SecurityPolicy"] == "TLS_1_2"
-    trust = host["MutualTlsAuthentication"]
-    assert spell(trust["TruststoreUri"]) == "s3://${Store}/truststore/truststore.pem"
-    assert spell(trust["TruststoreVersion"]) == "${AuthorityCertificate.TruststoreVersion}"
-    mapping = one(mtls_stack, "AWS::ApiGatewayV2::ApiMapping")
-    assert (spell(mapping["ApiId"]), spell(mapping["DomainName"])) == ("${Api}", "${MtlsHost}")
-    assert spell(mtls_stack.template["Outputs"]["MtlsUrl"]["Value"]) == "https://devices.example.com"
-
-
-def test_a_domain_leaves_the_public_host(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """A domain adds the mTLS host and changes no other resource, except that the last one waits for it."""
-    before, after = (_but_the_last(each.template["Resources"]) for each in (stack, mtls_stack))
-    assert [(name, after.get(name)) for name in before if after.get(name) != before[name]] == []
-    assert "DisableExecuteApiEndpoint" not in one(mtls_stack, "AWS::ApiGatewayV2::Api")
 
 
 def _but_the_last(resources: dict[str, Resource]) -> dict[str, Resource]:

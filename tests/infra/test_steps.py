@@ -11,7 +11,7 @@ from infra.steps import steps
 from tests import factories
 
 EXAMPLE = load(Path(__file__).parents[2] / "fleet")
-URL = "https://api.example.com"
+HOST = "--public https://api.example.com"
 REAL = factories.pem(factories.authority("Real CA").certificate)
 
 
@@ -23,14 +23,14 @@ def trusting(*pems: str) -> Fleet:
 
 def programs(fleet: Fleet) -> list[str]:
     """Return the first words of the commands."""
-    return [" ".join(step.command.split()[2:5]) for step in steps(fleet, "Mine", URL)]
+    return [" ".join(step.command.split()[2:5]) for step in steps(fleet, "Mine", HOST)]
 
 
 def test_three_commands_follow_a_deployment() -> None:
     """The commands issue a certificate, boot at this stack's host and show the record in this stack."""
-    issue, boot, show = steps(trusting(REAL), "Mine", URL)
+    issue, boot, show = steps(trusting(REAL), "Mine", HOST)
     assert issue.command.startswith("python -m console factory issue --group gateways ")
-    assert boot.command.startswith(f"python -m device boot --public {URL} ")
+    assert boot.command.startswith(f"python -m device boot {HOST} ")
     assert show.command == "python -m console devices show bench-000001 --stack Mine"
 
 
@@ -47,6 +47,6 @@ def test_devices_with_a_shared_certificate_are_no_bench() -> None:
     none.
     """
     groups = {name: replace(group, device_id="request.deviceId") for name, group in EXAMPLE.groups.items()}
-    assert steps(replace(EXAMPLE, groups=groups), "Mine", URL) == []
+    assert steps(replace(EXAMPLE, groups=groups), "Mine", HOST) == []
     groups["sensors"] = EXAMPLE.groups["sensors"]
-    assert "--group sensors" in steps(replace(EXAMPLE, groups=groups), "Mine", URL)[0].command
+    assert "--group sensors" in steps(replace(EXAMPLE, groups=groups), "Mine", HOST)[0].command

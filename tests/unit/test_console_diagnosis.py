@@ -66,9 +66,9 @@ def test_needs_are_the_deployments_own() -> None:
 def test_a_concurrency_of_its_own_is_needed_and_judged() -> None:
     """Concurrency that is reserved for MQTT is needed too, and a stack that reserves none has a warning."""
     plain, reserving = template(), template()
-    for name in ("ExchangeMqtt", "Presence", "VendMqtt"):
-        made = {"Type": "AWS::Lambda::Function", "Properties": {"ReservedConcurrentExecutions": 50}}
-        reserving["Resources"][name] = made
+    for handler in ("exchange.mqtt", "exchange.presence", "vend.mqtt"):
+        properties = {"Handler": handler, "ReservedConcurrentExecutions": 50}
+        reserving["Resources"][handler] = {"Type": "AWS::Lambda::Function", "Properties": properties}
     wanted = {need.quota: need.wanted for need in diagnosis.needs(reserving)}
     assert wanted["Concurrent executions"] == 400
     assert diagnosis.mqtt_concurrency(plain).level is Level.WARN

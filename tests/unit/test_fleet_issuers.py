@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -164,9 +164,8 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
 
     stored: Any = SimpleNamespace(read=lambda: None, write=write)
     unused: Any = None
-    audit: Any = lambda *_, **__: None  # noqa: E731
-    place = Place("aws", "us-east-1", "123456789012")
-    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit, place)
+    place, audit = Place("aws", "us-east-1", "123456789012"), cast("Any", lambda *_, **__: None)
+    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit, place, has_public_host=True)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

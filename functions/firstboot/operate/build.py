@@ -92,7 +92,17 @@ class _Shared:
             place=place,
             devices=Devices(records, fleet, place, audit),
             groups=Groups(records, sweeps, fleet, audit, place),
-            fleets=Fleets(in_asset, fleet, published, records, sweeps, limiter, audit, place),
+            fleets=Fleets(
+                in_asset,
+                fleet,
+                published,
+                records,
+                sweeps,
+                limiter,
+                audit,
+                place,
+                has_public_host=settings.public_host == "true",
+            ),
         )
 
     def reading(self) -> list[Bound[Any]]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from firstboot.compiler import fleet as compiler
+from firstboot.compiler import public_host
 from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device
@@ -84,6 +85,7 @@ class Fleets:
     limiter: Backlog
     audit: Audit
     place: Place
+    has_public_host: bool
 
     def show(self, _: NoMembers, __: datetime) -> Json:
         """Return the fleet definitions, deployed and in force. Raises Unavailable.
@@ -112,6 +114,8 @@ class Fleets:
             raise FleetOutdated(f"The fleet builds on {fleet.base}, and {self.deployed.hash} is deployed")
         compiler.check(fleet)  # 2
         reasons = needs_deployment(self.deployed, fleet)  # 3
+        if not self.has_public_host:
+            reasons += public_host.needs(fleet)
         if reasons:
             raise FleetNeedsDeployment("; ".join(reasons))
         read = self._read()

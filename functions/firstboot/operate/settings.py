@@ -12,7 +12,7 @@ class ReadSettings(Settings):
     """The settings of `read`.
 
     `partition`, `region` and `account` are the place that policies are rendered for. The account owns the
-    bucket.
+    bucket. `public_host` is `true` if the stack has a public host, and `false` if it has none.
     """
 
     table: str
@@ -20,6 +20,7 @@ class ReadSettings(Settings):
     partition: str
     region: str
     account: str
+    public_host: str
 
 
 @dataclass(frozen=True)

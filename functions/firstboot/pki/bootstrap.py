@@ -170,6 +170,16 @@ def is_ca(certificate: Certificate) -> bool:
     return _value(certificate, BASIC_CONSTRAINTS, read, default=False)
 
 
+def allows_cas(issuer: Certificate) -> bool:
+    """Return whether a CA may have CAs below it on a path: no pathLenConstraint of 0 forbids it."""
+
+    def read(constraints: Element) -> bool:
+        # RFC 5280 section 4.2.1.9: without a pathLenConstraint, any number is allowed.
+        return not any(each.integer() == 0 for each in constraints.children if each.tag == der.INTEGER)
+
+    return _value(issuer, BASIC_CONSTRAINTS, read, default=True)
+
+
 def _key_usage(certificate: Certificate) -> frozenset[int] | None:
     def read(usage: Element) -> frozenset[int] | None:
         bits = "".join(f"{octet:08b}" for octet in usage.expect(der.BIT_STRING).content[1:])

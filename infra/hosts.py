@@ -1,0 +1,100 @@
+"""The HTTPS hosts of a stack: the public host, the mTLS host, or both, apart from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from firstboot.runtime.routes import Service
+from infra.api import Api
+from infra.authority import Authority
+from infra.configuration import Configuration, Domain
+from infra.deployment import Deployment
+from infra.function import Function, Twin
+from infra.mtls import MtlsHost
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts that a configuration has, at least one of them.
+
+    `functions` are the Lambdas that the public host has for itself, by construct id. A stack with one host
+    has none.
+    """
+
+    public: Api | None
+    mtls: MtlsHost | None
+    functions: dict[str, lambda_.Function] = field(default_factory=dict)
+
+    @property
+    def apis(self) -> dict[str, Api]:
+        """The APIs by the name of their host."""
+        found = {"Public": self.public, "Mtls": self.mtls.api if self.mtls else None}
+        return {name: api for name, api in found.items() if api}
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs about its hosts."""
+        outputs = {"ApiId": next(iter(self.apis.values())).api_id}
+        if self.public:
+            outputs["PublicUrl"] = self.public.api_endpoint
+        if self.mtls:
+            outputs["MtlsUrl"] = self.mtls.url
+            outputs["MtlsAlias"] = self.mtls.regional_domain_name
+            outputs["MtlsApiId"] = self.mtls.api.api_id
+        return outputs
+
+    @property
+    def option(self) -> str:
+        """The option of the device's client that names a host."""
+        return f"--public {self.public.api_endpoint}" if self.public else f"--mtls {self.outputs['MtlsUrl']}"
+
+
+def hosts(
+    scope: Construct, *, deployment: Deployment, authority: Authority, functions: dict[Service, Function]
+) -> Hosts:
+    """Make the hosts of the deployment's configuration. `functions` has the Lambda of each service."""
+    configuration = deployment.configuration
+    if not configuration.domain:
+        return Hosts(Api(scope, "Api", functions=functions), None)
+    mtls = _mtls(scope, configuration.domain, deployment, authority, functions)
+    if not configuration.public:
+        return Hosts(None, mtls)
+    twins = _twins(scope, configuration, functions)
+    public = Api(scope, "Api", functions=twins, beside=True)
+    return Hosts(public, mtls, {each.node.id: each for each in twins.values()})
+
+
+def _mtls(
+    scope: Construct,
+    domain: Domain,
+    deployment: Deployment,
+    authority: Authority,
+    functions: dict[Service, Function],
+) -> MtlsHost:
+    # A domain that maps to the public host's API would share its throttles. An API with an address of its own
+    # would also be reached around the domain, without a client certificate.
+    return MtlsHost(
+        scope,
+        "MtlsHost",
+        domain=domain,
+        api=Api(scope, "MtlsApi", functions=functions, name="mTLS host"),
+        store=deployment.store,
+        truststore_version=authority.truststore_version,
+    )
+
+
+def _twins(
+    scope: Construct, configuration: Configuration, functions: dict[Service, Function]
+) -> dict[Service, Twin]:
+    """Return the Lambdas of the public host, whose concurrency is not that of the mTLS host."""
+    # AWS calls a throttle a target and no ceiling (API Gateway developer guide, "Throttling requests to your
+    # HTTP API"), and within its bursts each call may be a cold start. Reserved concurrency is a ceiling.
+    return {
+        service: Twin(
+            scope, f"{function.node.id}Public", of=function, concurrency=configuration.public_concurrency
+        )
+        for service, function in functions.items()
+    }
