@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 _COLUMNS = (24, 16, 9, 20)
 _HEADER = ("DEVICE", "GROUP", "STATUS", "CERTIFICATE UNTIL", "ATTRIBUTES")
-_SAID_BY_OTHERS = ("attributes", "claims")
+_SAID_BY_OTHERS = ("attributes", "claims", "pendingClaims")
 
 
 def header(width: int | None = None) -> str:
@@ -69,7 +69,8 @@ def _member(name: str, value: object) -> list[str]:
         case None:
             return ["-"]
         case dict() if not value:
-            return ["-"]
+            # The commit of the pending certificate removes all claims.
+            return ["none"] if name == "pendingClaims" else ["-"]
         case dict() if name in _SAID_BY_OTHERS:
             return _pairs(value)
         case list():

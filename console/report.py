@@ -113,6 +113,7 @@ class Report:
             "groups": len(self.fleet.groups),
             "grants": len(self.fleet.grants),
             "sharedGrants": self.fleet.shared_grants,
+            "forbidsByClaim": [r.id for r in self.rules if r.effect == "forbid" and r.reads_claims],
             "rules": len(self.rules),
             "anchors": [
                 {"group": a.group, "subject": a.subject, "sha256": a.sha256, "valid": a.is_valid}

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from firstboot.domain.device import Status
+from firstboot.domain.names import NONCE_KEY
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
@@ -87,6 +88,7 @@ _KINDS: dict[str, Callable[[Row, Row | None], Fate]] = {
     "KEYCLAIM#": _lasting,  # the claim of a key
     "CERT#": _lasting,  # a certificate by its thumbprint
     "BOOTSTRAP#": _lasting,  # a revoked bootstrap certificate
+    NONCE_KEY: _lasting,
     GONE: _lasting,
     "BUDGET#": _counter,
 }

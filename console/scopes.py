@@ -1,4 +1,4 @@
-"""Find the groups and grants that each rule can concern, from the parsed rules. No input or output."""
+"""Find the groups and grants that each rule can concern, and whether it reads claims. No input or output."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Json = dict[str, Any]
 class Rule:
     """A rule. `text` is the rule as Cedar writes it, without comments, which is what decides. `groups` and
     `grants` are those of the fleet that the rule's scope allows. Its conditions can exclude some of them.
+    `reads_claims` is true if a condition reads what devices say of themselves.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Rule:
     groups: tuple[str, ...]
     grants: tuple[str, ...]
     text: str
+    reads_claims: bool
 
 
 def rules(fleet: Fleet) -> list[Rule]:
@@ -41,7 +43,26 @@ def _rule(policy: Json, fleet: Fleet) -> Rule:
         groups=tuple(name for name in fleet.groups if _concerns(policy["principal"], "Group", name)),
         grants=tuple(name for name in sorted(fleet.grants) if _concerns(policy["resource"], "Grant", name)),
         text=_written(policy),
+        reads_claims=_reads_claims(policy["conditions"]),
     )
+
+
+def forbids_by_claim(fleet: Fleet) -> list[str]:
+    """Return the ids of the `forbid` rules that read claims.
+
+    They are no barrier against an attacker, because a device may claim anything.
+    """
+    return [rule.id for rule in rules(fleet) if rule.effect == "forbid" and rule.reads_claims]
+
+
+def _reads_claims(node: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether a part of Cedar's JSON reads an attribute `claims`, also one of another record."""
+    if isinstance(node, list):
+        return any(map(_reads_claims, node))
+    if not isinstance(node, dict):
+        return False
+    read = any(node.get(operator, {}).get("attr") == "claims" for operator in (".", "has"))
+    return read or any(map(_reads_claims, node.values()))
 
 
 def _concerns(scope: Json, kind: str, name: str) -> bool:

@@ -113,6 +113,7 @@ class Authority(Construct):
             properties={
                 "Anchors": _anchors_hash(deployment.fleet),
                 "Key": self.key.key_arn,
+                "Table": deployment.device_records.table_name,
                 "Subject": deployment.configuration.ca_subject,
                 "Years": deployment.configuration.ca_years,
             },
@@ -123,10 +124,11 @@ class Authority(Construct):
         self.watch = self._watch(deployment)
 
     def _function(self, deployment: Deployment) -> Function:
-        store = deployment.store
+        store, device_records = deployment.store, deployment.device_records
         function = Function(self, "Function", code=deployment.code, handler="authority.resource", seconds=60)
         function.configure(
             AuthoritySettings(
+                table=device_records.table_name,
                 bucket=store.bucket_name,
                 account=Aws.ACCOUNT_ID,
                 ca_key=self.key.key_arn,
@@ -140,6 +142,7 @@ class Authority(Construct):
         store.permit_reading(function, *keys)
         function.permit(["s3:PutObject"], *map(store.arn_for_objects, keys))
         function.permit(["iot:DescribeEndpoint"], "*")
+        device_records.permit_rows(function, "authority")
         acknowledge(function.own_role, {"IAM5[Resource::*]": "DescribeEndpoint has no resource type."})
         return function
 

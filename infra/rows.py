@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.domain.names import GONE_PREFIX, JITR_PREFIX, RATE_LIMITER_KEY, SWEEP_KEY
+from firstboot.domain.names import GONE_PREFIX, JITR_PREFIX, NONCE_KEY, RATE_LIMITER_KEY, SWEEP_KEY
 
 _EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
 _VENDS = frozenset({"vend", "vendMqtt"})
@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
     "KEYCLAIM#*": Kind(written=_EXCHANGES, checked=frozenset({"operate"})),
     "BOOTSTRAP#*": Kind(read=frozenset({"jitr"}), written=frozenset({"operate"}), checked=_EXCHANGES),
     "PROOF#*": Kind(written=_PROOFS),
-    "NONCE#*": Kind(written=_PROOFS),
+    NONCE_KEY: Kind(read=_PROOFS, written=frozenset({"authority"})),
     "BUDGET#*": Kind(read=_OPERATES, written=_EXCHANGES | {"operate"}),
     "HOUR#*": Kind(written=_EXCHANGES),
     "MINUTE#*": Kind(written=_EXCHANGES),
@@ -56,11 +56,24 @@ KINDS: dict[str, Kind] = {
     SWEEP_KEY: Kind(read=_OPERATES | {"sweep"}, put=frozenset({"sweep"})),
 }
 
-_COMMITTED = ("pk", "active", "superseded", "pending", "status", "generation", "updatedAt", "der", "deviceId")
+_COMMITTED = (
+    *(
+        "pk",
+        "active",
+        "superseded",
+        "pending",
+        "claims",
+        "status",
+        "generation",
+        "updatedAt",
+        "der",
+        "deviceId",
+    ),
+)
 """What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "vend": (*_COMMITTED, "expiresAt", "secret"),
+    "vend": (*_COMMITTED, "expiresAt"),
     "vendMqtt": _COMMITTED,
     "presence": _COMMITTED,
 }

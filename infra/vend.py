@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet, RoleAlias
-from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.names import METRICS, PUBLISHED_FLEET_KEY
 from firstboot.policy.render import VERSION, Place, ceiling, listed
 from firstboot.vend.settings import VendSettings
 from infra.authority import Authority
@@ -19,6 +19,10 @@ from infra.nag import acknowledge, arn_of
 
 _SHORTEST_MAXIMUM = 3600
 """The smallest MaxSessionDuration in seconds that IAM accepts (CreateRole)."""
+
+_KEPT = 24
+"""Characters of a stack's name that begin a shortened name. A name for Lambda or IAM has 64, and 14 of them
+are an ending and hyphens. AWS does not document how the rest is divided."""
 
 _SESSION = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
 
@@ -96,14 +100,17 @@ class Protected(iam.CfnManagedPolicy):
     def __init__(
         self, scope: Construct, construct_id: str, *, deployment: Deployment, authority: Authority
     ) -> None:
-        stack, device_records, store = Stack.of(scope).stack_name, deployment.device_records, deployment.store
-        here = f"{Aws.REGION}:{Aws.ACCOUNT_ID}"
-        # CloudFormation begins the names of functions, queues, topics and logs with the stack's name.
+        device_records, store = deployment.device_records, deployment.store
+        stack = Stack.of(scope).stack_name
+        # CloudFormation begins the names of functions, queues, topics, logs and tables with the stack's name,
+        # and shortens what is too long. A stack of this name in another region is Firstboot's, too.
+        begin = f"{stack}-" if len(stack) <= _KEPT else stack[:_KEPT]
         named = {
-            "lambda": [f"function:{stack}-*"],
-            "sqs": [f"{stack}-*"],
-            "sns": [f"{stack}-*"],
-            "logs": [f"log-group:{stack}-*"],
+            "dynamodb": [f"table/{begin}*"],
+            "lambda": [f"function:{begin}*"],
+            "sqs": [f"{begin}*"],
+            "sns": [f"{begin}*"],
+            "logs": [f"log-group:{begin}*"],
             "iot": ["topic/firstboot/*", "topicfilter/firstboot/*"],
             "ssm": ["parameter/firstboot/*"],
         }
@@ -111,20 +118,27 @@ class Protected(iam.CfnManagedPolicy):
             *(device_records.table_arn, f"{device_records.table_arn}/*"),
             *(store.bucket_arn, store.arn_for_objects("*"), authority.key.key_arn),
             *(
-                f"arn:{Aws.PARTITION}:{service}:{here}:{name}"
+                f"arn:{Aws.PARTITION}:{service}:*:{Aws.ACCOUNT_ID}:{name}"
                 for service, names in named.items()
                 for name in names
             ),
-            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stack}-*",
+            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{begin}*",
             f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/firstboot/*",
         ]
+        # A metric has no ARN. With metrics of Firstboot's namespace a device could make its alarms ring.
+        metrics = {
+            "Effect": "Deny",
+            "Action": "cloudwatch:PutMetricData",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": METRICS}},
+        }
         super().__init__(
             scope,
             construct_id,
             description="Denies devices' sessions everything of Firstboot itself",
             policy_document={
                 "Version": VERSION,
-                "Statement": [{"Effect": "Deny", "Action": "*", "Resource": resources}],
+                "Statement": [{"Effect": "Deny", "Action": "*", "Resource": resources}, metrics],
             },
         )
         acknowledge(self, {"IAM5": "It is a Deny, which is the stronger the more it names."})

@@ -8,6 +8,7 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,7 +119,9 @@ class Web:
     """An issuer's web server.
 
     It answers with `status`, `body` and `headers`, and keeps the requested paths in `asked`. While `hold` is
-    clear it delays all answers. `ca` is the file of the CA that issued its certificate.
+    clear it delays all answers. `ca` is the file of the CA that issued its certificate. If `hostile` is set,
+    it writes that text and then again and again the other one, until the client is gone, with as many seconds
+    between them.
     """
 
     url: str
@@ -128,6 +131,18 @@ class Web:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
+    hostile: tuple[bytes, bytes, float] | None = None
+
+
+HOSTILE = {
+    "headers that come slowly": (b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.05),
+    "headers without an end": (b"HTTP/1.1 200 OK\r\n", b"X: " + b"a" * 60_000 + b"\r\n", 0.01),
+    "a body that comes slowly": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"a", 0.05),
+    "a body without an end": (b"HTTP/1.1 200 OK\r\n\r\n", b"a", 0.05),
+    "chunks without an end": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.05),
+    "interim answers without an end": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0),
+}
+"""Hostile answers of a server: a first text, another one that is repeated, and the seconds between them."""
 
 
 @contextmanager
@@ -176,12 +191,20 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             web.asked.append(self.path)
             web.hold.wait(20)
+            if web.hostile:
+                self._torment(*web.hostile)
             self.send_response(web.status)
             for name, value in web.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(web.body)))
             self.end_headers()
             self.wfile.write(web.body)
+
+        def _torment(self, first: bytes, again: bytes, seconds: float) -> None:
+            self.wfile.write(first)
+            while True:  # until the client has closed the connection
+                self.wfile.write(again)
+                time.sleep(seconds)
 
         def log_message(self, *_: Any) -> None:
             """Print no log lines."""

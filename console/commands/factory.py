@@ -47,6 +47,11 @@ OUT = typer.Option(
     metavar="FOLDER", file_okay=False, help="The folder of the run: new, empty, or begun by the same run."
 )
 
+_ADVICE = (
+    "An attacker can use a key in a secure element and sign proofs ahead, but can't take the key along: "
+    'set proof = "nonce" in group {}.'
+)
+
 
 @app.command()
 def issue(  # noqa: PLR0913 - each is a setting of the run
@@ -97,6 +102,8 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
             steps = _numbered(run, terms, group, _ids(group, prefix, first, total))
         before = Counter(output.bar("devices", steps, total))
         output.result(_summary(run, group, before), _describe, as_json=options.as_json)
+        if manifest and group.proof == "time":
+            output.note(_ADVICE.format(group.name))
 
 
 app.command("ca")(bench.ca)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, excess, output, reach, rollout
+from console import changes, excess, output, reach, rollout, scopes
 from console.cloud import Fleets, Operate, Refused
 from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
@@ -49,13 +49,13 @@ def check(
         try:
             fleet = compiler.load(folder)
         except FleetInvalid as error:
-            empty: dict[str, list[str]] = {"warnings": [], "sharedGrants": []}
+            empty: dict[str, list[str]] = {"warnings": [], "sharedGrants": [], "forbidsByClaim": []}
             invalid = {"valid": False, "hash": None, "problems": error.problems} | empty
             _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
         warnings = _warnings(fleet) + outlook.beyond_clients(fleet, decided_eku(folder))
         valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
-        valid["sharedGrants"] = fleet.shared_grants
+        valid |= _marks(fleet)
         _verdict(valid, as_json=options.as_json)
 
 
@@ -162,7 +162,7 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
         "readable": fleets.readable,
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
-        "sharedGrants": fleet.shared_grants,
+        **_marks(fleet),
         "warnings": _warnings(fleet),
     }
 
@@ -179,19 +179,30 @@ def _planned(operate: Operate, fleet: Fleet, before: Fleet) -> output.Record:
     }
 
 
+def _marks(fleet: Fleet) -> output.Record:
+    """Return what a reviewer of a fleet should look at, although it is valid."""
+    return {"sharedGrants": fleet.shared_grants, "forbidsByClaim": scopes.forbids_by_claim(fleet)}
+
+
 def _verdict(verdict: output.Record, *, as_json: bool) -> None:
     output.result(verdict, _describe_verdict, as_json=as_json)
 
 
 def _describe_verdict(verdict: output.Record) -> list[str | Text]:
-    valid = ["the fleet definition is valid", *_shared(verdict), *output.warnings(verdict)]
+    valid = ["the fleet definition is valid", *_marked(verdict), *output.warnings(verdict)]
     return verdict["problems"] or valid
 
 
-def _shared(result: output.Record) -> list[str | Text]:
+def _marked(result: output.Record) -> list[str | Text]:
     return [
-        f"grant {name} is shared: every device that holds it can write what the others read"
-        for name in result["sharedGrants"]
+        *(
+            f"grant {name} is shared: every device that holds it can write what the others read"
+            for name in result["sharedGrants"]
+        ),
+        *(
+            f"rule {name} forbids by a claim: it is no barrier, because a device may claim anything"
+            for name in result["forbidsByClaim"]
+        ),
     ]
 
 
@@ -215,7 +226,7 @@ def _describe(comparison: output.Record) -> list[str | Text]:
     if "devices" in comparison:
         lines += [rollout.planned(comparison["devices"]), *excess.describe(comparison["excess"])]
     lines = lines or ["nothing differs from the fleet in force"]
-    return [*lines, *_shared(comparison), *output.warnings(comparison)]
+    return [*lines, *_marked(comparison), *output.warnings(comparison)]
 
 
 def _describe_nothing(_: output.Record) -> list[str | Text]:

@@ -108,7 +108,7 @@ def test_the_answer_says_what_the_file_changed(product: Product, run: Run, file:
     file.write_text("deviceId,site\ngw-1,paris\ngw-2,paris\ngw-3,paris\n")
     for new in (1, 0):
         done = run("groups", "expect", "gateways", str(file), "--json")
-        counted = {"expected": 2, "new": new, "known": 2 - new, "foreign": ["gw-3"]}
+        counted = {"expected": 2, "new": new, "known": 2 - new, "foreign": ["gw-3"], "warnings": []}
         assert json.loads(done.stdout) == {"group": "gateways"} | counted
     assert product.operate("devices.show", deviceId="gw-1")["result"]["attributes"] == {"site": "berlin"}
     assert "0 new, 2 known before" in run("groups", "expect", "gateways", str(file)).stdout

@@ -176,12 +176,12 @@ def test_a_login_s_function_writes_no_other_row(insider: Insider, function: str,
 @pytest.mark.parametrize(
     ("function", "row"),
     {
-        "Presence": "NONCE#1",
-        "VendMqtt": "NONCE#1",
-        "RegisterWork": "NONCE#1",
+        "Presence": "SECRET#nonces",
+        "VendMqtt": "SECRET#nonces",
+        "RegisterWork": "SECRET#nonces",
         "Newcomers": "KEY#00",
-        "OperateRead": "NONCE#1",
-        "Operate": "NONCE#1",
+        "OperateRead": "SECRET#nonces",
+        "Operate": "SECRET#nonces",
     }.items(),
 )
 def test_a_function_reads_no_row_that_it_does_not_need(insider: Insider, function: str, row: str) -> None:

@@ -202,7 +202,9 @@ def product(
             monkeypatch.setenv(name, value)
     (tmp_path / "fleet.json").write_text(small.to_json())
     monkeypatch.setattr(aws_fleet, "_DEPLOYED", tmp_path / "fleet.json")
-    return Product(factory, small, issuing_ca, table, bucket)
+    made = Product(factory, small, issuing_ca, table, bucket)
+    made.records.make_nonce_key()
+    return made
 
 
 def _dead_letters() -> dict[str, dict[str, str]]:

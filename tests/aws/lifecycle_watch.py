@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firstboot.aws.dynamodb.devices import DynamoDevices
-from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
+
+Claims = dict[str, Attribute]
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,13 @@ class Call:
     """A call to the service.
 
     `caller` is the serial of an operational certificate, or None for the bootstrap certificate. `key` is the
-    SHA-256 of the key to certify, or None for a login. `faulty` means that an AWS call may have failed.
+    SHA-256 of the key to certify, or None for a login. `claims` are those in the request, or None. `faulty`
+    means that an AWS call may have failed.
     """
 
     caller: str | None
     key: str | None
+    claims: Claims | None
     now: datetime
     faulty: bool
 
@@ -35,6 +39,8 @@ class Watch:
         self._grace = grace
         self.device: Device | None = None
         self.recorded: dict[str, CertificateRecord] = {}
+        self._asked: dict[str, Claims | None] = {}
+        self._claims: Claims = {}
 
     @property
     def active(self) -> CertificateRecord | None:
@@ -52,7 +58,7 @@ class Watch:
 
     def called(self, call: Call, status: int, answer: dict[str, Any]) -> None:
         """Check the answer to `call` and the record's change against what is allowed."""
-        before, waiting = self.active, self.pending
+        before, waiting, is_new = self.active, self.pending, self.device is None
         good = [each.serial for each in (before, waiting) if each and each.not_after >= call.now]
         self.look()
         if self.device and self.device.status is Status.REVOKED:
@@ -68,6 +74,10 @@ class Watch:
             waiting = None
         if self.pending != waiting:
             self._claimed(call, waiting)
+            self._asked[self.pending.serial] = call.claims  # type: ignore[union-attr] # _claimed checks it
+        if is_new:
+            self._claims = call.claims or {}
+        self._check_claims(is_committed=self.active != before)
         if call.key is None and status == 200:
             assert self.active
             assert call.caller == self.active.serial, (
@@ -79,6 +89,14 @@ class Watch:
             assert current.get(answer["serial"]) == call.key, (
                 "an issued certificate is not in the record with its key"
             )
+
+    def _check_claims(self, *, is_committed: bool) -> None:
+        """Check that claims change at a commit only, or before the first one."""
+        if is_committed and self.active and (said := self._asked[self.active.serial]) is not None:
+            self._claims = said
+        waiting = self._asked[self.pending.serial] if self.pending and not self.active else None
+        expected = self._claims if waiting is None else waiting
+        assert self.device is None or self.device.claims == expected, "claims changed at another moment"
 
     def _claimed(self, call: Call, replaced: CertificateRecord | None) -> None:
         """Check a new pending certificate."""

@@ -22,7 +22,7 @@ from device.refusal import Action, Refused
 from device.store import Identity
 from device.transport import Answer, Transport
 from firstboot.pki import chain, signature
-from tests.aws.lifecycle_watch import Call, Watch
+from tests.aws.lifecycle_watch import Call, Claims, Watch
 from tests.aws.product import Product
 from tests.aws.test_issuance import Recorder
 
@@ -64,7 +64,10 @@ class Clock:
 
 
 class Wire(Transport):
-    """The transport of all devices in the machine. `watch` gets every call."""
+    """The transport of all devices in the machine. `watch` gets every call.
+
+    `claims` are put into each request for a certificate.
+    """
 
     def __init__(self, product: Product, recorder: Recorder, clock: Clock, watch: Watch) -> None:
         super().__init__(None)
@@ -75,6 +78,7 @@ class Wire(Transport):
         self._loss: Loss | None = None
         self._fault: Fault | None = None
         self._sent = 0
+        self.claims: Claims | None = None
 
     def fail(self, loss: Loss | None = None, fault: Fault | None = None) -> None:
         """Set the failures of the next calls; without arguments, calls succeed again."""
@@ -115,6 +119,8 @@ class Wire(Transport):
         if leaf and not authorization and leaf.not_valid_after_utc < self._clock.now:
             return self._forbidden()
         text = body.decode() if body else None
+        if text and self.claims is not None and not authorization:  # a proof holds the body's hash
+            text = json.dumps(json.loads(text) | {"claims": self.claims})
         headers = {"content-type": "application/json"} | (
             {"authorization": authorization} if authorization else {}
         )
@@ -145,6 +151,7 @@ class Wire(Transport):
         return Call(
             caller=f"{leaf.serial_number:x}" if ours else None,
             key=_key(json.loads(body)["csr"]) if body else None,
+            claims=json.loads(body).get("claims") if body else None,
             now=self._clock.now,
             faulty=self._fault is not None,
         )

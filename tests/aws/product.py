@@ -16,7 +16,7 @@ from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
-from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.names import NONCE_KEY, PUBLISHED_FLEET_KEY
 from firstboot.policy.render import Place
 from firstboot.register.sweep import grant_policies, service_policies
 from firstboot.register.target import Account
@@ -185,8 +185,9 @@ class Product:
         return answer
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return every row of the table."""
-        return list(boto3.client("dynamodb").scan(TableName=self.table)["Items"])
+        """Return every row of the table but that of the nonces' key, which the deployment makes."""
+        rows = boto3.client("dynamodb").scan(TableName=self.table)["Items"]
+        return [row for row in rows if row["pk"]["S"] != NONCE_KEY]
 
     def objects(self) -> list[str]:
         """Return every key under certificates/."""

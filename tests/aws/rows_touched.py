@@ -27,10 +27,11 @@ ROLES = {
     "sweep": "sweep",
     "invoke": "operate",
     "read": "read",
+    "resource": "authority",
 }
 """The handlers that use the table, with their roles as infra/rows.py names them."""
 
-_ACTIONS = {"ConditionCheck": "ConditionCheckItem", "Update": "UpdateItem"}
+_ACTIONS = {"ConditionCheck": "ConditionCheckItem", "Delete": "DeleteItem", "Update": "UpdateItem"}
 _role: ContextVar[str | None] = ContextVar("role", default=None)
 
 

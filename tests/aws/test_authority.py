@@ -15,12 +15,14 @@ from firstboot.authority.errors import AuthorityKeyChanged, AuthorityTermsChange
 from firstboot.authority.handlers import PHYSICAL_ID, DeploymentRefused
 from firstboot.authority.settings import AuthoritySettings
 from firstboot.aws import clients
+from firstboot.aws.dynamodb.proofs import DynamoProofs
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.aws.s3.authority import AuthorityStore
 from firstboot.domain.errors import AuthorityKeyUnfit, Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.errors import AnchorConflict
+from firstboot.pki.nonce import KEY_BYTES
 from tests import factories
 from tests.aws.conftest import ACCOUNT
 from tests.aws.lambdas import Lambdas
@@ -39,14 +41,14 @@ def resource(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def settings(bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> AuthoritySettings:
+def settings(table: str, bucket: str, ca_key: str, monkeypatch: pytest.MonkeyPatch) -> AuthoritySettings:
     """Return the Lambda function's settings, which are also in its environment.
 
     moto is patched, because its AWS IoT endpoint would change with every call.
     """
     monkeypatch.setattr("moto.iot.models.random.get_random_string", lambda **_: "account")
     made = AuthoritySettings(
-        bucket=bucket, account=ACCOUNT, ca_key=ca_key, subject="Acme Issuing CA", years="20"
+        table=table, bucket=bucket, account=ACCOUNT, ca_key=ca_key, subject="Acme Issuing CA", years="20"
     )
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
@@ -96,6 +98,19 @@ def test_create_makes_a_ca_of_the_kms_key(deploy: Any, settings: AuthoritySettin
     assert ca.not_valid_after_utc - ca.not_valid_before_utc == timedelta(days=365 * 20)
     assert data["MqttHost"] == "account-ats.iot.us-east-1.amazonaws.com"
     assert content(AUTHORITY_KEY) == data["CaCertificate"]
+
+
+def test_the_key_of_nonces_is_made_once(deploy: Any, settings: AuthoritySettings) -> None:
+    """A deployment makes the key of all nonces, and no later event changes it."""
+    records = DynamoProofs(clients.dynamodb(), settings.table)
+    with pytest.raises(Unavailable, match="SECRET#nonces"):
+        records.nonce_key()
+    resource(CREATE)
+    made = records.nonce_key()
+    assert len(made) == KEY_BYTES
+    for event in (UPDATE, CREATE, DELETE):
+        resource(event)
+    assert DynamoProofs(clients.dynamodb(), settings.table).nonce_key() == made
 
 
 def test_the_truststore_holds_every_anchor_and_the_ca(deploy: Any, factory: factories.Authority) -> None:

@@ -26,7 +26,7 @@ from firstboot.domain.claim import (
     is_claimable,
 )
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, committed
+from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device, Status, committed
 from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked
 from firstboot.domain.names import DeviceId
 from tests import factories
@@ -39,6 +39,7 @@ GRACE = 100 * SECOND
 DEVICE, OTHER = DeviceId("gw-1"), DeviceId("gw-2")
 BOOTSTRAP_IDS = frozenset({"f1", "f2"})
 ANCHOR = Anchor("a0", "CN=Factory CA")
+CLAIMS: dict[str, Attribute] = {"model": "x", "rev": 3, "spare": False}
 
 
 def record(**changes: object) -> CertificateRecord:
@@ -55,11 +56,10 @@ def enrollment(**changes: object) -> Enrollment:
         device_id=DEVICE,
         group="gateways",
         replaces=True,
-        certificate=record(serial="b2", held_until=NOW + 900 * SECOND),
+        certificate=record(serial="b2", held_until=NOW + 900 * SECOND, claims=CLAIMS),
         enrolled_by="f0",
         bootstrap_ids=BOOTSTRAP_IDS,
         anchor=ANCHOR,
-        claims={"model": "x", "rev": 3, "spare": False},
         now=NOW,
         grace=GRACE,
     )
@@ -78,7 +78,6 @@ def renewal(**changes: object) -> Renewal:
         device_id=DEVICE,
         caller="a1",
         certificate=record(serial="b2", held_until=NOW + 900 * SECOND),
-        claims=None,
         now=NOW,
         grace=GRACE,
     )
@@ -136,8 +135,9 @@ _devices = st.none() | st.builds(
     enrolled_by=st.just("f0"),
     bootstrap_ids=st.just(BOOTSTRAP_IDS),
     anchor=st.just(ANCHOR),
-    pending=st.none() | _records,
+    pending=st.none() | st.builds(replace, _records, claims=st.sampled_from([None, {}, CLAIMS])),
     active=st.none() | _records,
+    claims=st.sampled_from([{}, {"model": "w"}]),
 )
 
 
@@ -155,8 +155,9 @@ _asked = st.one_of(
         expected=st.booleans(),
         formerly=st.sampled_from([(), ("hubs",), ("hubs", "sensors")]),
     ),
-    st.builds(renewal, claims=st.none() | st.just({"model": "y"})),
+    st.builds(renewal),
 )
+_claims = st.sampled_from([None, {}, {"model": "y"}])
 
 
 def test_a_row_holds_epoch_seconds() -> None:
@@ -168,11 +169,18 @@ def test_a_row_holds_epoch_seconds() -> None:
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(device=_possible, asked=_asked)
+@given(device=_possible, asked=_asked, claims=_claims)
 def test_the_condition_is_the_decision(
-    records: DynamoDevices, device: Device | None, asked: Enrollment | Renewal
+    records: DynamoDevices,
+    device: Device | None,
+    asked: Enrollment | Renewal,
+    claims: dict[str, Attribute] | None,
 ) -> None:
-    """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim."""
+    """For any row, DynamoDB's condition holds exactly if the pure decision allows the claim.
+
+    A claim leaves the claims of a device with an active certificate as they are.
+    """
+    asked = replace(asked, certificate=replace(asked.certificate, claims=claims))
     client = boto3.client("dynamodb")
     for key in (rows.device_key(DEVICE), {"pk": {"S": "KEYCLAIM#k1"}}):
         client.delete_item(TableName="device-records", Key=key)
@@ -181,7 +189,7 @@ def test_the_condition_is_the_decision(
     refused = records.claim(asked)
     assert (refused is None) == is_claimable(device, asked)
     if refused:
-        assert refused.device == device
+        assert refused.device == (device and replace(device, claims=_claims_of(device, device.pending)))
     else:
         claimed = records.device(DEVICE)
         assert claimed
@@ -190,9 +198,17 @@ def test_the_condition_is_the_decision(
         if isinstance(asked, Enrollment):
             assert (claimed.enrolled_by, claimed.bootstrap_ids) == ("f0", BOOTSTRAP_IDS)
             assert (claimed.anchor, claimed.group) == (ANCHOR, asked.group)
-        assert claimed.claims == (asked.claims or {})
+        assert claimed.claims == _claims_of(device, asked.certificate)
         assert claimed.active == (device.active if device else None)
         assert (claimed.renewal_day, claimed.renewals) == _counted(device, asked)
+
+
+def _claims_of(device: Device | None, pending: CertificateRecord | None) -> dict[str, Attribute]:
+    """Return the claims of the record `device` with this pending certificate."""
+    recorded = device.claims if device else {}
+    if (device and device.active) or pending is None or pending.claims is None:
+        return recorded
+    return pending.claims
 
 
 def _counted(device: Device | None, asked: Enrollment | Renewal) -> tuple[date | None, int]:
@@ -403,7 +419,10 @@ def test_a_commit_counts_once(records: DynamoDevices) -> None:
     first = records.commit(committed(device, "c0", NOW), leaf)
     again = records.commit(committed(device, "c0", NOW + 5 * SECOND), leaf)
     assert first == again == records.device(DEVICE)
-    assert first.active == replace(enrollment().certificate, certificate_id="c0", held_until=None)
+    assert first.active == replace(
+        enrollment().certificate, certificate_id="c0", held_until=None, claims=None
+    )
+    assert first.claims == CLAIMS
     assert (first.pending, first.generation, first.superseded) == (None, 1, None)
     assert records.certificate(own(leaf).fingerprint) == own(leaf)
 

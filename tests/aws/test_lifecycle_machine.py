@@ -38,7 +38,7 @@ from device.store import Identity, Store
 from firstboot.aws import clients
 from tests import factories
 from tests.aws.conftest import ACCOUNT
-from tests.aws.lifecycle_watch import Watch
+from tests.aws.lifecycle_watch import Claims, Watch
 from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
 from tests.aws.product import HOST, Product, group
 from tests.aws.test_issuance import Recorder
@@ -101,6 +101,11 @@ class Devices(RuleBasedStateMachine):
         """Renew the certificate before it is due."""
         self.acts(lambda: self.renew(same_key=same_key), loss, fault)
 
+    @rule(claims=st.sampled_from([None, {}, {"model": "x1"}, {"model": "x2"}]))
+    def says(self, claims: Claims | None) -> None:
+        """Choose what requests over mTLS say about the device from now on."""
+        self.wire.claims = claims
+
     @rule()
     def loses_its_disk(self) -> None:
         """Leave the device only its bootstrap certificate."""
@@ -151,7 +156,7 @@ class Devices(RuleBasedStateMachine):
             Bucket=self.product.bucket, Prefix=f"certificates/{self.name}/"
         )
         assert {Path(each["Key"]).stem for each in listed.get("Contents", [])} <= set(self.watch.recorded)
-        _empty(self.product.table)
+        _empty(self.product)
 
     def recovers(self) -> None:
         """Boot the device until it succeeds, and wait between boots as long as the refusals say."""
@@ -242,12 +247,12 @@ class Devices(RuleBasedStateMachine):
         return known[-1 - pick % len(known)]
 
 
-def _empty(table: str) -> None:
-    """Delete every row, because moto copies its tables with each transaction."""
-    client = clients.dynamodb()
-    keys = [{"pk": row["pk"]} for row in client.scan(TableName=table)["Items"]]
+def _empty(product: Product) -> None:
+    """Delete every device's rows, because moto copies its tables with each transaction."""
+    keys = [{"pk": row["pk"]} for row in product.rows()]
     for some in (keys[at : at + 25] for at in range(0, len(keys), 25)):
-        client.batch_write_item(RequestItems={table: [{"DeleteRequest": {"Key": key}} for key in some]})
+        requests: Any = {product.table: [{"DeleteRequest": {"Key": key}} for key in some]}
+        clients.dynamodb().batch_write_item(RequestItems=requests)
 
 
 @pytest.mark.parametrize("reenroll", ["replace", "refuse"])

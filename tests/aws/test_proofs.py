@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import jwt
 import pytest
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.clock import EPOCH
+from firstboot.domain.names import NONCE_KEY
 from firstboot.pki import nonce
 from tests import factories, proofs
 from tests.aws.product import HOST, Answer, Product
@@ -88,16 +90,30 @@ def test_a_nonce_needs_no_clock(product: Product) -> None:
 
 
 def test_only_our_nonces_are_accepted(product: Product) -> None:
-    """A nonce is refused if another key made it or its time is not now, and makes no rows."""
+    """A nonce is refused if another key made it or its time is not now."""
     key, leaf = _identity(product)
     now = datetime.now(UTC)
-    ours = product.records.nonce_key(now.date())
+    ours = product.records.nonce_key()
     ahead, behind = now + timedelta(seconds=200), now - timedelta(days=10)
     for forged in (nonce.make(b"x" * 32, now), nonce.make(ours, ahead), nonce.make(ours, behind)):
         answer = product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": forged})
         assert (answer.status, answer.body["code"]) == (401, "proof-stale")
-    days = [row for row in product.rows() if row["pk"]["S"].startswith("NONCE#")]
-    assert len(days) == 1  # a forged nonce makes no row for the day it claims
+
+
+def test_without_the_key_of_nonces_proofs_wait(product: Product, logs: io.StringIO) -> None:
+    """Without the key's row, a nonce is refused as unavailable and the log says which row is missing."""
+    key, leaf = _identity(product)
+    boto3.client("dynamodb").delete_item(TableName=product.table, Key={"pk": {"S": NONCE_KEY}})
+    for answer in (
+        product.call("GET", "/v1/nonce"),
+        product.prove("GET", "/v1/device", key, leaf, claims={"iat": None, "nonce": "x" * 32}),
+        product.prove("GET", "/v1/device", key, leaf, claims={"iat": 400}),
+    ):
+        assert (answer.status, answer.body["code"]) == (503, "unavailable")
+    assert NONCE_KEY in logs.getvalue()
+    assert product.prove("GET", "/v1/device", key, leaf).status == 200
+    product.records.make_nonce_key()
+    assert product.call("GET", "/v1/nonce").status == 200
 
 
 def test_a_proof_is_used_once_for_every_call(product: Product) -> None:
@@ -147,7 +163,7 @@ def test_a_clock_may_be_five_minutes_off(product: Product, monkeypatch: pytest.M
 
 
 def test_a_nonce_ends(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A nonce is valid for five minutes, also across midnight, when its key changes."""
+    """A nonce is valid for five minutes, also across midnight."""
     key, leaf = _identity(product)
     made = datetime.now(UTC).replace(hour=23, minute=58, second=0) + timedelta(days=1)
     _at(product, made)

@@ -195,14 +195,64 @@ def test_a_revoked_device_commits_nothing_by_renewing(product: Product, device: 
     assert shown["pending"]["serial"] == f"{pending.serial_number:x}"
 
 
-def test_claims_are_renewed_when_they_are_sent(product: Product, device: Device) -> None:
-    """Claims that a renewal sends are kept until another renewal sends different ones."""
-    key = factories.ec_key()
-    device.renew(key, claims={"model": "x2"})
+def _claims(product: Product) -> tuple[Any, Any]:
+    """Return a device's claims, and those that are pending."""
     shown = product.operate("devices.show", deviceId="gw-1")["result"]
-    assert shown["claims"] == {"model": "x2"}
-    device.log_in(product.certificate(device.renew(key)))
-    assert product.operate("devices.show", deviceId="gw-1")["result"]["claims"] == {"model": "x2"}
+    return shown["claims"], shown["pendingClaims"]
+
+
+def test_claims_change_at_the_commit(product: Product, device: Device) -> None:
+    """Claims that a renewal sends count from the first login with its certificate on."""
+    key = factories.ec_key()
+    answer = device.renew(key, claims={"model": "x2"})
+    assert _claims(product) == ({}, {"model": "x2"})
+    device.log_in(product.certificate(answer))
+    assert _claims(product) == ({"model": "x2"}, None)
+
+
+def test_a_renewal_without_claims_keeps_them(product: Product, device: Device) -> None:
+    """A renewal that says nothing about claims keeps them, and one with no claims in it removes them."""
+    said = product.certificate(device.renew(factories.ec_key(), claims={"model": "x2"}))
+    device.log_in(said)
+    renewed = product.certificate(device.renew(factories.ec_key(), said))
+    device.log_in(renewed)
+    assert _claims(product) == ({"model": "x2"}, None)
+    empty = device.renew(factories.ec_key(), renewed, claims={})
+    assert _claims(product) == ({"model": "x2"}, {})
+    device.log_in(product.certificate(empty))
+    assert _claims(product) == ({}, None)
+
+
+def test_a_repeat_keeps_the_first_claims(product: Product, device: Device) -> None:
+    """A repeated request gets the recorded certificate, with the claims of the first request."""
+    key = factories.ec_key()
+    first = device.renew(key, claims={"model": "x2"})
+    again = device.renew(key, claims={"model": "x3"})
+    assert again.body["serial"] == first.body["serial"]
+    device.log_in(product.certificate(again))
+    assert _claims(product) == ({"model": "x2"}, None)
+
+
+def test_a_new_enrollment_keeps_the_claims_until_its_commit(product: Product, device: Device) -> None:
+    """Claims of another enrollment count from its commit on, and stay if it says nothing about them."""
+    device.log_in(product.certificate(device.renew(factories.ec_key(), claims={"model": "x2"})))
+    silent = product.enroll(device.bootstrap)
+    assert _claims(product) == ({"model": "x2"}, None)
+    device.log_in(product.certificate(silent))
+    assert _claims(product) == ({"model": "x2"}, None)
+    said = product.enroll(device.bootstrap, claims={"model": "x3"})
+    assert _claims(product) == ({"model": "x2"}, {"model": "x3"})
+    device.log_in(product.certificate(said))
+    assert _claims(product) == ({"model": "x3"}, None)
+
+
+def test_the_claims_of_a_first_enrollment_count_at_once(product: Product) -> None:
+    """A device without an active certificate has the claims of its pending one."""
+    product.enroll(product.bootstrap("gw-1"), claims={"model": "x1"})
+    assert _claims(product) == ({"model": "x1"}, None)
+    _at(product, datetime.now(UTC) + timedelta(seconds=901))
+    product.enroll(product.bootstrap("gw-1"), claims={"model": "x2"})
+    assert _claims(product) == ({"model": "x2"}, None)
 
 
 def test_a_renewal_is_the_devices_own(device: Device) -> None:

@@ -41,7 +41,6 @@ def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
         enrolled_by="f0",
         bootstrap_ids=frozenset({"f1"}),
         anchor=Anchor("a0", "CN=Factory CA"),
-        claims={},
         now=NOW,
         grace=timedelta(0),
         limits=limits,
@@ -94,7 +93,7 @@ def _certificate(name: str) -> CertificateRecord:
 
 def _renewed(records: DynamoDevices, name: DeviceId, number: int) -> RefusedBy | None:
     """Claim a renewal until the result is not a conflict, and return the result."""
-    asked = Renewal(name, "first", _certificate(f"{number}"), None, NOW, timedelta(0))
+    asked = Renewal(name, "first", _certificate(f"{number}"), NOW, timedelta(0))
     while True:
         try:
             refused = records.claim(asked)

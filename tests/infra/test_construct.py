@@ -106,7 +106,7 @@ def test_an_app_like_a_new_one_has_no_findings(tmp_path: Path) -> None:
     done = run(tmp_path, EXAMPLE.replace(f"stack = {STACK}", stage), **flags())
     assert done.returncode == 0, done.stdout + done.stderr
     (template,) = (tmp_path / "cdk.out").rglob("*Acme*.template.json")
-    assert "Prod-Acme-bootstrap" in template.read_text()
+    assert "policy/Prod-Acme-" in template.read_text()
     assert lint(template) == ""
 
 

@@ -19,7 +19,7 @@ from firstboot.policy.render import Place, ceiling
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
-from tests.infra.conftest import ROOT, Resource, Synthesised, spell, spelled, synthesise
+from tests.infra.conftest import ROOT, Resource, Synthesised, run_app, spell, spelled, synthesise
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -201,6 +201,7 @@ PERMISSIONS = {
         *((f"sqs:{action}", LOST) for action in CONSUMING),
     },
     "AuthorityFunction": {
+        ("dynamodb:UpdateItem", "${Registry.Arn}"),
         ("iot:DescribeEndpoint", "*"),
         ("kms:GetPublicKey", "${AuthorityKey.Arn}"),
         ("s3:GetObject", CA),
@@ -304,6 +305,14 @@ def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
     assert all(statement["Effect"] == "Allow" for statement in statements(stack, name))
 
 
+def test_authority_writes_one_row(stack: Synthesised) -> None:
+    """The role of `authority` may write the row of the nonces' key in the table, and no other row."""
+    (writing,) = [
+        each for each in statements(stack, "AuthorityFunction") if "dynamodb" in json.dumps(each["Action"])
+    ]
+    assert writing["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SECRET#nonces"]}}
+
+
 def test_every_role_is_accounted_for(stack: Synthesised) -> None:
     """The stack has no role and no policy that these tests do not check."""
     lambdas = {f"{name}Role" for name in (*PERMISSIONS, "AuthorityProvider")}
@@ -373,17 +382,24 @@ def test_a_fleet_role_is_the_fleets_ceiling(stack: Synthesised, fleet: Fleet, al
 
 
 def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
-    """No grant reaches the table, the bucket, the key, a function, a queue or a topic of Firstboot itself."""
+    """No grant reaches the table, bucket, key, functions, queues, topics or metrics of Firstboot itself."""
     (policy,) = stack.resources("AWS::IAM::ManagedPolicy").values()
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    statement, metrics = policy["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"], set(statement)) == (
         *("Deny", "*"),
         {"Effect", "Action", "Resource"},
     )
-    here = "${AWS::Region}:${AWS::AccountId}"
+    assert metrics == {
+        "Effect": "Deny",
+        "Action": "cloudwatch:PutMetricData",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"cloudwatch:namespace": "Firstboot"}},
+    }
+    here = "*:${AWS::AccountId}"
     named = {
         f"arn:${{AWS::Partition}}:{service}:{here}:{name}"
         for service, name in {
+            "dynamodb": "table/Firstboot-*",
             "lambda": "function:Firstboot-*",
             "sqs": "Firstboot-*",
             "sns": "Firstboot-*",
@@ -396,6 +412,17 @@ def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
     roles.add("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/Firstboot-*")
     own = {"${Registry.Arn}", "${Registry.Arn}/*", "${Store.Arn}", "${Store.Arn}/*", "${AuthorityKey.Arn}"}
     assert {spell(each) for each in statement["Resource"]} == named | topics | roles | own
+
+
+def test_a_long_name_of_a_stack_is_denied_as_it_is_cut(tmp_path: Path) -> None:
+    """The Deny names the beginning that CloudFormation keeps of a long stack's name."""
+    name = "A-stack-with-a-name-of-too-many-characters"
+    done = run_app(tmp_path, {"aws:cdk:bundling-stacks": [], "stack": name})
+    assert done.returncode == 0, done.stderr
+    template = json.loads((tmp_path / f"{name}.template.json").read_text())
+    (policy,) = Synthesised(tmp_path, template).resources("AWS::IAM::ManagedPolicy").values()
+    resources = {spell(each) for each in policy["Properties"]["PolicyDocument"]["Statement"][0]["Resource"]}
+    assert "arn:${AWS::Partition}:lambda:*:${AWS::AccountId}:function:A-stack-with-a-name-of-t*" in resources
 
 
 def test_no_role_signs_by_its_own_policy(stack: Synthesised) -> None:

@@ -40,7 +40,7 @@ ROWS: dict[str, dict[str, list[str]]] = {
     "Sweep": {"GetItem": ["SWEEP"], "PutItem": ["SWEEP"]},
     "RegisterWork": {
         "GetItem": ["DEV#*"],
-        "UpdateItem": ["DEV#*", "PACE#iot"],
+        "UpdateItem": ["DEV#*", "GONE#*", "PACE#iot"],
         "DeleteItem": ["DEV#*"],
     },
     "Newcomers": {"GetItem": ["BOOTSTRAP#*", "DEV#*", "JITR#*"], "UpdateItem": ["JITR#*", "PACE#iot"]},

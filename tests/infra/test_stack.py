@@ -151,9 +151,9 @@ def test_the_key_signs_p256(stack: Synthesised) -> None:
 
 
 def test_the_authority_runs_again_for_other_anchors(stack: Synthesised, mtls_stack: Synthesised) -> None:
-    """The custom resource has a property for each input of the CA and the truststore; a domain is none."""
+    """The custom resource has a property for the table and for each input of the CA and the truststore."""
     properties = one(stack, "Custom::FirstbootAuthority")
-    assert set(properties) == {"ServiceToken", "Anchors", "Key", "Subject", "Years"}
+    assert set(properties) == {"ServiceToken", "Anchors", "Key", "Subject", "Table", "Years"}
     assert one(mtls_stack, "Custom::FirstbootAuthority")["Anchors"] == properties["Anchors"]
 
 

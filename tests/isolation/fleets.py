@@ -7,15 +7,16 @@ ends in the id, a comparison that holds for a missing key), which the compiler m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from firstboot.compiler import templates
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, GrantTerms
 from firstboot.policy.render import Place
+from tests.isolation.devices import WORDS
 from tests.isolation.evaluators import Context, Request
 
 Statement = dict[str, Any]
@@ -25,6 +26,7 @@ _SECURE = {"aws:SecureTransport": "true"}
 OWNED = "the owner may, and no other device"
 LOCKED = "no device may: a Deny is on it"
 OTHERS = "no other device may"
+SHARED = "each device that holds the grant may"
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,17 @@ class Touch:
 
 @dataclass(frozen=True)
 class Grant:
-    """A grant's statements, and requests on a device's own resources in it."""
+    """A grant's statements, and requests on a device's own resources in it.
+
+    The other fields are what fleet.toml says: whether the grant is shared, and the words and services that
+    the fleet reserves and opens.
+    """
 
     statements: tuple[Statement, ...]
     touches: tuple[Touch, ...] = ()
+    shared: bool = False
+    reserved: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
     @property
     def template(self) -> dict[str, Any]:
@@ -75,6 +84,21 @@ class Grant:
 def bare(grants: dict[str, dict[str, Any]]) -> Fleet:
     """Return a fleet with these grants; rendering needs no other part of one."""
     return Fleet({}, {}, grants, "", "")
+
+
+def whole(grants: dict[str, Grant]) -> Fleet:
+    """Return a fleet with these grants and with what fleet.toml says of them."""
+    return replace(
+        bare({name: grant.template for name, grant in grants.items()}),
+        reserved=tuple(sorted(reserved(grants))),
+        services=tuple(sorted({each for grant in grants.values() for each in grant.services})),
+        terms={name: GrantTerms(name, shared=True) for name, grant in grants.items() if grant.shared},
+    )
+
+
+def reserved(grants: dict[str, Grant]) -> set[str]:
+    """Return the words that no device of the fleet has as its id."""
+    return {word for grant in grants.values() for word in grant.reserved}
 
 
 def allow(action: str | list[str], resource: str | list[str], condition: Any = None) -> Statement:
@@ -270,6 +294,62 @@ _CLIENTS = Grant(
 )
 
 
+_BESIDE = {
+    "arn:{partition}:s3:::beside-{account}/": ("s3:PutObject", "s3:GetObject"),
+    ARN % "iot" + "topic/b=/": ("iot:Publish", "iot:Receive"),
+}
+"""Places with devices' own parts and shared ones, and the actions by which devices write and read there."""
+
+
+@st.composite
+def _beside(draw: Any) -> Grant:
+    """Draw a grant in which devices write below their ids, and read below a word in the same place.
+
+    If a device could have the word as its id, it would write what all devices read.
+    """
+    place, (write, read) = draw(st.sampled_from(sorted(_BESIDE.items())))
+    word = draw(st.sampled_from(WORDS))
+    texts = [f"{word}/*", f"{word}/x", f"{word[:-1]}*", f"{word[:-1]}?/x", "*"]
+    spelled = draw(st.sampled_from([place, place.replace("{partition}", "aws")]))
+    statements = allow(write, f"{place}{{deviceId}}/*"), allow(read, spelled + draw(st.sampled_from(texts)))
+    touches = (
+        *_touches(write, place, ["{deviceId}/x"]),
+        *_touches(write, place, [f"{word}/x"], LOCKED),
+        *_touches(read, place, ["{deviceId}/x"], OTHERS),
+    )
+    return Grant(statements, touches, reserved=draw(st.sampled_from([(), (word,), (word,)])))
+
+
+@st.composite
+def _common(draw: Any) -> Grant:
+    """Draw a grant whose devices write to one place. No device may, unless the grant is shared."""
+    action, resource = draw(
+        st.sampled_from(
+            [
+                ("s3:PutObject", "arn:{partition}:s3:::common-{account}/x"),
+                ("sqs:SendMessage", ARN % "sqs" + "common"),
+                ("sqs:ReceiveMessage", ARN % "sqs" + "common"),
+                ("dynamodb:PutItem", ARN % "dynamodb" + "table/common"),
+            ]
+        )
+    )
+    shared = draw(st.booleans())
+    touch = Touch(action, resource, whose=SHARED if shared else LOCKED)
+    return Grant((allow(action, resource),), (touch,), shared=shared)
+
+
+@st.composite
+def _opened(draw: Any) -> Grant:
+    """Draw a grant of a service that the fleet may open. No device may use one of its actions in any case."""
+    opened = draw(st.sampled_from([(), ("athena",), ("athena",)]))
+    arn, whose = ARN % "athena" + "workgroup/", OWNED if opened else LOCKED
+    action = draw(st.sampled_from(["athena:GetQueryResults", "athena:Get*", "athena:*", "athena:List*"]))
+    touch = "athena:ListQueryExecutions" if action == "athena:List*" else "athena:GetQueryResults"
+    touches = _touches(touch, arn, ["{deviceId}"], whose)
+    touches += _touches("athena:TagResource", arn, ["{deviceId}"], LOCKED)
+    return Grant((allow(action, f"{arn}{{deviceId}}"),), touches, services=opened)
+
+
 _SHARED = st.sampled_from(
     [
         Grant((allow("iot:Receive", ARN % "iot" + "topic/*"),)),
@@ -290,7 +370,8 @@ _SHARED = st.sampled_from(
 """Grants without resources of a single device: for all devices, or a Deny that no request over TLS meets."""
 
 GRANTS = st.one_of(
-    _objects(), _listings(), _items(), _metrics(), _named(), _topics(), _filters(), st.just(_CLIENTS), _SHARED
+    *(_objects(), _listings(), _items(), _metrics(), _named(), _topics(), _filters(), st.just(_CLIENTS)),
+    *(_beside(), _common(), _opened(), _SHARED),
 )
 """A grant as it may be written, before the compiler has checked it."""
 
@@ -300,7 +381,7 @@ BROKER_GRANTS = st.one_of(_topics(), _filters(), st.just(_CLIENTS))
 
 def is_taken(*grants: Grant) -> bool:
     """Return whether the compiler accepts the grants together."""
-    return not templates.check(bare({f"g{number}": each.template for number, each in enumerate(grants)}))
+    return not templates.check(whole({f"g{number}": each for number, each in enumerate(grants)}))
 
 
 @st.composite

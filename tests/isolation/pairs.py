@@ -15,7 +15,7 @@ from firstboot.policy.limits import SESSION_POLICY
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.evaluators import Evaluator, Request, Rights
-from tests.isolation.fleets import ARN, OTHERS, OWNED, Grant, Touch, bare
+from tests.isolation.fleets import ARN, OTHERS, OWNED, SHARED, Grant, Touch, bare
 
 THING = "iot:Connection.Thing.ThingName"
 CLIENT = "iot:ClientId"
@@ -80,10 +80,11 @@ def _of_device(
         for owner in sorted(held, key=lambda each: each != device):  # its own first
             touches = own if owner == device else [touch for _, touch in _touches(grants)]
             for touch in touches:
-                if (owner == device and touch.whose == OTHERS) or _is_elsewhere(way, touch):
+                # A shared resource has no owner, so it is asked for once.
+                if touch.whose == (OTHERS if owner == device else SHARED) or _is_elsewhere(way, touch):
                     continue
                 if request := touch.request(owner, device, place):
-                    expected = owner == device and touch.whose == OWNED
+                    expected = owner == device and touch.whose in (OWNED, SHARED)
                     # A request for a device's own and for another's resource is in twice, and one decision
                     # must be wrong.
                     asked.setdefault(

@@ -16,7 +16,7 @@ from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.devices import HOSTILE_NAMES, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
-from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets
+from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets, reserved
 from tests.isolation.pairs import ASKING, CLIENT, Pair, asking_pairs, pairs, wrong
 from tests.unit.fleet_folders import device, fleet
 
@@ -46,12 +46,16 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
     @given(fleets(), neighbours(), PLACES, st.data())
     def property_(grants: dict[str, Grant], devices: tuple[DeviceId, ...], place: Place, data: Any) -> None:
         names = st.just(set(grants)) | st.sets(st.sampled_from(sorted(grants)))
-        held = {device: tuple(sorted(data.draw(names))) for device in devices}
+        there = [device for device in devices if device not in reserved(grants)]
+        held = {device: tuple(sorted(data.draw(names))) for device in there}
         found = pairs(grants, held, place)
         check(found, evaluators)
         for pair in found:
             counted[pair.way, pair.expected] += 1
             counted[pair.request.action.partition(":")[0], pair.expected] += 1
+        for grant in grants.values():
+            counted["shared", True] += grant.shared
+            counted["reserved", True] += bool(grant.reserved)
 
     property_()
     ways = ("session", "certificate", "token")
@@ -66,8 +70,11 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
         "logs",
         "secretsmanager",
         "execute-api",
+        "athena",
     )
     assert all(counted[each, expected] for each in (*ways, "iot", *services) for expected in (True, False))
+    assert counted["shared", True]
+    assert counted["reserved", True]
 
 
 @settings(STEADY, max_examples=40)

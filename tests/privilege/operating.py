@@ -10,6 +10,7 @@ from typing import Any
 from firstboot.authority.handlers import PUBLICATION
 from firstboot.domain.names import (
     AUTHORITY_KEY,
+    NONCE_KEY,
     PUBLISHED_FLEET_KEY,
     TRUSTSTORE_KEY,
     DeviceId,
@@ -173,6 +174,19 @@ def authority_made(scene: Scene) -> None:
     finally:
         s3.delete_object(**place)
         s3.put_object(**place, Body=own, IfNoneMatch="*")
+
+
+def nonces_prepared(scene: Scene) -> None:
+    """Deploy without the key of nonces, which makes one, and put this stack's own back."""
+    dynamodb = scene.aws("dynamodb")
+    row = {"TableName": scene.names["Registry"], "Key": {"pk": {"S": NONCE_KEY}}}
+    own = dynamodb.get_item(**row)["Item"]
+    dynamodb.delete_item(**row)
+    try:
+        _deployed(scene)
+        need(dynamodb.get_item(**row).get("Item"), "there is no key of nonces")
+    finally:
+        dynamodb.put_item(TableName=scene.names["Registry"], Item=own)
 
 
 def truststore_written(scene: Scene) -> None:

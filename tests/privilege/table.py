@@ -199,6 +199,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
     "NewcomersRule": {},
     "NewcomersRuleError": {},
     "AuthorityFunction": {
+        ("dynamodb:UpdateItem", TABLE): operating.nonces_prepared,
         ("iot:DescribeEndpoint", "*"): operating.authority_found,
         ("kms:GetPublicKey", KEY): operating.authority_found,
         ("s3:GetObject", CA): operating.authority_found,

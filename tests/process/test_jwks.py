@@ -4,10 +4,13 @@ away.
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,7 @@ from firstboot.pki.errors import TokenUntrusted
 from firstboot.runtime import issuer_keys as jwks
 from firstboot.runtime.errors import IssuerUnavailable
 from firstboot.runtime.issuer_keys import FRESH, MAX_SIZE, PAUSE, STALE, IssuerKeys
-from tests.issuers import NOW, Issuer, Web, serving
+from tests.issuers import HOSTILE, NOW, Issuer, Web, serving
 
 ISSUER = Issuer()
 
@@ -90,9 +93,9 @@ def test_a_failed_fetch_is_repeated_after_the_pause(
 ) -> None:
     """After a failed fetch the next one comes after the pause."""
     web.status = 500
-    for time in (0 * SECOND, SECOND, PAUSE - SECOND):
+    for moment in (0 * SECOND, SECOND, PAUSE - SECOND):
         with pytest.raises(IssuerUnavailable):
-            source.key(web.url, "ec", after(time))
+            source.key(web.url, "ec", after(moment))
     assert len(web.asked) == len(failures) == 1
     web.status = 200
     assert source.key(web.url, "ec", after(PAUSE))
@@ -153,22 +156,69 @@ def test_a_silent_issuer_times_out(
     assert "TimeoutError" in failures[0]
 
 
-def test_a_slow_issuer_times_out(
-    source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
+def fetching() -> list[str]:
+    """Return the names of the threads that fetch keys."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("jwks")]
+
+
+def until_no_thread() -> None:
+    """Wait until no thread fetches keys, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while fetching() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert fetching() == []
+
+
+@pytest.mark.parametrize("answer", HOSTILE)
+def test_a_fetch_ends_at_its_deadline(
+    source: IssuerKeys, web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """The whole fetch has a time-out, which also ends one that no socket's time-out ends."""
-    release = threading.Event()
-
-    def drip(*_: object) -> bytes:
-        release.wait(20)
-        return ISSUER.document()
-
-    monkeypatch.setattr(jwks, "_SECONDS", 0.1)
-    monkeypatch.setattr(jwks, "_get", drip)
+    """A fetch ends at its deadline, and its thread and connection with it, for each hostile answer."""
+    monkeypatch.setattr(jwks, "_SECONDS", 0.3)
+    web.hostile = HOSTILE[answer]
+    begun = time.monotonic()
     with pytest.raises(IssuerUnavailable):
         source.key(web.url, "ec", NOW)
+    assert time.monotonic() - begun < 10
+    until_no_thread()
+    assert len(failures) == 1
+
+
+def test_a_server_that_says_nothing_times_out(failures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch from a server that accepts connections and never answers ends at the deadline."""
+    monkeypatch.setattr(jwks, "_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(IssuerUnavailable):
+        IssuerKeys(failures.append).key(f"https://localhost:{silent.getsockname()[1]}/jwks", "ec", NOW)
+    until_no_thread()
+    assert "imeout" in failures[0] or "timed out" in failures[0]
+
+
+def test_an_unended_fetch_is_not_joined_by_another(
+    web: Web, failures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the resolver of names does not answer, an issuer has one thread, and other issuers are served."""
+    release, resolve = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *rest: Any, **named: Any) -> Any:
+        if host == "slow.example":
+            release.wait(20)
+        return resolve(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(jwks, "_SECONDS", 0.2)
+    source = IssuerKeys(failures.append)
+    for pause in range(3):
+        with pytest.raises(IssuerUnavailable):
+            source.key("https://slow.example/jwks", "ec", after(pause * PAUSE))
+        assert len(fetching()) == 1
+    assert "the last fetch has not ended" in failures[1]
+    monkeypatch.setattr(jwks, "_SECONDS", 5)
+    assert source.key(web.url, "ec", NOW)
     release.set()
-    assert "TimeoutError" in failures[0]
+    until_no_thread()
+    with pytest.raises(IssuerUnavailable):
+        source.key("https://slow.example/jwks", "ec", after(4 * PAUSE))
+    assert "has not ended" not in failures[3]
 
 
 def test_an_issuer_that_is_away_is_unavailable(tmp_path: Path, failures: list[str]) -> None:

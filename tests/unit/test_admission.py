@@ -48,7 +48,9 @@ def fleet(**trust: factories.Authority) -> Fleet:
 
 def proven(*above: factories.Authority) -> Proven:
     """Return the leaf as a signed proof brings it, with intermediates."""
-    return Proven(own(LEAF), tuple(own(each.certificate) for each in above), ProofId("p", EPOCH))
+    return Proven(
+        own(LEAF), tuple(own(each.certificate) for each in above), ProofId("p", EPOCH, has_nonce=False)
+    )
 
 
 def test_the_anchor_decides_the_group() -> None:

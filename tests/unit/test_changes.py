@@ -59,7 +59,7 @@ def test_a_first_boot_orders_nothing() -> None:
     Two messages for each device would halve the rate when many devices boot at once.
     """
     expected = replace(device(), status=Status.EXPECTED)
-    claimed = replace(device(), pending=NEXT, claims={"model": "x"})
+    claimed = replace(device(), pending=replace(NEXT, claims={"model": "x"}), claims={"model": "x"})
     assert reaction(expected, claimed) is None
     noted = replace(claimed, registered=frozenset({"c2"}), attached=frozenset({"mqtt"}))
     assert reaction(claimed, noted) is None

@@ -169,6 +169,28 @@ STATES: dict[str, tuple[dict[str, Any], Device]] = {
         ROW | {"generation": {"N": "0"}, "pending": certificate(1, **HELD)},
         replace(DEVICE, generation=0, pending=record(1, held_until=from_epoch(1_795_778_900))),
     ),
+    "pending, with claims": (
+        ROW | {"pending": certificate(1, claims={"M": {"model": {"S": "x"}}}, **HELD)},
+        replace(
+            DEVICE,
+            pending=record(1, held_until=from_epoch(1_795_778_900), claims={"model": "x"}),
+            claims={"model": "x"},
+        ),
+    ),
+    "renewing, with claims": (
+        ROW
+        | {
+            "pending": certificate(2, claims={"M": {}}, **HELD),
+            "active": certificate(1, **COMMITTED),
+            "claims": {"M": {"model": {"S": "x"}}},
+        },
+        replace(
+            DEVICE,
+            pending=record(2, held_until=from_epoch(1_795_778_900), claims={}),
+            active=record(1, certificate_id=ID),
+            claims={"model": "x"},
+        ),
+    ),
     "active": (
         ROW | IN_AWS_IOT | {"active": certificate(1, **COMMITTED)},
         replace(DEVICE, active=record(1, certificate_id=ID), **KNOWN),  # type: ignore[arg-type]

@@ -347,6 +347,15 @@ def test_wrong_usage_is_exit_code_2(line: Factory, arguments: list[str]) -> None
     assert (result.exit_code, line.out.exists()) == (2, False)
 
 
+def test_keys_in_secure_elements_want_the_nonce(line: Factory) -> None:
+    """For keys in secure elements the command names `proof = "nonce"`, unless the group has it."""
+    manifest = str(line.keys([("gw-1", base64_key(public_key()))]))
+    assert 'proof = "nonce"' in line.issue("--manifest", manifest).stderr
+    file = line.folder / "fleet/fleet.toml"
+    file.write_text(file.read_text().replace("[groups.gateways]", '[groups.gateways]\nproof = "nonce"'))
+    assert 'proof = "nonce"' not in line.issue("--manifest", manifest).stderr
+
+
 def test_a_broken_manifest_of_the_run_is_refused(line: Factory) -> None:
     """A manifest.csv in the folder that is not text is refused with its name."""
     line.issue("--count", "1")

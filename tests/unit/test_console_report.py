@@ -69,6 +69,28 @@ def test_a_scope_that_may_be_about_a_group_is(example: Report, scope: str, group
     assert rule.groups == groups
 
 
+@pytest.mark.parametrize(
+    ("condition", "reads"),
+    [
+        ('when { principal.claims has fw && principal.claims.fw == "1" }', True),
+        ('unless { principal["claims"] has fw }', True),
+        ("when { principal has claims.fw }", True),
+        ('when { Device::"dev-1".claims has fw }', True),
+        ('when { principal.quarantined } unless { {"x": principal}.x.claims has fw }', True),
+        ("when { if principal.quarantined then true else principal.claims has fw }", True),
+        ("", False),
+        ('when { principal.quarantined && "claims" == "claims" }', False),
+        ('when { context.roleAlias == "claims" }', False),
+    ],
+)
+def test_a_rule_that_reads_claims_is_found(example: Report, condition: str, reads: bool) -> None:  # noqa: FBT001
+    """A rule reads claims if any of its conditions has the attribute, however the rule is written."""
+    rules = f'@id("one") forbid (principal, action, resource) {condition};'
+    fleet = replace(example.fleet, rules=rules)
+    assert scopes.rules(fleet)[0].reads_claims is reads
+    assert scopes.forbids_by_claim(fleet) == (["one"] if reads else [])
+
+
 def test_more_than_ten_rules_keep_their_order() -> None:
     """Rules are in the order of the file, not in the alphabetical order of Cedar's numbers."""
     rules = "".join(

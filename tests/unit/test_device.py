@@ -40,7 +40,6 @@ ASKED = Enrollment(
     enrolled_by="b",
     bootstrap_ids=frozenset({"b1", "b2"}),
     anchor=Anchor("a", "CN=Factory CA"),
-    claims={},
     now=NOW,
     grace=timedelta(seconds=100),
 )
@@ -134,7 +133,7 @@ def test_a_deleted_device_waits(device: Device) -> None:
 
 def test_a_deleted_device_never_renews() -> None:
     """A deleted device cannot renew its certificate."""
-    asked = Renewal(DeviceId("gw-1"), "s1", OURS, None, NOW, timedelta(seconds=100))
+    asked = Renewal(DeviceId("gw-1"), "s1", OURS, NOW, timedelta(seconds=100))
     with pytest.raises(CertificateNotCurrent):
         answer_to(replace(BARE, active=OURS, status=Status.DELETED), asked)
 

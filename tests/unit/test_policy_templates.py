@@ -63,6 +63,19 @@ def test_good_resources_compile(resource: Any) -> None:
         ),
         statement(Action="iot:Receive", Resource=f"{IOT}:topic/announcements"),
         statement(
+            Action=["iot:Publish", "iot:Receive"],
+            Resource=[
+                f"{IOT}:topic/$aws/{topic}"
+                for topic in (
+                    *("things/{deviceId}/shadow/*", "commands/things/{deviceId}/executions/*/response/json"),
+                    *("rules/Telemetry/{deviceId}/*", "device_location/{deviceId}/get_position_estimate"),
+                )
+            ],
+        ),
+        statement(Action="iot:Receive", Resource=f"{IOT}:topic/$aws/certificates/create/json/accepted"),
+        statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/$aws/events/presence/#"),
+        statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/$share/group/{{deviceId}}/*"),
+        statement(
             Action="iot:Receive",
             Resource=[f"{IOT}:topic/{each}" for each in ("fleet/*", "{region}/*", "firstboot/{deviceId}/*")],
         ),
@@ -111,6 +124,10 @@ def test_good_statements_compile(good: Any) -> None:
         *(
             (statement(Resource=resource), f"Resource {resource!r} has a wildcard where a name begins")
             for resource in ("*", "arn:*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:*:::x", "arn:aws:s3:::*/*")
+        ),
+        (
+            statement(Action="s3:Get*", Resource="arn:aws:s3:r:1:access-grants/default"),
+            "gives credentials for S3",
         ),
         *(
             (
@@ -170,11 +187,40 @@ def test_bad_statements_are_problems(bad: Any, problem: str) -> None:
         ),
         *(
             (statement(Action="iot:Receive", Resource=f"{IOT}:topic/{topic}"), "includes firstboot/…")
-            for topic in ("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted")
+            for topic in (
+                *("*", "?*", "f*/accepted", "firstboot/*", "firstboot/dev-1/credentials/accepted"),
+                *("firstboot/{region}/*", "firstboot/{account}/credentials/accepted"),
+            )
+        ),
+        *(
+            (
+                statement(Action=["iot:Receive", action], Resource=f"{IOT}:topic/{topic}"),
+                "is not of one thing, command, location or rule",
+            )
+            for action in ("iot:Publish", "iot:RetainPublish")
+            for topic in (
+                *("$aws/*", "$aws/things/*", "$aws/things/d*/shadow/update", "$aws/things/{deviceId}"),
+                *("$aws/events/presence/connected/dev-1", "$aws/events/certificates/registered/*"),
+                *("$aws/certificates/create/json", "$aws/provisioning-templates/t/provision/json"),
+                *("$aws/rules/*", "$aws/rules/Firstboot*", "$aws/rules/?/x", "$aws/commands/things/*"),
+            )
+        ),
+        *(
+            (
+                statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"),
+                "is not of one thing, command, location or rule",
+            )
+            for topic in (
+                *("$aws/#", "$aws/things/#", "$aws/things/+/shadow/#", "$aws/commands/things/+/x", "$*"),
+                *("$share/*", "$share/+/x", "$share/g/$aws/things/+/shadow/#"),
+            )
         ),
         *(
             (statement(Action="iot:Subscribe", Resource=f"{IOT}:topicfilter/{topic}"), "includes firstboot/…")
-            for topic in ("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted")
+            for topic in (
+                *("*", "#", "+/+/credentials/accepted", "firstboot/+/credentials/accepted"),
+                *("$share/g/firstboot/+/credentials/accepted", "$share/g/#"),
+            )
         ),
     ],
 )
@@ -408,6 +454,83 @@ def test_shared_texts_are_compared_where_requests_could_be_the_same() -> None:
     assert found(table("t", items), table("u", shared)) == []
     metrics = {"StringEquals": {"cloudwatch:namespace": "acme"}}
     assert found(own, statement(Action="cloudwatch:PutMetricData", Resource="*", Condition=metrics)) == []
+
+
+def _table(action: str, condition: Any, resource: str = "table/t") -> dict[str, Any]:
+    limited = {"Condition": condition} if condition else {}
+    return statement(Action=action, Resource=f"arn:aws:dynamodb:r:1:{resource}", **limited)
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        _table("dynamodb:GetItem", {}),
+        _table("dynamodb:Scan", {}),
+        _table("dynamodb:Get*", {}) | {"Resource": "arn:{partition}:dynamodb:*:{account}:table/t*"},
+        _table("dynamodb:Query", {"Bool": {"aws:SecureTransport": "true"}}),
+        _table("dynamodb:Query", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "fleet"}}),
+        _table("dynamodb:Query", {"StringEqualsIfExists": {"dynamodb:LeadingKeys": "fleet"}}),
+        _table("dynamodb:Query", {"StringNotEquals": {"dynamodb:LeadingKeys": "secret"}}),
+    ],
+)
+def test_a_statement_without_the_condition_of_another_is_a_problem(shared: Any) -> None:
+    """No statement may give to all, without a condition, an action that another limits to a device by it."""
+    own = grant(_table("dynamodb:GetItem", KEYS | _PRESENT))
+    found = templates.check(replace(fleet(), grants={"own": own, "shared": grant(shared)}))
+    assert len(found) == 1
+    assert "without a condition on dynamodb:leadingkeys gives every device what" in found[0]
+    assert found[0].startswith("grants/shared.json: ")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _table("dynamodb:DescribeTable", {}),
+        _table("dynamodb:GetItem", {}, "table/u"),
+        _table("dynamodb:GetItem", {}) | {"Resource": "arn:aws:dynamodb:other:1:table/t"},
+        _table("dynamodb:GetItem", {"StringEquals": {"dynamodb:LeadingKeys": "model#1"}}),
+        _table("dynamodb:GetItem", {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "m#1"}} | _PRESENT),
+        _table("dynamodb:GetItem", {}) | {"Effect": "Deny"},
+        _table("dynamodb:GetItem", {}, "table/t/index/{deviceId}"),
+    ],
+)
+def test_statements_about_other_things_need_no_condition(other: Any) -> None:
+    """A statement about another table, region or action, or with keys of its own, compiles beside one."""
+    own = grant(_table("dynamodb:GetItem", KEYS | _PRESENT))
+    assert templates.check(replace(fleet(), grants={"own": own, "other": grant(other)})) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        ("arn:aws:s3:::b/{deviceId}/*", "arn:{partition}:s3:::b/stable/*", "'stable'"),
+        ("arn:aws:s3:::b-{account}/{deviceId}/*", "arn:aws:s3:::b-123456789012/stable/*", "'stable'"),
+        ("arn:aws:s3:::b-{region}/{deviceId}/*", "arn:aws:s3:::b-us-gov-west-1/stable/*", "'stable'"),
+        ("arn:aws:sqs:{region}:{account}:{deviceId}", "arn:aws:sqs:eu-west-1:1:all", "'all'"),
+        ("arn:aws:sqs:eu-west-1:1:{deviceId}", "arn:aws-cn:sqs:*:{account}:al*", "a part of"),
+        (
+            "arn:aws:s3:::b-{account}/{deviceId}/*",
+            "arn:aws:s3:::b-123456789012/fleet/{deviceId}/x",
+            "'fleet'",
+        ),
+    ],
+)
+def test_another_spelling_of_the_same_place_is_a_problem(one: str, other: str, problem: str) -> None:
+    """Texts are compared with a variable for its value, in either order."""
+    terms = {"g": GrantTerms("g", shared=True)}
+    for texts in ([one, other], [other, one]):
+        grants = {"g": grant(*(statement(Action="s3:PutObject", Resource=text) for text in texts))}
+        found = templates.check(replace(fleet(), grants=grants, terms=terms))
+        assert len(found) == 1
+        assert problem in found[0]
+
+
+def test_another_region_or_account_is_another_place() -> None:
+    """Texts that name different regions or accounts are not compared."""
+    for other in ("arn:aws:sqs:eu-west-2:1:all", "arn:aws:sqs:eu-west-1:2:all"):
+        statements = (statement(Resource=each) for each in ("arn:aws:sqs:eu-west-1:1:{deviceId}", other))
+        terms = {"g": GrantTerms("g", shared=True)}
+        assert templates.check(replace(fleet(), grants={"g": grant(*statements)}, terms=terms)) == []
 
 
 def test_overlapping_conditions_are_a_problem() -> None:

@@ -7,6 +7,7 @@ from firstboot.authority.handlers import Resource, Resources, Retire, Watch
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.authority.watched_key import LookAtKey
 from firstboot.aws import clients
+from firstboot.aws.dynamodb.proofs import DynamoProofs
 from firstboot.aws.iot.endpoint import data_endpoint
 from firstboot.aws.kms import DescribedKey, KmsKey, public_key
 from firstboot.aws.s3.authority import AuthorityStore
@@ -25,7 +26,8 @@ def resource(settings: AuthoritySettings, guard: Guard) -> Work:
         key = KmsKey(clients.kms(), settings.ca_key, public_key(clients.kms(), settings.ca_key))
         return Authority(store, key, settings.subject, int(settings.years))
 
-    made = Resource(authority, store, deployed(), lambda: data_endpoint(clients.iot()), guard)
+    nonces = DynamoProofs(clients.dynamodb(), settings.table)
+    made = Resource(authority, store, nonces, deployed(), lambda: data_endpoint(clients.iot()), guard)
     return Resources(made, Retire(PublishedFleet(s3, settings.bucket), guard))
 
 

@@ -47,6 +47,13 @@ class Truststore(Protocol):
         """
 
 
+class Nonces(Protocol):
+    """The key of the nonces in signed proofs."""
+
+    def make_nonce_key(self) -> None:
+        """Make the key unless there is one. Raises Unavailable."""
+
+
 @dataclass(frozen=True)
 class Resource:
     """The handler of the custom resource's events, which CDK's provider framework sends.
@@ -56,12 +63,13 @@ class Resource:
 
     authority: Callable[[], Authority]
     truststore: Truststore
+    nonces: Nonces
     fleet: Fleet
     mqtt_host: Callable[[], str]
     guard: Guard
 
     def __call__(self, event: dict[str, Any], _: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context
-        """Make or find the CA, and bring the truststore up to date with the deployed fleet.
+        """Make or find the CA and the key of nonces, and bring the truststore up to date with the fleet.
 
         Return the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. CloudFormation may repeat
         an event; the repeat changes nothing. Raises AuthorityError, Unavailable.
@@ -71,6 +79,7 @@ class Resource:
             # bucket are retained.
             return {"PhysicalResourceId": event["PhysicalResourceId"]}
         ca = self.authority()(now)
+        self.nonces.make_nonce_key()
         anchors = trust_anchors(self.fleet)
         # The compiler does not know the CA. An anchor that is the CA, or above or below it, could vouch for
         # operational certificates.

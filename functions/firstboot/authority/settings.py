@@ -15,6 +15,7 @@ class AuthoritySettings(Settings):
     `account` owns the bucket.
     """
 
+    table: str
     bucket: str
     account: str
     ca_key: str

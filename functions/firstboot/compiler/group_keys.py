@@ -8,7 +8,17 @@ from typing import get_args
 from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
 from firstboot.compiler.lists import Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
-from firstboot.domain.fleet import Budget, CertificatePlan, Eku, Group, Jitr, MqttLogin, Naming, Reenroll
+from firstboot.domain.fleet import (
+    Budget,
+    CertificatePlan,
+    Eku,
+    Freshness,
+    Group,
+    Jitr,
+    MqttLogin,
+    Naming,
+    Reenroll,
+)
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
@@ -150,6 +160,15 @@ GROUP = Record(
             "one that can enroll and leave the others, since the maker may have JITR under the same CA. "
             "`exclusive`: also revoke those that can never enroll.",
             default="shared",
+        ),
+        Key(
+            "proof",
+            Choice(get_args(Freshness)),
+            "How a device shows on the public host that its signed proof is fresh. `time`: by its clock or "
+            "by the server's nonce. `nonce`: by the nonce only. An attacker that could use a device's key "
+            "for an hour can sign proofs for any later time, but none with a nonce that does not exist yet. "
+            "Choose `nonce` where the key itself can't be stolen: in a secure element or a TPM.",
+            default="time",
         ),
         Key(
             "budget",

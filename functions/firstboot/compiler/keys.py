@@ -110,7 +110,7 @@ ROOT = Record(
             "services",
             Names(_SERVICE, most=50),
             "AWS services whose actions grants may allow, by the prefix of their actions, beyond those that "
-            "every fleet may use. Actions that manage identities, rights, keys or code stay refused.",
+            "every fleet may use. Actions that manage identities, rights, credentials or code stay refused.",
             default=[],
         ),
         Key(

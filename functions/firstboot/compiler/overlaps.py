@@ -9,7 +9,8 @@ its id:
   it may write below its id, it writes what the others read.
 
 The key `reserved` of fleet.toml keeps the second kind of word from being an id. A wildcard in that place
-can't be cured: `b/*` has what every device has below its id.
+can't be cured: `b/*` has what every device has below its id. Neither can a statement without a condition that
+keeps devices apart in another statement.
 """
 
 from __future__ import annotations
@@ -31,29 +32,58 @@ _FILTER = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:topicfilter/", re.ASCII)
 _NAMES = re.compile(r"(String|Arn)(Equals|Like)")
 """The operators whose values name what a request is about. Others compare numbers, times and addresses."""
 
+_READS_ITEMS = re.compile(r"dynamodb:(?!Describe|List)")
+
 _ANY = "*"
+
+_VALUES = {
+    "{account}": re.compile(r"(?<!\d)\d{12}(?!\d)"),
+    "{region}": re.compile(
+        r"\b(af|ap|ca|cn|eu|il|me|mx|sa|us)(-gov|-iso[a-z]?)?-(central|(north|south)?(east|west)?)-\d\b"
+    ),
+}
+"""The variables that a resource's name may also have as a value, with what such a value looks like."""
+
+_HEAD = re.compile(r"arn:[^:]*:([^:]*):([^:]*):([^:]*):")
 
 
 @dataclass(frozen=True)
 class _Text:
     """A text of an Allow: a resource, or the value of the condition key `key` ("" for a resource).
 
-    `services` are those of the statement's actions, and `resources` its resources.
+    `actions` and `resources` are those of the statement. `bound` are the condition keys that a request must
+    have with one of the statement's values, and for each whether all values have the device id.
     """
 
     grant: str
     key: str
     text: str
-    services: frozenset[str]
+    actions: tuple[str, ...]
     resources: tuple[str, ...]
+    bound: dict[str, bool]
+
+    @property
+    def services(self) -> set[str]:
+        """The services of the actions."""
+        return {action.partition(":")[0] for action in self.actions}
 
     def is_beside(self, other: _Text) -> bool:
         """Return whether a request could be about both texts, as far as the rest of the statements says."""
         if self.key != other.key or self.services.isdisjoint(other.services):
             return False
-        return not self.key or any(
-            meet(_glob(one), _glob(two)) for one, two in product(self.resources, other.resources)
-        )
+        return not self.key or any(_meet(*each) for each in product(self.resources, other.resources))
+
+    def is_open_to(self, other: _Text) -> str | None:
+        """Return the shared resource with which `other` gives what this condition limits, or None."""
+        if self.key in other.bound or any(other.bound.values()) or not self._shares_action(other):
+            return None
+        shared = (each for each in other.resources if DEVICE not in each)
+        return next((each for each in shared if any(_meet(own, each) for own in self.resources)), None)
+
+    def _shares_action(self, other: _Text) -> bool:
+        # A scan has what an item's key limits in the other actions.
+        items = [any(map(_READS_ITEMS.match, each.actions)) for each in (self, other)]
+        return all(items) or any(meet(*each) for each in product(self.actions, other.actions))
 
 
 def check(fleet: Fleet) -> list[str]:
@@ -64,12 +94,16 @@ def check(fleet: Fleet) -> list[str]:
     texts = list(_texts(fleet))
     own = [each for each in texts if DEVICE in each.text]
     shared = [each for each in texts if DEVICE not in each.text]
-    return list(_between_devices(own)) + list(_with_shared(own, shared, frozenset(fleet.reserved)))
+    return [
+        *_between_devices(own),
+        *_with_shared(own, shared, frozenset(fleet.reserved)),
+        *dict.fromkeys(_without_condition(own, texts)),
+    ]
 
 
 def _between_devices(own: Iterable[_Text]) -> Iterator[str]:
     for one, other in product(own, repeat=2):
-        if one.key == other.key and (name := _intruder(one.text, other.text)):
+        if one.key == other.key and (name := _intruder(*_alike(one.text, other.text))):
             yield (
                 f"grants/{one.grant}.json: {one.text!r} gives a device with the id {name!r} what"
                 f" {other.text!r} in grants/{other.grant}.json gives other devices; let the two begin"
@@ -79,7 +113,10 @@ def _between_devices(own: Iterable[_Text]) -> Iterator[str]:
 
 def _with_shared(own: Iterable[_Text], shared: Iterable[_Text], reserved: frozenset[str]) -> Iterator[str]:
     for one, other in product(own, shared):
-        if not one.is_beside(other) or (name := _common(one.text, other.text)) is None or name in reserved:
+        if not one.is_beside(other):
+            continue
+        name = _common(*_alike(one.text, other.text))
+        if name is None or name in reserved:
             continue
         start = f"grants/{one.grant}.json: {one.text!r} gives "
         end = f" what {other.text!r} in grants/{other.grant}.json gives every device that holds that grant; "
@@ -92,18 +129,78 @@ def _with_shared(own: Iterable[_Text], shared: Iterable[_Text], reserved: frozen
             )
 
 
+def _without_condition(own: Iterable[_Text], texts: Iterable[_Text]) -> Iterator[str]:
+    for one, other in product(own, texts):
+        if one.key and not other.key and (resource := one.is_open_to(other)):
+            yield (
+                f"grants/{other.grant}.json: {resource!r} without a condition on {one.key} gives every device"
+                f" what {one.text!r} in grants/{one.grant}.json gives single devices; add the condition"
+            )
+
+
 def _texts(fleet: Fleet) -> Iterator[_Text]:
     for grant, document in sorted(fleet.grants.items()):
         for statement in document["Statement"]:
             if statement["Effect"] != "Allow":
                 continue
-            services = frozenset(action.partition(":")[0] for action in listed(statement["Action"]))
-            resources = tuple(listed(statement["Resource"]))
-            found = _Text(grant, "", "", services, resources)
+            actions, resources = (tuple(listed(statement[key])) for key in ("Action", "Resource"))
+            found = _Text(grant, "", "", actions, resources, _bound(statement.get("Condition", {})))
             yield from (replace(found, text=text) for text in resources)
             for operator, keys in statement.get("Condition", {}).items():
                 for key, value in keys.items() if _NAMES.search(operator) else ():
                     yield from (replace(found, key=key.lower(), text=text) for text in listed(value))
+
+
+def _bound(condition: dict[str, dict[str, str | list[str]]]) -> dict[str, bool]:
+    """Return the keys that a request must have with one of the condition's values.
+
+    The value says whether all of the condition's values have the device id.
+    """
+    # ForAllValues and …IfExists are true for a request without the key.
+    present = {key.lower() for key, value in condition.get("Null", {}).items() if listed(value) == ["false"]}
+    return {
+        key.lower(): all(DEVICE in text for text in listed(value))
+        for operator, keys in condition.items()
+        for key, value in keys.items()
+        if _NAMES.search(operator)
+        and (key.lower() in present or not re.search("ForAllValues|IfExists", operator))
+    }
+
+
+def _meet(one: str, other: str) -> bool:
+    one, other = _alike(one, other)
+    return meet(_glob(one), _glob(other))
+
+
+def _alike(one: str, other: str) -> tuple[str, str]:
+    """Return two texts in one spelling, because `aws` and `{partition}` can be the same, for example.
+
+    Where one text has a variable, values of it in the other become the variable, too.
+    """
+    if _is_apart(one, other):
+        return one, other
+    for variable, value in _VALUES.items():
+        if variable in one + other:
+            one, other = value.sub(variable, one), value.sub(variable, other)
+    return _headed(one), _headed(other)
+
+
+def _is_apart(one: str, other: str) -> bool:
+    """Return whether two ARNs name different regions or accounts."""
+    heads = _HEAD.match(one), _HEAD.match(other)
+    if not heads[0] or not heads[1]:
+        return False
+    pairs = zip(heads[0].groups(), heads[1].groups(), strict=True)
+    return any(a != b and not re.search(r"[{*?]", a + b) for a, b in pairs)
+
+
+def _headed(text: str) -> str:
+    """Return an ARN with variables for its partition and, where it has them, its region and account."""
+    return _HEAD.sub(
+        lambda found: f"arn:{{partition}}:{found[1]}:{found[2] and '{region}'}:{found[3] and '{account}'}:",
+        text,
+        count=1,
+    )
 
 
 def _intruder(one: str, other: str) -> str | None:

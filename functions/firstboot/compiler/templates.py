@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from firstboot.compiler import overlaps, services
+from firstboot.compiler import iot, overlaps, services
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import TOPIC_ROOT, DeviceId
+from firstboot.domain.names import DeviceId
 from firstboot.policy import limits, render
 
 # No device id contains one of these characters, and none of them is a wildcard of IAM. `#` and `=` are
@@ -36,16 +36,6 @@ other devices. ForAnyValue would allow a request that belongs to other devices i
 
 _CONDITION_KEY = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9:/_.@+=-]+", re.ASCII)
 _ARN = re.compile(r"arn:[^:*?]+:[^:*?]+:[^:]*:[^:]*:.*[^:/*?].*")
-_IOT_RESOURCE = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:(client|topic|topicfilter)/(.+)", re.ASCII)
-_IOT_ACTIONS = {
-    "iot:Connect": "client",
-    "iot:Publish": "topic",
-    "iot:Receive": "topic",
-    "iot:RetainPublish": "topic",
-    "iot:Subscribe": "topicfilter",
-}
-"""AWS IoT's data plane actions, each with the type of its resource (AWS IoT Core policy actions)."""
-
 # The longest values that exist, or longer, so that the checked size holds for every device.
 WIDEST = render.Place(partition="aws-us-gov", region="ap-southeast-99", account="0" * 12)
 LONGEST = DeviceId("d" * 64)
@@ -149,7 +139,7 @@ def _statement(statement: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noq
         if statement["Effect"] == "Allow":
             yield from _comparisons(statement.get("Condition", {}))
         for text in _texts(statement):
-            yield from _variables(text, "*?+#" if _iot(statement) else "*?")
+            yield from _variables(text, "*?+#" if iot.is_about(statement) else "*?")
     elif statement.keys() >= _REQUIRED:
         yield from bad
 
@@ -185,29 +175,24 @@ def _is_comparison(operator: str, keys: object) -> bool:
     )
 
 
-def _iot(statement: dict[str, Any]) -> bool:
-    return any(action.startswith("iot:") for action in render.listed(statement["Action"]))
-
-
 def _actions(statement: dict[str, Any], opened: tuple[str, ...]) -> Iterator[str]:
     actions = render.listed(statement["Action"])
     for action in actions:
         if not _ACTION.fullmatch(action):
             yield f"Action {action!r} must be service:Name, in lower case before the colon"
-        elif action.startswith("iot:") and action not in _IOT_ACTIONS:
-            yield f"Action {action!r} is not one of {', '.join(_IOT_ACTIONS)}"
+        elif action.startswith("iot:") and action not in iot.ACTIONS:
+            yield f"Action {action!r} is not one of {', '.join(iot.ACTIONS)}"
         elif statement["Effect"] == "Allow" and (problem := services.problem(action, opened)):
             yield f"Action {action!r} {problem}"
     # A statement goes into an AWS IoT policy as a whole or not at all.
-    if _iot(statement) and not all(action.startswith("iot:") for action in actions):
+    if iot.is_about(statement) and not all(action.startswith("iot:") for action in actions):
         yield "Actions of iot and of other services must be in separate statements"
 
 
 def _resources(statement: dict[str, Any]) -> Iterator[str]:
-    kinds = {_IOT_ACTIONS.get(action) for action in render.listed(statement["Action"])}
     for resource in render.listed(statement["Resource"]):
-        if _iot(statement):
-            yield from _iot_resource(resource, kinds, statement["Effect"])
+        if iot.is_about(statement):
+            yield from iot.resource(resource, statement)
         elif resource != "*" and not resource.startswith("arn:"):
             yield f"Resource {resource!r} is not an ARN"
         elif statement["Effect"] == "Allow":
@@ -220,28 +205,10 @@ def _named(resource: str, statement: dict[str, Any]) -> Iterator[str]:
         if "Condition" not in statement:
             yield f'Resource "{resource}" needs a Condition'
     # `arn:*` allows as much as `*`, and `arn:aws:s3:::*` nearly as much.
+    elif ":access-grants" in resource:
+        yield f"Resource {resource!r} gives credentials for S3 (s3:GetDataAccess)"
     elif not _ARN.fullmatch(resource) or services.name_of(resource)[:1] in ("*", "?", ""):
         yield f"Resource {resource!r} has a wildcard where a name begins; name the resource"
-
-
-def _iot_resource(resource: str, kinds: set[str | None], effect: str) -> Iterator[str]:
-    match = _IOT_RESOURCE.fullmatch(resource)
-    if not match or match[1] not in kinds:
-        wanted = " or ".join(sorted(f"{kind}/" for kind in kinds if kind))
-        yield f"Resource {resource!r} must be an AWS IoT ARN ending in {wanted}…, as its actions need"
-    elif match[1] == "client" and effect == "Allow" and not resource.endswith(f":client/{render.DEVICE}"):
-        yield f"Resource {resource!r} lets a device connect as another: it must be …:client/{render.DEVICE}"
-    elif effect == "Allow" and _is_over_ours(match[2]):
-        yield f"Resource {resource!r} includes {TOPIC_ROOT}/…, where every device receives its credentials"
-
-
-def _is_over_ours(topic: str) -> bool:
-    """Return whether a topic or filter is one of Firstboot's, or has a wildcard that may match one."""
-    literal = re.split(r"[*?+#{]", topic, maxsplit=1)[0]
-    ours = f"{TOPIC_ROOT}/"
-    if topic[len(literal) :].startswith("{"):  # No device, region, account or partition has the root's name.
-        return False
-    return literal.startswith(ours) or (literal != topic and ours.startswith(literal))
 
 
 def _comparisons(condition: dict[str, dict[str, str | list[str]]]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from enum import StrEnum
 from firstboot.domain.clock import epoch, until_next
 from firstboot.domain.device import (
     Anchor,
-    Attribute,
     CertificateRecord,
     Device,
     Status,
@@ -108,7 +107,6 @@ class Enrollment:
     enrolled_by: str
     bootstrap_ids: frozenset[str]
     anchor: Anchor
-    claims: dict[str, Attribute]
     now: datetime
     grace: timedelta
     expected: bool = False
@@ -126,14 +124,13 @@ class Enrollment:
 class Renewal:
     """A request to record `certificate` as pending, made with an operational certificate.
 
-    `caller` is the serial of that operational certificate (hex). `claims` is None if the recorded claims
-    stay. `grace` is the group's. `now` is in whole seconds.
+    `caller` is the serial of that operational certificate (hex). `grace` is the group's. `now` is in whole
+    seconds.
     """
 
     device_id: DeviceId
     caller: str
     certificate: CertificateRecord
-    claims: dict[str, Attribute] | None
     now: datetime
     grace: timedelta
 

@@ -49,7 +49,8 @@ class CertificateRecord:
     Times are whole seconds. `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo) are lower-case hex.
     `held_until` is None once the certificate no longer blocks other keys. `certificate_id` is set by the
     first login, `superseded_at` by the first login of the next certificate. An `imported` certificate was
-    issued by another CA, and may only ask for its successor.
+    issued by another CA, and may only ask for its successor. `claims` are those that the device made when it
+    asked for a pending certificate; None if it made none, and after the commit.
     """
 
     serial: str
@@ -61,6 +62,7 @@ class CertificateRecord:
     certificate_id: str | None = None
     superseded_at: datetime | None = None
     imported: bool = False
+    claims: dict[str, Attribute] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Device:
-    """A device record. The operator sets `attributes`, the device sets `claims`.
+    """A device record. The operator sets `attributes`, the device sets `claims`, of which `claims_in_force`
+    says which ones count.
 
     `enrolled_by` is the SHA-256 (hex) of what is signed in the bootstrap certificate; None while the device
     is expected. `bootstrap_ids` are the ids by which AWS IoT may know that certificate, and `anchor` is the
@@ -107,6 +110,20 @@ class Device:
     renewals: int = 0
     activating: frozenset[str] = frozenset()
     imported: bool = False
+
+
+def claims_in_force(
+    recorded: dict[str, Attribute], active: CertificateRecord | None, pending: CertificateRecord | None
+) -> dict[str, Attribute]:
+    """Return the claims of a device that rules see. `recorded` are those of its last commit.
+
+    The claims of a pending certificate count from its commit on: a certificate that never logs in must not
+    change the rights of the one in use. A device without an active certificate has no rights to protect, and
+    its first connection needs policies before its first login. So its pending claims count at once.
+    """
+    if active is None and pending is not None and pending.claims is not None:
+        return pending.claims
+    return recorded
 
 
 def check_not_revoked(device: Device) -> None:
@@ -166,16 +183,19 @@ def login(device: Device | None, serial: str) -> Login:
 
 def committed(device: Device, certificate_id: str, now: datetime) -> Device:
     """Return the record after the first login with its pending certificate, which becomes active; the
-    certificate that was active becomes superseded. Without a pending one, return the record unchanged.
+    certificate that was active becomes superseded. The claims become those that the pending certificate was
+    asked for with; they stay if there were none. Without a pending one, return the record unchanged.
     """
-    if device.pending is None:
+    pending = device.pending
+    if pending is None:
         return device
     moment = whole_seconds(now)
     return replace(
         device,
         pending=None,
-        active=replace(device.pending, certificate_id=certificate_id, held_until=None),
+        active=replace(pending, certificate_id=certificate_id, held_until=None, claims=None),
         superseded=replace(device.active, superseded_at=moment) if device.active else device.superseded,
+        claims=device.claims if pending.claims is None else pending.claims,
         generation=device.generation + 1,
         updated_at=moment,
     )

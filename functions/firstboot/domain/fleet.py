@@ -21,6 +21,7 @@ Reenroll = Literal["refuse", "replace"]
 MqttLogin = Literal["registry", "token"]
 Eku = Literal["optional", "required"]
 Jitr = Literal["off", "shared", "exclusive"]
+Freshness = Literal["time", "nonce"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -84,8 +85,9 @@ class Group:
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
     bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
-    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself. `formerly` are the
-    group's earlier names, oldest first, which records of its devices may still have.
+    `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
+    signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
+    records of its devices may still have.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Group:
     configuration: dict[str, Any] = field(default_factory=dict)
     eku: Eku = "optional"
     jitr: Jitr = "shared"
+    proof: Freshness = "time"
     formerly: tuple[str, ...] = ()
 
     @property
@@ -139,7 +142,7 @@ class Group:
         return plain
 
 
-_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "formerly": ()}
+_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "proof": "time", "formerly": ()}
 """The members of a group that later versions added, with their defaults."""
 
 

@@ -57,6 +57,9 @@ JITR_PREFIX = "JITR#"
 SWEEP_KEY = "SWEEP"
 """The primary key of the row with the progress of the last sweep."""
 
+NONCE_KEY = "SECRET#nonces"
+"""The primary key of the row with the key of all nonces. A deployment makes the row."""
+
 METRICS = "Firstboot"
 """The CloudWatch namespace of all metrics. Their only dimension, `service`, is the Lambda file's name."""
 

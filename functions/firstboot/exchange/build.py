@@ -76,7 +76,7 @@ def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     issue = Issue(Issuer(ca, key), devices, store)
     return Endpoints(
         exchange=Exchange(fleet, Enroll(issue, devices), Renew(issue, devices, devices)),
-        log_in=LogIn(ca, devices, devices, store),
+        log_in=LogIn(ca, devices, devices, store, fleet),
         prove=Prove(devices),
         connected=Connected(devices, store),
         answers=Answers(settings.mqtt_host, int(settings.mqtt_port), store, limiter),

@@ -1,7 +1,7 @@
 """Enroll: an admission and a CSR become an operational certificate.
 
 1. The CSR's key is strong and its owner signed the CSR. The key is not that of a shared claim certificate.
-2. A signed proof is recorded as used.
+2. A signed proof is of the kind that the group demands. Its use is recorded.
 3. The certificate is issued exactly once (issue.py), if the device's record and the group's budget allow.
 """
 
@@ -43,7 +43,7 @@ class Enroll:
             raise ClaimKeyRefused
         # The admission and the CSR are verified by now, so a caller without a valid bootstrap certificate
         # can't write to the table.
-        spend(admission.proof, self.proofs)  # 2
+        spend(admission.proof, admission.group, self.proofs, now)  # 2
         asked = self._enrollment(admission, request, verified, now)
         return self.issue(asked, verified, admission.group, make_known=admission.proof is not None)  # 3
 
@@ -59,11 +59,10 @@ class Enroll:
             group=group.name,
             formerly=group.formerly,
             replaces=replaces,
-            certificate=replace(certificate, held_until=moment + HOLD),
+            certificate=replace(certificate, held_until=moment + HOLD, claims=request.claims),
             enrolled_by=admission.by.identifier,
             bootstrap_ids=admission.by.bootstrap_ids,
             anchor=admission.by.anchor,
-            claims=request.claims or {},
             now=moment,
             grace=group.certificate.grace,
             # Any device could use a shared claim certificate, so its allow-list is the device records: an

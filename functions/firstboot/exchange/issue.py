@@ -65,7 +65,10 @@ class CertificateStore(Protocol):
 
 @dataclass(frozen=True)
 class ExchangeRequest:
-    """A request of a device. `device_id` and `claims` are its own, unverified statements."""
+    """A request of a device. `device_id` and `claims` are its own, unverified statements.
+
+    `claims` is None if the request says nothing about them.
+    """
 
     csr: UnverifiedCsr
     device_id: str | None = None

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType
 
 from firstboot.exchange.errors import UnsupportedMediaType
 from firstboot.exchange.issue import ExchangeRequest
@@ -53,14 +53,19 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
             " names the device it must be absent or the same"
         ),
     ] = None
-    claims: Annotated[
-        Claims,
-        Meta(
-            description="Statements of the device about itself: at most 16 strings, booleans or integers,"
-            f" {LONGEST_CLAIM} characters each with its name. A name has 1 to 64 letters, digits, `_`, `.` or"
-            " `-` of ASCII. Rules see claims apart from attributes"
-        ),
-    ] = field(default_factory=dict)
+    claims: (
+        Annotated[
+            Claims,
+            Meta(
+                description="Statements of the device about itself: at most 16 strings, booleans or"
+                f" integers, {LONGEST_CLAIM} characters each with its name. A name has 1 to 64 letters,"
+                " digits, `_`, `.` or `-` of ASCII. Rules see claims apart from attributes. They replace the"
+                " recorded claims at the certificate's first login. Without this member the recorded claims"
+                " stay; `{}` removes them"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     deliver: Annotated[
         Deliver, Meta(description="How the certificate is delivered: by `url`, or `inline` in the answer")
     ] = "url"
@@ -70,7 +75,7 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a claim that is too long, or whose name has another character."""
-        for name, value in self.claims.items():
+        for name, value in (self.claims or {}).items():
             # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
             if not _CLAIM_NAME.fullmatch(name):
                 raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
@@ -131,7 +136,8 @@ def asked(request: CertificateRequest) -> Asked:
 
     Raises MalformedCsr.
     """
-    wanted = ExchangeRequest(csr.parse(request.csr), request.device_id, request.claims)
+    claims = None if request.claims is UNSET else request.claims
+    wanted = ExchangeRequest(csr.parse(request.csr), request.device_id, claims)
     return Asked(wanted, request.deliver, request.configuration)
 
 

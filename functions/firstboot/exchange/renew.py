@@ -5,10 +5,11 @@
    issued before its device was imported is accepted if the device's record names it.
 2. The request names no other device.
 3. The CSR's key is strong and its owner signed the CSR.
-4. A signed proof is recorded as used.
-5. Firstboot issued the certificate: the record has its serial and key, or it is stored. A pending certificate
-   is committed, because renewing is a login like any other.
-6. The certificate is issued exactly once, if the record allows (issue.py). The present certificate keeps its
+4. Firstboot issued the certificate: the record has its serial and key, or it is stored. The fleet has the
+   device's group.
+5. A signed proof is of the kind that the group demands. Its use is recorded.
+6. A pending certificate is committed, because renewing is a login like any other.
+7. The certificate is issued exactly once, if the record allows (issue.py). The present certificate keeps its
    rights until the first login with the next one.
 """
 
@@ -57,14 +58,15 @@ class Renew:
             raise DeviceIdMismatch
         check_client_id(presented, name)
         verified = csr.verify(request.csr)  # 3
+        device = self._recorded(name, presented)  # 4
+        group = _group(device, fleet)
         proof = proof_of(presented)
         # The certificate and the CSR are verified by now, so a caller without a certificate of ours can't
         # write to the table.
-        spend(proof, self.proofs)  # 4
-        device = self._logged_in(name, presented, now)  # 5
-        group = _group(device, fleet)
+        spend(proof, group, self.proofs, now)  # 5
+        device = self._logged_in(device, presented, now)  # 6
         asked = self._renewal(device, group, presented.leaf, request.claims, verified, now)
-        return self.issue(asked, verified, group, make_known=proof is not None)  # 6
+        return self.issue(asked, verified, group, make_known=proof is not None)  # 7
 
     def is_asked(self, presented: Presented) -> bool:
         """Return whether a certificate is one to renew: ours, or an imported one that a record names."""
@@ -81,17 +83,20 @@ class Renew:
         chain.verify(leaf, self.issue.issuer.certificate, moment)
         return device_id(chain.common_name(leaf))
 
-    def _logged_in(self, name: DeviceId, presented: Presented, now: datetime) -> Device:
+    def _recorded(self, name: DeviceId, presented: Presented) -> Device:
         device = self.records.device(name)
         check_issued(presented.leaf, name, device, self.issue.store)
         if device is None:
             raise CertificateNotCurrent(log="no such device")
+        return device
+
+    def _logged_in(self, device: Device, presented: Presented, now: datetime) -> Device:
         pending, leaf = device.pending, presented.leaf
         is_pending = pending is not None and int(pending.serial, 16) == leaf.serial_number
         # An expired certificate can't log in, so an expired pending one is not committed.
         if not is_pending or now > leaf.not_after:
             return device
-        kept = stored(presented, name, self.issue.store)
+        kept = stored(presented, device.device_id, self.issue.store)
         return self.records.commit(committed(device, chain.fingerprint(kept), now), kept)
 
     def _renewal(
@@ -108,8 +113,7 @@ class Renew:
         return Renewal(
             device_id=device.device_id,
             caller=f"{leaf.serial_number:x}",
-            certificate=replace(certificate, held_until=moment + HOLD),
-            claims=claims,
+            certificate=replace(certificate, held_until=moment + HOLD, claims=claims),
             now=moment,
             grace=group.certificate.grace,
         )

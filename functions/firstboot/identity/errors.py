@@ -46,8 +46,8 @@ class ProofStale(ProofError):
     action = Action.RETRY
     title = "The signed proof's time or nonce is not current; sign another proof with this `nonce`"
 
-    def __init__(self, nonce: str, *, log: str = "") -> None:
-        super().__init__(log=log)
+    def __init__(self, nonce: str, detail: str = "", *, log: str = "") -> None:
+        super().__init__(detail, log=log)
         self.nonce = nonce
 
 

@@ -1,10 +1,10 @@
 """Login with an operational certificate.
 
-1. The issuing CA signed the certificate, and it is valid. The use of a signed proof is recorded. An MQTT
-   client id is the device id.
+1. The issuing CA signed the certificate, and it is valid. An MQTT client id is the device id.
 2. Firstboot issued the certificate: its serial and key are in the device record, or it is stored. The record
    has it as the active or the pending one.
-3. A pending certificate is committed, since this login proves that the device has received it. What is
+3. A signed proof is of the kind that the device's group demands. Its use is recorded.
+4. A pending certificate is committed, since this login proves that the device has received it. What is
    recorded is the stored certificate, not the presented one, which may be the stored one's twin.
 """
 
@@ -18,6 +18,7 @@ from cryptography import x509
 
 from firstboot.domain.device import CertificateRecord, Device, committed, login
 from firstboot.domain.errors import CertificateNotCurrent
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.identity.connection import Issued
 from firstboot.identity.errors import CertificateForged, OperationalCertificateRequired
@@ -40,6 +41,13 @@ class LoginRecords(Protocol):
         """
 
 
+class FleetInForce(Protocol):
+    """The source of the fleet definition in force."""
+
+    def current(self, now: datetime) -> Fleet:
+        """Return the definition in force at `now`. Raises Unavailable when none can be read."""
+
+
 @dataclass(frozen=True)
 class VerifiedIdentity:
     """A device that has logged in with its active certificate."""
@@ -56,6 +64,7 @@ class LogIn:
     records: LoginRecords
     proofs: Proofs
     issued: Issued
+    fleet: FleetInForce
 
     def __call__(self, presented: Presented, now: datetime) -> VerifiedIdentity:
         """Return the device behind an operational certificate. The certificate's first login commits it.
@@ -68,18 +77,22 @@ class LogIn:
             # A bootstrap certificate may be valid as well, but only the issuing CA's certificates log in.
             raise OperationalCertificateRequired
         chain.verify(leaf, self.ca, now)  # 1
-        # Only after the verification: an unauthenticated request must not be able to write to the table.
-        spend(proof_of(presented), self.proofs)
         name = device_id(chain.common_name(leaf))
         check_client_id(presented, name)
         device = self.records.device(name)  # 2
         check_issued(presented.leaf, name, device, self.issued)
         found = login(device, f"{leaf.serial_number:x}")
+        self._spend(presented, found.device, now)  # 3
         if found.pending is None:
             return _identity(found.device)
         leaf = stored(presented, name, self.issued)
         now_active = committed(found.device, chain.fingerprint(leaf), now)
-        return _identity(self.records.commit(now_active, leaf))  # 3
+        return _identity(self.records.commit(now_active, leaf))  # 4
+
+    def _spend(self, presented: Presented, device: Device, now: datetime) -> None:
+        # Only after the verification: an unauthenticated request must not be able to write to the table.
+        if proof := proof_of(presented):
+            spend(proof, self.fleet.current(now).group_of(device.group), self.proofs, now)
 
 
 def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certificate:

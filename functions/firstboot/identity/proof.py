@@ -5,17 +5,18 @@
 3. The certificate's key signed the proof for this request.
 4. The proof is fresh, by a nonce of Firstboot's or by its time.
 
-A proof may be used once; `spend` records the use.
+A proof may be used once; `spend` records the use, if the device's group accepts proofs of its kind.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.fleet import Group
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import CertificateUnknown, ProofReplayed, ProofStale
 from firstboot.identity.possession import Proven
@@ -39,11 +40,8 @@ class Proofs(Protocol):
     def certificate(self, thumbprint: str) -> Certificate | None:
         """Return the issued certificate with that SHA-256 (hex); None if it was not stored by thumbprint."""
 
-    def nonce_key(self, day: date) -> bytes:
-        """Return the key of the nonces made on `day` (UTC), the same in every process.
-
-        The process that needs a day's key first makes it. So there is no key to deploy, to rotate or to lose.
-        """
+    def nonce_key(self) -> bytes:
+        """Return the key of all nonces, the same in every process."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,15 @@ class Prove:
         expires_at = self._end(verified, now)  # 4
         # A jti need be unique for its certificate only: one device must not be able to use up another's.
         used = hashlib.sha256(f"{unverified.thumbprint}:{verified.jti}".encode()).hexdigest()
-        return Proven(leaf, unverified.certificates[1:], ProofId(used, expires_at))
+        proof = ProofId(used, expires_at, has_nonce=verified.nonce is not None)
+        return Proven(leaf, unverified.certificates[1:], proof)
 
     def fresh_nonce(self, now: datetime) -> str:
         """Return a nonce for the next proof.
 
         Raises Unavailable.
         """
-        return nonce.make(self.proofs.nonce_key(now.date()), now)
+        return _fresh_nonce(self.proofs, now)
 
     def _leaf(self, unverified: UnverifiedProof) -> Certificate:
         if unverified.certificates:
@@ -96,22 +95,29 @@ class Prove:
             return from_epoch(verified.issued_at + CLOCK_SECONDS + 1)
         given = verified.nonce or ""
         made_at = nonce.made_at(given)
-        # The lookup creates a missing day's key. So a nonce with an invented day is refused before it: an
-        # unauthenticated request must not be able to write any number of rows.
-        if made_at is None or not nonce.is_fresh(made_at, now):
-            raise self._stale(now, "the nonce is too old or has another form")
-        if not nonce.is_good(given, self.proofs.nonce_key(made_at.date()), now):
-            raise self._stale(now, "the nonce has a wrong MAC")
+        if made_at is None or not nonce.is_good(given, self.proofs.nonce_key(), now):
+            raise self._stale(now, "the nonce is too old or not ours")
         return made_at + nonce.LIFETIME + _SECOND
 
     def _stale(self, now: datetime, reason: str) -> ProofStale:
-        return ProofStale(self.fresh_nonce(now), log=reason)
+        return ProofStale(_fresh_nonce(self.proofs, now), log=reason)
 
 
-def spend(proof: ProofId | None, proofs: Proofs) -> None:
-    """Record the use of a proof, if there is one. Call it only after the certificate was verified.
+def spend(proof: ProofId | None, group: Group | None, proofs: Proofs, now: datetime) -> None:
+    """Record the use of a proof, if there is one and the device's group accepts its kind.
 
-    Raises ProofReplayed, Unavailable.
+    Call it only after the certificate was verified. `group` is None if the fleet has lost the device's group.
+    Raises ProofStale, ProofReplayed, Unavailable.
     """
-    if proof and not proofs.spend(proof):
+    if proof is None:
+        return
+    # What a lost group demanded is not known any more, and every client can sign again with the nonce.
+    if not proof.has_nonce and (group is None or group.proof == "nonce"):
+        detail = "A proof of this group's devices must have the server's nonce"
+        raise ProofStale(_fresh_nonce(proofs, now), detail)
+    if not proofs.spend(proof):
         raise ProofReplayed
+
+
+def _fresh_nonce(proofs: Proofs, now: datetime) -> str:
+    return nonce.make(proofs.nonce_key(), now)

@@ -8,7 +8,7 @@ from typing import Any
 
 from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
-from firstboot.domain.device import CertificateRecord, Device, Status
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
@@ -34,8 +34,15 @@ def device(record: Device) -> dict[str, Any]:
         "superseded": _certificate(record.superseded),
         "attributes": record.attributes,
         "claims": record.claims,
+        "pendingClaims": _pending_claims(record),
         "renewals": _renewals(record),
     }
+
+
+def _pending_claims(record: Device) -> dict[str, Attribute] | None:
+    """Return the claims that the commit of the pending certificate brings; None if it changes none."""
+    claims = record.pending.claims if record.pending else None
+    return None if claims == record.claims else claims
 
 
 def _renewals(record: Device) -> dict[str, Any] | None:

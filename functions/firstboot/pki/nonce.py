@@ -1,8 +1,8 @@
 """Nonces for devices without a clock (RFC 9449 section 8).
 
 A nonce holds the time at which it was made and a MAC over that time. So no list of nonces is kept, and every
-process that has the day's key recognises a nonce that another process made. A nonce may be used for several
-proofs; the `jti` of each proof may be used once.
+process that has the key recognises a nonce that another process made. A nonce may be used for several proofs;
+the `jti` of each proof may be used once.
 """
 
 from __future__ import annotations
@@ -37,17 +37,12 @@ def made_at(nonce: str) -> datetime | None:
         return None
 
 
-def is_fresh(made_at: datetime, now: datetime) -> bool:
-    """Return whether a nonce made at `made_at` may be used at `now`. Both are compared in whole seconds."""
-    return timedelta(0) <= whole_seconds(now) - made_at <= LIFETIME
-
-
 def is_good(nonce: str, key: bytes, now: datetime) -> bool:
-    """Return whether `nonce` was made with `key`, and at most LIFETIME before `now`."""
+    """Return whether `nonce` was made with `key`, and at most LIFETIME before `now` (in whole seconds)."""
     raw, moment = _decoded(nonce), made_at(nonce)
     if raw is None or moment is None or not hmac.compare_digest(raw[_TIME:], _mac(key, raw[:_TIME])):
         return False
-    return is_fresh(moment, now)
+    return timedelta(0) <= whole_seconds(now) - moment <= LIFETIME
 
 
 def _decoded(nonce: str) -> bytes | None:

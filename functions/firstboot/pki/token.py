@@ -186,7 +186,10 @@ def signing_keys(document: bytes) -> dict[str, SigningKey]:
 
 def _signing_key(jwk: dict[str, Any]) -> tuple[str, SigningKey] | None:
     match jwk:
-        case {"kid": str(key_id), "kty": "RSA" | "EC" as kind} if jwk.get("use", "sig") == "sig":
+        # To compute with the parts of a private key can take minutes, and a set has public keys only.
+        case {"kid": str(key_id), "kty": "RSA" | "EC" as kind} if (
+            jwk.get("use", "sig") == "sig" and "d" not in jwk
+        ):
             reader = RSAAlgorithm if kind == "RSA" else ECAlgorithm
         case _:
             return None

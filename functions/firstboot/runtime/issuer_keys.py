@@ -2,7 +2,7 @@
 
 An issuer is trusted to name its keys and for nothing else. So redirects and proxies are not used, and a
 fetch is bounded in size and in time. A client that sends tokens with invented key ids causes at most one
-fetch in each `PAUSE`.
+fetch in each `PAUSE`. Issuers share no thread and no state, so a slow one does not stop the others.
 
 PyJWT's own client is not used. It bounds neither the size nor the whole time of a fetch, drops old keys
 while the issuer does not answer, and pauses only after a fetch that succeeded.
@@ -11,18 +11,24 @@ while the issuer does not answer, and pauses only after a fetch that succeeded.
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from firstboot.domain.clock import EPOCH
 from firstboot.pki.errors import TokenUntrusted
 from firstboot.pki.token import SigningKey, signing_keys
 from firstboot.runtime.errors import IssuerUnavailable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 FRESH = timedelta(minutes=5)
 """How long a set is used before it is fetched again. So long a withdrawn key may be accepted."""
@@ -37,16 +43,17 @@ MAX_SIZE = 65_536
 """Bytes of a JWK set; a larger one is refused."""
 
 _SECONDS = 1.5
-"""The time for a whole fetch, name resolution included. AWS IoT gives the custom authorizer five seconds."""
+"""The time for a whole fetch. AWS IoT gives the custom authorizer five seconds."""
 
 
 @dataclass
 class _Known:
-    """An issuer's keys, the time of their fetch, and the time of the last attempt."""
+    """An issuer's keys, the time of their fetch, and the last attempt with its time."""
 
     keys: dict[str, SigningKey] = field(default_factory=dict)
     fetched_at: datetime = EPOCH
     tried_at: datetime = EPOCH
+    attempt: Future[bytes] | None = None
 
 
 class IssuerKeys:
@@ -59,9 +66,7 @@ class IssuerKeys:
         self._known: dict[str, _Known] = {}
         self._failed = failed
         self._tls = ssl.create_default_context()
-        # The time-out of a socket bounds a single read, so an answer that comes byte by byte could take
-        # forever. `_fetch` can stop waiting for the worker thread that reads such an answer.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jwks")
+        self._tls.sslsocket_class = _Socket
 
     def key(self, url: str, key_id: str, now: datetime) -> SigningKey:
         """Return the key `key_id` of the set at `url`. Fetch the set if necessary, at most once.
@@ -81,27 +86,67 @@ class IssuerKeys:
     def _fetch(self, url: str, known: _Known, now: datetime) -> None:
         # Before the fetch, so that a failure counts as an attempt too.
         known.tried_at = now
-        pending: Future[bytes] = self._worker.submit(_get, url, self._tls)
         try:
-            known.keys = signing_keys(pending.result(timeout=_SECONDS))
+            known.keys = signing_keys(self._body(url, known))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            pending.cancel()
             self._failed(f"{url}: {error!r}"[:300])
         else:
             known.fetched_at = now
 
+    def _body(self, url: str, known: _Known) -> bytes:
+        """Fetch in a thread that ends with the fetch. Each issuer has one at most.
 
-def _get(url: str, tls: ssl.SSLContext) -> bytes:
+        Every step of a fetch ends at its deadline except the resolution of the host's name: the C library
+        can't be interrupted, and gives up after its own time-outs. The caller does not wait for it.
+        Raises TimeoutError, and what `_get` raises.
+        """
+        if known.attempt and not known.attempt.done():
+            raise TimeoutError("the last fetch has not ended")
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jwks")
+        known.attempt = worker.submit(_get, url, self._tls, time.monotonic() + _SECONDS)
+        worker.shutdown(wait=False)
+        return known.attempt.result(timeout=_SECONDS)
+
+
+class _Socket(ssl.SSLSocket):
+    """A TLS connection whose reads and writes all end at `deadline`, in seconds of the monotonic clock.
+
+    The time-out of a socket bounds a single read. So an answer that comes byte by byte would never end.
+    """
+
+    deadline: float
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """Read what is there. Raises TimeoutError."""
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        """Write what fits. Raises TimeoutError."""
+        self.settimeout(_left(self.deadline))
+        return super().send(data, flags)
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until `deadline`. Raises TimeoutError after it."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the time for the whole fetch is over")
+    return left
+
+
+def _get(url: str, tls: ssl.SSLContext, deadline: float) -> bytes:
     """Return the body of a 200 answer.
 
-    Raises ValueError for any other answer and for a body that is too long, OSError, HTTPException.
+    Raises ValueError for any other answer and for a body that is too long, OSError (TimeoutError at the
+    deadline), HTTPException.
     """
     # `http.client` follows no redirect and uses no proxy.
     parts = urlsplit(url)
-    connection = http.client.HTTPSConnection(
-        parts.hostname or "", parts.port or 443, timeout=_SECONDS, context=tls
-    )
+    host, port = parts.hostname or "", parts.port or 443
+    connection = http.client.HTTPSConnection(host, port, context=tls)
     try:
+        connection.sock = _secured(_connected(host, port, deadline), host, tls, deadline)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={"Accept": "application/jwk-set+json, application/json"})
         with connection.getresponse() as response:
@@ -111,3 +156,32 @@ def _get(url: str, tls: ssl.SSLContext) -> bytes:
     if status != HTTPStatus.OK or len(body) > MAX_SIZE:
         raise ValueError(f"status {status}, {len(body)} bytes")
     return body
+
+
+def _connected(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a connection to the first address of a host that takes one. Raises OSError."""
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise failure
+
+
+def _secured(connection: socket.socket, host: str, tls: ssl.SSLContext, deadline: float) -> ssl.SSLSocket:
+    """Return a connection after its TLS handshake. Raises OSError, and then closes it."""
+    try:
+        # Other than a read's, a handshake's time-out is for the whole of it.
+        connection.settimeout(_left(deadline))
+        secured = cast("_Socket", tls.wrap_socket(connection, server_hostname=host))
+    except OSError:
+        connection.close()
+        raise
+    secured.deadline = deadline
+    return secured

@@ -50,7 +50,7 @@ def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     place = Place(settings.partition, settings.region, settings.account)
     return Endpoints(
         rules=RulesInForce(fleet.current),
-        log_in=LogIn(chain.parse(settings.ca_certificate), devices, devices, store),
+        log_in=LogIn(chain.parse(settings.ca_certificate), devices, devices, store, fleet),
         prove=Prove(devices),
         connected=Connected(devices, store),
         vend=Vend(place, json.loads(settings.role_arns), StsSessions(clients.sts())),

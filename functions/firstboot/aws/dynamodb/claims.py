@@ -31,11 +31,12 @@ _RENEWS = (
     f"{_ALIVE} AND active.serial = :caller AND {_FREE} AND {_DUE}"
     " AND (active.notAfter >= :now OR (active.spki = :spki AND active.notAfter > :over))"
 )
-# What an operator wrote beforehand, and what an earlier certificate left, is kept.
+# What an operator wrote beforehand, and what an earlier certificate left, is kept. A new record gets the
+# claims of its pending certificate too, because older versions read no others.
 _ENROLL = (
-    "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending, claims = :claims,"
+    "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending,"
     " enrolledBy = :by, bootstrapIds = :ids, anchor = :anchor, anchorSubject = :subject,"
-    " updatedAt = :now, createdAt = if_not_exists(createdAt, :now),"
+    " updatedAt = :now, createdAt = if_not_exists(createdAt, :now), claims = if_not_exists(claims, :claims),"
     " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
 )
 _RENEW = "SET pending = :pending, updatedAt = :now"
@@ -87,7 +88,7 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
         ":id": asked.device_id,
         ":group": asked.group,
         ":enrolled": Status.ENROLLED.value,
-        ":claims": asked.claims,
+        ":claims": asked.certificate.claims or {},
         ":by": asked.enrolled_by,
         ":ids": asked.bootstrap_ids,
         ":anchor": asked.anchor.key,
@@ -129,11 +130,8 @@ def _renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:
     }
     if not is_first_of_day:
         values[":limit"] = RENEWALS_PER_DAY
-    expression = f"{_RENEW}, {counting}"
-    if asked.claims is not None:
-        expression, values[":claims"] = f"{expression}, claims = :claims", asked.claims
     return {
-        "UpdateExpression": expression,
+        "UpdateExpression": f"{_RENEW}, {counting}",
         "ConditionExpression": f"{_RENEWS} AND {counted}",
         "ExpressionAttributeNames": {"#status": "status"},
         "ExpressionAttributeValues": values,

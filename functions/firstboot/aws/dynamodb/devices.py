@@ -55,10 +55,11 @@ class DynamoDevices(DynamoClaims, DynamoProofs, DynamoGroups, DynamoReconciled):
             ":active": rows.certificate_row(active),
             ":serial": active.serial,
             ":enrolled": Status.ENROLLED.value,
+            ":claims": committed.claims,
             ":one": 1,
             ":now": committed.updated_at,
         }
-        expression = "SET active = :active, updatedAt = :now"
+        expression = "SET active = :active, claims = :claims, updatedAt = :now"
         if committed.superseded:
             expression += ", superseded = :superseded"
             plain[":superseded"] = rows.certificate_row(committed.superseded)

@@ -1,9 +1,8 @@
-"""Rows that signed proofs need: used proofs, nonce keys, and certificates by thumbprint."""
+"""Rows that signed proofs need: used proofs, the key of nonces, and certificates by thumbprint."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -11,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.aws.clients import answered
-from firstboot.aws.dynamodb.rows import Row, day_number, number
+from firstboot.aws.dynamodb.rows import Row, number
 from firstboot.aws.dynamodb.table import DynamoTable
+from firstboot.domain.errors import Unavailable
+from firstboot.domain.names import NONCE_KEY
 from firstboot.domain.proof_id import ProofId
 from firstboot.pki import certificate, chain, nonce
 from firstboot.pki.certificate import Certificate
@@ -20,16 +21,15 @@ from firstboot.pki.certificate import Certificate
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_KEPT = timedelta(days=2)
-"""How long a nonce key's row is kept, counted from the beginning of its day."""
+_NONCE_KEY: Row = {"pk": {"S": NONCE_KEY}}
 
 
 class DynamoProofs(DynamoTable):
-    """Used proofs, nonce keys and certificates by thumbprint. Every method raises Unavailable."""
+    """Used proofs, the key of nonces, certificates by thumbprint. Every method raises Unavailable."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         super().__init__(client, table)
-        self._nonce_keys: dict[date, bytes] = {}
+        self._nonce_key: bytes | None = None
 
     def spend(self, proof: ProofId) -> bool:
         """Record that a proof was used; return False if it was recorded before (UpdateItem).
@@ -61,34 +61,28 @@ class DynamoProofs(DynamoTable):
         row = self._get(_certificate_key(thumbprint))
         return certificate.parse(row["der"]["B"]) if row else None
 
-    def nonce_key(self, day: date) -> bytes:
-        """Return the key of a day's nonces, and make it if there is none (UpdateItem).
+    def nonce_key(self) -> bytes:
+        """Return the key of all nonces (GetItem, once in a process).
 
-        All processes must accept each other's nonces, so the key is in the table: nothing has to be deployed,
-        rotated or kept secret elsewhere. A process calls DynamoDB once a day. When the reply is lost, the
-        repeat returns the key that was stored.
+        All processes must accept each other's nonces, so the key is in the table. The deployment makes it and
+        this method does not: a caller that is not verified yet must not cause a write.
         """
-        if day not in self._nonce_keys:
-            # Yesterday's nonces may be presented after midnight. Older keys are dropped.
-            made, known = self._nonce_key(day), self._nonce_keys
-            self._nonce_keys = {each: key for each, key in known.items() if abs(each - day) < _KEPT}
-            self._nonce_keys[day] = made
-        return self._nonce_keys[day]
+        if self._nonce_key is None:
+            row = self._get(_NONCE_KEY)
+            if row is None:
+                raise Unavailable(log=f"the table has no row {NONCE_KEY}: docs/operations.md says what to do")
+            self._nonce_key = row["secret"]["B"]
+        return self._nonce_key
 
-    def _nonce_key(self, day: date) -> bytes:
+    def make_nonce_key(self) -> None:
+        """Make the key of all nonces unless there is one (UpdateItem). A repeat changes nothing."""
         with answered():
-            answer = self._client.update_item(
+            self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"NONCE#{day_number(day)}"}},
-                # The first process of the day stores its key, and all others get that one.
-                UpdateExpression="SET secret = if_not_exists(secret, :fresh), expiresAt = :expires",
-                ExpressionAttributeValues={
-                    ":fresh": {"B": os.urandom(nonce.KEY_BYTES)},
-                    ":expires": number(datetime.combine(day, time(), UTC) + _KEPT),
-                },
-                ReturnValues="ALL_NEW",
+                Key=_NONCE_KEY,
+                UpdateExpression="SET secret = if_not_exists(secret, :fresh)",
+                ExpressionAttributeValues={":fresh": {"B": os.urandom(nonce.KEY_BYTES)}},
             )
-        return answer["Attributes"]["secret"]["B"]
 
 
 def certificate_row(leaf: x509.Certificate) -> Row:

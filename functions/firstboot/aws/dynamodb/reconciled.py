@@ -45,10 +45,10 @@ class DynamoReconciled(DynamoTable):
             ":group": read.group,
             ":generation": read.generation,
             ":attributes": read.attributes,
-            ":claims": read.claims,
         }
+        # Claims change only with the generation or the pending certificate.
         conditions = ["#status = :status", "#group = :group", "generation = :generation"]
-        conditions += ["attributes = :attributes", "claims = :claims"]
+        conditions.append("attributes = :attributes")
         for name, record in {"pending": read.pending, "active": read.active}.items():
             conditions.append(_same_serial(name, record, plain))
         for name, members in {"registered": read.registered, "activating": read.activating}.items():

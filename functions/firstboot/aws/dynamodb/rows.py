@@ -7,7 +7,7 @@ from typing import Any
 
 from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import EPOCH, epoch, from_epoch
-from firstboot.domain.device import Anchor, CertificateRecord, Device, Status
+from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, claims_in_force
 from firstboot.domain.names import GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ _DEVICE = frozenset(
 _CERTIFICATE = frozenset(
     {
         *("serial", "spki", "notBefore", "notAfter", "renewAfter", "heldUntil"),
-        *("certificateId", "supersededAt", "imported"),
+        *("certificateId", "supersededAt", "imported", "claims"),
     }
 )
 
@@ -69,7 +69,11 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "heldUntil": epoch(record.held_until) if record.held_until else 0,
     }
     superseded_at = epoch(record.superseded_at) if record.superseded_at else None
-    later = {"certificateId": record.certificate_id, "supersededAt": superseded_at}
+    later = {
+        "certificateId": record.certificate_id,
+        "supersededAt": superseded_at,
+        "claims": record.claims,
+    }
     imported = {"imported": True} if record.imported else {}
     return plain | {name: value for name, value in later.items() if value is not None} | imported
 
@@ -94,7 +98,7 @@ def device(row: Row) -> Device:
         active=certificates.get("active"),
         superseded=certificates.get("superseded"),
         attributes=plain["attributes"],
-        claims=plain["claims"],
+        claims=claims_in_force(plain["claims"], certificates.get("active"), certificates.get("pending")),
         # DynamoDB has no empty set, so a missing attribute stands for one.
         registered=frozenset(plain.get("registered", ())),
         attached=frozenset(plain.get("attached", ())),
@@ -118,6 +122,7 @@ def _certificate(row: Row) -> CertificateRecord:
         certificate_id=plain.get("certificateId"),
         superseded_at=moment(plain["supersededAt"]) if "supersededAt" in plain else None,
         imported=plain.get("imported", False),
+        claims=plain.get("claims"),
     )
 
 
