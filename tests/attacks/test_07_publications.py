@@ -209,7 +209,7 @@ def deploy(emergency: Emergency, monkeypatch: pytest.MonkeyPatch) -> Deployments
     """Return a function that deploys a fleet over the emergency rule."""
     product = emergency.product
     settings = AuthoritySettings(
-        account=ACCOUNT, bucket=product.bucket, ca_key="unused", subject="CA", years="20"
+        table=product.table, account=ACCOUNT, bucket=product.bucket, ca_key="unused", subject="CA", years="20"
     )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
