@@ -83,10 +83,16 @@ def _endpoint(error: BotoCoreError) -> str:
 
 @dataclass(frozen=True)
 class Fleets:
-    """The deployed fleet definition, and the one in force."""
+    """The deployed fleet definition, and the one in force.
+
+    `mark` is by what `operate` recognizes the one in force. If the published one can't be read, `readable` is
+    False and the deployed one stands for it.
+    """
 
     deployed: Fleet
     in_force: Fleet
+    mark: str
+    readable: bool
 
 
 class Operate:
@@ -156,9 +162,12 @@ class Operate:
         Raises Refused, Unreachable.
         """
         shown = self.call("fleet.show")
-        return Fleets(
-            *(Fleet.from_json(json.dumps(shown[name]["fleet"])) for name in ("deployed", "inForce"))
+        deployed, found = shown["deployed"], shown["inForce"]
+        readable = found["fleet"] is not None
+        known, in_force = (
+            Fleet.from_json(json.dumps(each["fleet"] or deployed["fleet"])) for each in (deployed, found)
         )
+        return Fleets(known, in_force, found["hash"], readable)
 
     def plan(self, fleet: Fleet) -> Iterator[dict[str, Any]]:
         """Yield what `fleet` would change in AWS IoT, one page of device records at a time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from console import excess, output
@@ -19,10 +20,12 @@ _STILL = 90
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
     """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
     (`touched`). A terminal shows both numbers as they grow. `excess` counts those with too many grants.
+    `groups` and `anchors` have the numbers of devices by group and by trust anchor.
 
     Raises Refused, Unreachable.
     """
-    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none()}
+    by = {"groups": Counter[str](), "anchors": Counter[str]()}
+    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none(), **by}
     output.gauge(_counting(operate, fleet, counts))
     return counts
 
@@ -33,6 +36,8 @@ def _counting(operate: Operate, fleet: Fleet, counts: output.Record) -> Iterator
             counts[name] += page[name]
         # The stack may still have a version that does not count them.
         excess.add(counts["excess"], page.get("excess", {}))
+        for name in ("groups", "anchors"):
+            counts[name].update(page.get(name, {}))
         yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 

@@ -56,6 +56,12 @@ class Alarms(Construct):
             "Certificates can't be signed or stored, and devices must repeat their requests",
             threshold=10,
         )
+        # The sweep reads the published fleet every minute, so one function's metric is enough.
+        self._count(
+            "FleetUnreadable",
+            _ours("register", "FleetUnreadable"),
+            "The published fleet can't be read: `fleet apply` must publish one that can",
+        )
         # A single failed run is repeated a minute later.
         self._count(
             "SweepUnavailable",

@@ -11,11 +11,12 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import custom_resources as cr
-from constructs import Construct
+from constructs import Construct, IConstruct
 
+from firstboot.authority.handlers import PUBLICATION
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
+from firstboot.domain.names import AUTHORITY_KEY, PUBLISHED_FLEET_KEY, TRUSTSTORE_KEY
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.function import LOG_RETENTION, Function, accept_dependency
@@ -102,11 +103,12 @@ class Authority(Construct):
         super().__init__(scope, construct_id)
         self.key = signing_key(self, deployment.configuration)
         self.function = self._function(deployment)
+        self._service_token = self._provider().service_token
         made = CustomResource(
             self,
             "Certificate",
             resource_type="Custom::FirstbootAuthority",
-            service_token=self._provider().service_token,
+            service_token=self._service_token,
             # CloudFormation invokes the function again when one of these changes.
             properties={
                 "Anchors": _anchors_hash(deployment.fleet),
@@ -136,10 +138,9 @@ class Authority(Construct):
         )
         permit_signing(self.key, function)
         function.permit(["kms:GetPublicKey"], self.key.key_arn)
-        store.permit_reading(function, AUTHORITY_KEY, TRUSTSTORE_KEY)
-        function.permit(
-            ["s3:PutObject"], store.arn_for_objects(AUTHORITY_KEY), store.arn_for_objects(TRUSTSTORE_KEY)
-        )
+        keys = (AUTHORITY_KEY, TRUSTSTORE_KEY, PUBLISHED_FLEET_KEY)
+        store.permit_reading(function, *keys)
+        function.permit(["s3:PutObject"], *map(store.arn_for_objects, keys))
         function.permit(["iot:DescribeEndpoint"], "*")
         device_records.permit_rows(function, "authority")
         acknowledge(function.own_role, {"IAM5[Resource::*]": "DescribeEndpoint has no resource type."})
@@ -190,6 +191,18 @@ class Authority(Construct):
             hourly, {"EventBusDLQ": "The next hour's run does the same, and the alarm rings without runs."}
         )
         return function
+
+    def retire_publications(self, fleet: Fleet, parts: list[IConstruct]) -> None:
+        """Have a deployment of another fleet end what was published before it, after all other `parts`."""
+        retired = CustomResource(
+            self,
+            "Publication",
+            resource_type=PUBLICATION,
+            service_token=self._service_token,
+            properties={"FleetHash": fleet.hash},
+        )
+        # Last, so that a deployment which fails, and is rolled back, finds the publication in force again.
+        retired.node.add_dependency(*parts)
 
     @property
     def owns_the_key(self) -> bool:

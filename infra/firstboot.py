@@ -85,7 +85,9 @@ class Firstboot(Construct):
         self.api, self.mtls = self._hosts.public, self._hosts.mtls
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
         self.alarms = self._watched(fleet)
-        only.precede([part for part in self.node.children if part is not only])
+        parts = [part for part in self.node.children if part not in (only, self.authority)]
+        self.authority.retire_publications(fleet, parts)
+        only.precede([*parts, self.authority])
         for name, value in self._outputs().items():
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self._hosts.option), 1):

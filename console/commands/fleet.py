@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from console import changes, excess, output, rollout, scopes
-from console.cloud import Fleets, Operate
+from console import changes, excess, output, reach, rollout, scopes
+from console.cloud import Fleets, Operate, Refused
 from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
@@ -21,6 +21,13 @@ from firstboot.compiler import outlook, sums
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
+
+_UNREADABLE = (
+    "the published fleet can't be read, so this compares with the deployed one; functions that had read a "
+    "fleet keep it, and others answer 503 until `fleet apply` publishes a readable one"
+)
+
+_ORPHANS = {"code": "fleet-orphans-devices", "title": "Groups with devices are not in the folder"}
 
 app = command_group("Check, compare and publish the fleet definition.")
 
@@ -58,15 +65,16 @@ def diff(
 ) -> None:
     """Compare a fleet folder with the fleet in force.
 
-    Where they differ, the command also counts the devices whose policies in AWS IoT would change, and those
-    that would hold more grants than fit.
+    Where they differ, the command also counts the devices whose policies in AWS IoT would change, those
+    that would hold more grants than fit, and those of each group and trust anchor that changes.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
         operate, fleet = Operate(options.stack_name), load(folder)
-        comparison = _compare(fleet, operate.fleets())
+        fleets = operate.fleets()
+        comparison = _compare(fleet, fleets)
         if comparison["changes"]:
-            comparison |= _planned(operate, fleet)
+            comparison |= _planned(operate, fleet, fleets.in_force)
         output.result(comparison, _describe, as_json=options.as_json)
 
 
@@ -79,6 +87,10 @@ def apply(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the sweep has read every device record.")
     ] = True,
+    orphan: Annotated[
+        int | None,
+        typer.Option("--orphan", metavar="N", min=0, help="The number of devices that lose their group."),
+    ] = None,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +98,9 @@ def apply(
 
     It is in force within a minute, until the next deployment.
 
-    A fleet is refused if its rules would give a device more grants than fit into a session policy.
+    A fleet is refused if its rules would give a device more grants than fit into a session policy. A group
+    with devices can't go unless another group names it in `formerly`, or `--orphan` says how many devices
+    lose their group; `fleet diff` counts them.
 
     The command asks first if standard input is a terminal and policies of devices in AWS IoT will change. If
     you interrupt it while it waits, the folder is published all the same.
@@ -96,21 +110,22 @@ def apply(
         operate, fleet = Operate(options.stack_name), load(folder)
         fleets = operate.fleets()
         comparison = _compare(fleet, fleets)
-        if not comparison["changes"]:
+        if not comparison["changes"] and fleets.readable:
             output.result(comparison, _describe_nothing, as_json=options.as_json)
             return
         based = replace(fleet, base=fleets.deployed.hash)
         # `operate` refuses a fleet that needs a deployment, so there is nothing to count or to ask.
         if not comparison["needsDeployment"]:
-            comparison |= _planned(operate, based)
+            comparison |= _planned(operate, based, fleets.in_force)
         if not options.as_json:
             output.lines(_describe(comparison))
         excess.check(comparison.get("excess", excess.none()))
+        stated = _stated(comparison.get("orphans", {}), orphan)
         touched = comparison.get("devices", {"touched": 0})["touched"]
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        operate.call("fleet.apply", fleet=json.loads(based.to_json()))
+        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark, **stated)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -129,9 +144,22 @@ app.command("report")(reporting.report_)
 app.command("test")(testing.run_tests)
 
 
+def _stated(orphans: dict[str, int], orphan: int | None) -> output.Record:
+    """Return the parameter of `fleet.apply` about devices that lose their group. Raises Refused."""
+    total = sum(orphans.values())
+    if orphan is None and total:
+        names = ", ".join(name for name, count in orphans.items() if count)
+        detail = f"{total:,} devices of {names} would be in no group: name it in the `formerly` of a group"
+        raise Refused(_ORPHANS | {"detail": f"{detail}, or say `--orphan {total}`"})
+    if orphan not in (None, total):
+        raise Refused(_ORPHANS | {"detail": f"{total:,} devices lose their group, not {orphan:,}"})
+    return {"orphan": orphans} if orphans else {}
+
+
 def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
     return {
         "changes": [asdict(change) for change in changes.between(fleets.in_force, fleet)],
+        "readable": fleets.readable,
         "needsDeployment": needs_deployment(fleets.deployed, fleet),
         "beyondRoles": beyond_roles(fleets.deployed, fleet),
         **_marks(fleet),
@@ -139,9 +167,16 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
     }
 
 
-def _planned(operate: Operate, fleet: Fleet) -> output.Record:
+def _planned(operate: Operate, fleet: Fleet, before: Fleet) -> output.Record:
+    """Return how many devices the fleet touches that comes after the fleet `before`."""
     devices = rollout.plan(operate, fleet)
-    return {"devices": devices, "excess": devices.pop("excess")}
+    groups, anchors = devices.pop("groups"), devices.pop("anchors")
+    return {
+        "devices": devices,
+        "excess": devices.pop("excess"),
+        "orphans": reach.orphans(before, fleet, groups),
+        "reach": [asdict(each) for each in reach.between(before, fleet, groups, anchors)],
+    }
 
 
 def _marks(fleet: Fleet) -> output.Record:
@@ -177,6 +212,8 @@ def _warnings(fleet: Fleet) -> list[str]:
 
 def _describe(comparison: output.Record) -> list[str | Text]:
     lines: list[str | Text] = []
+    if not comparison["readable"]:
+        lines.append(Text(_UNREADABLE, style="red"))
     for change in comparison["changes"]:
         lines.append(Text(f"{change['part']}: {change['kind']}", style="bold"))
         lines += [Text(f"  {line}", style=_STYLES.get(line[0], "")) for line in change["diff"][2:]]
@@ -185,6 +222,7 @@ def _describe(comparison: output.Record) -> list[str | Text]:
         f"grant {name}: what it allows beyond the deployed grants has no effect before a deployment"
         for name in comparison["beyondRoles"]
     ]
+    lines += [f"{each['change']}: {each['devices']:,} devices" for each in comparison.get("reach", [])]
     if "devices" in comparison:
         lines += [rollout.planned(comparison["devices"]), *excess.describe(comparison["excess"])]
     lines = lines or ["nothing differs from the fleet in force"]

@@ -22,7 +22,7 @@ from firstboot.aws import clients
 from firstboot.aws.clients import error_code
 from firstboot.aws.s3.authority import AuthorityStore
 from firstboot.aws.s3.certificates import S3CertificateStore
-from firstboot.aws.s3.fleet import FleetSource
+from firstboot.aws.s3.fleet import FleetSource, PublishedFleet
 from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
@@ -270,7 +270,7 @@ def stolen(aws: None, monkeypatch: pytest.MonkeyPatch) -> Any:
         lambda s3: AuthorityStore(s3, "lost").put_certificate(b"pem"),
         lambda s3: AuthorityStore(s3, "lost").certificate(),
         lambda s3: _fleets(s3).current(utc_now()),
-        lambda s3: _fleets(s3).publish(_fleets(s3)._deployed),
+        lambda s3: PublishedFleet(s3, "lost").write(b"fleet", None),
     ],
     ids=["certificate", "ca", "ca-read", "fleet-read", "fleet"],
 )
@@ -282,4 +282,4 @@ def test_a_stranger_s_bucket_is_not_used(stolen: Any, call: Callable[[Any], obje
 
 
 def _fleets(s3: Any) -> FleetSource:
-    return FleetSource(s3, "lost", fleet(group("gateways", factories.authority())), 0)
+    return FleetSource(s3, "lost", fleet(group("gateways", factories.authority())), 0, print)

@@ -360,3 +360,15 @@ def test_a_new_rule_decides(broker: Broker) -> None:
     broker.publish(rules="")
     assert broker.ask(broker.token()) == REFUSED
     assert broker.code() == "no-grant"
+
+
+def test_a_renamed_group_keeps_its_issuer(broker: Broker) -> None:
+    """A device that is recorded under its group's former name connects with a token of the group's issuer."""
+    hubs = group("hubs", broker.product.factory, mqtt="token", formerly=("gateways",))
+    issuer = broker.product.fleet.issuers["acme"]
+    broker.publish(groups={"hubs": hubs}, issuers={"acme": replace(issuer, groups=("hubs",))})
+    assert broker.ask(broker.token())["isAuthenticated"]
+    broker.publish(
+        groups={"hubs": replace(hubs, formerly=())}, issuers={"acme": replace(issuer, groups=("hubs",))}
+    )
+    assert broker.ask(broker.token()) == REFUSED

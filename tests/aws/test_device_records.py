@@ -127,7 +127,7 @@ _counts = st.none() | st.tuples(
 _devices = st.none() | st.builds(
     Device,
     device_id=st.just(DEVICE),
-    group=st.sampled_from(["gateways", "sensors"]),
+    group=st.sampled_from(["gateways", "sensors", "hubs"]),
     status=st.sampled_from(Status),
     generation=st.just(0),
     created_at=st.just(from_epoch(1)),
@@ -149,7 +149,12 @@ def _possible_device(device: Device | None, counted: tuple[date, int] | None) ->
 
 _possible = st.builds(_possible_device, _devices, _counts)
 _asked = st.one_of(
-    st.builds(enrollment, replaces=st.booleans(), expected=st.booleans()),
+    st.builds(
+        enrollment,
+        replaces=st.booleans(),
+        expected=st.booleans(),
+        formerly=st.sampled_from([(), ("hubs",), ("hubs", "sensors")]),
+    ),
     st.builds(renewal),
 )
 _claims = st.sampled_from([None, {}, {"model": "y"}])
@@ -196,7 +201,7 @@ def test_the_condition_is_the_decision(
         assert claimed.pending == asked.certificate
         if isinstance(asked, Enrollment):
             assert (claimed.enrolled_by, claimed.bootstrap_ids) == ("f0", BOOTSTRAP_IDS)
-            assert claimed.anchor == ANCHOR
+            assert (claimed.anchor, claimed.group) == (ANCHOR, asked.group)
         assert claimed.claims == _claims_of(device, asked.certificate)
         assert claimed.active == (device.active if device else None)
         assert (claimed.renewal_day, claimed.renewals) == _counted(device, asked)

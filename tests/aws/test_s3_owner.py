@@ -10,7 +10,7 @@ import pytest
 from firstboot.aws import clients
 from firstboot.aws.s3.authority import AuthorityStore
 from firstboot.aws.s3.certificates import S3CertificateStore
-from firstboot.aws.s3.fleet import FleetSource
+from firstboot.aws.s3.fleet import FleetSource, PublishedFleet
 from firstboot.domain.clock import utc_now
 from firstboot.domain.names import DeviceId
 from tests import factories
@@ -23,7 +23,7 @@ HEADER = "x-amz-expected-bucket-owner"
 
 def _source(bucket: str) -> FleetSource:
     deployed = fleet(group("gateways", factories.authority()))
-    return FleetSource(clients.s3(ACCOUNT), bucket, deployed, 0)
+    return FleetSource(clients.s3(ACCOUNT), bucket, deployed, 0, print)
 
 
 CALLS: dict[type, dict[str, Callable[[Any], object]]] = {
@@ -40,7 +40,10 @@ CALLS: dict[type, dict[str, Callable[[Any], object]]] = {
     },
     FleetSource: {
         "current": lambda source: source.current(utc_now()),
-        "publish": lambda source: source.publish(source.current(utc_now())),
+    },
+    PublishedFleet: {
+        "read": lambda published: published.read(),
+        "write": lambda published: published.write(b"fleet", None),
     },
 }
 WITHOUT_A_CALL = {"url"}

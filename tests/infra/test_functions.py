@@ -206,9 +206,11 @@ PERMISSIONS = {
         ("kms:GetPublicKey", "${AuthorityKey.Arn}"),
         ("s3:GetObject", CA),
         ("s3:GetObject", TRUSTSTORE),
+        ("s3:GetObject", FLEET),
         ("s3:ListBucket", "${Store.Arn}"),
         ("s3:PutObject", CA),
         ("s3:PutObject", TRUSTSTORE),
+        ("s3:PutObject", FLEET),
     },
     "AuthorityWatch": {
         ("kms:DescribeKey", "${AuthorityKey.Arn}"),

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
 from infra.steps import steps
-from tests.infra.conftest import Resource, Synthesised, run_app, spell, spelled
+from tests.infra.conftest import ROOT, Resource, Synthesised, run_app, spell, spelled
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
@@ -46,6 +47,7 @@ STATELESS = {
     "AWS::SQS::QueuePolicy",
     "AWS::SSM::Parameter",
     "Custom::FirstbootAuthority",
+    "Custom::FirstbootPublication",
 }
 ROUTES = {
     "POST /v1/certificates": "Exchange",
@@ -240,6 +242,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "StreamDead",
         "PublicHostThrottled",
         "SweepUnavailable",
+        "FleetUnreadable",
         "CaKeyUnusable",
         "CaKeyGrants",
         "CaKeyPolicyChanged",
@@ -311,6 +314,24 @@ def test_the_outputs(stack: Synthesised, fleet: Fleet) -> None:
         "DeadQueue": "${RegisterQueuesDead}",
         "AlarmTopic": "${AlarmsTopic}",
     }
+
+
+def _but_the_last(resources: dict[str, Resource]) -> dict[str, Resource]:
+    """Return the resources without the one that is made after all others."""
+    return {name: each for name, each in resources.items() if each["Type"] != "Custom::FirstbootPublication"}
+
+
+def test_a_publication_ends_after_everything_else(stack: Synthesised, mtls_stack: Synthesised) -> None:
+    """The resource that ends publications is made after every other one, so that a failure ends none."""
+    for variant in (stack, mtls_stack):
+        (last,) = variant.resources("Custom::FirstbootPublication").values()
+        assert last["Properties"]["FleetHash"] == load(ROOT / "fleet").hash
+        others = {
+            name
+            for name in _but_the_last(variant.template["Resources"])
+            if not name.startswith(("Authority", "CDKMetadata"))
+        }
+        assert others - set(last["DependsOn"]) == set()
 
 
 def test_cfn_lint_finds_nothing(mtls_stack: Synthesised) -> None:

@@ -7,7 +7,16 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from firstboot.domain.names import AUTHORITY_KEY, NONCE_KEY, TRUSTSTORE_KEY, DeviceId, certificate_key
+from firstboot.authority.handlers import PUBLICATION
+from firstboot.domain.names import (
+    AUTHORITY_KEY,
+    NONCE_KEY,
+    PUBLISHED_FLEET_KEY,
+    TRUSTSTORE_KEY,
+    DeviceId,
+    certificate_key,
+)
+from firstboot.domain.publication import TOMBSTONE
 from tests import factories
 from tests.flows.devices import fresh_name
 from tests.privilege.devices import forbidding
@@ -186,6 +195,18 @@ def truststore_written(scene: Scene) -> None:
     s3.put_object(**place, Body=b"stale")
     _deployed(scene)
     need(s3.get_object(**place)["Body"].read() != b"stale", "the truststore did not change")
+
+
+def publication_retired(scene: Scene) -> None:
+    """Deploy a fleet over the publication of another one, which ends the publication."""
+    s3, place = scene.aws("s3"), {"Bucket": scene.names["Store"], "Key": PUBLISHED_FLEET_KEY}
+    s3.put_object(**place, Body=b'{"base":"another"}')
+    event = {"RequestType": "Update", "ResourceType": PUBLICATION}
+    try:
+        scene.invoke("AuthorityFunction", event | {"ResourceProperties": {"FleetHash": scene.fleet.hash}})
+        need(s3.get_object(**place)["Body"].read() == TOMBSTONE, "the publication is still there")
+    finally:
+        s3.delete_object(**place)
 
 
 def _deployed(scene: Scene) -> dict[str, str]:

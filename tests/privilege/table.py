@@ -207,6 +207,8 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:ListBucket", STORE): operating.authority_made,
         ("s3:PutObject", CA): operating.authority_made,
         ("s3:PutObject", TRUSTSTORE): operating.truststore_written,
+        ("s3:GetObject", FLEET): operating.publication_retired,
+        ("s3:PutObject", FLEET): operating.publication_retired,
     },
 }
 

@@ -23,7 +23,7 @@ REGISTERED = replace(device(), active=CERTIFICATE, registered=frozenset({"c1"}),
     [
         {"attributes": {"site": "berlin"}},
         {"claims": {"model": "x"}},
-        {"group": "other"},
+        {"group": "other", "updated_at": from_epoch(9)},
     ],
     ids=str,
 )
@@ -70,6 +70,8 @@ def test_what_register_writes_orders_nothing() -> None:
     """A write of `register` itself orders nothing, or the device would be ordered for ever."""
     assert reaction(REGISTERED, replace(REGISTERED, registered=frozenset(), attached=frozenset())) is None
     assert reaction(REGISTERED, replace(REGISTERED, updated_at=from_epoch(9))) is None
+    # The new name of a renamed group: `register` has moved the thing before.
+    assert reaction(REGISTERED, replace(REGISTERED, group="renamed")) is None
 
 
 def test_a_change_before_the_registration_orders_nothing() -> None:
@@ -81,8 +83,9 @@ def test_a_change_before_the_registration_orders_nothing() -> None:
 def test_a_change_of_group_orders_an_unregistered_device_with_a_certificate() -> None:
     """A device with a certificate is ordered when it changes its group, which may use AWS IoT."""
     token = replace(device(), active=CERTIFICATE)
-    assert reaction(token, replace(token, group="other")) is Priority.CHANGE
-    assert reaction(device(), replace(device(), group="other")) is None
+    moved = {"group": "other", "updated_at": from_epoch(9)}
+    assert reaction(token, replace(token, **moved)) is Priority.CHANGE  # type: ignore[arg-type]
+    assert reaction(device(), replace(device(), **moved)) is None  # type: ignore[arg-type]
 
 
 def test_an_import_orders_the_device() -> None:

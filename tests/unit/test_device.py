@@ -140,8 +140,9 @@ def test_a_deleted_device_never_renews() -> None:
 
 def test_which_devices_may_connect_to_enroll() -> None:
     """A device may connect to enroll unless it is revoked or of another group; a deleted one always may."""
-    check_admissible(BARE, "gateways")
-    check_admissible(replace(BARE, status=Status.DELETED), "sensors")
+    check_admissible(BARE, ("gateways",))
+    check_admissible(BARE, ("hubs", "gateways"))
+    check_admissible(replace(BARE, status=Status.DELETED), ("sensors",))
     for refused in (replace(BARE, status=Status.REVOKED), replace(BARE, group="sensors")):
         with pytest.raises((DeviceRevoked, GroupMismatch)):
-            check_admissible(refused, "gateways")
+            check_admissible(refused, ("gateways",))

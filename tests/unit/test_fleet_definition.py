@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firstboot.domain.fleet import Budget, CertificatePlan, RoleAlias
+from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, RoleAlias
+from tests import factories
 from tests.unit.fleet_folders import TOML, fleet, problems
 
 FULL = """
@@ -216,3 +217,31 @@ def test_lines_are_reported_if_the_parser_gives_them() -> None:
     assert problems(grants={"telemetry": '{\n\n"Version" 1}'})[0].startswith("grants/telemetry.json:3: ")
     rules = '\n@id("all")\npermit (principal, action, resource) when { principal.sit == "x" };'
     assert problems(rules=rules)[0].startswith('rules.cedar:2: rule "all": ')
+
+
+@pytest.mark.parametrize(
+    ("formerly", "problem"),
+    [
+        ('["gateways"]', "groups.gateways.formerly names 'gateways', which is a group's name now"),
+        ('["sensors"]', "groups.gateways.formerly names 'sensors', which is a group's name now"),
+        ('["meters"]', "groups.gateways and groups.sensors were both called 'meters'"),
+        ('["a b"]', "groups.gateways.formerly must be a list of at most 20 names"),
+    ],
+)
+def test_a_former_name_leads_to_one_group(formerly: str, problem: str) -> None:
+    """A former name that is a group's name now, or another group's former name too, is a problem."""
+    sensors = '[groups.sensors]\ntrust = ["trust/sensors.pem"]\nformerly = ["meters"]\n'
+    toml = TOML.replace("[role_aliases", f"formerly = {formerly}\n{sensors}[role_aliases", 1)
+    trust = {"sensors.pem": factories.pem(factories.authority("Sensors").certificate).encode()}
+    assert any(problem in line for line in problems(toml=toml, trust=trust))
+
+
+def test_a_group_is_found_by_its_former_names() -> None:
+    """A compiled fleet finds a group by its name and its former ones, and counts it under the first."""
+    toml = TOML.replace("[role_aliases", 'formerly = ["first", "second"]\n[role_aliases', 1)
+    made = fleet(toml=toml)
+    assert Fleet.from_json(made.to_json()) == made
+    (group,) = made.groups.values()
+    assert [made.group_of(name) for name in ("gateways", "first", "second", "other")] == [*[group] * 3, None]
+    assert (made.current_name("second"), made.current_name("other")) == ("gateways", "other")
+    assert group.counted_as == "first"

@@ -156,11 +156,16 @@ def test_a_fleet_from_elsewhere_is_checked(issuers: dict[str, TokenIssuer]) -> N
 )
 def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     """A published fleet cannot change the token issuers; only a deployment can."""
-    published: list[Fleet] = []
-    in_force: Any = SimpleNamespace(publish=published.append, current=lambda _: GOOD)
+    published: list[bytes] = []
+
+    def write(text: bytes, _: object) -> bool:
+        published.append(text)
+        return True
+
+    stored: Any = SimpleNamespace(read=lambda: None, write=write)
     unused: Any = None
     place, audit = Place("aws", "us-east-1", "123456789012"), cast("Any", lambda *_, **__: None)
-    fleets = Fleets(GOOD, in_force, unused, unused, unused, audit, place, has_public_host=True)
+    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit, place, has_public_host=True)
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

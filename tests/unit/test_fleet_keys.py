@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import fields
 from datetime import date
@@ -140,7 +141,9 @@ def test_the_model_has_a_field_for_each_key(record: Record[Any]) -> None:
 def test_a_written_definition_reads_the_same(values: Json) -> None:
     """The inverse of the compiler gives back any definition that was read."""
     read = definition.read(values, [])
-    assert [line for line in _problems(values) if not line.startswith("fleet.toml: issuers.")] == []
+    # Random issuers name groups that do not exist, and random groups have former names in common.
+    between = re.compile(r"fleet.toml: issuers\.|.* were both called |.* is a group's name now$")
+    assert [line for line in _problems(values) if not between.match(line)] == []
     assert definition.read(definition.write(read), []) == read
 
 

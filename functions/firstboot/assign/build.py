@@ -22,8 +22,8 @@ def authorize(settings: AssignSettings, guard: Guard) -> Work:
         guard.warning("keys not fetched", reason=reason)
         guard.count("KeysNotFetched")
 
-    s3 = clients.s3(settings.account)
-    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
+    s3, refresh = clients.s3(settings.account), float(settings.fleet_refresh)
+    fleet = FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     place = Place(settings.partition, settings.region, settings.account)
     devices = DynamoDevices(clients.dynamodb(), settings.table)
     connect = Connect(IssuerKeys(failed).key, settings.audience, place, devices)

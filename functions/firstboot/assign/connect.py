@@ -108,7 +108,8 @@ class Connect:
         verified = token.verify(unverified, issuer, key, self.audience, now)  # 2
         if verified.subject != request.client_id:  # 3
             raise TokenSubjectMismatch(log=f"{verified.subject[:80]!r} as {request.client_id[:80]!r}")
-        device = _member(self.records.device(device_id(request.client_id, rules.fleet.reserved)), issuer)  # 4
+        name = device_id(request.client_id, rules.fleet.reserved)
+        device = _member(self.records.device(name), issuer, rules.fleet)  # 4
         seconds = _seconds(verified, now)  # 5
         held = rules.decide(device, RequestContext())  # 6
         # The policies have the literal device id. A connection with a token need not have a thing attached,
@@ -124,11 +125,11 @@ def _issuer(name: str, fleet: Fleet) -> TokenIssuer:
     raise TokenUntrusted(log=f"issuer {name[:200]!r}")
 
 
-def _member(device: Device | None, issuer: TokenIssuer) -> Device:
+def _member(device: Device | None, issuer: TokenIssuer, fleet: Fleet) -> Device:
     if device is None:
         raise TokenDeviceUnknown
     check_not_revoked(device)
-    if device.group not in issuer.groups:
+    if fleet.current_name(device.group) not in issuer.groups:
         raise TokenGroupRefused(log=f"{issuer.name} for {device.group}")
     return device
 

@@ -11,13 +11,21 @@ from cryptography import x509
 
 from firstboot.authority.authority import Authority, pem, trust_anchors
 from firstboot.authority.watched_key import Found, LookAtKey
-from firstboot.domain.errors import FirstbootError
+from firstboot.domain.errors import FirstbootError, Unavailable
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.publication import TOMBSTONE, Publication, Unreadable
 from firstboot.pki.anchors import check_anchors
 from firstboot.runtime.guard import Guard
 
-# It must never change: CloudFormation deletes a resource whose id changes.
+# They must never change: CloudFormation deletes a resource whose id changes.
 PHYSICAL_ID = "authority"
+PUBLICATION_ID = "publication"
+
+PUBLICATION = "Custom::FirstbootPublication"
+"""The type of the custom resource that stands for the publication of a fleet."""
+
+_ATTEMPTS = 3
+"""How often a publication may change while it is retired, before the deployment fails."""
 
 
 class DeploymentRefused(Exception):
@@ -85,6 +93,77 @@ class Resource:
             "MqttHost": self.mqtt_host(),
         }
         return {"PhysicalResourceId": PHYSICAL_ID, "Data": data}
+
+
+class Published(Protocol):
+    """The published object. Every method raises Unavailable."""
+
+    def read(self) -> Publication | None:
+        """Return the published object, or None without one."""
+
+    def write(self, text: bytes, over: Publication | None) -> bool:
+        """Store `text` if the object is still as it was read (`over`); return whether it was."""
+
+
+@dataclass(frozen=True)
+class Retire:
+    """The handler of the custom resource's events that stands for the publication of a fleet.
+
+    CloudFormation sends an event when another fleet is deployed, as the last step of the deployment.
+    """
+
+    published: Published
+    guard: Guard
+
+    def __call__(self, event: dict[str, Any]) -> dict[str, Any]:
+        """End the publication unless it builds on the fleet that is deployed now.
+
+        Until then the functions only ignore it, so a deployment that fails leaves it in force. From then on
+        it stays over, also if the fleet that it builds on is deployed again. A repeat changes nothing. Raises
+        Unavailable.
+        """
+        if event["RequestType"] != "Delete":  # the bucket and its objects are retained
+            deployed, is_update = event["ResourceProperties"]["FleetHash"], event["RequestType"] == "Update"
+            if not any(self._is_settled(deployed, is_update=is_update) for _ in range(_ATTEMPTS)):
+                raise Unavailable(log="fleets were published at the same time; deploy again")
+        return {"PhysicalResourceId": PUBLICATION_ID}
+
+    def _is_settled(self, deployed: str, *, is_update: bool) -> bool:
+        """Try once to end the publication; return False if it changed in the meantime."""
+        read = self.published.read()
+        if read is None or not _is_over(read, deployed, is_update=is_update):
+            return True
+        # Another publication may have been written since: the condition of the write keeps it.
+        if not self.published.write(TOMBSTONE, read):
+            return False
+        self.guard.warning("the published fleet was retired", deployed=deployed, published=read.digest)
+        self.guard.count("FleetRetired")
+        return True
+
+
+def _is_over(published: Publication, deployed: str, *, is_update: bool) -> bool:
+    """Return whether the deployed fleet, by its hash, ends the publication."""
+    try:
+        return published.base not in (None, deployed)
+    except Unreadable:
+        # An Update says that another fleet is deployed, which is newer than any publication before it. At the
+        # first deployment with this resource the fleet may be the same. What can't be read may then take
+        # rights away, so it stays.
+        return is_update
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The handler of both custom resources' events."""
+
+    authority: Resource
+    retire: Retire
+
+    def __call__(self, event: dict[str, Any], context: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context
+        """Handle an event of CloudFormation. Raises AuthorityError, Unavailable."""
+        if event.get("ResourceType") == PUBLICATION:
+            return self.retire(event)
+        return self.authority(event, context, now)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     """Return the definition in parsed TOML. Add a line to `problems` for everything that is wrong."""
     definition = ROOT.read("", values, Reading(DEFINITION, problems))
     problems += _conflicts(definition.issuers, definition.groups)
+    problems += _ambiguous(definition.groups)
     return definition
 
 
@@ -40,6 +41,22 @@ def _conflicts(issuers: dict[str, TokenIssuer], groups: dict[str, Group]) -> lis
         f"{DEFINITION}: issuers.{one.name} and issuers.{other.name} have the same value of issuer"
         for one, other in combinations(issuers.values(), 2)
         if one.issuer and one.issuer == other.issuer
+    ]
+
+
+def _ambiguous(groups: dict[str, Group]) -> list[str]:
+    """Return the problems of former names of groups: the group of a recorded name must be certain."""
+    problems = [
+        f"{DEFINITION}: groups.{group.name}.formerly names {name!r}, which is a group's name now"
+        for group in groups.values()
+        for name in group.formerly
+        if name in groups
+    ]
+    return problems + [
+        f"{DEFINITION}: groups.{one.name} and groups.{other.name} were both called {name!r}"
+        for one, other in combinations(groups.values(), 2)
+        for name in one.formerly
+        if name in other.formerly
     ]
 
 

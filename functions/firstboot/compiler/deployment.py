@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, Group, TokenIssuer
 from firstboot.pki import certificate
 from firstboot.policy.render import Place, ceiling
 
@@ -13,20 +13,36 @@ from firstboot.policy.render import Place, ceiling
 def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     """Return a line for each kind of difference that only a deployment can put in force.
 
-    A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. Token issuers are
-    trusted parties as well, and the first of them needs the custom authorizer. JITR that was off needs the
-    factory CAs in AWS IoT.
+    A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. An anchor that
+    moves, and a budget that goes, change what a factory CA may do; that is for a deployer to decide. Token
+    issuers are trusted parties as well, and the first of them needs the custom authorizer. JITR that was off
+    needs the factory CAs in AWS IoT.
     """
     reasons = []
     if fleet.role_aliases != deployed.role_aliases:
         reasons.append("role aliases differ from the deployed ones")
-    if _anchors(fleet) != _anchors(deployed):
-        reasons.append("trust anchors differ from the deployed ones")
-    if fleet.issuers != deployed.issuers:
+    reasons += _moved(deployed, fleet)
+    if fleet.issuers != _issuers(deployed, fleet):
         reasons.append("token issuers differ from the deployed ones")
-    if started := (_jitr(fleet) - _jitr(deployed)) & deployed.groups.keys():
-        reasons.append(f"JITR is off in the deployed groups {', '.join(sorted(started))}")
-    return reasons
+    if started := _started(deployed, fleet):
+        reasons.append(f"JITR is off in the deployed groups {', '.join(started)}")
+    return reasons + _uncounted(deployed, fleet)
+
+
+def orphaned(before: Fleet, after: Fleet) -> list[str]:
+    """Return the names of groups of `before` whose devices no group of `after` has, or another one.
+
+    A device record may have the group's name or a former one, so each of them counts.
+    """
+    return [
+        name for group in before.groups.values() for name in group.names if not _stays(group, name, after)
+    ]
+
+
+def _stays(group: Group, name: str, after: Fleet) -> bool:
+    """Return whether devices that are recorded under a name of `group` stay with the others of the group."""
+    successor, home = after.group_of(name), after.group_of(group.name)
+    return successor is not None and (home is None or home is successor)
 
 
 def beyond_roles(deployed: Fleet, fleet: Fleet) -> list[str]:
@@ -50,10 +66,61 @@ def _allowed(fleet: Fleet) -> set[str]:
     return {json.dumps(statement, sort_keys=True) for statement in statements}
 
 
-def _jitr(fleet: Fleet) -> set[str]:
-    """Return the groups for which a deployment registers factory CAs in AWS IoT."""
-    return {group.name for group in fleet.groups.values() if group.jitr != "off"}
+def _moved(deployed: Fleet, fleet: Fleet) -> list[str]:
+    """Return the reasons why trust anchors need a deployment.
+
+    A group that goes takes its anchors with it, or leaves them to a group that is new: `operate` then asks
+    for the number of its devices.
+    """
+    old, new = _anchors(deployed), _anchors(fleet)
+    reasons = ["trust anchors differ from the deployed ones"] if new.keys() - old.keys() else []
+    for anchor, group in old.items():
+        heir, owner = fleet.group_of(group.name), new.get(anchor)
+        if heir is None and (owner is None or _is_new(owner, deployed)):
+            continue
+        if heir is None or owner is not heir:
+            reasons.append(f"a trust anchor of the deployed group {group.name} is moved or dropped")
+    return list(dict.fromkeys(reasons))
 
 
-def _anchors(fleet: Fleet) -> set[str]:
-    return {certificate.anchor(pem).fingerprint for group in fleet.groups.values() for pem in group.trust}
+def _is_new(group: Group, deployed: Fleet) -> bool:
+    return all(deployed.group_of(name) is None for name in group.names)
+
+
+def _uncounted(deployed: Fleet, fleet: Fleet) -> list[str]:
+    """Return the reasons why budgets need a deployment: one goes, or its count would begin at zero."""
+    reasons = []
+    for group in deployed.groups.values():
+        heir = fleet.group_of(group.name)
+        if heir is None or group.budget is None:
+            continue
+        if heir.budget is None:
+            reasons.append(f"the group {heir.name} loses its budget")
+        elif heir.counted_as != group.counted_as:
+            reasons.append(
+                f"the enrollments of the group {heir.name} would be counted from zero, unless its `formerly` "
+                f"begins with {group.counted_as}"
+            )
+    return reasons
+
+
+def _issuers(deployed: Fleet, fleet: Fleet) -> dict[str, TokenIssuer]:
+    """Return the deployed token issuers, with the names that their groups have in `fleet`."""
+    return {
+        name: replace(issuer, groups=tuple(map(fleet.current_name, issuer.groups)))
+        for name, issuer in deployed.issuers.items()
+    }
+
+
+def _started(deployed: Fleet, fleet: Fleet) -> list[str]:
+    """Return the deployed groups without JITR whose factory CAs a deployment would register in AWS IoT."""
+    new = _anchors(fleet)
+    off = [(anchor, group) for anchor, group in _anchors(deployed).items() if group.jitr == "off"]
+    return sorted({group.name for anchor, group in off if anchor in new and new[anchor].jitr != "off"})
+
+
+def _anchors(fleet: Fleet) -> dict[str, Group]:
+    """Return the group of each trust anchor, by the SHA-256 (hex) of the anchor."""
+    return {
+        certificate.anchor(pem).fingerprint: group for group in fleet.groups.values() for pem in group.trust
+    }

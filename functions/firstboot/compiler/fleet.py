@@ -15,7 +15,8 @@ from typing import Any
 
 from firstboot.compiler import definition, rulebook, source, templates, trust
 from firstboot.compiler.errors import FleetInvalid
-from firstboot.compiler.keys import NAME, Definition
+from firstboot.compiler.group_keys import NAME
+from firstboot.compiler.keys import Definition
 from firstboot.compiler.source import Source
 from firstboot.domain.fleet import Fleet
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
-from firstboot.compiler.lists import Strings
+from firstboot.compiler.lists import Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
 from firstboot.domain.fleet import (
     Budget,
@@ -18,6 +19,9 @@ from firstboot.domain.fleet import (
     Naming,
     Reenroll,
 )
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
 
 _SHARED: Naming = "request.deviceId"
 _MANY = 1_000_000_000
@@ -179,6 +183,14 @@ GROUP = Record(
             "What a new device starts with: the desired state of its shadow, and a member of the answer to "
             "a device that asks for it.",
             default={},
+        ),
+        # Records of devices, and the counters of a budget, have the name that the group had at the time.
+        Key(
+            "formerly",
+            Names(NAME, most=20),
+            "The earlier names of the group, oldest first. Devices that enrolled under one of them stay in "
+            "the group, and their enrollments stay counted.",
+            default=[],
         ),
     ),
     shared_if=("device_id", _SHARED),

@@ -11,16 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import get_args
 
-from firstboot.compiler.group_keys import GROUP
+from firstboot.compiler.group_keys import GROUP, NAME
 from firstboot.compiler.kinds import Boolean, HttpsUrl, Integer
 from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import Key, Record, Tables
 from firstboot.domain import names
 from firstboot.domain.fleet import Algorithm, GrantTerms, Group, RoleAlias, TokenIssuer
 from firstboot.policy import limits
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
-"""Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
 
 _SERVICE = re.compile(r"[a-z0-9-]{2,40}", re.ASCII)
 """Prefixes of actions (service authorization reference)."""

@@ -30,7 +30,7 @@ from firstboot.domain.errors import (
     FirstbootError,
     RenewalRateExceeded,
 )
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, first_name
 
 HOLD = timedelta(minutes=15)
 """How long a pending certificate blocks other keys of its device. Without a hold, two boots could race to two
@@ -104,6 +104,7 @@ class Limits:
 class Enrollment:
     """A request to record `certificate` as pending, made with a bootstrap certificate.
 
+    The record gets the name `group`; it may have had one of `formerly`, the group's earlier names.
     `enrolled_by`, `bootstrap_ids` and `anchor` describe the bootstrap certificate, as in Device. `replaces`
     allows an active certificate to be replaced. `expected` demands a record that an operator made
     beforehand. `grace` is how long after its end an active certificate still counts as an identity.
@@ -123,6 +124,12 @@ class Enrollment:
     expected: bool = False
     limits: Limits | None = None
     per_day: int | None = None
+    formerly: tuple[str, ...] = ()
+
+    @property
+    def counted_as(self) -> str:
+        """Return the name under which the group's enrollments are counted."""
+        return first_name(self.group, self.formerly)
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
         return None
     if device.status is Status.DELETED:
         raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
-    check_admissible(device, asked.group)
+    check_admissible(device, (asked.group, *asked.formerly))
     known = _known(device, asked)
     # A device that was off until its grace ended must be able to enroll again, even if its group refuses.
     if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):

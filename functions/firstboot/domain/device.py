@@ -19,6 +19,7 @@ All checks of a device's status are here and in `domain/claim.py`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -136,8 +137,10 @@ def check_not_revoked(device: Device) -> None:
         raise CertificateNotCurrent(log="the device has been deleted")
 
 
-def check_admissible(device: Device, group: str) -> None:
-    """Refuse a device that could never enroll in `group`; its first enrollment bound it to one group.
+def check_admissible(device: Device, names: Collection[str]) -> None:
+    """Refuse a device that could never enroll in a group; its first enrollment bound it to one group.
+
+    `names` are the group's name and its former ones.
 
     A deleted device is not refused, because its name is free again as soon as its record is gone.
 
@@ -146,8 +149,8 @@ def check_admissible(device: Device, group: str) -> None:
     if device.status is Status.DELETED:
         return
     check_not_revoked(device)
-    if device.group != group:
-        raise GroupMismatch(log=f"is in {device.group}, asked in {group}")
+    if device.group not in names:
+        raise GroupMismatch(log=f"is in {device.group}, asked in {', '.join(names)}")
 
 
 def is_within_grace(superseded: CertificateRecord, grace: timedelta, now: datetime) -> bool:

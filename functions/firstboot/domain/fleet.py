@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from firstboot.domain.claim import Limits
 from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.names import first_name
 
 Naming = Literal["subject.CN", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
@@ -23,6 +24,9 @@ Jitr = Literal["off", "shared", "exclusive"]
 Freshness = Literal["time", "nonce"]
 
 _LAST = datetime.max.replace(tzinfo=UTC)
+
+MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+"""What reading JSON raises that is not of the expected shape."""
 
 
 def end_of_day(day: date) -> datetime:
@@ -82,7 +86,8 @@ class Group:
     bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
-    signed proof may show that it is fresh.
+    signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
+    records of its devices may still have.
     """
 
     name: str
@@ -97,6 +102,20 @@ class Group:
     eku: Eku = "optional"
     jitr: Jitr = "shared"
     proof: Freshness = "time"
+    formerly: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the group's name and its earlier names."""
+        return (self.name, *self.formerly)
+
+    @property
+    def counted_as(self) -> str:
+        """Return the name under which the group's enrollments are counted.
+
+        It is the first name, so that a renamed group keeps what it has used of its budget.
+        """
+        return first_name(self.name, self.formerly)
 
     @property
     def is_shared(self) -> bool:
@@ -123,7 +142,7 @@ class Group:
         return plain
 
 
-_LATER = {"eku": "optional", "jitr": "shared", "proof": "time"}
+_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "proof": "time", "formerly": ()}
 """The members of a group that later versions added, with their defaults."""
 
 
@@ -198,9 +217,12 @@ class Fleet:
     def from_json(cls, text: str | bytes) -> Fleet:
         """Return the fleet that `to_json` wrote.
 
-        Raises KeyError, TypeError, ValueError and AttributeError for any other text.
+        Raises one of MISSHAPEN for any other text.
         """
         raw = json.loads(text)
+        # A member that this version does not know may be a restriction, so it is not passed over.
+        if unknown := raw.keys() - {each.name for each in fields(cls)}:
+            raise ValueError(f"unknown members: {', '.join(sorted(unknown))}")
         return cls(
             groups={name: _group(value) for name, value in raw["groups"].items()},
             role_aliases={name: RoleAlias(**value) for name, value in raw["role_aliases"].items()},
@@ -213,6 +235,21 @@ class Fleet:
             reserved=tuple(raw.get("reserved", ())),
             terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
         )
+
+    def group_of(self, name: str) -> Group | None:
+        """Return the group that is called, or was called, `name`; None without one.
+
+        A device record has the name that its group had when the device enrolled.
+        """
+        found = self.groups.get(name)
+        if found:
+            return found
+        return next((group for group in self.groups.values() if name in group.formerly), None)
+
+    def current_name(self, name: str) -> str:
+        """Return the name that the group `name` of a device record has now; `name` itself without a group."""
+        group = self.group_of(name)
+        return group.name if group else name
 
     @property
     def shared_grants(self) -> list[str]:
@@ -230,6 +267,7 @@ def _group(raw: dict[str, Any]) -> Group:
         **raw
         | {
             "trust": tuple(raw["trust"]),
+            "formerly": tuple(raw.get("formerly", ())),
             "certificate": CertificatePlan(**raw["certificate"]),
             "budget": _budget(raw["budget"]) if raw["budget"] else None,
         }

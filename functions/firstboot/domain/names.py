@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NewType
 
 from firstboot.domain.errors import DeviceIdInvalid
@@ -74,6 +74,11 @@ def device_id(text: str, reserved: Iterable[str] = ()) -> DeviceId:
     if text in reserved:
         raise DeviceIdInvalid(f"The fleet reserves {text!r}; no device may have it as its id")
     return DeviceId(text)
+
+
+def first_name(name: str, formerly: Sequence[str]) -> str:
+    """Return the first name of a group that is called `name` now and was called `formerly`, oldest first."""
+    return formerly[0] if formerly else name
 
 
 def is_device_id(text: str) -> bool:

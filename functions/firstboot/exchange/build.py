@@ -69,9 +69,9 @@ def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     # `authority` refuses to make a CA for a key that is not on P-256.
     key = KmsKey(clients.kms(), settings.ca_key, cast("ec.EllipticCurvePublicKey", ca.public_key()))
     devices = DynamoDevices(clients.dynamodb(), settings.table)
-    s3 = clients.s3(settings.account)
+    s3, refresh = clients.s3(settings.account), float(settings.fleet_refresh)
     store = S3CertificateStore(s3, settings.bucket)
-    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     issue = Issue(Issuer(ca, key), devices, store)
     return Endpoints(

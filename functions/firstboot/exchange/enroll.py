@@ -57,6 +57,7 @@ class Enroll:
         return Enrollment(
             device_id=admission.device_id,
             group=group.name,
+            formerly=group.formerly,
             replaces=replaces,
             certificate=replace(certificate, held_until=moment + HOLD, claims=request.claims),
             enrolled_by=admission.by.identifier,

@@ -176,7 +176,7 @@ class Issue:
         # More devices enroll in this hour than the operator expected, so the group stops until a person has
         # looked.
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
-            self.claims.freeze(asked.group, asked.limits, asked.now)
+            self.claims.freeze(asked.counted_as, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
         error = _refusal(refused.by, asked.now)
         raise self._of_name(error, asked) if refused.by in ABOUT_NAME else error

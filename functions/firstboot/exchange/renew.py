@@ -120,7 +120,7 @@ class Renew:
 
 
 def _group(device: Device, fleet: Fleet) -> Group:
-    group = fleet.groups.get(device.group)
+    group = fleet.group_of(device.group)
     if group is None:
         raise EnrollmentClosed(log=f"group {device.group} is not in the fleet definition")
     return group

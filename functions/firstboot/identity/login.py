@@ -92,7 +92,7 @@ class LogIn:
     def _spend(self, presented: Presented, device: Device, now: datetime) -> None:
         # Only after the verification: an unauthenticated request must not be able to write to the table.
         if proof := proof_of(presented):
-            spend(proof, self.fleet.current(now).groups.get(device.group), self.proofs, now)
+            spend(proof, self.fleet.current(now).group_of(device.group), self.proofs, now)
 
 
 def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certificate:

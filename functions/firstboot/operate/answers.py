@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
-from firstboot.domain.device import Attribute, CertificateRecord, Device
+from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
@@ -98,7 +99,10 @@ def _anchors(group: Group, origins: Origins | None) -> list[dict[str, Any]]:
     """
     trusted = [certificate.anchor(pem) for pem in group.trust]
     subjects = {each.spki_fingerprint(): each.subject.text() for each in trusted}
-    counts = origins.devices.get(group.name, {}) if origins else {}
+    counts: Counter[str] = Counter()
+    if origins:
+        for name in group.names:
+            counts.update(origins.devices.get(name, {}))
     shown: list[dict[str, Any]] = [
         {
             "anchor": None if key == UNLISTED else key,
@@ -135,14 +139,30 @@ def _context(explained: Explained) -> dict[str, Any]:
     }
 
 
-def fleets(deployed: Fleet, in_force: Fleet) -> dict[str, Any]:
-    """Return the deployed fleet definition and the one in force, which may be the same."""
-    return {"deployed": _fleet(deployed), "inForce": _fleet(in_force)}
+def fleets(deployed: Fleet, in_force: Fleet | None, mark: str) -> dict[str, Any]:
+    """Return the deployed fleet definition and the one in force, which may be the same.
+
+    The fleet in force is None if the published one can't be read, and `mark` is then a digest of its text.
+    """
+    shown = _fleet(in_force) if in_force else {"hash": mark, "fleet": None}
+    return {"deployed": _fleet(deployed), "inForce": shown}
 
 
 def found(page: Found) -> dict[str, Any]:
     """Return how many devices a page has, and for how many of them AWS IoT must be reconciled."""
     return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
+
+
+def members(devices: list[Device]) -> dict[str, Any]:
+    """Return the numbers of devices by their recorded group, and by the key of their trust anchor.
+
+    Devices that were revoked or deleted are not counted: no fleet definition gives or takes them anything.
+    """
+    alive = [each for each in devices if each.status in (Status.EXPECTED, Status.ENROLLED)]
+    return {
+        "groups": Counter(each.group for each in alive),
+        "anchors": Counter(each.anchor.key for each in alive if each.anchor),
+    }
 
 
 def progress(sweep: Sweep | None, in_force: Fleet, backlog: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.s3.certificates import S3CertificateStore
-from firstboot.aws.s3.fleet import FleetSource, deployed
+from firstboot.aws.s3.fleet import FleetSource, PublishedFleet, deployed
 from firstboot.aws.sqs.dead_letters import Queues, SqsDeadLetters
 from firstboot.operate import operations
 from firstboot.operate.audit import Audit
@@ -80,7 +80,9 @@ class _Shared:
         The fleet is read anew for every call, because an operator must see what was published a moment ago.
         """
         in_asset, audit, table = deployed(), Audit(guard), settings.table
-        fleet = FleetSource(clients.s3(settings.account), settings.bucket, in_asset, refresh_seconds=0)
+        s3 = clients.s3(settings.account)
+        fleet = FleetSource(s3, settings.bucket, in_asset, 0, guard.fleet_unreadable)
+        published = PublishedFleet(s3, settings.bucket)
         records, sweeps = DynamoDevices(clients.dynamodb(), table), DynamoSweeps(clients.dynamodb(), table)
         limiter = DynamoRateLimiter(clients.dynamodb(), table)
         place = Place(settings.partition, settings.region, settings.account)
@@ -93,6 +95,7 @@ class _Shared:
             fleets=Fleets(
                 in_asset,
                 fleet,
+                published,
                 records,
                 sweeps,
                 limiter,

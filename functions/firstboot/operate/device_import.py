@@ -101,14 +101,15 @@ class DeviceImport:
         A repeat imports the devices that are missing. Raises GroupNotFound, MalformedRequest,
         AttributesInvalid, DeviceIdInvalid and Unavailable, after which some devices may have been imported.
         """
-        name, rules = parameters.group, Rules(self.fleet.current(now))
-        if find(name, rules.fleet).mqtt != "registry":  # 1
+        rules = Rules(self.fleet.current(now))
+        group = find(parameters.group, rules.fleet)
+        if group.mqtt != "registry":  # 1
             raise MalformedRequest(
                 "The group's devices have no certificates in AWS IoT: its `mqtt` is not `registry`"
             )
         moment = whole_seconds(now)
         devices = [
-            Device(each, name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
+            Device(each, group.name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
             for each, attributes in checked_ids(parameters.devices, rules.fleet.reserved).items()
         ]
         warnings = check(devices, rules, self.place)
@@ -116,7 +117,7 @@ class DeviceImport:
         outcome = Imported(warnings=warnings)
         for device in devices:
             self._import(device, outcome)
-        self.audit("DevicesImported", group=name, devices=outcome.imported)
+        self.audit("DevicesImported", group=group.name, devices=outcome.imported)
         return asdict(outcome)
 
     def _import(self, device: Device, outcome: Imported) -> None:

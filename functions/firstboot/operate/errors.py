@@ -29,6 +29,18 @@ class FleetOutdated(OperatorError):
     title = "The fleet definition builds on another deployment"
 
 
+class FleetChanged(OperatorError):
+    code = "fleet-changed"
+    status = 409
+    title = "Another fleet definition was published meanwhile; run `fleet diff` again"
+
+
+class FleetOrphansDevices(OperatorError):
+    code = "fleet-orphans-devices"
+    status = 409
+    title = "Groups that may have devices are not in the fleet definition"
+
+
 class FleetNeedsDeployment(OperatorError):
     code = "fleet-needs-deployment"
     status = 409

@@ -8,15 +8,16 @@ from typing import Protocol
 
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler import public_host
-from firstboot.compiler.deployment import needs_deployment
+from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, is_device_id
+from firstboot.domain.publication import Publication, Unreadable, in_force
 from firstboot.domain.sweep import PAGE, Sweep
 from firstboot.operate import answers, excess, requests
 from firstboot.operate.audit import Audit
-from firstboot.operate.errors import FleetNeedsDeployment, FleetOutdated
+from firstboot.operate.errors import FleetChanged, FleetNeedsDeployment, FleetOrphansDevices, FleetOutdated
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ApplyFleet, PlanFleet
 from firstboot.policy.attachment import look
@@ -47,12 +48,38 @@ class Sweeps(Protocol):
         """Return the last sweep, read consistently, or None before the first. Raises Unavailable."""
 
 
+class Published(Protocol):
+    """The published object. Every method raises Unavailable."""
+
+    def read(self) -> Publication | None:
+        """Return the published object, or None without one."""
+
+    def write(self, text: bytes, over: Publication | None) -> bool:
+        """Store `text` if the object is still as it was read (`over`); return whether it was."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The published object, and the fleet in force by it; None if the object can't be read."""
+
+    published: Publication | None
+    in_force: Fleet | None
+
+    @property
+    def mark(self) -> str:
+        """Return the hash of the fleet in force, or the SHA-256 of an object that can't be read."""
+        if self.in_force:
+            return self.in_force.hash
+        return self.published.digest if self.published else ""
+
+
 @dataclass(frozen=True)
 class Fleets:
     """The operations on the fleet definition. `deployed` is the one in the asset."""
 
     deployed: Fleet
     fleet: FleetInForce
+    published: Published
     records: Records
     sweeps: Sweeps
     limiter: Backlog
@@ -60,9 +87,13 @@ class Fleets:
     place: Place
     has_public_host: bool
 
-    def show(self, _: NoMembers, now: datetime) -> Json:
-        """Return the fleet definitions, deployed and in force. Raises Unavailable."""
-        return answers.fleets(self.deployed, self.fleet.current(now))
+    def show(self, _: NoMembers, __: datetime) -> Json:
+        """Return the fleet definitions, deployed and in force. Raises Unavailable.
+
+        A published one that can't be read has a hash, of its text, and no fleet.
+        """
+        read = self._read()
+        return answers.fleets(self.deployed, read.in_force, read.mark)
 
     def apply(self, parameters: ApplyFleet, now: datetime) -> Json:
         """Publish a fleet definition between deployments.
@@ -71,10 +102,12 @@ class Fleets:
         2. It passes every check of the compiler. Its sender may have used another compiler than ours.
         3. It needs nothing that only a deployment makes, no device has an id that it newly reserves, and no
            new device would hold more grants than fit.
-        4. It is stored where all Lambda functions read it.
+        4. The fleet in force is the one that the caller compared it with.
+        5. The caller has stated how many devices lose their group by it.
+        6. It is stored where all Lambda functions read it, unless another one was stored in the meantime.
 
-        A repeat publishes the same definition. Raises MalformedRequest, FleetOutdated, FleetInvalid,
-        FleetNeedsDeployment, Unavailable.
+        A repeat changes nothing. Raises MalformedRequest, FleetOutdated, FleetInvalid, FleetNeedsDeployment,
+        FleetChanged, FleetOrphansDevices, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         if fleet.base != self.deployed.hash:  # 1
@@ -85,16 +118,38 @@ class Fleets:
             reasons += public_host.needs(fleet)
         if reasons:
             raise FleetNeedsDeployment("; ".join(reasons))
-        in_force = self.fleet.current(now)
-        self._check_reserved(fleet, in_force)
-        excess.check_new_devices(Sums(Rules(in_force), self.place), Sums(Rules(fleet), self.place), now)
-        self.fleet.publish(fleet)  # 4
-        self.audit("FleetPublished", fleetHash=fleet.hash)
+        read = self._read()
+        # Another operator may publish between the caller's comparison and this call, or during this call. A
+        # definition that was compared with an older one would take back what the other operator published.
+        if read.in_force == fleet:
+            return {"hash": fleet.hash}
+        if parameters.in_force not in (None, read.mark):  # 4
+            raise FleetChanged(log=f"compared with {parameters.in_force}; {read.mark} is in force")
+        # If the published one can't be read, the deployed one is the nearest that is known.
+        before = read.in_force or self.deployed
+        self._check_reserved(fleet, before)
+        excess.check_new_devices(Sums(Rules(before), self.place), Sums(Rules(fleet), self.place), now)
+        _check_stated(before, fleet, parameters.orphan)  # 5
+        is_stored = self.published.write(fleet.to_json().encode(), read.published)  # 6
+        # The stored object may be this call's own, if the reply to a first try was lost.
+        if not is_stored and self._read().in_force != fleet:
+            raise FleetChanged(log="another one was published during this call")
+        stated = {"orphaned": parameters.orphan} if parameters.orphan else {}
+        self.audit("FleetPublished", fleetHash=fleet.hash, **stated)
         return {"hash": fleet.hash}
 
-    def _check_reserved(self, fleet: Fleet, in_force: Fleet) -> None:
+    def _read(self) -> _Read:
+        """Return what the bucket says of the fleet in force. Raises Unavailable."""
+        published = self.published.read()
+        try:
+            found = in_force(published, self.deployed)
+        except Unreadable:
+            return _Read(published, None)
+        return _Read(published, found)
+
+    def _check_reserved(self, fleet: Fleet, before: Fleet) -> None:
         """Refuse a fleet that reserves the id of a device. Raises FleetInvalid, Unavailable."""
-        fresh = [word for word in fleet.reserved if word not in in_force.reserved and is_device_id(word)]
+        fresh = [word for word in fleet.reserved if word not in before.reserved and is_device_id(word)]
         taken = [word for word in fresh if self.records.device(DeviceId(word))]
         if taken:
             raise FleetInvalid([f"fleet.toml: reserved has {', '.join(taken)}, which are ids of devices"])
@@ -102,7 +157,8 @@ class Fleets:
     def plan(self, parameters: PlanFleet, now: datetime) -> Json:
         """Return for how many devices of a page a fleet definition would change something in AWS IoT.
 
-        The answer also counts the devices whose grants would be too large together.
+        The answer also counts the devices whose grants would be too large together, and the page's devices by
+        group and by trust anchor.
         The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
         checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
         FleetInvalid, Unavailable.
@@ -110,11 +166,22 @@ class Fleets:
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
         rules, (devices, following) = Rules(fleet), self.records.page(PAGE, parameters.after)
-        before = Sums(Rules(self.fleet.current(now)), self.place)
+        before = Sums(Rules(self._read().in_force or self.deployed), self.place)
         counted = excess.count(before, Sums(rules, self.place), devices)
-        return answers.found(look(rules, devices, following, now)) | {"excess": counted}
+        found = answers.found(look(rules, devices, following, now))
+        return found | answers.members(devices) | {"excess": counted}
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""
         backlog = self.limiter.backlog_seconds(now)
         return answers.progress(self.sweeps.read(), self.fleet.current(now), backlog)
+
+
+def _check_stated(before: Fleet, fleet: Fleet, stated: dict[str, int]) -> None:
+    """Refuse a fleet without a group whose number of devices is not stated. Raises FleetOrphansDevices."""
+    left = [name for name in orphaned(before, fleet) if name not in stated]
+    if left:
+        raise FleetOrphansDevices(
+            f"Name {', '.join(left)} in the `formerly` of a group, or say how many devices there are: "
+            "`fleet apply --orphan N`"
+        )

@@ -16,6 +16,3 @@ class FleetInForce(Protocol):
 
     def current(self, now: datetime) -> Fleet:
         """Return the definition in force at `now`. Raises Unavailable when none can be read."""
-
-    def publish(self, fleet: Fleet) -> None:
-        """Publish a checked definition. Raises Unavailable."""

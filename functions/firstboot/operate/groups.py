@@ -77,14 +77,14 @@ class Groups:
     def freeze(self, parameters: OneGroup, now: datetime) -> Json:
         """Refuse enrollments of a group. Enrolled devices are not affected. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
-        self.records.freeze(group.name, _budget(group).limits, now)
+        self.records.freeze(group.counted_as, _budget(group).limits, now)
         self.audit("GroupFrozen", group=group.name)
         return self._state(group)
 
     def thaw(self, parameters: OneGroup, now: datetime) -> Json:
         """Let a frozen group enroll again. Raises BudgetMissing."""
         group = find(parameters.group, self.fleet.current(now))
-        self.records.thaw(group.name, _budget(group).limits)
+        self.records.thaw(group.counted_as, _budget(group).limits)
         self.audit("GroupThawed", group=group.name)
         return self._state(group)
 
@@ -100,9 +100,10 @@ class Groups:
 
         Raises DeviceIdInvalid, AttributesInvalid.
         """
-        name, rules = parameters.group, Rules(self.fleet.current(now))
+        rules = Rules(self.fleet.current(now))
+        group = find(parameters.group, rules.fleet)  # 1
+        name = group.name
         devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
-        find(name, rules.fleet)  # 1
         warnings = check(
             [
                 Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
@@ -112,25 +113,25 @@ class Groups:
             self.place,
         )
         parts = [self.records.expect(name, part, moment) for part in _parts(devices)]  # 2
-        known = {device_id: group for part in parts for device_id, group in part.items()}
-        foreign = [device_id for device_id, group in known.items() if group != name]
+        known = {device_id: recorded for part in parts for device_id, recorded in part.items()}
+        foreign = [device_id for device_id, recorded in known.items() if recorded not in group.names]
         expected, new = len(devices) - len(foreign), len(devices) - len(known)
         self.audit("DevicesExpected", group=name, devices=expected)
         counted = {"expected": expected, "new": new, "known": len(known) - len(foreign)}
         return counted | {"foreign": foreign, "warnings": warnings}
 
     def _state(self, group: Group) -> Json:
-        spent = self.records.spent(group.name, group.budget.limits) if group.budget else None
+        spent = self.records.spent(group.counted_as, group.budget.limits) if group.budget else None
         sweep = self.sweeps.read()
         return answers.group_state(group, spent, sweep.origins if sweep else None)
 
 
 def find(name: str, fleet: Fleet) -> Group:
-    """Return the group of this name.
+    """Return the group that has this name, or had it.
 
     Raises GroupNotFound.
     """
-    group = fleet.groups.get(name)
+    group = fleet.group_of(name)
     if group is None:
         raise GroupNotFound(f"The groups are {', '.join(fleet.groups)}")
     return group

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from firstboot.domain.device import Attribute
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import MISSHAPEN, Fleet
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.policy.rules import RequestContext
 from firstboot.runtime.errors import MalformedRequest
@@ -119,9 +119,15 @@ class ImportDevices(Request, frozen=True, kw_only=True):
 
 
 class ApplyFleet(Request, frozen=True, kw_only=True):
-    """A compiled fleet definition."""
+    """A compiled fleet definition.
+
+    `in_force` is the hash in `fleet.show`'s `inForce` that the caller compared the definition with. `orphan`
+    has the number of devices in each group of the fleet in force that the definition leaves out.
+    """
 
     fleet: dict[str, Any]
+    in_force: Sha256 | None = None
+    orphan: dict[str, Annotated[int, Meta(ge=0)]] = msgspec.field(default_factory=dict)
 
 
 class PlanFleet(Request, frozen=True, kw_only=True):
@@ -158,6 +164,5 @@ def fleet(members: dict[str, Any]) -> Fleet:
     """
     try:
         return Fleet.from_json(json.dumps(members))
-    # The members may be any JSON. These are the exceptions that a wrong shape raises.
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+    except MISSHAPEN as error:
         raise MalformedRequest("`fleet` is not a compiled fleet definition", log=repr(error)) from error

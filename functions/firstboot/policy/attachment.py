@@ -70,9 +70,10 @@ def note_of(grants: Iterable[str], superseded: Iterable[str]) -> frozenset[str]:
 def needs_reconciling(rules: Rules, device: Device, now: datetime) -> bool:
     """Return whether AWS IoT, as the record notes it, differs from what `rules` require at `now`.
 
-    It differs if a certificate in use is missing, if the policies are others, or if a certificate is ACTIVE
-    that no longer may be. A pending certificate does not count, since its arrival in S3 already orders the
-    device to be reconciled: a second order would take another slot of the rate limiter.
+    It differs if a certificate in use is missing, if the policies are others, if a certificate is ACTIVE
+    that no longer may be, or if the record has a former name of the group. A pending certificate does not
+    count, since its arrival in S3 already orders the device to be reconciled: a second order would take
+    another slot of the rate limiter.
     """
     match device.status:
         case Status.EXPECTED:
@@ -81,6 +82,12 @@ def needs_reconciling(rules: Rules, device: Device, now: datetime) -> bool:
             return bool(device.registered)
         case Status.DELETED:
             return True
+    # `register` moves the thing of a renamed group, and notes the new name in the record.
+    return rules.fleet.current_name(device.group) != device.group or _differs(rules, device, now)
+
+
+def _differs(rules: Rules, device: Device, now: datetime) -> bool:
+    """Return whether AWS IoT must be reconciled for an enrolled device."""
     group = _registry_group(rules, device)
     if group is None:
         return bool(device.registered)
@@ -117,7 +124,7 @@ def _is_missing(device: Device) -> bool:
 
 def _registry_group(rules: Rules, device: Device) -> Group | None:
     """Return the device's group if its devices connect with registered certificates, else None."""
-    group = rules.fleet.groups.get(device.group)
+    group = rules.fleet.group_of(device.group)
     return group if group and group.mqtt == "registry" else None
 
 

@@ -125,9 +125,13 @@ class Rules:
         except ValueError:  # Cedar cannot write the name, so no schema has it.
             return False
 
+    def _placed(self, device: Device) -> Device:
+        """Return the device in its group's current name, which is the one that rules use."""
+        return replace(device, group=self.fleet.current_name(device.group))
+
     def _parsed(self, device: Device) -> Entities | None:
         try:
-            return Entities.from_json_str(json.dumps(vocabulary.entities(device)), self._schema)
+            return Entities.from_json_str(json.dumps(vocabulary.entities(self._placed(device))), self._schema)
         except ValueError:
             return None
 

@@ -123,7 +123,7 @@ class Sums:
     def _excesses(self, device: Device) -> Iterator[Excess]:
         for alias in self.fleet.role_aliases:
             yield from self._session(device, alias)
-        group = self.fleet.groups.get(device.group)
+        group = self.fleet.group_of(device.group)
         if group:
             yield from self._connection(device, group)
 

@@ -56,7 +56,7 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     s3 = clients.s3(settings.account)
     store = S3CertificateStore(s3, settings.bucket)
     things = IotThings(clients.iot(), clients.iot_data(), settings.stack, account.place)
-    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     certificates = IotRegistered(clients.iot(), settings.stack, account.place)
     history = History(records, store)
     withdraw = Withdraw(records, history, things, certificates)
@@ -82,8 +82,7 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
     The fleet is read anew every time, because a sweep follows the fleet that was published a moment ago.
     """
     account = _account(settings)
-    s3 = clients.s3(settings.account)
-    rules = RulesInForce(FleetSource(s3, settings.bucket, deployed(), refresh_seconds=0).current)
+    rules = RulesInForce(_fleet(settings, 0, guard).current)
     policies = IotPolicies(clients.iot())
     queues = _queues(settings)
 
@@ -108,13 +107,17 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
 
 def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:
     """Return the work on the queues of certificates that AWS IoT registered by itself."""
-    s3 = clients.s3(settings.account)
-    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = _fleet(settings, float(settings.fleet_refresh), guard)
     records = DynamoDevices(clients.dynamodb(), settings.table)
     judge = Judge(settings.stack, IotCertificates(clients.iot()), records)
     attempts = DynamoAttempts(clients.dynamodb(), settings.table)
     passed = SqsQueue(clients.sqs(), settings.passed_queue)
     return Jitr(fleet, judge, attempts, passed, _slots(settings, guard), guard)
+
+
+def _fleet(settings: RegisterSettings | SweepSettings, refresh_seconds: float, guard: Guard) -> FleetSource:
+    s3 = clients.s3(settings.account)
+    return FleetSource(s3, settings.bucket, deployed(), refresh_seconds, guard.fleet_unreadable)
 
 
 def _account(settings: WorkSettings | SweepSettings) -> Account:

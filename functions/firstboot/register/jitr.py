@@ -173,7 +173,7 @@ class Judge:
             raise BootstrapRevoked
         device = self.records.device(name) if name else None
         if device:
-            check_admissible(device, bootstrap.group.name)
+            check_admissible(device, bootstrap.group.names)
 
 
 def _issued(pem: str, fleet: Fleet) -> tuple[Certificate, Group]:

@@ -60,8 +60,10 @@ class Records(Protocol):
         Return whether it was.
         """
 
-    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
+    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str], group: str) -> bool:
         """Write the reconciled state if the record still is as it was `read`, and return whether it was.
+
+        `group` is the current name of the device's group.
 
         Of two processes that work on one device, the one that read the older record gets False and starts
         again.
@@ -139,7 +141,7 @@ class Reconcile:
         else:
             revoked = device.status is Status.REVOKED
             end = self.withdraw.revoke if revoked else self.deletion
-            outcome = end(device, fleet.groups.get(device.group), after, writes)
+            outcome = end(device, fleet.group_of(device.group), after, writes)
         return replace(outcome, rest=outcome.rest and f"{life}/{outcome.rest}")
 
     def _bring(self, device: Device, rules: Rules, writes: Writes, now: datetime) -> Outcome:
@@ -147,6 +149,8 @@ class Reconcile:
         if not is_thing_name(device_id):
             # AWS IoT takes no dot in a thing's name, and a changed name would not be the MQTT client id. Such
             # a device has HTTPS only.
+            if rules.fleet.current_name(device.group) != device.group:
+                self._note(device, device.registered, device.attached, rules.fleet)
             return Outcome(unnamed=True)
         there = self.things.principals(device_id)
         target = self.aim(device, there, rules, now)
@@ -157,9 +161,16 @@ class Reconcile:
         self._grant(device, target, there, writes)  # 5
         device = self._activate(device, target)  # 6
         registered = (target.kept & device.registered) | target.fresh
-        if not self.records.note(device, registered, target.attached):  # 7
-            raise RecordChanged
+        self._note(device, registered, target.attached, rules.fleet)  # 7
         return Outcome(activated=target.fresh, retired=retired, clash=clash, lost=target.lost)
+
+    def _note(
+        self, device: Device, registered: frozenset[str], attached: frozenset[str], fleet: Fleet
+    ) -> None:
+        """Note in the record what was done, and its group's current name. Raises RecordChanged."""
+        # Once no record has a former name of the group, the fleet definition can leave that name out.
+        if not self.records.note(device, registered, attached, fleet.current_name(device.group)):
+            raise RecordChanged
 
     def _restrict(
         self, device: Device, target: Target, there: frozenset[str], writes: Writes
@@ -179,7 +190,8 @@ class Reconcile:
     def _is_ensured(self, device: Device, target: Target) -> bool:
         """Create or update the thing, and begin its shadow; return False if it can't be the device's."""
         attributes = thing_attributes(device.attributes)
-        if not self.things.ensure(device.device_id, device.group, attributes, imported=device.imported):
+        group = target.group.name if target.group else device.group
+        if not self.things.ensure(device.device_id, group, attributes, imported=device.imported):
             return False
         if target.group and target.group.configuration and not device.registered:
             self.things.begin_shadow(device.device_id, target.group.configuration)

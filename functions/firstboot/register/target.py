@@ -88,7 +88,7 @@ class Aim:
 
     def __call__(self, device: Device, there: AbstractSet[str], rules: Rules, now: datetime) -> Target:
         """Return the state for a device whose thing has the certificates `there`. Raises Unavailable."""
-        group = rules.fleet.groups.get(device.group)
+        group = rules.fleet.group_of(device.group)
         # Devices of a group with mqtt = "token" have no certificates in AWS IoT, so those that are registered
         # are withdrawn.
         if group and group.mqtt != "registry":

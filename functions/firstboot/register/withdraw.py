@@ -38,7 +38,7 @@ class Records(Protocol):
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently."""
 
-    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
+    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str], group: str) -> bool:
         """Write the reconciled state if the record still is as it was `read`, and return whether it was."""
 
 
@@ -132,7 +132,7 @@ class Withdraw:
         if after is None:
             revoked |= self.cut_off(device, group, writes)
             self.discard(device, device.activating, writes)
-            if not self.records.note(device, NONE, NONE):
+            if not self.records.note(device, NONE, NONE, device.group):
                 raise RecordChanged
 
         def work(former: Stored) -> None:

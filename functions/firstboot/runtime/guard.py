@@ -65,6 +65,11 @@ class Guard:
         """Add `value` to the CloudWatch metric `metric`."""
         self._metrics.add_metric(metric, unit, value)
 
+    def fleet_unreadable(self, reason: str) -> None:
+        """Log and count that the published fleet can't be read."""
+        self.warning("the published fleet can't be read", reason=reason)
+        self.count("FleetUnreadable")
+
     def refusal(self, error: FirstbootError) -> None:
         """Log a domain error and count it under its metric."""
         log = self._logger.error if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else self._logger.info

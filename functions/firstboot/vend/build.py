@@ -44,9 +44,9 @@ def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:
 
 def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     devices = DynamoDevices(clients.dynamodb(), settings.table)
-    s3 = clients.s3(settings.account)
+    s3, refresh = clients.s3(settings.account), float(settings.fleet_refresh)
     store = S3CertificateStore(s3, settings.bucket)
-    fleet = FleetSource(s3, settings.bucket, deployed(), float(settings.fleet_refresh))
+    fleet = FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     place = Place(settings.partition, settings.region, settings.account)
     return Endpoints(
         rules=RulesInForce(fleet.current),

@@ -78,7 +78,7 @@ class ShowRecord:
         grants = {grant for context in contexts for grant in rules.decide(device, context).grants}
         answer = DeviceAnswer(
             device_id=device.device_id,
-            group=device.group,
+            group=rules.fleet.current_name(device.group),
             generation=device.generation,
             certificate_id=identity.certificate_id,
             attributes=device.attributes,
@@ -98,7 +98,7 @@ class ShowRecord:
 
     def _readiness(self, identity: VerifiedIdentity, rules: Rules, now: datetime) -> MqttReadiness:
         device = identity.device
-        group = rules.fleet.groups.get(device.group)
+        group = rules.fleet.group_of(device.group)
         ready = group is not None and group.is_connectable(identity.certificate_id, device.registered)
         retry_after = retry_in(device.device_id, self.limiter, now, ready=ready)
         return MqttReadiness(ready=ready, retry_after=retry_after)

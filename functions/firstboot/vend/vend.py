@@ -79,7 +79,7 @@ class Vend:
             # policy.
             policy=session_policy(fleet, held.grants, device.device_id, self.place),
             seconds=alias.seconds,
-            tags={"deviceId": device.device_id, "group": device.group},
+            tags={"deviceId": device.device_id, "group": fleet.current_name(device.group)},
         )
         check_session(session)  # 4
         return self.sessions.assume(session)  # 5

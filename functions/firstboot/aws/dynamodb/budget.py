@@ -123,7 +123,7 @@ def counters(enrollment: Enrollment) -> list[Counter]:
     """Return the counters that an enrollment increments: its group's, and its device's of the day."""
     found, now = [], enrollment.now
     if limits := enrollment.limits:
-        found += _of_group(enrollment.group, limits, now)
+        found += _of_group(enrollment.counted_as, limits, now)
     # Counting in the claim's transaction counts what was claimed: a repeated request claims nothing and is
     # free.
     if enrollment.per_day is not None:

@@ -102,7 +102,12 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     may_replace = _DUE if asked.replaces else f"(active.notAfter <= :over AND {_DUE})"
     if not asked.replaces:
         values[":over"] = asked.now - asked.grace
-    known = f"{_ALIVE} AND #group = :group AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
+    former = {f":former{number}": name for number, name in enumerate(asked.formerly)}
+    values |= former
+    names = ", ".join([":group", *former])
+    known = (
+        f"{_ALIVE} AND #group IN ({names}) AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
+    )
     # In a shared group the records of expected devices are the allow-list: without a record there is no
     # claim.
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"

@@ -27,18 +27,19 @@ class DynamoReconciled(DynamoTable):
         """
         return self._write(read, {"activating": activating})
 
-    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str]) -> bool:
+    def note(self, read: Device, registered: frozenset[str], attached: frozenset[str], group: str) -> bool:
         """Write the reconciled state if the record is still as it was `read`; return whether it was.
 
-        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`. No certificate is
-        about to become ACTIVE any more. When the reply is lost, the repeat may return False, and the device
-        is reconciled once more. Raises Unavailable.
+        An UpdateItem. `registered` are ids of certificates, `attached` is of `note_of`, `group` is the
+        group's current name. No certificate is about to become ACTIVE any more. When the reply is lost, the
+        repeat may return False, and the device is reconciled once more. Raises Unavailable.
         """
         # The note is written even if it changes nothing: a condition that fails tells a process that worked
         # from an older record to start again.
-        return self._write(read, {"registered": registered, "attached": attached, "activating": frozenset()})
+        sets = {"registered": registered, "attached": attached, "activating": frozenset[str]()}
+        return self._write(read, sets, group)
 
-    def _write(self, read: Device, sets: dict[str, frozenset[str]]) -> bool:
+    def _write(self, read: Device, sets: dict[str, frozenset[str]], group: str | None = None) -> bool:
         plain: dict[str, Any] = {
             ":status": read.status.value,
             ":group": read.group,
@@ -52,7 +53,7 @@ class DynamoReconciled(DynamoTable):
             conditions.append(_same_serial(name, record, plain))
         for name, members in {"registered": read.registered, "activating": read.activating}.items():
             conditions.append(_same_set(name, members, plain))
-        expression = _written(sets, plain)
+        expression = _written(sets, plain, group if group != read.group else None)
         try:
             with answered("ConditionalCheckFailedException"):
                 self._client.update_item(
@@ -112,10 +113,15 @@ def _same_set(name: str, members: frozenset[str], plain: dict[str, Any]) -> str:
     return f"{name} = :{name}Read"
 
 
-def _written(sets: dict[str, frozenset[str]], plain: dict[str, Any]) -> str:
-    """Return the update expression. DynamoDB has no empty set, so an empty one is removed."""
+def _written(sets: dict[str, frozenset[str]], plain: dict[str, Any], group: str | None) -> str:
+    """Return the update expression. DynamoDB has no empty set, so an empty one is removed.
+
+    `group` is the new name of a renamed group, or None.
+    """
     plain.update({f":{name}s": set(members) for name, members in sets.items() if members})
     kept = [f"{name} = :{name}s" for name, members in sets.items() if members]
+    if group:
+        kept, plain[":renamed"] = [*kept, "#group = :renamed"], group
     gone = [name for name, members in sets.items() if not members]
     parts = [f"SET {', '.join(kept)}"] * bool(kept) + [f"REMOVE {', '.join(gone)}"] * bool(gone)
     return " ".join(parts)

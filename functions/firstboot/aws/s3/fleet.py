@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from firstboot.domain.clock import EPOCH
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.publication import Publication, Unreadable, in_force
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,10 +31,19 @@ class FleetSource:
     """The fleet in force, read anew every `refresh_seconds`.
 
     A published fleet that builds on another deployment's fleet is ignored, so a deployment always wins. While
-    S3 does not answer, the fleet that was read last stays in force.
+    S3 does not answer, or the published fleet can't be read, the fleet that was read last stays in force.
+    `unreadable` is called with the reason each time that the published fleet can't be read.
     """
 
-    def __init__(self, client: S3Client, bucket: str, deployed: Fleet, refresh_seconds: float) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        deployed: Fleet,
+        refresh_seconds: float,
+        unreadable: Callable[[str], None],
+    ) -> None:
+        self._unreadable = unreadable
         self._client = client
         self._bucket = bucket
         self._deployed = deployed
@@ -45,7 +55,8 @@ class FleetSource:
     def current(self, now: datetime) -> Fleet:
         """Return the fleet in force at `now`. At most one GetObject, and none before a refresh is due.
 
-        Raises Unavailable if S3 does not answer and this process has not read the fleet yet.
+        Raises Unavailable if S3 does not answer, or the published fleet can't be read, and this process has
+        not read a fleet yet.
         """
         if self._current is None or now >= self._due:
             self._current = self._read(self._current)
@@ -74,19 +85,52 @@ class FleetSource:
             if known is None:
                 raise
             return known
+        try:
+            fleet = in_force(Publication(body, answer["ETag"]), self._deployed)
+        except Unreadable as error:
+            self._unreadable(str(error))
+            # What can't be read may take away what the deployed fleet grants. Its ETag is not kept, so that
+            # it is read, and reported, again.
+            if known is None:
+                raise Unavailable(log="the published fleet can't be read") from error
+            return known
         self._etag = answer["ETag"]
-        # A fleet of another version may have another shape, so only its `base` is read.
-        if json.loads(body)["base"] != self._deployed.hash:
-            return self._deployed
-        return Fleet.from_json(body)
+        return fleet
 
-    def publish(self, fleet: Fleet) -> None:
-        """Store a checked fleet for all Lambda functions (PutObject).
 
-        The last writer wins; the bucket keeps older versions. A repeat after a lost reply stores the same
-        content. Raises Unavailable.
+class PublishedFleet:
+    """The published object, for those that write it. Every method raises Unavailable."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def read(self) -> Publication | None:
+        """Return the published object, or None without one (GetObject)."""
+        try:
+            with answered("NoSuchKey"):
+                answer = self._client.get_object(Bucket=self._bucket, Key=PUBLISHED_FLEET_KEY)
+                return Publication(answer["Body"].read(), answer["ETag"])
+        except ClientError:
+            return None
+
+    def write(self, text: bytes, over: Publication | None) -> bool:
+        """Store `text` if the object is still as it was read; return whether it was (PutObject).
+
+        The bucket keeps older versions. When the reply is lost, the repeat finds its own object and returns
+        False.
         """
-        with answered():
-            self._client.put_object(
-                Bucket=self._bucket, Key=PUBLISHED_FLEET_KEY, Body=fleet.to_json().encode()
-            )
+        condition = {"IfMatch": over.etag} if over else {"IfNoneMatch": "*"}
+        try:
+            # S3 answers 404 if the object was deleted, 409 for writes at the same time, and 412 for others
+            # (user guide, "How to prevent object overwrites with conditional writes").
+            with answered("NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict"):
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=PUBLISHED_FLEET_KEY,
+                    Body=text,
+                    **condition,  # type: ignore[arg-type]
+                )
+        except ClientError:
+            return False
+        return True
