@@ -12,9 +12,9 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import METRICS
 from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
+from infra.counted import COUNTED, WITH_ISSUERS, ours
 
 _RECONCILE_HOURS = 6
 """How long an order to reconcile a device may wait before the alarm rings."""
@@ -45,38 +45,8 @@ class Alarms(Construct):
             self._count(f"{name}Errors", function.metric_errors(), f"{name} failed with an exception")
             self._count(f"{name}Throttles", function.metric_throttles(), f"{name} has no concurrency left")
         self._hosts(apis)
-        for metric in ("SessionPolicyTooLarge", "AnswerTooLarge"):
-            self._count(
-                metric, _ours("vend", metric), "Devices hold more grants than AWS's size limits allow"
-            )
-        # A single 202 is a short failure of KMS or S3. Many of them mean that the CA's key is disabled.
-        self._count(
-            "CertificateDelayed",
-            _ours("exchange", "CertificateDelayed"),
-            "Certificates can't be signed or stored, and devices must repeat their requests",
-            threshold=10,
-        )
-        # The sweep reads the published fleet every minute, so one function's metric is enough.
-        self._count(
-            "FleetUnreadable",
-            _ours("register", "FleetUnreadable"),
-            "The published fleet can't be read: `fleet apply` must publish one that can",
-        )
-        # A single failed run is repeated a minute later.
-        self._count(
-            "SweepUnavailable",
-            _ours("register", "SweepFailed"),
-            "A changed fleet does not reach AWS IoT",
-            threshold=5,
-        )
-        if fleet.issuers:
-            self._authorizer()
-        self._count(
-            "EnrollmentFrozen",
-            _ours("exchange", "EnrollmentFrozen"),
-            "A group froze after too many enrollments in an hour; a claim certificate may have leaked",
-        )
-        self._misuse()
+        for each in (*COUNTED, *(WITH_ISSUERS if fleet.issuers else ())):
+            self._count(each.name, ours(each.service, each.metric), each.description, each.threshold)
         self._expiry(fleet)
 
     def watch_requests(self, dead: sqs.Queue) -> None:
@@ -184,43 +154,8 @@ class Alarms(Construct):
                 threshold=100,
             )
 
-    def _misuse(self) -> None:
-        """Alarm when a device's certificate or the CA's key seems to be misused."""
-        self._count(
-            "RenewalRateExceeded",
-            _ours("exchange", "RenewalRateExceeded"),
-            "A device renews as often as it may in a day; it is faulty, or its certificate was copied",
-        )
-        self._count(
-            "NameGuessLimit",
-            _ours("exchange", "NameGuessLimit"),
-            "A claim certificate was refused with more names than a production line has; it may have leaked",
-        )
-        for service in ("exchange", "vend"):
-            self._count(
-                f"CertificateForged{service.title()}",
-                _ours(service, "CertificateForged"),
-                "A certificate of the issuing CA was never issued; the CA's key may be misused",
-            )
-
-    def _authorizer(self) -> None:
-        """Alarm when `assign` fails, or finds a device with too many grants."""
-        # `assign` answers each failure with a refusal, so Lambda counts no errors.
-        self._count(
-            "AssignFailures", _ours("assign", "InternalError"), "assign failed and refused a connection"
-        )
-        for metric in ("Unavailable", "IssuerUnavailable"):
-            self._count(
-                f"Assign{metric}", _ours("assign", metric), "Devices with tokens can't connect", threshold=10
-            )
-        self._count(
-            "PoliciesTooLarge",
-            _ours("assign", "PoliciesTooLarge"),
-            "Devices hold more grants than fit in an authorizer's answer",
-        )
-
     def watch_register(self, dead: sqs.Queue) -> None:
-        """Alarm when `dead` holds an order, when orders wait for hours, and when `register` fails."""
+        """Alarm when `dead` holds an order, and when orders wait for hours."""
         # `register` reports failures message by message, and Lambda counts those as no errors.
         self._above(
             "RegistrationsDead",
@@ -230,22 +165,9 @@ class Alarms(Construct):
         )
         self._above(
             "RegistrationAge",
-            _ours("register", "RegistrationAge"),
+            ours("register", "RegistrationAge"),
             _RECONCILE_HOURS * 3_600,
             "Devices wait for hours until they may connect to AWS IoT",
-        )
-        self._count(
-            "ThingClash",
-            _ours("register", "ThingClash"),
-            "A device has the name of another team's thing, and no certificate was registered for it",
-        )
-        self._count(
-            "CertificateLost",
-            _ours("register", "CertificateLost"),
-            "The certificate that a device uses is not in the bucket any more",
-        )
-        self._count(
-            "RegisterFailures", _ours("register", "InternalError"), "register failed with an unexpected error"
         )
 
     def watch_key(self, *, own: bool) -> None:
@@ -260,7 +182,7 @@ class Alarms(Construct):
             # The watch writes the metric at each hourly look. The alarm keeps its state from look to look.
             self._above(
                 metric,
-                _ours("authority", metric),
+                ours("authority", metric),
                 0,
                 description,
                 missing=cloudwatch.TreatMissingData.IGNORE,
@@ -276,7 +198,7 @@ class Alarms(Construct):
         alarm = cloudwatch.Alarm(
             self,
             "CaExpiry",
-            metric=_ours("authority", "CaDaysLeft").with_(statistic="Minimum", period=Duration.days(1)),
+            metric=ours("authority", "CaDaysLeft").with_(statistic="Minimum", period=Duration.days(1)),
             alarm_description="The issuing CA ends before the certificates it should issue",
             threshold=longest + CA_NOTICE_DAYS,
             evaluation_periods=2,
@@ -285,7 +207,3 @@ class Alarms(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
-
-
-def _ours(service: str, name: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(namespace=METRICS, metric_name=name, dimensions_map={"service": service})

@@ -60,22 +60,9 @@ class Firstboot(Construct):
         self._mqtt = Mqtt(self, "Mqtt", deployment=deployment, exchange=self._exchange, vend=self._vend)
         self._jitr = Jitr(self, "Newcomers", deployment=deployment)
         self._register = Register(self, "Register", deployment=deployment)
-        queues = self._register.queues
         self.read = ReadOnlyOperate(self, "OperateRead", deployment=deployment)
-        self.operate = Operate(
-            self,
-            "Operate",
-            deployment=deployment,
-            authority=self.authority,
-            read=self.read,
-            dead_letters={
-                "requests": DeadLettersOf(self._mqtt.undelivered),
-                "registrations": DeadLettersOf(queues.dead, queues.changes),
-                "stream": DeadLettersOf(queues.lost_dead, queues.lost),
-                "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.passed),
-            },
-        )
-        self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=queues)
+        self.operate = self._operate(deployment)
+        self._sweep = Sweep(self, "Sweep", deployment=deployment, queues=self._register.queues)
         self._hosts = hosts(
             self,
             deployment=deployment,
@@ -92,6 +79,22 @@ class Firstboot(Construct):
             self._output(name, value)
         for number, step in enumerate(steps(fleet, Stack.of(self).stack_name, self._hosts.option), 1):
             self._output(f"Next{number}", step.command, step.purpose)
+
+    def _operate(self, deployment: Deployment) -> Operate:
+        queues = self._register.queues
+        return Operate(
+            self,
+            "Operate",
+            deployment=deployment,
+            authority=self.authority,
+            read=self.read,
+            dead_letters={
+                "requests": DeadLettersOf(self._mqtt.undelivered),
+                "registrations": DeadLettersOf(queues.dead, queues.changes),
+                "stream": DeadLettersOf(queues.lost_dead, queues.lost),
+                "newcomers": DeadLettersOf(self._jitr.dead, self._jitr.passed),
+            },
+        )
 
     def _warn(self, configuration: Configuration, fleet: Fleet) -> None:
         """Show what may keep devices out. Raises FleetInvalid if the fleet needs a host that is missing."""
