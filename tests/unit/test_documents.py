@@ -143,3 +143,11 @@ def test_every_reason_is_documented() -> None:
     """docs/protocol.md has one row for each reason of a problem, in the order of the code."""
     table = PROTOCOL.partition("\n## Reasons\n")[2].partition("\n#")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [reason.value for reason in Reason]
+
+
+def test_the_security_model_names_each_attack() -> None:
+    """Each file of tests/attacks is named in the security model."""
+    model = (ROOT / "docs/security-model.md").read_text()
+    files = [f"tests/attacks/{path.name}" for path in (ROOT / "tests/attacks").glob("test_*.py")]
+    assert files
+    assert [file for file in files if file not in model] == []
