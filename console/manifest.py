@@ -9,13 +9,15 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from console import bootstrap
+from console import bootstrap, supposed
 from console.attributes import Attributes, Value
 from console.csv_file import Row, changed, checked_rows, invalid, rows
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.names import device_id
+from firstboot.operate.excess import check_sum
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.limits import check_attributes
+from firstboot.policy.sums import Sums
 
 DEVICE_ID = "deviceId"
 # The other columns of a factory's manifest describe certificates, not devices.
@@ -73,6 +75,23 @@ def check_values(file: Path, attributes: Attributes, reserved: Iterable[str] = (
             problems.append(f"line {line}: device {cells[DEVICE_ID]}: {error}")
     if problems or unknown:
         raise invalid(file, [*unknown.values(), *problems])
+
+
+def check_sums(file: Path, attributes: Attributes, group: str, sums: Sums) -> None:
+    """Check that no device of a checked manifest would certainly hold more grants than fit together.
+
+    `operate` refuses such a device too, but only when it comes to its part of the manifest.
+    Raises Refused with every problem found.
+    """
+    problems: list[str] = []
+    for line, cells, _ in checked_rows(file, DEVICE_ID):
+        new = supposed.device(group, _values(cells, attributes), device_id=device_id(cells[DEVICE_ID]))
+        try:
+            check_sum(sums, None, new)
+        except AttributesInvalid as error:
+            problems.append(f"line {line}: device {cells[DEVICE_ID]}: {error.detail}")
+    if problems:
+        raise invalid(file, problems)
 
 
 def devices(file: Path, attributes: Attributes) -> Iterator[Device]:

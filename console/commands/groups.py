@@ -12,6 +12,8 @@ from console import describe, manifest, output
 from console.attributes import Attributes
 from console.cloud import Operate
 from console.options import Json, Options, Stack, command_group
+from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 
 app = command_group("Show groups, stop their enrollments, name devices beforehand.")
 
@@ -73,6 +75,7 @@ def expect(
         fleet = operate.fleets().in_force
         attributes = Attributes(fleet)
         manifest.check_values(file, attributes, fleet.reserved)
+        manifest.check_sums(file, attributes, group, Sums(Rules(fleet), operate.place))
         devices = manifest.devices(file, attributes)
         new, known = 0, 0
         foreign: list[str] = []

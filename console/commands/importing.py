@@ -15,6 +15,8 @@ from console.attributes import Attributes
 from console.cloud import Operate
 from console.options import Json, Options, Stack
 from console.visible import visible
+from firstboot.policy.rules import Rules
+from firstboot.policy.sums import Sums
 
 AT_ONCE = 20
 """Devices in one call, which is as many as `operate` accepts."""
@@ -78,6 +80,7 @@ def import_(
         fleet = operate.fleets().in_force
         attributes = Attributes(fleet)
         manifest.check_values(file, attributes, fleet.reserved)
+        manifest.check_sums(file, attributes, group, Sums(Rules(fleet), operate.place))
         devices = manifest.devices(file, attributes)
         done = _Done()
         for part in manifest.batches(output.bar("devices", devices, total), rate):

@@ -129,6 +129,20 @@ def test_an_attribute_does_not_give_too_much(
     assert product.operate("devices.show", deviceId="gw-9")["problem"]["code"] == "device-not-found"
 
 
+@pytest.mark.parametrize("command", [("groups", "expect"), ("devices", "import")])
+def test_a_file_is_refused_as_a_whole(
+    product: Product, folder: Path, run: Run, tmp_path: Path, command: tuple[str, str]
+) -> None:
+    """A file with a device at its end that would get too much is refused before a record is written."""
+    write(folder, product, BY_SITE)
+    assert run("fleet", "apply", str(folder), "--no-wait").exit_code == 0
+    rows = [f"gw-{number}," for number in range(1_000, 1_600)] + ["gw-9999,berlin"]
+    (file := tmp_path / "devices.csv").write_text("\n".join(["deviceId,site", *rows]))
+    refused = run(*command, "gateways", str(file))
+    assert (refused.exit_code, "line 602: device gw-9999" in refused.stderr) == (1, True)
+    assert not [row for row in product.rows() if row["pk"]["S"].startswith("DEV#")]
+
+
 def test_an_emergency_rule_is_published_all_the_same(
     product: Product, leaf: x509.Certificate, folder: Path, run: Run
 ) -> None:

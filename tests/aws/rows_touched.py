@@ -36,7 +36,7 @@ _role: ContextVar[str | None] = ContextVar("role", default=None)
 
 
 def playing(role: str, handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a Lambda handler that is checked against the rights of its role."""
+    """Return a Lambda handler, or another function, that is checked against the rights of a role."""
 
     def handle(*arguments: Any) -> Any:
         before = _role.set(role)

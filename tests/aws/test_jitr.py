@@ -34,6 +34,7 @@ from tests import factories
 from tests.aws.conftest import ACCOUNT, REGION
 from tests.aws.odd_names import latin_1, not_utf_8
 from tests.aws.product import CONTEXT, Product, group, make_policies
+from tests.aws.rows_touched import playing
 from tests.field.encode import own
 
 # An event passes, its message is found undecided, and the rate limiter, whose last slot is in the past, gives
@@ -442,7 +443,8 @@ def test_a_revocation_during_the_admission_counts(
     product.identity("gw-1")
     certificate = arrive(product.bootstrap("gw-1"))
     calls = Calls(monkeypatch)
-    calls.before["UpdateCertificate"] = lambda: product.records.revoke(DeviceId("gw-1"), EPOCH)
+    revoke = playing("operate", product.records.revoke)
+    calls.before["UpdateCertificate"] = lambda: revoke(DeviceId("gw-1"), EPOCH)
     admit(product, certificate)
     assert status(certificate) == "REVOKED"
 
@@ -454,8 +456,8 @@ def test_a_revoked_bootstrap_certificate_meanwhile_is_noticed(
     leaf = product.bootstrap("gw-1")
     certificate = arrive(leaf)
     calls = Calls(monkeypatch)
-    identifier = own(leaf).identifier
-    calls.before["UpdateCertificate"] = lambda: product.records.revoke_bootstrap(identifier, EPOCH)
+    identifier, revoke = own(leaf).identifier, playing("operate", product.records.revoke_bootstrap)
+    calls.before["UpdateCertificate"] = lambda: revoke(identifier, EPOCH)
     admit(product, certificate)
     assert status(certificate) == "REVOKED"
 
