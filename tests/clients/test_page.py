@@ -121,7 +121,7 @@ def test_nothing_on_the_page_is_a_script_or_a_link_elsewhere(shown: Opened) -> N
     """The page has no script, form or image, and each link leads to a section of the page."""
     assert {element.tag for element in shown.elements} <= {
         *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "nav", "a", "section"),
-        *("table", "thead", "tbody", "tr", "th", "td", "pre", "code", "span", "strong"),
+        *("table", "thead", "tbody", "tr", "th", "td", "pre", "code", "span", "strong", "br"),
     }
     assert all(str(each.attributes["href"]).startswith("#") for each in shown.elements if each.tag == "a")
 

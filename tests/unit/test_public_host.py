@@ -9,15 +9,17 @@ import pytest
 from firstboot.compiler import public_host
 from firstboot.domain.fleet import Fleet
 from tests import factories
-from tests.aws.product import fleet, group
+from tests.unit.fleet_folders import fleet
 
 ROOT = factories.authority("Root CA")
 
 
 def with_grace(days: int) -> Fleet:
     """Return a fleet of one group with these `grace_days`."""
-    made = group("gateways", ROOT)
-    return fleet(replace(made, certificate=replace(made.certificate, grace_days=days)))
+    made = fleet()
+    group = made.groups["gateways"]
+    changed = replace(group, certificate=replace(group.certificate, grace_days=days))
+    return replace(made, groups={"gateways": changed})
 
 
 def test_an_expired_certificate_renews_at_the_public_host_only() -> None:
@@ -31,7 +33,8 @@ def test_an_expired_certificate_renews_at_the_public_host_only() -> None:
 def test_an_anchor_may_have_cas_below_it(path_length: int | None, may: bool) -> None:  # noqa: FBT001
     """Only an anchor with pathLenConstraint 0 certainly issues its devices' certificates itself."""
     line = ROOT.intermediate("Line CA", path_length=path_length)
-    found = public_host.may_need(fleet(group("gateways", line)))
+    trust = {"factory.pem": factories.pem(line.certificate).encode()}
+    found = public_host.may_need(fleet(trust=trust))
     assert [each.partition(" and")[0] for each in found] == (
         ["groups.gateways: CN=Line CA may have CAs below it,"] if may else []
     )
