@@ -40,7 +40,7 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
         process = await stack.enter_async_context(cloud.running(here))
         report("AWS is up; deploying the app")
         await _deploy(here)
-        await asyncio.to_thread(_sweep)
+        await asyncio.to_thread(sweep)
         await stack.enter_async_context(open_fronts(here))
         await asyncio.to_thread(here.get, f"{endpoints['public']}/healthz")
         state.publish(endpoints, cloud.shell(endpoints))
@@ -94,7 +94,7 @@ async def _cdk(here: Cloud, *arguments: str, folder: Path = processes.ROOT) -> N
     await processes.run([cdk, *arguments, "--no-notices", "--ci"], here.state.path("deploy.log"), folder)
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Run the sweep once, which makes the policies in AWS IoT. Its schedule begins a minute later."""
     functions = boto3.client("lambda")
     (name,) = (

@@ -14,6 +14,7 @@ import pytest
 
 from firstboot.policy.service import ServicePolicy
 from infra.only_stack import PARAMETER
+from local import deployment
 from local.cloud import ACCOUNT, REGION, STACK
 from tests import factories
 from tests.deploy import halfway, queues
@@ -99,6 +100,8 @@ def test_an_empty_account_takes_the_app(account: Account, empty: set[str]) -> No
     """The real CLI bootstraps an empty account and deploys into it with IAM enforced."""
     account.deploy()
     assert status(account) == "CREATE_COMPLETE"
+    # The first devices would wait a minute or two for the schedule's first run.
+    deployment.sweep()
 
 
 def test_the_gateway_may_invoke(account: Account) -> None:

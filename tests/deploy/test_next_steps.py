@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from local.cloud import ACCOUNT, REGION
 from local.processes import ROOT
 from tests.deploy.conftest import Account
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trust(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Put the fleet folder's trust anchors back after these tests."""
+    kept = tmp_path_factory.mktemp("kept") / "trust"
+    shutil.copytree(account.fleet / "trust", kept)
+    yield
+    shutil.rmtree(account.fleet / "trust")
+    shutil.copytree(kept, account.fleet / "trust")
 
 
 def paste(account: Account, command: str) -> str:
