@@ -68,7 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer DescribeStacks or Invoke."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.startswith("/2015-03-31/functions/operate/"):
+        if self.path.startswith(("/2015-03-31/functions/operate/", "/2015-03-31/functions/read/")):
             operation = json.loads(body)["operation"]
             self.server.operations.append(operation)
             if self.server.loses_answers:
