@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import Any
 
 from firstboot.domain.device import Status
-from firstboot.domain.names import NONCE_KEY
+from firstboot.domain.names import GONE_PREFIX, NONCE_KEY
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
 
-DEVICE, GONE = "DEV#", "GONE#"
-"""How the keys of device records begin, and of the notes that `register` leaves of deleted devices."""
+DEVICE = "DEV#"
+"""How the keys of device records begin."""
 
 _NOTES = ("registered", "activating")
 """Sets of certificates of a record. `register` writes them, and they decide nothing about the device."""
@@ -89,7 +89,7 @@ _KINDS: dict[str, Callable[[Row, Row | None], Fate]] = {
     "CERT#": _lasting,  # a certificate by its thumbprint
     "BOOTSTRAP#": _lasting,  # a revoked bootstrap certificate
     NONCE_KEY: _lasting,
-    GONE: _lasting,
+    GONE_PREFIX: _lasting,
     "BUDGET#": _counter,
 }
 
@@ -122,7 +122,7 @@ def writes(table: str, old: Row, now: Row | None, *, revoked: bool) -> list[Any]
     put = {"TableName": table, "Item": _record(old, now, revoked=revoked)} | _unless_changed(now)
     not_gone = {
         "TableName": table,
-        "Key": {"pk": {"S": GONE + key.removeprefix(DEVICE)}},
+        "Key": {"pk": {"S": GONE_PREFIX + key.removeprefix(DEVICE)}},
         "ConditionExpression": "attribute_not_exists(pk) OR goneAt < :created",
         "ExpressionAttributeValues": {":created": {"N": str(_number(old, "createdAt") or 0)}},
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cedarpy import format_policies, policies_from_json_str, policies_to_json_str
 
 from firstboot.domain.fleet import Fleet
+from firstboot.policy import vocabulary
 
 Json = dict[str, Any]
 
@@ -55,14 +56,13 @@ def forbids_by_claim(fleet: Fleet) -> list[str]:
     return [rule.id for rule in rules(fleet) if rule.effect == "forbid" and rule.reads_claims]
 
 
-def _reads_claims(node: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Return whether a part of Cedar's JSON reads an attribute `claims`, also one of another record."""
-    if isinstance(node, list):
-        return any(map(_reads_claims, node))
-    if not isinstance(node, dict):
-        return False
-    read = any(node.get(operator, {}).get("attr") == "claims" for operator in (".", "has"))
-    return read or any(map(_reads_claims, node.values()))
+def _reads_claims(conditions: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether conditions in Cedar's JSON read an attribute `claims`, also one of another record."""
+    return any(
+        isinstance(read := node.get(operator), dict) and read.get("attr") == "claims"
+        for node in vocabulary.nodes(conditions)
+        for operator in (".", "has")
+    )
 
 
 def _concerns(scope: Json, kind: str, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
@@ -39,25 +39,32 @@ class DeadLettersOf:
         return {"dead": self.dead.queue_url} | source
 
 
+def _settings(deployment: Deployment) -> ReadSettings:
+    """Return the settings that both functions have."""
+    return ReadSettings(
+        table=deployment.device_records.table_name,
+        bucket=deployment.store.bucket_name,
+        partition=Aws.PARTITION,
+        region=Aws.REGION,
+        account=Aws.ACCOUNT_ID,
+        public_host=str(deployment.configuration.public).lower(),
+    )
+
+
+def _permit_reading(function: Function, role: str, deployment: Deployment) -> None:
+    """Let one of the functions read device records and the published fleet; `role` decides on other rows."""
+    deployment.device_records.permit_rows(function, role)
+    function.permit(["dynamodb:Scan"], deployment.device_records.table_arn)
+    deployment.store.permit_reading(function, PUBLISHED_FLEET_KEY)
+
+
 class ReadOnlyOperate(Function):
     """The Lambda of the calls that change nothing, for support staff. Its role may write nothing."""
 
     def __init__(self, scope: Construct, construct_id: str, *, deployment: Deployment) -> None:
-        device_records, store = deployment.device_records, deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.read", seconds=30)
-        self.configure(
-            ReadSettings(
-                table=device_records.table_name,
-                bucket=store.bucket_name,
-                partition=Aws.PARTITION,
-                region=Aws.REGION,
-                account=Aws.ACCOUNT_ID,
-                public_host=str(deployment.configuration.public).lower(),
-            )
-        )
-        device_records.permit_rows(self, "read")
-        self.permit(["dynamodb:Scan"], device_records.table_arn)
-        store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self.configure(_settings(deployment))
+        _permit_reading(self, "read", deployment)
 
 
 class Operate(Function):
@@ -77,26 +84,19 @@ class Operate(Function):
         read: ReadOnlyOperate,
     ) -> None:
         self._read = read
-        device_records, store = deployment.device_records, deployment.store
+        store = deployment.store
         super().__init__(scope, construct_id, code=deployment.code, handler="operate.invoke", seconds=30)
         self.configure(
             OperateSettings(
-                table=device_records.table_name,
-                bucket=store.bucket_name,
+                **asdict(_settings(deployment)),
                 ca_certificate=authority.certificate,
-                partition=Aws.PARTITION,
-                region=Aws.REGION,
-                account=Aws.ACCOUNT_ID,
                 dead_letters=Stack.of(self).to_json_string(
                     {name: each.urls for name, each in dead_letters.items()}
                 ),
-                public_host=str(deployment.configuration.public).lower(),
             )
         )
-        device_records.permit_rows(self, "operate")
-        self.permit(["dynamodb:Scan"], device_records.table_arn)
+        _permit_reading(self, "operate", deployment)
         self.permit(["s3:PutObject"], store.arn_for_objects(PUBLISHED_FLEET_KEY))
-        store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self.permit(_TAKE, *(each.dead.queue_arn for each in dead_letters.values()))
         self.permit(
             ["sqs:SendMessage"], *(each.source.queue_arn for each in dead_letters.values() if each.source)

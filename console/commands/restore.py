@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from console import cloud, output
 from console.options import Json, Options, Stack, Yes, command_group
-from console.restoration import DEVICE, GONE, RESTORED, Fate, Row, fate, is_revoked, writes
+from console.restoration import DEVICE, RESTORED, Fate, Row, fate, is_revoked, writes
+from firstboot.domain.names import GONE_PREFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -189,7 +190,7 @@ class Tables:
 
 def _note(key: str) -> str:
     """Return the key of the note that a device was deleted, for the key of its record."""
-    return GONE + key.removeprefix(DEVICE)
+    return GONE_PREFIX + key.removeprefix(DEVICE)
 
 
 def _was_overtaken(error: ClientError) -> bool:

@@ -24,14 +24,16 @@ from console import rollout
 from firstboot.authority.settings import AuthoritySettings
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
-from firstboot.compiler import fleet as compiler
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Budget, Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from tests.aws import test_console
 from tests.aws.conftest import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import CONTEXT, Product
 from tests.aws.sweeping import Sweeper
+
+folder = test_console.folder
 
 STOP = '@id("stop") forbid (principal, action, resource);'
 CREDENTIALS = "/role-aliases/telemetry/credentials"
@@ -141,16 +143,6 @@ def test_a_damaged_publication_is_counted(emergency: Emergency, capsys: pytest.C
     emergency.later()
     emergency.vend()
     assert '"FleetUnreadable":[1.0]' in capsys.readouterr().out.replace(" ", "")
-
-
-@pytest.fixture
-def folder(product: Product, tmp_path: Path) -> Path:
-    """Deploy the example fleet, and return a copy of its folder."""
-    copy = tmp_path / "fleet"
-    shutil.copytree("fleet", copy)
-    aws_fleet._DEPLOYED.write_text(compiler.load(copy).to_json())
-    product.lambdas.restart()
-    return copy
 
 
 def add_rule(folder: Path, rule: str) -> None:

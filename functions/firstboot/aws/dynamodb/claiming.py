@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from firstboot.aws.clients import answered, error_code
 from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.refusals import Refusals
 from firstboot.aws.dynamodb.table import DynamoTable
@@ -36,8 +35,6 @@ Failed = dict[RefusedBy, rows.Row | None]
 
 _ABOUT_CERTIFICATE = frozenset({RefusedBy.BOOTSTRAP, RefusedBy.DEVICE, RefusedBy.KEY})
 """The refusals that the same bootstrap certificate is likely to get again."""
-
-_TRIES = 5
 
 
 class DynamoClaims(DynamoTable):
@@ -63,17 +60,10 @@ class DynamoClaims(DynamoTable):
         Above the limit nothing is written, and claims with the certificate are refused until the hour ends.
         """
         counted = budget.guesses(identifier, now)
-        for _ in range(_TRIES):
-            try:
-                with answered("ConditionalCheckFailedException", "TransactionConflictException"):
-                    self._client.update_item(TableName=self._table, **counted.update())
-            except ClientError as error:
-                if error_code(error) == "TransactionConflictException":
-                    continue
-                self._refusals.note_counter(counted.counter, RefusedBy.GUESSES)
-                return False
-            return True
-        raise Unavailable(log="the count of refused names kept conflicting with claims")
+        is_counted = self._update_busy(counted.update())
+        if not is_counted:
+            self._refusals.note_counter(counted.counter, RefusedBy.GUESSES)
+        return is_counted
 
     def _enroll(self, asked: Enrollment) -> ClaimRefused | None:
         counted = budget.counters(asked)

@@ -7,7 +7,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import budget, rows
 from firstboot.aws.dynamodb.table import DynamoTable
 from firstboot.domain.claim import Limits, Spent
@@ -72,20 +71,6 @@ class DynamoGroups(DynamoTable):
         given: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         for key in budget.shard_keys(group, limits):
             self._update_busy({"Key": key, "UpdateExpression": expression} | given)
-
-    def _update_busy(self, update: dict[str, Any]) -> None:
-        """Update a row that claims may be counting on.
-
-        A claim's transaction lasts milliseconds, so a conflict with one is tried again. Raises Unavailable.
-        """
-        for _ in range(_ATTEMPTS):
-            try:
-                with answered("TransactionConflictException"):
-                    self._client.update_item(TableName=self._table, **update)
-            except ClientError:
-                continue
-            return
-        raise Unavailable(log="the group's counters kept conflicting with claims")
 
 
 def _expected(

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from firstboot.aws.clients import answered
+from botocore.exceptions import ClientError
+
+from firstboot.aws.clients import answered, error_code
+from firstboot.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+_ATTEMPTS = 5
+"""How often an update of a row that claims count on is tried."""
 
 
 class DynamoTable:
@@ -40,3 +46,19 @@ class DynamoTable:
         made += [{"Update": {"TableName": self._table} | item} for item in items]
         with answered("TransactionCanceledException"):
             self._client.transact_write_items(TransactItems=made)
+
+    def _update_busy(self, update: dict[str, Any]) -> bool:
+        """Update a row that claims may be counting on; return whether the update's condition held.
+
+        A claim's transaction lasts milliseconds, so a conflict with one is tried again. Raises Unavailable.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                with answered("ConditionalCheckFailedException", "TransactionConflictException"):
+                    self._client.update_item(TableName=self._table, **update)
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    return False
+            else:
+                return True
+        raise Unavailable(log=f"{update['Key']['pk']['S']} kept conflicting with claims")
