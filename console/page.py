@@ -20,7 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from console.describe import last_day
 from console.report import SAMPLE, Cell, Policy, Report
 from console.visible import visible
-from firstboot.domain.fleet import Budget, Group
+from firstboot.domain.fleet import Group
+from firstboot.domain.plans import Budget
 
 _TEMPLATE = "report.html.jinja"
 

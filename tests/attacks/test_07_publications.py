@@ -26,8 +26,9 @@ from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.compiler import fleet as compiler
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, Fleet
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.plans import Budget
 from tests.aws.conftest import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import CONTEXT, Product

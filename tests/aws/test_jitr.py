@@ -25,8 +25,8 @@ from moto.sqs.models import sqs_backends
 
 from firstboot.aws import clients
 from firstboot.domain.clock import EPOCH
-from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import Budget
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.register.handlers import TRIES

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, RoleAlias
+from firstboot.domain.fleet import Fleet, RoleAlias
+from firstboot.domain.plans import Budget, CertificatePlan
 from tests import factories
 from tests.unit.fleet_folders import TOML, fleet, problems
 

@@ -8,17 +8,8 @@ from typing import get_args
 from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
 from firstboot.compiler.lists import Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
-from firstboot.domain.fleet import (
-    Budget,
-    CertificatePlan,
-    Eku,
-    Freshness,
-    Group,
-    Jitr,
-    MqttLogin,
-    Naming,
-    Reenroll,
-)
+from firstboot.domain.fleet import Eku, Freshness, Group, Jitr, MqttLogin, Naming, Reenroll
+from firstboot.domain.plans import Budget, CertificatePlan
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""

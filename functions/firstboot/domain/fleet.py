@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
-from firstboot.domain.claim import Limits
-from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.names import first_name
+from firstboot.domain.plans import Budget, CertificatePlan
 
 Naming = Literal["subject.CN", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
@@ -23,59 +21,8 @@ Eku = Literal["optional", "required"]
 Jitr = Literal["off", "shared", "exclusive"]
 Freshness = Literal["time", "nonce"]
 
-_LAST = datetime.max.replace(tzinfo=UTC)
-
 MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 """What reading JSON raises that is not of the expected shape."""
-
-
-def end_of_day(day: date) -> datetime:
-    """Return the instant at which `day` is over in UTC.
-
-    9999-12-31 ends a microsecond early, because no datetime holds the year 10000.
-    """
-    return _LAST if day == date.max else datetime.combine(day + timedelta(days=1), time(), UTC)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A limit on a group's enrollments.
-
-    The group may enroll `total` devices in all and `per_minute` in one minute. More than `freeze_per_hour` in
-    one hour freeze it. From `until` on, which is the end of a day in UTC, it enrolls no device.
-    """
-
-    total: int
-    per_minute: int
-    until: datetime
-    freeze_per_hour: int | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """Return the limits that are enforced by counting."""
-        return Limits(self.total, self.per_minute, self.freeze_per_hour)
-
-
-@dataclass(frozen=True)
-class CertificatePlan:
-    """The lifetime of a group's operational certificates.
-
-    `renew_at` is the fraction of the lifetime after which a device may renew.
-    """
-
-    days: int
-    renew_at: float
-    grace_days: int
-
-    @property
-    def lifetime(self) -> timedelta:
-        """Return how long a certificate is valid, unless its CA ends earlier."""
-        return timedelta(days=self.days)
-
-    @property
-    def grace(self) -> timedelta:
-        """Return how long after its end, or after it was superseded, a certificate can still renew."""
-        return timedelta(days=self.grace_days)
 
 
 @dataclass(frozen=True)
@@ -138,7 +85,7 @@ class Group:
         unused = {name for name, default in _LATER.items() if getattr(self, name) == default}
         plain = {name: value for name, value in asdict(self).items() if name not in unused}
         if self.budget:
-            plain["budget"]["until"] = _until_seconds(self.budget.until)
+            plain["budget"] = self.budget.to_plain()
         return plain
 
 
@@ -269,22 +216,9 @@ def _group(raw: dict[str, Any]) -> Group:
             "trust": tuple(raw["trust"]),
             "formerly": tuple(raw.get("formerly", ())),
             "certificate": CertificatePlan(**raw["certificate"]),
-            "budget": _budget(raw["budget"]) if raw["budget"] else None,
+            "budget": Budget.from_plain(raw["budget"]) if raw["budget"] else None,
         }
     )
-
-
-def _budget(raw: dict[str, Any]) -> Budget:
-    return Budget(**raw | {"until": _until(raw["until"])})
-
-
-def _until(seconds: int) -> datetime:
-    return _LAST if seconds == _until_seconds(_LAST) else from_epoch(seconds)
-
-
-def _until_seconds(until: datetime) -> int:
-    # `end_of_day` returns the end of 9999-12-31 a microsecond early; the JSON holds the full second.
-    return epoch(until) + 1 if until == _LAST else epoch(until)
 
 
 def _issuer(raw: dict[str, Any]) -> TokenIssuer:

@@ -11,8 +11,9 @@ from typing import Protocol
 from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device, Status
-from firstboot.domain.fleet import Budget, Fleet, Group
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import Budget
 from firstboot.domain.sweep import Sweep
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit

@@ -15,8 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import CertificatePlan
 from firstboot.pki.signature import DevicePublicKey
 
 BACKDATE = timedelta(minutes=5)
