@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.production import Folder
 from firstboot.domain.clock import iso
+from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import chain
@@ -24,10 +25,14 @@ CLAIM = "claim-"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A certificate to make: its common name, and its key in a secure element, or None to make a key here."""
+    """A certificate to make: its common name, and its key in a secure element, or None to make a key here.
+
+    `placed` are values of its other fields; see profile.bootstrap_certificate.
+    """
 
     name: str
     key: DevicePublicKey | None = None
+    placed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,18 @@ class Terms:
     not_after: datetime
 
 
-def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
-    """Return `count` device ids, numbered from `start`.
+def device_ids(group: Group, prefix: str, start: int, count: int) -> Iterator[DeviceId]:
+    """Return `count` ids of devices of the group, numbered from `start`.
 
-    Raises DeviceIdInvalid at once if the last id is invalid. The first and the last are the shortest and the
-    longest, so the others are valid if these two are.
+    Raises DeviceIdInvalid at once if the last id is invalid, or if the group can't have one of them. The
+    first and the last are the shortest and the longest, so the others are valid if these two are.
     """
-    numbered = (device_id(f"{prefix}{number:0{DIGITS}d}") for number in range(start, start + count))
-    device_id(f"{prefix}{start + count - 1:0{DIGITS}d}")
-    return numbered
+    numbers = range(start, start + count)
+    device_id(f"{prefix}{numbers[-1]:0{DIGITS}d}")
+    texts = [f"{prefix}{number:0{DIGITS}d}" for number in numbers]
+    if outside := next((each for each in texts if not group.may_name(each)), None):
+        raise DeviceIdInvalid(f"group {group.name} has {group.space}, and {outside} is another")
+    return (device_id(each) for each in texts)
 
 
 def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bool]:
@@ -90,7 +98,7 @@ def _certificate(folder: Folder, terms: Terms, wanted: Wanted) -> x509.Certifica
     if found and found.public_key() == (wanted.key or folder.key(wanted.name)):
         return found
     key = wanted.key or folder.make_key(wanted.name)
-    leaf = bootstrap_certificate(terms.issuer, wanted.name, key, terms.now, terms.not_after)
+    leaf = bootstrap_certificate(terms.issuer, wanted.name, key, terms.now, terms.not_after, wanted.placed)
     folder.put(f"{wanted.name}.pem", leaf.public_bytes(Encoding.PEM) + terms.above)
     return leaf
 

@@ -18,6 +18,7 @@ from console.bootstrap import Wanted
 from console.csv_file import Row, changed, checked_rows, invalid, rows
 from console.manifest import DEVICE_ID
 from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.fleet import Group
 from firstboot.domain.names import device_id
 from firstboot.pki.signature import DevicePublicKey, is_strong, spki_fingerprint
 
@@ -26,8 +27,8 @@ PUBLIC_KEY = "publicKey"
 Made = Callable[[str], x509.Certificate | None]
 
 
-def checked(file: Path, made: Made) -> int:
-    """Return how many devices the manifest has. `made` finds the certificate that an earlier attempt made.
+def checked(file: Path, made: Made, group: Group) -> int:
+    """Return how many devices of the group the manifest has. `made` finds an earlier attempt's certificate.
 
     Raises Refused with every problem found.
     """
@@ -35,7 +36,7 @@ def checked(file: Path, made: Made) -> int:
     lines: dict[str, int] = {}  # by ids and fingerprints, because whole rows would take too much memory
     devices = 0
     for row in rows(file, DEVICE_ID, PUBLIC_KEY):
-        problems += [f"line {row.line}: {text}" for text in _problems(row, lines, made)]
+        problems += [f"line {row.line}: {text}" for text in _problems(row, lines, made, group)]
         devices += 1
     if not devices:
         problems.append("there is no row in it")
@@ -56,7 +57,7 @@ def wanted(file: Path) -> Iterator[Wanted]:
             raise changed(file, [f"line {line}: {error}"]) from error
 
 
-def _problems(row: Row, lines: dict[str, int], made: Made) -> list[str]:
+def _problems(row: Row, lines: dict[str, int], made: Made, group: Group) -> list[str]:
     line, cells, problem = row
     if problem:  # any cell may be in another column than it should be
         return [problem]
@@ -65,6 +66,8 @@ def _problems(row: Row, lines: dict[str, int], made: Made) -> list[str]:
         device_id(name)
     except DeviceIdInvalid:
         return [f"column {DEVICE_ID}: {name[:80]!a} is no device id"]
+    if not group.may_name(name):
+        problems.append(f"column {DEVICE_ID}: group {group.name} has {group.space}, and {name} is another")
     if (first := lines.setdefault(name, line)) != line:
         problems.append(f"column {DEVICE_ID}: device {name} is on line {first} already")
     try:

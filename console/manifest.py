@@ -13,6 +13,7 @@ from console import bootstrap, supposed
 from console.attributes import Attributes, Value
 from console.csv_file import Row, changed, checked_rows, invalid, rows
 from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.fleet import Group
 from firstboot.domain.names import device_id
 from firstboot.operate.excess import check_sum
 from firstboot.policy.errors import AttributesInvalid
@@ -75,6 +76,23 @@ def check_values(file: Path, attributes: Attributes, reserved: Iterable[str] = (
             problems.append(f"line {line}: device {cells[DEVICE_ID]}: {error}")
     if problems or unknown:
         raise invalid(file, [*unknown.values(), *problems])
+
+
+def check_space(file: Path, group: Group | None) -> None:
+    """Check that each device of a checked manifest has an id that a device of the group may have.
+
+    Without a group nothing is checked, because `operate` refuses the first call for an unknown one.
+    Raises Refused with every problem found.
+    """
+    if group is None:
+        return
+    problems = [
+        f"line {line}: group {group.name} has {group.space}, and {cells[DEVICE_ID]} is another"
+        for line, cells, _ in checked_rows(file, DEVICE_ID)
+        if not group.may_name(cells[DEVICE_ID])
+    ]
+    if problems:
+        raise invalid(file, problems)
 
 
 def check_sums(file: Path, attributes: Attributes, group: str, sums: Sums) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
-from firstboot.pki import chain
+from firstboot.pki import chain, profile
 from firstboot.pki.profile import Issuer
 
 app = command_group("Make or revoke the bootstrap certificates of a factory.")
@@ -112,7 +113,15 @@ app.command()(revoking.revoke)
 
 
 def _group(folder: Path, name: str) -> Group:
-    return fleet_folder.group(fleet_folder.load(folder), folder, name)
+    """Return the group. Raises Refused if no certificate can be made for the name of one of its devices."""
+    group = fleet_folder.group(fleet_folder.load(folder), folder, name)
+    if profile.placed(group, "") is None:
+        detail = (
+            f"group {group.name} takes its ids out of {group.device_id}, so a name does not tell what a "
+            "certificate must have there: issue its certificates where the device's values are known"
+        )
+        raise Refused({"code": "group-source", "detail": detail})
+    return group
 
 
 def _password(file: Path | None) -> bytes:
@@ -147,7 +156,7 @@ def _description(issuer: Issuer, group: Group, manifest: Path | None) -> dict[st
 
 def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[DeviceId]:
     try:
-        return bootstrap.device_ids(f"{group.name}-" if prefix is None else prefix, start, count)
+        return bootstrap.device_ids(group, f"{group.name}-" if prefix is None else prefix, start, count)
     except DeviceIdInvalid as error:
         detail = f"the prefix does not make valid device ids: {error}"
         raise Refused({"code": error.code, "detail": detail}) from error
@@ -156,15 +165,22 @@ def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[D
 def _numbered(run: Folder, terms: Terms, group: Group, ids: Iterator[DeviceId]) -> Iterator[bool]:
     if group.is_shared:
         return bootstrap.issue_claim(run, terms, group, ids)
-    return bootstrap.issue(run, terms, (Wanted(each) for each in ids))
+    return bootstrap.issue(run, terms, (Wanted(each, placed=_placed(group, each)) for each in ids))
+
+
+def _placed(group: Group, name: str) -> dict[str, str]:
+    return profile.placed(group, name) or {}
 
 
 def _listed(run: Folder, terms: Terms, group: Group, manifest: Path) -> tuple[int, Iterator[bool]]:
     if group.is_shared:
         detail = f"devices of group {group.name} share a claim certificate: they have no keys of their own"
         raise Refused({"code": "group-shared", "detail": detail})
-    total = key_manifest.checked(manifest, run.certificate)
-    return total, bootstrap.issue(run, terms, key_manifest.wanted(manifest))
+    total = key_manifest.checked(manifest, run.certificate, group)
+    named = key_manifest.wanted(manifest)
+    return total, bootstrap.issue(
+        run, terms, (replace(each, placed=_placed(group, each.name)) for each in named)
+    )
 
 
 def _summary(run: Folder, group: Group, before: Counter[bool]) -> output.Record:

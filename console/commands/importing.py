@@ -80,6 +80,7 @@ def import_(
         fleet = operate.fleets().in_force
         attributes = Attributes(fleet)
         manifest.check_values(file, attributes, fleet.reserved)
+        manifest.check_space(file, fleet.group_of(group))
         manifest.check_sums(file, attributes, group, Sums(Rules(fleet), operate.place))
         devices = manifest.devices(file, attributes)
         done = _Done()

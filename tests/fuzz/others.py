@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from functools import cache
@@ -30,7 +31,9 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import device_id
 from firstboot.operate import letters, requests
 from firstboot.operate.operations import OPERATIONS
+from firstboot.pki import sources
 from firstboot.pki.certificate import Certificate, parse
+from firstboot.pki.errors import CertificateMalformed
 from firstboot.runtime import routes
 from firstboot.runtime.invoke import Bound, Operation
 from firstboot.runtime.messages import convert, parse_json
@@ -173,7 +176,10 @@ def _attributes() -> Attributes:
 
 def _leaf(data: bytes) -> str:
     found: Certificate = parse(data)
-    return str(device_id(found.common_name()))
+    for source in ("subject.serialNumber", "san.uri", "san.dns"):
+        with suppress(CertificateMalformed):
+            sources.value(found, source)
+    return str(device_id(sources.value(found, "subject.CN")))
 
 
 def _chains() -> Iterator[bytes]:

@@ -92,7 +92,7 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ('"refuse"', '"never"', "groups.gateways.reenroll must be 'refuse' or 'replace', is 'never'"),
         ('"refuse"', "true", "groups.gateways.reenroll must"),
         ('"token"', '"jitr"', "groups.gateways.mqtt must be 'registry' or 'token'"),
-        ('"subject.CN"', '"subject.serialNumber"', "groups.gateways.device_id must be 'subject.CN'"),
+        ('"subject.CN"', '"subject.O"', "groups.gateways.device_id must be 'subject.CN'"),
         (
             'trust = ["trust/factory.pem"]',
             "trust = []",

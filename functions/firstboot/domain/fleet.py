@@ -14,7 +14,7 @@ from typing import Any, Literal
 from firstboot.domain.names import first_name
 from firstboot.domain.plans import Budget, CertificatePlan
 
-Naming = Literal["subject.CN", "request.deviceId"]
+Naming = Literal["subject.CN", "subject.serialNumber", "san.uri", "san.dns", "key.sha256", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
 MqttLogin = Literal["registry", "token"]
 Eku = Literal["optional", "required"]
@@ -30,7 +30,9 @@ class Group:
     """An enrollment group.
 
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
-    bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
+    bootstrap certificate or, if the group's devices share one, the request. `strip_prefix` and `strip_suffix`
+    are taken off what is read there, or the group in `pattern` is the id. `ids` bounds the ids: a text with
+    one `*` at most. Groups in `shares_ids_with` may have the same ids. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
     signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
@@ -46,6 +48,11 @@ class Group:
     mqtt: MqttLogin
     budget: Budget | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
+    strip_prefix: str = ""
+    strip_suffix: str = ""
+    pattern: str | None = None
+    ids: str = "*"
+    shares_ids_with: tuple[str, ...] = ()
     eku: Eku = "optional"
     jitr: Jitr = "shared"
     proof: Freshness = "time"
@@ -69,6 +76,27 @@ class Group:
         """Return whether the group's devices share one bootstrap certificate (a claim certificate)."""
         return self.device_id == "request.deviceId"
 
+    @property
+    def naming(self) -> tuple[str, str, str, str | None]:
+        """Return what decides which id a bootstrap certificate gives its device."""
+        return self.device_id, self.strip_prefix, self.strip_suffix, self.pattern
+
+    @property
+    def space(self) -> str:
+        """Return the ids that the group's devices may have, as a sentence's object."""
+        case = " in lower case" if self.device_id == "san.dns" else ""
+        return f"the ids {self.ids}{case}"
+
+    def may_name(self, device_id: str) -> bool:
+        """Return whether a device of the group may have this id."""
+        if self.device_id == "san.dns" and device_id != device_id.lower():
+            return False
+        head, star, tail = self.ids.partition("*")
+        if not star:
+            return device_id == head
+        long_enough = len(device_id) >= len(head) + len(tail)
+        return long_enough and device_id.startswith(head) and device_id.endswith(tail)
+
     def is_connectable(self, certificate_id: str, registered: frozenset[str]) -> bool:
         """Return whether AWS IoT's broker accepts a device of this group that has the certificate.
 
@@ -89,7 +117,17 @@ class Group:
         return plain
 
 
-_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "proof": "time", "formerly": ()}
+_LATER: dict[str, Any] = {
+    "eku": "optional",
+    "jitr": "shared",
+    "proof": "time",
+    "formerly": (),
+    "strip_prefix": "",
+    "strip_suffix": "",
+    "pattern": None,
+    "ids": "*",
+    "shares_ids_with": (),
+}
 """The members of a group that later versions added, with their defaults."""
 
 
@@ -215,6 +253,7 @@ def _group(raw: dict[str, Any]) -> Group:
         | {
             "trust": tuple(raw["trust"]),
             "formerly": tuple(raw.get("formerly", ())),
+            "shares_ids_with": tuple(raw.get("shares_ids_with", ())),
             "certificate": CertificatePlan(**raw["certificate"]),
             "budget": Budget.from_plain(raw["budget"]) if raw["budget"] else None,
         }

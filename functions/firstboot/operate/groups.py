@@ -11,6 +11,7 @@ from typing import Protocol
 from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device, Status
+from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
 from firstboot.domain.plans import Budget
@@ -30,6 +31,9 @@ from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
 """The most devices that one DynamoDB transaction can write."""
+
+_SHOWN = 5
+"""Ids that a refusal names."""
 
 
 class Records(Protocol):
@@ -105,6 +109,7 @@ class Groups:
         group = find(parameters.group, rules.fleet)  # 1
         name = group.name
         devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
+        check_space(devices, group)
         warnings = check(
             [
                 Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
@@ -136,6 +141,13 @@ def find(name: str, fleet: Fleet) -> Group:
     if group is None:
         raise GroupNotFound(f"The groups are {', '.join(fleet.groups)}")
     return group
+
+
+def check_space(devices: Iterable[DeviceId], group: Group) -> None:
+    """Refuse ids that no device of the group may have. Raises DeviceIdInvalid."""
+    if outside := [name for name in devices if not group.may_name(name)]:
+        shown = ", ".join(outside[:_SHOWN]) + (" …" if len(outside) > _SHOWN else "")
+        raise DeviceIdInvalid(f"Group {group.name} has {group.space}, and not {shown}")
 
 
 def check(devices: Iterable[Device], rules: Rules, place: Place) -> list[str]:
