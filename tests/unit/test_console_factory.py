@@ -25,6 +25,8 @@ from rich.console import Console
 
 from console import output
 from console.commands import factory
+from firstboot.compiler.fleet import load
+from firstboot.identity.naming import certified
 from firstboot.pki import bootstrap, chain
 from tests import factories
 from tests.field.encode import own
@@ -439,6 +441,47 @@ def share(line: Factory) -> None:
     file = line.folder / "fleet/fleet.toml"
     text = file.read_text().replace('"subject.CN"', '"request.deviceId"')
     file.write_text(text.replace("per_minute = 200,", "per_minute = 200, freeze_per_hour = 900,"))
+
+
+def define(line: Factory, text: str) -> None:
+    """Add lines to the group of gateways in the place of its `device_id`."""
+    file = line.folder / "fleet/fleet.toml"
+    lines = [text if each.startswith("device_id ") else each for each in file.read_text().splitlines()]
+    file.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        'device_id = "subject.serialNumber"',
+        'device_id = "subject.serialNumber"\nstrip_prefix = "SN:"',
+        'device_id = "san.uri"\nstrip_prefix = "urn:dev:ops:32473-"',
+        'device_id = "san.dns"\nstrip_suffix = ".acme.example"',
+    ],
+)
+def test_a_certificate_has_its_id_where_the_group_reads_it(line: Factory, naming: str) -> None:
+    """A certificate that the console makes names its device at the group's source."""
+    define(line, naming)
+    assert line.issue("--count", "1").exit_code == 0
+    (row,) = line.manifest()
+    group = load(line.folder / "fleet").groups["gateways"]
+    (leaf,) = line.chain(row["deviceId"])
+    assert certified(own(leaf), group, ()) == row["deviceId"] == "gateways-000001"
+
+
+@pytest.mark.parametrize("naming", ['pattern = "sn(.+)"', 'strip_prefix = "sn"', 'device_id = "key.sha256"'])
+def test_a_group_whose_ids_no_name_tells_is_refused(line: Factory, naming: str) -> None:
+    """A group is refused if the id of a device does not tell what its certificate must have."""
+    define(line, naming)
+    assert refused(line, "--count", "1")["code"] == "group-source"
+
+
+def test_only_ids_of_the_group_are_made(line: Factory) -> None:
+    """Numbered ids outside of the group's are refused before a certificate is made."""
+    define(line, 'ids = "gw-*"\nshares_ids_with = ["sensors"]')
+    problem = refused(line, "--count", "2")
+    assert problem["detail"].endswith("group gateways has the ids gw-*, and gateways-000001 is another")
+    assert line.issue("--count", "2", "--prefix", "gw-").exit_code == 0
 
 
 def test_devices_that_share_a_certificate_get_a_list_and_one_claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 
 from console import key_manifest
 from console.cloud import Refused
+from firstboot.domain.fleet import Group
 from tests import factories
 from tests.production import base64_key, pem_key, public_key
+from tests.unit.fleet_folders import fleet
 
 GOOD, OTHER = base64_key(public_key()), base64_key(public_key())
+GROUP = fleet().groups["gateways"]
 
 
-def problems(file: Path) -> list[str]:
+def problems(file: Path, group: Group = GROUP) -> list[str]:
     """Return the problems for which a manifest is refused."""
     with pytest.raises(Refused) as caught:
-        key_manifest.checked(file, lambda _: None)
+        key_manifest.checked(file, lambda _: None, group)
     found: list[str] = caught.value.problem["problems"]
     assert caught.value.problem["code"] == "manifest-invalid"
     assert all(line in caught.value.problem["detail"] for line in found)
@@ -90,6 +94,13 @@ def test_both_columns_must_be_there(tmp_path: Path, header: str) -> None:
     assert "deviceId and publicKey" in problem
 
 
+def test_an_id_of_another_group_is_reported(tmp_path: Path) -> None:
+    """An id that the group's devices can't have is reported with its line."""
+    file = manifest(tmp_path, f"gw-1,{GOOD}", f"dev-1,{OTHER}")
+    (problem,) = problems(file, replace(GROUP, ids="gw-*"))
+    assert problem == "line 3: column deviceId: group gateways has the ids gw-*, and dev-1 is another"
+
+
 def test_a_manifest_without_a_row_is_a_mistake(tmp_path: Path) -> None:
     """A manifest without a row is refused."""
     assert problems(manifest(tmp_path)) == ["there is no row in it"]
@@ -107,7 +118,7 @@ def test_a_file_that_is_not_csv_is_refused(tmp_path: Path, content: bytes) -> No
 def test_other_columns_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     """A byte order mark and further columns are ignored, because a vendor's list has columns of its own."""
     file = manifest(tmp_path, f"17,gw-1,{GOOD}", header="\ufefflot,deviceId,publicKey")
-    assert key_manifest.checked(file, lambda _: None) == 1
+    assert key_manifest.checked(file, lambda _: None, GROUP) == 1
     assert [each.name for each in key_manifest.wanted(file)] == ["gw-1"]
 
 
@@ -126,7 +137,11 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
     file = manifest(tmp_path, *rows, header="deviceId,publicKey,remark")
     tracemalloc.start()
     try:
-        assert key_manifest.checked(file, lambda _: None) == sum(1 for _ in key_manifest.wanted(file)) == 500
+        assert (
+            key_manifest.checked(file, lambda _: None, GROUP)
+            == sum(1 for _ in key_manifest.wanted(file))
+            == 500
+        )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -180,7 +180,7 @@ def test_a_value_has_a_longest_length() -> None:
 
 @pytest.mark.parametrize("text", ["", "boot-1", "firstboot", "a/b", "a*", "x" * 65, "held"])
 def test_what_is_taken_out_must_be_a_device_id(text: str) -> None:
-    """What a pattern takes out of a certificate is judged as any other device id, reserved words included."""
+    """The id that a pattern takes out of a certificate is judged as any other, reserved words included."""
     leaf = made(x509.UniformResourceIdentifier(f"urn:{text}"), cn="a")
     with pytest.raises(DeviceIdInvalid):
         naming.certified(leaf, group(device_id="san.uri", pattern="urn:(.*)"), ("held",))
