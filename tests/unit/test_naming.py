@@ -12,7 +12,7 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 from firstboot.domain import patterns
-from firstboot.domain.errors import DeviceIdInvalid, Reason
+from firstboot.domain.errors import DeviceIdInvalid, DeviceNotExpected, Reason
 from firstboot.domain.fleet import Group
 from firstboot.identity import naming
 from firstboot.pki import certificate, der
@@ -218,9 +218,9 @@ def test_the_ids_of_a_group_are_a_pattern_with_one_star(ids: str, name: str, fit
 
 
 def test_a_claim_s_holder_learns_nothing_of_the_ids() -> None:
-    """A request with a claim certificate for an id outside of the group's gets the title alone."""
+    """A request with a claim certificate for an id outside of the group's gets the answer of any other id."""
     shared = group(ids="gw-*", device_id="request.deviceId")
     assert naming.requested("gw-1", shared, ()) == "gw-1"
-    with pytest.raises(DeviceIdInvalid) as refused:
+    with pytest.raises(DeviceNotExpected) as refused:
         naming.requested("dev-1", shared, ())
     assert refused.value.detail == refused.value.title

@@ -86,7 +86,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     """Admit the device that presents a bootstrap certificate. `said` is the device id in its request, if any.
 
     Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
-    EnrollmentClosed.
+    DeviceNotExpected, EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
     name = named(verified, said, fleet.reserved)  # 2
@@ -160,7 +160,7 @@ def named(verified: VerifiedBootstrap, said: str | None, reserved: Sequence[str]
 
     `reserved` are the fleet's words that no device may have as its id.
 
-    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
+    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, DeviceNotExpected, CertificateMalformed.
     """
     if verified.group.is_shared:
         if said is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from firstboot.domain import patterns
-from firstboot.domain.errors import DeviceIdInvalid, Reason
+from firstboot.domain.errors import DeviceIdInvalid, DeviceNotExpected, Reason
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.pki import sources
@@ -36,12 +36,13 @@ def certified(leaf: Certificate, group: Group, reserved: Sequence[str]) -> Devic
 def requested(said: str, group: Group, reserved: Sequence[str]) -> DeviceId:
     """Return the id that a device with the group's claim certificate asks for.
 
-    Raises DeviceIdInvalid.
+    Raises DeviceIdInvalid, DeviceNotExpected.
     """
     name = device_id(said, reserved)
     if not group.may_name(name):
-        # An attacker may have the claim certificate, and is not told which ids the group has.
-        raise DeviceIdInvalid(log=f"group {group.name} has {group.space}, and was asked for {name}")
+        # An attacker may have the claim certificate. With the one refusal of each id that is not expected,
+        # the answers do not tell which ids the group has.
+        raise DeviceNotExpected(log=f"group {group.name} has {group.space}, and was asked for {name}")
     return name
 
 
