@@ -14,11 +14,12 @@ from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
 from console.commands import bench, revoking, trying
+from console.key_manifest import Run
 from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 
@@ -91,15 +92,16 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
     if manifest and (prefix is not None or start is not None):
         raise typer.BadParameter("--prefix and --start go with --count: a manifest names its devices")
     with output.failures(as_json=options.as_json):
-        group = _group(folder, name)
+        fleet = fleet_folder.load(folder)
+        group = fleet_folder.group(fleet, folder, name)
         issuer = factory_ca.load(ca_cert, ca_key, lambda: _password(ca_key_password_file))
         terms = _terms(issuer, group, days)
         run = Folder(out, _description(issuer, group, manifest))
         if manifest:
-            total, steps = _listed(run, terms, group, manifest)
+            total, steps = _listed(run, terms, group, fleet.ids, manifest)
         else:
             total, first = count or 0, 1 if start is None else start
-            steps = _numbered(run, terms, group, _ids(group, prefix, first, total))
+            steps = _numbered(run, terms, group, _ids(group, fleet.ids, prefix, first, total))
         before = Counter(output.bar("devices", steps, total))
         output.result(_summary(run, group, before), _describe, as_json=options.as_json)
         if manifest and group.proof == "time":
@@ -109,10 +111,6 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
 app.command("ca")(bench.ca)
 app.command("check")(trying.check)
 app.command()(revoking.revoke)
-
-
-def _group(folder: Path, name: str) -> Group:
-    return fleet_folder.group(fleet_folder.load(folder), folder, name)
 
 
 def _password(file: Path | None) -> bytes:
@@ -145,9 +143,9 @@ def _description(issuer: Issuer, group: Group, manifest: Path | None) -> dict[st
     }
 
 
-def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[DeviceId]:
+def _ids(group: Group, rule: IdRule, prefix: str | None, start: int, count: int) -> Iterator[DeviceId]:
     try:
-        return bootstrap.device_ids(f"{group.name}-" if prefix is None else prefix, start, count)
+        return bootstrap.device_ids(f"{group.name}-" if prefix is None else prefix, start, count, rule)
     except DeviceIdInvalid as error:
         detail = f"the prefix does not make valid device ids: {error}"
         raise Refused({"code": error.code, "detail": detail}) from error
@@ -159,12 +157,14 @@ def _numbered(run: Folder, terms: Terms, group: Group, ids: Iterator[DeviceId]) 
     return bootstrap.issue(run, terms, (Wanted(each) for each in ids))
 
 
-def _listed(run: Folder, terms: Terms, group: Group, manifest: Path) -> tuple[int, Iterator[bool]]:
+def _listed(
+    run: Folder, terms: Terms, group: Group, rule: IdRule, manifest: Path
+) -> tuple[int, Iterator[bool]]:
     if group.is_shared:
         detail = f"devices of group {group.name} share a claim certificate: they have no keys of their own"
         raise Refused({"code": "group-shared", "detail": detail})
-    total = key_manifest.checked(manifest, run.certificate)
-    return total, bootstrap.issue(run, terms, key_manifest.wanted(manifest))
+    total = key_manifest.checked(manifest, Run(run.certificate, rule, run.ignores_case))
+    return total, bootstrap.issue(run, terms, key_manifest.wanted(manifest, rule))
 
 
 def _summary(run: Folder, group: Group, before: Counter[bool]) -> output.Record:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from firstboot.domain.device import Anchor
 from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
+from firstboot.domain.names import RESERVED_PREFIX, DeviceId, IdRule, device_id
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
@@ -87,7 +87,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
-    name = named(verified, said, fleet.reserved)  # 2
+    name = named(verified, said, fleet.ids)  # 2
     # No thing's name has the prefix, so the holder of a claim certificate cannot connect as a thing.
     check_client_id(presented, f"{RESERVED_PREFIX}{name}" if verified.group.is_shared else name)
     check_open(verified.group, now)  # 3
@@ -154,18 +154,18 @@ def _may_be_shared(sent: Sequence[Certificate], groups: Mapping[Certificate, Gro
     return any(anchor.subject.canonical() in issuers for anchor in shared)
 
 
-def named(verified: VerifiedBootstrap, said: str | None, reserved: Sequence[str]) -> DeviceId:
+def named(verified: VerifiedBootstrap, said: str | None, rule: IdRule) -> DeviceId:
     """Return the id of the device that is enrolling. `said` is the device id in its request, if any.
 
-    `reserved` are the fleet's words that no device may have as its id.
+    `rule` is the fleet's rule for ids.
 
     Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
     """
     if verified.group.is_shared:
         if said is None:
             raise DeviceIdRequired
-        return device_id(said, reserved)
-    name = device_id(verified.leaf.common_name(), reserved)
+        return device_id(said, rule)
+    name = device_id(verified.leaf.common_name(), rule)
     if said not in (None, name):
         raise DeviceIdMismatch
     return name

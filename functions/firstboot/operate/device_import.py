@@ -110,7 +110,7 @@ class DeviceImport:
         moment = whole_seconds(now)
         devices = [
             Device(each, group.name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
-            for each, attributes in checked_ids(parameters.devices, rules.fleet.reserved).items()
+            for each, attributes in checked_ids(parameters.devices, rules.fleet.ids).items()
         ]
         warnings = check(devices, rules, self.place)
         # All devices are checked by now, so that a mistake in the list imports none of them.

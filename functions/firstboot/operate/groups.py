@@ -103,7 +103,7 @@ class Groups:
         rules = Rules(self.fleet.current(now))
         group = find(parameters.group, rules.fleet)  # 1
         name = group.name
-        devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
+        devices, moment = checked_ids(parameters.devices, rules.fleet.ids), whole_seconds(now)
         warnings = check(
             [
                 Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
