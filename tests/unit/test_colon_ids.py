@@ -127,7 +127,7 @@ def test_a_word_with_a_colon_is_in_the_way_of_another_grants_path() -> None:
 
 
 def test_an_id_can_not_be_a_whole_arn() -> None:
-    """A condition on the bare id is a problem beside one on an ARN that ends in the id, since an id may be one."""
+    """A condition on the bare id is a problem beside one on an ARN with it: an id may be an ARN."""
 
     def own(value: str) -> Any:
         return statement(Condition={"StringEquals": {"aws:x": value}})

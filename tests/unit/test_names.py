@@ -68,7 +68,7 @@ def test_good_ids(text: str) -> None:
     ],
 )
 def test_bad_ids(text: str) -> None:
-    """An id that is too long or reserved, or has a character with special meaning, is refused in every fleet."""
+    """An id that is too long or reserved, or has a character with special meaning, is refused everywhere."""
     for rule in (PLAIN, COLONS):
         with pytest.raises(DeviceIdInvalid):
             names.device_id(text, rule)
