@@ -29,7 +29,7 @@ Made = Callable[[str], x509.Certificate | None]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run demands of its manifest.
+    """The demands of a run on its manifest.
 
     `made` finds the certificate that an earlier attempt made. `rule` is the fleet's rule for device ids.
     `ignores_case` returns whether the disk of the run's folder takes `a` and `A` for one file.

@@ -18,7 +18,7 @@ from console.key_manifest import Run
 from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
-from firstboot.domain.fleet import Group
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, IdRule
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
@@ -92,8 +92,7 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
     if manifest and (prefix is not None or start is not None):
         raise typer.BadParameter("--prefix and --start go with --count: a manifest names its devices")
     with output.failures(as_json=options.as_json):
-        fleet = fleet_folder.load(folder)
-        group = fleet_folder.group(fleet, folder, name)
+        fleet, group = _group(folder, name)
         issuer = factory_ca.load(ca_cert, ca_key, lambda: _password(ca_key_password_file))
         terms = _terms(issuer, group, days)
         run = Folder(out, _description(issuer, group, manifest))
@@ -111,6 +110,11 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
 app.command("ca")(bench.ca)
 app.command("check")(trying.check)
 app.command()(revoking.revoke)
+
+
+def _group(folder: Path, name: str) -> tuple[Fleet, Group]:
+    fleet = fleet_folder.load(folder)
+    return fleet, fleet_folder.group(fleet, folder, name)
 
 
 def _password(file: Path | None) -> bytes:

@@ -239,7 +239,7 @@ COLONS_IN_IDS = ("a colon before the id", "a colon behind the id", "a shared tex
 
 @pytest.mark.parametrize("name", [*COLONS_IN_IDS, "a shared wildcard behind a colon"])
 def test_without_colons_in_ids_a_colon_is_a_delimiter(evaluators: tuple[Evaluator, ...], name: str) -> None:
-    """What is loose for ids with colons compiles in a fleet without them, and isolates its devices."""
+    """A grant that is loose for ids with colons compiles in a fleet without them, and isolates devices."""
     grants = {"g": replace(LOOSE[name], colons=False)}
     assert templates.check(whole(grants)) == []
     assert wrong(cases(grants), evaluators) == []
