@@ -432,7 +432,7 @@ def test_the_disk_is_asked_whether_it_minds_case(tmp_path: Path, request: pytest
 def test_ids_that_differ_in_case_only_need_a_disk_that_minds_it(
     line: Factory, request: pytest.FixtureRequest
 ) -> None:
-    """A manifest with two such ids is refused on a disk without case, with both lines, and issued on another."""
+    """A manifest with two such ids is refused on a disk without case, and issued on another one."""
     pairs = [("gw-a", base64_key(public_key())), ("gw-b", base64_key(public_key()))]
     pairs.append(("GW-a", base64_key(public_key())))
     manifest = line.keys(pairs)
