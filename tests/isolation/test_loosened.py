@@ -197,6 +197,17 @@ TIGHT = {
     "topics": messages("iot:Publish", TOPIC, "{deviceId}/*"),
     "filters": messages("iot:Subscribe", FILTER, "{deviceId}/*"),
     "a reserved word": replace(beside(f"{BUCKET}/stable/*", reserved=("stable", "fleet")), touches=()),
+    "a reserved word in another's path": Grant(
+        (
+            allow("s3:GetObject", f"{BUCKET}/{{deviceId}}/*"),
+            allow("s3:GetObject", f"{BUCKET}/stable/{{deviceId}}/x"),
+        ),
+        (
+            Touch("s3:GetObject", f"{BUCKET}/{{deviceId}}/x"),
+            Touch("s3:GetObject", f"{BUCKET}/stable/{{deviceId}}/x"),
+        ),
+        reserved=("stable",),
+    ),
     "a shared writer": replace(common(allow("s3:PutObject", f"{BUCKET}/all/*"), shared=True), touches=()),
     "an opened service": Grant(
         (allow("athena:GetQueryResults", WORKGROUP),),

@@ -294,10 +294,14 @@ def _beside(one: str, other: str, reserved: tuple[str, ...] = (), *, colons: boo
     ],
 )
 def test_a_device_name_that_matches_another_path_is_a_problem(one: str, other: str, name: str) -> None:
-    """A fleet is refused if a device's name could match part of another grant's path, in either order."""
+    """A device's name that matches part of another grant's path is a problem until the fleet reserves it."""
     for found in (_beside(one, other), _beside(other, one)):
         assert len(found) == 1
         assert f"gives a device with the id {name!r} what" in found[0]
+        # No fleet can reserve a region.
+        assert ("to `reserved`" in found[0]) == (name != "{region}")
+    if name != "{region}":
+        assert _beside(one, other, reserved=(name,)) == []
 
 
 @pytest.mark.parametrize(

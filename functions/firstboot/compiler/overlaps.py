@@ -8,9 +8,9 @@ its id:
 - With `b/{deviceId}/*` and `b/stable/*`, a device with the id `stable` would have what all devices share. If
   it may write below its id, it writes what the others read.
 
-The key `reserved` of fleet.toml keeps the second kind of word from being an id. A wildcard in that place
-can't be cured: `b/*` has what every device has below its id. Neither can a statement without a condition that
-keeps devices apart in another statement.
+The key `reserved` of fleet.toml keeps such a word from being an id. A wildcard in that place can't be cured:
+`b/*` has what every device has below its id. Neither can a statement without a condition that keeps devices
+apart in another statement.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from firstboot.compiler.globs import meet
+from firstboot.domain import names
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import IdRule
 from firstboot.policy.render import DEVICE, listed
@@ -101,12 +102,15 @@ def check(fleet: Fleet) -> list[str]:
 
 def _between_devices(own: Iterable[_Text], rule: IdRule) -> Iterator[str]:
     for one, other in product(own, repeat=2):
-        if one.key == other.key and (name := _intruder(*_alike(one.text, other.text), rule)):
-            yield (
-                f"grants/{one.grant}.json: {one.text!r} gives a device with the id {name!r} what"
-                f" {other.text!r} in grants/{other.grant}.json gives other devices; let the two begin"
-                " differently"
-            )
+        name = _intruder(*_alike(one.text, other.text), rule) if one.key == other.key else None
+        if name is None or name in rule.reserved:
+            continue
+        cure = f", or add {name!r} to `reserved` in fleet.toml" if names.WORD.fullmatch(name) else ""
+        yield (
+            f"grants/{one.grant}.json: {one.text!r} gives a device with the id {name!r} what"
+            f" {other.text!r} in grants/{other.grant}.json gives other devices; let the two begin"
+            f" differently{cure}"
+        )
 
 
 def _with_shared(own: Iterable[_Text], shared: Iterable[_Text], rule: IdRule) -> Iterator[str]:
@@ -221,7 +225,7 @@ def _intruder(one: str, other: str, rule: IdRule) -> str | None:
     if len(before) + len(name) == len(start):
         # Only a colon delimits the other's id, so the intruder's own id can include it.
         included = _glob(one.replace(DEVICE, f"{name}*"))
-        return name if meet(included, _glob(other)) else None
+        return f"{name}{DEVICE}" if meet(included, _glob(other)) else None
     reached = one.replace(DEVICE, name)
     literal = re.split(r"[*?]", reached, maxsplit=1)[0]
     if literal == reached:
