@@ -13,7 +13,7 @@ from console.production import Folder
 from firstboot.domain.clock import iso
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.names import DeviceId, IdRule, device_id
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 from firstboot.pki.signature import DevicePublicKey
@@ -45,26 +45,31 @@ class Terms:
     not_after: datetime
 
 
-def device_ids(group: Group, prefix: str, start: int, count: int) -> Iterator[DeviceId]:
-    """Return `count` ids of devices of the group, numbered from `start`.
+def device_ids(group: Group, prefix: str, start: int, count: int, rule: IdRule) -> Iterator[DeviceId]:
+    """Return `count` ids of devices of the group by the fleet's `rule`, numbered from `start`.
 
     Raises DeviceIdInvalid at once if the last id is invalid, or if the group can't have one of them. The
     first and the last are the shortest and the longest, so the others are valid if these two are.
     """
     numbers = range(start, start + count)
-    device_id(f"{prefix}{numbers[-1]:0{DIGITS}d}")
+    device_id(f"{prefix}{numbers[-1]:0{DIGITS}d}", rule)
     texts = [f"{prefix}{number:0{DIGITS}d}" for number in numbers]
     if outside := next((each for each in texts if not group.may_name(each)), None):
         raise DeviceIdInvalid(f"group {group.name} has {group.space}, and {outside} is another")
-    return (device_id(each) for each in texts)
+    return (device_id(each, rule) for each in texts)
 
 
 def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bool]:
-    """Give each of `wanted` its certificate and its row. Yield, for each, whether it had both before."""
+    """Give each of `wanted` its certificate and its row. Yield, for each, whether it had both before.
+
+    Raises Refused before the files of a device that the disk would take for another's.
+    """
     recorded = folder.recorded()
+    names = {name.lower(): name for name in recorded}
     with folder.working(COLUMNS) as manifest:
         for each in wanted:
             if each.name not in recorded:
+                folder.check_apart(each.name, names.setdefault(each.name.lower(), each.name))
                 manifest.add(_row(each.name, _certificate(folder, terms, each)))
                 manifest.sync()
             yield each.name in recorded

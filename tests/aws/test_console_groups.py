@@ -99,7 +99,7 @@ def test_rows_are_not_kept() -> None:
     [
         ("name\ngw-1\n", "deviceId"),
         ("deviceId\n", "no row"),
-        ("deviceId\ngw/1\n", "line 2: column deviceId: 'gw/1' is no device id"),
+        ("deviceId\ngw/1\n", "line 2: column deviceId: 'gw/1' is no device id: A device id has 1 to 64"),
         ("deviceId\ngw-1\ngw-2\ngw-1\n", "line 4: column deviceId: device 'gw-1' is on line 2 already"),
         ('deviceId\n"gw-1\n', "line"),
         ("deviceId,site,site\ngw-1,a,b\n", "line 1: column 'site' is there twice"),

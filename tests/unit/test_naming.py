@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from firstboot.domain import patterns
 from firstboot.domain.errors import DeviceIdInvalid, DeviceNotExpected, Reason
 from firstboot.domain.fleet import Group
+from firstboot.domain.names import ANY_FLEET, IdRule
 from firstboot.identity import naming
 from firstboot.pki import certificate, der
 from firstboot.pki.certificate import Certificate, Extension
@@ -89,13 +90,13 @@ MAKERS: dict[str, tuple[Certificate, dict[str, Any], str]] = {
 def test_a_maker_s_certificate_names_its_device(style: str) -> None:
     """A certificate of each maker's style gives its device the id that its group's keys take out of it."""
     leaf, rules, name = MAKERS[style]
-    assert naming.certified(leaf, group(**rules), ()) == name
+    assert naming.certified(leaf, group(**rules), ANY_FLEET) == name
 
 
 def test_a_key_names_its_device() -> None:
     """With `key.sha256` the id is the SHA-256 of the bootstrap key in lower-case hex."""
     leaf = made(cn="any")
-    assert naming.certified(leaf, group(device_id="key.sha256"), ()) == leaf.spki_fingerprint()
+    assert naming.certified(leaf, group(device_id="key.sha256"), ANY_FLEET) == leaf.spki_fingerprint()
 
 
 @pytest.mark.parametrize("kind", ["UTF8String", "PrintableString", "T61String", "BMPString"])
@@ -107,7 +108,7 @@ def test_each_string_type_is_read(kind: str, source: str) -> None:
     name = der.encode(0x30, der.encode(0x06, oid_bytes(oid)), der.encode(_ASN1Type[kind].value, encoded))
     element = der.read(der.encode(0x30, der.encode(0x31, name)))
     leaf = replace(made(cn="x"), subject=certificate._name(element))
-    assert naming.certified(leaf, group(device_id=source), ()) == "FX-17"
+    assert naming.certified(leaf, group(device_id=source), ANY_FLEET) == "FX-17"
 
 
 def oid_bytes(oid: x509.ObjectIdentifier) -> bytes:
@@ -131,7 +132,7 @@ FEWER_OR_MORE = [
 def test_a_source_has_exactly_one_value(leaf: Certificate, source: str, detail: str) -> None:
     """A certificate with no or several values at the source is refused, and the refusal says what it has."""
     with pytest.raises(CertificateMalformed) as refused:
-        naming.certified(leaf, group(device_id=source), ())
+        naming.certified(leaf, group(device_id=source), ANY_FLEET)
     assert detail in refused.value.detail
     assert refused.value.reason is Reason.CERTIFICATE_NAME
 
@@ -142,7 +143,7 @@ def test_a_malformed_alternative_name_is_refused(value: bytes) -> None:
     leaf = made(cn="a")
     broken = replace(leaf, extensions=leaf.extensions | {"2.5.29.17": Extension(critical=False, value=value)})
     with pytest.raises(CertificateMalformed) as refused:
-        naming.certified(broken, group(device_id="san.uri"), ())
+        naming.certified(broken, group(device_id="san.uri"), ANY_FLEET)
     assert refused.value.detail.startswith("The certificate's subjectAltName is not as RFC 5280")
 
 
@@ -164,7 +165,7 @@ def test_a_value_that_the_group_does_not_take_is_refused(
 ) -> None:
     """A value without the group's prefix, suffix, pattern or ids is refused, and the refusal says which."""
     with pytest.raises(DeviceIdInvalid) as refused:
-        naming.certified(made(cn=value), group(**rules), ())
+        naming.certified(made(cn=value), group(**rules), ANY_FLEET)
     assert detail in refused.value.detail
     assert refused.value.reason is Reason.CERTIFICATE_NAME
 
@@ -173,9 +174,11 @@ def test_a_value_has_a_longest_length() -> None:
     """A value of 256 characters is read, and a longer one is refused before a pattern sees it."""
     by_uri = group(device_id="san.uri", pattern="x*(gw-1)")
     longest = "gw-1".rjust(naming.LONGEST, "x")
-    assert naming.certified(made(x509.UniformResourceIdentifier(longest), cn="a"), by_uri, ()) == "gw-1"
+    assert (
+        naming.certified(made(x509.UniformResourceIdentifier(longest), cn="a"), by_uri, ANY_FLEET) == "gw-1"
+    )
     with pytest.raises(DeviceIdInvalid, match="has 257 characters; 256 are read"):
-        naming.certified(made(x509.UniformResourceIdentifier("x" + longest), cn="a"), by_uri, ())
+        naming.certified(made(x509.UniformResourceIdentifier("x" + longest), cn="a"), by_uri, ANY_FLEET)
 
 
 @pytest.mark.parametrize("text", ["", "boot-1", "firstboot", "a/b", "a*", "x" * 65, "held"])
@@ -183,7 +186,7 @@ def test_what_is_taken_out_must_be_a_device_id(text: str) -> None:
     """The id that a pattern takes out of a certificate is judged as any other, reserved words included."""
     leaf = made(x509.UniformResourceIdentifier(f"urn:{text}"), cn="a")
     with pytest.raises(DeviceIdInvalid):
-        naming.certified(leaf, group(device_id="san.uri", pattern="urn:(.*)"), ("held",))
+        naming.certified(leaf, group(device_id="san.uri", pattern="urn:(.*)"), IdRule(("held",)))
 
 
 @pytest.mark.parametrize("pattern", ["((a|aa|a*)*)*b", "(a*)*b", "(a*a*a*a*a*a*a*b)", "(?:a?){100}(a{100})b"])
@@ -220,7 +223,7 @@ def test_the_ids_of_a_group_are_a_pattern_with_one_star(ids: str, name: str, fit
 def test_a_claim_s_holder_learns_nothing_of_the_ids() -> None:
     """A request with a claim certificate for an id outside of the group's gets the answer of any other id."""
     shared = group(ids="gw-*", device_id="request.deviceId")
-    assert naming.requested("gw-1", shared, ()) == "gw-1"
+    assert naming.requested("gw-1", shared, ANY_FLEET) == "gw-1"
     with pytest.raises(DeviceNotExpected) as refused:
-        naming.requested("dev-1", shared, ())
+        naming.requested("dev-1", shared, ANY_FLEET)
     assert refused.value.detail == refused.value.title

@@ -25,8 +25,9 @@ def write(definition: Definition | Fleet) -> dict[str, Any]:
     """Return the parsed TOML from which `read` makes this definition."""
     if isinstance(definition, Fleet):
         # A fleet's `grants` are the policy templates, which are in files of their own.
-        members = (definition.groups, definition.role_aliases, definition.issuers)
-        definition = Definition(*members, definition.services, definition.reserved, definition.terms)
+        fleet = definition
+        members = (fleet.groups, fleet.role_aliases, fleet.issuers, fleet.services, fleet.reserved)
+        definition = Definition(*members, fleet.terms, fleet.colon_ids)
     return ROOT.write(definition)
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from firstboot.compiler.kinds import Kind, Plain, Reading, Toml
 from firstboot.domain import patterns
-from firstboot.domain.names import ID_CHARACTERS
+from firstboot.domain.names import ANY_FLEET
 
-_ANY = f"(?:{ID_CHARACTERS}|:)*"
+_ANY = f"{ANY_FLEET.character}*"
 _SPACE = re.compile(rf"(?=.{{1,64}}\Z){_ANY}\*?{_ANY}", re.ASCII)
 
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from firstboot.domain.names import first_name
+from firstboot.domain.names import IdRule, first_name
 from firstboot.domain.plans import Budget, CertificatePlan
 
 Naming = Literal["subject.CN", "subject.serialNumber", "san.uri", "san.dns", "key.sha256", "request.deviceId"]
@@ -174,7 +174,7 @@ class Fleet:
     `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
     deployed fleet that a published fleet builds on; None in the deployed fleet itself. `services` are AWS
     services that grants may use beyond the usual ones. `reserved` are words that no device may have as its
-    id. `terms` are what fleet.toml says of grants, by their names.
+    id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of grants, by name.
     """
 
     groups: dict[str, Group]
@@ -187,13 +187,14 @@ class Fleet:
     services: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     terms: dict[str, GrantTerms] = field(default_factory=dict)
+    colon_ids: bool = False
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
         # Keys are sorted, so that equal fleets have equal hashes on every machine.
         plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
         # Older versions do not know these members; see Group.to_plain.
-        for name in ("services", "reserved", "terms"):
+        for name in ("services", "reserved", "terms", "colon_ids"):
             if not plain[name]:
                 del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -219,6 +220,7 @@ class Fleet:
             services=tuple(raw.get("services", ())),
             reserved=tuple(raw.get("reserved", ())),
             terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
+            colon_ids=raw.get("colon_ids", False),
         )
 
     def group_of(self, name: str) -> Group | None:
@@ -235,6 +237,11 @@ class Fleet:
         """Return the name that the group `name` of a device record has now; `name` itself without a group."""
         group = self.group_of(name)
         return group.name if group else name
+
+    @property
+    def ids(self) -> IdRule:
+        """Return the rule for the ids of the fleet's devices."""
+        return IdRule(self.reserved, self.colon_ids)
 
     @property
     def shared_grants(self) -> list[str]:

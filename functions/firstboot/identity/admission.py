@@ -17,7 +17,7 @@ from enum import StrEnum
 from firstboot.domain.device import Anchor
 from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity import naming
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
@@ -89,7 +89,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     DeviceNotExpected, EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
-    name = named(verified, said, fleet.reserved)  # 2
+    name = named(verified, said, fleet.ids)  # 2
     check_client_id(presented, bootstrap_client_id(verified.group, name))
     check_open(verified.group, now)  # 3
     admitted_by = AdmittedBy(
@@ -155,18 +155,18 @@ def _may_be_shared(sent: Sequence[Certificate], groups: Mapping[Certificate, Gro
     return any(anchor.subject.canonical() in issuers for anchor in shared)
 
 
-def named(verified: VerifiedBootstrap, said: str | None, reserved: Sequence[str]) -> DeviceId:
+def named(verified: VerifiedBootstrap, said: str | None, rule: IdRule) -> DeviceId:
     """Return the id of the device that is enrolling. `said` is the device id in its request, if any.
 
-    `reserved` are the fleet's words that no device may have as its id.
+    `rule` is the fleet's rule for ids.
 
     Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, DeviceNotExpected, CertificateMalformed.
     """
     if verified.group.is_shared:
         if said is None:
             raise DeviceIdRequired
-        return naming.requested(said, verified.group, reserved)
-    name = naming.certified(verified.leaf, verified.group, reserved)
+        return naming.requested(said, verified.group, rule)
+    name = naming.certified(verified.leaf, verified.group, rule)
     if said not in (None, name):
         raise DeviceIdMismatch
     return name

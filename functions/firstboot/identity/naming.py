@@ -7,12 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from firstboot.domain import patterns
 from firstboot.domain.errors import DeviceIdInvalid, DeviceNotExpected, Reason
 from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.names import DeviceId, IdRule, device_id
 from firstboot.pki import sources
 from firstboot.pki.certificate import Certificate
 
@@ -20,25 +18,25 @@ LONGEST = 256
 """Characters of a value that an id is taken out of."""
 
 
-def certified(leaf: Certificate, group: Group, reserved: Sequence[str]) -> DeviceId:
+def certified(leaf: Certificate, group: Group, rule: IdRule) -> DeviceId:
     """Return the id that a verified bootstrap certificate of the group gives its device.
 
-    `reserved` are the fleet's words that no device may have as its id.
+    `rule` is the fleet's rule for ids.
     Raises CertificateMalformed, DeviceIdInvalid.
     """
     found = sources.value(leaf, group.device_id)  # 1
-    name = device_id(_extracted(found, group), reserved)  # 2, 3
+    name = device_id(_extracted(found, group), rule)  # 2, 3
     if not group.may_name(name):
         raise _unfit(f"Group {group.name} has {group.space}, and the certificate names {name}")
     return name
 
 
-def requested(said: str, group: Group, reserved: Sequence[str]) -> DeviceId:
+def requested(said: str, group: Group, rule: IdRule) -> DeviceId:
     """Return the id that a device with the group's claim certificate asks for.
 
     Raises DeviceIdInvalid, DeviceNotExpected.
     """
-    name = device_id(said, reserved)
+    name = device_id(said, rule)
     if not group.may_name(name):
         # An attacker may have the claim certificate. With the one refusal of each id that is not expected,
         # the answers do not tell which ids the group has.

@@ -108,7 +108,7 @@ class DeviceImport:
                 "The group's devices have no certificates in AWS IoT: its `mqtt` is not `registry`"
             )
         moment = whole_seconds(now)
-        named = checked_ids(parameters.devices, rules.fleet.reserved)
+        named = checked_ids(parameters.devices, rules.fleet.ids)
         check_space(named, group)
         devices = [
             Device(each, group.name, Status.ENROLLED, 0, moment, moment, attributes=attributes)

@@ -108,7 +108,7 @@ class Groups:
         rules = Rules(self.fleet.current(now))
         group = find(parameters.group, rules.fleet)  # 1
         name = group.name
-        devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
+        devices, moment = checked_ids(parameters.devices, rules.fleet.ids), whole_seconds(now)
         check_space(devices, group)
         warnings = check(
             [

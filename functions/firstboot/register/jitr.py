@@ -194,7 +194,7 @@ def _verified(leaf: Certificate, fleet: Fleet, now: datetime) -> tuple[VerifiedB
     """Return the verified bootstrap certificate, and its device if it is the certificate of one device."""
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)
-    return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None, fleet.reserved)
+    return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None, fleet.ids)
 
 
 def _is_final(refusal: FirstbootError) -> bool:
