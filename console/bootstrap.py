@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.production import Folder
 from firstboot.domain.clock import iso
+from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.names import DeviceId, IdRule, device_id
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer, bootstrap_certificate
 from firstboot.pki.signature import DevicePublicKey
@@ -24,10 +25,14 @@ CLAIM = "claim-"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A certificate to make: its common name, and its key in a secure element, or None to make a key here."""
+    """A certificate to make: its common name, and its key in a secure element, or None to make a key here.
+
+    `placed` are values of its other fields; see profile.bootstrap_certificate.
+    """
 
     name: str
     key: DevicePublicKey | None = None
+    placed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,23 +45,31 @@ class Terms:
     not_after: datetime
 
 
-def device_ids(prefix: str, start: int, count: int) -> Iterator[DeviceId]:
-    """Return `count` device ids, numbered from `start`.
+def device_ids(group: Group, prefix: str, start: int, count: int, rule: IdRule) -> Iterator[DeviceId]:
+    """Return `count` ids of devices of the group by the fleet's `rule`, numbered from `start`.
 
-    Raises DeviceIdInvalid at once if the last id is invalid. The first and the last are the shortest and the
-    longest, so the others are valid if these two are.
+    Raises DeviceIdInvalid at once if the last id is invalid, or if the group can't have one of them. The
+    first and the last are the shortest and the longest, so the others are valid if these two are.
     """
-    numbered = (device_id(f"{prefix}{number:0{DIGITS}d}") for number in range(start, start + count))
-    device_id(f"{prefix}{start + count - 1:0{DIGITS}d}")
-    return numbered
+    numbers = range(start, start + count)
+    device_id(f"{prefix}{numbers[-1]:0{DIGITS}d}", rule)
+    texts = [f"{prefix}{number:0{DIGITS}d}" for number in numbers]
+    if outside := next((each for each in texts if not group.may_name(each)), None):
+        raise DeviceIdInvalid(f"group {group.name} has {group.space}, and {outside} is another")
+    return (device_id(each, rule) for each in texts)
 
 
 def issue(folder: Folder, terms: Terms, wanted: Iterable[Wanted]) -> Iterator[bool]:
-    """Give each of `wanted` its certificate and its row. Yield, for each, whether it had both before."""
+    """Give each of `wanted` its certificate and its row. Yield, for each, whether it had both before.
+
+    Raises Refused before the files of a device that the disk would take for another's.
+    """
     recorded = folder.recorded()
+    names = {name.lower(): name for name in recorded}
     with folder.working(COLUMNS) as manifest:
         for each in wanted:
             if each.name not in recorded:
+                folder.check_apart(each.name, names.setdefault(each.name.lower(), each.name))
                 manifest.add(_row(each.name, _certificate(folder, terms, each)))
                 manifest.sync()
             yield each.name in recorded
@@ -90,7 +103,7 @@ def _certificate(folder: Folder, terms: Terms, wanted: Wanted) -> x509.Certifica
     if found and found.public_key() == (wanted.key or folder.key(wanted.name)):
         return found
     key = wanted.key or folder.make_key(wanted.name)
-    leaf = bootstrap_certificate(terms.issuer, wanted.name, key, terms.now, terms.not_after)
+    leaf = bootstrap_certificate(terms.issuer, wanted.name, key, terms.now, terms.not_after, wanted.placed)
     folder.put(f"{wanted.name}.pem", leaf.public_bytes(Encoding.PEM) + terms.above)
     return leaf
 

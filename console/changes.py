@@ -47,6 +47,7 @@ def _parts(fleet: Fleet) -> dict[str, str]:
         **{f"terms of grant {name}": _text(asdict(terms)) for name, terms in fleet.terms.items()},
         **({"services": _text(fleet.services)} if fleet.services else {}),
         **({"reserved words": _text(fleet.reserved)} if fleet.reserved else {}),
+        **({"colons in device ids": _text(fleet.colon_ids)} if fleet.colon_ids else {}),
         "rules": fleet.rules,
         "schema": fleet.schema,
     }

@@ -118,7 +118,7 @@ def _problems(test: RuleTest, rules: Rules, rule_ids: set[str]) -> Iterator[str]
             yield f"there is no grant {grant}; the grants are {', '.join(fleet.grants)}"
         yield from (f'no rule has @id("{each}")' for each in ids if each not in rule_ids)
     try:
-        names.device_id(test.device_id, fleet.reserved)
+        names.device_id(test.device_id, fleet.ids)
         ip_address(test.source_ip or "::")
         rules.check_attributes(test.device)
     except (DeviceIdInvalid, AttributesInvalid) as error:

@@ -5,7 +5,7 @@ Rows are read one at a time, because there may be many. The whole file is checke
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from console import bootstrap, supposed
 from console.attributes import Attributes, Value
 from console.csv_file import Row, changed, checked_rows, invalid, rows
 from firstboot.domain.errors import DeviceIdInvalid
-from firstboot.domain.names import device_id
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import ANY_FLEET, IdRule, device_id
 from firstboot.operate.excess import check_sum
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.limits import check_attributes
@@ -49,17 +50,22 @@ def _problems(row: Row, lines: dict[str, int]) -> list[str]:
     name, problems = row.cells[DEVICE_ID], []
     try:
         device_id(name)
-    except DeviceIdInvalid:
-        problems.append(f"column {DEVICE_ID}: {name[:80]!a} is no device id")
+    except DeviceIdInvalid as error:
+        problems.append(no_id(name, error))
     if (first := lines.setdefault(name, row.line)) != row.line:
         problems.append(f"column {DEVICE_ID}: device {name[:80]!a} is on line {first} already")
     return problems
 
 
-def check_values(file: Path, attributes: Attributes, reserved: Iterable[str] = ()) -> None:
+def no_id(name: str, error: DeviceIdInvalid) -> str:
+    """Return what is wrong with a cell that should have a device id."""
+    return f"column {DEVICE_ID}: {name[:80]!a} is no device id: {error.detail}"
+
+
+def check_values(file: Path, attributes: Attributes, rule: IdRule = ANY_FLEET) -> None:
     """Check the columns of a manifest of which `check` found no problem, and every attribute in it.
 
-    `reserved` are the words that the fleet does not allow as a device id.
+    `rule` is the fleet's rule for device ids.
     Raises Refused with every problem found.
     """
     problems: list[str] = []
@@ -69,12 +75,31 @@ def check_values(file: Path, attributes: Attributes, reserved: Iterable[str] = (
             if name not in unknown and not attributes.can_set(name):
                 unknown[name] = f"line 1: column {attributes.unknown(name)}"
         try:
-            device_id(cells[DEVICE_ID], reserved)
+            device_id(cells[DEVICE_ID], rule)
             check_attributes(_values(cells, attributes, without=unknown))
-        except (ValueError, AttributesInvalid, DeviceIdInvalid) as error:
+        except DeviceIdInvalid as error:
+            problems.append(f"line {line}: {no_id(cells[DEVICE_ID], error)}")
+        except (ValueError, AttributesInvalid) as error:
             problems.append(f"line {line}: device {cells[DEVICE_ID]}: {error}")
     if problems or unknown:
         raise invalid(file, [*unknown.values(), *problems])
+
+
+def check_space(file: Path, group: Group | None) -> None:
+    """Check that each device of a checked manifest has an id that a device of the group may have.
+
+    Without a group nothing is checked, because `operate` refuses the first call for an unknown one.
+    Raises Refused with every problem found.
+    """
+    if group is None:
+        return
+    problems = [
+        f"line {line}: group {group.name} has {group.space}, and {cells[DEVICE_ID]} is another"
+        for line, cells, _ in checked_rows(file, DEVICE_ID)
+        if not group.may_name(cells[DEVICE_ID])
+    ]
+    if problems:
+        raise invalid(file, problems)
 
 
 def check_sums(file: Path, attributes: Attributes, group: str, sums: Sums) -> None:

@@ -20,7 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from console.describe import last_day
 from console.report import SAMPLE, Cell, Policy, Report
 from console.visible import visible
-from firstboot.domain.fleet import Budget, Group
+from firstboot.domain.fleet import Group
+from firstboot.domain.plans import Budget
 
 _TEMPLATE = "report.html.jinja"
 
@@ -122,7 +123,7 @@ def _enrollment(group: Group) -> _Enrollment:
     plan = group.certificate
     return _Enrollment(
         name=group.name,
-        device_id=group.device_id + (" (many devices share the certificate)" if group.is_shared else ""),
+        device_id=_source(group),
         reenroll=f"replaces, {group.reenroll_per_day:,} a day" if group.reenroll == "replace" else "refused",
         mqtt=group.mqtt,
         certificates=(
@@ -131,6 +132,19 @@ def _enrollment(group: Group) -> _Enrollment:
         budget=_budget(group.budget) if group.budget else "no limit",
         configuration=json.dumps(group.configuration, indent=2) if group.configuration else "",
     )
+
+
+def _source(group: Group) -> str:
+    """Describe where the ids of a group's devices come from, and which there may be."""
+    parts = [
+        "many devices share the certificate" if group.is_shared else "",
+        f"without the prefix {group.strip_prefix}" if group.strip_prefix else "",
+        f"without the suffix {group.strip_suffix}" if group.strip_suffix else "",
+        f"the group of the pattern {group.pattern}" if group.pattern else "",
+        f"ids {group.ids}" if group.ids != "*" else "",
+    ]
+    said = ", ".join(filter(None, parts))
+    return f"{group.device_id} ({said})" if said else group.device_id
 
 
 def _budget(budget: Budget) -> str:

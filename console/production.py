@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from console.cloud import Refused
 from console.csv_file import written
-from console.files import naming
+from console.files import ignores_case, naming
 from firstboot.pki import chain
 from firstboot.pki.errors import CertificateMalformed
 
@@ -78,6 +78,20 @@ class Folder:
     @property
     def _description(self) -> bytes:
         return json.dumps(self._run, indent=2).encode() + b"\n"
+
+    def check_apart(self, name: str, other: str) -> None:
+        """Refuse a name that differs from `other` in case only, on a disk that ignores case.
+
+        Raises Refused.
+        """
+        if name != other and self.ignores_case():
+            raise _refused(
+                f"{name} and {other} differ in case only, and {self.path} takes their files for one"
+            )
+
+    def ignores_case(self) -> bool:
+        """Return whether the folder's disk takes `a` and `A` for one file."""
+        return ignores_case(self.path)
 
     def certificate(self, name: str) -> x509.Certificate | None:
         """Return the certificate named `name`, or None if it was not made yet.

@@ -46,6 +46,8 @@ def between(before: Fleet, after: Fleet, groups: Counts, anchors: Counts) -> lis
 def _changes(group: Group, heir: Group) -> Iterator[str]:
     if heir.name != group.name:
         yield f"group {group.name} is now called {heir.name}"
+    if heir.naming != group.naming:
+        yield f"the devices of {heir.name} would get other ids at their next enrollment"
     if heir.budget != group.budget:
         yield f"group {heir.name} {'has another' if heir.budget and group.budget else _budget(heir)} budget"
 

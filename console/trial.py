@@ -82,7 +82,7 @@ class Trial:
     def _device(self, verified: VerifiedBootstrap) -> Json:
         if self.group.is_shared:
             return {"deviceId": None, "deviceIdFrom": self.group.device_id}
-        return {"deviceId": named(verified, None, self.fleet.reserved), "deviceIdFrom": self.group.device_id}
+        return {"deviceId": named(verified, None, self.fleet.ids), "deviceIdFrom": self.group.device_id}
 
     def _ways(self) -> list[str]:
         """Return the ways in which a device can present the certificate."""

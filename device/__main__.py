@@ -108,6 +108,8 @@ def _add_boot(command: argparse.ArgumentParser) -> None:
     text = "CA certificates (PEM) to trust beside the system's"
     command.add_argument("--ca", metavar="FILE", type=Path, help=text)
     command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
+    text = "with --mqtt: the client id of the bootstrap certificate, if it is not its common name"
+    command.add_argument("--client-id", metavar="ID", help=text)
     command.set_defaults(run=_boot)
 
 
@@ -116,7 +118,7 @@ def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     host = {kind: url for kind in HOSTS if (url := getattr(chosen, kind))}
     known = host | {"ca": _ca(chosen.ca) if chosen.ca else None}
     bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
-    service = _service(known, inline=chosen.inline, bootstrap=bootstrap)
+    service = _service(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
     with store.locked():
         store.keep_service(json.dumps(known).encode())
         return Device(store, service, _patience(known)).boot(bootstrap, chosen.device_id)
@@ -166,13 +168,25 @@ def _known(store: Store) -> dict[str, Any]:
 
 
 def _service(
-    known: dict[str, Any], *, inline: bool = False, bootstrap: Identity | None = None, quiet: bool = False
+    known: dict[str, Any],
+    *,
+    inline: bool = False,
+    bootstrap: Identity | None = None,
+    client_id: str | None = None,
+    quiet: bool = False,
 ) -> Service:
     transport = Transport(known["ca"])
-    return Service(_host(known, transport, bootstrap, quiet=quiet), transport, inline=inline)
+    return Service(_host(known, transport, bootstrap, client_id, quiet=quiet), transport, inline=inline)
 
 
-def _host(known: dict[str, Any], transport: Transport, bootstrap: Identity | None, *, quiet: bool) -> Host:
+def _host(
+    known: dict[str, Any],
+    transport: Transport,
+    bootstrap: Identity | None,
+    client_id: str | None,
+    *,
+    quiet: bool,
+) -> Host:
     if url := known.get("mtls"):
         return MutualTls(url, transport)
     if url := known.get("public"):
@@ -182,7 +196,7 @@ def _host(known: dict[str, Any], transport: Transport, bootstrap: Identity | Non
     except ImportError as error:
         raise ValueError("MQTT needs paho-mqtt: pip install 'firstboot-device[mqtt]'") from error
     say = (lambda _line: None) if quiet else _say
-    return Broker(known["mqtt"], transport, bootstrap, say)
+    return Broker(known["mqtt"], transport, bootstrap, say, client_id)
 
 
 def _patience(known: dict[str, Any]) -> Patience:

@@ -65,7 +65,8 @@ send() { # [CURL OPTION...]: make the call once, and print the answer's status
         printf 'Authorization: Bearer %s\n' "$(proof)" > "$work/proof"
         set -- --header "@$work/proof" "$@"
     else
-        set -- --cert "$cert" --key "$key" "$@"
+        # In --cert a password follows a colon, so a file's own colons (of an id) are escaped.
+        set -- --cert "$(printf %s "$cert" | sed 's/[\\:]/\\&/g')" --key "$key" "$@"
     fi
     : > "$answer"
     https --max-filesize 4096 --request "$method" --output "$answer" --write-out '%{http_code}' "$@" "$url$path"

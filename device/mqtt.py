@@ -51,7 +51,8 @@ class Broker:
     """The broker at `address` (HOST:PORT). The identity is the TLS client certificate.
 
     A request of the identity `bootstrap` holds its certificate, because AWS IoT passes only a certificate's
-    digest to the service. `say` gets a line for each step that takes time.
+    digest to the service. It connects as `client_id`; without one, as `_client_id` says. `say` gets a line
+    for each step that takes time.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Broker:
         transport: Transport,
         bootstrap: Identity | None = None,
         say: Callable[[str], None] = lambda _line: None,
+        client_id: str | None = None,
     ) -> None:
         self._host, self._port = parse(address)
         self._transport = transport
         self._bootstrap = bootstrap
         self._say = say
+        self._client_id = client_id
         self._registered_in: float | None = None
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -74,7 +77,8 @@ class Broker:
         topic, answer_topic, members = _call(path)
         members |= json.loads(body) if body else {}
         chain = identity.certificate.read_bytes()
-        client_id = _client_id(chain, members.get("deviceId"))
+        client_id = self._client_id if identity == self._bootstrap else None
+        client_id = client_id or _client_id(chain, members.get("deviceId"))
         if identity == self._bootstrap:
             members["bootstrap"] = certificates.leaf(chain)
         with self._connected(identity, client_id) as conversation:

@@ -22,6 +22,8 @@ from firstboot.compiler.kinds import (
 )
 from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import REQUIRED, SAME, Key, Record, Tables, below
+from firstboot.compiler.texts import Pattern, Space, Text
+from firstboot.domain import patterns
 
 
 def tables() -> str:
@@ -114,6 +116,21 @@ def _(_: Strings) -> Json:
 def _(kind: Names) -> Json:
     items = {"type": "string", "pattern": f"^{kind.pattern.pattern}$"}
     return {"type": "array", "items": items, "maxItems": kind.most, "uniqueItems": True}
+
+
+@_schema.register
+def _(kind: Text) -> Json:
+    return {"type": "string", "maxLength": kind.most}
+
+
+@_schema.register
+def _(_: Space) -> Json:
+    return {"type": "string", "pattern": r"^[^*]*\*?[^*]*$", "minLength": 1, "maxLength": 64}
+
+
+@_schema.register
+def _(_: Pattern) -> Json:
+    return {"type": "string", "maxLength": patterns.LONGEST}
 
 
 @_schema.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,13 @@ from console import bootstrap, factory_ca, fleet_folder, key_manifest, output
 from console.bootstrap import Terms, Wanted
 from console.cloud import Refused
 from console.commands import bench, revoking, trying
+from console.key_manifest import Run
 from console.options import FleetFolder, Json, Options, command_group
 from console.production import MANIFEST, Folder
 from firstboot.domain.errors import DeviceIdInvalid
-from firstboot.domain.fleet import Group
-from firstboot.domain.names import DeviceId
-from firstboot.pki import chain
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.names import DeviceId, IdRule
+from firstboot.pki import chain, profile
 from firstboot.pki.profile import Issuer
 
 app = command_group("Make or revoke the bootstrap certificates of a factory.")
@@ -91,15 +93,15 @@ def issue(  # noqa: PLR0913 - each is a setting of the run
     if manifest and (prefix is not None or start is not None):
         raise typer.BadParameter("--prefix and --start go with --count: a manifest names its devices")
     with output.failures(as_json=options.as_json):
-        group = _group(folder, name)
+        fleet, group = _group(folder, name)
         issuer = factory_ca.load(ca_cert, ca_key, lambda: _password(ca_key_password_file))
         terms = _terms(issuer, group, days)
         run = Folder(out, _description(issuer, group, manifest))
         if manifest:
-            total, steps = _listed(run, terms, group, manifest)
+            total, steps = _listed(run, terms, group, fleet.ids, manifest)
         else:
             total, first = count or 0, 1 if start is None else start
-            steps = _numbered(run, terms, group, _ids(group, prefix, first, total))
+            steps = _numbered(run, terms, group, _ids(group, fleet.ids, prefix, first, total))
         before = Counter(output.bar("devices", steps, total))
         output.result(_summary(run, group, before), _describe, as_json=options.as_json)
         if manifest and group.proof == "time":
@@ -111,8 +113,20 @@ app.command("check")(trying.check)
 app.command()(revoking.revoke)
 
 
-def _group(folder: Path, name: str) -> Group:
-    return fleet_folder.group(fleet_folder.load(folder), folder, name)
+def _group(folder: Path, name: str) -> tuple[Fleet, Group]:
+    """Return the fleet and the group.
+
+    Raises Refused if no certificate can be made for the name of one of the group's devices.
+    """
+    fleet = fleet_folder.load(folder)
+    group = fleet_folder.group(fleet, folder, name)
+    if profile.placed(group, "") is None:
+        detail = (
+            f"group {group.name} takes its ids out of {group.device_id}, so a name does not tell what a "
+            "certificate must have there: issue its certificates where the device's values are known"
+        )
+        raise Refused({"code": "group-source", "detail": detail})
+    return fleet, group
 
 
 def _password(file: Path | None) -> bytes:
@@ -145,9 +159,9 @@ def _description(issuer: Issuer, group: Group, manifest: Path | None) -> dict[st
     }
 
 
-def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[DeviceId]:
+def _ids(group: Group, rule: IdRule, prefix: str | None, start: int, count: int) -> Iterator[DeviceId]:
     try:
-        return bootstrap.device_ids(f"{group.name}-" if prefix is None else prefix, start, count)
+        return bootstrap.device_ids(group, f"{group.name}-" if prefix is None else prefix, start, count, rule)
     except DeviceIdInvalid as error:
         detail = f"the prefix does not make valid device ids: {error}"
         raise Refused({"code": error.code, "detail": detail}) from error
@@ -156,15 +170,24 @@ def _ids(group: Group, prefix: str | None, start: int, count: int) -> Iterator[D
 def _numbered(run: Folder, terms: Terms, group: Group, ids: Iterator[DeviceId]) -> Iterator[bool]:
     if group.is_shared:
         return bootstrap.issue_claim(run, terms, group, ids)
-    return bootstrap.issue(run, terms, (Wanted(each) for each in ids))
+    return bootstrap.issue(run, terms, (Wanted(each, placed=_placed(group, each)) for each in ids))
 
 
-def _listed(run: Folder, terms: Terms, group: Group, manifest: Path) -> tuple[int, Iterator[bool]]:
+def _placed(group: Group, name: str) -> dict[str, str]:
+    return profile.placed(group, name) or {}
+
+
+def _listed(
+    run: Folder, terms: Terms, group: Group, rule: IdRule, manifest: Path
+) -> tuple[int, Iterator[bool]]:
     if group.is_shared:
         detail = f"devices of group {group.name} share a claim certificate: they have no keys of their own"
         raise Refused({"code": "group-shared", "detail": detail})
-    total = key_manifest.checked(manifest, run.certificate)
-    return total, bootstrap.issue(run, terms, key_manifest.wanted(manifest))
+    total = key_manifest.checked(manifest, Run(run.certificate, group, rule, run.ignores_case))
+    named = key_manifest.wanted(manifest, rule)
+    return total, bootstrap.issue(
+        run, terms, (replace(each, placed=_placed(group, each.name)) for each in named)
+    )
 
 
 def _summary(run: Folder, group: Group, before: Counter[bool]) -> output.Record:

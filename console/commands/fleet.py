@@ -21,6 +21,7 @@ from firstboot.compiler import outlook, sums
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
+from firstboot.policy.service import bootstrap_client_id
 
 _UNREADABLE = (
     "the published fleet can't be read, so this compares with the deployed one; functions that had read a "
@@ -50,12 +51,17 @@ def check(
             fleet = compiler.load(folder)
         except FleetInvalid as error:
             empty: dict[str, list[str]] = {"warnings": [], "sharedGrants": [], "forbidsByClaim": []}
-            invalid = {"valid": False, "hash": None, "problems": error.problems} | empty
+            invalid: output.Record = {
+                "valid": False,
+                "hash": None,
+                "problems": error.problems,
+                "clientIds": {},
+            } | empty
             _verdict(invalid, as_json=options.as_json)
             raise typer.Exit(output.REFUSED) from error
         warnings = _warnings(fleet) + outlook.beyond_clients(fleet, decided_eku(folder))
         valid = {"valid": True, "hash": fleet.hash, "problems": [], "warnings": warnings}
-        valid |= _marks(fleet)
+        valid |= _marks(fleet) | {"clientIds": _client_ids(fleet)}
         _verdict(valid, as_json=options.as_json)
 
 
@@ -184,12 +190,21 @@ def _marks(fleet: Fleet) -> output.Record:
     return {"sharedGrants": fleet.shared_grants, "forbidsByClaim": scopes.forbids_by_claim(fleet)}
 
 
+def _client_ids(fleet: Fleet) -> dict[str, str]:
+    """Return the form of the MQTT client ids with which the devices of each group enroll."""
+    return {name: bootstrap_client_id(group, "{deviceId}") for name, group in fleet.groups.items()}
+
+
 def _verdict(verdict: output.Record, *, as_json: bool) -> None:
     output.result(verdict, _describe_verdict, as_json=as_json)
 
 
 def _describe_verdict(verdict: output.Record) -> list[str | Text]:
-    valid = ["the fleet definition is valid", *_marked(verdict), *output.warnings(verdict)]
+    clients = [
+        f"group {group}: with their bootstrap certificates, devices connect over MQTT as {client_id}"
+        for group, client_id in verdict["clientIds"].items()
+    ]
+    valid = ["the fleet definition is valid", *clients, *_marked(verdict), *output.warnings(verdict)]
     return verdict["problems"] or valid
 
 

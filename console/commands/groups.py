@@ -74,7 +74,8 @@ def expect(
         operate = Operate(options.stack_name)
         fleet = operate.fleets().in_force
         attributes = Attributes(fleet)
-        manifest.check_values(file, attributes, fleet.reserved)
+        manifest.check_values(file, attributes, fleet.ids)
+        manifest.check_space(file, fleet.group_of(group))
         manifest.check_sums(file, attributes, group, Sums(Rules(fleet), operate.place))
         devices = manifest.devices(file, attributes)
         new, known = 0, 0

@@ -106,6 +106,21 @@ def renamed(makers: Makers) -> None:
     makers.write(RENAMED, "hubs", "meters")
 
 
+@pytest.mark.parametrize(
+    "naming", ['device_id = "subject.serialNumber"', 'strip_prefix = "gw-"', 'pattern = "gw-(.+)"']
+)
+def test_other_ids_for_devices_are_counted_and_refused(makers: Makers, naming: str) -> None:
+    """A definition that would give a group's devices other ids is refused, and their number is shown."""
+    makers.write(GATEWAYS.replace("gateways]", f"gateways]\n{naming}") + METERS, "gateways", "meters")
+    found = makers.diff()
+    reason = "the devices of the group gateways would get other ids"
+    assert found["needsDeployment"] == [reason]
+    change = {"change": "the devices of gateways would get other ids at their next enrollment", "devices": 3}
+    assert change in found["reach"]
+    assert code(makers.apply("--json")) == "fleet-needs-deployment"
+    assert not makers.is_published()
+
+
 def removed(makers: Makers) -> None:
     """Remove the gateways."""
     makers.write(METERS, "meters")

@@ -25,8 +25,9 @@ from firstboot.authority.settings import AuthoritySettings
 from firstboot.aws import clients
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, Fleet
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.plans import Budget
 from tests.aws import test_console
 from tests.aws.conftest import ACCOUNT
 from tests.aws.invoked import Run

@@ -34,7 +34,10 @@ def file(tmp_path: Path) -> Path:
         ("gw-9\n", "line 602: there is no cell for column 'site'"),
         ("gw-0007,paris\n", "line 602: column deviceId: device 'gw-0007' is on line 9 already"),
         (",paris\n", "line 602: column deviceId: '' is no device id"),
-        ("stable,paris\n", "line 602: device stable: The fleet reserves 'stable'"),
+        (
+            "stable,paris\n",
+            "line 602: column deviceId: 'stable' is no device id: The fleet reserves 'stable'",
+        ),
         ('"gw-9,paris\n', "line 602: a quote does not close"),
         ("gw-9,pa\x00ris\n", "line 602: there is a NUL character"),
         (f"gw-9,{'x' * 9000}\n", "line 602: device gw-9: A device's attributes"),

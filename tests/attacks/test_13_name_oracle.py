@@ -20,7 +20,7 @@ from cryptography import x509
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import budget
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget
+from firstboot.domain.plans import Budget
 from firstboot.domain.topics import CERTIFICATES
 from tests import factories
 from tests.aws import mqtt

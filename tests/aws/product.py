@@ -15,8 +15,9 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias
+from firstboot.domain.fleet import Fleet, Group, RoleAlias
 from firstboot.domain.names import NONCE_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.plans import Budget, CertificatePlan
 from firstboot.policy.render import Place
 from firstboot.register.sweep import grant_policies, service_policies
 from firstboot.register.target import Account

@@ -38,6 +38,26 @@ def test_expect_names_devices_with_their_attributes(product: Product, run: Run, 
     assert shown["attributes"] == {"quarantined": False}
 
 
+def test_an_id_of_another_group_is_found_before_any_is_expected(
+    product: Product, run: Run, manifest: Path
+) -> None:
+    """A file and a call with an id that the group's devices can't have are refused, and write nothing."""
+    product.publish(groups={"gateways": replace(product.fleet.groups["gateways"], ids="gw-*")})
+    manifest.write_text("deviceId\ngw-1\nsn-1\nsn-2\n")
+    done = run("groups", "expect", "gateways", str(manifest), "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stderr)["problems"] == [
+        f"line {line}: group gateways has the ids gw-*, and {name} is another"
+        for line, name in ((3, "sn-1"), (4, "sn-2"))
+    ]
+    problem = product.operate("groups.expect", group="gateways", devices={"gw-1": {}, "sn-1": {}})["problem"]
+    assert (problem["code"], problem["detail"]) == (
+        "device-id-invalid",
+        "Group gateways has the ids gw-*, and not sn-1",
+    )
+    assert not [row for row in product.rows() if row["pk"]["S"].startswith("DEV#")]
+
+
 def test_a_manifest_of_factory_issue_is_accepted(product: Product, run: Run, manifest: Path) -> None:
     """The columns that describe certificates are not attributes."""
     manifest.write_text("deviceId,certificateId,serial,notAfter\ngw-1,aa,bb,2030-01-01T00:00:00Z\n")
@@ -79,7 +99,7 @@ def test_rows_are_not_kept() -> None:
     [
         ("name\ngw-1\n", "deviceId"),
         ("deviceId\n", "no row"),
-        ("deviceId\ngw/1\n", "line 2: column deviceId: 'gw/1' is no device id"),
+        ("deviceId\ngw/1\n", "line 2: column deviceId: 'gw/1' is no device id: A device id has 1 to 64"),
         ("deviceId\ngw-1\ngw-2\ngw-1\n", "line 4: column deviceId: device 'gw-1' is on line 2 already"),
         ('deviceId\n"gw-1\n', "line"),
         ("deviceId,site,site\ngw-1,a,b\n", "line 1: column 'site' is there twice"),

@@ -18,8 +18,8 @@ from firstboot.aws import clients
 from firstboot.aws.dynamodb.rows import device_key
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import Budget
 from firstboot.exchange.enroll import Enroll
 from firstboot.pki import chain
 from firstboot.runtime.problem import RETRY_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,24 @@ def test_what_does_not_fit_is_refused_whole(product: Product, parameters: dict[s
     """A call with an invalid part writes nothing, also for its valid devices."""
     in_aws_iot("gw1", "ACTIVE")
     assert product.operate("devices.import", **parameters)["problem"]["code"] == code
+    assert product.rows() == []
+
+
+def test_an_id_of_another_group_is_refused_whole(
+    product: Product, run: Run, tmp_path: Path, waits: list[float]
+) -> None:
+    """An import with an id that the group's devices can't have writes nothing, by a call and by a file."""
+    product.publish(groups={"gateways": replace(product.fleet.groups["gateways"], ids="gw*")})
+    in_aws_iot("gw1", "ACTIVE")
+    in_aws_iot("dev1", "ACTIVE")
+    problem = product.operate("devices.import", group="gateways", devices={"gw1": {}, "dev1": {}})["problem"]
+    assert problem["code"] == "device-id-invalid"
+    assert problem["detail"] == "Group gateways has the ids gw*, and not dev1"
+    file = tmp_path / "devices.csv"
+    file.write_text("deviceId\ngw1\ndev1\n")
+    done = run("devices", "import", "gateways", str(file), "--json")
+    assert done.exit_code == 1
+    assert "line 3: group gateways has the ids gw*, and dev1 is another" in done.stderr
     assert product.rows() == []
 
 

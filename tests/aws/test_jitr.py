@@ -25,8 +25,8 @@ from moto.sqs.models import sqs_backends
 
 from firstboot.aws import clients
 from firstboot.domain.clock import EPOCH
-from firstboot.domain.fleet import Budget
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import Budget
 from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.register.handlers import TRIES
@@ -224,6 +224,55 @@ def test_a_shared_certificate_gets_the_claims_policy(product: Product) -> None:
     assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
     said = boto3.client("iot").get_policy(policyName="Firstboot-claim")["policyDocument"]
     assert json.loads(said) == due(ServicePolicy.CLAIM)
+
+
+def by_serial_number(product: Product, **changes: Any) -> x509.Certificate:
+    """Publish a group whose devices have their ids in serialNumber, and return a certificate of one."""
+    maker = factories.authority("Element CA")
+    values: dict[str, Any] = {"device_id": "subject.serialNumber", "jitr": "exclusive"}
+    elements = group("elements", maker, **values | changes)
+    product.publish(groups=product.fleet.groups | {"elements": elements})
+    parts = [
+        x509.NameAttribute(NameOID.COMMON_NAME, "Acme element"),
+        x509.NameAttribute(NameOID.SERIAL_NUMBER, "sn0017"),
+    ]
+    return maker.issue("", factories.ec_key(), subject=x509.Name(parts))
+
+
+def test_the_field_that_names_a_device_decides_its_policy(product: Product) -> None:
+    """A certificate with its device's id in serialNumber gets the policy with AWS IoT's variable for it."""
+    certificate = arrive(by_serial_number(product))
+    admit(product, certificate)
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-bootstrap-serialnumber"})
+
+
+def test_an_id_without_a_variable_connects_like_a_claim(product: Product) -> None:
+    """A certificate whose id is a part of a field gets the policy of claim certificates."""
+    certificate = arrive(by_serial_number(product, strip_prefix="sn"))
+    admit(product, certificate)
+    assert (status(certificate), policies(certificate)) == ("ACTIVE", {"Firstboot-claim"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"ids": "gw-*", "shares_ids_with": ("gateways",)}, "device-id-invalid"),
+        ({"pattern": "SN(.+)"}, "device-id-invalid"),
+        ({"strip_prefix": "x"}, "device-id-invalid"),
+        ({"device_id": "san.uri"}, "certificate-malformed"),
+    ],
+)
+def test_a_mistake_in_naming_revokes_no_certificate(
+    product: Product, changes: dict[str, Any], code: str, logs: io.StringIO
+) -> None:
+    """A certificate that the group's keys of naming refuse waits, in an exclusive group too.
+
+    Another fleet definition could admit it.
+    """
+    certificate = arrive(by_serial_number(product, **changes))
+    admit(product, certificate)
+    assert (status(certificate), policies(certificate)) == ("PENDING_ACTIVATION", set())
+    assert (logged(logs)["code"], logged(logs)["outcome"]) == (code, "left")
 
 
 @pytest.mark.parametrize("decided", ["ACTIVE", "INACTIVE", "REVOKED", "PENDING_TRANSFER"])

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb import rows
@@ -230,6 +231,36 @@ def test_a_bootstrap_certificate_of_its_own_has_no_prefix(product: Product, unen
         request = {"csr": client.csr(), "bootstrap": factories.pem(client.leaf)}
         assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
     assert not product.objects()
+
+
+@pytest.mark.parametrize(
+    ("changes", "client_id"),
+    [
+        ({"device_id": "subject.serialNumber"}, "gw-90"),
+        ({"device_id": "subject.serialNumber", "pattern": "gw-(..)"}, "boot-90"),
+        ({"strip_suffix": " LUMEN"}, "boot-gw-8"),
+        ({"device_id": "san.dns"}, "boot-gw-7"),
+    ],
+)
+def test_the_source_of_the_id_decides_the_client_id(
+    product: Product, changes: dict[str, Any], client_id: str
+) -> None:
+    """A device enrolls over MQTT as its id if AWS IoT has a variable for it, and otherwise with `boot-`."""
+    maker = factories.authority("Element CA")
+    product.publish(groups=product.fleet.groups | {"elements": group("elements", maker, **changes)})
+    parts = [(NameOID.COMMON_NAME, "gw-8 LUMEN"), (NameOID.SERIAL_NUMBER, "gw-90")]
+    leaf = maker.issue(
+        "",
+        factories.ec_key(),
+        subject=x509.Name([x509.NameAttribute(oid, value) for oid, value in parts]),
+        extra=[(x509.SubjectAlternativeName([x509.DNSName("GW-7")]), False)],
+    )
+    name = client_id.removeprefix("boot-")
+    for other in (name if client_id != name else f"boot-{name}", "gw-8 LUMEN"):
+        client = Client(product, other, leaf)
+        request = {"csr": client.csr(), "bootstrap": factories.pem(leaf)}
+        assert client.refused(CERTIFICATES, request) == "device-id-mismatch"
+    assert boot(Client(product, client_id, leaf))["deviceId"] == name
 
 
 def test_another_bootstrap_certificate_is_refused(product: Product, unenrolled: Client) -> None:

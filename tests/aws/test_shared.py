@@ -15,8 +15,8 @@ from firstboot.aws.dynamodb import budget
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.fleet import Budget
 from firstboot.domain.names import device_id
+from firstboot.domain.plans import Budget
 from tests import factories
 from tests.aws.product import Answer, Product, group
 

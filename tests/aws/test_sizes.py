@@ -132,7 +132,8 @@ def _configure(product: Product) -> None:
         fleet(toml=TOML + "[groups.gateways.configuration]\na = '" + "x" * 1_017 + "'")
     configuration = longest.groups["gateways"].configuration
     product.publish(
-        groups={"gateways": replace(product.fleet.groups["gateways"], configuration=configuration)}
+        groups={"gateways": replace(product.fleet.groups["gateways"], configuration=configuration)},
+        colon_ids=True,
     )
 
 
@@ -143,12 +144,17 @@ def _longest_configuration(product: Product, bootstrap: x509.Certificate, body: 
 
 
 @pytest.mark.parametrize("deliver", ["inline", "url"])
-def test_the_longest_answer_fits(product: Product, monkeypatch: pytest.MonkeyPatch, deliver: str) -> None:
+@pytest.mark.parametrize("name", ["d" * 64, "d" + ":" * 63], ids=["letters", "colons"])
+def test_the_longest_answer_fits(
+    product: Product, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str, deliver: str
+) -> None:
     """An answer with the largest key, name, URL and configuration has at most 4,096 bytes."""
     monkeypatch.setenv("FIRSTBOOT_MQTT_HOST", MQTT_HOST)
     _configure(product)
     key = rsa.generate_private_key(65_537, 4_096)
-    answer = product.enroll(product.bootstrap("d" * 64), key, deliver=deliver, configuration=True)
+    answer = product.enroll(product.bootstrap(name), key, deliver=deliver, configuration=True)
+    # In the path of the URL a colon takes three characters.
+    assert len(answer.body.get("certificateUrl", "")) <= 2_048
     short = 2_048 - len(answer.body.get("certificateUrl", " " * 2_048))
     assert _size(answer) + short <= 4_096
 

@@ -99,6 +99,16 @@ def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> No
     assert service.requests == [COMMIT, DEVICE]
 
 
+@pytest.mark.parametrize("name", ["00:1B:44:11:3A:B7", "a:b", "x", "_", "gw-"])
+def test_a_first_boot_with_an_odd_id(script: Script, service: Service, name: str) -> None:
+    """A device whose id has a colon or one character gets its certificate and keeps it."""
+    bootstrap = service.bootstrap(name)
+    script.files[1:3] = [bootstrap.certificate, bootstrap.key]
+    done = script.run()
+    assert done.returncode == 0, done.stderr
+    assert holds_the_identity(script.state, service.issued[0])
+
+
 def test_a_renewal_when_it_is_time(script: Script, service: Service) -> None:
     """A run renews a certificate that is due, with the live identity and for a new key."""
     assert script.run().returncode == 0

@@ -50,6 +50,14 @@ def tls_device(tmp_path: Path, service: Service) -> Bench:
     return Bench(tmp_path / "state", service, "mtls")
 
 
+@pytest.mark.parametrize("name", ["00:1B:44:11:3A:B7", "a:b", "x", "_", "gw-"])
+def test_a_first_boot_with_an_odd_id(device: Bench, service: Service, name: str) -> None:
+    """A device whose id has a colon or one character logs in and renews."""
+    with device.store.locked():
+        assert device.device.boot(service.bootstrap(name))["deviceId"] == name
+    assert device.renew()["deviceId"] == name
+
+
 def test_a_first_boot_ends_logged_in(device: Bench, service: Service) -> None:
     """A first boot gets one certificate for one key and commits it before it goes live."""
     assert device.boot()["status"] == "active"

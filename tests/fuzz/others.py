@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from functools import cache
@@ -27,10 +28,12 @@ from firstboot.compiler.source import read
 from firstboot.domain.dead_letters import Letter
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import device_id
+from firstboot.domain.names import ANY_FLEET, device_id
 from firstboot.operate import letters, requests
 from firstboot.operate.operations import OPERATIONS
+from firstboot.pki import sources
 from firstboot.pki.certificate import Certificate, parse
+from firstboot.pki.errors import CertificateMalformed
 from firstboot.runtime import routes
 from firstboot.runtime.invoke import Bound, Operation
 from firstboot.runtime.messages import convert, parse_json
@@ -60,7 +63,7 @@ def _use(parameters: Any, _: object) -> dict[str, Any]:
     if isinstance(parameters, requests.ExplainDevice):
         parameters.contexts(_fleet())
     if isinstance(parameters, requests.ExpectDevices | requests.ImportDevices):
-        requests.checked_ids(parameters.devices, ())
+        requests.checked_ids(parameters.devices, ANY_FLEET)
     return {}
 
 
@@ -80,8 +83,8 @@ def _manifest(data: bytes) -> None:
 def _key_manifest(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
-        key_manifest.checked(Path(file.name), lambda _: None)
-        list(key_manifest.wanted(Path(file.name)))
+        key_manifest.checked(Path(file.name), key_manifest.Run(lambda _: None, ANY_FLEET, lambda: False))
+        list(key_manifest.wanted(Path(file.name), ANY_FLEET))
 
 
 def _key_manifest_seeds() -> Iterator[bytes]:
@@ -173,7 +176,10 @@ def _attributes() -> Attributes:
 
 def _leaf(data: bytes) -> str:
     found: Certificate = parse(data)
-    return str(device_id(found.common_name()))
+    for source in ("subject.serialNumber", "san.uri", "san.dns"):
+        with suppress(CertificateMalformed):
+            sources.value(found, source)
+    return str(device_id(sources.value(found, "subject.CN")))
 
 
 def _chains() -> Iterator[bytes]:

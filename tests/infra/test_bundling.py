@@ -54,9 +54,9 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", LAMBDAS)
+@pytest.mark.parametrize("name", [*LAMBDAS, "re2"])
 def test_the_asset_is_complete(asset: Path, tmp_path: Path, name: str) -> None:
-    """Each Lambda imports with the modules in the asset and in AWS's runtime."""
+    """Each Lambda, and RE2, imports with the modules in the asset and in AWS's runtime."""
     done = import_alone(asset, tmp_path / "runtime", name)
     assert done.returncode == 0, done.stderr
 

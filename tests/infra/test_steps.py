@@ -50,3 +50,17 @@ def test_devices_with_a_shared_certificate_are_no_bench() -> None:
     assert steps(replace(EXAMPLE, groups=groups), "Mine", HOST) == []
     groups["sensors"] = EXAMPLE.groups["sensors"]
     assert "--group sensors" in steps(replace(EXAMPLE, groups=groups), "Mine", HOST)[0].command
+
+
+def test_the_bench_device_has_an_id_of_its_group() -> None:
+    """The bench device's id is one that the group may name, and a group without such an id is passed over."""
+
+    def first(**changes: object) -> list[str]:
+        groups = {"gateways": replace(EXAMPLE.groups["gateways"], trust=(REAL,), **changes)}  # type: ignore[arg-type]
+        return [step.command for step in steps(replace(EXAMPLE, groups=groups), "Mine", HOST)]
+
+    issue, boot, show = first(ids="gw-*")
+    assert "--prefix gw-bench-" in issue
+    assert "bench/devices/gw-bench-000001.pem" in boot
+    assert show.startswith("python -m console devices show gw-bench-000001 ")
+    assert first(ids="*-gw") == first(pattern="sn(.+)") == []

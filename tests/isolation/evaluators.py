@@ -1,10 +1,11 @@
 """Two evaluators of policies that are independent of Firstboot and of each other.
 
-They differ in two cases, and in each the documentation of AWS decides:
+They differ in three cases, and in each the documentation of AWS decides:
 
 - A `*` in a *requested* resource. AWS takes the request as text and the policy's resource as the pattern
   ("IAM JSON policy elements: Resource"), and so does ministack. iam-simulate takes the request as a question
   about all that it matches, so such a request is not put to it.
+- A `:` in the name of a queue, which SQS does not allow. iam-simulate takes it for no queue at all and fails.
 - A wildcard in the *value* of a policy variable. iam-simulate takes it as text, as IAM does; ministack puts
   it into the pattern. AWS does not document what AWS IoT does, so the worse case counts, and no device id has
   a wildcard.
@@ -13,6 +14,7 @@ They differ in two cases, and in each the documentation of AWS decides:
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from ministack.services.iot import _parsed_iot_policy
 from firstboot.policy.render import Place
 
 ROOT = Path(__file__).parents[2]
+_QUEUE_WITH_COLON = re.compile(r"arn:[^:]*:sqs:[^:]*:[^:]*:[^:]*:")
 _PACKAGES = ROOT / ".venv" / "package.json"
 
 Context = dict[str, str | list[str]]
@@ -114,8 +117,10 @@ class IamSimulate:
         self._process.communicate()
 
     def takes(self, request: Request, /) -> bool:
-        """Return whether the resource has no `*`, or is `"*"`, which actions without resources have."""
-        return "*" not in request.resource or request.resource == "*"
+        """Return whether it interprets the request as AWS does; see the module."""
+        if request.resource == "*":  # actions without resources have it
+            return True
+        return "*" not in request.resource and not _QUEUE_WITH_COLON.match(request.resource)
 
     def allowed(self, asked: Sequence[tuple[Rights, Request]]) -> list[bool]:
         """Return the decision for each request of `asked`."""

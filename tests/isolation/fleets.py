@@ -65,8 +65,8 @@ class Touch:
 class Grant:
     """A grant's statements, and requests on a device's own resources in it.
 
-    The other fields are what fleet.toml says: whether the grant is shared, and the words and services that
-    the fleet reserves and opens.
+    The other fields are what fleet.toml says: whether the grant is shared, the words and services that the
+    fleet reserves and opens, and whether device ids may have colons.
     """
 
     statements: tuple[Statement, ...]
@@ -74,6 +74,7 @@ class Grant:
     shared: bool = False
     reserved: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    colons: bool = False
 
     @property
     def template(self) -> dict[str, Any]:
@@ -93,6 +94,7 @@ def whole(grants: dict[str, Grant]) -> Fleet:
         reserved=tuple(sorted(reserved(grants))),
         services=tuple(sorted({each for grant in grants.values() for each in grant.services})),
         terms={name: GrantTerms(name, shared=True) for name, grant in grants.items() if grant.shared},
+        colon_ids=any(grant.colons for grant in grants.values()),
     )
 
 
@@ -385,8 +387,9 @@ def is_taken(*grants: Grant) -> bool:
 
 
 @st.composite
-def fleets(draw: Any, grants: st.SearchStrategy[Grant] = GRANTS) -> dict[str, Grant]:
-    """Draw grants that the compiler accepts, by name."""
-    found = draw(st.lists(grants.filter(is_taken), min_size=1, max_size=4))
+def fleets(draw: Any, grants: st.SearchStrategy[Grant] = GRANTS, *, colons: bool = False) -> dict[str, Grant]:
+    """Draw grants that the compiler accepts, by name. With `colons`, device ids may have colons."""
+    said = grants.map(lambda grant: replace(grant, colons=colons))
+    found = draw(st.lists(said.filter(is_taken), min_size=1, max_size=4))
     assume(is_taken(*found))
     return {f"g{number}": each for number, each in enumerate(found)}

@@ -20,6 +20,8 @@ from tests.isolation.fleets import ARN, OTHERS, OWNED, SHARED, Grant, Touch, bar
 THING = "iot:Connection.Thing.ThingName"
 CLIENT = "iot:ClientId"
 COMMON_NAME = "iot:Certificate.Subject.CommonName"
+SERIAL_NUMBER = "iot:Certificate.Subject.SerialNumber"
+URI = "iot:Certificate.Subject.AlternativeName.UniformResourceIdentifier"
 
 SERVICE = tuple(
     Touch(action, f"{ARN % 'iot'}{kind}/{rest}", whose=whose)
@@ -128,7 +130,7 @@ def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> 
         return
 
 
-ASKING = (ServicePolicy.BOOTSTRAP, ServicePolicy.CLAIM, ServicePolicy.SUPERSEDED)
+ASKING = tuple(each for each in ServicePolicy if each is not ServicePolicy.DEVICE)
 """The service policies of certificates that may only ask for a certificate."""
 
 _ASKING = (
@@ -157,7 +159,12 @@ def asking_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Plac
 def _of_asking(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place: Place) -> Iterator[Pair]:
     shared = policy is ServicePolicy.CLAIM
     before = RESERVED_PREFIX if shared else ""
-    named = {ServicePolicy.BOOTSTRAP: {COMMON_NAME: name}, ServicePolicy.SUPERSEDED: {THING: name}}
+    named = {
+        ServicePolicy.BOOTSTRAP: {COMMON_NAME: name},
+        ServicePolicy.BOOTSTRAP_SERIAL_NUMBER: {SERIAL_NUMBER: name},
+        ServicePolicy.BOOTSTRAP_URI: {URI: name},
+        ServicePolicy.SUPERSEDED: {THING: name},
+    }
     variables = {CLIENT: before + name} | named.get(policy, {})
     rights = Rights(place, (policy.document(place),), variables=variables)
     for action, text, whose in _ASKING:

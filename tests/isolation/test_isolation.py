@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firstboot.domain.device import Attribute
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.policy import render
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy
-from tests.isolation.devices import HOSTILE_NAMES, neighbours
+from tests.isolation.devices import COLONS, HOSTILE_NAMES, PLAIN, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
 from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets, reserved
 from tests.isolation.pairs import ASKING, CLIENT, Pair, asking_pairs, pairs, wrong
@@ -34,16 +35,23 @@ def check(found: list[Pair], evaluators: tuple[Evaluator, ...]) -> None:
     assert not bad, f"{len(bad)} of {len(found)} decisions are wrong; the first: {bad[0]}"
 
 
-def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -> None:
+@pytest.mark.parametrize(
+    ("rule", "examples", "least"),
+    [(PLAIN, 140, COUNT), (COLONS, 120, COUNT // 2)],
+    ids=["without colons", "with colons"],
+)
+def test_no_device_touches_what_is_anothers(
+    evaluators: tuple[Evaluator, ...], rule: IdRule, examples: int, least: int
+) -> None:
     """By session, certificate and token, each device has its grants' rights on its own resources only.
 
     The fleets are random. For each service there are requests that must be allowed and requests that must be
-    refused.
+    refused. Device ids may have one character and, where the fleet says so, colons.
     """
     counted: Counter[tuple[str, bool]] = Counter()
 
-    @settings(STEADY, max_examples=140)
-    @given(fleets(), neighbours(), PLACES, st.data())
+    @settings(STEADY, max_examples=examples)
+    @given(fleets(colons=rule.colons), neighbours(rule), PLACES, st.data())
     def property_(grants: dict[str, Grant], devices: tuple[DeviceId, ...], place: Place, data: Any) -> None:
         names = st.just(set(grants)) | st.sets(st.sampled_from(sorted(grants)))
         there = [device for device in devices if device not in reserved(grants)]
@@ -53,13 +61,15 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
         for pair in found:
             counted[pair.way, pair.expected] += 1
             counted[pair.request.action.partition(":")[0], pair.expected] += 1
+            counted["colon", pair.expected] += ":" in pair.device
+            counted["one character", pair.expected] += len(pair.device) == 1
         for grant in grants.values():
             counted["shared", True] += grant.shared
             counted["reserved", True] += bool(grant.reserved)
 
     property_()
     ways = ("session", "certificate", "token")
-    assert sum(counted[way, expected] for way in ways for expected in (True, False)) >= COUNT
+    assert sum(counted[way, expected] for way in ways for expected in (True, False)) >= least
     services = (
         "s3",
         "dynamodb",
@@ -67,18 +77,19 @@ def test_no_device_touches_what_is_anothers(evaluators: tuple[Evaluator, ...]) -
         "sqs",
         "kinesis",
         "ssm",
-        "logs",
         "secretsmanager",
         "execute-api",
         "athena",
     )
-    assert all(counted[each, expected] for each in (*ways, "iot", *services) for expected in (True, False))
+    # The name of a log group stands between colons, so no grant of one compiles beside ids with colons.
+    kinds = (*ways, "iot", *services, "one character", "colon" if rule.colons else "logs")
+    assert all(counted[each, expected] for each in kinds for expected in (True, False)), counted
     assert counted["shared", True]
     assert counted["reserved", True]
 
 
 @settings(STEADY, max_examples=40)
-@given(neighbours(), PLACES, st.sampled_from(ASKING))
+@given(neighbours(COLONS), PLACES, st.sampled_from(ASKING))
 def test_a_certificate_without_rights_asks_for_its_own_alone(
     evaluators: tuple[Evaluator, ...], devices: tuple[DeviceId, ...], place: Place, policy: ServicePolicy
 ) -> None:

@@ -17,7 +17,8 @@ from tests.isolation.fleets import ARN, LOCKED, OTHERS, Grant, Statement, Touch,
 from tests.isolation.pairs import Pair, pairs, wrong
 
 PLACE = Place("aws", "eu-central-1", "123456789012")
-DEVICES = tuple(map(DeviceId, ("dev1", "dev10", "DEV1", "10", "010", "fleet", "dev1-x", "xdev1")))
+DEVICES = tuple(map(DeviceId, ("dev1", "dev10", "DEV1", "10", "010", "fleet", "dev1-x", "xdev1", "x", "1")))
+WITH_COLONS = tuple(map(DeviceId, ("dev1", "DEVICE:dev1", "dev1:x", "x", "fleet:data")))
 BUCKET = "arn:{partition}:s3:::b"
 TABLE, QUEUE = ARN % "dynamodb" + "table/t", ARN % "sqs" + "orders"
 WORKGROUP = ARN % "athena" + "workgroup/{deviceId}"
@@ -55,12 +56,12 @@ def messages(action: str, arn: str, loose: str, own: str = "{deviceId}/x") -> Gr
     return Grant((allow(action, arn + loose),), (Touch(action, arn + own),))
 
 
-def beside(*reads: str, **said: Any) -> Grant:
-    """Return a grant to write below the id and to read `reads`, beside which nothing may be written."""
+def beside(*reads: str, place: str = "fleet", **said: Any) -> Grant:
+    """Return a grant to write below the id and to read `reads`, where no device may write below `place`."""
     statements = [allow("s3:PutObject", f"{BUCKET}/{{deviceId}}/*"), allow("s3:GetObject", list(reads))]
     touches = (
         Touch("s3:PutObject", f"{BUCKET}/{{deviceId}}/x"),
-        Touch("s3:PutObject", f"{BUCKET}/fleet/x", whose=LOCKED),
+        Touch("s3:PutObject", f"{BUCKET}/{place}/x", whose=LOCKED),
     )
     return Grant(tuple(statements), touches, **said)
 
@@ -71,6 +72,13 @@ def common(*statements: Statement, **said: Any) -> Grant:
     return Grant(statements, (written, Touch("sqs:ReceiveMessage", QUEUE, whose=LOCKED)), **said)
 
 
+def colons(*statements: Statement, action: str, own: str) -> Grant:
+    """Return a grant in a fleet whose device ids may have colons. Each device owns the resource `own`."""
+    return Grant(statements, (Touch(action, own),), colons=True)
+
+
+GROUP = ARN % "logs" + "log-group:{deviceId}"
+_OWN_OBJECT = {"action": "s3:GetObject", "own": f"{BUCKET}/{{deviceId}}/x"}
 KEYS = {"dynamodb:LeadingKeys": "{deviceId}"}
 THERE = {"Null": {"dynamodb:LeadingKeys": "false"}}
 LOOSE = {
@@ -122,6 +130,35 @@ LOOSE = {
         ),
         (Touch("dynamodb:Scan", TABLE, whose=OTHERS),),
     ),
+    "a colon before the id": colons(
+        allow("s3:GetObject", f"{BUCKET}/{{deviceId}}/*"),
+        allow("s3:GetObject", f"{BUCKET}/DEVICE:{{deviceId}}/*"),
+        **_OWN_OBJECT,
+    ),
+    "a colon behind the id": colons(
+        allow("logs:PutLogEvents", f"{GROUP}:*"),
+        action="logs:PutLogEvents",
+        own=f"{GROUP}:log-stream:s",
+    ),
+    "a shared text with a colon": replace(
+        colons(
+            allow("s3:PutObject", f"{BUCKET}/{{deviceId}}/*"),
+            allow("s3:GetObject", f"{BUCKET}/fleet:data/*"),
+            action="s3:PutObject",
+            own=f"{BUCKET}/{{deviceId}}/x",
+        ),
+        touches=(Touch("s3:PutObject", f"{BUCKET}/fleet:data/x", whose=LOCKED),),
+    ),
+    "a shared wildcard behind a colon": replace(
+        colons(
+            allow("s3:PutObject", f"{BUCKET}/{{deviceId}}/*"),
+            allow("s3:GetObject", f"{BUCKET}/DEVICE:*"),
+            action="s3:PutObject",
+            own=f"{BUCKET}/{{deviceId}}/x",
+        ),
+        touches=(Touch("s3:GetObject", f"{BUCKET}/{{deviceId}}/x", whose=OTHERS),),
+    ),
+    "a shared text of one character": beside(f"{BUCKET}/x/*", reserved=("fleet",), place="x"),
     "all things' shadows": messages("iot:Publish", TOPIC, "$aws/things/*", "$aws/things/{deviceId}/shadow/x"),
     "an action of a service that is not open": Grant(
         (allow("athena:GetQueryResults", WORKGROUP),),
@@ -140,8 +177,10 @@ LOOSE = {
 }
 
 
-def cases(grants: dict[str, Grant], devices: tuple[DeviceId, ...] = DEVICES) -> list[Pair]:
+def cases(grants: dict[str, Grant], devices: tuple[DeviceId, ...] | None = None) -> list[Pair]:
     """Return all pairs for devices that hold every grant."""
+    if devices is None:
+        devices = WITH_COLONS if whole(grants).colon_ids else DEVICES
     return pairs(grants, dict.fromkeys(devices, tuple(grants)), PLACE)
 
 
@@ -158,11 +197,34 @@ TIGHT = {
     "topics": messages("iot:Publish", TOPIC, "{deviceId}/*"),
     "filters": messages("iot:Subscribe", FILTER, "{deviceId}/*"),
     "a reserved word": replace(beside(f"{BUCKET}/stable/*", reserved=("stable", "fleet")), touches=()),
+    "a reserved word in another's path": Grant(
+        (
+            allow("s3:GetObject", f"{BUCKET}/{{deviceId}}/*"),
+            allow("s3:GetObject", f"{BUCKET}/stable/{{deviceId}}/x"),
+        ),
+        (
+            Touch("s3:GetObject", f"{BUCKET}/{{deviceId}}/x"),
+            Touch("s3:GetObject", f"{BUCKET}/stable/{{deviceId}}/x"),
+        ),
+        reserved=("stable",),
+    ),
     "a shared writer": replace(common(allow("s3:PutObject", f"{BUCKET}/all/*"), shared=True), touches=()),
     "an opened service": Grant(
         (allow("athena:GetQueryResults", WORKGROUP),),
         (Touch("athena:GetQueryResults", WORKGROUP),),
         services=("athena",),
+    ),
+    "ids with colons": colons(allow("s3:GetObject", f"{BUCKET}/{{deviceId}}/*"), **_OWN_OBJECT),
+    "a name that may have colons": colons(
+        allow("sqs:SendMessage", ARN % "sqs" + "{deviceId}"),
+        action="sqs:SendMessage",
+        own=ARN % "sqs" + "{deviceId}",
+    ),
+    "topics of ids with colons": replace(
+        messages("iot:Publish", TOPIC, "DEVICE:x/{deviceId}/*", "DEVICE:x/{deviceId}/x"), colons=True
+    ),
+    "log groups of ids without colons": Grant(
+        (allow("logs:PutLogEvents", f"{GROUP}:*"),), (Touch("logs:PutLogEvents", f"{GROUP}:log-stream:s"),)
     ),
 }
 
@@ -181,6 +243,17 @@ def test_a_loose_grant_is_refused_and_caught(evaluators: tuple[Evaluator, ...], 
     assert templates.check(whole({"g": LOOSE[name]}))
     found = cases({"g": LOOSE[name]})
     assert all(caught(found, evaluator) for evaluator in evaluators)
+
+
+COLONS_IN_IDS = ("a colon before the id", "a colon behind the id", "a shared text with a colon")
+
+
+@pytest.mark.parametrize("name", [*COLONS_IN_IDS, "a shared wildcard behind a colon"])
+def test_without_colons_in_ids_a_colon_is_a_delimiter(evaluators: tuple[Evaluator, ...], name: str) -> None:
+    """A grant that is loose for ids with colons compiles in a fleet without them, and isolates devices."""
+    grants = {"g": replace(LOOSE[name], colons=False)}
+    assert templates.check(whole(grants)) == []
+    assert wrong(cases(grants), evaluators) == []
 
 
 @pytest.mark.parametrize("name", sorted({"dev?", "dev*", "*", "????"}))

@@ -22,6 +22,12 @@ def test_only_a_lambda_that_decides_loads_cedar(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAMBDAS)
+def test_a_start_without_a_pattern_loads_no_re2(name: str) -> None:
+    """RE2 (7 ms) is loaded at the first certificate of a group with a pattern, and not at the start."""
+    assert "re2" not in modules(name)
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
 @pytest.mark.parametrize("module", ["boto3", "aws_lambda_powertools.event_handler", "pydantic"])
 def test_a_lambda_loads_nothing_heavy_that_it_does_not_use(name: str, module: str) -> None:
     """A Lambda loads neither boto3 (40 ms of its start) nor Powertools' resolver (130 ms) nor pydantic (180

@@ -26,6 +26,8 @@ from firstboot.compiler.kinds import (
 )
 from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record, Tables
+from firstboot.compiler.texts import Pattern, Space, Text
+from firstboot.domain.patterns import LONGEST
 
 NAME = "name"
 """The name of every table in `at`."""
@@ -125,6 +127,30 @@ def _(kind: Choices) -> Borders:
 def _(kind: Names) -> Borders:
     most = [f"n{number}" for number in range(kind.most)]
     return [[], ["aa", "bb"], most], [["aa", "aa"], ["*"], "aa", [1], [*most, "aa"]]
+
+
+@_borders.register
+def _(kind: Text) -> Borders:
+    return ["", "x", "x" * kind.most], [1, "a\n", "x" * (kind.most + 1)]
+
+
+@_borders.register
+def _(_: Space) -> Borders:
+    return ["*", "gw-*", "*-gw", "a:*", "a*" + "b" * 62], ["", "**", "gw/*", "gw-?", "a*" + "b" * 63, 1]
+
+
+@_borders.register
+def _(_: Pattern) -> Borders:
+    longest = f"({'a' * (LONGEST - 2)})"
+    return ["(.+)", "sn([0-9a-f]{18})", longest], [
+        "(a",
+        "ab",
+        "(a)(b)",
+        r"(a)\1",
+        "(?=a)(b)",
+        longest + "a",
+        1,
+    ]
 
 
 @_borders.register

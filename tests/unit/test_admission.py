@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from firstboot.domain.clock import EPOCH
-from firstboot.domain.fleet import CertificatePlan, Fleet, Group
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.plans import CertificatePlan
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.admission import admit, verify_bootstrap
 from firstboot.identity.possession import Proven

@@ -14,7 +14,7 @@ from firstboot.assign import authorizer
 from firstboot.assign.connect import Authorized, ConnectionRequest
 from firstboot.assign.errors import TokenMissing
 from firstboot.domain.errors import FirstbootError
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import ANY_FLEET, DeviceId
 from firstboot.pki.errors import TokenMalformed
 from firstboot.runtime.errors import MalformedRequest
 
@@ -52,7 +52,7 @@ HTTP = ALL_FIELDS | {
     "protocols": ["tls", "http"],
     "protocolData": {name: ALL_FIELDS["protocolData"][name] for name in ("tls", "http")},
 }
-DEVICE_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullmatch=True)
+DEVICE_IDS = st.from_regex(ANY_FLEET.pattern, fullmatch=True)
 
 
 def mqtt(**members: Any) -> dict[str, Any]:

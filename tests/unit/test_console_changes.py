@@ -9,7 +9,8 @@ import pytest
 
 from console import changes
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, Group, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group, RoleAlias, TokenIssuer
+from firstboot.domain.plans import Budget, CertificatePlan
 from tests import factories
 
 GROUP = Group(

@@ -112,7 +112,7 @@ def test_a_failure_says_what_came(text: str, failure: str) -> None:
         (GOOD + 'withheld = ["telemetri"]', "there is no grant telemetri"),
         (GOOD + 'holds = { telemetry = "sent" }', 'no rule has @id("sent")'),
         (GOOD + 'holds = []\nsource_ip = "10.0.0.0/8"', "is not an IP address"),
-        (GOOD + 'holds = []\ndevice_id = "gw/1"', "device id is not a valid name"),
+        (GOOD + 'holds = []\ndevice_id = "gw/1"', "A device id has 1 to 64 characters"),
         (GOOD + 'holds = []\nattributes = { sight = "x" }', "sight is not in the schema"),
         (GOOD + "holds = []\nattributes = { site = 1 }", "site must be a string"),
         (GOOD + "holds = []\nclaims = { model = 1 }", "the claim model is not in the schema"),

@@ -23,8 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from rich.console import Console
 
-from console import output
+from console import files, output
 from console.commands import factory
+from firstboot.compiler.fleet import load
+from firstboot.domain.names import ANY_FLEET
+from firstboot.identity.naming import certified
 from firstboot.pki import bootstrap, chain
 from tests import factories
 from tests.field.encode import own
@@ -406,6 +409,74 @@ def test_another_devices_certificate_is_not_taken_for_ones_own(line: Factory) ->
     assert (result.exit_code, json.loads(result.stderr)["code"]) == (1, "folder-in-use")
 
 
+@pytest.fixture
+def folding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every folder find its files without regard to case, as a disk of a Mac or a USB stick does."""
+    exists = Path.exists
+
+    def finds(path: Path) -> bool:
+        folder = path.parent
+        return exists(path) or any(
+            each.name.lower() == path.name.lower() for each in (folder.iterdir() if exists(folder) else ())
+        )
+
+    monkeypatch.setattr(Path, "exists", finds)
+
+
+def test_the_disk_is_asked_whether_it_minds_case(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The folder's own disk says whether it ignores case, before the folder exists, and nothing is left."""
+    assert not files.ignores_case(tmp_path / "new/run")
+    request.getfixturevalue("folding")
+    assert files.ignores_case(tmp_path / "new/run")
+    assert files.ignores_case(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_that_differ_in_case_only_need_a_disk_that_minds_it(
+    line: Factory, request: pytest.FixtureRequest
+) -> None:
+    """A manifest with two such ids is refused on a disk without case, and issued on another one."""
+    pairs = [("gw-a", base64_key(public_key())), ("gw-b", base64_key(public_key()))]
+    pairs.append(("GW-a", base64_key(public_key())))
+    manifest = line.keys(pairs)
+    request.getfixturevalue("folding")
+    found = refused(line, "--manifest", str(manifest))
+    (problem,) = found["problems"]
+    assert problem.startswith(
+        "line 4: column deviceId: device GW-a and the device of line 2 differ in case only"
+    )
+    request.getfixturevalue("monkeypatch").undo()
+    assert line.issue("--manifest", str(manifest)).exit_code == 0
+    assert [row["deviceId"] for row in line.manifest()] == [name for name, _ in pairs]
+
+
+@pytest.mark.usefixtures("folding")
+def test_a_later_attempt_makes_no_id_that_differs_in_case_only(line: Factory) -> None:
+    """A run that continues with a prefix in another case is refused before a file of the other is touched."""
+    assert line.issue("--count", "1", "--prefix", "GW-").exit_code == 0
+    found = refused(line, "--count", "1", "--prefix", "gw-")
+    assert found["code"] == "folder-in-use"
+    assert "gw-000001 and GW-000001 differ in case only" in found["detail"]
+    assert line.issue("--count", "2", "--prefix", "GW-").exit_code == 0
+
+
+def test_ids_with_colons_and_of_one_character_are_issued(line: Factory) -> None:
+    """A fleet with `colon_ids` issues certificates for MAC addresses, and another fleet refuses them."""
+    ids = ["00:1B:44:11:3A:B7", "x", "a:"]
+    manifest = line.keys((name, base64_key(public_key())) for name in ids)
+    found = refused(line, "--manifest", str(manifest))
+    assert [each.partition(" is no device id")[0] for each in found["problems"]] == [
+        "line 2: column deviceId: '00:1B:44:11:3A:B7'",
+        "line 4: column deviceId: 'a:'",
+    ]
+    assert "the prefix does not make valid device ids" in refused(line, "--count=1", "--prefix=a:")["detail"]
+    toml = line.folder / "fleet/fleet.toml"
+    toml.write_text(f"colon_ids = true\n{toml.read_text()}")
+    assert line.issue("--manifest", str(manifest)).exit_code == 0
+    assert [row["deviceId"] for row in line.manifest()] == ids
+    assert [chain.common_name(line.chain(name)[0]) for name in ids] == ids
+
+
 def test_keys_in_secure_elements_get_certificates_only(line: Factory) -> None:
     """Each certificate is for the key in the manifest, in DER or PEM, and there is no key file."""
     keys = {
@@ -439,6 +510,47 @@ def share(line: Factory) -> None:
     file = line.folder / "fleet/fleet.toml"
     text = file.read_text().replace('"subject.CN"', '"request.deviceId"')
     file.write_text(text.replace("per_minute = 200,", "per_minute = 200, freeze_per_hour = 900,"))
+
+
+def define(line: Factory, text: str) -> None:
+    """Add lines to the group of gateways in the place of its `device_id`."""
+    file = line.folder / "fleet/fleet.toml"
+    lines = [text if each.startswith("device_id ") else each for each in file.read_text().splitlines()]
+    file.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        'device_id = "subject.serialNumber"',
+        'device_id = "subject.serialNumber"\nstrip_prefix = "SN:"',
+        'device_id = "san.uri"\nstrip_prefix = "urn:dev:ops:32473-"',
+        'device_id = "san.dns"\nstrip_suffix = ".acme.example"',
+    ],
+)
+def test_a_certificate_has_its_id_where_the_group_reads_it(line: Factory, naming: str) -> None:
+    """A certificate that the console makes names its device at the group's source."""
+    define(line, naming)
+    assert line.issue("--count", "1").exit_code == 0
+    (row,) = line.manifest()
+    group = load(line.folder / "fleet").groups["gateways"]
+    (leaf,) = line.chain(row["deviceId"])
+    assert certified(own(leaf), group, ANY_FLEET) == row["deviceId"] == "gateways-000001"
+
+
+@pytest.mark.parametrize("naming", ['pattern = "sn(.+)"', 'strip_prefix = "sn"', 'device_id = "key.sha256"'])
+def test_a_group_whose_ids_no_name_tells_is_refused(line: Factory, naming: str) -> None:
+    """A group is refused if the id of a device does not tell what its certificate must have."""
+    define(line, naming)
+    assert refused(line, "--count", "1")["code"] == "group-source"
+
+
+def test_only_ids_of_the_group_are_made(line: Factory) -> None:
+    """Numbered ids outside of the group's are refused before a certificate is made."""
+    define(line, 'ids = "gw-*"\nshares_ids_with = ["sensors"]')
+    problem = refused(line, "--count", "2")
+    assert problem["detail"].endswith("group gateways has the ids gw-*, and gateways-000001 is another")
+    assert line.issue("--count", "2", "--prefix", "gw-").exit_code == 0
 
 
 def test_devices_that_share_a_certificate_get_a_list_and_one_claim(

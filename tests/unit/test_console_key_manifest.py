@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,24 @@ from hypothesis import strategies as st
 
 from console import key_manifest
 from console.cloud import Refused
+from console.key_manifest import Run
+from firstboot.domain.fleet import Group
+from firstboot.domain.names import ANY_FLEET
 from tests import factories
 from tests.production import base64_key, pem_key, public_key
+from tests.unit.fleet_folders import fleet
+
+GROUP = fleet().groups["gateways"]
+RUN = Run(lambda _: None, GROUP, ANY_FLEET, lambda: False)
+"""A new run on a disk that minds the case of names."""
 
 GOOD, OTHER = base64_key(public_key()), base64_key(public_key())
 
 
-def problems(file: Path) -> list[str]:
+def problems(file: Path, group: Group = GROUP) -> list[str]:
     """Return the problems for which a manifest is refused."""
     with pytest.raises(Refused) as caught:
-        key_manifest.checked(file, lambda _: None)
+        key_manifest.checked(file, replace(RUN, group=group))
     found: list[str] = caught.value.problem["problems"]
     assert caught.value.problem["code"] == "manifest-invalid"
     assert all(line in caught.value.problem["detail"] for line in found)
@@ -60,8 +69,8 @@ def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
     after = 3 + pem.count("\n") + 1  # the PEM begins on line 3
     kinds = "the public key must be P-256, P-384 or RSA of 2048 to 4096 bits"
     assert problems(file) == [
-        f"line {after}: column deviceId: 'gw-*' is no device id",
-        f"line {after + 1}: column deviceId: 'boot-1' is no device id",
+        f"line {after}: column deviceId: 'gw-*' is no device id: {ANY_FLEET.words}",
+        f"line {after + 1}: column deviceId: 'boot-1' is no device id: {ANY_FLEET.words}",
         f"line {after + 2}: column deviceId: device gw-1 is on line 2 already",
         f"line {after + 3}: column publicKey: device gw-3 has the key of line 2",
         f"line {after + 4}: column publicKey: device gw-4: the public key can't be parsed",
@@ -90,6 +99,13 @@ def test_both_columns_must_be_there(tmp_path: Path, header: str) -> None:
     assert "deviceId and publicKey" in problem
 
 
+def test_an_id_of_another_group_is_reported(tmp_path: Path) -> None:
+    """An id that the group's devices can't have is reported with its line."""
+    file = manifest(tmp_path, f"gw-1,{GOOD}", f"dev-1,{OTHER}")
+    (problem,) = problems(file, replace(GROUP, ids="gw-*"))
+    assert problem == "line 3: column deviceId: group gateways has the ids gw-*, and dev-1 is another"
+
+
 def test_a_manifest_without_a_row_is_a_mistake(tmp_path: Path) -> None:
     """A manifest without a row is refused."""
     assert problems(manifest(tmp_path)) == ["there is no row in it"]
@@ -107,14 +123,14 @@ def test_a_file_that_is_not_csv_is_refused(tmp_path: Path, content: bytes) -> No
 def test_other_columns_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     """A byte order mark and further columns are ignored, because a vendor's list has columns of its own."""
     file = manifest(tmp_path, f"17,gw-1,{GOOD}", header="\ufefflot,deviceId,publicKey")
-    assert key_manifest.checked(file, lambda _: None) == 1
-    assert [each.name for each in key_manifest.wanted(file)] == ["gw-1"]
+    assert key_manifest.checked(file, RUN) == 1
+    assert [each.name for each in key_manifest.wanted(file, RUN.rule)] == ["gw-1"]
 
 
 def test_a_manifest_that_changes_after_its_check_is_refused(tmp_path: Path) -> None:
     """Each row is checked again when it is issued."""
     file = manifest(tmp_path, f"gw-1,{GOOD}", "gw-*,nonsense")
-    rows = key_manifest.wanted(file)
+    rows = key_manifest.wanted(file, RUN.rule)
     assert next(rows).name == "gw-1"
     with pytest.raises(Refused):
         next(rows)
@@ -126,7 +142,7 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
     file = manifest(tmp_path, *rows, header="deviceId,publicKey,remark")
     tracemalloc.start()
     try:
-        assert key_manifest.checked(file, lambda _: None) == sum(1 for _ in key_manifest.wanted(file)) == 500
+        assert key_manifest.checked(file, RUN) == sum(1 for _ in key_manifest.wanted(file, RUN.rule)) == 500
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -9,7 +9,8 @@ import pytest
 
 from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, Fleet, Group, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group, TokenIssuer
+from firstboot.domain.plans import Budget
 from tests import factories
 from tests.unit.fleet_folders import fleet
 
@@ -75,6 +76,25 @@ def test_jitr_that_was_off_for_an_anchor_needs_a_deployment() -> None:
     assert needs_deployment(off, of(group("c", ONE, formerly=("a",)), B)) == [
         "JITR is off in the deployed groups a"
     ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device_id": "subject.serialNumber"},
+        {"strip_prefix": "sn"},
+        {"strip_suffix": "sn"},
+        {"pattern": "sn(.+)"},
+    ],
+)
+@pytest.mark.parametrize("name", ["a", "c"])
+def test_other_ids_need_a_deployment(changes: dict[str, Any], name: str) -> None:
+    """A group that reads other ids from certificates needs a deployment, and so does a renamed one."""
+    formerly = () if name == "a" else ("a",)
+    after = of(group(name, ONE, formerly=formerly, **changes), B)
+    assert needs_deployment(DEPLOYED, after) == [f"the devices of the group {name} would get other ids"]
+    # `ids` gives no device another id.
+    assert needs_deployment(DEPLOYED, of(replace(A, ids="gw-*", shares_ids_with=("b",)), B)) == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from firstboot.compiler import fleet as compiler
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.source import Source
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Budget, Fleet, Group
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.plans import Budget
 from tests.unit.fleet_folders import TOML, fleet, grant, problems, statement
 from tests.unit.fleet_folders import source as folder
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firstboot.domain.fleet import Budget, CertificatePlan, Fleet, RoleAlias
+from firstboot.domain.fleet import Fleet, RoleAlias
+from firstboot.domain.plans import Budget, CertificatePlan
 from tests import factories
 from tests.unit.fleet_folders import TOML, fleet, problems
 
@@ -91,7 +92,7 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ('"refuse"', '"never"', "groups.gateways.reenroll must be 'refuse' or 'replace', is 'never'"),
         ('"refuse"', "true", "groups.gateways.reenroll must"),
         ('"token"', '"jitr"', "groups.gateways.mqtt must be 'registry' or 'token'"),
-        ('"subject.CN"', '"subject.serialNumber"', "groups.gateways.device_id must be 'subject.CN'"),
+        ('"subject.CN"', '"subject.O"', "groups.gateways.device_id must be 'subject.CN'"),
         (
             'trust = ["trust/factory.pem"]',
             "trust = []",

@@ -22,6 +22,7 @@ from firstboot.compiler.group_keys import GROUP
 from firstboot.compiler.keys import GRANT, ISSUER, ROLE_ALIAS, ROOT
 from firstboot.compiler.kinds import Document, HttpsUrl, Json, LastDay
 from firstboot.compiler.table import REQUIRED, Record
+from firstboot.compiler.texts import Pattern, Space, Text
 from firstboot.domain.fleet import Fleet
 from tests.unit.fleet_folders import source as folder
 from tests.unit.fleet_keys import Place, accepted, at, definitions, places, refused
@@ -60,9 +61,10 @@ def _short(value: object) -> str:
 @pytest.mark.parametrize(("place", "value"), ACCEPTED, ids=_short)
 def test_a_value_at_the_border_is_accepted(place: Place, value: object) -> None:
     """The compiler and the schema accept each value at the border of its range."""
-    # The groups of an issuer are checked against the definition, in test_fleet_issuers.py.
+    # Names of groups are checked against the definition, in test_fleet_issuers.py and test_fleet_naming.py.
     values = at(place, value)
-    assert [line for line in _problems(values) if "issuers.name.groups names" not in line] == []
+    names = ("issuers.name.groups names", "in shares_ids_with")
+    assert [line for line in _problems(values) if not any(each in line for each in names)] == []
     assert list(VALIDATOR.iter_errors(_as_editors_hold(values))) == []
 
 
@@ -74,6 +76,7 @@ def test_a_value_beyond_the_border_is_refused(place: Place, value: object) -> No
     inexpressible = (
         isinstance(place.key.kind, LastDay | HttpsUrl)
         or (isinstance(place.key.kind, Document) and isinstance(value, dict))
+        or (isinstance(place.key.kind, Text | Pattern | Space) and isinstance(value, str))
         or isinstance(value, float)  # JSON Schema accepts 1.0 as an integer, and NaN is no JSON.
     )
     assert inexpressible or list(VALIDATOR.iter_errors(_as_editors_hold(values)))
@@ -141,8 +144,11 @@ def test_the_model_has_a_field_for_each_key(record: Record[Any]) -> None:
 def test_a_written_definition_reads_the_same(values: Json) -> None:
     """The inverse of the compiler gives back any definition that was read."""
     read = definition.read(values, [])
-    # Random issuers name groups that do not exist, and random groups have former names in common.
-    between = re.compile(r"fleet.toml: issuers\.|.* were both called |.* is a group's name now$")
+    # Random issuers name groups that do not exist, and random groups have former names and ids in common.
+    between = re.compile(
+        r"fleet.toml: issuers\.|.* were both called |.* is a group's name now$|.* have ids in common|"
+        r".* in shares_ids_with|.* has `pattern` beside|.* nothing can be stripped"
+    )
     assert [line for line in _problems(values) if not between.match(line)] == []
     assert definition.read(definition.write(read), []) == read
 
@@ -153,6 +159,9 @@ def test_any_compiled_fleet_checks(values: Json, data: st.DataObject) -> None:
     """Any fleet that the compiler makes passes the check of fleets from elsewhere, also after JSON."""
     group = data.draw(st.sampled_from(list(values["groups"].values())))
     issuers = [table | {"groups": ["gateways"]} for table in values.get("issuers", {}).values()]
+    # These keys are checked together, in test_fleet_naming.py.
+    for name in ("strip_prefix", "strip_suffix", "pattern", "shares_ids_with"):
+        group.pop(name, None)
     values |= {
         "grants": {},
         "groups": {"gateways": group | {"trust": ["trust/factory.pem"]}},

@@ -10,38 +10,97 @@ from hypothesis import strategies as st
 
 from firstboot.domain import names
 from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.names import IdRule
+
+PLAIN, COLONS = IdRule(colons=False), IdRule(colons=True)
+IDS = st.from_regex(names.ANY_FLEET.pattern, fullmatch=True).filter(names.ANY_FLEET.allows)
+# Texts that differ little, so that two of them would meet under a careless spelling.
+CLOSE = st.text("a:=+._-", min_size=1, max_size=4).filter(names.ANY_FLEET.allows)
 
 
-@given(st.text(max_size=70))
-def test_an_accepted_id_fits_everywhere(text: str) -> None:
+@given(st.text(max_size=70) | IDS, st.sampled_from([PLAIN, COLONS]))
+def test_an_accepted_id_fits_everywhere(text: str, rule: IdRule) -> None:
     """An accepted id fits a CN, a thing name, every STS name and one segment of an ARN or topic."""
     try:
-        accepted = names.device_id(text)
+        accepted = names.device_id(text, rule)
     except DeviceIdInvalid:
         return
-    assert re.fullmatch(r"[\w+=,.@-]{2,64}", accepted, re.ASCII)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}", accepted, re.ASCII)
     assert re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", accepted.replace(".", "_"))
-    assert not set(accepted) & set("*?/$#+{}")
+    assert not set(accepted) & set("*?/$#+{}=" if rule.colons else ":*?/$#+{}=")
     assert not accepted.startswith(names.RESERVED_PREFIX)
 
 
-@pytest.mark.parametrize("text", ["gw-0001", "a1", "A.b_c-9", "x" * 64])
+@given(IDS, CLOSE, CLOSE)
+def test_a_name_at_sts_belongs_to_one_device(name: str, one: str, other: str) -> None:
+    """STS accepts the spelling of every device id, and no two ids have the same spelling."""
+    for each in (name, one, other):
+        spelled = names.session_name(names.device_id(each))
+        assert re.fullmatch(r"[\w+=,.@-]{2,64}", spelled, re.ASCII)
+        assert not spelled.lower().startswith("aws:")
+        assert spelled.replace("=", ":").removesuffix("+") == each
+    same = names.session_name(names.device_id(one)) == names.session_name(names.device_id(other))
+    assert same == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [("gw-1", "gw-1"), ("x", "x+"), ("a:b", "a=b"), ("x:", "x="), ("x" * 64, "x" * 64), ("_", "_+")],
+)
+def test_the_spelling_at_sts(name: str, spelled: str) -> None:
+    """At STS an id has `=` for `:`, and an id of one character has a `+` behind it."""
+    assert names.session_name(names.device_id(name)) == spelled
+
+
+@pytest.mark.parametrize(
+    "text", ["gw-0001", "a1", "A.b_c-9", "x" * 64, "a", "7", "_", "a-", "a.", "_gw", "aws", "boot", "Boot-1"]
+)
 def test_good_ids(text: str) -> None:
-    """Ordinary ids are accepted."""
-    assert names.device_id(text) == text
+    """Ordinary ids are accepted, those of one character too, in every fleet."""
+    assert names.device_id(text, PLAIN) == names.device_id(text, COLONS) == names.device_id(text) == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "x" * 65, "-a1", "a1-", "..", "gw/1", "gw*", "gw 1", "gw\n", "ß9", "${a}", "boot-1", "g\uff11"],
+    [
+        *("", "x" * 65, "-a1", ".a1", "..", ":a", "gw/1", "gw*", "gw 1", "gw\n", "a\n", "ß9", "ß", "${a}"),
+        *("boot-1", "boot-", "g\uff11", "firstboot", "aws:x", "AWS:x", "aws:", "a=b", "x+"),
+    ],
 )
 def test_bad_ids(text: str) -> None:
-    """An id is refused if it is too short, too long or reserved, or has a character with special meaning."""
-    with pytest.raises(DeviceIdInvalid):
-        names.device_id(text)
+    """An id that is too long or reserved, or has a character with special meaning, is refused everywhere."""
+    for rule in (PLAIN, COLONS):
+        with pytest.raises(DeviceIdInvalid):
+            names.device_id(text, rule)
 
 
-def test_no_device_is_named_like_our_topics() -> None:
-    """`firstboot` is no device id, because topics under `firstboot/` are Firstboot's own."""
-    with pytest.raises(DeviceIdInvalid):
-        names.device_id("firstboot")
+@pytest.mark.parametrize("text", ["a:b", "00:1B:44:11:3A:B7", "a:", "urn:dev:ops:32473-1", "x::y"])
+def test_a_colon_needs_a_fleet_that_allows_it(text: str) -> None:
+    """An id with a colon is accepted in a fleet with `colon_ids`, and refused in another one."""
+    assert names.device_id(text, COLONS) == text
+    with pytest.raises(DeviceIdInvalid) as refused:
+        names.device_id(text, PLAIN)
+    assert "A-Z a-z 0-9 _ . -, begins" in refused.value.detail
+
+
+def test_a_refusal_says_what_is_allowed() -> None:
+    """The refusal of an id names the characters that the fleet allows, and every prefix that it does not."""
+    for rule, characters in ((PLAIN, "A-Z a-z 0-9 _ . -,"), (COLONS, "A-Z a-z 0-9 _ . - :,")):
+        with pytest.raises(DeviceIdInvalid) as refused:
+            names.device_id("gw 1", rule)
+        for part in ("1 to 64", characters, "boot-", "aws:", "firstboot"):
+            assert part in refused.value.detail
+
+
+def test_a_word_that_the_fleet_reserves_is_no_id() -> None:
+    """A reserved word is refused as an id, and words that begin like it are not."""
+    rule = IdRule(("stable", "a:b"))
+    assert [rule.allows(text) for text in ("stable", "a:b", "stable1", "a:b:c")] == [False, False, True, True]
+    with pytest.raises(DeviceIdInvalid, match="reserves 'stable'"):
+        names.device_id("stable", rule)
+
+
+def test_every_id_can_be_reserved() -> None:
+    """A word that a fleet may have to reserve is a valid value of `reserved`."""
+    for text in ("a", "a:b", "_", "x" * 64, "a."):
+        assert names.WORD.fullmatch(names.device_id(text))

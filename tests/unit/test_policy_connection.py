@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firstboot.compiler import templates
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import ANY_FLEET, DeviceId
 from firstboot.policy import limits, render
 from firstboot.policy.errors import NoGrant, PoliciesTooLarge
 from firstboot.policy.rules import RequestContext, Rules
@@ -103,7 +103,7 @@ GRANTS = st.dictionaries(
     st.lists(iot_statements() | st.just(statement()), min_size=1, max_size=3).map(lambda each: grant(*each)),
     min_size=1,
 )
-DEVICE_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullmatch=True)
+DEVICE_IDS = st.from_regex(ANY_FLEET.pattern, fullmatch=True)
 
 
 def rules(granted: set[str], forbidden: set[str]) -> str:

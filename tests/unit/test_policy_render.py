@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from firstboot.compiler import templates
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.policy import render
 from firstboot.policy.errors import NoGrant
 from tests.unit.fleet_folders import fleet, grant, statement
@@ -24,7 +25,8 @@ MQTT = grant(
     statement(Sid="Connect", Action="iot:Connect", Resource=f"{PREFIX}:client/{{deviceId}}"),
     statement(Effect="Deny", Action=["iot:Publish"], Resource=[f"{PREFIX}:topic/{{deviceId}}/x"]),
 )
-IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9]", fullmatch=True)
+IDS = st.from_regex(IdRule(colons=False).pattern, fullmatch=True)
+COLON_IDS = st.from_regex(IdRule(colons=True).pattern, fullmatch=True)
 
 
 def _fleet(**grants: Any) -> Fleet:
@@ -130,7 +132,7 @@ def test_rendering_leaves_the_fleet_alone() -> None:
     assert shared.to_json() == before
 
 
-@given(IDS)
+@given(IDS | COLON_IDS)
 def test_an_id_is_rendered_literally(device_id: str) -> None:
     """Any device id is in the policy literally, and the policy is JSON without open variables."""
     text = render.session_policy(_SHARED, ["telemetry"], DeviceId(device_id), PLACE)
@@ -162,24 +164,29 @@ def _matches(pattern: str, text: str) -> bool:
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
-def _is_taken(resource: str) -> bool:
+def _is_taken(resource: str, *, colons: bool) -> bool:
     document = {"Version": "2012-10-17", "Statement": [statement(Resource=resource)]}
-    return "{deviceId}" in resource and not list(templates._document(document, ()))
+    accepting = replace(_SHARED, colon_ids=colons)
+    return "{deviceId}" in resource and not list(templates._document(document, accepting))
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
-    _PIECES.map(lambda text: f"arn:aws:s3:::{text}").filter(_is_taken),
-    IDS,
-    IDS,
-    st.text("ab/-:dev*", max_size=6),
-    st.sampled_from(["", "prefixed"]),
+    data=st.data(),
+    filler=st.text("ab/-:dev*", max_size=6),
+    prefixed=st.sampled_from(["", ":", "prefixed"]),
 )
+@pytest.mark.parametrize("colons", [False, True])
 def test_no_id_matches_the_segment_of_another(
-    resource: str, one: str, other: str, filler: str, prefixed: str
+    data: st.DataObject, filler: str, prefixed: str, *, colons: bool
 ) -> None:
     """A resource that the compiler accepts never matches the same text for two device ids."""
-    other = one + other if prefixed else other
+    ids = COLON_IDS if colons else IDS
+    arns = _PIECES.map(lambda text: f"arn:aws:s3:::{text}")
+    resource = data.draw(arns.filter(lambda arn: _is_taken(arn, colons=colons)))
+    one, other = data.draw(ids), data.draw(ids)
+    if prefixed:
+        other = one + (":" if prefixed == ":" and colons else "") + other
     assume(one != other)
     for mine, theirs in ((one, other), (other, one)):
         for inserted in ("", filler, mine, f"/{mine}/", f"{filler}/{mine}/{filler}"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from firstboot.policy import limits
 from firstboot.policy.render import Place, compact
-from firstboot.policy.service import COMMON_NAME, ServicePolicy
+from firstboot.policy.service import ServicePolicy, bootstrap_client_id, bootstrap_policy
+from tests.unit.fleet_folders import fleet
 
 PLACE = Place("aws", "us-east-1", "123456789012")
 _WIDEST = Place("aws-us-gov", "ap-southeast-99", "0" * 12)
@@ -27,11 +31,21 @@ def resources(policy: ServicePolicy) -> set[str]:
     }
 
 
-def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else() -> None:
-    """A bootstrap certificate can only connect as its common name and use its three certificate topics."""
-    topic = f"firstboot/{COMMON_NAME}/certificates"
-    assert resources(ServicePolicy.BOOTSTRAP) == {
-        f"client/{COMMON_NAME}",
+BY_FIELD = {
+    ServicePolicy.BOOTSTRAP: "${iot:Certificate.Subject.CommonName}",
+    ServicePolicy.BOOTSTRAP_SERIAL_NUMBER: "${iot:Certificate.Subject.SerialNumber}",
+    ServicePolicy.BOOTSTRAP_URI: "${iot:Certificate.Subject.AlternativeName.UniformResourceIdentifier}",
+}
+"""The policies of bootstrap certificates, with AWS IoT's variable for the field that names the device."""
+
+
+@pytest.mark.parametrize("policy", BY_FIELD)
+def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else(policy: ServicePolicy) -> None:
+    """A bootstrap certificate can only connect as its field says and use its three certificate topics."""
+    variable = BY_FIELD[policy]
+    topic = f"firstboot/{variable}/certificates"
+    assert resources(policy) == {
+        f"client/{variable}",
         f"topic/{topic}/request",
         *(
             f"{kind}/{topic}/{answer}"
@@ -39,6 +53,28 @@ def test_a_bootstrap_certificate_asks_for_its_own_and_nothing_else() -> None:
             for answer in ("accepted", "rejected")
         ),
     }
+
+
+SOURCES = [
+    ({}, ServicePolicy.BOOTSTRAP, "gw-1"),
+    ({"device_id": "subject.serialNumber"}, ServicePolicy.BOOTSTRAP_SERIAL_NUMBER, "gw-1"),
+    ({"device_id": "san.uri"}, ServicePolicy.BOOTSTRAP_URI, "gw-1"),
+    ({"device_id": "san.dns"}, ServicePolicy.CLAIM, "boot-gw-1"),
+    ({"device_id": "key.sha256"}, ServicePolicy.CLAIM, "boot-gw-1"),
+    ({"device_id": "request.deviceId"}, ServicePolicy.CLAIM, "boot-gw-1"),
+    ({"strip_prefix": "sn"}, ServicePolicy.CLAIM, "boot-gw-1"),
+    ({"strip_suffix": "sn", "device_id": "san.uri"}, ServicePolicy.CLAIM, "boot-gw-1"),
+    ({"pattern": "(.+)", "device_id": "subject.serialNumber"}, ServicePolicy.CLAIM, "boot-gw-1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "policy", "client_id"), SOURCES)
+def test_the_source_of_ids_decides_the_policy(
+    changes: dict[str, Any], policy: ServicePolicy, client_id: str
+) -> None:
+    """A group whose ids AWS IoT has a variable for has that policy, and any other one the claims' policy."""
+    group = replace(fleet().groups["gateways"], **changes)
+    assert (bootstrap_policy(group), bootstrap_client_id(group, "gw-1")) == (policy, client_id)
 
 
 def test_a_superseded_certificate_asks_for_its_successor_and_nothing_else() -> None:

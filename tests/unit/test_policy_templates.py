@@ -270,11 +270,12 @@ def test_a_comparison_that_lets_other_devices_in_is_a_problem(condition: Any, pr
     assert problem in found[0]
 
 
-def _beside(one: str, other: str, reserved: tuple[str, ...] = ()) -> list[str]:
+def _beside(one: str, other: str, reserved: tuple[str, ...] = (), *, colons: bool = False) -> list[str]:
     grants = {"one": grant(statement(Resource=f"arn:aws:s3:::{one}"))}
     grants |= {"other": grant(statement(Resource=f"arn:aws:s3:::{other}"))}
     terms = {name: GrantTerms(name, shared=True) for name in grants}
-    return templates.check(replace(fleet(), grants=grants, reserved=reserved, terms=terms))
+    changes: dict[str, Any] = {"grants": grants, "reserved": reserved, "terms": terms, "colon_ids": colons}
+    return templates.check(replace(fleet(), **changes))
 
 
 @pytest.mark.parametrize(
@@ -287,20 +288,27 @@ def _beside(one: str, other: str, reserved: tuple[str, ...] = ()) -> list[str]:
         ("b/{deviceId}=?", "b/fleet={deviceId}/x", "fleet"),
         ("b/{deviceId}/{deviceId}/*", "b/fleet/fleet/x/{deviceId}", "fleet"),
         ("b/{deviceId}/*", "b/{region}/{deviceId}", "{region}"),
+        ("b/{deviceId}/*", "b/f/{deviceId}/x", "f"),
+        ("b/{deviceId}/*", "b/_/{deviceId}/x", "_"),
+        ("b/{deviceId}/{deviceId}", "b/fleet/{deviceId}", "fleet"),
     ],
 )
 def test_a_device_name_that_matches_another_path_is_a_problem(one: str, other: str, name: str) -> None:
-    """A fleet is refused if a device's name could match part of another grant's path, in either order."""
+    """A device's name that matches part of another grant's path is a problem until the fleet reserves it."""
     for found in (_beside(one, other), _beside(other, one)):
         assert len(found) == 1
         assert f"gives a device with the id {name!r} what" in found[0]
+        # No fleet can reserve a region.
+        assert ("to `reserved`" in found[0]) == (name != "{region}")
+    if name != "{region}":
+        assert _beside(one, other, reserved=(name,)) == []
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         ("b/{deviceId}/*", "b/{deviceId}/x"),
-        ("b/{deviceId}/*", "b/f/{deviceId}/x"),
+        ("b/{deviceId}/*", "b/.f/{deviceId}/x"),
         ("b/{deviceId}/*", "b/boot-x/{deviceId}"),
         ("b/{deviceId}/*", "b/$aws/{deviceId}"),
         ("b/{deviceId}/*", "b/fleet=/{deviceId}"),
@@ -382,6 +390,9 @@ def test_terms_of_a_grant_that_does_not_exist_are_a_problem() -> None:
         ("b/{deviceId}/state", "b/stable/stat?", "stable"),
         ("b/{deviceId}/{deviceId}/x", "b/stable/stable/*", "stable"),
         ("b/device={deviceId}/*", "b/device=stable/x", "stable"),
+        ("b/{deviceId}/*", "b/s/*", "s"),
+        ("b/{deviceId}/*", "b/_stable/*", "_stable"),
+        ("b/{deviceId}/*", "b/stable-/*", "stable-"),
     ],
 )
 def test_a_word_of_a_shared_path_must_be_reserved(one: str, other: str, name: str) -> None:
@@ -416,7 +427,7 @@ def test_a_shared_wildcard_over_ids_cannot_be_cured(one: str, other: str) -> Non
     [
         ("b/{deviceId}/*", "b"),
         ("b/{deviceId}/*", "c/stable/*"),
-        ("b/{deviceId}/*", "b/_stable/*"),
+        ("b/{deviceId}/*", "b/.stable/*"),
         ("b/{deviceId}/*", "b/=*"),
         ("b/{deviceId}/x", "b/stable/y"),
         ("b/{deviceId}/x", "b/*/y"),

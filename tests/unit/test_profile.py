@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from firstboot.domain.clock import epoch, whole_seconds
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.fleet import CertificatePlan
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import CertificatePlan
 from firstboot.pki import bootstrap, chain, profile
 from firstboot.pki.signature import DevicePublicKey, spki_fingerprint
 from tests import factories

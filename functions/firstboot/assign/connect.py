@@ -108,7 +108,7 @@ class Connect:
         verified = token.verify(unverified, issuer, key, self.audience, now)  # 2
         if verified.subject != request.client_id:  # 3
             raise TokenSubjectMismatch(log=f"{verified.subject[:80]!r} as {request.client_id[:80]!r}")
-        name = device_id(request.client_id, rules.fleet.reserved)
+        name = device_id(request.client_id, rules.fleet.ids)
         device = _member(self.records.device(name), issuer, rules.fleet)  # 4
         seconds = _seconds(verified, now)  # 5
         held = rules.decide(device, RequestContext())  # 6

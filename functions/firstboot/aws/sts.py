@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered, error_code
 from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
+from firstboot.domain.names import session_name
 from firstboot.domain.session import Credentials, SessionRequest
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ class StsSessions:
         When the reply is lost, the repeat makes another session; the first one's credentials are known to no
         caller and expire. Raises RoleNotAssumable, DurationTooLong, SessionPolicyTooLarge and Unavailable.
         """
+        name = session_name(request.device_id)
         try:
             with answered("AccessDenied", "ValidationError", "PackedPolicyTooLarge"):
                 answer = self._client.assume_role(
                     RoleArn=request.role_arn,
-                    RoleSessionName=request.device_id,
+                    RoleSessionName=name,
                     # CloudTrail shows it with every call of the session, also after a further AssumeRole.
-                    SourceIdentity=request.device_id,
+                    SourceIdentity=name,
                     Policy=request.policy,
                     DurationSeconds=request.seconds,
                     Tags=[{"Key": key, "Value": value} for key, value in request.tags.items()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+from firstboot.compiler import naming
 from firstboot.compiler.keys import ROOT, Definition
 from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
@@ -16,6 +17,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     definition = ROOT.read("", values, Reading(DEFINITION, problems))
     problems += _conflicts(definition.issuers, definition.groups)
     problems += _ambiguous(definition.groups)
+    problems += naming.problems(definition.groups)
     return definition
 
 
@@ -23,8 +25,9 @@ def write(definition: Definition | Fleet) -> dict[str, Any]:
     """Return the parsed TOML from which `read` makes this definition."""
     if isinstance(definition, Fleet):
         # A fleet's `grants` are the policy templates, which are in files of their own.
-        members = (definition.groups, definition.role_aliases, definition.issuers)
-        definition = Definition(*members, definition.services, definition.reserved, definition.terms)
+        fleet = definition
+        members = (fleet.groups, fleet.role_aliases, fleet.issuers, fleet.services, fleet.reserved)
+        definition = Definition(*members, fleet.terms, fleet.colon_ids)
     return ROOT.write(definition)
 
 

@@ -16,7 +16,7 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. An anchor that
     moves, and a budget that goes, change what a factory CA may do; that is for a deployer to decide. Token
     issuers are trusted parties as well, and the first of them needs the custom authorizer. JITR that was off
-    needs the factory CAs in AWS IoT.
+    needs the factory CAs in AWS IoT. Another source of ids gives every device of a group another id.
     """
     reasons = []
     if fleet.role_aliases != deployed.role_aliases:
@@ -26,7 +26,14 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
         reasons.append("token issuers differ from the deployed ones")
     if started := _started(deployed, fleet):
         reasons.append(f"JITR is off in the deployed groups {', '.join(started)}")
+    reasons += [f"the devices of the group {name} would get other ids" for name in renaming(deployed, fleet)]
     return reasons + _uncounted(deployed, fleet)
+
+
+def renaming(before: Fleet, after: Fleet) -> list[str]:
+    """Return the names, in `after`, of groups that would read other ids from the same certificates."""
+    heirs = [(group, after.group_of(group.name)) for group in before.groups.values()]
+    return [heir.name for group, heir in heirs if heir and heir.naming != group.naming]
 
 
 def orphaned(before: Fleet, after: Fleet) -> list[str]:

@@ -75,6 +75,7 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
         services=defined.services,
         reserved=defined.reserved,
         terms=defined.grants,
+        colon_ids=defined.colon_ids,
     )
     anchors = trust.anchors(files, fleet.groups, problems)
     problems += templates.check(fleet)

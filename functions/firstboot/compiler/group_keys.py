@@ -8,17 +8,9 @@ from typing import get_args
 from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
 from firstboot.compiler.lists import Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
-from firstboot.domain.fleet import (
-    Budget,
-    CertificatePlan,
-    Eku,
-    Freshness,
-    Group,
-    Jitr,
-    MqttLogin,
-    Naming,
-    Reenroll,
-)
+from firstboot.compiler.texts import Pattern, Space, Text
+from firstboot.domain.fleet import Eku, Freshness, Group, Jitr, MqttLogin, Naming, Reenroll
+from firstboot.domain.plans import Budget, CertificatePlan
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
@@ -26,6 +18,8 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 _SHARED: Naming = "request.deviceId"
 _MANY = 1_000_000_000
 _TEN_YEARS = 3_650
+_AFFIX = 200
+"""Characters of a stripped text: a value has 256 at most, and an id has 64."""
 
 CONFIGURATION = Document(levels=5, size=1_024)
 """The configuration that a group's devices start with.
@@ -109,9 +103,42 @@ GROUP = Record(
         Key(
             "device_id",
             Choice(get_args(Naming)),
-            "Where the device id is read from: the common name of the device's own bootstrap certificate, "
-            f"or, where the devices share one bootstrap certificate, the request (`{_SHARED}`).",
+            "Where the device id is read from: a field of the device's own bootstrap certificate, which must "
+            "have exactly one value; the SHA-256 (hex) of its key; or, where the devices share one bootstrap "
+            f"certificate, the request (`{_SHARED}`). A DNS name is read in lower case.",
             default="subject.CN",
+        ),
+        Key(
+            "strip_prefix",
+            Text(_AFFIX),
+            "A text with which the value at `device_id` must begin. It is not part of the id.",
+            default="",
+        ),
+        Key(
+            "strip_suffix",
+            Text(_AFFIX),
+            "A text with which the value at `device_id` must end. It is not part of the id.",
+            default="",
+        ),
+        Key(
+            "pattern",
+            Pattern(),
+            "A regular expression that must match the whole value at `device_id`. What its group matches is "
+            "the id.",
+            default=None,
+        ),
+        Key(
+            "ids",
+            Space(),
+            "The ids that the group's devices may have. Once one group has `ids`, no two groups may have ids "
+            "in common unless `shares_ids_with` says so.",
+            default="*",
+        ),
+        Key(
+            "shares_ids_with",
+            Names(NAME, most=20),
+            "Groups that may have the same ids as this one. The first device to enroll with an id keeps it.",
+            default=[],
         ),
         # The default of a shared group is to refuse: an attacker with its claim certificate could otherwise
         # replace the certificate of any device in it.

@@ -33,6 +33,7 @@ class Definition:
     services: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     grants: dict[str, GrantTerms] = field(default_factory=dict)
+    colon_ids: bool = False
 
 
 ROLE_ALIAS = Record(
@@ -119,6 +120,13 @@ ROOT = Record(
             "Words that no device may have as its id, because a grant uses them in the place where another "
             "grant has the device id.",
             default=[],
+        ),
+        Key(
+            "colon_ids",
+            Boolean(),
+            "Whether a device id may have a `:`, as a MAC address has. In a grant, `:` then does not delimit "
+            "`{deviceId}`, except for the colon with which the resource of an ARN begins.",
+            default=False,
         ),
     ),
 )

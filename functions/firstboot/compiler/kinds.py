@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from firstboot.domain.fleet import end_of_day
+from firstboot.domain.plans import end_of_day
 from firstboot.policy.render import compact
 
 Json = dict[str, Any]

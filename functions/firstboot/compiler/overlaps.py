@@ -8,9 +8,9 @@ its id:
 - With `b/{deviceId}/*` and `b/stable/*`, a device with the id `stable` would have what all devices share. If
   it may write below its id, it writes what the others read.
 
-The key `reserved` of fleet.toml keeps the second kind of word from being an id. A wildcard in that place
-can't be cured: `b/*` has what every device has below its id. Neither can a statement without a condition that
-keeps devices apart in another statement.
+The key `reserved` of fleet.toml keeps such a word from being an id. A wildcard in that place can't be cured:
+`b/*` has what every device has below its id. Neither can a statement without a condition that keeps devices
+apart in another statement.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from itertools import product
 
 from firstboot.compiler.globs import meet
 from firstboot.domain import names
-from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import IdRule
 from firstboot.policy.render import DEVICE, listed
 
-_SEGMENT = re.compile(r"[^/:#=]*")
 _VARIABLE = re.compile(r"\{\w+\}", re.ASCII)
 _FILTER = re.compile(r"arn:[^:]+:iot:[^:]+:[^:]+:topicfilter/", re.ASCII)
 _NAMES = re.compile(r"(String|Arn)(Equals|Like)")
@@ -95,28 +94,31 @@ def check(fleet: Fleet) -> list[str]:
     own = [each for each in texts if DEVICE in each.text]
     shared = [each for each in texts if DEVICE not in each.text]
     return [
-        *_between_devices(own),
-        *_with_shared(own, shared, frozenset(fleet.reserved)),
+        *_between_devices(own, fleet.ids),
+        *_with_shared(own, shared, fleet.ids),
         *dict.fromkeys(_without_condition(own, texts)),
     ]
 
 
-def _between_devices(own: Iterable[_Text]) -> Iterator[str]:
+def _between_devices(own: Iterable[_Text], rule: IdRule) -> Iterator[str]:
     for one, other in product(own, repeat=2):
-        if one.key == other.key and (name := _intruder(*_alike(one.text, other.text))):
-            yield (
-                f"grants/{one.grant}.json: {one.text!r} gives a device with the id {name!r} what"
-                f" {other.text!r} in grants/{other.grant}.json gives other devices; let the two begin"
-                " differently"
-            )
+        name = _intruder(*_alike(one.text, other.text), rule) if one.key == other.key else None
+        if name is None or name in rule.reserved:
+            continue
+        cure = f", or add {name!r} to `reserved` in fleet.toml" if names.WORD.fullmatch(name) else ""
+        yield (
+            f"grants/{one.grant}.json: {one.text!r} gives a device with the id {name!r} what"
+            f" {other.text!r} in grants/{other.grant}.json gives other devices; let the two begin"
+            f" differently{cure}"
+        )
 
 
-def _with_shared(own: Iterable[_Text], shared: Iterable[_Text], reserved: frozenset[str]) -> Iterator[str]:
+def _with_shared(own: Iterable[_Text], shared: Iterable[_Text], rule: IdRule) -> Iterator[str]:
     for one, other in product(own, shared):
         if not one.is_beside(other):
             continue
-        name = _common(*_alike(one.text, other.text))
-        if name is None or name in reserved:
+        name = _common(*_alike(one.text, other.text), rule)
+        if name is None or name in rule.reserved:
             continue
         start = f"grants/{one.grant}.json: {one.text!r} gives "
         end = f" what {other.text!r} in grants/{other.grant}.json gives every device that holds that grant; "
@@ -203,7 +205,13 @@ def _headed(text: str) -> str:
     )
 
 
-def _intruder(one: str, other: str) -> str | None:
+def _segment(text: str, start: int, rule: IdRule) -> str:
+    """Return the part of `text` from `start` on that stands in the place of an id, up to a delimiter."""
+    found = re.compile(r"[^/#=]*" if rule.colons else r"[^/:#=]*").match(text, start)
+    return found[0] if found else ""
+
+
+def _intruder(one: str, other: str, rule: IdRule) -> str | None:
     """Return the id of a device to which `one` gives what `other` gives other devices; None if there is none.
 
     After a wildcard nothing is compared, so a harmless pair may be refused, but no harmful one is accepted.
@@ -211,31 +219,34 @@ def _intruder(one: str, other: str) -> str | None:
     before, start = one.partition(DEVICE)[0], other.partition(DEVICE)[0]
     if start == before or not start.startswith(before):
         return None
-    segment = _SEGMENT.match(start, len(before))
-    name = segment[0] if segment else ""
-    if not _is_name(name):
+    name = _segment(start, len(before), rule)
+    if not _is_name(name, rule):
         return None
+    if len(before) + len(name) == len(start):
+        # Only a colon delimits the other's id, so the intruder's own id can include it.
+        included = _glob(one.replace(DEVICE, f"{name}*"))
+        return f"{name}{DEVICE}" if meet(included, _glob(other)) else None
     reached = one.replace(DEVICE, name)
     literal = re.split(r"[*?]", reached, maxsplit=1)[0]
     if literal == reached:
-        return name if _pattern(other).fullmatch(reached) else None
+        return name if _pattern(other, rule).fullmatch(reached) else None
     return name if literal.startswith(start) or start.startswith(literal) else None
 
 
-def _common(one: str, other: str) -> str | None:
+def _common(one: str, other: str, rule: IdRule) -> str | None:
     """Return the id with which `one` gives a device what `other`, a text without an id, gives.
 
     `*` stands for many ids, None for none.
     """
     before, shared = one.partition(DEVICE)[0], _glob(other)
     literal = re.split(r"[*?]", shared, maxsplit=1)[0]
-    if literal.startswith(before) and (segment := _SEGMENT.match(literal, len(before))):
-        name = segment[0]
+    if literal.startswith(before):
+        name = _segment(literal, len(before), rule)
         # The literal part ends within the segment: a wildcard takes the rest of the id's place.
-        if segment.end() == len(literal) < len(shared):
-            begins = re.fullmatch(rf"({names.ID_CHARACTERS}|\{{\w+\}})*", name) is not None
+        if len(before) + len(name) == len(literal) < len(shared):
+            begins = re.fullmatch(rf"({rule.character}|\{{\w+\}})*", name) is not None
             return _ANY if begins and meet(_glob(one), shared) else None
-        is_common = _is_name(name) and meet(_glob(one.replace(DEVICE, name)), shared)
+        is_common = _is_name(name, rule) and meet(_glob(one.replace(DEVICE, name)), shared)
         return name if is_common else None
     return _ANY if before.startswith(literal) and literal != shared and meet(_glob(one), shared) else None
 
@@ -247,16 +258,12 @@ def _glob(text: str) -> str:
     return text.replace(DEVICE, "*")
 
 
-def _is_name(text: str) -> bool:
-    try:
-        # A region, an account and a partition can all be device ids.
-        names.device_id(_VARIABLE.sub("xx", text))
-    except DeviceIdInvalid:
-        return False
-    return True
+def _is_name(text: str, rule: IdRule) -> bool:
+    # A region, an account and a partition can all be device ids.
+    return replace(rule, reserved=()).allows(_VARIABLE.sub("x", text))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str, rule: IdRule) -> re.Pattern[str]:
     """Return a pattern for everything that `text` matches for any device."""
-    pattern = re.escape(text).replace(re.escape(DEVICE), f"{names.ID_CHARACTERS}{{2,}}")
+    pattern = re.escape(text).replace(re.escape(DEVICE), f"{rule.character}+")
     return re.compile(pattern.replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)

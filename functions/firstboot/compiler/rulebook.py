@@ -122,7 +122,7 @@ def _entity(fleet: Fleet, kind: str, name: str) -> Iterator[str]:
     known = {"Group": set(fleet.groups), "Grant": set(fleet.grants), "Action": {"hold"}}
     if kind == "Device":
         try:
-            names.device_id(name)
+            names.device_id(name, names.IdRule(colons=fleet.colon_ids))
         except DeviceIdInvalid:
             yield f'Device::"{name}" is not a valid device id'
     elif kind not in known:

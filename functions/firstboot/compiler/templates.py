@@ -17,7 +17,12 @@ from firstboot.policy import limits, render
 
 # No device id contains one of these characters, and none of them is a wildcard of IAM. `#` and `=` are
 # common in DynamoDB keys (`DEVICE#{deviceId}`) and in partitioned prefixes (`device={deviceId}/`).
-_DELIMITERS = "/:#="
+_DELIMITERS = "/#="
+# A delimiter as well, in a fleet whose device ids have no colon.
+_COLON = ":"
+_ARN_FIELDS = re.compile(r"^arn:[^:]*:[^:]*:[^:]*:[^:]*:")
+"""The beginning of an ARN, up to the resource (IAM user guide, "Amazon Resource Names")."""
+
 _VARIABLES = frozenset({"deviceId", "region", "account", "partition"})
 _BRACED = re.compile(r"\{(\w+)\}", re.ASCII)
 _ACTION = re.compile(r"[a-z0-9-]+:[A-Za-z0-9*?]+", re.ASCII)
@@ -51,7 +56,7 @@ def check(fleet: Fleet) -> list[str]:
     problems = [
         f"grants/{name}.json: {problem}"
         for name, document in fleet.grants.items()
-        for problem in list(_document(document, fleet.services)) or _oversized(fleet, name)
+        for problem in list(_document(document, fleet)) or _oversized(fleet, name)
     ]
     return problems or _ceiling(fleet) or [*_terms(fleet), *overlaps.check(fleet)]
 
@@ -111,7 +116,7 @@ def _ceiling(fleet: Fleet) -> list[str]:
     return [f"grants/: render to {size} characters together; a role's policies may have {limits.ROLE_POLICY}"]
 
 
-def _document(document: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _document(document: Any, fleet: Fleet) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if not isinstance(document, dict) or document.keys() != {"Version", "Statement"}:
         yield 'must be {"Version": …, "Statement": […]}'
         return
@@ -122,10 +127,10 @@ def _document(document: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noqa:
         yield "Statement must be a list of one or more statements"
         return
     for number, statement in enumerate(statements, 1):
-        yield from (f"statement {number}: {problem}" for problem in _statement(statement, opened))
+        yield from (f"statement {number}: {problem}" for problem in _statement(statement, fleet))
 
 
-def _statement(statement: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _statement(statement: Any, fleet: Fleet) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if not isinstance(statement, dict):
         yield "must be an object"
         return
@@ -134,12 +139,13 @@ def _statement(statement: Any, opened: tuple[str, ...]) -> Iterator[str]:  # noq
     for key in sorted(_REQUIRED - statement.keys()):
         yield f"{key} is missing"
     if statement.keys() >= _REQUIRED and not (bad := list(_shapes(statement))):
-        yield from _actions(statement, opened)
+        yield from _actions(statement, fleet.services)
         yield from _resources(statement)
         if statement["Effect"] == "Allow":
             yield from _comparisons(statement.get("Condition", {}))
         for text in _texts(statement):
             yield from _variables(text, "*?+#" if iot.is_about(statement) else "*?")
+            yield from _around(text, colons=fleet.colon_ids)
     elif statement.keys() >= _REQUIRED:
         yield from bad
 
@@ -250,8 +256,21 @@ def _variables(text: str, wildcards: str) -> Iterator[str]:
     parts = text.split(render.DEVICE)
     if len(parts) > 1 and any(character in parts[0] for character in wildcards):
         yield f"{text!r}: a wildcard before {render.DEVICE} matches the segments of other devices"
-    before = all(part[-1:] in _DELIMITERS for part in parts[:-1])  # "" is in it, for an end of the text.
-    after = all(part[:1] in _DELIMITERS for part in parts[1:])
+
+
+def _around(text: str, *, colons: bool) -> Iterator[str]:
+    """Yield the problem of a text in which something else than a delimiter is beside the id.
+
+    `colons` says whether ids may have colons.
+    """
+    delimiters, parts = _DELIMITERS + _COLON, text.split(render.DEVICE)
+    if colons:
+        # `b/DEVICE:{deviceId}/` of gw1 would be `b/{deviceId}/` of `DEVICE:gw1`, too. The five colons before
+        # the resource of an ARN are in no id.
+        delimiters, parts[0] = _DELIMITERS, _ARN_FIELDS.sub("", parts[0])
+    before = all(part[-1:] in delimiters for part in parts[:-1])  # "" is in it, for an end of the text.
+    after = all(part[:1] in delimiters for part in parts[1:])
     if not (before and after and all(parts[1:-1])):
-        around = " ".join(_DELIMITERS)
-        yield f"{text!r}: {render.DEVICE} must fill a whole segment, between {around} or at an end"
+        around = " ".join(delimiters)
+        but = "; an id may have a colon here, so a colon delimits none" if colons else ""
+        yield f"{text!r}: {render.DEVICE} must fill a whole segment, between {around} or at an end{but}"

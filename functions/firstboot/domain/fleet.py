@@ -9,73 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
-from firstboot.domain.claim import Limits
-from firstboot.domain.clock import epoch, from_epoch
-from firstboot.domain.names import first_name
+from firstboot.domain.names import IdRule, first_name
+from firstboot.domain.plans import Budget, CertificatePlan
 
-Naming = Literal["subject.CN", "request.deviceId"]
+Naming = Literal["subject.CN", "subject.serialNumber", "san.uri", "san.dns", "key.sha256", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
 MqttLogin = Literal["registry", "token"]
 Eku = Literal["optional", "required"]
 Jitr = Literal["off", "shared", "exclusive"]
 Freshness = Literal["time", "nonce"]
 
-_LAST = datetime.max.replace(tzinfo=UTC)
-
 MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 """What reading JSON raises that is not of the expected shape."""
-
-
-def end_of_day(day: date) -> datetime:
-    """Return the instant at which `day` is over in UTC.
-
-    9999-12-31 ends a microsecond early, because no datetime holds the year 10000.
-    """
-    return _LAST if day == date.max else datetime.combine(day + timedelta(days=1), time(), UTC)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A limit on a group's enrollments.
-
-    The group may enroll `total` devices in all and `per_minute` in one minute. More than `freeze_per_hour` in
-    one hour freeze it. From `until` on, which is the end of a day in UTC, it enrolls no device.
-    """
-
-    total: int
-    per_minute: int
-    until: datetime
-    freeze_per_hour: int | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """Return the limits that are enforced by counting."""
-        return Limits(self.total, self.per_minute, self.freeze_per_hour)
-
-
-@dataclass(frozen=True)
-class CertificatePlan:
-    """The lifetime of a group's operational certificates.
-
-    `renew_at` is the fraction of the lifetime after which a device may renew.
-    """
-
-    days: int
-    renew_at: float
-    grace_days: int
-
-    @property
-    def lifetime(self) -> timedelta:
-        """Return how long a certificate is valid, unless its CA ends earlier."""
-        return timedelta(days=self.days)
-
-    @property
-    def grace(self) -> timedelta:
-        """Return how long after its end, or after it was superseded, a certificate can still renew."""
-        return timedelta(days=self.grace_days)
 
 
 @dataclass(frozen=True)
@@ -83,7 +30,9 @@ class Group:
     """An enrollment group.
 
     `trust` holds the trust anchors in PEM. `device_id` says where a device's id is read from: its own
-    bootstrap certificate or, if the group's devices share one, the request. `configuration` is the desired
+    bootstrap certificate or, if the group's devices share one, the request. `strip_prefix` and `strip_suffix`
+    are taken off what is read there, or the group in `pattern` is the id. `ids` bounds the ids: a text with
+    one `*` at most. Groups in `shares_ids_with` may have the same ids. `configuration` is the desired
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
     signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
@@ -99,6 +48,11 @@ class Group:
     mqtt: MqttLogin
     budget: Budget | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
+    strip_prefix: str = ""
+    strip_suffix: str = ""
+    pattern: str | None = None
+    ids: str = "*"
+    shares_ids_with: tuple[str, ...] = ()
     eku: Eku = "optional"
     jitr: Jitr = "shared"
     proof: Freshness = "time"
@@ -122,6 +76,27 @@ class Group:
         """Return whether the group's devices share one bootstrap certificate (a claim certificate)."""
         return self.device_id == "request.deviceId"
 
+    @property
+    def naming(self) -> tuple[str, str, str, str | None]:
+        """Return what decides which id a bootstrap certificate gives its device."""
+        return self.device_id, self.strip_prefix, self.strip_suffix, self.pattern
+
+    @property
+    def space(self) -> str:
+        """Return the ids that the group's devices may have, as a sentence's object."""
+        case = " in lower case" if self.device_id == "san.dns" else ""
+        return f"the ids {self.ids}{case}"
+
+    def may_name(self, device_id: str) -> bool:
+        """Return whether a device of the group may have this id."""
+        if self.device_id == "san.dns" and device_id != device_id.lower():
+            return False
+        head, star, tail = self.ids.partition("*")
+        if not star:
+            return device_id == head
+        long_enough = len(device_id) >= len(head) + len(tail)
+        return long_enough and device_id.startswith(head) and device_id.endswith(tail)
+
     def is_connectable(self, certificate_id: str, registered: frozenset[str]) -> bool:
         """Return whether AWS IoT's broker accepts a device of this group that has the certificate.
 
@@ -138,11 +113,21 @@ class Group:
         unused = {name for name, default in _LATER.items() if getattr(self, name) == default}
         plain = {name: value for name, value in asdict(self).items() if name not in unused}
         if self.budget:
-            plain["budget"]["until"] = _until_seconds(self.budget.until)
+            plain["budget"] = self.budget.to_plain()
         return plain
 
 
-_LATER: dict[str, Any] = {"eku": "optional", "jitr": "shared", "proof": "time", "formerly": ()}
+_LATER: dict[str, Any] = {
+    "eku": "optional",
+    "jitr": "shared",
+    "proof": "time",
+    "formerly": (),
+    "strip_prefix": "",
+    "strip_suffix": "",
+    "pattern": None,
+    "ids": "*",
+    "shares_ids_with": (),
+}
 """The members of a group that later versions added, with their defaults."""
 
 
@@ -189,7 +174,7 @@ class Fleet:
     `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
     deployed fleet that a published fleet builds on; None in the deployed fleet itself. `services` are AWS
     services that grants may use beyond the usual ones. `reserved` are words that no device may have as its
-    id. `terms` are what fleet.toml says of grants, by their names.
+    id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of grants, by name.
     """
 
     groups: dict[str, Group]
@@ -202,13 +187,14 @@ class Fleet:
     services: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     terms: dict[str, GrantTerms] = field(default_factory=dict)
+    colon_ids: bool = False
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
         # Keys are sorted, so that equal fleets have equal hashes on every machine.
         plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
         # Older versions do not know these members; see Group.to_plain.
-        for name in ("services", "reserved", "terms"):
+        for name in ("services", "reserved", "terms", "colon_ids"):
             if not plain[name]:
                 del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -234,6 +220,7 @@ class Fleet:
             services=tuple(raw.get("services", ())),
             reserved=tuple(raw.get("reserved", ())),
             terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
+            colon_ids=raw.get("colon_ids", False),
         )
 
     def group_of(self, name: str) -> Group | None:
@@ -252,6 +239,11 @@ class Fleet:
         return group.name if group else name
 
     @property
+    def ids(self) -> IdRule:
+        """Return the rule for the ids of the fleet's devices."""
+        return IdRule(self.reserved, self.colon_ids)
+
+    @property
     def shared_grants(self) -> list[str]:
         """Return the names of the grants that let devices write what is no single device's."""
         return sorted(name for name, terms in self.terms.items() if terms.shared)
@@ -268,23 +260,11 @@ def _group(raw: dict[str, Any]) -> Group:
         | {
             "trust": tuple(raw["trust"]),
             "formerly": tuple(raw.get("formerly", ())),
+            "shares_ids_with": tuple(raw.get("shares_ids_with", ())),
             "certificate": CertificatePlan(**raw["certificate"]),
-            "budget": _budget(raw["budget"]) if raw["budget"] else None,
+            "budget": Budget.from_plain(raw["budget"]) if raw["budget"] else None,
         }
     )
-
-
-def _budget(raw: dict[str, Any]) -> Budget:
-    return Budget(**raw | {"until": _until(raw["until"])})
-
-
-def _until(seconds: int) -> datetime:
-    return _LAST if seconds == _until_seconds(_LAST) else from_epoch(seconds)
-
-
-def _until_seconds(until: datetime) -> int:
-    # `end_of_day` returns the end of 9999-12-31 a microsecond early; the JSON holds the full second.
-    return epoch(until) + 1 if until == _LAST else epoch(until)
 
 
 def _issuer(raw: dict[str, Any]) -> TokenIssuer:

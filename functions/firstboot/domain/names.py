@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NewType
 
 from firstboot.domain.errors import DeviceIdInvalid
 
 DeviceId = NewType("DeviceId", str)
-"""A device id that `device_id` has checked. It is also the thing name, the MQTT client id, the certificate's
-common name and the STS session name."""
+"""A device id that `device_id` has checked. It is also the thing name, the MQTT client id and the common name
+of the certificate. Its spelling at STS is another one; see `session_name`."""
 
-# Every id fits an X.509 common name (64 characters) and STS's RoleSessionName and SourceIdentity (2 to 64 of
-# [\w+=,.@-]) unchanged. It cannot change the meaning of an IAM or AWS IoT policy, since `*`, `?`, `/`, `$`
-# and `{` are excluded.
-ID_CHARACTERS = "[A-Za-z0-9_.-]"
-"""A regular expression for a character of a device id: the one source of its alphabet."""
+_FIRST = "A-Za-z0-9_"
+_LENGTH = 64
+"""The characters with which a device id may begin, and how many it may have, which is as many as an X.509
+common name (RFC 5280 appendix A.1). `IdRule` has the further characters. No character of an id has a meaning
+in a policy of IAM or AWS IoT, in a topic or in a path: `*`, `?`, `/`, `+`, `#`, `$` and `{` are excluded."""
 
-_DEVICE_ID = re.compile(rf"[A-Za-z0-9]{ID_CHARACTERS}{{0,62}}[A-Za-z0-9]", re.ASCII)
-
-WORD = re.compile(rf"{ID_CHARACTERS}{{1,64}}", re.ASCII)
+WORD = re.compile(rf"[{_FIRST}.:-]{{1,{_LENGTH}}}", re.ASCII)
 """Words that could be device ids."""
 
 RESERVED_PREFIX = "boot-"
 """Prefix of the MQTT client id of a device that connects with a claim certificate. No thing's name has it."""
+
+_AWS_PREFIX = "aws:"
+"""Prefix that STS keeps for AWS in source identities and in tags, in upper and lower case (STS API reference,
+AssumeRole; IAM user guide, "Rules for tagging")."""
 
 TOPIC_ROOT = "firstboot"
 """The first segment of Firstboot's MQTT topics. No device may have this name: the common grant of the topics
@@ -64,26 +67,84 @@ METRICS = "Firstboot"
 """The CloudWatch namespace of all metrics. Their only dimension, `service`, is the Lambda file's name."""
 
 
-def device_id(text: str, reserved: Iterable[str] = ()) -> DeviceId:
-    """Return `text` as a checked device id. `reserved` are words that the fleet does not allow as an id.
+@dataclass(frozen=True)
+class IdRule:
+    """The rule by which a text may be a device id.
 
+    `reserved` are words that are no id. `colons` says whether an id may have a `:`. The rule of a fleet is
+    `Fleet.ids`.
+    """
+
+    reserved: tuple[str, ...] = ()
+    colons: bool = True
+
+    @property
+    def character(self) -> str:
+        """Return a regular expression for a character of an id."""
+        return f"[{_FIRST}.:-]" if self.colons else f"[{_FIRST}.-]"
+
+    @property
+    def pattern(self) -> str:
+        """Return a regular expression for a text that has the characters and the length of an id."""
+        return f"[{_FIRST}]{self.character}{{0,{_LENGTH - 1}}}"
+
+    @property
+    def words(self) -> str:
+        """Return a sentence that says which texts may be ids."""
+        colon = " :" if self.colons else ""
+        return (
+            f"A device id has 1 to {_LENGTH} characters of A-Z a-z 0-9 _ . -{colon}, begins with none of"
+            f" . -{colon}, does not begin with {RESERVED_PREFIX} or {_AWS_PREFIX}, and is not {TOPIC_ROOT}"
+        )
+
+    def allows(self, text: str) -> bool:
+        """Return whether `text` may be a device id."""
+        return self._is_shaped(text) and text not in self.reserved
+
+    def check(self, text: str) -> DeviceId:
+        """Return `text` as a device id.
+
+        Raises DeviceIdInvalid.
+        """
+        if not self._is_shaped(text):
+            raise DeviceIdInvalid(self.words, log=f"device id {text[:80]!r}: {self.words}")
+        if text in self.reserved:
+            raise DeviceIdInvalid(f"The fleet reserves {text!r}; no device may have it as its id")
+        return DeviceId(text)
+
+    def _is_shaped(self, text: str) -> bool:
+        is_taken = text.startswith(RESERVED_PREFIX) or text == TOPIC_ROOT
+        is_taken = is_taken or text.lower().startswith(_AWS_PREFIX)
+        return not is_taken and re.fullmatch(self.pattern, text, re.ASCII) is not None
+
+
+ANY_FLEET = IdRule()
+"""The rule that every device id of any fleet meets."""
+
+
+def device_id(text: str, rule: IdRule = ANY_FLEET) -> DeviceId:
+    """Return `text` as a checked device id.
+
+    A caller that finds a device by its id needs no `rule`. A caller that lets a device have the id gives the
+    rule of the fleet in force.
     Raises DeviceIdInvalid.
     """
-    if not _DEVICE_ID.fullmatch(text) or text.startswith(RESERVED_PREFIX) or text == TOPIC_ROOT:
-        raise DeviceIdInvalid(log=f"device id {text[:80]!r}")
-    if text in reserved:
-        raise DeviceIdInvalid(f"The fleet reserves {text!r}; no device may have it as its id")
-    return DeviceId(text)
+    return rule.check(text)
+
+
+def session_name(device: DeviceId) -> str:
+    r"""Return the device's RoleSessionName and SourceIdentity at STS. No two devices have the same one.
+
+    STS allows 2 to 64 characters of `[\w+=,.@-]` (STS API reference, AssumeRole). So `=` stands for `:`,
+    and a `+` follows an id of one character. Neither is a character of device ids.
+    """
+    name = device.replace(":", "=")
+    return name if len(name) > 1 else f"{name}+"
 
 
 def first_name(name: str, formerly: Sequence[str]) -> str:
     """Return the first name of a group that is called `name` now and was called `formerly`, oldest first."""
     return formerly[0] if formerly else name
-
-
-def is_device_id(text: str) -> bool:
-    """Return whether `text` is a device id in a fleet that reserves no words."""
-    return _DEVICE_ID.fullmatch(text) is not None
 
 
 def is_thing_name(device: DeviceId) -> bool:

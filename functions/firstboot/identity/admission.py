@@ -3,7 +3,7 @@
 1. The bootstrap certificate chains to a group's trust anchor, and has the extendedKeyUsage that the group
    demands.
 2. The device has an id: the one in its certificate or, if devices share the certificate, the one in its
-   request. An MQTT client id is the device id, with a prefix if the certificate is shared.
+   request (naming.py). Over MQTT its client id is the one that its group's bootstrap policy lets it have.
 3. The last day of the group's budget is not over.
 """
 
@@ -17,13 +17,15 @@ from enum import StrEnum
 from firstboot.domain.device import Anchor
 from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.names import RESERVED_PREFIX, DeviceId, device_id
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.domain.proof_id import ProofId
+from firstboot.identity import naming
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
 from firstboot.pki import bootstrap, certificate, forms
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateUntrusted, CertificateUsageWrong
+from firstboot.policy.service import bootstrap_client_id
 
 
 class AdmissionKind(StrEnum):
@@ -84,12 +86,11 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     """Admit the device that presents a bootstrap certificate. `said` is the device id in its request, if any.
 
     Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
-    EnrollmentClosed.
+    DeviceNotExpected, EnrollmentClosed.
     """
     verified = verify_bootstrap(presented, fleet, now)  # 1
-    name = named(verified, said, fleet.reserved)  # 2
-    # No thing's name has the prefix, so the holder of a claim certificate cannot connect as a thing.
-    check_client_id(presented, f"{RESERVED_PREFIX}{name}" if verified.group.is_shared else name)
+    name = named(verified, said, fleet.ids)  # 2
+    check_client_id(presented, bootstrap_client_id(verified.group, name))
     check_open(verified.group, now)  # 3
     admitted_by = AdmittedBy(
         AdmissionKind.BOOTSTRAP_CERTIFICATE,
@@ -154,18 +155,18 @@ def _may_be_shared(sent: Sequence[Certificate], groups: Mapping[Certificate, Gro
     return any(anchor.subject.canonical() in issuers for anchor in shared)
 
 
-def named(verified: VerifiedBootstrap, said: str | None, reserved: Sequence[str]) -> DeviceId:
+def named(verified: VerifiedBootstrap, said: str | None, rule: IdRule) -> DeviceId:
     """Return the id of the device that is enrolling. `said` is the device id in its request, if any.
 
-    `reserved` are the fleet's words that no device may have as its id.
+    `rule` is the fleet's rule for ids.
 
-    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, CertificateMalformed.
+    Raises DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch, DeviceNotExpected, CertificateMalformed.
     """
     if verified.group.is_shared:
         if said is None:
             raise DeviceIdRequired
-        return device_id(said, reserved)
-    name = device_id(verified.leaf.common_name(), reserved)
+        return naming.requested(said, verified.group, rule)
+    name = naming.certified(verified.leaf, verified.group, rule)
     if said not in (None, name):
         raise DeviceIdMismatch
     return name

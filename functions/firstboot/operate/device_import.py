@@ -25,7 +25,7 @@ from firstboot.domain.errors import KeyInUse, Unavailable
 from firstboot.domain.names import DeviceId
 from firstboot.operate.audit import Audit
 from firstboot.operate.fleet_in_force import FleetInForce
-from firstboot.operate.groups import check, find
+from firstboot.operate.groups import check, check_space, find
 from firstboot.operate.requests import ImportDevices, checked_ids
 from firstboot.pki.certificate import parse_text
 from firstboot.pki.der import NotDer
@@ -108,9 +108,11 @@ class DeviceImport:
                 "The group's devices have no certificates in AWS IoT: its `mqtt` is not `registry`"
             )
         moment = whole_seconds(now)
+        named = checked_ids(parameters.devices, rules.fleet.ids)
+        check_space(named, group)
         devices = [
             Device(each, group.name, Status.ENROLLED, 0, moment, moment, attributes=attributes)
-            for each, attributes in checked_ids(parameters.devices, rules.fleet.reserved).items()
+            for each, attributes in named.items()
         ]
         warnings = check(devices, rules, self.place)
         # All devices are checked by now, so that a mistake in the list imports none of them.

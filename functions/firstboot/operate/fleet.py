@@ -12,7 +12,7 @@ from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.names import DeviceId, is_device_id
+from firstboot.domain.names import ANY_FLEET, DeviceId
 from firstboot.domain.publication import Publication, Unreadable, in_force
 from firstboot.domain.sweep import PAGE, Sweep
 from firstboot.operate import answers, excess, requests
@@ -127,6 +127,7 @@ class Fleets:
             raise FleetChanged(log=f"compared with {parameters.in_force}; {read.mark} is in force")
         # If the published one can't be read, the deployed one is the nearest that is known.
         before = read.in_force or self.deployed
+        _check_colons(fleet, before)
         self._check_reserved(fleet, before)
         excess.check_new_devices(Sums(Rules(before), self.place), Sums(Rules(fleet), self.place), now)
         _check_stated(before, fleet, parameters.orphan)  # 5
@@ -149,7 +150,7 @@ class Fleets:
 
     def _check_reserved(self, fleet: Fleet, before: Fleet) -> None:
         """Refuse a fleet that reserves the id of a device. Raises FleetInvalid, Unavailable."""
-        fresh = [word for word in fleet.reserved if word not in before.reserved and is_device_id(word)]
+        fresh = [word for word in fleet.reserved if word not in before.reserved and ANY_FLEET.allows(word)]
         taken = [word for word in fresh if self.records.device(DeviceId(word))]
         if taken:
             raise FleetInvalid([f"fleet.toml: reserved has {', '.join(taken)}, which are ids of devices"])
@@ -175,6 +176,14 @@ class Fleets:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""
         backlog = self.limiter.backlog_seconds(now)
         return answers.progress(self.sweeps.read(), self.fleet.current(now), backlog)
+
+
+def _check_colons(fleet: Fleet, before: Fleet) -> None:
+    """Refuse a fleet that allows no more colons in device ids. Raises FleetNeedsDeployment."""
+    if before.colon_ids and not fleet.colon_ids:
+        raise FleetNeedsDeployment(
+            "colon_ids was true: without it, a device with a colon in its id holds no grant"
+        )
 
 
 def _check_stated(before: Fleet, fleet: Fleet, stated: dict[str, int]) -> None:

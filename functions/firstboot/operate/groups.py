@@ -11,8 +11,10 @@ from typing import Protocol
 from firstboot.domain.claim import Limits, Spent
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device, Status
-from firstboot.domain.fleet import Budget, Fleet, Group
+from firstboot.domain.errors import DeviceIdInvalid
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import Budget
 from firstboot.domain.sweep import Sweep
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
@@ -29,6 +31,9 @@ from firstboot.runtime.messages import Json
 
 AT_ONCE = 100
 """The most devices that one DynamoDB transaction can write."""
+
+_SHOWN = 5
+"""Ids that a refusal names."""
 
 
 class Records(Protocol):
@@ -103,7 +108,8 @@ class Groups:
         rules = Rules(self.fleet.current(now))
         group = find(parameters.group, rules.fleet)  # 1
         name = group.name
-        devices, moment = checked_ids(parameters.devices, rules.fleet.reserved), whole_seconds(now)
+        devices, moment = checked_ids(parameters.devices, rules.fleet.ids), whole_seconds(now)
+        check_space(devices, group)
         warnings = check(
             [
                 Device(device_id, name, Status.EXPECTED, 0, moment, moment, attributes=attributes)
@@ -135,6 +141,13 @@ def find(name: str, fleet: Fleet) -> Group:
     if group is None:
         raise GroupNotFound(f"The groups are {', '.join(fleet.groups)}")
     return group
+
+
+def check_space(devices: Iterable[DeviceId], group: Group) -> None:
+    """Refuse ids that no device of the group may have. Raises DeviceIdInvalid."""
+    if outside := [name for name in devices if not group.may_name(name)]:
+        shown = ", ".join(outside[:_SHOWN]) + (" …" if len(outside) > _SHOWN else "")
+        raise DeviceIdInvalid(f"Group {group.name} has {group.space}, and not {shown}")
 
 
 def check(devices: Iterable[Device], rules: Rules, place: Place) -> list[str]:

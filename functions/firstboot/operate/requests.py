@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from msgspec import Meta
 
 from firstboot.domain.device import Attribute
 from firstboot.domain.fleet import MISSHAPEN, Fleet
-from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.names import DeviceId, IdRule, device_id
 from firstboot.policy.rules import RequestContext
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import Request
@@ -149,12 +148,12 @@ class OneKindOfFailures(Request, frozen=True, kw_only=True):
     failures: str
 
 
-def checked_ids(devices: dict[str, Attributes], reserved: Iterable[str]) -> dict[DeviceId, Attributes]:
-    """Return the devices by their checked ids. `reserved` are the fleet's words that are no ids.
+def checked_ids(devices: dict[str, Attributes], rule: IdRule) -> dict[DeviceId, Attributes]:
+    """Return the devices by their checked ids. `rule` is the fleet's rule for ids.
 
     Raises DeviceIdInvalid.
     """
-    return {device_id(name, reserved): attributes for name, attributes in devices.items()}
+    return {device_id(name, rule): attributes for name, attributes in devices.items()}
 
 
 def fleet(members: dict[str, Any]) -> Fleet:

@@ -19,7 +19,6 @@ from functools import cached_property, lru_cache
 
 from cryptography import x509
 
-from firstboot.domain.errors import Reason
 from firstboot.pki import der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CertificateMalformed
@@ -141,14 +140,6 @@ class Certificate:
     @cached_property
     def _spki_fingerprint(self) -> str:
         return signature.spki_fingerprint(self._public_key)
-
-    def common_name(self) -> str:
-        """Return the subject's one common name. Raises CertificateMalformed."""
-        names = self.subject.values(COMMON_NAME)
-        if len(names) != 1:
-            detail = f"The certificate's subject must have one common name, and has {len(names)}"
-            raise CertificateMalformed(detail, reason=Reason.CERTIFICATE_NAME)
-        return names[0]
 
     def to_cryptography(self) -> x509.Certificate:
         """Return the certificate as cryptography reads it. Raises CertificateMalformed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import cast
 
 from cryptography import x509
@@ -15,8 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import CertificateRecord
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.fleet import CertificatePlan
+from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
+from firstboot.domain.plans import CertificatePlan
 from firstboot.pki.signature import DevicePublicKey
 
 BACKDATE = timedelta(minutes=5)
@@ -82,14 +85,34 @@ def operational_certificate(
 
 
 def bootstrap_certificate(
-    issuer: Issuer, common_name: str, key: DevicePublicKey, now: datetime, not_after: datetime
+    issuer: Issuer,
+    common_name: str,
+    key: DevicePublicKey,
+    now: datetime,
+    not_after: datetime,
+    placed: Mapping[str, str] = MappingProxyType({}),
 ) -> x509.Certificate:
     """Sign a bootstrap certificate with a factory's CA. It begins BACKDATE before `now`.
 
-    `common_name` is the device id, or any name for a claim certificate.
+    `common_name` is the device id, or any name for a claim certificate. `placed` are values of other fields,
+    by the source that reads them (domain/fleet.py, Naming).
     """
-    period = now - BACKDATE, not_after
-    return _client_certificate(issuer, common_name, key, x509.random_serial_number(), period)
+    period, serial = (now - BACKDATE, not_after), x509.random_serial_number()
+    return _client_certificate(issuer, common_name, key, serial, period, placed)
+
+
+def placed(group: Group, device_id: str) -> dict[str, str] | None:
+    """Return what `bootstrap_certificate` must place beside the common name to name a device of the group.
+
+    None if a certificate can't be made for a name: the id is the hash of a key, a pattern takes it out of a
+    longer text, or it is only a part of the common name.
+    """
+    value = f"{group.strip_prefix}{device_id}{group.strip_suffix}"
+    if group.pattern or group.device_id == "key.sha256":
+        return None
+    if group.device_id == "subject.CN":
+        return {} if value == device_id else None
+    return {} if group.is_shared else {group.device_id: value}
 
 
 def authority_certificate(
@@ -131,11 +154,12 @@ def _client_certificate(
     key: DevicePublicKey,
     serial: int,
     period: tuple[datetime, datetime],
+    placed: Mapping[str, str] = MappingProxyType({}),
 ) -> x509.Certificate:
     not_before, not_after = period
-    return (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(common_name))
+        .subject_name(_name(common_name, placed.get("subject.serialNumber")))
         .issuer_name(issuer.certificate.subject)
         .public_key(key)
         .serial_number(serial)
@@ -146,8 +170,11 @@ def _client_certificate(
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(_authority_key_identifier(issuer.certificate), critical=False)
-        .sign(issuer.key, hashes.SHA256())
     )
+    kinds = {"san.uri": x509.UniformResourceIdentifier, "san.dns": x509.DNSName}
+    if names := [kind(placed[source]) for source, kind in kinds.items() if source in placed]:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(issuer.key, hashes.SHA256())
 
 
 def _authority_key_identifier(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
@@ -163,8 +190,11 @@ def _authority_key_identifier(ca: x509.Certificate) -> x509.AuthorityKeyIdentifi
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, serial_number: str | None = None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if serial_number is not None:
+        parts.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, serial_number))
+    return x509.Name(parts)
 
 
 def _key_usage(*, ca: bool) -> x509.KeyUsage:

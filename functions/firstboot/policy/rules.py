@@ -60,7 +60,14 @@ class Rules:
         self._grants = tuple(sorted(fleet.grants))
 
     def decide(self, device: Device, context: RequestContext) -> Holdings:
-        """Return the grants that `device` holds in `context`."""
+        """Return the grants that `device` holds in `context`.
+
+        A device whose id the fleet does not allow holds none. It may have its id from a time when the fleet
+        allowed the id. The compiler has checked the grants for the ids that the fleet allows now: another id
+        could be a word of a path, or hold a character that delimits ids.
+        """
+        if not self.fleet.ids.allows(device.device_id):
+            return Holdings(errors=(f"{device.device_id}: the fleet does not allow the id",))
         fitting = self._fitting(device)
         if fitting is None:
             return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))

@@ -1,8 +1,8 @@
 """The service policies: Firstboot's own AWS IoT policies, which let a client make its calls under any rules.
 
-There is one for current operational certificates, one for superseded ones, one for bootstrap certificates of
-a single device and one for claim certificates. They name the client by policy variables, so that each
-document serves every client of its kind.
+There is one for current operational certificates, one for superseded ones, one for claim certificates, and
+one for each place in a bootstrap certificate by which AWS IoT can name a single device. They name the client
+by policy variables, so that each document serves every client of its kind.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from enum import StrEnum
 from typing import Any
 
 from firstboot.domain import topics
+from firstboot.domain.fleet import Group
 from firstboot.domain.names import RESERVED_PREFIX
 from firstboot.policy.render import THING_NAME, VERSION, Place
 
 CLIENT_ID = "${iot:ClientId}"
 COMMON_NAME = "${iot:Certificate.Subject.CommonName}"
+SERIAL_NUMBER = "${iot:Certificate.Subject.SerialNumber}"
+URI = "${iot:Certificate.Subject.AlternativeName.UniformResourceIdentifier}"
 
 
 class ServicePolicy(StrEnum):
@@ -24,6 +27,8 @@ class ServicePolicy(StrEnum):
     DEVICE = "device"
     SUPERSEDED = "superseded"
     BOOTSTRAP = "bootstrap"
+    BOOTSTRAP_SERIAL_NUMBER = "bootstrap-serialnumber"
+    BOOTSTRAP_URI = "bootstrap-uri"
     CLAIM = "claim"
 
     def policy_name(self, stack: str) -> str:
@@ -45,12 +50,48 @@ class ServicePolicy(StrEnum):
         if self is ServicePolicy.SUPERSEDED:
             answers = topics.CERTIFICATES.answer_topics(THING_NAME)
             return _document(THING_NAME, THING_NAME, (topics.CERTIFICATES,), answers, place)
-        # The broker takes the common name from the certificate, so a client cannot choose another device's.
+        # The broker takes the value from the certificate, so a client cannot choose another device's.
         # A claim certificate does not name its device, so there only the prefix is fixed.
-        segment = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else CLIENT_ID
-        client = COMMON_NAME if self is ServicePolicy.BOOTSTRAP else f"{RESERVED_PREFIX}*"
+        segment = _VARIABLES.get(self, CLIENT_ID)
+        client = _VARIABLES.get(self, f"{RESERVED_PREFIX}*")
         answers = topics.CERTIFICATES.answer_topics(segment)
         return _document(client, segment, (topics.CERTIFICATES,), answers, place)
+
+
+_VARIABLES = {
+    ServicePolicy.BOOTSTRAP: COMMON_NAME,
+    ServicePolicy.BOOTSTRAP_SERIAL_NUMBER: SERIAL_NUMBER,
+    ServicePolicy.BOOTSTRAP_URI: URI,
+}
+"""AWS IoT's variables for a bootstrap certificate's fields (developer guide, "X.509 Certificate AWS IoT Core
+policy variables"). Each stands for the first value, and `admission` demands that it is the only one."""
+
+# `AlternativeName.DNSName` is not here. The id is the name in lower case, and the variable is the name as the
+# certificate has it: `GW-1` could connect as another group's device of that name.
+_BY_SOURCE: dict[str, ServicePolicy] = {
+    "subject.CN": ServicePolicy.BOOTSTRAP,
+    "subject.serialNumber": ServicePolicy.BOOTSTRAP_SERIAL_NUMBER,
+    "san.uri": ServicePolicy.BOOTSTRAP_URI,
+}
+
+
+def bootstrap_policy(group: Group) -> ServicePolicy:
+    """Return the policy of the group's bootstrap certificates.
+
+    A claim certificate has it, and each certificate whose device AWS IoT has no variable for: the variable
+    is the whole value, before a prefix or a pattern changes it.
+    """
+    is_changed = group.strip_prefix or group.strip_suffix or group.pattern
+    return ServicePolicy.CLAIM if is_changed else _BY_SOURCE.get(group.device_id, ServicePolicy.CLAIM)
+
+
+def bootstrap_client_id(group: Group, device_id: str) -> str:
+    """Return the MQTT client id with which a device connects by its bootstrap certificate.
+
+    With the policy of claim certificates it has a prefix that no thing's name has, so that its holder can't
+    connect as a thing.
+    """
+    return device_id if bootstrap_policy(group) in _VARIABLES else f"{RESERVED_PREFIX}{device_id}"
 
 
 def grant_policy_name(stack: str, grant: str) -> str:

@@ -40,6 +40,7 @@ from firstboot.domain.errors import (
     AuthorizationError,
     ConflictError,
     FirstbootError,
+    Reason,
     RequestError,
 )
 from firstboot.domain.fleet import Fleet, Group
@@ -50,7 +51,7 @@ from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
-from firstboot.policy.service import ServicePolicy
+from firstboot.policy.service import bootstrap_policy
 
 _WAITING = "PENDING_ACTIVATION"
 _REFUSALS = (RequestError, AuthenticationError, AuthorizationError, ConflictError)
@@ -150,8 +151,7 @@ class Judge:
         bootstrap, name = verified
         group = bootstrap.group
         self._check_records(bootstrap, name)  # 3
-        policy = ServicePolicy.CLAIM if group.is_shared else ServicePolicy.BOOTSTRAP
-        self.certificates.attach(certificate, policy.policy_name(self.stack))  # 4
+        self.certificates.attach(certificate, bootstrap_policy(group).policy_name(self.stack))  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
         try:
             self._check_records(bootstrap, name)  # 6
@@ -194,7 +194,7 @@ def _verified(leaf: Certificate, fleet: Fleet, now: datetime) -> tuple[VerifiedB
     """Return the verified bootstrap certificate, and its device if it is the certificate of one device."""
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)
-    return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None, fleet.reserved)
+    return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None, fleet.ids)
 
 
 def _is_final(refusal: FirstbootError) -> bool:
@@ -204,4 +204,6 @@ def _is_final(refusal: FirstbootError) -> bool:
     could make it admissible.
     """
     doubtful = isinstance(refusal, CertificateUntrusted | CertificateMalformed | ConflictError)
-    return refusal.action is Action.STOP and not doubtful
+    # A mistake in `pattern` or `ids` would otherwise revoke the certificates of a whole production run.
+    is_renamable = refusal.reason is Reason.CERTIFICATE_NAME
+    return refusal.action is Action.STOP and not doubtful and not is_renamable
