@@ -17,15 +17,15 @@ from console.cloud import Refused
 from console.key_manifest import Run
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import ANY_FLEET
+from firstboot.domain.plans import CertificatePlan
 from tests import factories
 from tests.production import base64_key, pem_key, public_key
-from tests.unit.fleet_folders import fleet
-
-GROUP = fleet().groups["gateways"]
-RUN = Run(lambda _: None, GROUP, ANY_FLEET, lambda: False)
-"""A new run on a disk that minds the case of names."""
 
 GOOD, OTHER = base64_key(public_key()), base64_key(public_key())
+PLAN = CertificatePlan(days=365, renew_at=0.66, grace_days=90)
+GROUP = Group("gateways", (), "subject.CN", "replace", 10, PLAN, "registry")
+RUN = Run(lambda _: None, GROUP, ANY_FLEET, lambda: False)
+"""A new run on a disk that minds the case of names."""
 
 
 def problems(file: Path, group: Group = GROUP) -> list[str]:
