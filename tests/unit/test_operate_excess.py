@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from string import ascii_letters
+
 import pytest
 
 from console import excess as shown
@@ -16,6 +19,7 @@ from firstboot.policy.rules import Rules
 from firstboot.policy.sums import Sums
 from tests.unit.fleet_folders import OFFICE, device, fleet, large, permit
 
+PLACE = Place("aws", "us-east-1", "123456789012")
 BERLIN, PARIS = device(attributes={"site": "berlin"}), device("gateways", {"floor": 1}, device_id="dev-2")
 NEW = device(device_id="dev-3")
 
@@ -23,7 +27,7 @@ NEW = device(device_id="dev-3")
 def sums(*rules: str) -> Sums:
     """Return the sums under these rules about four large grants."""
     made = fleet(grants={name: large(name) for name in "abcd"}, rules="".join(rules))
-    return Sums(Rules(made), Place("aws", "us-east-1", "123456789012"))
+    return Sums(Rules(made), PLACE)
 
 
 TWO = sums(permit("a"), permit("b"))
@@ -50,6 +54,23 @@ def test_certain_known_and_possible_are_counted_apart() -> None:
     }
     many = excess.count(TWO, ALL, [BERLIN, PARIS, NEW, device(device_id="dev-4")])
     assert (many["certain"]["devices"], len(many["certain"]["examples"])) == (4, 3)
+
+
+def test_a_new_device_has_the_shortest_id_that_the_fleet_allows() -> None:
+    """A fleet is refused for its new devices also if it reserves the ids that such a device could have."""
+    rules = [*map(permit, "abcd")]
+    made = fleet(grants={name: large(name) for name in "abcd"}, rules="".join(rules))
+    for words in (("a",), tuple(ascii_letters), (*ascii_letters, "aa", "ab")):
+        after = Sums(Rules(replace(made, reserved=words)), PLACE)
+        with pytest.raises(FleetInvalid, match="a new device of group gateways would get too much"):
+            excess.check_new_devices(TWO, after, EPOCH)
+
+
+def test_an_id_that_is_not_allowed_hides_no_excess() -> None:
+    """A device whose id the fleet does not allow has no excess, and others of the same length keep theirs."""
+    reserving = Sums(Rules(replace(ALL.fleet, reserved=("dev-1",))), PLACE)
+    found = excess.count(TWO, reserving, [BERLIN, NEW])
+    assert (found["certain"]["devices"], found["certain"]["examples"][0]["deviceId"]) == (1, "dev-3")
 
 
 def test_a_new_excess_is_refused_and_another_is_a_warning() -> None:

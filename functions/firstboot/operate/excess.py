@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import product
+from string import ascii_letters
 
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.device import Device, Status
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DeviceId, IdRule
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.sums import Excess, Sums, newly_certain
 from firstboot.runtime.messages import Json
 
 _EXAMPLES = 3
 """Devices of each kind that the answer about a page names."""
-
-_SHORTEST = DeviceId("aa")
 
 
 def check_sum(sums: Sums, before: Device | None, after: Device) -> list[str]:
@@ -40,15 +40,23 @@ def check_new_devices(before: Sums, after: Sums, now: datetime) -> None:
     Only the console can count the excesses of existing devices, a page a call. Raises FleetInvalid.
     """
     problems = []
+    # The shortest id: a group of longer ids exceeds the limit as well.
+    name = _shortest(before.fleet.ids, after.fleet.ids)
     for group in after.fleet.groups:
-        # The shortest id: a group of longer ids exceeds the limit as well.
-        device = Device(_SHORTEST, group, Status.EXPECTED, 0, now, now)
+        device = Device(name, group, Status.EXPECTED, 0, now, now)
         problems += [
             f"rules.cedar: a new device of group {group} would get too much: {each.text}"
             for each in newly_certain(before.of(device), after.of(device))
         ]
     if problems:
         raise FleetInvalid(problems)
+
+
+def _shortest(*rules: IdRule) -> DeviceId:
+    """Return a shortest id that all of the rules allow."""
+    # Under an id that a fleet does not allow, a device would hold no grant.
+    texts = ("".join(letters) for size in (1, 2) for letters in product(ascii_letters, repeat=size))
+    return next(DeviceId(text) for text in texts if all(rule.allows(text) for rule in rules))
 
 
 def count(before: Sums, after: Sums, devices: Iterable[Device]) -> Json:

@@ -118,6 +118,7 @@ class Sums:
         claims = device.claims if "claims" in self._read else {}
         by_name = self._names_devices or "deviceId" in self._read
         kind = [device.group, name if by_name else len(name), is_thing_name(name)]
+        kind.append(self.fleet.ids.allows(name))
         return json.dumps([*kind, attributes, claims], sort_keys=True)
 
     def _excesses(self, device: Device) -> Iterator[Excess]:
