@@ -69,7 +69,7 @@ def test_a_new_device_has_the_shortest_id_that_the_fleet_allows() -> None:
 def test_an_id_that_is_not_allowed_hides_no_excess() -> None:
     """A device whose id the fleet does not allow has no excess, and others of the same length keep theirs."""
     reserving = Sums(Rules(replace(ALL.fleet, reserved=("dev-1",))), PLACE)
-    found = excess.count(TWO, reserving, [BERLIN, NEW])
+    found = excess.count(TWO, reserving, [device(device_id="dev-1"), NEW])
     assert (found["certain"]["devices"], found["certain"]["examples"][0]["deviceId"]) == (1, "dev-3")
 
 
