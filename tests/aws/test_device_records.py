@@ -32,7 +32,6 @@ from firstboot.domain.device import (
     CertificateRecord,
     Device,
     KeyAdmission,
-    RefusedKey,
     Status,
     committed,
 )
