@@ -143,10 +143,10 @@ def rebind(
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
-    """Admit another bootstrap key of a device once, for example of a board that replaces another.
+    """Admit another bootstrap key of a device once.
 
-    The device is bound to the other key when it enrolls with it. Until then its present board goes on. A
-    second admission takes the place of the first.
+    A board that replaces another one has another key. The device is bound to it when the board enrolls, until
+    the end of that day. Until then the former board goes on. A second admission takes the place of the first.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     spki = _sha256(key, Certificate.spki_fingerprint, "--key")
