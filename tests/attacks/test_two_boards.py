@@ -16,15 +16,18 @@ import boto3
 import pytest
 from cryptography import x509
 
+from firstboot.domain import topics
 from firstboot.domain.clock import iso
 from firstboot.pki.certificate import parse_text
 from tests import factories
 from tests.attacks.test_17_a_restoration_forgives_nothing import later, lose
 from tests.aws import test_console_restore as restoring
 from tests.aws.invoked import Run
+from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product, group, make_policies
 from tests.aws.registering import Registering
 from tests.aws.test_console_restore import backed_up
+from tests.aws.test_import import in_aws_iot
 from tests.aws.test_jitr import admit, arrive, status
 
 restore = restoring.restore
@@ -286,6 +289,31 @@ def test_a_device_of_an_earlier_version_is_bound_at_its_next_enrollment(
     first.boot()
     product.lambdas.paused += HOLD
     assert code(second.enroll()) == CHANGED
+
+
+@pytest.mark.parametrize("pins", [True, False])
+def test_an_imported_device_is_bound_at_its_first_renewal(
+    product: Product, second: Board, *, pins: bool
+) -> None:
+    """The first renewal binds the name to the imported key, where the group binds names at all.
+
+    A board of the factory with that key enrolls afterwards, and one with another key does not.
+    """
+    of(product, pin_bootstrap=pins)
+    first = Board(product)
+    (leaf,) = in_aws_iot(GATEWAY, "ACTIVE", key=first.key)
+    product.operate("devices.import", group="gateways", devices={GATEWAY: {}})
+    assert shown(product)["pin"] is None
+    client = Client(product, GATEWAY, leaf)
+    client.ask(topics.CERTIFICATES, csr=client.csr())
+    assert shown(product)["pin"] == (first.spki if pins else None)
+    product.lambdas.paused += HOLD
+    client = Client(product, GATEWAY, leaf)
+    client.ask(topics.CERTIFICATES, csr=client.csr())
+    product.lambdas.paused += HOLD
+    assert second.enroll().status == (409 if pins else 201)
+    product.lambdas.paused += HOLD
+    assert first.enroll().status == 201
 
 
 @pytest.mark.parametrize("how", [("--yes",), ("--yes", "--overwrite")], ids=" ".join)

@@ -110,7 +110,7 @@ class Renew:
     ) -> Renewal:
         ca, moment = self.issue.issuer.certificate, whole_seconds(now)
         certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, ca, moment)
-        is_imported = device.active is not None and device.active.imported
+        imported = device.active if device.active and device.active.imported else None
         return Renewal(
             device_id=device.device_id,
             caller=f"{leaf.serial_number:x}",
@@ -118,7 +118,7 @@ class Renew:
             now=moment,
             grace=group.certificate.grace,
             # An imported device has shown no other key of its own than that of its imported certificate.
-            pin=leaf.spki_fingerprint() if is_imported and group.pins else None,
+            pin=imported.spki if imported and group.pins else None,
         )
 
 
