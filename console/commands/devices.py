@@ -145,8 +145,8 @@ def rebind(
 ) -> None:
     """Admit another bootstrap key of a device once.
 
-    A board that replaces another one has another key. The device is bound to it when the board enrolls, until
-    the end of that day. Until then the former board goes on. A second admission takes the place of the first.
+    A board that replaces another one has another key. Once it has enrolled, by the end of that day (UTC), the
+    device is bound to its key. Until then the former board goes on. A second admission replaces the first.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     spki = _sha256(key, Certificate.spki_fingerprint, "--key")
