@@ -1,7 +1,8 @@
 """Decide what becomes of the rows of a backup when lost rows are restored. No input or output.
 
 A restoration never takes back a decision that was made since the backup: a revocation, a deletion, a changed
-attribute, a superseded certificate, an enrollment that was counted, or a group that was frozen.
+attribute, a superseded certificate, an enrollment that was counted, a group that was frozen, a pin, or a
+one-time admission that was used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ DEVICE = "DEV#"
 
 _NOTES = ("registered", "activating")
 """Sets of certificates of a record. `register` writes them, and they decide nothing about the device."""
+
+_BOUND = ("pin", "admission")
+"""The bootstrap key that a device's name is bound to, and the admission of another one."""
 
 _CERTIFICATES = ("active", "pending", "superseded")
 _TAKEN_OUT = (Status.REVOKED.value, Status.DELETED.value)
@@ -60,8 +64,8 @@ def _device(old: Row, now: Row | None, note: Row | None) -> Fate:
 
 
 def _decided(row: Row) -> Row:
-    """Return a record without what `register` notes in it."""
-    return {name: value for name, value in row.items() if name not in ("attached", *_NOTES)}
+    """Return a record without what only notes something: what `register` did, and a key that was refused."""
+    return {name: value for name, value in row.items() if name not in ("attached", "refusedKey", *_NOTES)}
 
 
 def _counter(old: Row, now: Row | None) -> Fate:
@@ -154,9 +158,11 @@ def _added(old: Row) -> dict[str, Any]:
 def _record(old: Row, now: Row | None, *, revoked: bool) -> Row:
     """Return the record to put back, without `attached`: `register` finds out what AWS IoT has by now.
 
-    Certificates that either record notes as registered are kept, so that a revocation finds them all.
+    Certificates that either record notes as registered are kept, so that a revocation finds them all. The pin
+    is the table's if the table has one. So is the admission: one that the table lacks may have been used.
     """
-    record = {name: value for name, value in old.items() if name != "attached"}
+    record = {name: value for name, value in old.items() if name not in ("attached", "admission")}
+    record |= {name: value for name, value in (now or {}).items() if name in _BOUND}
     for name in _NOTES:
         members = {each for row in (old, now or {}) for each in row.get(name, {}).get("SS", ())}
         record |= {name: {"SS": sorted(members)}} if members else {}
@@ -166,11 +172,12 @@ def _record(old: Row, now: Row | None, *, revoked: bool) -> Row:
 def _unless_changed(now: Row | None) -> dict[str, Any]:
     """Return the condition that a device's row has not changed since it was read as `now`.
 
-    Every write changes one of these attributes, except a write of notes by `register`.
+    Every write changes one of these attributes, except a write of notes.
     """
     if now is None:
         return {"ConditionExpression": "attribute_not_exists(pk)"}
-    names = {"#s": "status", "#u": "updatedAt", "#g": "generation"}
+    # Two writes in one second leave the same `updatedAt`. Of these, a pin and an admission must not be lost.
+    names = {"#s": "status", "#u": "updatedAt", "#g": "generation", "#p": "pin", "#a": "admission"}
     equal = [f"{short} = :{short[1:]}" for short, name in names.items() if name in now]
     absent = [f"attribute_not_exists({short})" for short, name in names.items() if name not in now]
     values = {f":{short[1:]}": now[name] for short, name in names.items() if name in now}

@@ -78,6 +78,16 @@ COUNTED = (
         )
         for service in ("exchange", "vend")
     ),
+    # A board asks by a call, or it connects to AWS IoT first and waits there.
+    *(
+        Counted(
+            service,
+            "BootstrapKeyChanged",
+            "A board with another bootstrap key asked under the name of a device",
+            alarm=f"BootstrapKeyChanged{service.title()}",
+        )
+        for service in ("exchange", "register")
+    ),
     Counted(
         "register",
         "ThingClash",

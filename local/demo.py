@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import boto3
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from firstboot.domain.clock import utc_now
 from local import cloud
 from local.deployment import DEVICE
 from local.processes import ROOT, Failed
@@ -42,6 +44,7 @@ def tell(folder: Path) -> None:
     with _cloud(folder) as endpoints:
         _identity(endpoints, folder)
         _broker(endpoints, folder)
+        _boards(endpoints, folder)
         _credentials(endpoints, folder)
         _rules(endpoints, folder)
         _revocation(endpoints, folder)
@@ -87,16 +90,31 @@ def _broker(endpoints: dict[str, Any], folder: Path) -> None:
     with _step(
         "The factory makes a second device, for MQTT. AWS IoT does not know its bootstrap certificate"
     ):
-        signed = ["--ca-cert", endpoints["factory"]["certificate"], "--ca-key", endpoints["factory"]["key"]]
-        made = ["--group", "gateways", "--count", "1", "--days", "90", "--out", str(run)]
-        _run("python", "-m", "console", "factory", "issue", *made, "--fleet", str(folder / "fleet"), *signed)
+        name = _made(endpoints, folder, run)
     with _step("First boot over MQTT: the device gets its certificate, and a thing and policies in AWS IoT"):
-        name = next(run.glob("*.key")).with_suffix("")
         where = ["--mqtt", "{host}:{port}".format_map(endpoints["mqtt"]), "--ca", endpoints["mqtt"]["ca"]]
         files = ["--bootstrap-cert", f"{name}.pem", "--bootstrap-key", f"{name}.key"]
         boot = ["boot", "--inline", *where, *files, "--state", str(folder / "devices/mqtt")]
         identity = json.loads(_run("python", "-m", "device", *boot))
         _show(f"policies: {', '.join(_policies(identity['certificateId']))}")
+
+
+def _boards(endpoints: dict[str, Any], folder: Path) -> None:
+    with _step("By mistake the factory gives the second device's name to another board, which is refused"):
+        board = _made(endpoints, folder, folder / "devices/board")
+        _boot(endpoints, folder / "devices/other", board, status=_STOP)
+    with _step("The operator admits the board once, and it takes the place of the device"):
+        key, until = f"{board}.pem", (utc_now() + timedelta(days=1)).date().isoformat()
+        _operator("admission", "devices", "rebind", board.name, "--key", key, "--until", until)
+        _boot(endpoints, folder / "devices/other", board)
+
+
+def _made(endpoints: dict[str, Any], folder: Path, run: Path) -> Path:
+    """Let the factory make a device, and return the path of its key and certificate without the suffix."""
+    signed = ["--ca-cert", endpoints["factory"]["certificate"], "--ca-key", endpoints["factory"]["key"]]
+    made = ["--group", "gateways", "--count", "1", "--days", "90", "--out", str(run)]
+    _run("python", "-m", "console", "factory", "issue", *made, "--fleet", str(folder / "fleet"), *signed)
+    return next(run.glob("*.key")).with_suffix("")
 
 
 def _policies(certificate_id: str) -> list[str]:
@@ -159,9 +177,9 @@ def _revocation(endpoints: dict[str, Any], folder: Path) -> None:
         _boot(endpoints, folder / "devices/reset", status=_STOP)
 
 
-def _boot(endpoints: dict[str, Any], home: Path, status: int = 0) -> None:
-    bootstrap = ["--bootstrap-cert", endpoints["bootstrap"]["certificate"]]
-    bootstrap += ["--bootstrap-key", endpoints["bootstrap"]["key"]]
+def _boot(endpoints: dict[str, Any], home: Path, board: Path | None = None, status: int = 0) -> None:
+    files = {"certificate": f"{board}.pem", "key": f"{board}.key"} if board else endpoints["bootstrap"]
+    bootstrap = ["--bootstrap-cert", files["certificate"], "--bootstrap-key", files["key"]]
     where = ["--mtls", endpoints["mtls"], "--ca", endpoints["api_ca"], "--state", str(home)]
     _run("python", "-m", "device", "boot", *where, *bootstrap, status=status)
 

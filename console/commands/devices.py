@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -121,6 +122,39 @@ def repair(ctx: typer.Context, device_id: DeviceId, *, stack: Stack = None, as_j
     with output.failures(as_json=options.as_json):
         found = Operate(options.stack_name).call("devices.repair", deviceId=device_id)
         output.result(found, describe.repair, as_json=options.as_json)
+
+
+@app.command()
+def rebind(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="The other key: a PEM file of its bootstrap certificate, or the SHA-256 of the key.",
+        ),
+    ],
+    until: Annotated[
+        datetime,
+        typer.Option(metavar="DAY", formats=["%Y-%m-%d"], help="The last day of the admission (UTC)."),
+    ],
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Admit another bootstrap key of a device once.
+
+    A board that replaces another one has another key. Once it has enrolled, by the end of that day (UTC), the
+    device is bound to its key. Until then the former board goes on. A second admission replaces the first.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    spki = _sha256(key, Certificate.spki_fingerprint, "--key")
+    with output.failures(as_json=options.as_json):
+        device = Operate(options.stack_name).call(
+            "devices.rebind", deviceId=device_id, key=spki, until=until.date().isoformat()
+        )
+        output.result(device, _describe, as_json=options.as_json)
 
 
 @app.command("set")

@@ -103,6 +103,7 @@ class Product:
     table: str
     bucket: str
     lambdas: Lambdas = field(default_factory=Lambdas)
+    boards: dict[str, factories.PrivateKey] = field(default_factory=dict)
 
     @property
     def records(self) -> DynamoDevices:
@@ -110,8 +111,8 @@ class Product:
         return DynamoDevices(clients.dynamodb(), self.table)
 
     def bootstrap(self, device_id: str) -> x509.Certificate:
-        """Return a new bootstrap certificate."""
-        return self.factory.issue(device_id, factories.ec_key())
+        """Return a new bootstrap certificate of the device's board, which has one key."""
+        return self.factory.issue(device_id, self.boards.setdefault(device_id, factories.ec_key()))
 
     def enroll(
         self, leaf: x509.Certificate, key: factories.PrivateKey | None = None, **members: Any

@@ -26,7 +26,15 @@ from firstboot.domain.claim import (
     is_claimable,
 )
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device, Status, committed
+from firstboot.domain.device import (
+    Anchor,
+    Attribute,
+    CertificateRecord,
+    Device,
+    KeyAdmission,
+    Status,
+    committed,
+)
 from firstboot.domain.errors import CertificateNotCurrent, DeviceNotFound, DeviceRevoked
 from firstboot.domain.names import DeviceId
 from tests import factories
@@ -103,6 +111,10 @@ def _put(device: Device) -> None:
         known = getattr(device, name)
         if known:
             plain[name] = rows.certificate_row(known)
+    if device.pin:
+        plain["pin"] = device.pin
+    if device.admission:
+        plain["admission"] = rows.admission_row(device.admission)
     if device.renewal_day:
         plain |= {"renewalDay": rows.day_number(device.renewal_day), "renewals": device.renewals}
     item = rows.device_key(device.device_id) | rows.values(plain)
@@ -138,6 +150,8 @@ _devices = st.none() | st.builds(
     pending=st.none() | st.builds(replace, _records, claims=st.sampled_from([None, {}, CLAIMS])),
     active=st.none() | _records,
     claims=st.sampled_from([{}, {"model": "w"}]),
+    pin=st.sampled_from([None, "p1", "p2"]),
+    admission=st.none() | st.builds(KeyAdmission, st.sampled_from(["p1", "p3"]), _moments),
 )
 
 
@@ -154,8 +168,9 @@ _asked = st.one_of(
         replaces=st.booleans(),
         expected=st.booleans(),
         formerly=st.sampled_from([(), ("hubs",), ("hubs", "sensors")]),
+        pin=st.sampled_from([None, "p1", "p3"]),
     ),
-    st.builds(renewal),
+    st.builds(renewal, pin=st.sampled_from([None, "p1"])),
 )
 _claims = st.sampled_from([None, {}, {"model": "y"}])
 
@@ -205,6 +220,16 @@ def test_the_condition_is_the_decision(
         assert claimed.claims == _claims_of(device, asked.certificate)
         assert claimed.active == (device.active if device else None)
         assert (claimed.renewal_day, claimed.renewals) == _counted(device, asked)
+        assert (claimed.pin, claimed.admission) == _bound(device, asked)
+
+
+def _bound(device: Device | None, asked: Enrollment | Renewal) -> tuple[str | None, KeyAdmission | None]:
+    """Return the pin and the admission of the record `device` after the claim."""
+    pin, admission = (device.pin, device.admission) if device else (None, None)
+    if isinstance(asked, Renewal):
+        return pin or asked.pin, admission
+    is_used = admission is not None and admission.key == asked.pin
+    return asked.pin or pin, None if is_used else admission
 
 
 def _claims_of(device: Device | None, pending: CertificateRecord | None) -> dict[str, Attribute]:

@@ -132,10 +132,14 @@ def test_a_deleted_device_holds_nothing(product: Product) -> None:
         assert (context["refusal"]["code"], context["grants"]) == ("certificate-not-current", [])
 
 
-@pytest.mark.parametrize("operation", ["devices.revoke", "devices.delete", "devices.set", "devices.explain"])
+@pytest.mark.parametrize(
+    "operation", ["devices.revoke", "devices.delete", "devices.rebind", "devices.set", "devices.explain"]
+)
 def test_an_unknown_device_is_not_made_by_asking(product: Product, operation: str) -> None:
     """No operation writes a row for a device that never enrolled."""
-    more = {"attributes": {"site": "berlin"}} if operation == "devices.set" else {}
+    more: dict[str, Any] = {"attributes": {"site": "berlin"}} if operation == "devices.set" else {}
+    if operation == "devices.rebind":
+        more = {"key": "a" * 64, "until": "2999-12-31"}
     assert problem(product.operate(operation, deviceId="absent", **more))["code"] == "device-not-found"
     assert product.rows() == []
 
@@ -311,6 +315,9 @@ def test_a_value_that_is_no_fleet_is_refused(product: Product, fleet: object) ->
         ("devices.show", {}),
         ("devices.show", {"deviceId": 1}),
         ("devices.revoke", {"deviceId": "gw-1", "reason": "stolen"}),
+        ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 63, "until": "2999-12-31"}),
+        ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 64, "until": "2999-02-30"}),
+        ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 64}),
         ("devices.set", {"deviceId": "gw-1"}),
         ("devices.set", {"deviceId": "gw-1", "attributes": {}}),
         ("devices.set", {"deviceId": "gw-1", "attributes": {"site": 1.5}}),

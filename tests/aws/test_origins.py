@@ -36,7 +36,7 @@ def key_of(certificate: x509.Certificate) -> str:
 
 def enroll(product: Product, factory: factories.Authority, name: str) -> Answer:
     """Enroll a device with a bootstrap certificate of a factory."""
-    return product.enroll(factory.issue(name, factories.ec_key()))
+    return product.enroll(factory.issue(name, product.boards.setdefault(name, factories.ec_key())))
 
 
 def listed(product: Product, **parameters: str) -> list[str]:

@@ -169,7 +169,7 @@ def test_a_lapsed_identity_does_not_block_a_new_one(
     """In a group that refuses to replace, a device can enroll again after its old identity's grace."""
     refusing = {"gateways": group("gateways", product.factory, reenroll="refuse", budget=None)}
     product.publish(groups=refusing)
-    long = product.factory.issue("gw-1", factories.ec_key(), days=3_000)
+    long = product.factory.issue("gw-1", product.boards["gw-1"], days=3_000)
     _at(product, device.leaf.not_valid_after_utc + 89 * DAY)
     assert _code(product.enroll(long)) == (409, "already-enrolled")
     _at(product, device.leaf.not_valid_after_utc + 90 * DAY)

@@ -46,6 +46,7 @@ NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 _DOMAIN = (FirstbootError,)
 _REQUESTS = {
     "devices.explain": '{"deviceId":"d","context":{"roleAlias":"telemetry","sourceIp":"192.0.2.1"}}',
+    "devices.rebind": '{"deviceId":"d","key":"' + "a" * 64 + '","until":"2026-12-31"}',
     "devices.set": '{"deviceId":"gw-1","attributes":{"site":"a","floor":1,"old":null}}',
     "devices.list": '{"limit":10,"after":"a","enrolledBy":"' + "a" * 64 + '"}',
     "groups.expect": '{"group":"gateways","devices":{"d":{"site":"a"}}}',

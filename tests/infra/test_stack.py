@@ -230,6 +230,8 @@ def test_the_alarms(stack: Synthesised) -> None:
         "CertificateDelayed",
         "CertificateForgedExchange",
         "CertificateForgedVend",
+        "BootstrapKeyChangedExchange",
+        "BootstrapKeyChangedRegister",
         "RenewalRateExceeded",
         "NameGuessLimit",
         "Undelivered",
@@ -263,6 +265,8 @@ def test_the_alarms(stack: Synthesised) -> None:
         ("NameGuessLimit", "NameGuessLimit", "exchange"),
         ("CertificateForgedExchange", "CertificateForged", "exchange"),
         ("CertificateForgedVend", "CertificateForged", "vend"),
+        ("BootstrapKeyChangedExchange", "BootstrapKeyChanged", "exchange"),
+        ("BootstrapKeyChangedRegister", "BootstrapKeyChanged", "register"),
     ],
 )
 def test_a_refusal_that_an_operator_must_see_alarms(

@@ -26,6 +26,7 @@ OLD: Row = {
     [
         ({}, Fate.SAME),
         ({"registered": {"SS": ["b"]}, "attached": {"SS": ["x"]}, "activating": {"SS": ["c"]}}, Fate.SAME),
+        ({"refusedKey": {"M": {"spki": {"S": "k"}}}}, Fate.SAME),
         ({"claims": {"M": {}}}, Fate.DIFFERENT),
         ({"updatedAt": None}, Fate.DIFFERENT),
         ({"updatedAt": {"S": "damaged"}}, Fate.DIFFERENT),
@@ -112,6 +113,28 @@ def test_a_record_keeps_what_register_notes() -> None:
         "activating": {"SS": ["c"]},
         "status": {"S": "revoked"},
     }
+
+
+@pytest.mark.parametrize("name", ["pin", "admission"])
+@pytest.mark.parametrize(
+    ("old", "now", "expected"),
+    [(None, "b", "b"), ("a", "b", "b"), ("a", None, {"pin": "a", "admission": None})],
+)
+def test_a_copy_changes_no_pin_and_revives_no_admission(
+    name: str, old: str | None, now: str | None, expected: Any
+) -> None:
+    """A restored record has the pin and the admission of the table's row, or else the copy's pin.
+
+    The write demands that the row still has what it had.
+    """
+    copy, row = (OLD | ({name: {"S": value}} if value else {}) for value in (old, now))
+    put: Any = writes("table", copy, row, revoked=False)[0]["Put"]
+    kept = expected[name] if isinstance(expected, dict) else expected
+    assert put["Item"].get(name) == (kept and {"S": kept})
+    short = f"#{name[0]}"
+    assert put["ExpressionAttributeNames"][short] == name
+    demanded = f"{short} = :{name[0]}" if now else f"attribute_not_exists({short})"
+    assert demanded in put["ConditionExpression"].split(" AND ")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,18 @@ import pytest
 
 from firstboot.domain.claim import DELETION, Enrollment, Renewal, answer_to
 from firstboot.domain.clock import EPOCH, from_epoch
-from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, check_admissible, login
+from firstboot.domain.device import (
+    Anchor,
+    CertificateRecord,
+    Device,
+    KeyAdmission,
+    Status,
+    check_admissible,
+    login,
+)
 from firstboot.domain.errors import (
     AlreadyEnrolled,
+    BootstrapKeyChanged,
     CertificateNotCurrent,
     ConflictError,
     DeviceRevoked,
@@ -89,6 +98,47 @@ def test_enrolling_is_refused(device: Device, changes: dict[str, bool], error: t
 def test_a_repeat_is_answered_where_reenrollment_is_refused(device: Device) -> None:
     """A repetition with the same key is answered, also in a group with `reenroll = "refuse"`."""
     assert answer_to(device, replace(ASKED, replaces=False)) == OURS
+
+
+ADMITTED = KeyAdmission("p2", NOW + SECOND)
+BOUND = replace(BARE, pin="p1")
+
+
+@pytest.mark.parametrize(
+    ("device", "key", "is_refused"),
+    [
+        (None, "p2", False),
+        (BARE, "p2", False),
+        (BOUND, "p1", False),
+        (BOUND, "p2", True),
+        (BOUND, None, False),
+        (replace(BOUND, pending=OURS), "p2", True),
+        (replace(BOUND, active=OURS), "p2", True),
+        (replace(BOUND, admission=ADMITTED), "p2", False),
+        (replace(BOUND, admission=ADMITTED), "p3", True),
+        (replace(BOUND, admission=replace(ADMITTED, until=NOW)), "p2", True),
+        (replace(BOUND, status=Status.EXPECTED), "p2", True),
+    ],
+)
+def test_another_bootstrap_key_is_refused(
+    device: Device | None, key: str | None, *, is_refused: bool
+) -> None:
+    """A device with a pin enrolls with the pinned key and an admitted one alone, also for a repeat."""
+    asked = replace(ASKED, pin=key)
+    if is_refused:
+        with pytest.raises(BootstrapKeyChanged) as caught:
+            answer_to(device, asked)
+        assert caught.value.log == f"gw-1 is bound to key p1, and key {key} asked"
+    else:
+        answer_to(device, asked)
+
+
+def test_an_admitted_key_enrolls_where_reenrollment_is_refused() -> None:
+    """In a group that refuses re-enrollment an admitted key alone replaces the certificate."""
+    device = replace(BOUND, active=OTHERS, admission=ADMITTED)
+    assert answer_to(device, replace(ASKED, replaces=False, pin="p2")) is None
+    with pytest.raises(AlreadyEnrolled):
+        answer_to(device, replace(ASKED, replaces=False, pin="p1"))
 
 
 def test_a_certificate_may_end_with_the_year_9999() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from firstboot.compiler.kinds import Choice, Document, Fraction, Integer, LastDay
+from firstboot.compiler.kinds import Boolean, Choice, Document, Fraction, Integer, LastDay
 from firstboot.compiler.lists import Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
 from firstboot.compiler.texts import Pattern, Space, Text
@@ -157,6 +157,15 @@ GROUP = Record(
             "How often one device may enroll in one day if `reenroll` is `replace`.",
             unit="enrollments a day",
             default=10,
+        ),
+        Key(
+            "pin_bootstrap",
+            Boolean(),
+            "Whether a device's name is bound to the key of the bootstrap certificate that it first enrolled "
+            "with, so that no certificate with another key enrolls under its name. Choose `false` where "
+            "these keys change, for example with the firmware. Devices that share one bootstrap certificate "
+            "are never bound to its key.",
+            default=True,
         ),
         Key(
             "certificate",

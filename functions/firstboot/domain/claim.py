@@ -19,6 +19,7 @@ from firstboot.domain.device import (
     Status,
     check_admissible,
     check_not_revoked,
+    check_pin,
     is_within_grace,
 )
 from firstboot.domain.errors import (
@@ -109,7 +110,8 @@ class Enrollment:
     allows an active certificate to be replaced. `expected` demands a record that an operator made
     beforehand. `grace` is how long after its end an active certificate still counts as an identity.
     `per_day` limits the device's enrollments in one day; None is no limit. `now` is in whole seconds,
-    which the conditions on the row compare.
+    which the conditions on the row compare. `pin` is the SHA-256 (hex) of the bootstrap key, to which the
+    device's name is bound from now on; None in a group that binds names to no key.
     """
 
     device_id: DeviceId
@@ -125,6 +127,7 @@ class Enrollment:
     limits: Limits | None = None
     per_day: int | None = None
     formerly: tuple[str, ...] = ()
+    pin: str | None = None
 
     @property
     def counted_as(self) -> str:
@@ -137,7 +140,8 @@ class Renewal:
     """A request to record `certificate` as pending, made with an operational certificate.
 
     `caller` is the serial of that operational certificate (hex). `grace` is the group's. `now` is in whole
-    seconds.
+    seconds. `pin` is the SHA-256 (hex) of the caller's key if its certificate was imported and the group
+    binds names to keys, else None. The device's name is then bound to that key, unless it is bound already.
     """
 
     device_id: DeviceId
@@ -145,13 +149,14 @@ class Renewal:
     certificate: CertificateRecord
     now: datetime
     grace: timedelta
+    pin: str | None = None
 
 
 def answer_to(device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord | None:
     """Return None if the request may claim the record, or the certificate that answers a repeat.
 
-    Raises DeviceNotExpected, DeviceRevoked, GroupMismatch, EnrollmentInProgress, AlreadyEnrolled,
-    CertificateNotCurrent, CertificateExpired, RenewalRateExceeded.
+    Raises DeviceNotExpected, DeviceRevoked, GroupMismatch, BootstrapKeyChanged, EnrollmentInProgress,
+    AlreadyEnrolled, CertificateNotCurrent, CertificateExpired, RenewalRateExceeded.
     """
     if isinstance(asked, Renewal):
         return _renewed(device, asked)
@@ -199,11 +204,20 @@ def _enrolled(device: Device | None, asked: Enrollment) -> CertificateRecord | N
     if device.status is Status.DELETED:
         raise EnrollmentInProgress("The device is being deleted", retry_after=int(DELETION.total_seconds()))
     check_admissible(device, (asked.group, *asked.formerly))
+    # Checked before a repeat is answered: after a copy of a disk, two boards have one operational key.
+    if asked.pin:
+        check_pin(device, asked.pin, asked.now)
     known = _known(device, asked)
-    # A device that was off until its grace ended must be able to enroll again, even if its group refuses.
-    if known is None and device.active and not asked.replaces and not _is_over(device.active, asked):
+    if known is None and device.active and not _may_replace(device, device.active, asked):
         raise AlreadyEnrolled
     return known
+
+
+def _may_replace(device: Device, active: CertificateRecord, asked: Enrollment) -> bool:
+    # A device that was off until its grace ended must be able to enroll again, even if its group refuses. So
+    # must a board that an operator has admitted in the place of the enrolled one.
+    is_admitted = asked.pin is not None and device.is_admitted(asked.pin, asked.now)
+    return asked.replaces or is_admitted or _is_over(active, asked)
 
 
 def _renewed(device: Device | None, asked: Renewal) -> CertificateRecord | None:

@@ -25,7 +25,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.errors import CertificateNotCurrent, DeviceRevoked, GroupMismatch
+from firstboot.domain.errors import BootstrapKeyChanged, CertificateNotCurrent, DeviceRevoked, GroupMismatch
 from firstboot.domain.names import DeviceId
 
 Attribute = str | bool | int
@@ -74,6 +74,29 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class KeyAdmission:
+    """A one-time admission: an operator admits the bootstrap key `key` once, before `until` (whole seconds).
+
+    `key` is the SHA-256 (hex) of the SubjectPublicKeyInfo.
+    """
+
+    key: str
+    until: datetime
+
+    def admits(self, key: str, now: datetime) -> bool:
+        """Return whether the admission is for this key and is not over."""
+        return self.key == key and now < self.until
+
+
+@dataclass(frozen=True)
+class RefusedKey:
+    """The bootstrap key (as in KeyAdmission) that was refused last under a device's name, and when."""
+
+    key: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Device:
     """A device record. The operator sets `attributes`, the device sets `claims`, of which `claims_in_force`
     says which ones count.
@@ -88,6 +111,9 @@ class Device:
     `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
     `activating` has the ids of certificates that a process is about to make ACTIVE; the process writes them
     before it does so. `imported` says that AWS IoT had the device's thing before Firstboot.
+    `pin` is the bootstrap key that the device's name is bound to, as the SHA-256 (hex) of its
+    SubjectPublicKeyInfo; None until a claim in a group with `pin_bootstrap`. `admission` is for one other
+    key. The claim that uses it removes it.
     """
 
     device_id: DeviceId
@@ -110,6 +136,13 @@ class Device:
     renewals: int = 0
     activating: frozenset[str] = frozenset()
     imported: bool = False
+    pin: str | None = None
+    admission: KeyAdmission | None = None
+    refused_key: RefusedKey | None = None
+
+    def is_admitted(self, key: str, now: datetime) -> bool:
+        """Return whether an operator's one-time admission lets this bootstrap key enroll the device now."""
+        return self.admission is not None and self.admission.admits(key, now)
 
 
 def claims_in_force(
@@ -151,6 +184,18 @@ def check_admissible(device: Device, names: Collection[str]) -> None:
     check_not_revoked(device)
     if device.group not in names:
         raise GroupMismatch(log=f"is in {device.group}, asked in {', '.join(names)}")
+
+
+def check_pin(device: Device, key: str, now: datetime) -> None:
+    """Refuse a bootstrap key that is neither the pinned one nor admitted once.
+
+    `key` is the SHA-256 (hex) of its SubjectPublicKeyInfo. A device without a pin is bound to no key yet.
+
+    Raises BootstrapKeyChanged, whose log text has both keys.
+    """
+    if device.pin in (None, key) or device.is_admitted(key, now):
+        return
+    raise BootstrapKeyChanged(log=f"{device.device_id} is bound to key {device.pin}, and key {key} asked")
 
 
 def is_within_grace(superseded: CertificateRecord, grace: timedelta, now: datetime) -> bool:

@@ -139,6 +139,11 @@ class AlreadyEnrolled(ConflictError):
     title = "The device is enrolled, and its group refuses re-enrollment"
 
 
+class BootstrapKeyChanged(ConflictError):
+    code = "bootstrap-key-changed"
+    title = "The device is bound to another bootstrap key"
+
+
 class EnrollmentInProgress(ConflictError):
     code = "enrollment-in-progress"
     action = Action.WAIT

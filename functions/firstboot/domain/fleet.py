@@ -36,7 +36,7 @@ class Group:
     state in a new device's shadow. `eku` says whether a bootstrap certificate must have extendedKeyUsage,
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
     signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
-    records of its devices may still have.
+    records of its devices may still have. `pin_bootstrap` counts if each device has its own certificate.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Group:
     jitr: Jitr = "shared"
     proof: Freshness = "time"
     formerly: tuple[str, ...] = ()
+    pin_bootstrap: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,6 +98,11 @@ class Group:
         long_enough = len(device_id) >= len(head) + len(tail)
         return long_enough and device_id.startswith(head) and device_id.endswith(tail)
 
+    @property
+    def pins(self) -> bool:
+        """Return whether a device's name is bound to the bootstrap key that it first enrolled with."""
+        return self.pin_bootstrap and not self.is_shared
+
     def is_connectable(self, certificate_id: str, registered: frozenset[str]) -> bool:
         """Return whether AWS IoT's broker accepts a device of this group that has the certificate.
 
@@ -127,6 +133,7 @@ _LATER: dict[str, Any] = {
     "pattern": None,
     "ids": "*",
     "shares_ids_with": (),
+    "pin_bootstrap": True,
 }
 """The members of a group that later versions added, with their defaults."""
 

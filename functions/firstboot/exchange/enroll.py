@@ -70,4 +70,5 @@ class Enroll:
             expected=group.is_shared,
             limits=group.budget.limits if group.budget else None,
             per_day=group.reenroll_per_day if replaces else None,
+            pin=admission.by.spki if group.pins else None,
         )

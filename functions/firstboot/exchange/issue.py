@@ -30,8 +30,14 @@ from firstboot.domain.claim import (
     answer_to,
 )
 from firstboot.domain.clock import until_next
-from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device
-from firstboot.domain.errors import DeviceNotExpected, FirstbootError, KeyInUse, Unavailable
+from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device, RefusedKey
+from firstboot.domain.errors import (
+    BootstrapKeyChanged,
+    DeviceNotExpected,
+    FirstbootError,
+    KeyInUse,
+    Unavailable,
+)
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId
 from firstboot.exchange.errors import (
@@ -60,6 +66,9 @@ class Claims(Protocol):
 
     def count_guess(self, identifier: str, now: datetime) -> bool:
         """Count a name that a claim certificate was refused with; return False above the hour's limit."""
+
+    def note_refused_key(self, device: Device, refused: RefusedKey) -> None:
+        """Note in the record `device` which bootstrap key was refused last, once a minute at most."""
 
     def make_known(self, leaf: x509.Certificate) -> None:
         """Make a certificate of ours known by its thumbprint. A repeat changes nothing."""
@@ -185,6 +194,13 @@ class Issue:
         try:
             known = answer_to(device, asked)
         except FirstbootError as error:
+            if (
+                isinstance(error, BootstrapKeyChanged)
+                and device
+                and isinstance(asked, Enrollment)
+                and asked.pin
+            ):
+                self.claims.note_refused_key(device, RefusedKey(asked.pin, asked.now))
             raise self._of_name(error, asked) from None
         if known is None:
             raise Unavailable(log="the device record changed during the claim")

@@ -110,12 +110,15 @@ class Renew:
     ) -> Renewal:
         ca, moment = self.issue.issuer.certificate, whole_seconds(now)
         certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, ca, moment)
+        imported = device.active if device.active and device.active.imported else None
         return Renewal(
             device_id=device.device_id,
             caller=f"{leaf.serial_number:x}",
             certificate=replace(certificate, held_until=moment + HOLD, claims=claims),
             now=moment,
             grace=group.certificate.grace,
+            # An imported device has shown no other key of its own than that of its imported certificate.
+            pin=imported.spki if imported and group.pins else None,
         )
 
 

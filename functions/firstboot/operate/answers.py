@@ -8,7 +8,14 @@ from typing import Any
 
 from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
-from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
+from firstboot.domain.device import (
+    Attribute,
+    CertificateRecord,
+    Device,
+    KeyAdmission,
+    RefusedKey,
+    Status,
+)
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
@@ -36,7 +43,18 @@ def device(record: Device) -> dict[str, Any]:
         "claims": record.claims,
         "pendingClaims": _pending_claims(record),
         "renewals": _renewals(record),
+        "pin": record.pin,
+        "admission": _admission(record.admission),
+        "refusedKey": _refused_key(record.refused_key),
     }
+
+
+def _admission(admission: KeyAdmission | None) -> dict[str, Any] | None:
+    return {"key": admission.key, "until": iso(admission.until)} if admission else None
+
+
+def _refused_key(refused: RefusedKey | None) -> dict[str, Any] | None:
+    return {"key": refused.key, "at": iso(refused.at)} if refused else None
 
 
 def _pending_claims(record: Device) -> dict[str, Attribute] | None:

@@ -22,6 +22,9 @@ DEVICES_IMPORT = Operation(
 DEVICES_REPAIR = Operation(
     "devices.repair", requests.OneDevice, "Bring the lost object of a device's certificate back"
 )
+DEVICES_REBIND = Operation(
+    "devices.rebind", requests.RebindDevice, "Admit another bootstrap key of a device once"
+)
 DEVICES_SET = Operation("devices.set", requests.SetAttributes, "Set or remove attributes of a device")
 DEVICES_EXPLAIN = Operation(
     "devices.explain", requests.ExplainDevice, "Explain which grants a device holds, and why", reads=True
@@ -66,7 +69,8 @@ FAILURES_REDRIVE = Operation(
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT),
-    *(DEVICES_REPAIR, DEVICES_SET, DEVICES_EXPLAIN, GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
+    *(DEVICES_REPAIR, DEVICES_REBIND, DEVICES_SET, DEVICES_EXPLAIN),
+    *(GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
     FACTORY_REVOKE,
     *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),
     *(FAILURES_SHOW, FAILURES_DELETE, FAILURES_REDRIVE),

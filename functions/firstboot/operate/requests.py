@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -53,6 +54,17 @@ class OneDevice(Request, frozen=True, kw_only=True):
     """The device that an operation is about."""
 
     device_id: str
+
+
+class RebindDevice(Request, frozen=True, kw_only=True):
+    """A device, and the bootstrap key that it is admitted with once, until the end of the day `until` (UTC).
+
+    `key` is the SHA-256 of the SubjectPublicKeyInfo.
+    """
+
+    device_id: str
+    key: Sha256
+    until: date
 
 
 class SetAttributes(Request, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ registration").
 2. A trust anchor of the fleet issued it, and the group of that anchor has JITR. The account may have other
    CAs, for other owners' devices.
 3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, that
-   no operator revoked it, and, for a certificate of one device, that the device is not revoked.
+   no operator revoked it, and, for a certificate of one device, that the device is not revoked and is bound
+   to no other key.
 4. It gets the policy to ask for a certificate, and no other right.
 5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
 6. If it or its device was revoked in the meantime, the certificate loses its rights again.
@@ -33,7 +34,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from firstboot.domain.aws_iot import BrokerCertificate
-from firstboot.domain.device import Device, check_admissible
+from firstboot.domain.device import Device, check_admissible, check_pin
 from firstboot.domain.errors import (
     Action,
     AuthenticationError,
@@ -137,7 +138,7 @@ class Judge:
         if group.jitr == "off":
             return Judged(Decision.LEFT, group=group.name)
         try:
-            return self._judged(certificate, _verified(leaf, fleet, now))
+            return self._judged(certificate, _verified(leaf, fleet, now), now)
         except _REFUSALS as refusal:
             # An operator has named a revoked certificate, so it is one of this fleet.
             is_ours = group.jitr == "exclusive" or isinstance(refusal, BootstrapRevoked)
@@ -146,15 +147,18 @@ class Judge:
             return self._revoked(certificate, refusal, group)
 
     def _judged(
-        self, certificate: BrokerCertificate, verified: tuple[VerifiedBootstrap, DeviceId | None]
+        self,
+        certificate: BrokerCertificate,
+        verified: tuple[VerifiedBootstrap, DeviceId | None],
+        now: datetime,
     ) -> Judged:
         bootstrap, name = verified
         group = bootstrap.group
-        self._check_records(bootstrap, name)  # 3
+        self._check_records(bootstrap, name, now)  # 3
         self.certificates.attach(certificate, bootstrap_policy(group).policy_name(self.stack))  # 4
         self.certificates.set_status(certificate, "ACTIVE")  # 5
         try:
-            self._check_records(bootstrap, name)  # 6
+            self._check_records(bootstrap, name, now)  # 6
         except _REFUSALS as refusal:
             # An operator may have revoked either after step 3. Firstboot itself has activated the
             # certificate, so it revokes the certificate in a shared group too.
@@ -167,13 +171,19 @@ class Judge:
         self.certificates.set_status(certificate, "REVOKED")
         return Judged(Decision.REVOKED, refusal, group.name)
 
-    def _check_records(self, bootstrap: VerifiedBootstrap, name: DeviceId | None) -> None:
-        """Refuse a certificate that was revoked, or whose device was. Raises what check_admissible raises."""
+    def _check_records(self, bootstrap: VerifiedBootstrap, name: DeviceId | None, now: datetime) -> None:
+        """Refuse a certificate that was revoked, or whose device was or is bound to another key.
+
+        Raises what check_admissible and check_pin raise.
+        """
         if self.records.is_bootstrap_revoked(bootstrap.leaf.identifier):
             raise BootstrapRevoked
         device = self.records.device(name) if name else None
         if device:
             check_admissible(device, bootstrap.group.names)
+            # The certificate would connect under the device's id, and so end the device's connection.
+            if bootstrap.group.pins:
+                check_pin(device, bootstrap.leaf.spki_fingerprint(), now)
 
 
 def _issued(pem: str, fleet: Fleet) -> tuple[Certificate, Group]:

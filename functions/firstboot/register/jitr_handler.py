@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from firstboot.domain.clock import whole_seconds
-from firstboot.domain.errors import Unavailable
+from firstboot.domain.errors import BootstrapKeyChanged, Unavailable
 from firstboot.domain.jitr import Attempts, after
 from firstboot.domain.rate_limiter import Priority
 from firstboot.register import jitr_messages
@@ -93,5 +93,8 @@ class Jitr:
             about["group"] = judged.group
         if judged.refusal:
             about |= {"code": judged.refusal.code, "reason": judged.refusal.log}
+        # A second board has a device's name. An alarm rings for it, wherever the board asks first.
+        if isinstance(judged.refusal, BootstrapKeyChanged):
+            self.guard.count(judged.refusal.metric)
         self.guard.info("newcomer", **about)
         self.guard.count(f"Newcomer{judged.decision.capitalize()}")

@@ -140,7 +140,7 @@ class DynamoClaims(DynamoTable):
     def _tried(self, asked: Enrollment, counted: Sequence[budget.Counter]) -> Failed:
         """Claim, and return the conditions that did not hold, if any."""
         shards = [budget.own(each, asked.device_id) for each in counted]
-        failed = self._claim(asked, claims.enrollment(asked), shards)
+        failed = self._claim_enrollment(asked, shards)
         if not _is_by_a_shard(failed, asked, shards):
             return failed
         # A full shard says nothing about the limit as a whole. Without a look at the other shards, a part of
@@ -148,10 +148,18 @@ class DynamoClaims(DynamoTable):
         shards = [self._with_room(each, failed) for each in shards]
         if failed:
             return failed
-        failed = self._claim(asked, claims.enrollment(asked), shards)
+        failed = self._claim_enrollment(asked, shards)
         if _is_by_a_shard(failed, asked, shards):
             raise Unavailable(log="other claims filled the counters' shards meanwhile")
         return failed
+
+    def _claim_enrollment(self, asked: Enrollment, shards: Sequence[budget.Shard]) -> Failed:
+        """Claim once, and once more if the record has a one-time admission of the asking key."""
+        failed = self._claim(asked, claims.enrollment(asked), shards)
+        device = _device(failed)
+        if device is None or device.admission is None or device.admission.key != asked.pin:
+            return failed
+        return self._claim(asked, claims.enrollment(asked, uses_admission=True), shards)
 
     def _with_room(self, shard: budget.Shard, failed: Failed) -> budget.Shard:
         """Return the shard to count in: another one that has room, if this one is full (GetItem of others).

@@ -39,6 +39,11 @@ _ENROLL = (
     " updatedAt = :now, createdAt = if_not_exists(createdAt, :now), claims = if_not_exists(claims, :claims),"
     " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
 )
+# The two updates of an enrollment that binds the device's name to the bootstrap key `:pin`. The first is for
+# a record without a one-time admission of that key, the second for one with it, and removes it.
+_SAME_PIN = "(attribute_not_exists(pin) OR pin = :pin)"
+_PINNED = f"{_SAME_PIN} AND (attribute_not_exists(admission) OR admission.spki <> :pin)"
+_ADMITTED = f"admission.spki = :pin AND (admission.endsAt > :now OR {_SAME_PIN})"
 _RENEW = "SET pending = :pending, updatedAt = :now"
 # The first renewal of a day starts the day's count, and each further one adds to it.
 _FIRST_OF_DAY = (
@@ -53,9 +58,13 @@ _CLAIM_KEPT = timedelta(days=30)
 _UNOWNED = "attribute_not_exists(pk) OR deviceId = :id"
 
 
-def enrollment(asked: Enrollment) -> dict[str, Any]:
-    """Return the update of the device's row that records the intent if the record allows it."""
-    return _intent(asked, _enrollment(asked))
+def enrollment(asked: Enrollment, *, uses_admission: bool = False) -> dict[str, Any]:
+    """Return the update of the device's row that records the intent if the record allows it.
+
+    With `uses_admission` the record must have a one-time admission of the asking key, which is removed;
+    otherwise it must have none of that key. DynamoDB's updates have no branches, so these are two updates.
+    """
+    return _intent(asked, _enrollment(asked, uses_admission=uses_admission))
 
 
 def renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def _intent(asked: Enrollment | Renewal, own: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _enrollment(asked: Enrollment) -> dict[str, Any]:
+def _enrollment(asked: Enrollment, *, uses_admission: bool) -> dict[str, Any]:
     values = {
         ":id": asked.device_id,
         ":group": asked.group,
@@ -99,7 +108,13 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     # DynamoDB compares a value with an attribute only, and refuses a value that no expression uses, so the
     # two cases need two texts. In a group that refuses re-enrollment, an identity whose certificate and grace
     # have ended does not prevent it: a device that was off for so long must be able to return.
-    may_replace = _DUE if asked.replaces else f"(active.notAfter <= :over AND {_DUE})"
+    # Neither does it prevent a board that an operator has admitted.
+    over = (
+        "(active.notAfter <= :over OR admission.endsAt > :now)"
+        if uses_admission
+        else "active.notAfter <= :over"
+    )
+    may_replace = _DUE if asked.replaces else f"({over} AND {_DUE})"
     if not asked.replaces:
         values[":over"] = asked.now - asked.grace
     former = {f":former{number}": name for number, name in enumerate(asked.formerly)}
@@ -108,11 +123,16 @@ def _enrollment(asked: Enrollment) -> dict[str, Any]:
     known = (
         f"{_ALIVE} AND #group IN ({names}) AND {_FREE} AND (attribute_not_exists(active) OR {may_replace})"
     )
+    update = _ENROLL
+    if asked.pin:
+        values[":pin"] = asked.pin
+        known += f" AND {_ADMITTED if uses_admission else _PINNED}"
+        update += ", pin = :pin" + (" REMOVE admission" if uses_admission else "")
     # In a shared group the records of expected devices are the allow-list: without a record there is no
     # claim.
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
     return {
-        "UpdateExpression": _ENROLL,
+        "UpdateExpression": update,
         "ConditionExpression": f"{exists} ({known})",
         # `status` and `group` are reserved words of DynamoDB.
         "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
@@ -130,8 +150,11 @@ def _renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:
     }
     if not is_first_of_day:
         values[":limit"] = RENEWALS_PER_DAY
+    pinning = ""
+    if asked.pin:
+        pinning, values[":pin"] = ", pin = if_not_exists(pin, :pin)", asked.pin
     return {
-        "UpdateExpression": f"{_RENEW}, {counting}",
+        "UpdateExpression": f"{_RENEW}, {counting}{pinning}",
         "ConditionExpression": f"{_RENEWS} AND {counted}",
         "ExpressionAttributeNames": {"#status": "status"},
         "ExpressionAttributeValues": values,

@@ -16,6 +16,7 @@ from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb import claims, rows
 from firstboot.aws.dynamodb.claiming import DynamoClaims, refusal
 from firstboot.aws.dynamodb.groups import DynamoGroups
+from firstboot.aws.dynamodb.pins import DynamoPins
 from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
 from firstboot.aws.dynamodb.reconciled import DynamoReconciled
 from firstboot.domain.claim import RefusedBy
@@ -30,7 +31,7 @@ _IMPORT = (
 )
 
 
-class DynamoDevices(DynamoClaims, DynamoProofs, DynamoGroups, DynamoReconciled):
+class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, DynamoReconciled):
     """The device records, as `exchange`, `vend`, `register` and `operate` read and write them."""
 
     def device(self, device_id: DeviceId) -> Device | None:

@@ -7,7 +7,15 @@ from typing import Any
 
 from firstboot.aws.dynamodb.values import decoded, encode
 from firstboot.domain.clock import EPOCH, epoch, from_epoch
-from firstboot.domain.device import Anchor, CertificateRecord, Device, Status, claims_in_force
+from firstboot.domain.device import (
+    Anchor,
+    CertificateRecord,
+    Device,
+    KeyAdmission,
+    RefusedKey,
+    Status,
+    claims_in_force,
+)
 from firstboot.domain.names import GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
@@ -19,7 +27,7 @@ _DEVICE = frozenset(
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
         *("bootstrapIds", "anchor", "anchorSubject"),
         *("attributes", "claims", "registered", "attached", "activating", "imported"),
-        *("renewalDay", "renewals"),
+        *("renewalDay", "renewals", "pin", "admission", "refusedKey"),
     }
 )
 _CERTIFICATE = frozenset(
@@ -107,7 +115,28 @@ def device(row: Row) -> Device:
         activating=frozenset(plain.get("activating", ())),
         # Older versions marked only the imported certificate.
         imported=plain.get("imported", any(each.imported for each in certificates.values())),
+        pin=plain.get("pin"),
+        admission=_admission(plain["admission"]) if "admission" in plain else None,
+        refused_key=_refused_key(plain["refusedKey"]) if "refusedKey" in plain else None,
     )
+
+
+def admission_row(admission: KeyAdmission) -> dict[str, Any]:
+    """Return a one-time admission as the map that a device's row holds."""
+    return {"spki": admission.key, "endsAt": epoch(admission.until)}
+
+
+def _admission(plain: dict[str, Any]) -> KeyAdmission:
+    return KeyAdmission(plain["spki"], moment(plain["endsAt"]))
+
+
+def refused_key_row(refused: RefusedKey) -> dict[str, Any]:
+    """Return the key that was refused last as the map that a device's row holds."""
+    return {"spki": refused.key, "refusedAt": epoch(refused.at)}
+
+
+def _refused_key(plain: dict[str, Any]) -> RefusedKey:
+    return RefusedKey(plain["spki"], moment(plain["refusedAt"]))
 
 
 def _certificate(row: Row) -> CertificateRecord:
