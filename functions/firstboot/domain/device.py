@@ -25,6 +25,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from firstboot.domain.clock import whole_seconds
+from firstboot.domain.enrollments import KEPT, KEY_DIGITS, Enrolled
 from firstboot.domain.errors import CertificateNotCurrent, DeviceRevoked, GroupMismatch
 from firstboot.domain.names import DeviceId
 
@@ -50,7 +51,9 @@ class CertificateRecord:
     `held_until` is None once the certificate no longer blocks other keys. `certificate_id` is set by the
     first login, `superseded_at` by the first login of the next certificate. An `imported` certificate was
     issued by another CA, and may only ask for its successor. `claims` are those that the device made when it
-    asked for a pending certificate; None if it made none, and after the commit.
+    asked for a pending certificate; None if it made none, and after the commit. `bootstrap_key` is that of
+    the enrollment that a pending certificate was claimed by (SHA-256, hex); None for a renewal, and after the
+    commit.
     """
 
     serial: str
@@ -63,6 +66,7 @@ class CertificateRecord:
     superseded_at: datetime | None = None
     imported: bool = False
     claims: dict[str, Attribute] | None = None
+    bootstrap_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Device:
     AWS IoT would take 55 hours for a million devices.
     `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
     `activating` has the ids of certificates that a process is about to make ACTIVE; the process writes them
-    before it does so. `imported` says that AWS IoT had the device's thing before Firstboot.
+    before it does so. `imported` says that AWS IoT had the device's thing before Firstboot. `enrolled` are
+    its last committed enrollments, oldest first.
     """
 
     device_id: DeviceId
@@ -110,6 +115,7 @@ class Device:
     renewals: int = 0
     activating: frozenset[str] = frozenset()
     imported: bool = False
+    enrolled: tuple[Enrolled, ...] = ()
 
 
 def claims_in_force(
@@ -193,9 +199,26 @@ def committed(device: Device, certificate_id: str, now: datetime) -> Device:
     return replace(
         device,
         pending=None,
-        active=replace(pending, certificate_id=certificate_id, held_until=None, claims=None),
+        active=replace(
+            pending, certificate_id=certificate_id, held_until=None, claims=None, bootstrap_key=None
+        ),
         superseded=replace(device.active, superseded_at=moment) if device.active else device.superseded,
         claims=device.claims if pending.claims is None else pending.claims,
         generation=device.generation + 1,
         updated_at=moment,
+        enrolled=_enrolled(device, pending, moment),
     )
+
+
+def _enrolled(device: Device, pending: CertificateRecord, moment: datetime) -> tuple[Enrolled, ...]:
+    """Return the last enrollments after the commit of `pending`, which a renewal does not add to."""
+    if pending.bootstrap_key is None:
+        return device.enrolled
+    added = Enrolled(
+        at=moment,
+        generation=device.generation + 1,
+        key=pending.spki[:KEY_DIGITS],
+        bootstrap_key=pending.bootstrap_key[:KEY_DIGITS],
+        has_replaced=device.active is not None and moment <= device.active.not_after,
+    )
+    return (*device.enrolled, added)[-KEPT:]

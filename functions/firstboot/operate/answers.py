@@ -9,6 +9,7 @@ from typing import Any
 from firstboot.domain.claim import Spent
 from firstboot.domain.clock import iso
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status
+from firstboot.domain.enrollments import Enrolled
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
@@ -36,6 +37,18 @@ def device(record: Device) -> dict[str, Any]:
         "claims": record.claims,
         "pendingClaims": _pending_claims(record),
         "renewals": _renewals(record),
+        "enrollments": [_enrollment(each) for each in record.enrolled],
+        "enrollmentsPerDay": Counter(each.at.date().isoformat() for each in record.enrolled),
+    }
+
+
+def _enrollment(enrolled: Enrolled) -> dict[str, Any]:
+    return {
+        "at": iso(enrolled.at),
+        "generation": enrolled.generation,
+        "key": enrolled.key,
+        "bootstrapKey": enrolled.bootstrap_key,
+        "hasReplaced": enrolled.has_replaced,
     }
 
 
