@@ -24,6 +24,11 @@ class Origin:
     bootstrap_key: str
     device_id: str | None
 
+    def differs_from(self, noted: Origin) -> bool:
+        """Return whether this is certainly another unit's origin. A missing name decides nothing."""
+        names = {self.device_id, noted.device_id} - {None}
+        return self.bootstrap_key != noted.bootstrap_key or len(names) > 1
+
     def to_json(self) -> bytes:
         """Return the content of the file that keeps it."""
         return json.dumps(asdict(self)).encode()
@@ -49,8 +54,12 @@ def start(store: Store, bootstrap: Identity, device_id: str | None) -> str | Non
     if _is_other(store, at_hand, _common_name(chain), device_id):
         told = f"The identity of {_described(store.names())} is another unit's: this unit enrolls anew"
         store.set_aside()
-    elif store.live():
-        store.forget_other()
+    else:
+        noted = _noted(store)
+        if noted and not device_id and not at_hand.differs_from(noted):
+            at_hand = noted  # an omitted name is not forgotten
+        if store.live():
+            store.forget_other()
     store.keep_origin(at_hand.to_json())
     return told
 
@@ -60,11 +69,11 @@ def _is_other(store: Store, at_hand: Origin | None, name: str | None, device_id:
     names, noted = store.names(), _noted(store)
     if device_id and names - {device_id}:
         return True
-    if at_hand and store.has_other() and noted != at_hand:
+    if at_hand and store.has_other() and (noted is None or at_hand.differs_from(noted)):
         return True  # a crash interrupted the move, which ends before the note is written
     if not names:
         # The key that was never certified is no loss, and another unit may have a copy that is certified.
-        return bool(noted and at_hand and noted != at_hand and store.next_key())
+        return bool(noted and at_hand and at_hand.differs_from(noted) and store.next_key())
     if at_hand is None or (noted and noted.bootstrap_key == at_hand.bootstrap_key):
         return False
     # A new bootstrap key with the device's name is a unit whose key was replaced. Without a note, an older

@@ -151,6 +151,19 @@ def test_a_copied_key_without_a_certificate_is_not_used(service: Service, state:
     assert (state / "device.key").read_bytes() != key
 
 
+def test_a_key_without_a_certificate_is_used_with_the_name_or_without(service: Service, state: Path) -> None:
+    """A boot without the `--device-id` of an unfinished one goes on with its key; another id does not."""
+    claim = service.bootstrap("batch")
+    service.say(ENROLL, problem("stop"), problem("stop"), problem("stop"))
+    keys = []
+    for options in (["--device-id", "dev1"], ["--device-id", "dev1"], []):
+        assert boot(service, state, claim, *options) == 12
+        keys.append((state / "next.private").read_bytes())
+    assert len(set(keys)) == 1
+    assert _claimed(service, state, claim, "dev2") == 0
+    assert (state / "device.key").read_bytes() not in keys
+
+
 def test_a_wrong_command_line_loses_no_identity(service: Service, state: Path) -> None:
     """After a boot with another unit's certificate that failed, the first identity is still there to be put
     back.
