@@ -55,7 +55,7 @@ def pause_between(per_day: int) -> timedelta:
 
     A device whose name a copy has taken gets it back after this time, and not on the next day only.
     """
-    return min(MAX_PAUSE, timedelta(seconds=86_400 // per_day))
+    return min(MAX_PAUSE, timedelta(seconds=max(1, 86_400 // per_day)))
 
 
 def suspicions(enrolled: Sequence[Enrolled], now: datetime) -> list[Suspicion]:
