@@ -98,7 +98,8 @@ name() { # CHAIN: print the first certificate's common name
     openssl x509 -in "$1" -noout -subject -nameopt multiline | sed -n 's/^ *commonName *= *//p' | head -n 1
 }
 others() { # is what DIR holds another unit's, if it was not made with this bootstrap key?
-    [ ! -e "$dir/other" ] || return 0 # a run was killed while it moved files
+    # A run was killed while it moved the files of an older script: the note is written last.
+    [ "$noted" ] || [ ! -e "$dir/other" ] || return 0
     certified=
     for chain in "$dir/certificate.pem" "$dir/next.chain"; do
         [ -e "$chain" ] || continue
@@ -119,8 +120,8 @@ set_aside() { # the certificate before its key, or the rest would look like an i
 # Do the second rename of step 6 if a power failure came between the two.
 [ -e "$dir/next.private" ] || [ ! -e "$dir/next.chain" ] || keep "$dir/next.chain" "$dir/certificate.pem"
 
-# Move another unit's identity away. The bootstrap key that it was made with decides, or else the names: a unit
-# with a new bootstrap key keeps its name. Without a bootstrap certificate nothing is decided.
+# Move another unit's identity away. The bootstrap key that it was made with decides. If that is another key, the
+# names decide, because a unit may get a new bootstrap key. Without a bootstrap certificate nothing is decided.
 if public_key=$(openssl x509 -in "$bootstrap_cert" -noout -pubkey 2> "$work/why"); then
     origin=$(echo "$public_key" | openssl dgst -sha256 -r | cut -c 1-64)
     noted=$(cat "$dir/origin" 2> "$work/why") || noted=

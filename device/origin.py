@@ -69,8 +69,8 @@ def _is_other(store: Store, at_hand: Origin | None, name: str | None, device_id:
     names, noted = store.names(), _noted(store)
     if device_id and names - {device_id}:
         return True
-    if at_hand and store.has_other() and (noted is None or at_hand.differs_from(noted)):
-        return True  # a crash interrupted the move, which ends before the note is written
+    if at_hand and noted is None and store.has_other():
+        return True  # a crash interrupted the move of an older client's state; the note is written last
     if not names:
         # The key that was never certified is no loss, and another unit may have a copy that is certified.
         return bool(noted and at_hand and at_hand.differs_from(noted) and store.next_key())
