@@ -139,14 +139,16 @@ class Operate:
         except (BotoCoreError, ClientError) as error:
             raise unanswered(f"describing stack {self._stack}", error) from error
 
-    def devices(self, enrolled_by: str | None = None, anchor: str | None = None) -> Iterator[dict[str, Any]]:
-        """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, or those
-        that enrolled under the trust anchor `anchor` (both SHA-256, hex). The first page is read by the call,
-        each other page when it is needed.
+    def devices(
+        self, enrolled_by: str | None = None, anchor: str | None = None, *, suspect: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Return all device records, or those that the bootstrap certificate `enrolled_by` enrolled, those
+        that enrolled under the trust anchor `anchor` (both SHA-256, hex), or those that are `suspect`. The
+        first page is read by the call, each other page when it is needed.
 
         Raises Refused, Unreachable.
         """
-        origin = {"enrolledBy": enrolled_by, "anchor": anchor}
+        origin = {"enrolledBy": enrolled_by, "anchor": anchor, "suspect": suspect}
         wanted: dict[str, Any] = {"limit": PAGE} | {name: value for name, value in origin.items() if value}
         return self._devices(self.call("devices.list", **wanted), wanted)
 

@@ -34,7 +34,15 @@ def row(device: Record, width: int | None = None) -> str:
     """Return a device of a list: one line, or as many as `width` takes."""
     until = device["active"]["notAfter"] if device["active"] else "-"
     cells = (device["deviceId"], device["group"], device["status"], until)
-    return _joined([*_padded(cells), *_pairs(device["attributes"])], width)
+    return _joined([*_padded(cells), *_suspicion(device), *_pairs(device["attributes"])], width)
+
+
+def _suspicion(device: Record) -> list[str]:
+    """Return why a device of `devices list --suspect` is in the list."""
+    if "suspicions" not in device:
+        return []
+    times = len(device["enrollments"])
+    return [f"{' and '.join(device['suspicions'])} ({times} enrollments)"]
 
 
 def _padded(cells: Sequence[str]) -> list[str]:
@@ -74,11 +82,17 @@ def _member(name: str, value: object) -> list[str]:
         case dict() if name in _SAID_BY_OTHERS:
             return _pairs(value)
         case list():
-            return [visible(", ".join(map(str, value))) or "-"]
+            texts = [_enrollment(each) for each in value] if name == "enrollments" else map(str, value)
+            return [visible(", ".join(texts)) or "-"]
         case dict():
             return [visible(f"{key}={each}") for key, each in value.items()]
         case _:
             return [visible(str(value))]
+
+
+def _enrollment(enrolled: Record) -> str:
+    keys = f"key {enrolled['key']} by {enrolled['bootstrapKey']}"
+    return f"{enrolled['at']} generation {enrolled['generation']} {keys}"
 
 
 _REPAIRS = {

@@ -16,6 +16,10 @@ live identity and renews it when the service says that it is time; if no identit
 A device that never reboots runs boot, or renew, from a timer. If the live identity works, boot ends
 with 0 even if a renewal is refused; the answer's `renewal` then holds the refusal.
 
+boot compares the identity with the bootstrap certificate and --device-id. An identity of another unit,
+from a copied disk, is moved to DIR/other, and this unit enrolls with a new key. DIR/other is deleted
+when the new identity has logged in. A unit that enrolled with --device-id must be started with it.
+
 --public is for a service without an mTLS host. It also renews an expired identity within its group's
 grace period. Its keys are P-256 or RSA.
 
@@ -34,7 +38,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, origin
 from .boot import Device
 from .hosts import Host, MutualTls, SignedProofs
 from .patience import Patience
@@ -121,6 +125,8 @@ def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     service = _service(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
     with store.locked():
         store.keep_service(json.dumps(known).encode())
+        if told := origin.start(store, bootstrap, chosen.device_id):
+            _say(told)
         return Device(store, service, _patience(known)).boot(bootstrap, chosen.device_id)
 
 

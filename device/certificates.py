@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
+from contextlib import suppress
 from datetime import datetime
 
 from cryptography import x509
@@ -58,6 +60,17 @@ def belong_together(key: bytes, chain: bytes) -> bool:
 def common_name(chain: bytes) -> str:
     """Return the common name in the first certificate of `chain` (PEM), which is the device's id."""
     return form.chain(chain)[0].common_name()
+
+
+def key_fingerprint(chain: bytes) -> str:
+    """Return the SHA-256 (hex) of the SubjectPublicKeyInfo in the first certificate of `chain` (PEM).
+
+    Two encodings of one key have one fingerprint if cryptography can read the key. Raises ValueError.
+    """
+    spki = form.chain(chain)[0].spki
+    with suppress(UnsupportedAlgorithm):
+        spki = _spki(load_der_public_key(spki))
+    return hashlib.sha256(spki).hexdigest()
 
 
 def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:

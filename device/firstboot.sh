@@ -6,7 +6,8 @@
 # URL is the service's mTLS host; with --public its public host, called with signed proofs, for P-256
 # keys. CA (PEM) replaces the system's roots, for S3 too. At the end DIR holds the device's identity:
 # certificate.pem (leaf, then issuing CA) and device.key. A run that was killed is continued by the
-# next run. Later runs log in, and renew when it is time.
+# next run. Later runs log in, and renew when it is time. An identity of another unit, from a copied disk,
+# is moved to DIR/other and deleted when this unit's own has logged in.
 # Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (run again; if that
 # ends with 13 too, begin with an empty DIR).
 set -eu
@@ -94,8 +95,45 @@ call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; give
     give_up "$action" "$path answered $status $(text code)"
 }
 
+name() { # CHAIN: print the first certificate's common name
+    openssl x509 -in "$1" -noout -subject -nameopt multiline | sed -n 's/^ *commonName *= *//p' | head -n 1
+}
+others() { # is what DIR holds another unit's, if it was not made with this bootstrap key?
+    # A run was killed while it moved the files of an older script: the note is written last.
+    [ "$noted" ] || [ ! -e "$dir/other" ] || return 0
+    certified=
+    for chain in "$dir/certificate.pem" "$dir/next.chain"; do
+        [ -e "$chain" ] || continue
+        certified=yes
+        [ "$(name "$chain")" = "$(name "$bootstrap_cert")" ] || return 0
+    done
+    [ ! "$certified" ] && [ "$noted" ] && [ -e "$dir/next.private" ]
+}
+set_aside() { # the certificate before its key, or the rest would look like an interrupted step 6
+    echo "the identity in $dir is another unit's: this unit enrolls anew" >&2
+    mkdir -p "$dir/other"
+    for file in next.chain next.private device.key certificate.pem; do
+        [ -e "$dir/$file" ] || continue
+        if [ -e "$dir/other/$file" ]; then rm "$dir/$file"; else keep "$dir/$file" "$dir/other/$file"; fi
+    done
+}
+
 # Do the second rename of step 6 if a power failure came between the two.
 [ -e "$dir/next.private" ] || [ ! -e "$dir/next.chain" ] || keep "$dir/next.chain" "$dir/certificate.pem"
+
+# Move another unit's identity away. The bootstrap key that it was made with decides. If that is another key, the
+# names decide, because a unit may get a new bootstrap key. Without a bootstrap certificate nothing is decided.
+if public_key=$(openssl x509 -in "$bootstrap_cert" -noout -pubkey 2> "$work/why"); then
+    origin=$(echo "$public_key" | openssl dgst -sha256 -r | cut -c 1-64)
+    noted=$(cat "$dir/origin" 2> "$work/why") || noted=
+    if [ "$noted" != "$origin" ]; then
+        ! others || set_aside
+        echo "$origin" > "$work/origin"
+        keep "$work/origin" "$dir/origin"
+    elif [ -e "$dir/certificate.pem" ]; then
+        rm -rf "$dir/other"
+    fi
+fi
 
 # The bootstrap certificate asks, or the live one if a renewal is due or has begun.
 asker_cert=$bootstrap_cert asker_key=$bootstrap_key
@@ -148,3 +186,4 @@ fi
 # 6. Make it the live identity, key first.
 keep "$dir/next.private" "$dir/device.key"
 keep "$dir/next.chain" "$dir/certificate.pem"
+rm -rf "$dir/other"

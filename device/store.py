@@ -3,6 +3,8 @@
     service.json                   the service's host or broker, and the CA of --ca
     next.private, next.chain       the next identity: first its key, later its certificate
     device.key, certificate.pem    the live identity
+    origin.json                    the bootstrap key and the name that these keys were made with
+    other/                         another unit's identity, until this unit's own has logged in
 
 Every file is written completely or not at all. The next identity becomes the live one by two renames, key
 first; `settle` completes them after a crash between the two.
@@ -17,9 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .certificates import belong_together, usable
+from .certificates import belong_together, common_name, usable
 
 SERVICE = "service.json"
+ORIGIN = "origin.json"
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,43 @@ class Store:
         _sync(self._folder)
         self._next.certificate.replace(self._live.certificate)
         _sync(self._folder)
+        self.forget_other()
+
+    def names(self) -> set[str]:
+        """Return the device ids in the certificates of the live and the next identity."""
+        chains = filter(None, (_read(each.certificate) for each in (self._live, self._next)))
+        return {name for chain in chains if (name := _name(chain))}
+
+    def has_other(self) -> bool:
+        """Return whether another unit's identity was set aside, completely or not."""
+        return (self._folder / OTHER).is_dir()
+
+    def set_aside(self) -> None:
+        """Move both identities to a directory of their own. A repeat after a crash moves what is left."""
+        other = self._folder / OTHER
+        if not other.is_dir():
+            other.mkdir(0o700)
+            _sync(self._folder)
+        # A next certificate without its key looks like an interrupted promotion, so the certificate goes
+        # first.
+        for file in (self._next.certificate, self._next.key, self._live.key, self._live.certificate):
+            if (other / file.name).exists():
+                # It is a remainder of an enrollment that did not end. What was set aside first is kept.
+                file.unlink(missing_ok=True)
+            elif file.exists():
+                file.replace(other / file.name)
+                _sync(other)
+            _sync(self._folder)
+
+    def forget_other(self) -> None:
+        """Delete what was set aside."""
+        other = self._folder / OTHER
+        if not other.is_dir():
+            return
+        for file in other.iterdir():
+            file.unlink()
+        other.rmdir()
+        _sync(self._folder)
 
     def forget_next(self) -> None:
         """Delete the next identity and its key, because a new enrollment needs a new key."""
@@ -119,6 +160,15 @@ class Store:
         if self.service() != text:
             self._write(self._folder / SERVICE, text)
 
+    def origin(self) -> bytes | None:
+        """Return what `keep_origin` stored."""
+        return _read(self._folder / ORIGIN)
+
+    def keep_origin(self, text: bytes) -> None:
+        """Store what the next keys are made with."""
+        if self.origin() != text:
+            self._write(self._folder / ORIGIN, text)
+
     def _write(self, path: Path, content: bytes) -> None:
         # All writes use one temporary name, so the next write replaces what a crash left.
         temporary = self._folder / "unfinished"
@@ -134,6 +184,13 @@ class Store:
 def _sound(identity: Identity) -> bool:
     key, chain = _read(identity.key), _read(identity.certificate)
     return key is not None and chain is not None and belong_together(key, chain)
+
+
+def _name(chain: bytes) -> str | None:
+    try:
+        return common_name(chain)
+    except ValueError:
+        return None
 
 
 def _read(path: Path) -> bytes | None:

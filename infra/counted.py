@@ -66,6 +66,11 @@ COUNTED = (
     ),
     Counted(
         "exchange",
+        "ReenrollmentRateExceeded",
+        "A device enrolls as often as it may in a day; it is faulty, or its disk was copied",
+    ),
+    Counted(
+        "exchange",
         "NameGuessLimit",
         "A claim certificate was refused with more names than a production line has; it may have leaked",
     ),

@@ -59,7 +59,7 @@ KINDS: dict[str, Kind] = {
 
 _COMMITTED = (
     *("pk", "active", "superseded", "pending", "claims", "status", "generation", "updatedAt"),
-    *("der", "deviceId"),
+    *("der", "deviceId", "enrolled"),
 )
 """What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
 

@@ -44,6 +44,10 @@ def list_(
             help="Only devices that enrolled under this trust anchor: a PEM file, or the SHA-256 of its key.",
         ),
     ] = None,
+    suspect: Annotated[
+        bool,
+        typer.Option("--suspect", help="Only devices whose enrollments look like those of two boards."),
+    ] = False,
     stack: Stack = None,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +61,7 @@ def list_(
     by = _sha256(enrolled_by, lambda found: found.fingerprint, "--enrolled-by") if enrolled_by else None
     under = _sha256(anchor, Certificate.spki_fingerprint, "--anchor") if anchor else None
     with output.failures(as_json=options.as_json):
-        devices = output.counted("devices", Operate(options.stack_name).devices(by, under))
+        devices = output.counted("devices", Operate(options.stack_name).devices(by, under, suspect=suspect))
         if options.as_json:
             output.array("devices", devices)
             return

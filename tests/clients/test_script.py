@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from device.store import Identity
 from tests import factories
 from tests.device.server import running
-from tests.device.service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Service, problem
+from tests.device.service import CHAIN, COMMIT, DEVICE, ENROLL, NONCE, Reply, Service, common_name, problem
 
 SCRIPT = Path(__file__).parents[2] / "device" / "firstboot.sh"
 KILLED = -9
@@ -43,7 +44,7 @@ class Script:
     """A device that has only the script."""
 
     def __init__(self, service: Service, state: Path, shims: Path, host: str = "mtls") -> None:
-        bootstrap = service.bootstrap()
+        bootstrap = service.bootstrap("dev1")
         self.options = ["--public"] if host == "public" else []
         self.state = state
         self.files: list[str | Path] = [service.url, bootstrap.certificate, bootstrap.key, state, service.ca]
@@ -78,11 +79,13 @@ def script(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 
 def holds_the_identity(state: Path, leaf: x509.Certificate) -> bool:
-    """Return whether the state is a key and its certificate, readable by the owner only, and nothing else."""
+    """Return whether the state is a key, its certificate and the note of the bootstrap key, readable by the
+    owner only, and nothing else.
+    """
     stored = x509.load_pem_x509_certificates((state / "certificate.pem").read_bytes())[0]
     key = load_pem_private_key((state / "device.key").read_bytes(), password=None)
     return (
-        {path.name for path in state.iterdir()} == {"certificate.pem", "device.key"}
+        {path.name for path in state.iterdir()} == {"certificate.pem", "device.key", "origin"}
         and {path.stat().st_mode & 0o777 for path in (state, *state.iterdir())} == {0o700, 0o600}
         and stored == leaf
         and key.public_key() == leaf.public_key()
@@ -153,6 +156,77 @@ def test_a_lost_certificate_is_asked_for_again(script: Script, service: Service)
     assert script.run().returncode == 0
     assert len(service.issued) == 2
     assert holds_the_identity(script.state, service.issued[1])
+
+
+def put_into(script: Script, bootstrap: Identity) -> None:
+    """Put the script's disk into the unit with this bootstrap identity."""
+    script.files[1:3] = [bootstrap.certificate, bootstrap.key]
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_a_copied_disk_starts_over(script: Script, service: Service, *, is_noted: bool) -> None:
+    """A unit with another unit's disk enrolls under its own name, also if an older script wrote the disk."""
+    assert script.run().returncode == 0
+    first = service.issued[0]
+    if not is_noted:
+        (script.state / "origin").unlink()
+    service.callers.clear()
+    put_into(script, service.bootstrap("dev2"))
+    done = script.run()
+    assert done.returncode == 0
+    assert "is another unit's" in done.stderr
+    assert first not in service.callers
+    assert common_name(service.issued[1]) == "dev2"
+    assert holds_the_identity(script.state, service.issued[1])
+
+
+def test_a_copied_disk_killed_at_any_program_is_carried_on(service: Service, tmp_path: Path) -> None:
+    """After a kill at any program with a copied disk, one more run leaves this unit's own identity alone."""
+    script = Script(service, tmp_path / "state", tmp_path / "shims")
+    assert script.run().returncode == 0
+    before, first = script.state, service.issued[0]
+    put_into(script, service.bootstrap("dev2"))
+    point, code = 0, KILLED
+    while code == KILLED:
+        point += 1
+        service.forget()
+        service.issued.append(first)
+        service.committed.append(first)
+        script.state = script.files[3] = tmp_path / f"state-{point}"
+        shutil.copytree(before, script.state)
+        code = script.run(point=point).returncode
+        assert script.run().returncode == 0, f"after dying at {point}"
+        assert first not in service.callers, f"after dying at {point}"
+        assert len(service.issued) == 2, f"after dying at {point}"
+        assert holds_the_identity(script.state, service.issued[1]), f"after dying at {point}"
+    assert code == 0
+    assert point > 15
+
+
+def test_a_copied_identity_is_kept_until_the_new_one_works(script: Script, service: Service) -> None:
+    """While the new enrollment is refused, the other unit's identity is whole in a directory of its own."""
+    assert script.run().returncode == 0
+    before = (script.state / "certificate.pem").read_bytes()
+    put_into(script, service.bootstrap("dev2"))
+    service.say(ENROLL, problem("stop"))
+    assert script.run().returncode == 12
+    assert (script.state / "other" / "certificate.pem").read_bytes() == before
+    assert not (script.state / "certificate.pem").exists()
+    assert script.run().returncode == 0
+    assert not (script.state / "other").exists()
+
+
+@pytest.mark.parametrize("is_at_hand", [True, False])
+def test_the_same_unit_keeps_its_identity(script: Script, service: Service, *, is_at_hand: bool) -> None:
+    """A unit with a new bootstrap key and the same name, or without a bootstrap certificate, only logs in."""
+    assert script.run().returncode == 0
+    service.requests.clear()
+    bootstrap = service.bootstrap("dev1")
+    if not is_at_hand:
+        bootstrap.certificate.unlink()
+    put_into(script, bootstrap)
+    assert script.run().returncode == 0
+    assert service.requests == [COMMIT, DEVICE]
 
 
 def test_a_proof_s_numbers_have_their_full_length(service: Service, tmp_path: Path) -> None:
@@ -270,7 +344,7 @@ def test_a_certificate_that_is_not_ours_is_never_stored(
     chain = factories.pem(leaf) + factories.pem(issuer.certificate)
     service.say(f"{CHAIN}/0", Reply(200, b"" if spoiled == "empty" else chain.encode()))
     assert script.run().returncode not in (0, KILLED)
-    assert {path.name for path in script.state.iterdir()} == {"next.private"}
+    assert {path.name for path in script.state.iterdir()} == {"next.private", "origin"}
     assert COMMIT not in service.requests
 
 

@@ -28,7 +28,7 @@ KILLED_EVERY = 10
 
 # Every operation that changes the disk or calls the service.
 _OPERATIONS: list[tuple[Any, str]] = [
-    *((os, name) for name in ("mkdir", "chmod", "open", "fsync", "replace", "unlink")),
+    *((os, name) for name in ("mkdir", "chmod", "open", "fsync", "replace", "unlink", "rmdir")),
     (http.client.HTTPSConnection, "connect"),
     (http.client.HTTPConnection, "request"),
     (http.client.HTTPConnection, "getresponse"),

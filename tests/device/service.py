@@ -66,7 +66,8 @@ class Service:
     """A service that answers one device as docs/protocol.md says. `say` puts an answer before the correct
     one.
 
-    `requests` holds the routes of all calls but those for a nonce. An issued certificate whose serial is in
+    `requests` holds the routes of all calls but those for a nonce, `callers` the certificates that they were
+    made with. An issued certificate whose serial is in
     `due` is due for renewal. `web_options` change the server's TLS certificate.
     """
 
@@ -78,6 +79,7 @@ class Service:
         self.issued: list[x509.Certificate] = []
         self.committed: list[x509.Certificate] = []
         self.requests: list[str] = []
+        self.callers: list[x509.Certificate] = []
         self.nonces_given = 0
         self.due: set[int] = set()
         self.proofs = Proofs(self.factory, self.issuing)
@@ -96,6 +98,7 @@ class Service:
         self.issued.clear()
         self.committed.clear()
         self.due.clear()
+        self.callers.clear()
         self._said.clear()
 
     def bootstrap(self, name: str = "dev1", **options: Any) -> Identity:
@@ -146,6 +149,7 @@ class Service:
             return problem("stop", "proof-invalid", 401, detail=str(error))
 
     def _for(self, call: Call, peer: x509.Certificate) -> Reply:
+        self.callers.append(peer)
         if peer.issuer == self.factory.certificate.subject:
             assert call.route == ENROLL
             return self._enroll(call.body, peer)

@@ -11,9 +11,9 @@ from cryptography import x509
 
 from tests.device.crash import DIED, run
 from tests.device.server import running
-from tests.device.service import COMMIT, Service, problem
+from tests.device.service import COMMIT, Service, common_name, problem
 
-IDENTITY = {"certificate.pem", "device.key", "service.json"}
+IDENTITY = {"certificate.pem", "device.key", "origin.json", "service.json"}
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 HOSTS = ["mtls", "public"]
 
 
-def boot(service: Service, state: Path, host: str = "mtls") -> list[str]:
+def boot(service: Service, state: Path, host: str = "mtls", name: str = "dev1") -> list[str]:
     """Return the command line of a boot, which a test repeats."""
-    bootstrap = service.bootstrap()
+    bootstrap = service.bootstrap(name)
     files = ["--bootstrap-cert", str(bootstrap.certificate), "--bootstrap-key", str(bootstrap.key)]
     return ["boot", f"--{host}", service.url, "--ca", str(service.ca), "--state", str(state), *files]
 
@@ -91,6 +91,42 @@ def test_a_new_enrollment_killed_at_any_point_ends_with_the_new_identity(
         assert len(service.issued) == 3, f"after dying at {point}"
     assert code == 0
     assert point > 50
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_copied_disk_killed_at_any_point_never_acts_as_the_other_unit(
+    service: Service, tmp_path: Path, *, is_begun: bool, is_noted: bool
+) -> None:
+    """A unit with the disk of another one enrolls under its own name and never uses the other's identity.
+
+    The other's disk may hold an identity that has not logged in yet, an older client may have written it, and
+    a crash may come at any point.
+    """
+    service.forget()
+    before = tmp_path / "before"
+    if is_begun:
+        service.say(COMMIT, problem("stop"))
+        assert run(boot(service, before)) == 12
+    else:
+        assert run(boot(service, before)) == 0
+    if not is_noted:
+        (before / "origin.json").unlink()
+    taken, other = before / ("next.private" if is_begun else "device.key"), service.issued[0]
+    point, code = 0, DIED
+    while code == DIED:
+        point += 1
+        copy(service, before, tmp_path / str(point))
+        command = boot(service, tmp_path / str(point), name="dev2")
+        code = run(command, point=point)
+        assert run(command) == 0, f"after dying at {point}"
+        assert holds_one_identity(service, tmp_path / str(point)), f"after dying at {point}"
+        assert len(service.issued) == 2, f"after dying at {point}"
+        assert common_name(service.issued[1]) == "dev2"
+        assert other not in service.callers, f"after dying at {point}"
+        assert (tmp_path / str(point) / "device.key").read_bytes() != taken.read_bytes()
+    assert code == 0
+    assert point > 60
 
 
 def test_an_identity_superseded_before_its_first_log_in_is_given_up(service: Service, tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ ROWS: dict[str, dict[str, list[str]]] = {
     "Newcomers": {"GetItem": ["BOOTSTRAP#*", "DEV#*", "JITR#*"], "UpdateItem": ["JITR#*", "PACE#iot"]},
 }
 LOGIN = [
-    *("active", "claims", "der", "deviceId", "generation", "pending", "pk", "status", "superseded"),
-    "updatedAt",
+    *("active", "claims", "der", "deviceId", "enrolled", "generation", "pending", "pk", "status"),
+    *("superseded", "updatedAt"),
 ]
 ATTRIBUTES = {
     "Vend": sorted([*LOGIN, "expiresAt"]),

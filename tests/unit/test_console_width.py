@@ -96,7 +96,7 @@ def test_a_terminal_decides_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     screen = Screen(file=terminal, force_terminal=True, width=WIDTH, soft_wrap=True, highlight=False)
     monkeypatch.setattr(output, "_out", screen)
-    monkeypatch.setattr(Operate, "devices", lambda *_: iter([DEVICE]))
+    monkeypatch.setattr(Operate, "devices", lambda *_, **__: iter([DEVICE]))
     monkeypatch.setattr(Operate, "call", lambda *_, **__: DEVICE)
     for command in (["list"], ["show", ID]):
         assert CliRunner().invoke(app, ["devices", *command]).exit_code == 0

@@ -154,7 +154,8 @@ GROUP = Record(
         Key(
             "reenroll_per_day",
             Integer(1, _MANY),
-            "How often one device may enroll in one day if `reenroll` is `replace`.",
+            "How often one device may enroll in one day if `reenroll` is `replace`. Above it the device may "
+            "enroll once more after each pause of its share of the day, which is six hours at most.",
             unit="enrollments a day",
             default=10,
         ),

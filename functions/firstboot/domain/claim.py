@@ -63,7 +63,7 @@ class RefusedBy(StrEnum):
     THRESHOLD = "threshold"  # fewer than `freeze_per_hour` enrollments in this hour
     RATE = "rate"  # fewer than `per_minute` enrollments in this minute
     GUESSES = "guesses"  # fewer than NAME_GUESSES_PER_HOUR refused names of this certificate in this hour
-    DAY = "day"  # fewer than `per_day` enrollments of this device today
+    DAY = "day"  # fewer than `per_day` enrollments of this device today, or a pause since the last one
 
 
 ABOUT_NAME = frozenset({RefusedBy.DEVICE, RefusedBy.DAY})
@@ -75,10 +75,12 @@ class ClaimRefused:
     """A claim that was refused, so that nothing was written.
 
     `device` is the stored record if the condition on that record failed (`RefusedBy.DEVICE`), else None.
+    `again_at` is when a refused device may enroll again (`RefusedBy.DAY`), else None.
     """
 
     by: RefusedBy
     device: Device | None = None
+    again_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ class Enrollment:
     `enrolled_by`, `bootstrap_ids` and `anchor` describe the bootstrap certificate, as in Device. `replaces`
     allows an active certificate to be replaced. `expected` demands a record that an operator made
     beforehand. `grace` is how long after its end an active certificate still counts as an identity.
-    `per_day` limits the device's enrollments in one day; None is no limit. `now` is in whole seconds,
-    which the conditions on the row compare. `pin` is the SHA-256 (hex) of the bootstrap key, to which the
-    device's name is bound from now on; None in a group that binds names to no key.
+    `per_day` limits the device's enrollments in one day; None is no limit. Above it the device may enroll
+    once in each `pause_between`. `now` is in whole seconds, which the conditions on the row compare.
+    `pin` is the SHA-256 (hex) of the bootstrap key, to which the device's name is bound from now on; None in
+    a group that binds names to no key.
     """
 
     device_id: DeviceId

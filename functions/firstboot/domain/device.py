@@ -25,6 +25,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from firstboot.domain.clock import whole_seconds
+from firstboot.domain.enrollments import KEPT, KEY_DIGITS, Enrolled
 from firstboot.domain.errors import BootstrapKeyChanged, CertificateNotCurrent, DeviceRevoked, GroupMismatch
 from firstboot.domain.names import DeviceId
 
@@ -50,7 +51,9 @@ class CertificateRecord:
     `held_until` is None once the certificate no longer blocks other keys. `certificate_id` is set by the
     first login, `superseded_at` by the first login of the next certificate. An `imported` certificate was
     issued by another CA, and may only ask for its successor. `claims` are those that the device made when it
-    asked for a pending certificate; None if it made none, and after the commit.
+    asked for a pending certificate; None if it made none, and after the commit. `bootstrap_key` is that of
+    the enrollment that a pending certificate was claimed by (SHA-256, hex); None for a renewal, and after the
+    commit.
     """
 
     serial: str
@@ -63,6 +66,7 @@ class CertificateRecord:
     superseded_at: datetime | None = None
     imported: bool = False
     claims: dict[str, Attribute] | None = None
+    bootstrap_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ class Device:
     AWS IoT would take 55 hours for a million devices.
     `renewals` counts the renewals that were claimed on `renewal_day` (UTC), the last day with one.
     `activating` has the ids of certificates that a process is about to make ACTIVE; the process writes them
-    before it does so. `imported` says that AWS IoT had the device's thing before Firstboot.
+    before it does so. `imported` says that AWS IoT had the device's thing before Firstboot. `enrolled` are
+    its last committed enrollments, oldest first.
     `pin` is the bootstrap key that the device's name is bound to, as the SHA-256 (hex) of its
     SubjectPublicKeyInfo; None until a claim in a group with `pin_bootstrap`. `admission` is for one other
     key. The claim that uses it removes it.
@@ -139,6 +144,7 @@ class Device:
     pin: str | None = None
     admission: KeyAdmission | None = None
     refused_key: RefusedKey | None = None
+    enrolled: tuple[Enrolled, ...] = ()
 
     def is_admitted(self, key: str, now: datetime) -> bool:
         """Return whether an operator's one-time admission lets this bootstrap key enroll the device now."""
@@ -238,9 +244,26 @@ def committed(device: Device, certificate_id: str, now: datetime) -> Device:
     return replace(
         device,
         pending=None,
-        active=replace(pending, certificate_id=certificate_id, held_until=None, claims=None),
+        active=replace(
+            pending, certificate_id=certificate_id, held_until=None, claims=None, bootstrap_key=None
+        ),
         superseded=replace(device.active, superseded_at=moment) if device.active else device.superseded,
         claims=device.claims if pending.claims is None else pending.claims,
         generation=device.generation + 1,
         updated_at=moment,
+        enrolled=_enrolled(device, pending, moment),
     )
+
+
+def _enrolled(device: Device, pending: CertificateRecord, moment: datetime) -> tuple[Enrolled, ...]:
+    """Return the last enrollments after the commit of `pending`, which a renewal does not add to."""
+    if pending.bootstrap_key is None:
+        return device.enrolled
+    added = Enrolled(
+        at=moment,
+        generation=device.generation + 1,
+        key=pending.spki[:KEY_DIGITS],
+        bootstrap_key=pending.bootstrap_key[:KEY_DIGITS],
+        has_replaced=device.active is not None and moment <= device.active.not_after,
+    )
+    return (*device.enrolled, added)[-KEPT:]

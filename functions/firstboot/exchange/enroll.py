@@ -53,13 +53,17 @@ class Enroll:
         group = admission.group
         ca, moment = self.issue.issuer.certificate, whole_seconds(now)
         certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, ca, moment)
+        # A kind of admission without a key pair is known by its identifier.
+        key = admission.by.spki or admission.by.identifier
         replaces = group.reenroll == "replace"
         return Enrollment(
             device_id=admission.device_id,
             group=group.name,
             formerly=group.formerly,
             replaces=replaces,
-            certificate=replace(certificate, held_until=moment + HOLD, claims=request.claims),
+            certificate=replace(
+                certificate, held_until=moment + HOLD, claims=request.claims, bootstrap_key=key
+            ),
             enrolled_by=admission.by.identifier,
             bootstrap_ids=admission.by.bootstrap_ids,
             anchor=admission.by.anchor,

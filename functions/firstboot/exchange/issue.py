@@ -29,7 +29,7 @@ from firstboot.domain.claim import (
     Renewal,
     answer_to,
 )
-from firstboot.domain.clock import until_next
+from firstboot.domain.clock import epoch, until_next
 from firstboot.domain.device import Anchor, Attribute, CertificateRecord, Device, RefusedKey
 from firstboot.domain.errors import (
     BootstrapKeyChanged,
@@ -187,7 +187,7 @@ class Issue:
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
             self.claims.freeze(asked.counted_as, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
-        error = _refusal(refused.by, asked.now)
+        error = _too_often(refused, asked) or _refusal(refused.by, asked.now)
         raise self._of_name(error, asked) if refused.by in ABOUT_NAME else error
 
     def _answer(self, device: Device | None, asked: Enrollment | Renewal) -> CertificateRecord:
@@ -237,6 +237,18 @@ class Issue:
         return winner
 
 
+def _too_often(refused: ClaimRefused, asked: Enrollment | Renewal) -> FirstbootError | None:
+    """Return the error for a device that enrolls too often, or None if that is not the reason."""
+    if refused.by is not RefusedBy.DAY:
+        return None
+    # The count begins anew on the next day.
+    seconds = until_next(timedelta(days=1), asked.now)
+    if refused.again_at:
+        seconds = min(seconds, epoch(refused.again_at) - epoch(asked.now))
+    log = f"{asked.device_id} enrolls too often: a copy of its bootstrap key may be in use"
+    return ReenrollmentRateExceeded(log=log, retry_after=max(1, seconds))
+
+
 def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
     """Return the error for a claim that a row other than the device's refused."""
     match by:
@@ -250,8 +262,6 @@ def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
                 retry_after=until_next(timedelta(hours=1), now),
                 metric="NameGuessLimit",
             )
-        case RefusedBy.DAY:
-            return ReenrollmentRateExceeded(retry_after=until_next(timedelta(days=1), now))
         case _:
             return EnrollmentFrozen(retry_after=FROZEN_SECONDS)
 

@@ -16,6 +16,7 @@ from firstboot.domain.device import (
     RefusedKey,
     Status,
 )
+from firstboot.domain.enrollments import Enrolled
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.sweep import UNLISTED, Origins, Sweep
 from firstboot.operate.explain import Explained
@@ -46,6 +47,18 @@ def device(record: Device) -> dict[str, Any]:
         "pin": record.pin,
         "admission": _admission(record.admission),
         "refusedKey": _refused_key(record.refused_key),
+        "enrollments": [_enrollment(each) for each in record.enrolled],
+        "enrollmentsPerDay": Counter(each.at.date().isoformat() for each in record.enrolled),
+    }
+
+
+def _enrollment(enrolled: Enrolled) -> dict[str, Any]:
+    return {
+        "at": iso(enrolled.at),
+        "generation": enrolled.generation,
+        "key": enrolled.key,
+        "bootstrapKey": enrolled.bootstrap_key,
+        "hasReplaced": enrolled.has_replaced,
     }
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from firstboot.domain.device import Attribute, Device
+from firstboot.domain.enrollments import suspicions
 from firstboot.domain.errors import DeviceNotFound
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.operate import answers
@@ -34,12 +35,19 @@ class Records(Protocol):
         """Return the record, read consistently."""
 
     def page(
-        self, limit: int, after: str | None, enrolled_by: str | None = None, anchor: str | None = None
+        self,
+        limit: int,
+        after: str | None,
+        enrolled_by: str | None = None,
+        anchor: str | None = None,
+        *,
+        suspect: bool = False,
     ) -> tuple[list[Device], str | None]:
         """Return about `limit` records, in no order, and where the next page starts, or None.
 
         With `enrolled_by`, only those that this bootstrap certificate enrolled (its identifier, or an id of
-        AWS IoT's for it), and with `anchor`, only those under this anchor (SHA-256 of its key, hex).
+        AWS IoT's for it), and with `anchor`, only those under this anchor (SHA-256 of its key, hex). With
+        `suspect`, those that may be suspect, and not most others.
         """
 
     def revoke(self, device_id: DeviceId, now: datetime) -> Device:
@@ -66,12 +74,20 @@ class Devices:
     place: Place
     audit: Audit
 
-    def list(self, parameters: ListDevices, _: datetime) -> Json:
+    def list(self, parameters: ListDevices, now: datetime) -> Json:
         """Return a page of the devices, and the token of the next page."""
         devices, following = self.records.page(
-            parameters.limit, parameters.after, parameters.enrolled_by, parameters.anchor
+            parameters.limit,
+            parameters.after,
+            parameters.enrolled_by,
+            parameters.anchor,
+            suspect=parameters.suspect,
         )
-        return {"devices": [answers.device(device) for device in devices], "next": following}
+        shown = [answers.device(device) for device in devices]
+        if parameters.suspect:
+            reasons = [suspicions(device.enrolled, now) for device in devices]
+            shown = [record | {"suspicions": why} for record, why in zip(shown, reasons, strict=True) if why]
+        return {"devices": shown, "next": following}
 
     def show(self, parameters: OneDevice, _: datetime) -> Json:
         """Return a device's record. Raises DeviceIdInvalid, DeviceNotFound."""

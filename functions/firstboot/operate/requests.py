@@ -41,13 +41,15 @@ class ListDevices(Request, frozen=True, kw_only=True):
     `limit` is the most devices in the page, `after` the page's token. With `enrolled_by`, only the devices
     that this bootstrap certificate enrolled are listed. It is the SHA-256 of what is signed in the
     certificate (its identifier) or of its DER (AWS IoT's id). With `anchor`, the SHA-256 of a trust anchor's
-    key, only the devices that enrolled under this anchor are listed.
+    key, only the devices that enrolled under this anchor are listed. With `suspect`, only the devices whose
+    enrollments look like those of two boards are listed.
     """
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     after: Token | None = None
     enrolled_by: Sha256 | None = None
     anchor: Sha256 | None = None
+    suspect: bool = False
 
 
 class OneDevice(Request, frozen=True, kw_only=True):

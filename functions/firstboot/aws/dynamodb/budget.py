@@ -17,6 +17,7 @@ from typing import Any
 from firstboot.aws.dynamodb.rows import Row, number
 from firstboot.domain.claim import NAME_GUESSES_PER_HOUR, Enrollment, Limits, RefusedBy
 from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.enrollments import pause_between
 from firstboot.domain.names import DeviceId
 
 # A small limit needs few shards: the writes to its counter end when the limit is reached.
@@ -29,22 +30,33 @@ _MINUTE_SECONDS, _HOUR_SECONDS, _DAY_SECONDS = 60, 3_600, 86_400
 
 
 @dataclass(frozen=True)
+class Pause:
+    """The time `now` of a count, and the time `again_at` from which the next one may exceed the limit."""
+
+    now: datetime
+    again_at: datetime
+
+
+@dataclass(frozen=True)
 class Counter:
     """A count of enrollments, or of refused names, that must not exceed `limit`.
 
     At `ends_at` the period ends, and the next one counts under another name. `ends_at` is None for a count
-    without a period. `refused_by` is the reason that a claim above the limit is refused with.
+    without a period. `refused_by` is the reason that a claim above the limit is refused with. With a `pause`
+    the count may exceed the limit by one after each pause.
     """
 
     name: str
     limit: int
     refused_by: RefusedBy
     ends_at: datetime | None = None
+    pause: Pause | None = None
 
     @property
     def shards(self) -> int:
         """Return how many rows share the limit."""
-        return max(1, min(_MAX_SHARDS, self.limit // _PER_SHARD))
+        # A pause is one device's, whose claims don't come at the same moment.
+        return 1 if self.pause else max(1, min(_MAX_SHARDS, self.limit // _PER_SHARD))
 
 
 @dataclass(frozen=True)
@@ -79,16 +91,19 @@ class Shard:
         if row and "frozenAt" in row:
             return RefusedBy.FROZEN
         used = int(row["used"]["N"]) if row and "used" in row else 0
-        return self.counter.refused_by if used >= self.limit else None
+        pause, again = self.counter.pause, again_at(row)
+        is_over = pause is not None and again is not None and again <= pause.now
+        return self.counter.refused_by if used >= self.limit and not is_over else None
 
     def check(self) -> dict[str, Any]:
         """Return the check that the row takes a further count. It has the conditions of `refusal`."""
+        room, values = "attribute_not_exists(used) OR used < :part", {":part": {"N": str(self.limit)}}
+        if self.counter.pause:
+            room, values[":now"] = f"{room} OR againAt <= :now", number(self.counter.pause.now)
         return {
             "Key": self.key,
-            "ConditionExpression": (
-                "attribute_not_exists(frozenAt) AND (attribute_not_exists(used) OR used < :part)"
-            ),
-            "ExpressionAttributeValues": {":part": {"N": str(self.limit)}},
+            "ConditionExpression": f"attribute_not_exists(frozenAt) AND ({room})",
+            "ExpressionAttributeValues": values,
         }
 
     def update(self) -> dict[str, Any]:
@@ -99,8 +114,16 @@ class Shard:
         if self.counter.ends_at:
             expression += " SET expiresAt = :expires"
             update["ExpressionAttributeValues"][":expires"] = number(self.counter.ends_at + _SPENT_ROW_KEPT)
+        if self.counter.pause:
+            expression += ", againAt = :again"
+            update["ExpressionAttributeValues"][":again"] = number(self.counter.pause.again_at)
         # A frozen counter and a full one fail the same condition. The old row tells them apart.
         return update | {"UpdateExpression": expression, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def again_at(row: Row | None) -> datetime | None:
+    """Return when a count above the limit is taken again, or None if not before the period ends."""
+    return from_epoch(int(row["againAt"]["N"])) if row and "againAt" in row else None
 
 
 def shard_keys(group: str, limits: Limits) -> list[Row]:
@@ -129,7 +152,8 @@ def counters(enrollment: Enrollment) -> list[Counter]:
     if enrollment.per_day is not None:
         day, ends_at = _period(now, _DAY_SECONDS)
         name = f"DAY#{enrollment.device_id}#{day}"
-        found.append(Counter(name, enrollment.per_day, RefusedBy.DAY, ends_at))
+        pause = Pause(now, now + pause_between(enrollment.per_day))
+        found.append(Counter(name, enrollment.per_day, RefusedBy.DAY, ends_at, pause))
     return found
 
 

@@ -7,6 +7,7 @@ claims, and the next claim that would be refused for the same reason costs reads
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Failed = dict[RefusedBy, rows.Row | None]
 """The conditions of a claim that did not hold, with the row that each was about, if it was read."""
 
-_ABOUT_CERTIFICATE = frozenset({RefusedBy.BOOTSTRAP, RefusedBy.DEVICE, RefusedBy.KEY})
+_ABOUT_CERTIFICATE = frozenset({RefusedBy.BOOTSTRAP, RefusedBy.DEVICE, RefusedBy.KEY, RefusedBy.DAY})
 """The refusals that the same bootstrap certificate is likely to get again."""
 
 
@@ -71,13 +72,15 @@ class DynamoClaims(DynamoTable):
         if not failed:
             return None
         refused = _decisive(failed, asked)
+        if refused.by is RefusedBy.DAY:
+            refused = replace(refused, again_at=budget.again_at(failed[RefusedBy.DAY]))
         if refused.by in _ABOUT_CERTIFICATE:
             self._refusals.note_certificate(asked.enrolled_by, asked.now)
         # A threshold that was reached is not remembered. The caller freezes the group for it, and if that
-        # fails, the next claim must get the same refusal.
+        # fails, the next claim must get the same refusal. A device's own count may go on before the day ends.
         by = RefusedBy.TOTAL if refused.by is RefusedBy.FROZEN else refused.by
         for counter in _limiting(asked, counted):
-            if counter.refused_by is by and by is not RefusedBy.THRESHOLD:
+            if counter.refused_by is by and by not in (RefusedBy.THRESHOLD, RefusedBy.DAY):
                 self._refusals.note_counter(counter, refused.by)
         return refused
 
@@ -105,6 +108,8 @@ class DynamoClaims(DynamoTable):
         # refuse an unexpected name for itself, and an expected one for the group.
         if asked.expected and failed.keys() <= ABOUT_NAME:
             failed |= self._full(asked, limiting)
+        elif not asked.expected:
+            failed |= self._full(asked, [each for each in limiting if each.pause])
         # A repeat is answered by the device's row, also if the counters refuse new claims.
         return failed | self._unmet(asked)
 

@@ -21,6 +21,7 @@ from firstboot.aws.dynamodb.proofs import DynamoProofs, certificate_row
 from firstboot.aws.dynamodb.reconciled import DynamoReconciled
 from firstboot.domain.claim import RefusedBy
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status, login
+from firstboot.domain.enrollments import OFTEN
 from firstboot.domain.errors import DeviceNotFound
 from firstboot.domain.names import DeviceId
 
@@ -61,6 +62,9 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
             ":now": committed.updated_at,
         }
         expression = "SET active = :active, claims = :claims, updatedAt = :now"
+        if committed.enrolled:
+            expression += ", enrolled = :all"
+            plain[":all"] = rows.enrolled_row(committed.enrolled)
         if committed.superseded:
             expression += ", superseded = :superseded"
             plain[":superseded"] = rows.certificate_row(committed.superseded)
@@ -205,13 +209,20 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
         return rows.device(answer["Attributes"])
 
     def page(
-        self, limit: int, after: str | None, enrolled_by: str | None = None, anchor: str | None = None
+        self,
+        limit: int,
+        after: str | None,
+        enrolled_by: str | None = None,
+        anchor: str | None = None,
+        *,
+        suspect: bool = False,
     ) -> tuple[list[Device], str | None]:
         """Return the devices among `limit` rows at most, and where the next page starts (Scan).
 
         The rows are those after the key `after`; the next page's key is None after the last page. With
         `enrolled_by` (a bootstrap certificate's identifier or an id of AWS IoT's for it) or `anchor` (SHA-256
-        of the key), all in hex, only the devices that it enrolled are returned.
+        of the key), all in hex, only the devices that it enrolled are returned. With `suspect`, only those
+        with enough enrollments to be suspect.
         """
         # An index by group would have one hot partition when a whole group boots at once, and DynamoDB would
         # throttle the table with it. An operator can wait for a scan.
@@ -224,6 +235,8 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
             values[":by"] = {"S": enrolled_by}
         if anchor:
             only, values[":anchor"] = f"{only} AND anchor = :anchor", {"S": anchor}
+        if suspect:
+            only, values[":few"] = f"{only} AND size(enrolled) >= :few", {"N": str(OFTEN)}
         with answered():
             answer = self._client.scan(
                 TableName=self._table,

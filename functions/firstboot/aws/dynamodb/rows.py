@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from firstboot.domain.device import (
     Status,
     claims_in_force,
 )
+from firstboot.domain.enrollments import Enrolled
 from firstboot.domain.names import GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
@@ -27,13 +29,13 @@ _DEVICE = frozenset(
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
         *("bootstrapIds", "anchor", "anchorSubject"),
         *("attributes", "claims", "registered", "attached", "activating", "imported"),
-        *("renewalDay", "renewals", "pin", "admission", "refusedKey"),
+        *("renewalDay", "renewals", "pin", "admission", "refusedKey", "enrolled"),
     }
 )
 _CERTIFICATE = frozenset(
     {
         *("serial", "spki", "notBefore", "notAfter", "renewAfter", "heldUntil"),
-        *("certificateId", "supersededAt", "imported", "claims"),
+        *("certificateId", "supersededAt", "imported", "claims", "bootstrapKey"),
     }
 )
 
@@ -81,6 +83,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "certificateId": record.certificate_id,
         "supersededAt": superseded_at,
         "claims": record.claims,
+        "bootstrapKey": record.bootstrap_key,
     }
     imported = {"imported": True} if record.imported else {}
     return plain | {name: value for name, value in later.items() if value is not None} | imported
@@ -118,6 +121,7 @@ def device(row: Row) -> Device:
         pin=plain.get("pin"),
         admission=_admission(plain["admission"]) if "admission" in plain else None,
         refused_key=_refused_key(plain["refusedKey"]) if "refusedKey" in plain else None,
+        enrolled=_enrolled(plain.get("enrolled", {})),
     )
 
 
@@ -152,6 +156,33 @@ def _certificate(row: Row) -> CertificateRecord:
         superseded_at=moment(plain["supersededAt"]) if "supersededAt" in plain else None,
         imported=plain.get("imported", False),
         claims=plain.get("claims"),
+        bootstrap_key=plain.get("bootstrapKey"),
+    )
+
+
+def enrolled_row(enrolled: Iterable[Enrolled]) -> dict[str, Any]:
+    """Return enrollments as the map that a device's row holds, by generation."""
+    return {
+        str(each.generation): {
+            "at": epoch(each.at),
+            "key": each.key,
+            "bootstrapKey": each.bootstrap_key,
+            "hasReplaced": each.has_replaced,
+        }
+        for each in enrolled
+    }
+
+
+def _enrolled(row: dict[str, Any]) -> tuple[Enrolled, ...]:
+    return tuple(
+        Enrolled(
+            at=moment(each["at"]),
+            generation=int(generation),
+            key=each["key"],
+            bootstrap_key=each["bootstrapKey"],
+            has_replaced=each["hasReplaced"],
+        )
+        for generation, each in sorted(row.items(), key=lambda item: int(item[0]))
     )
 
 
