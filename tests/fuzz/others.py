@@ -27,8 +27,9 @@ from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import read
 from firstboot.domain.dead_letters import Letter
 from firstboot.domain.errors import FirstbootError
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import ANY_FLEET, device_id
+from firstboot.domain.plans import CertificatePlan
 from firstboot.operate import letters, requests
 from firstboot.operate.operations import OPERATIONS
 from firstboot.pki import sources
@@ -44,6 +45,15 @@ from tests.fuzz.target import Target, json_value, of, text
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 _DOMAIN = (FirstbootError,)
+_GROUP = Group(
+    "gateways",
+    (),
+    "subject.CN",
+    "replace",
+    10,
+    CertificatePlan(days=365, renew_at=0.66, grace_days=90),
+    "registry",
+)
 _REQUESTS = {
     "devices.explain": '{"deviceId":"d","context":{"roleAlias":"telemetry","sourceIp":"192.0.2.1"}}',
     "devices.rebind": '{"deviceId":"d","key":"' + "a" * 64 + '","until":"2026-12-31"}',
@@ -84,7 +94,8 @@ def _manifest(data: bytes) -> None:
 def _key_manifest(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
-        key_manifest.checked(Path(file.name), key_manifest.Run(lambda _: None, ANY_FLEET, lambda: False))
+        run = key_manifest.Run(lambda _: None, _GROUP, ANY_FLEET, lambda: False)
+        key_manifest.checked(Path(file.name), run)
         list(key_manifest.wanted(Path(file.name), ANY_FLEET))
 
 

@@ -15,7 +15,7 @@ from firstboot.domain.names import IdRule
 PLAIN, COLONS = IdRule(colons=False), IdRule(colons=True)
 IDS = st.from_regex(names.ANY_FLEET.pattern, fullmatch=True).filter(names.ANY_FLEET.allows)
 # Texts that differ little, so that two of them would meet under a careless spelling.
-CLOSE = st.text("a:=+._-", min_size=1, max_size=4).filter(names.ANY_FLEET.allows)
+CLOSE = st.from_regex(r"[a_][a:._-]{0,3}", fullmatch=True)
 
 
 @given(st.text(max_size=70) | IDS, st.sampled_from([PLAIN, COLONS]))

@@ -19,8 +19,8 @@ from typing import Protocol
 from firstboot.domain.clock import iso, whole_seconds
 from firstboot.domain.device import Device, KeyAdmission, check_not_revoked
 from firstboot.domain.errors import DeviceNotFound
-from firstboot.domain.fleet import end_of_day
 from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.plans import end_of_day
 from firstboot.operate import answers
 from firstboot.operate.audit import Audit
 from firstboot.operate.fleet_in_force import FleetInForce
