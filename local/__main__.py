@@ -14,7 +14,7 @@ import typer
 
 from local import demo as story
 from local.cloud import Cloud, free_ports
-from local.deployment import serve
+from local.deployment import FLEET, serve
 from local.processes import Failed
 from local.state import State
 
@@ -27,6 +27,7 @@ Port = Annotated[int | None, typer.Option(help="A port of 127.0.0.1 (default: a 
 @app.command()
 def up(
     state: Folder = Path(".local"),
+    fleet: Annotated[Path, typer.Option(help="The fleet folder.")] = FLEET,
     mtls_port: Port = None,
     public_port: Port = None,
     mqtt_port: Port = None,
@@ -34,13 +35,14 @@ def up(
 ) -> None:
     """Start the product and keep it running until Ctrl-C or `down`.
 
-    When it is ready, the folder has env.sh, for a shell, and endpoints.json, for programs.
+    When it is ready, the folder has env.sh, for a shell, and endpoints.json, for programs. Each trust anchor
+    of the fleet is replaced by a new CA, whose key is in the folder too.
     """
     folder = State(state)
     try:
         with folder.begin():
             ports = free_ports(mtls_port, public_port, mqtt_port, aws_port)
-            asyncio.run(_until_signalled(Cloud(folder, *ports)))
+            asyncio.run(_until_signalled(Cloud(folder, *ports), fleet))
     except (Failed, OSError) as problem:
         sys.exit(str(problem))
 
@@ -60,8 +62,8 @@ def demo(state: Folder = Path(".local/demo")) -> None:
         sys.exit(f"\nThis did not hold: {failed}")
 
 
-async def _until_signalled(cloud: Cloud) -> None:
-    serving, signalled = asyncio.create_task(serve(cloud, partial(print, flush=True))), asyncio.Event()
+async def _until_signalled(cloud: Cloud, fleet: Path) -> None:
+    serving, signalled = asyncio.create_task(serve(cloud, fleet, partial(print, flush=True))), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     stop = asyncio.create_task(signalled.wait())

@@ -52,7 +52,7 @@ class Cloud:
     access_key_id: str = field(default_factory=lambda: f"AKIA{secrets.token_hex(8).upper()}", kw_only=True)
     secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), kw_only=True)
 
-    def endpoints(self, role_alias: str) -> dict[str, Any]:
+    def endpoints(self, role_alias: str, anchors: list[str]) -> dict[str, Any]:
         """Return the content of endpoints.json. Its paths are absolute."""
         paths = {name: str(self.state.path(name)) for name in OURS}
         return {
@@ -72,6 +72,13 @@ class Cloud:
             "stack": STACK,
             "operational_ca": paths["operational-ca.pem"],
             "factory": {"certificate": paths["factory-ca.pem"], "key": paths["factory-ca.key"]},
+            "factories": {
+                anchor: {
+                    "certificate": str(self.state.path(f"fleet/{anchor}")),
+                    "key": str(self.state.path(f"factories/{anchor}.key")),
+                }
+                for anchor in anchors
+            },
             "bootstrap": {"certificate": paths["bootstrap.pem"], "key": paths["bootstrap.key"]},
             "role_alias": role_alias,
             "pid": os.getpid(),

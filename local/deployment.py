@@ -20,20 +20,23 @@ from local import certificates, cloud, fronts, processes
 from local.cloud import ACCOUNT, REGION, STACK, Cloud
 from local.state import OURS, State
 
+FLEET = processes.ROOT / "fleet"
+"""The fleet folder of the product."""
+
 DEVICE = "gw-0001"
 """The device whose bootstrap certificate endpoints.json names."""
 
 
-async def serve(here: Cloud, report: Callable[[str], None]) -> None:
-    """Run the product until this task is cancelled, and call `report` with lines about the progress.
+async def serve(here: Cloud, fleet: Path, report: Callable[[str], None]) -> None:
+    """Run the product with the fleet folder `fleet` until this task is cancelled.
 
-    This replaces the process's environment by the operator's. Raises processes.Failed when a part ends or
-    does not start.
+    Calls `report` with lines about the progress. This replaces the process's environment by the operator's.
+    Raises processes.Failed when a part ends or does not start.
     """
     begun, state = time.monotonic(), here.state
     async with AsyncExitStack() as stack:
         stack.callback(state.remove, *OURS)
-        endpoints = here.endpoints(prepare(state))
+        endpoints = here.endpoints(*prepare(state, fleet))
         environment = cloud.operator(endpoints)
         os.environ.clear()
         os.environ.update(environment)
@@ -50,26 +53,28 @@ async def serve(here: Cloud, report: Callable[[str], None]) -> None:
         raise processes.failure("ministack", state.path("emulator.log"))
 
 
-def prepare(state: State) -> str:
+def prepare(state: State, source: Path = FLEET) -> tuple[str, list[str]]:
     """Make the certificates, and copy the fleet folder with a new CA in the place of each trust anchor.
 
-    Returns the name of the fleet's first role alias.
+    Returns the name of the fleet's first role alias, and the names of its trust anchors.
     """
     api_ca = certificates.authority("Firstboot local HTTPS CA")
     state.path("api-ca.pem").write_bytes(api_ca.pem)
     certificates.server(api_ca).save(state.path("run/server.pem"), state.path("run/server.key"))
     fleet = state.path("fleet")
-    shutil.copytree(processes.ROOT / "fleet", fleet)
+    shutil.copytree(source, fleet)
     definition = tomllib.loads((fleet / "fleet.toml").read_text())
     anchors = [anchor for group in definition["groups"].values() for anchor in group["trust"]]
     factories = {anchor: certificates.authority(Path(anchor).stem) for anchor in anchors}
     for anchor, factory in factories.items():
-        (fleet / anchor).write_bytes(factory.pem)
+        key = state.path(f"factories/{anchor}.key")
+        key.parent.mkdir(parents=True, exist_ok=True)
+        factory.save(fleet / anchor, key)
     factory = factories[anchors[0]]
     factory.save(state.path("factory-ca.pem"), state.path("factory-ca.key"))
     bootstrap = certificates.bootstrap(factory, DEVICE)
     bootstrap.save(state.path("bootstrap.pem"), state.path("bootstrap.key"))
-    return str(next(iter(definition["role_aliases"])))
+    return str(next(iter(definition["role_aliases"]))), anchors
 
 
 async def _deploy(here: Cloud) -> None:

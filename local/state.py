@@ -15,7 +15,8 @@ from local.processes import Failed
 
 _CERTIFICATES = ["factory-ca.pem", "factory-ca.key", "bootstrap.pem", "bootstrap.key", "operational-ca.pem"]
 _README = ["aws-config", "devices"]  # what the README's commands write: it means nothing to the next cloud
-OURS = ["endpoints.json", "env.sh", "api-ca.pem", "mqtt-ca.pem", *_CERTIFICATES, *_README, "fleet", "run"]
+_FOLDERS = ["fleet", "factories", "run"]
+OURS = ["endpoints.json", "env.sh", "api-ca.pem", "mqtt-ca.pem", *_CERTIFICATES, *_README, *_FOLDERS]
 """The names in the folder that belong to one run of the cloud: all but the logs and the lock."""
 _STOP_SECONDS = 20
 

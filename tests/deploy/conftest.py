@@ -109,7 +109,7 @@ def account(tmp_path_factory: pytest.TempPathFactory, loop: asyncio.AbstractEven
     state = State(tmp_path_factory.mktemp("account"))
     with state.begin(), pytest.MonkeyPatch.context() as environment:
         here = local_cloud.Cloud(state, *local_cloud.free_ports(None, None, None, None))
-        endpoints = here.endpoints(deployment.prepare(state))
+        endpoints = here.endpoints(*deployment.prepare(state))
         operator = local_cloud.operator(endpoints)
         for name in set(os.environ) - set(operator):
             environment.delenv(name)

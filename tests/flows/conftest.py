@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,42 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from local import cloud as local_cloud
+from local.deployment import FLEET
 from local.processes import ROOT
 from tests import factories
 
 _SECONDS = 300
 """How long a cloud may take to start, to reach a condition, and to end."""
+
+_GROUPS = """
+[groups.elements]
+trust     = ["trust/elements.pem"]
+device_id = "subject.serialNumber"
+
+[groups.labels]
+trust     = ["trust/labels.pem"]
+device_id = "subject.serialNumber"
+pattern   = '.* SN:(\\w+)'
+
+[groups.fridges]
+trust        = ["trust/fridges.pem"]
+device_id    = "san.uri"
+strip_prefix = "urn:dev:ops:32473-"
+
+[groups.hosts]
+trust     = ["trust/hosts.pem"]
+device_id = "san.dns"
+
+[groups.keys]
+trust     = ["trust/keys.pem"]
+device_id = "key.sha256"
+
+[groups.batch]
+trust     = ["trust/batch.pem"]
+device_id = "request.deviceId"
+budget    = { total = 1_000, per_minute = 1_000, freeze_per_hour = 1_000, until = 2036-12-31 }
+"""
+"""A group for each place where a maker puts a device's id."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
@@ -62,9 +94,9 @@ def save(folder: Path, certificate: x509.Certificate, key: factories.PrivateKey)
     return files
 
 
-def start(state: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m local up` with the folder `state`."""
-    command = [sys.executable, "-m", "local", "up", "--state", str(state)]
+def start(state: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Start `python -m local up` with the folder `state` and more options."""
+    command = [sys.executable, "-m", "local", "up", "--state", str(state), *options]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
@@ -92,9 +124,9 @@ def processes_of(state: Path) -> set[str]:
 
 
 @contextmanager
-def running(state: Path) -> Iterator[Cloud]:
-    """Run a cloud whose files are in `state`."""
-    process = start(state)
+def running(state: Path, *options: str) -> Iterator[Cloud]:
+    """Run a cloud whose files are in `state`, with more options of `local up`."""
+    process = start(state, *options)
     try:
         until((state / "endpoints.json").exists, process)
         endpoints = json.loads((state / "endpoints.json").read_text())
@@ -106,8 +138,12 @@ def running(state: Path) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The cloud that all flows share."""
-    with running(tmp_path_factory.mktemp("cloud")) as cloud:
+    """The cloud that all flows share. Its fleet has more groups than the product's."""
+    fleet = tmp_path_factory.mktemp("source") / "fleet"
+    shutil.copytree(FLEET, fleet)
+    definition = fleet / "fleet.toml"
+    definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    with running(tmp_path_factory.mktemp("cloud"), "--fleet", str(fleet)) as cloud:
         yield cloud
 
 

@@ -175,7 +175,7 @@ def running(folder: Path) -> Iterator[Broker]:
     state = State(folder)
     with state.begin(), asyncio.Runner() as runner, ExitStack() as stack:
         here = cloud.Cloud(state, *cloud.free_ports(None, None, None, None))
-        endpoints = here.endpoints(deployment.prepare(state))
+        endpoints = here.endpoints(*deployment.prepare(state))
         emulator = cloud.running(here)
         runner.run(emulator.__aenter__())
         stack.callback(lambda: runner.run(emulator.__aexit__(None, None, None)))
