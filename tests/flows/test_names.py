@@ -78,7 +78,7 @@ def serial() -> str:
 def test_first_boot(
     cloud: Cloud, tmp_path: Path, serial: str, style: Callable[[str], Style], host: str
 ) -> None:
-    """A device gets the id of its maker, and credentials under it.
+    """A device gets the id of its maker.
 
     Over MQTT it boots as its id where a policy can name it, and else as `boot-` and its id.
     """
@@ -90,7 +90,7 @@ def test_first_boot(
         pytest.skip("the emulator's broker has no variable for the serial number (docs/emulator.md)")
     else:
         assert device.boot("--client-id", f"{made.boots_as}{device.name}")["deviceId"] == device.name
-    assert printed(device.run(*device.credentials_arguments("telemetry")))["Version"] == 1
+    assert device.status()["deviceId"] == device.name
     assert len(issued(cloud, device.name)) == 1
 
 
@@ -100,4 +100,12 @@ def test_a_shared_certificate_over_mqtt(cloud: Cloud, tmp_path: Path, serial: st
     device = Device(cloud, claim.bootstrap(cloud, tmp_path), tmp_path, "mqtt")
     operate(cloud, "groups.expect", group="batch", devices={device.name: {}})
     assert device.boot("--device-id", device.name)["deviceId"] == device.name
+    assert device.status()["deviceId"] == device.name
+
+
+def test_credentials_under_an_id_with_colons(cloud: Cloud, tmp_path: Path, serial: str) -> None:
+    """STS and the session policy take an id with colons."""
+    made = STYLES["MAC address with colons"](serial)
+    device = Device(cloud, made.bootstrap(cloud, tmp_path), tmp_path)
+    device.boot()
     assert printed(device.run(*device.credentials_arguments("telemetry")))["Version"] == 1
