@@ -45,6 +45,7 @@ strip_prefix = "urn:dev:ops:32473-"
 [groups.hosts]
 trust     = ["trust/hosts.pem"]
 device_id = "san.dns"
+strip_suffix = ".example"
 
 [groups.keys]
 trust     = ["trust/keys.pem"]

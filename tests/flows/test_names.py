@@ -59,7 +59,7 @@ STYLES: dict[str, Callable[[str], Style]] = {
     "URN": lambda serial: Style(
         "fridges", CHIP, f"F{serial}", x509.UniformResourceIdentifier(f"urn:dev:ops:32473-F{serial}")
     ),
-    "DNS name": lambda serial: Style("hosts", CHIP, f"h{serial}.example", x509.DNSName(f"H{serial}.Example")),
+    "DNS name": lambda serial: Style("hosts", CHIP, f"h{serial}", x509.DNSName(f"H{serial}.Example")),
     "hash of the key": lambda _: Style("keys", CHIP, ""),
     "serialNumber, one CN for all": lambda serial: Style(
         "elements", {**CHIP, NameOID.SERIAL_NUMBER: f"E{serial}"}, f"E{serial}", boots_as=None
