@@ -23,7 +23,7 @@ from tests.flows.devices import Device, issued, operate, printed
 
 @dataclass(frozen=True)
 class Style:
-    """The place of an id in a bootstrap certificate: the group, the subject, the alternative name, and the id.
+    """The place of an id in a bootstrap certificate: group, subject and alternative name; and the id.
 
     `boots_as` is what a device's client id has before the id at its first boot over MQTT; None where the
     emulator lacks the policy variable.
