@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from aws_cdk import Duration
@@ -19,6 +18,7 @@ from firstboot.domain.names import METRICS
 from firstboot.runtime import routes
 from infra.function import LOG_RETENTION
 from infra.nag import acknowledge
+from infra.throttles import Throttle
 
 # The log has no query, no raw path and no header, because a device could put a secret into any of them.
 _ACCESS_LOG = {
@@ -36,44 +36,12 @@ _ACCESS_LOG = {
 }
 
 
-@dataclass(frozen=True)
-class Throttle:
-    """A route's limit in requests a second (`rate`), and the size of its token bucket (`burst`)."""
-
-    rate: int
-    burst: int
-
-    @property
-    def settings(self) -> dict[str, int]:
-        """The limits under CloudFormation's names."""
-        return {"ThrottlingRateLimit": self.rate, "ThrottlingBurstLimit": self.burst}
-
-    def halved(self) -> Throttle:
-        """Return half of the limits."""
-        return Throttle(self.rate // 2, self.burst // 2)
-
-
-# KMS makes 300 ECC signatures a second in each region, and STS 600 sessions. A storm must get a fast 429 from
-# the gateway before it reaches these quotas.
-THROTTLES = {
-    routes.CERTIFICATES: Throttle(200, 400),
-    routes.COMMIT: Throttle(200, 400),
-    routes.DEVICE: Throttle(200, 400),
-    routes.CREDENTIALS: Throttle(400, 800),
-    routes.NONCE: Throttle(200, 400),
-    routes.HEALTH: Throttle(20, 40),
-}
-OTHERS = Throttle(50, 100)
-"""The limit for requests that match no route."""
-
-
 class Api(apigw.HttpApi):
     """An HTTP API with all routes, and with throttles and an access log of its own.
 
-    `functions` has the Lambda of each service. With `name` the API has no address of its own: only the domain
-    that maps to it leads there. Without `name` its address is the public host, which never asks for a client
-    certificate. `beside` says that another API shares the quotas of KMS and STS, so that the throttles are
-    half as high.
+    `functions` has the Lambda of each service, `throttles` the limit of each route. With `name` the API has
+    no address of its own: only the domain that maps to it leads there. Without `name` its address is the
+    public host, which never asks for a client certificate.
     """
 
     def __init__(
@@ -82,8 +50,8 @@ class Api(apigw.HttpApi):
         construct_id: str,
         *,
         functions: Mapping[routes.Service, lambda_.IFunction],
+        throttles: Mapping[str, Throttle],
         name: str = "",
-        beside: bool = False,
     ) -> None:
         super().__init__(
             scope,
@@ -96,7 +64,7 @@ class Api(apigw.HttpApi):
         made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
         made.append(self._route("$default", lambdas["exchange"]))
         self.access_log = logs.LogGroup(self, "AccessLog", retention=LOG_RETENTION)
-        self.stage = self._stage(beside=beside)
+        self.stage = self._stage(throttles)
         # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
         acknowledge(
@@ -140,10 +108,8 @@ class Api(apigw.HttpApi):
             metric_name=metric,
         ).metric()
 
-    def _stage(self, *, beside: bool) -> apigw.CfnStage:
-        throttles = {"$default": OTHERS} | {route.key: THROTTLES[route] for route in routes.ROUTES}
-        if beside:
-            throttles = {key: throttle.halved() for key, throttle in throttles.items()}
+    def _stage(self, throttles: Mapping[str, Throttle]) -> apigw.CfnStage:
+        limits = {key: throttles[key] for key in ("$default", *(route.key for route in routes.ROUTES))}
         return apigw.CfnStage(
             self,
             "Stage",
@@ -151,12 +117,12 @@ class Api(apigw.HttpApi):
             stage_name="$default",
             auto_deploy=True,
             default_route_settings=apigw.CfnStage.RouteSettingsProperty(
-                throttling_rate_limit=throttles["$default"].rate,
-                throttling_burst_limit=throttles["$default"].burst,
+                throttling_rate_limit=limits["$default"].rate,
+                throttling_burst_limit=limits["$default"].burst,
             ),
             # CDK passes this map on as it is, so its keys are CloudFormation's. A route without a throttle
             # fails the synth with a KeyError.
-            route_settings={key: throttle.settings for key, throttle in throttles.items()},
+            route_settings={key: throttle.settings for key, throttle in limits.items()},
             access_log_settings=apigw.CfnStage.AccessLogSettingsProperty(
                 destination_arn=self.access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)
             ),

@@ -162,11 +162,14 @@ class Patient:
 
 
 def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 - a boto3 client
-    """Return a service's quotas by name. The account's own values replace AWS's defaults."""
+    """Return a service's quotas, each by its code and by its name. The account's own values replace AWS's
+    defaults.
+    """
     found: dict[str, float] = {}
     for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode=service):
-            found |= {each["QuotaName"]: each["Value"] for each in page["Quotas"]}
+            for each in page["Quotas"]:
+                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each["Value"])
     return found
 
 

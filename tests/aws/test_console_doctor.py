@@ -33,7 +33,7 @@ QUOTAS = {
         "UpdateCertificate API TPS": 10,
         "AttachPolicy API TPS": 15,
     },
-    "kms": {"Cryptographic operations (ECC) request rate": 300},
+    "kms": {"Cryptographic operations (ECC) request rate": 1000},
     "lambda": {"Concurrent executions": 1000},
     "apigateway": {"Throttle rate": 10000},
 }
@@ -72,6 +72,7 @@ class Account:
     def __init__(self, product: Product, ca_key: str) -> None:
         self.product, self.ca_key = product, ca_key
         self.quotas = {service: dict(values) for service, values in QUOTAS.items()}
+        self.codes: dict[str, str] = {}
         self.refused: set[str] = set()
         self.template = deepcopy(TEMPLATE)
         self.outputs = {
@@ -119,7 +120,9 @@ class Account:
     def _service_quotas(self) -> Any:
         def paginate(ServiceCode: str) -> Any:  # noqa: N803
             values = self.quotas[ServiceCode].items()
-            yield from ({"Quotas": [{"QuotaName": name, "Value": value}]} for name, value in values)
+            for name, value in values:
+                code = self.codes.get(name, f"L-{name}")
+                yield {"Quotas": [{"QuotaName": name, "QuotaCode": code, "Value": value}]}
 
         return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
 
@@ -186,6 +189,16 @@ def test_a_person_reads_a_line_each(account: Account) -> None:
 def test_a_quota_below_the_stacks_rate_fails(account: Account, examine: Examine) -> None:
     """A quota of AWS IoT below the rate that the stack was deployed with is a failure."""
     account.quotas["iotcore"]["AttachPolicy API TPS"] = 13
+    result, lines = examine()
+    assert result.exit_code == 1
+    assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13; the stack can use 14"
+
+
+def test_a_quota_that_aws_renamed_is_found(account: Account, examine: Examine) -> None:
+    """A quota under another name is found by its code."""
+    del account.quotas["iotcore"]["AttachPolicy API TPS"]
+    account.quotas["iotcore"]["Rate of AttachPolicy"] = 13
+    account.codes["Rate of AttachPolicy"] = "L-CA7D4E3E"
     result, lines = examine()
     assert result.exit_code == 1
     assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13; the stack can use 14"
