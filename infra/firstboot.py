@@ -28,6 +28,7 @@ from infra.steps import steps
 from infra.storage import DeviceRecords, Store
 from infra.sweep import Sweep
 from infra.throttles import region
+from infra.validation import check_limits
 from infra.vend import Vend
 
 _LOWER = (
@@ -49,6 +50,7 @@ class Firstboot(Construct):
     def __init__(self, scope: Construct, construct_id: str, configuration: Configuration) -> None:
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
+        check_limits(self)
         fleet = load(configuration.fleet)
         self._warn(configuration, fleet)
         only = OnlyStack(self)

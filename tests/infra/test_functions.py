@@ -20,6 +20,8 @@ from firstboot.policy.render import Place, ceiling
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
+from infra.limits import Template, exceeded
+from infra.measure import Measure
 from tests.infra.conftest import ROOT, Resource, Synthesised, run_app, spell, spelled, synthesise
 
 # In one worker, so that each variant is synthesised once.
@@ -306,8 +308,10 @@ def test_a_fleet_may_have_many_role_aliases(tmp_path: Path) -> None:
         if "RoleName" in role["Properties"]
     }
     assert names >= {fleet_role("${AWS::Region}", alias) for alias in aliases}
-    for name in ("Vend", "VendMqtt"):
-        assert len(json.dumps(ours(stack)[name]["Environment"]["Variables"])) < 2_000
+    path = stack.folder / "Firstboot.template.json"
+    assert exceeded(Template(stack.template, path.stat().st_size, "Firstboot")) == []
+    measure = Measure(stack.template, "Firstboot")
+    assert max(measure.size(each["Environment"]["Variables"]) for each in ours(stack).values()) < 3_000
 
 
 def test_operate_knows_every_dead_letter_queue(stack: Synthesised) -> None:
