@@ -133,6 +133,16 @@ def _reserved(template: Json, *handlers: str) -> list[int]:
     ]
 
 
+def reserved(template: Json) -> tuple[int, int | None]:
+    """Return the reserved concurrency of each function behind topic rules, and of each of the public host's.
+
+    The second is None if the public host has no functions of its own.
+    """
+    mqtt, public = _reserved(template, ".mqtt", ".presence"), _reserved(template, ".http")
+    beside = len(_throttles(template)) > 1
+    return max(mqtt, default=0), max(public, default=0) if beside else None
+
+
 def mqtt_concurrency(template: Json) -> Line:
     """Judge whether the functions behind topic rules have a concurrency of their own."""
     reserved = _reserved(template, ".mqtt", ".presence")

@@ -72,6 +72,7 @@ class Account:
     def __init__(self, product: Product, ca_key: str) -> None:
         self.product, self.ca_key = product, ca_key
         self.quotas = {service: dict(values) for service, values in QUOTAS.items()}
+        self.executions = 1_000
         self.codes: dict[str, str] = {}
         self.refused: set[str] = set()
         self.template = deepcopy(TEMPLATE)
@@ -129,6 +130,8 @@ class Account:
     def _lambda(self) -> Any:
         made: Any = InProcess(self.product)
         variables = {"FIRSTBOOT_CA_KEY": self.ca_key}
+        limit = {"ConcurrentExecutions": self.executions}
+        made.get_account_settings = lambda: {"AccountLimit": limit}
         made.get_function_configuration = lambda **_: {"Environment": {"Variables": variables}}
         return made
 
@@ -176,6 +179,7 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
         "AWS IoT policies",
         "concurrency for MQTT",
         "concurrency of the public host",
+        "Lambda's concurrency",
     }
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
@@ -209,6 +213,17 @@ def test_a_new_accounts_lambdas_are_a_warning(account: Account, examine: Examine
     account.quotas["lambda"]["Concurrent executions"] = 10
     result, lines = examine()
     assert (result.exit_code, lines["lambda: Concurrent executions"]["level"]) == (0, "warn")
+
+
+def test_the_doctor_names_what_may_be_reserved(account: Account, examine: Examine) -> None:
+    """In an account with little concurrency, the doctor names the value of the two settings."""
+    for name in ("VendMqtt", "VendPublic"):
+        del account.template["Resources"][name]
+    account.executions = 200
+    result, lines = examine()
+    line = lines["Lambda's concurrency"]
+    assert (result.exit_code, line["level"]) == (0, "warn")
+    assert line["detail"].endswith("it allows 20 for mqttConcurrency and publicConcurrency")
 
 
 def test_a_host_is_counted_by_its_throttle_or_its_concurrency(account: Account, examine: Examine) -> None:

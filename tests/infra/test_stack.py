@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from console.account import BOOTSTRAP_VERSION
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
@@ -372,6 +373,12 @@ def test_a_finding_fails_the_synth(tmp_path: Path) -> None:
     assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr
     assert "DelaySeconds: 100000 is greater than the maximum of 900" in done.stdout + done.stderr
     assert "Firstboot/Default/" not in done.stdout + done.stderr
+
+
+def test_the_bootstrap_version_is_the_preflights(stack: Synthesised) -> None:
+    """`console preflight` asks for the version of CDK's bootstrap stack that the assembly needs."""
+    artifacts = json.loads((stack.folder / "manifest.json").read_text())["artifacts"]
+    assert artifacts["Firstboot"]["properties"]["requiresBootstrapStackVersion"] == BOOTSTRAP_VERSION
 
 
 def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:
