@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_apigatewayv2 as apigw
 from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -19,6 +19,9 @@ from firstboot.runtime import routes
 from infra.function import LOG_RETENTION
 from infra.nag import acknowledge
 from infra.throttles import Throttle
+
+VENDED_LOGS = "/aws/vendedlogs/"
+"""The prefix of log groups that AWS services write to."""
 
 # The log has no query, no raw path and no header, because a device could put a secret into any of them.
 _ACCESS_LOG = {
@@ -63,7 +66,14 @@ class Api(apigw.HttpApi):
         lambdas = {service: _integration(function) for service, function in functions.items()}
         made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
         made.append(self._route("$default", lambdas["exchange"]))
-        self.access_log = logs.LogGroup(self, "AccessLog", retention=LOG_RETENTION)
+        self.access_log = logs.LogGroup(
+            self,
+            "VendedLog",
+            log_group_name=_log_name(self),
+            retention=LOG_RETENTION,
+            # A first deployment that is rolled back must not leave the group, whose name the next one takes.
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        )
         self.stage = self._stage(throttles)
         # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
@@ -127,6 +137,19 @@ class Api(apigw.HttpApi):
                 destination_arn=self.access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)
             ),
         )
+
+
+def _log_name(api: Api) -> str:
+    """Return the name of an API's access log, which no other stack's has, and no earlier one's of this name.
+
+    AWS writes access logs by a resource policy of the region's log groups, which is limited to 5,120
+    characters and has an entry for each group, except for groups below this prefix (CloudWatch Logs user
+    guide, "Enable logging from AWS services"). A log group outlives its stack, so its name has the end of the
+    stack's id.
+    """
+    stack = Stack.of(api)
+    unique = Fn.select(4, Fn.split("-", Fn.select(2, Fn.split("/", stack.stack_id))))
+    return f"{VENDED_LOGS}{stack.stack_name}-{unique}/{api.node.id}"
 
 
 def _integration(function: lambda_.IFunction) -> integrations.HttpLambdaIntegration:

@@ -20,10 +20,27 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Domain:
-    """The name of the mTLS host, and the ARN of its ACM certificate in the stack's region."""
+    """The name of the mTLS host, and the ARN of its ACM certificate in the stack's region.
+
+    If that certificate was imported into ACM or is a private CA's, `ownership_certificate_arn` is the ARN of
+    a public certificate of ACM's for the name, which proves that it is the deployer's.
+    """
 
     name: str
     certificate_arn: str
+    ownership_certificate_arn: str | None = None
+
+    @classmethod
+    def of(cls, value: dict[str, str]) -> Domain:
+        """Return the domain that the setting `domain` is.
+
+        Raises KeyError for a member that is missing, ValueError for an unknown one.
+        """
+        known = {"name", "certificateArn", "ownershipVerificationCertificateArn"}
+        if unknown := value.keys() - known:
+            raise ValueError(f"domain has the unknown member {min(unknown)}")
+        ownership = value.get("ownershipVerificationCertificateArn")
+        return cls(value["name"], value["certificateArn"], ownership)
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class Configuration:
         domain = node.try_get_context("domain")
         return cls(
             fleet=root / required(node, "fleet"),
-            domain=Domain(domain["name"], domain["certificateArn"]) if domain else None,
+            domain=Domain.of(domain) if domain else None,
             ca_key=node.try_get_context("caKey"),
             target=Target(required(node, "bundle")),
             ca_subject=required(node, "caSubject"),

@@ -12,6 +12,7 @@ from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import FLEET_ROLE_PATH, METRICS, PUBLISHED_FLEET_KEY, fleet_role
 from firstboot.policy.render import VERSION, Place, ceiling, listed
 from firstboot.vend.settings import VendSettings
+from infra.api import VENDED_LOGS
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
@@ -109,7 +110,7 @@ class Protected(iam.CfnManagedPolicy):
             "lambda": [f"function:{begin}*"],
             "sqs": [f"{begin}*"],
             "sns": [f"{begin}*"],
-            "logs": [f"log-group:{begin}*"],
+            "logs": [f"log-group:{begin}*", f"log-group:{VENDED_LOGS}{begin}*"],
             "iot": ["topic/firstboot/*", "topicfilter/firstboot/*"],
             "ssm": ["parameter/firstboot/*"],
         }

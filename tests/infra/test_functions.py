@@ -440,6 +440,7 @@ def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
             "ssm": "parameter/firstboot/*",
         }.items()
     }
+    named.add(f"arn:${{AWS::Partition}}:logs:{here}:log-group:/aws/vendedlogs/Firstboot-*")
     topics = {f"arn:${{AWS::Partition}}:iot:{here}:{kind}/firstboot/*" for kind in ("topic", "topicfilter")}
     roles = {f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{name}/*" for name in ("firstboot",)}
     roles.add("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/Firstboot-*")
