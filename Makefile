@@ -73,7 +73,8 @@ local: .venv/ready           ## run the whole product on this machine, until Ctr
 synth: .venv/ready           ## write the CloudFormation template into cdk.out
 	cdk synth --quiet
 
-deploy: .venv/ready          ## deploy into the AWS account that the AWS_… variables name
+deploy: .venv/ready          ## check the AWS account that the AWS_… variables name, and deploy into it
+	$(BIN)/python -m console preflight
 	cdk deploy
 
 release: .venv/ready         ## build a release's files with checksums into dist/; no tag, no upload

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from console import output
-from console.commands import devices, doctor, factory, failures, fleet, groups, restore
+from console.commands import devices, doctor, factory, failures, fleet, groups, preflight, restore
 from console.options import PLAIN, Json, Options, Stack
 
 COMMAND = "console"
@@ -34,6 +34,7 @@ app.add_typer(fleet.app, name="fleet")
 app.add_typer(failures.app, name="failures")
 app.add_typer(restore.app, name="registry")
 app.command(short_help="Look at what a stack depends on.")(doctor.doctor)
+app.command(short_help="Look at an account before a deployment.")(preflight.preflight)
 
 
 def version() -> str:

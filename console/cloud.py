@@ -242,6 +242,27 @@ def _described(formation: Any, stack: str) -> Any:  # noqa: ANN401 - boto3's cli
     return found
 
 
+def executions() -> int:
+    """Return how many Lambda executions the account may have at a time in the region.
+
+    Raises what boto3 raises.
+    """
+    return int(client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"])
+
+
+def bootstrap_version(qualifier: str) -> str | None:
+    """Return the version of CDK's bootstrap stack, or None if there is none.
+
+    Raises what boto3 raises.
+    """
+    parameters = client("ssm")
+    try:
+        found = parameters.get_parameter(Name=f"/cdk-bootstrap/{qualifier}/version")
+    except parameters.exceptions.ParameterNotFound:
+        return None
+    return str(found["Parameter"]["Value"])
+
+
 def client(service: str) -> Any:  # noqa: ANN401 - a boto3 client
     """Return a client of an AWS service."""
     # The AWS CLI reads AWS_REGION too, but boto3 reads AWS_DEFAULT_REGION only.

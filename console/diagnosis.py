@@ -61,10 +61,12 @@ class Line:
 class Need:
     """A quota, and how much of it the stack can use in its unit (calls a second, or executions).
 
-    `short` is the level of a line that says that the quota is lower.
+    `code` is Service Quotas' id of it, and `quota` its name. AWS may change either. `short` is the level of a
+    line that says that the quota is lower.
     """
 
     service: str
+    code: str
     quota: str
     wanted: float
     short: Level
@@ -85,20 +87,20 @@ def needs(template: Json) -> list[Need]:
     # Beside an mTLS host the public host has the lower limits.
     unreserved = max(calls) if behind_public else sum(calls)
     return [
-        Need("iotcore", "RegisterCertificateWithoutCA API TPS", rate, Level.FAIL),
-        Need("iotcore", "UpdateCertificate API TPS", rate, Level.FAIL),
-        Need("iotcore", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
+        Need("iotcore", "L-4671C7C8", "RegisterCertificateWithoutCA API TPS", rate, Level.FAIL),
+        Need("iotcore", "L-77B523DC", "UpdateCertificate API TPS", rate, Level.FAIL),
+        Need("iotcore", "L-CA7D4E3E", "AttachPolicy API TPS", 2 * rate, Level.FAIL),
         Need(
-            *("kms", "Cryptographic operations (ECC) request rate"),
+            *("kms", "L-DC14942D", "Cryptographic operations (ECC) request rate"),
             sum(routes[_CERTIFICATES] for routes in hosts),
             Level.WARN,
         ),
         Need(
-            *("lambda", "Concurrent executions"),
+            *("lambda", "L-B99A9384", "Concurrent executions"),
             unreserved + sum(behind_rules) + sum(behind_public),
             Level.WARN,
         ),
-        Need("apigateway", "Throttle rate", sum(calls), Level.WARN),
+        Need("apigateway", "L-8A5B8E43", "Throttle rate", sum(calls), Level.WARN),
     ]
 
 
@@ -131,6 +133,16 @@ def _reserved(template: Json, *handlers: str) -> list[int]:
     ]
 
 
+def reserved(template: Json) -> tuple[int, int | None]:
+    """Return the reserved concurrency of each function behind topic rules, and of each of the public host's.
+
+    The second is None if the public host has no functions of its own.
+    """
+    mqtt, public = _reserved(template, ".mqtt", ".presence"), _reserved(template, ".http")
+    beside = len(_throttles(template)) > 1
+    return max(mqtt, default=0), max(public, default=0) if beside else None
+
+
 def mqtt_concurrency(template: Json) -> Line:
     """Judge whether the functions behind topic rules have a concurrency of their own."""
     reserved = _reserved(template, ".mqtt", ".presence")
@@ -159,9 +171,9 @@ def no_public_host(fleet: Fleet) -> list[Line]:
 
 
 def quota(need: Need, quotas: Mapping[str, float]) -> Line:
-    """Judge whether a quota is enough; `quotas` are the service's, by name."""
+    """Judge whether a quota is enough; `quotas` are the service's, each by its code and by its name."""
     what = f"{need.service}: {need.quota}"
-    value = quotas.get(need.quota)
+    value = quotas.get(need.code, quotas.get(need.quota))
     if value is None:
         return Line(Level.UNKNOWN, what, f"Service Quotas doesn't list it; the stack can use {need.wanted:g}")
     detail = f"{value:g}; the stack can use {need.wanted:g}"

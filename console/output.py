@@ -19,7 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from console.cloud import Refused, Unreachable
+from console.diagnosis import Level, Line
 from console.visible import visible
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
+_WIDTH = max(map(len, Level)) + 1
 
 REFUSED = 1
 UNREACHABLE = 3
@@ -67,6 +71,11 @@ def lines(texts: Iterable[str | Text]) -> None:
         line(text)
         if _out.quiet:
             return
+
+
+def judged(line: Line) -> Text:
+    """Return a line of the doctor's, which begins with its level."""
+    return Text(f"{line.level:<{_WIDTH}}", style=_STYLES[line.level]) + Text(f"{line.what}: {line.detail}")
 
 
 def warnings(answer: Record) -> list[Text]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_apigatewayv2 as apigw
 from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -19,6 +18,10 @@ from firstboot.domain.names import METRICS
 from firstboot.runtime import routes
 from infra.function import LOG_RETENTION
 from infra.nag import acknowledge
+from infra.throttles import Throttle
+
+VENDED_LOGS = "/aws/vendedlogs/"
+"""The prefix of log groups that AWS services write to."""
 
 # The log has no query, no raw path and no header, because a device could put a secret into any of them.
 _ACCESS_LOG = {
@@ -36,44 +39,12 @@ _ACCESS_LOG = {
 }
 
 
-@dataclass(frozen=True)
-class Throttle:
-    """A route's limit in requests a second (`rate`), and the size of its token bucket (`burst`)."""
-
-    rate: int
-    burst: int
-
-    @property
-    def settings(self) -> dict[str, int]:
-        """The limits under CloudFormation's names."""
-        return {"ThrottlingRateLimit": self.rate, "ThrottlingBurstLimit": self.burst}
-
-    def halved(self) -> Throttle:
-        """Return half of the limits."""
-        return Throttle(self.rate // 2, self.burst // 2)
-
-
-# KMS makes 300 ECC signatures a second in each region, and STS 600 sessions. A storm must get a fast 429 from
-# the gateway before it reaches these quotas.
-THROTTLES = {
-    routes.CERTIFICATES: Throttle(200, 400),
-    routes.COMMIT: Throttle(200, 400),
-    routes.DEVICE: Throttle(200, 400),
-    routes.CREDENTIALS: Throttle(400, 800),
-    routes.NONCE: Throttle(200, 400),
-    routes.HEALTH: Throttle(20, 40),
-}
-OTHERS = Throttle(50, 100)
-"""The limit for requests that match no route."""
-
-
 class Api(apigw.HttpApi):
     """An HTTP API with all routes, and with throttles and an access log of its own.
 
-    `functions` has the Lambda of each service. With `name` the API has no address of its own: only the domain
-    that maps to it leads there. Without `name` its address is the public host, which never asks for a client
-    certificate. `beside` says that another API shares the quotas of KMS and STS, so that the throttles are
-    half as high.
+    `functions` has the Lambda of each service, `throttles` the limit of each route. With `name` the API has
+    no address of its own: only the domain that maps to it leads there. Without `name` its address is the
+    public host, which never asks for a client certificate.
     """
 
     def __init__(
@@ -82,8 +53,8 @@ class Api(apigw.HttpApi):
         construct_id: str,
         *,
         functions: Mapping[routes.Service, lambda_.IFunction],
+        throttles: Mapping[str, Throttle],
         name: str = "",
-        beside: bool = False,
     ) -> None:
         super().__init__(
             scope,
@@ -95,8 +66,15 @@ class Api(apigw.HttpApi):
         lambdas = {service: _integration(function) for service, function in functions.items()}
         made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
         made.append(self._route("$default", lambdas["exchange"]))
-        self.access_log = logs.LogGroup(self, "AccessLog", retention=LOG_RETENTION)
-        self.stage = self._stage(beside=beside)
+        self.access_log = logs.LogGroup(
+            self,
+            "VendedLog",
+            log_group_name=_log_name(self),
+            retention=LOG_RETENTION,
+            # A first deployment that is rolled back must not leave the group, whose name the next one takes.
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        )
+        self.stage = self._stage(throttles)
         # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
         acknowledge(
@@ -140,10 +118,8 @@ class Api(apigw.HttpApi):
             metric_name=metric,
         ).metric()
 
-    def _stage(self, *, beside: bool) -> apigw.CfnStage:
-        throttles = {"$default": OTHERS} | {route.key: THROTTLES[route] for route in routes.ROUTES}
-        if beside:
-            throttles = {key: throttle.halved() for key, throttle in throttles.items()}
+    def _stage(self, throttles: Mapping[str, Throttle]) -> apigw.CfnStage:
+        limits = {key: throttles[key] for key in ("$default", *(route.key for route in routes.ROUTES))}
         return apigw.CfnStage(
             self,
             "Stage",
@@ -151,16 +127,29 @@ class Api(apigw.HttpApi):
             stage_name="$default",
             auto_deploy=True,
             default_route_settings=apigw.CfnStage.RouteSettingsProperty(
-                throttling_rate_limit=throttles["$default"].rate,
-                throttling_burst_limit=throttles["$default"].burst,
+                throttling_rate_limit=limits["$default"].rate,
+                throttling_burst_limit=limits["$default"].burst,
             ),
             # CDK passes this map on as it is, so its keys are CloudFormation's. A route without a throttle
             # fails the synth with a KeyError.
-            route_settings={key: throttle.settings for key, throttle in throttles.items()},
+            route_settings={key: throttle.settings for key, throttle in limits.items()},
             access_log_settings=apigw.CfnStage.AccessLogSettingsProperty(
                 destination_arn=self.access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)
             ),
         )
+
+
+def _log_name(api: Api) -> str:
+    """Return the name of an API's access log, which no other stack's has, and no earlier one's of this name.
+
+    AWS writes access logs by a resource policy of the region's log groups, which is limited to 5,120
+    characters and has an entry for each group, except for groups below this prefix (CloudWatch Logs user
+    guide, "Enable logging from AWS services"). A log group outlives its stack, so its name has the end of the
+    stack's id.
+    """
+    stack = Stack.of(api)
+    unique = Fn.select(4, Fn.split("-", Fn.select(2, Fn.split("/", stack.stack_id))))
+    return f"{VENDED_LOGS}{stack.stack_name}-{unique}/{api.node.id}"
 
 
 def _integration(function: lambda_.IFunction) -> integrations.HttpLambdaIntegration:

@@ -19,6 +19,9 @@ from firstboot.domain.fleet import Fleet
 from infra.configuration import Target
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
+# Lambda developer guide, "Lambda quotas": 250 MB unzipped. The 50 MB of a zipped archive do not apply to one
+# that is uploaded through S3, as CDK does.
+_MOST_BYTES = 250 * 1024 * 1024
 SBOM = "sbom.cdx.json"
 _PLATFORM = {
     # Lambda's python3.13 runtime on arm64 is Amazon Linux 2023, which has glibc 2.34.
@@ -30,16 +33,23 @@ _PLATFORM = {
 def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS) -> None:
     """Fill the folder `out` with the asset. The same input gives the same files.
 
-    Raises subprocess.CalledProcessError when a package can't be installed for `target`.
+    Raises subprocess.CalledProcessError when a package can't be installed for `target`, and ValueError when
+    Lambda would refuse the asset.
     """
     shutil.copytree(
         functions, out, ignore=shutil.ignore_patterns("__pycache__", "*.txt", ".*"), dirs_exist_ok=True
     )
     _install(out, target, functions / "requirements.txt")
     (out / "fleet.json").write_text(fleet.to_json())
+    _check_size(sum(file.stat().st_size for file in out.rglob("*") if file.is_file()))
     if target is Target.LAMBDA:
         # The list is in the asset, so that it always matches the code that runs.
         _list(out / SBOM, functions / "requirements.txt")
+
+
+def _check_size(size: int) -> None:
+    if size > _MOST_BYTES:
+        raise ValueError(f"the asset has {size:,} bytes unzipped, and Lambda takes at most {_MOST_BYTES:,}")
 
 
 def _install(out: Path, target: Target, requirements: Path) -> None:

@@ -20,10 +20,27 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Domain:
-    """The name of the mTLS host, and the ARN of its ACM certificate in the stack's region."""
+    """The name of the mTLS host, and the ARN of its ACM certificate in the stack's region.
+
+    If that certificate was imported into ACM or is a private CA's, `ownership_certificate_arn` is the ARN of
+    a public certificate of ACM's for the name, which proves that it is the deployer's.
+    """
 
     name: str
     certificate_arn: str
+    ownership_certificate_arn: str | None = None
+
+    @classmethod
+    def of(cls, value: dict[str, str]) -> Domain:
+        """Return the domain that the setting `domain` is.
+
+        Raises KeyError for a member that is missing, ValueError for an unknown one.
+        """
+        known = {"name", "certificateArn", "ownershipVerificationCertificateArn"}
+        if unknown := value.keys() - known:
+            raise ValueError(f"domain has the unknown member {min(unknown)}")
+        ownership = value.get("ownershipVerificationCertificateArn")
+        return cls(value["name"], value["certificateArn"], ownership)
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,10 @@ class Configuration:
     of the three Lambdas behind topic rules; 0 reserves none. `public` is False for a stack without a public
     host. `public_concurrency` is the reserved concurrency of each of the two Lambdas that the public host has
     for itself beside an mTLS host; 0 reserves none.
+
+    `kms_rate`, `sts_rate` and `api_rate` are the account's quotas in a second, from which the hosts'
+    throttles follow: signatures with ECC keys, sessions, and requests to all APIs. Without `api_rate` it is
+    AWS's default in the stack's region.
 
     A permissions boundary is not among the settings. CDK's own context sets it, and so reaches also the roles
     that CDK's framework and the rest of a stack make.
@@ -65,9 +86,13 @@ class Configuration:
     # 350 requests a second of 0.15 s each: a million devices that ask for credentials every hour.
     mqtt_concurrency: int = 50
     public: bool = True
-    # The public host's throttles let in 300 calls a second to vend and 335 to exchange. At 0.15 s a call
-    # these are 45 and 50 executions.
+    # At 0.15 s a call, 50 executions handle 333 calls a second.
     public_concurrency: int = 50
+    # AWS KMS developer guide, "Request quotas": cryptographic operations with ECC keys. IAM user guide, "IAM
+    # and AWS STS quotas": requests to STS in a region. API Gateway: `infra/throttles.py`.
+    kms_rate: int = 1_000
+    sts_rate: int = 600
+    api_rate: int | None = None
     target: Target = Target.LAMBDA
 
     def __post_init__(self) -> None:
@@ -77,6 +102,8 @@ class Configuration:
             raise ValueError(f"mqttConcurrency is {self.mqtt_concurrency}, and can't be below 0")
         if self.public_concurrency < 0:
             raise ValueError(f"publicConcurrency is {self.public_concurrency}, and can't be below 0")
+        if min(self.kms_rate, self.sts_rate) < 1 or (self.api_rate is not None and self.api_rate < 1):
+            raise ValueError("kmsRate, stsRate and apiRate are quotas, and must be above 0")
         if not self.public and not self.domain:
             raise ValueError("public is false and there is no domain, so that devices would have no host")
 
@@ -91,7 +118,7 @@ class Configuration:
         domain = node.try_get_context("domain")
         return cls(
             fleet=root / required(node, "fleet"),
-            domain=Domain(domain["name"], domain["certificateArn"]) if domain else None,
+            domain=Domain.of(domain) if domain else None,
             ca_key=node.try_get_context("caKey"),
             target=Target(required(node, "bundle")),
             ca_subject=required(node, "caSubject"),
@@ -104,6 +131,9 @@ class Configuration:
             mqtt_concurrency=int(required(node, "mqttConcurrency")),
             public=flag(required(node, "public")),
             public_concurrency=int(required(node, "publicConcurrency")),
+            kms_rate=int(required(node, "kmsRate")),
+            sts_rate=int(required(node, "stsRate")),
+            api_rate=int(node.try_get_context("apiRate") or 0) or None,
         )
 
 

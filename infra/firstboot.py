@@ -27,7 +27,14 @@ from infra.register import Register
 from infra.steps import steps
 from infra.storage import DeviceRecords, Store
 from infra.sweep import Sweep
+from infra.throttles import region
+from infra.validation import check_limits
 from infra.vend import Vend
+
+_LOWER = (
+    "The stack's region is not known here, so the throttles fit the lower of API Gateway's default quotas,"
+    " 2,500 requests a second. Give the stack a region, or set apiRate to the account's quota."
+)
 
 
 class Firstboot(Construct):
@@ -43,6 +50,7 @@ class Firstboot(Construct):
     def __init__(self, scope: Construct, construct_id: str, configuration: Configuration) -> None:
         _check(Stack.of(scope))
         super().__init__(scope, construct_id)
+        check_limits(self)
         fleet = load(configuration.fleet)
         self._warn(configuration, fleet)
         only = OnlyStack(self)
@@ -105,6 +113,8 @@ class Firstboot(Construct):
             lines += public_host.may_need(fleet)
         for number, line in enumerate(lines, 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        if not configuration.api_rate and region(Stack.of(self)) is None:
+            Annotations.of(self).add_info_v2("firstboot:api-rate", _LOWER)
         for number, line in enumerate(sums.warnings(fleet), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
 

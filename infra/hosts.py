@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from aws_cdk import Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from firstboot.runtime.routes import Service
 from infra.api import Api
 from infra.authority import Authority
-from infra.configuration import Configuration, Domain
+from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.function import Function, Twin
 from infra.mtls import MtlsHost
+from infra.throttles import region, throttles
 
 
 @dataclass(frozen=True)
@@ -57,33 +59,26 @@ def hosts(
 ) -> Hosts:
     """Make the hosts of the deployment's configuration. `functions` has the Lambda of each service."""
     configuration = deployment.configuration
+    limits = throttles(configuration, region(Stack.of(scope)))
     if not configuration.domain:
-        return Hosts(Api(scope, "Api", functions=functions), None)
-    mtls = _mtls(scope, configuration.domain, deployment, authority, functions)
-    if not configuration.public:
-        return Hosts(None, mtls)
-    twins = _twins(scope, configuration, functions)
-    public = Api(scope, "Api", functions=twins, beside=True)
-    return Hosts(public, mtls, {each.node.id: each for each in twins.values()})
-
-
-def _mtls(
-    scope: Construct,
-    domain: Domain,
-    deployment: Deployment,
-    authority: Authority,
-    functions: dict[Service, Function],
-) -> MtlsHost:
+        return Hosts(Api(scope, "Api", functions=functions, throttles=limits), None)
     # A domain that maps to the public host's API would share its throttles. An API with an address of its own
     # would also be reached around the domain, without a client certificate.
-    return MtlsHost(
+    api = Api(scope, "MtlsApi", functions=functions, throttles=limits, name="mTLS host")
+    mtls = MtlsHost(
         scope,
         "MtlsHost",
-        domain=domain,
-        api=Api(scope, "MtlsApi", functions=functions, name="mTLS host"),
+        domain=configuration.domain,
+        api=api,
         store=deployment.store,
         truststore_version=authority.truststore_version,
     )
+    if not configuration.public:
+        return Hosts(None, mtls)
+    twins = _twins(scope, configuration, functions)
+    halves = {key: throttle.halved() for key, throttle in limits.items()}
+    public = Api(scope, "Api", functions=twins, throttles=halves)
+    return Hosts(public, mtls, {each.node.id: each for each in twins.values()})
 
 
 def _twins(

@@ -35,6 +35,7 @@ class MtlsHost(apigw.DomainName):
             certificate=acm.Certificate.from_certificate_arn(
                 scope, f"{construct_id}Certificate", domain.certificate_arn
             ),
+            ownership_certificate=_ownership(scope, construct_id, domain),
             # API Gateway reads the truststore only when the domain changes. A new version must therefore be
             # named.
             mtls=apigw.MTLSConfig(bucket=store, key=TRUSTSTORE_KEY, version=truststore_version),
@@ -47,3 +48,13 @@ class MtlsHost(apigw.DomainName):
         apigw.CfnApiMapping(
             scope, f"{construct_id}Mapping", api_id=api.api_id, domain_name=self.name, stage=api.stage.ref
         )
+
+
+def _ownership(scope: Construct, construct_id: str, domain: Domain) -> acm.ICertificate | None:
+    # API Gateway developer guide, "How to turn on mutual TLS authentication for your HTTP APIs": the domain
+    # of an imported certificate, or of one of a private CA, needs a second one that ACM issued.
+    if not domain.ownership_certificate_arn:
+        return None
+    return acm.Certificate.from_certificate_arn(
+        scope, f"{construct_id}Ownership", domain.ownership_certificate_arn
+    )

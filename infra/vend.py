@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws, CfnDeletionPolicy, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from firstboot.domain.fleet import Fleet, RoleAlias
-from firstboot.domain.names import METRICS, PUBLISHED_FLEET_KEY
+from firstboot.domain.names import FLEET_ROLE_PATH, METRICS, PUBLISHED_FLEET_KEY, fleet_role
 from firstboot.policy.render import VERSION, Place, ceiling, listed
 from firstboot.vend.settings import VendSettings
+from infra.api import VENDED_LOGS
 from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
@@ -56,7 +57,6 @@ class Vend(Function):
             partition=Aws.PARTITION,
             region=Aws.REGION,
             account=Aws.ACCOUNT_ID,
-            role_arns=Stack.of(self).to_json_string({name: role.attr_arn for name, role in roles.items()}),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
         )
         for role, function in {"vend": self, "vendMqtt": self.mqtt}.items():
@@ -110,7 +110,7 @@ class Protected(iam.CfnManagedPolicy):
             "lambda": [f"function:{begin}*"],
             "sqs": [f"{begin}*"],
             "sns": [f"{begin}*"],
-            "logs": [f"log-group:{begin}*"],
+            "logs": [f"log-group:{begin}*", f"log-group:{VENDED_LOGS}{begin}*"],
             "iot": ["topic/firstboot/*", "topicfilter/firstboot/*"],
             "ssm": ["parameter/firstboot/*"],
         }
@@ -152,8 +152,8 @@ class FleetRole(iam.CfnRole):
     """
 
     # `${aws:PrincipalTag/deviceId}` in this policy would do without session policies, but then the rules
-    # could not give one grant and withhold another. The role has no name of its own: `vend` gets its ARN as a
-    # setting, and CloudFormation can't replace a named role.
+    # could not give one grant and withhold another. The role's name follows from the alias, so `vend` needs
+    # no map from aliases to roles, which would outgrow the 4 KB of a Lambda's environment.
 
     def __init__(
         self,
@@ -171,13 +171,18 @@ class FleetRole(iam.CfnRole):
         super().__init__(
             scope,
             construct_id,
-            path="/firstboot/",
+            path=FLEET_ROLE_PATH,
+            role_name=fleet_role(Aws.REGION, alias.name),
             description=f"Sessions of devices under the role alias {alias.name}",
             assume_role_policy_document={"Version": VERSION, "Statement": [trust]},
             max_session_duration=max(_SHORTEST_MAXIMUM, alias.seconds),
             policies=[self.PolicyProperty(policy_name="Ceiling", policy_document=ceiling(fleet, place))],
             managed_policy_arns=[denied.ref],
         )
+        # Before, the role had no name of its own. The update that names it replaces it, and sessions of the
+        # role before must not lose their rights. Destroying the stack deletes the role.
+        self.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
+        self.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         acknowledge(self, dict.fromkeys(_wildcards(fleet), "The wildcard stands for all devices' ids."))
 
 

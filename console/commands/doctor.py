@@ -20,9 +20,9 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from rich.text import Text
 
-from console import cloud, diagnosis, hosts, output
+from console import account, cloud, diagnosis, hosts, output
+from console.account import Reserved
 from console.cloud import Fleets, Operate, Refused, Unreachable
 from console.diagnosis import Level, Line
 from console.options import Json, Options, Stack
@@ -30,8 +30,6 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.certificate import parse_all
 
-_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
-_WIDTH = max(map(len, Level)) + 1
 _URL_SECONDS = 60
 # AWS IoT answers ten calls of GetPolicy a second by default, and the account's other users need some of them.
 _MOST_POLICIES, _MOST_PAGES = 200, 40
@@ -49,13 +47,9 @@ def doctor(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) ->
     with output.failures(as_json=options.as_json):
         lines = Patient(options.stack_name).examined()
         found = {"lines": [asdict(line) for line in lines]}
-        output.result(found, lambda _: [_shown(line) for line in lines], as_json=options.as_json)
+        output.result(found, lambda _: [output.judged(line) for line in lines], as_json=options.as_json)
         if any(line.level is Level.FAIL for line in lines):
             raise typer.Exit(output.REFUSED)
-
-
-def _shown(line: Line) -> Text:
-    return Text(f"{line.level:<{_WIDTH}}", style=_STYLES[line.level]) + Text(f"{line.what}: {line.detail}")
 
 
 class Patient:
@@ -73,6 +67,7 @@ class Patient:
         """Run all checks and return their lines, with one line for each check that AWS did not answer."""
         checks: dict[str, Check] = {
             "quotas": self._quotas,
+            "Lambda's concurrency": lambda: [account.concurrency(cloud.executions(), self._reserved)],
             diagnosis.MQTT_CONCURRENCY: lambda: [diagnosis.mqtt_concurrency(self._deployed.template)],
             diagnosis.PUBLIC_CONCURRENCY: lambda: diagnosis.public_concurrency(self._deployed.template),
             "CA key": self._ca_key,
@@ -91,6 +86,10 @@ class Patient:
         for service, needs in groupby(diagnosis.needs(self._deployed.template), lambda need: need.service):
             quotas = _quotas_of(client, service)
             yield from (diagnosis.quota(need, quotas) for need in needs)
+
+    @property
+    def _reserved(self) -> Reserved:
+        return Reserved(*diagnosis.reserved(self._deployed.template))
 
     def _ca_key(self) -> Iterable[Line]:
         function = cloud.client("lambda").get_function_configuration(
@@ -162,11 +161,14 @@ class Patient:
 
 
 def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 - a boto3 client
-    """Return a service's quotas by name. The account's own values replace AWS's defaults."""
+    """Return a service's quotas, each by its code and by its name. The account's own values replace AWS's
+    defaults.
+    """
     found: dict[str, float] = {}
     for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode=service):
-            found |= {each["QuotaName"]: each["Value"] for each in page["Quotas"]}
+            for each in page["Quotas"]:
+                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each["Value"])
     return found
 
 

@@ -35,7 +35,7 @@ def attack(product: Product, folder: Path, attacking: Attack, **context: Any) ->
         async with serve(Account(template, product, CONCURRENCY), folder / "hosts") as hosts:
             await attacking(hosts)
 
-    template = synthesise(folder / "stack", domain=DOMAIN, **context).template
+    template = synthesise(folder / "stack", domain=DOMAIN, apiRate=10_000, **context).template
     asyncio.run(run())
 
 

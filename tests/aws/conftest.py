@@ -28,6 +28,7 @@ from console.__main__ import app
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.aws.s3 import fleet as aws_fleet
+from firstboot.domain.names import FLEET_ROLE_PATH, fleet_role
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings
 from firstboot.pki.profile import authority_certificate
@@ -147,7 +148,9 @@ def product(
     """Return the Lambda functions, configured by their environment as in a deployment."""
     factory = factories.authority()
     small = fleet(group("gateways", factory))
-    role = boto3.client("iam").create_role(RoleName="telemetry", AssumeRolePolicyDocument="{}")
+    boto3.client("iam").create_role(
+        Path=FLEET_ROLE_PATH, RoleName=fleet_role(REGION, "telemetry"), AssumeRolePolicyDocument="{}"
+    )
     exchange_settings = ExchangeSettings(
         table=table,
         bucket=bucket,
@@ -165,7 +168,6 @@ def product(
         partition="aws",
         region=REGION,
         account=ACCOUNT,
-        role_arns=json.dumps({"telemetry": role["Role"]["Arn"]}),
         fleet_refresh="60",
     )
     operate_settings = OperateSettings(

@@ -33,7 +33,7 @@ QUOTAS = {
         "UpdateCertificate API TPS": 10,
         "AttachPolicy API TPS": 15,
     },
-    "kms": {"Cryptographic operations (ECC) request rate": 300},
+    "kms": {"Cryptographic operations (ECC) request rate": 1000},
     "lambda": {"Concurrent executions": 1000},
     "apigateway": {"Throttle rate": 10000},
 }
@@ -72,6 +72,8 @@ class Account:
     def __init__(self, product: Product, ca_key: str) -> None:
         self.product, self.ca_key = product, ca_key
         self.quotas = {service: dict(values) for service, values in QUOTAS.items()}
+        self.executions = 1_000
+        self.codes: dict[str, str] = {}
         self.refused: set[str] = set()
         self.template = deepcopy(TEMPLATE)
         self.outputs = {
@@ -119,13 +121,17 @@ class Account:
     def _service_quotas(self) -> Any:
         def paginate(ServiceCode: str) -> Any:  # noqa: N803
             values = self.quotas[ServiceCode].items()
-            yield from ({"Quotas": [{"QuotaName": name, "Value": value}]} for name, value in values)
+            for name, value in values:
+                code = self.codes.get(name, f"L-{name}")
+                yield {"Quotas": [{"QuotaName": name, "QuotaCode": code, "Value": value}]}
 
         return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
 
     def _lambda(self) -> Any:
         made: Any = InProcess(self.product)
         variables = {"FIRSTBOOT_CA_KEY": self.ca_key}
+        limit = {"ConcurrentExecutions": self.executions}
+        made.get_account_settings = lambda: {"AccountLimit": limit}
         made.get_function_configuration = lambda **_: {"Environment": {"Variables": variables}}
         return made
 
@@ -173,6 +179,7 @@ def test_a_stack_in_good_health(examine: Examine) -> None:
         "AWS IoT policies",
         "concurrency for MQTT",
         "concurrency of the public host",
+        "Lambda's concurrency",
     }
     assert set(lines) == quotas | others | {"public", "mtls", "presigned"}
 
@@ -191,11 +198,32 @@ def test_a_quota_below_the_stacks_rate_fails(account: Account, examine: Examine)
     assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13; the stack can use 14"
 
 
+def test_a_quota_that_aws_renamed_is_found(account: Account, examine: Examine) -> None:
+    """A quota under another name is found by its code."""
+    del account.quotas["iotcore"]["AttachPolicy API TPS"]
+    account.quotas["iotcore"]["Rate of AttachPolicy"] = 13
+    account.codes["Rate of AttachPolicy"] = "L-CA7D4E3E"
+    result, lines = examine()
+    assert result.exit_code == 1
+    assert lines["iotcore: AttachPolicy API TPS"]["detail"] == "13; the stack can use 14"
+
+
 def test_a_new_accounts_lambdas_are_a_warning(account: Account, examine: Examine) -> None:
     """The low Lambda concurrency of a new account is a warning, not a failure."""
     account.quotas["lambda"]["Concurrent executions"] = 10
     result, lines = examine()
     assert (result.exit_code, lines["lambda: Concurrent executions"]["level"]) == (0, "warn")
+
+
+def test_the_doctor_names_what_may_be_reserved(account: Account, examine: Examine) -> None:
+    """In an account with little concurrency, the doctor names the value of the two settings."""
+    for name in ("VendMqtt", "VendPublic"):
+        del account.template["Resources"][name]
+    account.executions = 200
+    result, lines = examine()
+    line = lines["Lambda's concurrency"]
+    assert (result.exit_code, line["level"]) == (0, "warn")
+    assert line["detail"].endswith("it allows 20 for mqttConcurrency and publicConcurrency")
 
 
 def test_a_host_is_counted_by_its_throttle_or_its_concurrency(account: Account, examine: Examine) -> None:

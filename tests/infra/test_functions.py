@@ -13,12 +13,15 @@ from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.aws.sqs.dead_letters import Queues
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import FLEET_ROLE_PATH, fleet_role
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.operate.settings import OperateSettings, ReadSettings
 from firstboot.policy.render import Place, ceiling
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
 from firstboot.runtime.settings import Settings
 from firstboot.vend.settings import VendSettings
+from infra.limits import Template, exceeded
+from infra.measure import Measure
 from tests.infra.conftest import ROOT, Resource, Synthesised, run_app, spell, spelled, synthesise
 
 # In one worker, so that each variant is synthesised once.
@@ -275,10 +278,40 @@ def test_the_environment_round_trips_through_its_settings(stack: Synthesised, na
     assert SETTINGS[name].read(environment).environment() == environment
 
 
-def test_role_arns_name_every_role_alias(stack: Synthesised) -> None:
-    """The settings of `vend` have the role of each role alias, as JSON."""
-    text = spell(ours(stack)["Vend"]["Environment"]["Variables"]["FIRSTBOOT_ROLE_ARNS"])
-    assert json.loads(text) == FLEET_ROLES
+@pytest.mark.parametrize("alias", FLEET_ROLES)
+def test_a_fleet_role_has_the_name_that_vend_asks_for(stack: Synthesised, alias: str) -> None:
+    """A fleet role's name and path are those from which `vend` makes the ARN."""
+    role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]["Properties"]
+    assert spell(role["RoleName"]) == fleet_role("${AWS::Region}", alias)
+    assert role["Path"] == FLEET_ROLE_PATH
+
+
+@pytest.mark.parametrize("alias", FLEET_ROLES)
+def test_a_fleet_role_that_gets_a_name_is_kept(stack: Synthesised, alias: str) -> None:
+    """The update that names a fleet role leaves the role before, so that its sessions go on."""
+    role = stack.resources("AWS::IAM::Role")[f"VendSessions{alias}"]
+    assert role["UpdateReplacePolicy"] == "Retain"
+    assert role["DeletionPolicy"] == "Delete"
+
+
+def test_a_fleet_may_have_many_role_aliases(tmp_path: Path) -> None:
+    """Forty role aliases with the longest names fit: roles, `vend`'s rights and its environment."""
+    aliases = [f"{'a' * 126}{number:02}" for number in range(40)]
+    shutil.copytree(ROOT / "fleet", tmp_path / "fleet")
+    definition = tmp_path / "fleet" / "fleet.toml"
+    more = "".join(f"\n[role_aliases.{alias}]\nseconds = 3600\n" for alias in aliases)
+    definition.write_text(definition.read_text() + more)
+    stack = synthesise(tmp_path / "out", fleet=str(tmp_path / "fleet"))
+    names = {
+        spell(role["Properties"]["RoleName"])
+        for role in stack.resources("AWS::IAM::Role").values()
+        if "RoleName" in role["Properties"]
+    }
+    assert names >= {fleet_role("${AWS::Region}", alias) for alias in aliases}
+    path = stack.folder / "Firstboot.template.json"
+    assert exceeded(Template(stack.template, path.stat().st_size, "Firstboot")) == []
+    measure = Measure(stack.template, "Firstboot")
+    assert max(measure.size(each["Environment"]["Variables"]) for each in ours(stack).values()) < 3_000
 
 
 def test_operate_knows_every_dead_letter_queue(stack: Synthesised) -> None:
@@ -407,6 +440,7 @@ def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
             "ssm": "parameter/firstboot/*",
         }.items()
     }
+    named.add(f"arn:${{AWS::Partition}}:logs:{here}:log-group:/aws/vendedlogs/Firstboot-*")
     topics = {f"arn:${{AWS::Partition}}:iot:{here}:{kind}/firstboot/*" for kind in ("topic", "topicfilter")}
     roles = {f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{name}/*" for name in ("firstboot",)}
     roles.add("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/Firstboot-*")

@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from infra.configuration import Configuration
+from infra.configuration import Configuration, Domain
 from tests import factories
-from tests.infra.conftest import DOMAIN, ROOT, Synthesised, run_app, spell, spelled, without_public_host
+from tests.infra.conftest import (
+    DOMAIN,
+    ROOT,
+    Synthesised,
+    run_app,
+    spell,
+    spelled,
+    synthesise,
+    without_public_host,
+)
 from tests.infra.test_stack import ROUTES
 
 # In one worker, so that each variant is synthesised once.
@@ -96,7 +105,7 @@ def test_the_public_host_has_its_own_concurrency(mtls_stack: Synthesised, stack:
 def test_hosts_share_no_throttle(mtls_stack: Synthesised, stack: Synthesised) -> None:
     """Each host has throttles and an access log of its own.
 
-    Both hosts together let in no more than KMS signs (300 a second) and STS answers (600 a second).
+    Both hosts together let in no more than KMS signs (1,000 a second) and STS answers (600 a second).
     """
     hosts = stages(mtls_stack)
     assert set(hosts) == {PUBLIC, MTLS}
@@ -104,11 +113,44 @@ def test_hosts_share_no_throttle(mtls_stack: Synthesised, stack: Synthesised) ->
         half = {name: limit // 2 for name, limit in each.items()}
         assert hosts[PUBLIC]["RouteSettings"][key] == half
     assert stages(stack)[PUBLIC]["RouteSettings"] == hosts[MTLS]["RouteSettings"]
-    for key, quota in {"POST /v1/certificates": 300, "GET /role-aliases/{alias}/credentials": 600}.items():
+    for key, quota in {"POST /v1/certificates": 1_000, "GET /role-aliases/{alias}/credentials": 600}.items():
         rates = [host["RouteSettings"][key]["ThrottlingRateLimit"] for host in hosts.values()]
         assert sum(rates) <= quota
     logs = {spell(host["AccessLogSettings"]["DestinationArn"]) for host in hosts.values()}
-    assert logs == {"${ApiAccessLog.Arn}", "${MtlsApiAccessLog.Arn}"}
+    assert logs == {"${ApiVendedLog.Arn}", "${MtlsApiVendedLog.Arn}"}
+
+
+def test_access_logs_are_where_aws_needs_no_policy(mtls_stack: Synthesised) -> None:
+    """Each access log is below `/aws/vendedlogs/`, under a name that no other stack has.
+
+    A deployment that is rolled back leaves no log group, and every other end of the stack does.
+    """
+    stack_id = {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}
+    unique = {"Fn::Select": [4, {"Fn::Split": ["-", {"Fn::Select": [2, stack_id]}]}]}
+    groups = mtls_stack.resources("AWS::Logs::LogGroup")
+    for name in ("Api", "MtlsApi"):
+        made = groups[f"{name}VendedLog"]
+        assert made["Properties"]["LogGroupName"] == {
+            "Fn::Join": ["", ["/aws/vendedlogs/Firstboot-", unique, f"/{name}"]]
+        }
+        assert (made["DeletionPolicy"], made["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def test_an_imported_certificate_needs_a_proof_of_ownership(tmp_path: Path, mtls_stack: Synthesised) -> None:
+    """The domain names a second certificate if the setting does, and otherwise none."""
+
+    def host(stack: Synthesised) -> dict[str, Any]:
+        (made,) = stack.resources("AWS::ApiGatewayV2::DomainName").values()
+        (configuration,) = made["Properties"]["DomainNameConfigurations"]
+        return dict(configuration)
+
+    member = "OwnershipVerificationCertificateArn"
+    arn = "arn:aws:acm:us-east-1:123456789012:certificate/owned"
+    domain = DOMAIN | {"ownershipVerificationCertificateArn": arn}
+    assert host(synthesise(tmp_path, domain=domain))[member] == arn
+    assert member not in host(mtls_stack)
+    with pytest.raises(ValueError, match="unknown member ownershipArn"):
+        Domain.of(DOMAIN | {"ownershipArn": arn})
 
 
 def test_each_api_invokes_its_own_functions(mtls_stack: Synthesised) -> None:
@@ -158,7 +200,7 @@ def test_each_host_alarms(mtls_stack: Synthesised) -> None:
     filters = mtls_stack.resources("AWS::Logs::MetricFilter")
     for name, host in {"Api": "Public", "MtlsApi": "Mtls"}.items():
         counting = spelled(filters[f"{name}Throttled"]["Properties"])
-        assert counting["LogGroupName"] == f"${{{name}AccessLog}}"
+        assert counting["LogGroupName"] == f"${{{name}VendedLog}}"
         assert counting["FilterPattern"] == '{ $.status = "429" }'
         (counted,) = counting["MetricTransformations"]
         alarm = alarms[f"Alarms{host}HostThrottled"]["Properties"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from console.account import BOOTSTRAP_VERSION
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import CERTIFICATES_PREFIX
@@ -87,7 +88,10 @@ def test_everything_stateful_is_retained(stack: Synthesised) -> None:
     assert {resource["Type"] for resource in resources} == STATEFUL | STATELESS
     for resource in resources:
         if resource["Type"] in STATEFUL:
-            assert resource["DeletionPolicy"] == "Retain", resource
+            # A group with a name of its own must not stand in the way of the next attempt to make it.
+            named = "LogGroupName" in resource.get("Properties", {})
+            kept = "RetainExceptOnCreate" if named else "Retain"
+            assert resource["DeletionPolicy"] == kept, resource
             assert resource["UpdateReplacePolicy"] == "Retain", resource
 
 
@@ -176,7 +180,7 @@ def test_every_route_is_throttled(stack: Synthesised) -> None:
     assert stage["StageName"] == "$default"
     assert set(stage["RouteSettings"]) == set(ROUTES)
     for limits in (stage["DefaultRouteSettings"], *stage["RouteSettings"].values()):
-        assert 0 < limits["ThrottlingRateLimit"] <= limits["ThrottlingBurstLimit"] < 1000
+        assert 0 < limits["ThrottlingBurstLimit"] <= 2 * limits["ThrottlingRateLimit"] < 2_000
 
 
 def test_the_stage_waits_for_its_routes(stack: Synthesised) -> None:
@@ -188,7 +192,7 @@ def test_the_stage_waits_for_its_routes(stack: Synthesised) -> None:
 def test_the_access_log_keeps_no_secret(stack: Synthesised) -> None:
     """The access log has no header, query, raw path, authorizer or PEM field."""
     settings = one(stack, "AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
-    assert spell(settings["DestinationArn"]) == "${ApiAccessLog.Arn}"
+    assert spell(settings["DestinationArn"]) == "${ApiVendedLog.Arn}"
     values = set(json.loads(settings["Format"]).values())
     assert {"$context.requestId", "$context.routeKey", "$context.status"} <= values
     assert not any(word in settings["Format"] for word in ("header", "query", "path", "authorizer", "Pem"))
@@ -372,6 +376,12 @@ def test_a_finding_fails_the_synth(tmp_path: Path) -> None:
     assert "Serverless-SQSRedrivePolicy" in done.stdout + done.stderr
     assert "DelaySeconds: 100000 is greater than the maximum of 900" in done.stdout + done.stderr
     assert "Firstboot/Default/" not in done.stdout + done.stderr
+
+
+def test_the_bootstrap_version_is_the_preflights(stack: Synthesised) -> None:
+    """`console preflight` asks for the version of CDK's bootstrap stack that the assembly needs."""
+    artifacts = json.loads((stack.folder / "manifest.json").read_text())["artifacts"]
+    assert artifacts["Firstboot"]["properties"]["requiresBootstrapStackVersion"] == BOOTSTRAP_VERSION
 
 
 def test_a_broken_fleet_fails_the_synth(tmp_path: Path) -> None:

@@ -79,13 +79,21 @@ def test_a_concurrency_of_its_own_is_needed_and_judged() -> None:
 @pytest.mark.parametrize(("value", "level"), [(9.9, Level.FAIL), (10, Level.OK), (11, Level.OK)])
 def test_a_quota_must_be_as_much_as_is_used(value: float, level: Level) -> None:
     """A quota that equals the need is enough, and a lower one fails."""
-    need = Need("iotcore", "AttachPolicy API TPS", 10, Level.FAIL)
+    need = Need("iotcore", "L-1", "AttachPolicy API TPS", 10, Level.FAIL)
     assert diagnosis.quota(need, {need.quota: value}).level is level
 
 
 def test_a_quota_that_aws_does_not_list_is_unknown() -> None:
     """A quota that Service Quotas does not list, perhaps because it was renamed, is not taken for enough."""
-    assert diagnosis.quota(Need("kms", "x", 1, Level.WARN), {"y": 100}).level is Level.UNKNOWN
+    assert diagnosis.quota(Need("kms", "L-1", "x", 1, Level.WARN), {"y": 100}).level is Level.UNKNOWN
+
+
+def test_a_quota_is_found_by_its_code_or_its_name() -> None:
+    """A quota with another name is found by its code, and one with another code by its name."""
+    need = Need("kms", "L-1", "x", 10, Level.WARN)
+    assert diagnosis.quota(need, {"L-1": 9, "renamed": 9}).level is Level.WARN
+    assert diagnosis.quota(need, {"L-2": 9, "x": 9}).level is Level.WARN
+    assert diagnosis.quota(need, {"L-1": 10, "x": 9}).level is Level.OK
 
 
 @pytest.mark.parametrize(

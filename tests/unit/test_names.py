@@ -43,6 +43,19 @@ def test_a_name_at_sts_belongs_to_one_device(name: str, one: str, other: str) ->
     assert same == (one == other)
 
 
+@given(st.from_regex(names.ROLE_ALIAS, fullmatch=True), st.from_regex(r"[a-z0-9-]{2,16}", fullmatch=True))
+def test_a_fleet_roles_name_fits(alias: str, region: str) -> None:
+    """IAM accepts the name of the fleet role of any role alias, in a region with a name of any length."""
+    assert re.fullmatch(r"[\w+=,.@-]{1,64}", names.fleet_role(region, alias), re.ASCII)
+
+
+@given(st.text("aA", min_size=1, max_size=3), st.text("aA", min_size=1, max_size=3), st.integers(0, 125))
+def test_a_fleet_role_belongs_to_one_alias(one: str, other: str, same: int) -> None:
+    """Two role aliases have two roles, also for IAM, which compares role names without case."""
+    first, second = (names.fleet_role("r", "a" * same + end).lower() for end in (one, other))
+    assert (first == second) == (one == other)
+
+
 @pytest.mark.parametrize(
     ("name", "spelled"),
     [("gw-1", "gw-1"), ("x", "x+"), ("a:b", "a=b"), ("x:", "x="), ("x" * 64, "x" * 64), ("_", "_+")],

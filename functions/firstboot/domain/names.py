@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 
 ROLE_ALIAS = re.compile(r"[\w=,@-]{1,128}", re.ASCII)
 """Role aliases (AWS IoT API reference, CreateRoleAlias, roleAlias)."""
+
+FLEET_ROLE_PATH = "/firstboot/"
+"""The IAM path of the fleet roles."""
 
 # Keys of the bucket. `infra/` gives each Lambda function rights on the keys that it needs, by these names.
 CERTIFICATES_PREFIX = "certificates/"
@@ -140,6 +144,17 @@ def session_name(device: DeviceId) -> str:
     """
     name = device.replace(":", "=")
     return name if len(name) > 1 else f"{name}+"
+
+
+def fleet_role(region: str, alias: str) -> str:
+    r"""Return the name of the role behind a role alias. No two aliases have the same one.
+
+    IAM allows 64 characters of `[\w+=,.@-]`, and two names that differ only in case are one (IAM user guide,
+    "IAM and AWS STS quotas"). The digest tells aliases apart that begin alike or differ only in case.
+    `region` may have 16 characters; the longest of today have 14. At synth it may be a token.
+    """
+    digest = hashlib.sha256(alias.encode()).hexdigest()[:16]
+    return f"{TOPIC_ROOT}-{region}-{alias[:20]}-{digest}"
 
 
 def first_name(name: str, formerly: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from firstboot.aws import clients
@@ -46,14 +45,15 @@ def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     devices = DynamoDevices(clients.dynamodb(), settings.table)
     s3, refresh = clients.s3(settings.account), float(settings.fleet_refresh)
     store = S3CertificateStore(s3, settings.bucket)
-    fleet = FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable)
+    shipped = deployed()
+    fleet = FleetSource(s3, settings.bucket, shipped, refresh, guard.fleet_unreadable)
     place = Place(settings.partition, settings.region, settings.account)
     return Endpoints(
         rules=RulesInForce(fleet.current),
         log_in=LogIn(chain.parse(settings.ca_certificate), devices, devices, store, fleet),
         prove=Prove(devices),
         connected=Connected(devices, store),
-        vend=Vend(place, json.loads(settings.role_arns), StsSessions(clients.sts())),
+        vend=Vend(place, shipped.role_aliases, StsSessions(clients.sts())),
         show_record=ShowRecord(DynamoRateLimiter(clients.dynamodb(), settings.table)),
         guard=guard,
     )

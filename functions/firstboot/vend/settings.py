@@ -11,8 +11,8 @@ from firstboot.runtime.settings import Settings
 class VendSettings(Settings):
     """The settings of `http` and `mqtt`.
 
-    `ca_certificate` is PEM. `role_arns` is JSON that maps role aliases to the ARNs of the fleet roles behind
-    them; the roles have generated names. `fleet_refresh` is in seconds.
+    `ca_certificate` is PEM. `partition`, `region` and `account` are also the place of the fleet roles.
+    `fleet_refresh` is in seconds.
     """
 
     table: str
@@ -21,5 +21,4 @@ class VendSettings(Settings):
     partition: str
     region: str
     account: str
-    role_arns: str
     fleet_refresh: str

@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from firstboot.domain.errors import RoleAliasNotFound
+from firstboot.domain.names import FLEET_ROLE_PATH, fleet_role
 from firstboot.domain.session import Credentials, SessionRequest
 from firstboot.identity.login import VerifiedIdentity
 from firstboot.policy.errors import NoGrant
@@ -48,10 +49,14 @@ class VendingRequest:
 
 @dataclass(frozen=True)
 class Vend:
-    """The use case that vends credentials. `role_arns` maps role aliases to the ARNs of fleet roles."""
+    """The use case that vends credentials.
+
+    The fleet roles are in `place`. `role_aliases` are those of the deployed fleet, because a deployment makes
+    the roles.
+    """
 
     place: Place
-    role_arns: Mapping[str, str]
+    role_aliases: Collection[str]
     sessions: Sessions
 
     def __call__(self, identity: VerifiedIdentity, request: VendingRequest, rules: Rules) -> Credentials:
@@ -64,8 +69,7 @@ class Vend:
         if request.thing_name not in (None, device.device_id):  # 1
             raise ThingNameMismatch
         alias = fleet.role_aliases.get(request.role_alias)
-        role_arn = self.role_arns.get(request.role_alias)
-        if alias is None or role_arn is None:  # 2
+        if alias is None or alias.name not in self.role_aliases:  # 2
             raise RoleAliasNotFound
         context = RequestContext(role_alias=alias.name, source_ip=request.source_ip)
         held = rules.decide(device, context)  # 3
@@ -73,7 +77,7 @@ class Vend:
         if not held.grants:
             raise NoGrant
         session = SessionRequest(
-            role_arn=role_arn,
+            role_arn=self._role(alias.name),
             device_id=device.device_id,
             # IAM intersects the session policy, which has the literal device id, with the fleet role's own
             # policy.
@@ -83,3 +87,8 @@ class Vend:
         )
         check_session(session)  # 4
         return self.sessions.assume(session)  # 5
+
+    def _role(self, alias: str) -> str:
+        """Return the ARN of the fleet role behind a role alias."""
+        partition, account = self.place.partition, self.place.account
+        return f"arn:{partition}:iam::{account}:role{FLEET_ROLE_PATH}{fleet_role(self.place.region, alias)}"
