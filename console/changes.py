@@ -41,7 +41,7 @@ def _change(part: str, old: str | None, new: str | None) -> Change:
 def _parts(fleet: Fleet) -> dict[str, str]:
     return {
         **{f"group {name}": _group(group) for name, group in fleet.groups.items()},
-        **{f"role alias {name}": _text(asdict(alias)) for name, alias in fleet.role_aliases.items()},
+        **{f"role alias {name}": _text(alias.to_plain()) for name, alias in fleet.role_aliases.items()},
         **{f"issuer {name}": _text(asdict(issuer)) for name, issuer in fleet.issuers.items()},
         **{f"grant {name}": _text(template) for name, template in fleet.grants.items()},
         **{f"terms of grant {name}": _text(asdict(terms)) for name, terms in fleet.terms.items()},

@@ -10,7 +10,8 @@ from .refusal import Action, Refused
 from .store import Identity
 from .transport import Answer, Transport
 
-ANSWER_LIMIT = 4_096
+ANSWER_LIMIT = 4_608
+"""Bytes of the protocol's longest answer: one with credentials, of which AWS's session token has 4,096."""
 
 
 class Host(Protocol):

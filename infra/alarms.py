@@ -14,7 +14,7 @@ from constructs import Construct
 from firstboot.domain.fleet import Fleet
 from firstboot.pki.profile import CA_NOTICE_DAYS
 from infra.api import Api
-from infra.counted import COUNTED, WITH_ISSUERS, ours
+from infra.counted import COUNTED, NEAR_LIMIT, NEAR_LIMITS, WITH_ISSUERS, ours
 
 _RECONCILE_HOURS = 6
 """How long an order to reconcile a device may wait before the alarm rings."""
@@ -47,6 +47,10 @@ class Alarms(Construct):
         self._hosts(apis)
         for each in (*COUNTED, *(WITH_ISSUERS if fleet.issuers else ())):
             self._count(each.name, ours(each.service, each.metric), each.description, each.threshold)
+        for name, description in NEAR_LIMITS.items():
+            # A device asks once an hour or less: the alarm keeps its state until then.
+            missing = cloudwatch.TreatMissingData.IGNORE
+            self._above(name, ours("vend", name), NEAR_LIMIT, description, missing)
         self._expiry(fleet)
 
     def watch_requests(self, dead: sqs.Queue) -> None:

@@ -29,10 +29,8 @@ class Counted:
 
 
 COUNTED = (
-    *(
-        Counted("vend", metric, "Devices hold more grants than AWS's size limits allow")
-        for metric in ("SessionPolicyTooLarge", "AnswerTooLarge")
-    ),
+    Counted("vend", "SessionPolicyTooLarge", "Devices hold more grants than AWS's size limits allow"),
+    Counted("vend", "AnswerTooLarge", "Devices hold more grants than fit in an answer that they can read"),
     # A single 202 is a short failure of KMS or S3. Many of them mean that the CA's key is disabled.
     Counted(
         "exchange",
@@ -125,6 +123,16 @@ WITH_ISSUERS = (
         "Devices hold more grants than fit in an authorizer's answer",
     ),
 )
+
+NEAR_LIMIT = 80
+"""Percent of a limit above which an alarm rings. A further grant can take a tenth of a session policy."""
+
+NEAR_LIMITS = {
+    "SessionTokenUtilization": "Session tokens are near STS's largest: devices hold too many grants",
+    "PackedPolicySize": "Session policies and tags are near STS's limit: devices hold too many grants",
+    "AnswerUtilization": "Credentials are near what the devices can read: devices hold too many grants",
+}
+"""The metrics of `vend` that are percents of a limit, and what their alarms say."""
 
 
 def ours(service: str, name: str) -> cloudwatch.Metric:

@@ -6,6 +6,7 @@ Its environment is in `cloud.py`. docs/emulator.md lists where ministack differs
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -17,10 +18,10 @@ from http import HTTPStatus
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_actions, iam_evaluator
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.core.router import extract_access_key_id
-from ministack.services import apigateway, iot, iot_data, s3
+from ministack.services import apigateway, iot, iot_data, lambda_svc, s3, sts
 from ministack.services.cloudformation import changesets, provisioners
 
 from firstboot.pki import path
@@ -33,6 +34,7 @@ _resource_arn: Any = iam_actions.extract_resource_arn
 _iam_action: Any = iam_actions.extract_iam_action
 _handle_data_plane: Any = iot_data.handle_request
 _handle_s3: Any = s3.handle_request
+_role_credentials: Any = lambda_runtime.execution_credentials
 _CONNECTIONS = "/connections/"
 
 
@@ -104,6 +106,28 @@ async def _objects(method: str, path: str, headers: Any, body: bytes, query: Any
     return s3._error("AccessDenied", "Access Denied", 403) if denied else answer  # noqa: SLF001
 
 
+def _session_token() -> str:
+    """Return a new session token with the usual length of AWS's."""
+    return _usual(os.urandom(16))
+
+
+def _execution_credentials(config: dict[str, Any]) -> dict[str, str]:
+    """Return the credentials of a Lambda function's role, with a session token of the usual length."""
+    made: dict[str, str] = _role_credentials(config)
+    # ministack gives all processes of a function the same access key, so they need the same token too.
+    token = _usual(made["AWS_ACCESS_KEY_ID"].encode())
+    sts._sessions[made["AWS_ACCESS_KEY_ID"]]["SessionToken"] = token  # noqa: SLF001
+    return made | {"AWS_SESSION_TOKEN": token}
+
+
+def _usual(seed: bytes) -> str:
+    """Return a token of 1,000 characters, the usual length of AWS's; ministack's have 134 and 64.
+
+    Answers with credentials and presigned URLs then have the sizes that they have on AWS.
+    """
+    return base64.b64encode(hashlib.shake_256(seed).digest(750)).decode()
+
+
 def _is_signed_by(certificate_pem: str, authority_pem: str) -> bool:
     """Return whether an authority's key signed a certificate.
 
@@ -172,6 +196,9 @@ def main(lambda_python: str, public_url: str) -> None:
     iam_actions.extract_iam_action = _action
     iot_data.handle_request = _data_plane
     s3.handle_request = _objects
+    sts._gen_session_token = _session_token  # noqa: SLF001
+    for module in (lambda_runtime, lambda_svc):
+        module.execution_credentials = _execution_credentials
     table_conditions.install()
     iot.certificate_is_signed_by = _is_signed_by
     iot.certificate_common_name = _common_name

@@ -263,6 +263,17 @@ def test_a_fleet_for_another_deployment_is_refused(product: Product) -> None:
     assert published(product) is None
 
 
+def test_a_longest_answer_is_published(product: Product) -> None:
+    """A role alias's `max_answer` is published without a deployment, and a wrong one is refused."""
+    for size, accepted in ((511, False), ("2048", False), (True, False), (2_048, True)):
+        alias = RoleAlias("telemetry", 3_600, size)  # type: ignore[arg-type]
+        answer = product.operate("fleet.apply", fleet=successor(product, role_aliases={"telemetry": alias}))
+        assert ("result" in answer) is accepted, (size, answer)
+    assert product.operate("fleet.show")["result"]["inForce"]["fleet"]["role_aliases"] == {
+        "telemetry": {"name": "telemetry", "seconds": 3_600, "max_answer": 2_048}
+    }
+
+
 def test_a_change_that_needs_a_deployment_is_refused(product: Product) -> None:
     """A changed role alias or anchor is not published, because its role or truststore needs a deployment."""
     other = group("gateways", factories.authority())

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from firstboot.aws import clients
 from firstboot.aws.sts import StsSessions
-from firstboot.domain.clock import EPOCH, from_epoch
+from firstboot.domain.clock import EPOCH
 from firstboot.domain.fleet import RoleAlias
 from firstboot.domain.names import DeviceId
 from firstboot.domain.session import Credentials, SessionRequest
@@ -160,22 +160,6 @@ def test_during_an_outage_of_sts_the_answer_is_503(product: Product, monkeypatch
     monkeypatch.setattr(clients.sts(), "assume_role", refuse)
     answer = ask(product, product.identity("gw-1"))
     assert refused(answer) == (503, "ServiceUnavailableException", "Service unavailable")
-
-
-@pytest.mark.parametrize(("length", "status"), [(1_000, 200), (1_900, 500)])
-def test_an_answer_is_never_oversized(
-    product: Product,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    length: int,
-    status: int,
-) -> None:
-    """An answer with AWS's usual tokens of 1,000 characters fits, and one too long for awscrt is refused."""
-    big = Credentials("ASIA" + "A" * 16, "s" * 40, "t" * length, from_epoch(1_800_000_000))
-    monkeypatch.setattr(StsSessions, "assume", lambda *_: big)
-    answer = ask(product, product.identity("gw-1"))
-    assert answer.status == status
-    assert ("AnswerTooLarge" in capsys.readouterr().out) == (status == 500)
 
 
 def test_an_oversized_session_policy_is_refused_and_counted(

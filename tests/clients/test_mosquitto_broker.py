@@ -31,6 +31,7 @@ from tests.clients.broker import Broker, brokered, hanging_up
 from tests.device.bench import refused
 from tests.device.crash import DIED, run
 from tests.device.service import COMMIT, CREDENTIALS, ENROLL, Reply, identifier, problem
+from tests.device.test_cli import longest_credentials
 from tests.device.test_crash import holds_one_identity
 
 # The operations of this host. tests/device/test_crash.py tests those on the disk, which all hosts share.
@@ -171,9 +172,9 @@ def test_other_answers_are_not_ours(broker: Broker, state: Path) -> None:
 def test_an_answer_above_the_protocols_size_is_none(
     broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The device ignores an answer above 4,096 bytes and its token."""
+    """The device ignores an answer above 4,608 bytes and its token."""
     monkeypatch.setattr(mqtt, "TIMEOUT_SECONDS", 0.3)
-    broker.extra = {"more": "x" * 4_096}
+    broker.extra = {"more": "x" * 4_608}
     refusal = refused(Bench(broker, state).boot)
     assert (refusal.action, refusal.detail) == (Action.RETRY, "No answer from localhost: TimeoutError")
 
@@ -200,6 +201,18 @@ def test_a_certificate_not_issued_yet_is_waited_for(broker: Broker, state: Path)
     bench = Bench(broker, state)
     assert bench.boot()["status"] == "active"
     assert bench.pauses == [3]
+
+
+def test_the_longest_session_token_is_read(
+    broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The device reads credentials with the longest session token that STS makes, over MQTT."""
+    assert main(command(broker, state)) == 0
+    capsys.readouterr()
+    token, answer = longest_credentials()
+    broker.service.say(CREDENTIALS, Reply(200, json.loads(answer)))
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
+    assert json.loads(capsys.readouterr().out)["SessionToken"] == token
 
 
 def test_no_credentials_now_is_the_problems_own_action(broker: Broker, state: Path) -> None:

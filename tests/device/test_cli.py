@@ -13,6 +13,10 @@ from unittest import mock
 import pytest
 
 from device.__main__ import main
+from firstboot.domain.clock import EPOCH
+from firstboot.domain.session import Credentials
+from firstboot.policy.limits import SESSION_TOKEN
+from firstboot.vend import credential_provider
 from tests import factories
 from tests.device.server import running
 from tests.device.service import (
@@ -77,6 +81,26 @@ def test_boot_status_renew_credentials(
     }
     assert [request["deliver"] for request in service.enrollments] == ["url", "inline", "url"]
     assert bool(service.nonces_given) is (host == "public")
+
+
+def longest_credentials() -> tuple[str, bytes]:
+    """Return STS's longest session token, and Firstboot's answer with it."""
+    token = "t" * SESSION_TOKEN
+    made = Credentials("ASIA" + "A" * 16, "s" * 40, token, EPOCH)
+    return token, credential_provider.success(made).body.encode()
+
+
+@pytest.mark.parametrize("host", ["mtls", "public"])
+def test_the_longest_session_token_is_read(
+    service: Service, state: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """The device reads credentials with the longest session token that STS makes, on each host."""
+    assert boot(service, state, host=host) == 0
+    capsys.readouterr()
+    token, answer = longest_credentials()
+    service.say(CREDENTIALS, Reply(200, answer))
+    assert main(["credentials", "--state", str(state), "--role-alias", "telemetry"]) == 0
+    assert json.loads(capsys.readouterr().out)["SessionToken"] == token
 
 
 @pytest.mark.parametrize("hosts", [(), ("--mtls", "https://a.test", "--public", "https://b.test")])

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
@@ -28,6 +28,7 @@ from local.processes import ROOT
 from local.state import State
 from tests import factories
 from tests.flows.conftest import Cloud, processes_of, save, start, until
+from tests.flows.devices import Device, fresh_name, printed
 
 LOCAL = [sys.executable, "-m", "local"]
 
@@ -249,6 +250,24 @@ def test_a_lambda_sees_only_its_own_packages(cloud: Cloud) -> None:
     python = Path(cloud.endpoints["api_ca"]).parent / "run/lambda/python"
     found = subprocess.run([python, "-c", "import boto3, typer"], capture_output=True, text=True, check=False)
     assert "No module named 'typer'" in found.stderr
+
+
+def test_session_tokens_have_the_usual_length(cloud: Cloud, tmp_path: Path) -> None:
+    """Session tokens have the usual length of AWS's, in credentials and in presigned URLs."""
+    device = Device(cloud, fresh_name(), tmp_path)
+    device.boot()
+    vended = printed(device.run(*device.credentials_arguments("telemetry")))
+    body = {"csr": factories.pem(factories.csr(factories.ec_key()))}
+    status, answer = _request(
+        f"{cloud.endpoints['mtls']}/v1/certificates",
+        _context(cloud, device.identity),
+        "POST",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    assert status == 201, answer
+    (signer,) = parse_qs(urlsplit(answer["certificateUrl"]).query)["X-Amz-Security-Token"]
+    assert (len(vended["SessionToken"]), len(signer)) == (1_000, 1_000)
 
 
 def test_a_second_up_in_the_same_folder_is_refused(cloud: Cloud) -> None:

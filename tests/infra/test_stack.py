@@ -250,6 +250,9 @@ def test_the_alarms(stack: Synthesised) -> None:
         "PublicHostThrottled",
         "SweepUnavailable",
         "FleetUnreadable",
+        "SessionTokenUtilization",
+        "PackedPolicySize",
+        "AnswerUtilization",
         "CaKeyUnusable",
         "CaKeyGrants",
         "CaKeyPolicyChanged",
@@ -282,6 +285,16 @@ def test_a_refusal_that_an_operator_must_see_alarms(
     alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", metric)
     assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
+
+
+@pytest.mark.parametrize("name", ["SessionTokenUtilization", "PackedPolicySize", "AnswerUtilization"])
+def test_an_alarm_rings_before_a_session_is_too_large(stack: Synthesised, name: str) -> None:
+    """The largest session of five minutes rings above 80 % of a limit, until a smaller one is the largest."""
+    alarm = stack.resources("AWS::CloudWatch::Alarm")[f"Alarms{name}"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Firstboot", name)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "vend"}]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["Period"]) == ("Maximum", 80, 300)
+    assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == ("GreaterThanThreshold", "ignore")
 
 
 def test_the_ca_alarm_goes_off_in_time(stack: Synthesised, fleet: Fleet) -> None:

@@ -60,6 +60,19 @@ def test_moving_an_anchor_and_losing_a_budget_need_a_deployment(changed: Fleet, 
     assert [each[: len(reason)] for each, reason in zip(found, reasons, strict=True)] == reasons
 
 
+def test_a_longest_answer_needs_no_deployment() -> None:
+    """A role alias with another `max_answer` keeps its role; one with other seconds needs another."""
+    alias = DEPLOYED.role_aliases["telemetry"]
+    bounded = replace(alias, max_answer=2_048)
+    for other, reasons in (
+        (bounded, []),
+        (replace(bounded, seconds=900), ["role aliases differ from the deployed ones"]),
+    ):
+        changed = replace(DEPLOYED, role_aliases={"telemetry": other})
+        assert needs_deployment(DEPLOYED, changed) == reasons
+        assert needs_deployment(changed, DEPLOYED) == reasons
+
+
 def test_a_renamed_group_keeps_its_token_issuer() -> None:
     """A token issuer with the new name of a group is the deployed one; one with another group is not."""
     issuer = TokenIssuer("acme", "https://id.example", "https://id.example/jwks", ("ES256",), ("a",))

@@ -54,6 +54,21 @@ def test_defaults() -> None:
     assert fleet(toml=TOML.replace("seconds = 3600", "")).role_aliases["telemetry"].seconds == 3600
 
 
+@pytest.mark.parametrize("size", [512, 2_048, 8_192])
+def test_a_role_alias_may_bound_its_answers(size: int) -> None:
+    """A role alias has the longest answer that fleet.toml gives it, and no bound without one."""
+    bounded = fleet(toml=TOML + f"max_answer = {size}\n")
+    assert bounded.role_aliases["telemetry"].max_answer == size
+    assert fleet().role_aliases["telemetry"].max_answer is None
+    assert Fleet.from_json(bounded.to_json()) == bounded
+
+
+def test_a_fleet_without_bounds_keeps_its_text() -> None:
+    """A compiled fleet without a `max_answer` has no such member, and its hash stays."""
+    assert "max_answer" not in fleet().to_json()
+    assert '"max_answer":600' in fleet(toml=TOML + "max_answer = 600\n").to_json()
+
+
 def test_order_is_kept() -> None:
     """Groups and role aliases keep the order of fleet.toml, because the first role alias has a meaning."""
     compiled = fleet(toml=TOML + "[role_aliases.aaa]\n")
@@ -114,6 +129,8 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ),
         ("seconds = 900", "seconds = 3601", "one hour at most"),
         ("seconds = 900", "minutes = 15", "role_aliases.telemetry.minutes is not a key"),
+        ("seconds = 900", "max_answer = 511", "max_answer must be a whole number from 512 to 8,192"),
+        ("seconds = 900", "max_answer = 8193", "max_answer must be a whole number from 512 to 8,192"),
         (
             "[role_aliases.telemetry]",
             "[role_aliases.'a/b']",

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firstboot.domain.errors import (
     DeviceIdInvalid,
@@ -70,9 +72,14 @@ def test_beyond_the_limit_is_refused(changes: dict[str, Any], error: type[Firstb
         limits.check_session(replace(GOOD, **changes))
 
 
-def test_an_answer_has_2048_bytes() -> None:
-    """An answer has at most 2,048 bytes, not characters, because AWS's device client aborts above that."""
-    limits.check_answer("x" * 2_048)
-    for body in ("x" * 2_049, "é" * 1_025):
-        with pytest.raises(AnswerTooLarge):
-            limits.check_answer(body)
+@given(size=st.integers(0, 10_000), limit=st.integers(0, 10_000))
+def test_an_answer_is_refused_above_its_limit(size: int, limit: int) -> None:
+    """An answer is refused above its limit alone, and the detail has both sizes and what to do."""
+    if size <= limit:
+        limits.check_answer(size, limit)
+        return
+    with pytest.raises(AnswerTooLarge) as refused:
+        limits.check_answer(size, limit)
+    assert f"{size:,} bytes" in refused.value.detail
+    assert f"takes {limit:,}: give the device fewer or smaller grants" in refused.value.detail
+    assert (refused.value.status, refused.value.log) == (400, refused.value.detail)

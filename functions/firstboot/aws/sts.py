@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from firstboot.aws.clients import answered, error_code
 from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
 from firstboot.domain.names import session_name
-from firstboot.domain.session import Credentials, SessionRequest
+from firstboot.domain.session import Credentials, SessionRequest, SessionSizes
+from firstboot.policy.limits import SESSION_TOKEN
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
@@ -48,7 +50,18 @@ class StsSessions:
             secret_access_key=made["SecretAccessKey"],
             session_token=made["SessionToken"],
             expiration=made["Expiration"].astimezone(UTC),
+            sizes=_sizes(dict(answer), made["SessionToken"]),
         )
+
+
+def _sizes(answer: dict[str, Any], token: str) -> SessionSizes:
+    # STS tells the size and the utilization since September 2026 only; without them they are counted here.
+    size = answer.get("SessionTokenSize", len(token))
+    return SessionSizes(
+        token_bytes=size,
+        token_percent=answer.get("SessionTokenUtilization", ceil(100 * size / SESSION_TOKEN)),
+        packed_percent=answer.get("PackedPolicySize"),
+    )
 
 
 def _refusal(error: ClientError) -> DurationTooLong | RoleNotAssumable | SessionPolicyTooLarge:

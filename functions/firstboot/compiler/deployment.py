@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from firstboot.domain.fleet import Fleet, Group, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group, RoleAlias, TokenIssuer
 from firstboot.pki import certificate
 from firstboot.policy.render import Place, ceiling
 
@@ -19,7 +19,7 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     needs the factory CAs in AWS IoT. Another source of ids gives every device of a group another id.
     """
     reasons = []
-    if fleet.role_aliases != deployed.role_aliases:
+    if _with_roles(fleet) != _with_roles(deployed):
         reasons.append("role aliases differ from the deployed ones")
     reasons += _moved(deployed, fleet)
     if fleet.issuers != _issuers(deployed, fleet):
@@ -28,6 +28,11 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
         reasons.append(f"JITR is off in the deployed groups {', '.join(started)}")
     reasons += [f"the devices of the group {name} would get other ids" for name in renaming(deployed, fleet)]
     return reasons + _uncounted(deployed, fleet)
+
+
+def _with_roles(fleet: Fleet) -> dict[str, RoleAlias]:
+    """Return the role aliases of a fleet, without what no role depends on."""
+    return {name: replace(alias, max_answer=None) for name, alias in fleet.role_aliases.items()}
 
 
 def renaming(before: Fleet, after: Fleet) -> list[str]:

@@ -50,6 +50,15 @@ ROLE_ALIAS = Record(
             unit="seconds",
             default=3_600,
         ),
+        Key(
+            "max_answer",
+            Integer(limits.ANSWERS.start, limits.ANSWERS.stop - 1),
+            "The longest answer with credentials that the devices of this role alias can read. Firstboot "
+            "refuses longer ones; over MQTT a `clientToken` comes on top. There is no limit without it, "
+            "except for clients whose own limit Firstboot knows.",
+            unit="bytes",
+            default=None,
+        ),
     ),
 )
 

@@ -140,10 +140,20 @@ _LATER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RoleAlias:
-    """A name under which devices ask for credentials. `seconds` is the duration of a session."""
+    """A name under which devices ask for credentials. `seconds` is the duration of a session.
+
+    `max_answer` is the bytes of the longest answer with credentials that the alias's devices read; None if
+    they read any.
+    """
 
     name: str
     seconds: int
+    max_answer: int | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the role alias as JSON's types."""
+        # Older versions do not know `max_answer`; see Group.to_plain.
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,9 @@ class Fleet:
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
         # Keys are sorted, so that equal fleets have equal hashes on every machine.
-        plain = asdict(self) | {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
+        plain = asdict(self)
+        plain |= {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
+        plain |= {"role_aliases": {name: alias.to_plain() for name, alias in self.role_aliases.items()}}
         # Older versions do not know these members; see Group.to_plain.
         for name in ("services", "reserved", "terms", "colon_ids"):
             if not plain[name]:

@@ -1,4 +1,4 @@
-"""A request to STS for a session, and the credentials that STS returns."""
+"""A request to STS for a session, and the credentials and sizes that STS returns."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ class SessionRequest:
     tags: dict[str, str]
 
 
+@dataclass(frozen=True)
+class SessionSizes:
+    """The sizes of a session, as STS says them. None is what STS does not say.
+
+    `token_bytes` is the length of the session token, and `token_percent` its part of the longest token that
+    STS makes. `packed_percent` is the part that session policy and tags use of the space that STS has for
+    them. Source: STS API reference, AssumeRole, "Response Elements".
+    """
+
+    token_bytes: int | None = None
+    token_percent: int | None = None
+    packed_percent: int | None = None
+
+
 @dataclass(frozen=True, repr=False)
 class Credentials:
     """Short-lived AWS credentials. They have no repr, so that a log cannot show them by accident."""
@@ -30,3 +44,4 @@ class Credentials:
     secret_access_key: str
     session_token: str
     expiration: datetime
+    sizes: SessionSizes = SessionSizes()

@@ -13,7 +13,6 @@ class NoGrant(AuthorizationError):
 
 class AnswerTooLarge(VendingError):
     code = "answer-too-large"
-    status = 500
     title = "The answer with the credentials is too large"
 
 

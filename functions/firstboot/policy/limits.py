@@ -4,7 +4,8 @@ They are checked here for two reasons: no emulator checks them, and Firstboot ca
 refusal, while AWS's refusals do not say what was too large.
 
 Sources: STS API reference, AssumeRole and Tag; IAM and STS quotas; AWS IoT Core quotas, and its
-developer guide, "Defining your Lambda function" (of a custom authorizer).
+developer guide, "Defining your Lambda function" (of a custom authorizer). The size of a session token can't
+be checked before the call: STS compresses the session policy and the tags into it, and only STS knows how.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from firstboot.domain.session import SessionRequest
 from firstboot.policy.errors import AnswerTooLarge, AttributesInvalid, PoliciesTooLarge
 
 SESSION_POLICY = 2_048
-"""Characters of an inline session policy. STS also limits the packed size of policy and tags. Only its answer
-tells that size, so it cannot be checked here."""
+"""Characters of an inline session policy (STS API reference, AssumeRole, `Policy`)."""
 
 IOT_POLICY = 2_048
 """Characters of an AWS IoT policy. White space does not count."""
@@ -31,8 +31,16 @@ IOT_POLICIES = 10
 ROLE_POLICY = 10_240
 """Characters of all inline policies of a role together. White space does not count."""
 
-ANSWER = 2_048
-"""Bytes of a credential provider's answer. AWS's own device client (awscrt) aborts above this size."""
+SESSION_TOKEN = 4_096
+"""Bytes of STS's longest session token (https://aws.amazon.com/about-aws/whats-new/2026/09/aws-sts/)."""
+
+AWSCRT_ANSWER = 2_048
+"""Bytes of an answer with credentials that awscrt reads; it drops a longer one. The limit is the client's and
+not AWS's (X509_RESPONSE_SIZE_LIMIT in aws-c-auth; tests/clients/test_answer_sizes.py shows it)."""
+
+ANSWERS = range(512, 8_193)
+"""Bytes that a fleet may give as the longest answer with credentials. An answer has 169 bytes beside its
+session token, so the longest has half of the upper end."""
 
 ATTRIBUTES = 2_048
 """Characters of a device's attributes as JSON. `GET /v1/device` answers with all of them in 4,096 bytes."""
@@ -109,14 +117,16 @@ def check_attributes(attributes: dict[str, Attribute]) -> None:
         )
 
 
-def check_answer(body: str) -> None:
-    """Refuse a credential provider's answer that is too large for AWS's clients.
+def check_answer(size: int, limit: int) -> None:
+    """Refuse an answer with credentials of `size` bytes if the client reads `limit` bytes only.
 
     Raises AnswerTooLarge.
     """
-    size = len(body.encode())
-    if size > ANSWER:
-        raise AnswerTooLarge(log=f"answer of {size} bytes")
+    if size > limit:
+        raise AnswerTooLarge(
+            f"The answer with the credentials has {size:,} bytes, and the client takes {limit:,}: give the "
+            "device fewer or smaller grants under this role alias"
+        )
 
 
 def thing_attributes(attributes: dict[str, Attribute]) -> dict[str, str]:

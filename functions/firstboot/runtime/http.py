@@ -14,12 +14,12 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from firstboot.domain.clock import iso, utc_now
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError
 from firstboot.identity.errors import ProofStale
 from firstboot.runtime.errors import MalformedRequest, MethodNotAllowed, RouteNotFound
 from firstboot.runtime.guard import Clock, Guard, Handler
-from firstboot.runtime.messages import Answer, Json, members
+from firstboot.runtime.messages import Answer, Json, stamped
 from firstboot.runtime.problem import problem
 from firstboot.runtime.routes import ROUTES, Route, allowed
 
@@ -122,7 +122,7 @@ def respond(
     status: int, answer: Answer, now: datetime, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
     """Return a JSON response with the members of `answer` and the server's time."""
-    return _json(status, "application/json", members(answer) | {"time": iso(now)}, headers or {})
+    return _json(status, "application/json", stamped(answer, now), headers or {})
 
 
 def refuse(error: FirstbootError, request_id: str, now: datetime) -> HttpResponse:

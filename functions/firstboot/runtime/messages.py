@@ -9,11 +9,13 @@ The structs are msgspec's, because every cold start imports the library: msgspec
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from firstboot.domain.clock import iso
 from firstboot.runtime.errors import MalformedJson, MalformedRequest
 
 Json = dict[str, Any]
@@ -67,3 +69,8 @@ def members(answer: Answer) -> Json:
     """Return the members of an answer as JSON values, in camel case."""
     made: Json = msgspec.to_builtins(answer)
     return made
+
+
+def stamped(answer: Answer, now: datetime) -> Json:
+    """Return the members of an answer, and the server's time."""
+    return members(answer) | {"time": iso(now)}

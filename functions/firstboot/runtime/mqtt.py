@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 
 from firstboot.domain import topics
-from firstboot.domain.clock import iso, utc_now
+from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import FirstbootError, InternalError
 from firstboot.identity.connection import Connection
 from firstboot.runtime.errors import BodyTooLarge, MalformedJson, MalformedRequest
 from firstboot.runtime.guard import Clock, Guard, Handler
 from firstboot.runtime.http import MAX_BODY
-from firstboot.runtime.messages import Answer, Json, Request, convert, members, parse_json
+from firstboot.runtime.messages import Answer, Json, Request, convert, parse_json, stamped
 from firstboot.runtime.problem import problem
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _reply(asked: Message, endpoints: Callable[[], MqttEndpoints], guard: Guard,
         echo.update(_echo(request))
         endpoint = endpoints().by_call[asked.call]
         answer = endpoint.answer(asked.connection, convert(endpoint.request, request), guard.now())
-        return _Reply(asked.call.accepted_topic(client), members(answer) | {"time": iso(guard.now())} | echo)
+        return _Reply(asked.call.accepted_topic(client), stamped(answer, guard.now()) | echo)
 
     def reject(error: FirstbootError) -> _Reply:
         body = problem(error, request_id, guard.now()) | echo

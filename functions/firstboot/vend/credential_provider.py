@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/iot/latest/developerguide/authorizing-direct-aws.html
 
 Its clients (awscrt, Greengrass, Kinesis Video) cannot read problem+json, so an error is `{"message"}` with
-AWS IoT's own texts.
+AWS IoT's own texts. AWS IoT has none for an answer that its client cannot read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from firstboot.domain.errors import (
 from firstboot.domain.session import Credentials
 from firstboot.identity.errors import OperationalCertificateRequired
 from firstboot.policy.errors import AnswerTooLarge
-from firstboot.policy.limits import check_answer
+from firstboot.policy.limits import AWSCRT_ANSWER
 from firstboot.runtime.http import HttpResponse
 from firstboot.runtime.messages import Answer, Time, members
 from firstboot.vend.errors import ThingNameMismatch
@@ -39,6 +39,9 @@ _ROLE = (
     "InvalidRequestException",
     "Unable to assume the role, or the role to assume does not exist",
 )
+_AWSCRT = "aws-sdk-crt/x509-credentials-provider"
+"""The User-Agent of awscrt's provider of credentials, the same in every version (aws-c-auth)."""
+
 # The first entry that the error is an instance of decides.
 REFUSALS: dict[type[FirstbootError], Refusal] = {
     ThingNameMismatch: (403, "AccessDeniedException", "Invalid thing name passed"),
@@ -48,7 +51,11 @@ REFUSALS: dict[type[FirstbootError], Refusal] = {
         "InvalidRequestException",
         "The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role",
     ),
-    AnswerTooLarge: (500, "InternalFailureException", "Internal failure"),
+    AnswerTooLarge: (
+        400,
+        "InvalidRequestException",
+        "The credentials are too large for this client: give the device fewer or smaller grants",
+    ),
     RoleNotAssumable: _ROLE,
     SessionPolicyTooLarge: _ROLE,
     AuthenticationError: _CERTIFICATE,
@@ -97,13 +104,13 @@ def _json(answer: Answer) -> str:
 
 
 def success(credentials: Credentials) -> HttpResponse:
-    """Return the 200 response.
+    """Return the 200 response."""
+    return HttpResponse(HTTPStatus.OK, "application/json", _json(render(credentials)))
 
-    Raises AnswerTooLarge above 2,048 bytes, where awscrt aborts.
-    """
-    body = _json(render(credentials))
-    check_answer(body)
-    return HttpResponse(HTTPStatus.OK, "application/json", body)
+
+def client_limit(user_agent: str) -> int | None:
+    """Return the bytes of the longest answer that a client reads, None if no limit is known of it."""
+    return AWSCRT_ANSWER if user_agent.startswith(_AWSCRT) else None
 
 
 def failure(error: FirstbootError, request_id: str) -> HttpResponse:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from firstboot.domain.clock import epoch
 from firstboot.domain.errors import FirstbootError, ProofError
-from firstboot.domain.session import Credentials
+from firstboot.domain.session import Credentials, SessionSizes
 from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn, VerifiedIdentity
 from firstboot.identity.possession import Presented
 from firstboot.identity.proof import Prove
+from firstboot.policy.limits import check_answer
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.callers import present
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import HttpRequest, HttpResponse, respond
-from firstboot.runtime.messages import Request
+from firstboot.runtime.messages import Request, stamped
 from firstboot.vend import credential_provider
 from firstboot.vend.credential_provider import CredentialsAnswer
 from firstboot.vend.record import ShowRecord
@@ -47,8 +51,10 @@ class Endpoints:
         thing_name = request.headers.get("x-amzn-iot-thingname")
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
-            vended = self._vend(present(request, self.prove, now), wanted, now)
+            vended, longest = self._vend(present(request, self.prove, now), wanted, now)
             answer = credential_provider.success(vended)
+            client = credential_provider.client_limit(request.headers.get("user-agent", ""))
+            self._check(len(answer.body), client, longest)
         except ProofError:
             raise  # AWS IoT's clients sign no proofs; callers that do need problem+json and its nonce
         except FirstbootError as error:
@@ -71,13 +77,43 @@ class Endpoints:
         The rules decide without a source address, because AWS IoT does not pass it on.
         """
         wanted = VendingRequest(request.role_alias)
-        vended = self._vend(self.connected(client, None), wanted, now)
+        vended, longest = self._vend(self.connected(client, None), wanted, now)
+        answer = credential_provider.render(vended)
+        # The client's token comes on top: its length is the client's choice.
+        self._check(len(json.dumps(stamped(answer, now), separators=(",", ":"))), longest)
         self._note(wanted, vended)
-        return credential_provider.render(vended)
+        return answer
 
-    def _vend(self, presented: Presented, wanted: VendingRequest, now: datetime) -> Credentials:
+    def _vend(
+        self, presented: Presented, wanted: VendingRequest, now: datetime
+    ) -> tuple[Credentials, int | None]:
+        """Return credentials, and the bytes that an answer may have under the role alias (None: any)."""
         identity = self._identify(presented, now)
-        return self.vend(identity, wanted, self.rules.at(now))
+        rules = self.rules.at(now)
+        vended = self.vend(identity, wanted, rules)
+        self._measure(vended.sizes)
+        return vended, rules.fleet.role_aliases[wanted.role_alias].max_answer
+
+    def _measure(self, sizes: SessionSizes) -> None:
+        """Write the metrics of a session's sizes."""
+        measured = (
+            ("SessionTokenSize", sizes.token_bytes, MetricUnit.Bytes),
+            ("SessionTokenUtilization", sizes.token_percent, MetricUnit.Percent),
+            ("PackedPolicySize", sizes.packed_percent, MetricUnit.Percent),
+        )
+        for metric, value, unit in measured:
+            if value is not None:
+                self.guard.count(metric, value, unit)
+
+    def _check(self, size: int, *limits: int | None) -> None:
+        """Refuse an answer of `size` bytes that exceeds one of the limits; None is no limit.
+
+        Raises AnswerTooLarge.
+        """
+        known = [limit for limit in limits if limit is not None]
+        if known:
+            self.guard.count("AnswerUtilization", 100 * size / min(known), MetricUnit.Percent)
+            check_answer(size, min(known))
 
     def _identify(self, presented: Presented, now: datetime) -> VerifiedIdentity:
         identity = self.log_in(presented, now)
