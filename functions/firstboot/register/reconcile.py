@@ -93,7 +93,10 @@ class Certificates(Protocol):
     """The certificates of the AWS IoT registry. Every method may be repeated, and raises Unavailable."""
 
     def register(self, leaf: x509.Certificate) -> None:
-        """Register a certificate as INACTIVE."""
+        """Register a certificate as INACTIVE.
+
+        Raises InternalError if AWS IoT has it under another id than its SHA-256.
+        """
 
     def set_policies(self, certificate_id: str, documents: dict[str, str], write: Callable[[], None]) -> None:
         """Attach exactly these of our policies (name to JSON). Policies of others stay.
