@@ -55,8 +55,8 @@ class Assign(Function):
         self.add_permission(
             "Broker",
             principal=iam.ServicePrincipal("iot.amazonaws.com"),
-            # AWS documents the authorizer's ARN alone (AWS IoT developer guide, "Authorizing AWS IoT to invoke
-            # your Lambda function"), and the ARN has the account. A condition on a key that the broker did
+            # AWS documents the authorizer's ARN alone, which has the account (AWS IoT developer guide,
+            # "Authorizing AWS IoT to invoke your Lambda function"). A condition on a key that the broker did
             # not send would refuse every connection.
             source_arn=authorizer.attr_arn,
         )

@@ -240,6 +240,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "RegistrationAge",
         "RegisterFailures",
         "ThingClash",
+        "RegisterPoliciesTooLarge",
         "CertificateLost",
         "NewcomersDead",
         "StreamDead",
@@ -269,6 +270,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         ("CertificateForgedVend", "CertificateForged", "vend"),
         ("BootstrapKeyChangedExchange", "BootstrapKeyChanged", "exchange"),
         ("BootstrapKeyChangedRegister", "BootstrapKeyChanged", "register"),
+        ("RegisterPoliciesTooLarge", "PoliciesTooLarge", "register"),
     ],
 )
 def test_a_refusal_that_an_operator_must_see_alarms(

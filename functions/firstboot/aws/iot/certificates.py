@@ -50,7 +50,10 @@ class IotCertificates:
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
     def attach(self, certificate: BrokerCertificate, policy: str) -> None:
-        """Attach a policy to a certificate (AttachPolicy). A repeat changes nothing."""
+        """Attach a policy to a certificate (AttachPolicy). A repeat changes nothing.
+
+        Raises PoliciesTooLarge if the certificate may have no further policy.
+        """
         self._policies.attach(policy, certificate.arn)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
