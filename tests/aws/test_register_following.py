@@ -78,7 +78,7 @@ def test_more_policies_than_aws_iot_takes_fail_loudly(
 
 
 def test_an_excess_keeps_no_other_certificate_from_its_place(registering: Registering) -> None:
-    """Each of a device's certificates loses the rights that it may not have, also if another is denied its policies.
+    """Each of a device's certificates loses what it may not have, also if another is denied its policies.
 
     A new certificate that is denied its policies does not become ACTIVE.
     """
