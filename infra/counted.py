@@ -98,6 +98,12 @@ COUNTED = (
     ),
     Counted(
         "register",
+        "PoliciesTooLarge",
+        "A certificate would have more policies than AWS IoT allows, and lacks the rights of its grants",
+        alarm="RegisterPoliciesTooLarge",
+    ),
+    Counted(
+        "register",
         "CertificateLost",
         "The certificate that a device uses is not in the bucket any more",
     ),

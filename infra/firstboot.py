@@ -6,7 +6,7 @@ from aws_cdk import Annotations, CfnOutput, Stack, Token
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from firstboot.compiler import outlook, public_host, sums
+from firstboot.compiler import outlook, public_host, sums, topic_limits
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
@@ -115,7 +115,7 @@ class Firstboot(Construct):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
         if not configuration.api_rate and region(Stack.of(self)) is None:
             Annotations.of(self).add_info_v2("firstboot:api-rate", _LOWER)
-        for number, line in enumerate(sums.warnings(fleet), 1):
+        for number, line in enumerate(sums.warnings(fleet) + topic_limits.warnings(fleet), 1):
             Annotations.of(self).add_warning_v2(f"firstboot:grants-{number}", line)
 
     def _watched(self, fleet: Fleet) -> Alarms:

@@ -93,6 +93,7 @@ class Operate(Function):
                 dead_letters=Stack.of(self).to_json_string(
                     {name: each.urls for name, each in dead_letters.items()}
                 ),
+                stack=Stack.of(self).stack_name,
             )
         )
         _permit_reading(self, "operate", deployment)
@@ -114,9 +115,12 @@ class Operate(Function):
         return super().grant_invoke(grantee)
 
     def _permit_importing(self, store: Store) -> None:
-        """Let `operate` look up a thing's certificates, store them among the issued ones and read those."""
-        self.permit(["iot:ListThingPrincipals"], arn("thing/*"))
-        self.permit(["iot:DescribeCertificate"], arn("cert/*"))
+        """Let `operate` look up a thing's certificates, store them among the issued ones and read those.
+
+        It also sees whether thing and certificate have room for what an import adds to them.
+        """
+        self.permit(["iot:ListThingPrincipals", "iot:ListThingGroupsForThing"], arn("thing/*"))
+        self.permit(["iot:DescribeCertificate", "iot:ListAttachedPolicies"], arn("cert/*"))
         self.permit(["s3:GetObject", "s3:PutObject"], store.arn_for_objects("certificates/*"))
         acknowledge(
             self.own_role,

@@ -178,6 +178,7 @@ def product(
         region=REGION,
         account=ACCOUNT,
         dead_letters=json.dumps(_dead_letters()),
+        stack="Firstboot",
         public_host="true",
     )
     sqs = boto3.client("sqs")

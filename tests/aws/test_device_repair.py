@@ -149,3 +149,21 @@ def test_the_console_repairs(product: Product, run: Run) -> None:
     lose(product, leaf, versions=True)
     failed = run("devices", "repair", NAME)
     assert (failed.exit_code, "certificate-lost" in failed.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("way", ["delete-marker", "copy"])
+def test_an_operator_s_own_restoration_counts(product: Product, way: str) -> None:
+    """A certificate is stored again after its delete marker is deleted, or a copy from another bucket."""
+    leaf, s3 = active(product), boto3.client("s3")
+    place: Any = {"Bucket": product.bucket, "Key": key(leaf)}
+    s3.create_bucket(Bucket="copy-of-the-bucket")
+    s3.copy_object(Bucket="copy-of-the-bucket", Key=key(leaf), CopySource=place)
+    chain = lose(product, leaf, versions=way == "copy")
+    if way == "copy":
+        source = f"copy-of-the-bucket/{key(leaf)}"
+        s3.copy_object(**place, CopySource=source, IfNoneMatch="*")
+    else:
+        (marker,) = s3.list_object_versions(Bucket=product.bucket, Prefix=key(leaf))["DeleteMarkers"]
+        s3.delete_object(**place, VersionId=marker["VersionId"])
+    assert stored(product, leaf) == chain
+    assert repaired(product) == result(leaf, "stored")

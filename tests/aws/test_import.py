@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cryptography import x509
 from firstboot.aws import clients
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.names import DeviceId
+from firstboot.pki import chain
 from firstboot.pki.signature import spki_fingerprint
 from tests import factories
 from tests.aws.conftest import ACCOUNT
@@ -106,6 +108,53 @@ def test_a_weak_key_is_refused(product: Product) -> None:
     assert (product.rows(), product.objects()) == ([], [])
 
 
+@pytest.mark.parametrize(("others", "ours"), [(10, 0), (9, 0), (9, 1)])
+def test_a_thing_has_room_for_its_group(product: Product, others: int, ours: int) -> None:
+    """A device whose thing is in ten groups of others is refused with the number, and nothing is written.
+
+    A thing that is in its group already, from an earlier import, needs no more room.
+    """
+    in_aws_iot("gw1", "ACTIVE")
+    iot = boto3.client("iot")
+    for name in [f"Theirs{number}" for number in range(others)] + ["Firstboot-gateways"] * ours:
+        iot.create_thing_group(thingGroupName=name)
+        iot.add_thing_to_thing_group(thingGroupName=name, thingName="gw1")
+    answer = import_(product, gw1={})
+    if others < 10:
+        assert answer["imported"] == ["gw1"]
+    else:
+        reason = "The device's thing is in 10 thing groups, and may be in 10"
+        assert answer["refused"] == {"gw1": reason}
+        assert (product.rows(), product.objects()) == ([], [])
+
+
+@pytest.mark.parametrize(("others", "ours"), [(9, 0), (8, 0), (8, 2)])
+def test_a_certificate_has_room_for_its_policies(product: Product, others: int, ours: int) -> None:
+    """A device whose certificate has no room for its policies is refused with the numbers.
+
+    Policies of ours, from an earlier import, need no more room.
+    """
+    start = "arn:{partition}:iot:{region}:{account}:"
+    connect = {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"{start}client/{{deviceId}}"}
+    mqtt = {"Version": "2012-10-17", "Statement": [connect]}
+    rules = product.fleet.rules + '@id("m") permit (principal, action, resource == Grant::"mqtt");'
+    product.publish(grants=product.fleet.grants | {"mqtt": mqtt}, rules=rules)
+    (leaf,) = in_aws_iot("gw1", "ACTIVE")
+    iot = boto3.client("iot")
+    target = f"arn:aws:iot:us-east-1:{ACCOUNT}:cert/{chain.fingerprint(leaf)}"
+    for name in [f"Theirs{n}" for n in range(others)] + ["Firstboot-device", "Firstboot-grant-mqtt"][:ours]:
+        with suppress(iot.exceptions.ResourceAlreadyExistsException):
+            iot.create_policy(policyName=name, policyDocument="{}")
+        iot.attach_policy(policyName=name, target=target)
+    answer = import_(product, gw1={})
+    if others == 8:
+        assert answer["imported"] == ["gw1"]
+    else:
+        reason = "The certificate has 9 policies in AWS IoT and would get 2 more; it may have 10"
+        assert answer["refused"] == {"gw1": reason}
+        assert (product.rows(), product.objects()) == ([], [])
+
+
 def test_a_key_belongs_to_one_device(product: Product) -> None:
     """The second of two things with the same key is refused."""
     key = factories.ec_key()
@@ -186,7 +235,10 @@ class Calls:
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 
 
-STEPS = ["GetItem", "ListThingPrincipals", "DescribeCertificate", "PutObject", "TransactWriteItems"]
+STEPS = [
+    *("GetItem", "ListThingPrincipals", "DescribeCertificate"),
+    *("ListThingGroupsForThing", "ListAttachedPolicies", "PutObject", "TransactWriteItems"),
+]
 
 
 def test_the_certificate_is_there_before_the_record(

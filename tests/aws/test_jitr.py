@@ -198,6 +198,23 @@ def test_a_policy_that_exists_is_not_changed(product: Product, monkeypatch: pyte
     assert in_force() == (json.loads(OLD), 2)
 
 
+def test_a_certificate_with_ten_policies_of_others_is_left(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that may have no further policy is left as it is, and its message does not come again."""
+    certificate = arrive(product.bootstrap("gw-1"))
+    make = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation == "AttachPolicy":
+            raise ClientError({"Error": {"Code": "LimitExceededException", "Message": ""}}, operation)
+        return make(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    admit(product, certificate)
+    assert (status(certificate), policies(certificate), passed()) == ("PENDING_ACTIVATION", set(), [])
+
+
 def test_a_certificate_waits_for_a_missing_policy(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """While its policy is missing, a certificate is not admitted; it is when the sweep has made the policy.
 

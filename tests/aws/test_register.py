@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.pki import chain
 from tests.aws.product import Product
@@ -119,6 +120,49 @@ def test_the_first_device_of_all_makes_what_is_missing(product: Product, calls: 
     assert made.policies(device.leaf) == {SERVICE, GRANT}
     document = json.loads(boto3.client("iot").get_policy(policyName=GRANT)["policyDocument"])
     assert "${iot:Connection.Thing.ThingName}" in document["Statement"][0]["Resource"]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_a_certificate_under_another_id_gets_nothing(
+    registering: Registering,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    known: bool,
+) -> None:
+    """A certificate that AWS IoT has under another id than its SHA-256 gets no rights, and rings.
+
+    The id is that of AWS IoT's answer, or of its refusal of a certificate that it knows already.
+    """
+    device, other = registering.enroll("gw-1"), "0" * 64
+
+    def renamed(make: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        answer = make(client, operation, parameters)
+        if operation != "RegisterCertificateWithoutCA":
+            return answer
+        if known:
+            error = {"Code": "ResourceAlreadyExistsException", "Message": ""}
+            raise client.exceptions.ResourceAlreadyExistsException(
+                {"Error": error, "resourceId": other}, operation
+            )
+        return answer | {"certificateId": other}
+
+    monkeypatch.setattr(registering.calls, "_make", renamed)
+    (failed,) = registering.work("gw-1")["batchItemFailures"]
+    assert failed
+    assert registering.calls.names[-1] == "RegisterCertificateWithoutCA"
+    assert (registering.status(device.leaf), registering.policies(device.leaf)) == ("INACTIVE", set())
+    assert registering.noted("gw-1", "registered") == set()
+    assert '"InternalError":[1.0]' in capsys.readouterr().out
+
+
+def test_a_registered_certificate_is_taken_over(registering: Registering) -> None:
+    """A certificate that AWS IoT has already is attached and activated, by the id of AWS IoT's refusal."""
+    device = registering.enroll("gw-1")
+    pem = device.leaf.public_bytes(Encoding.PEM).decode()
+    boto3.client("iot").register_certificate_without_ca(certificatePem=pem, status="INACTIVE")
+    registering.work("gw-1")
+    assert registering.world("gw-1", device.leaf) == _registered("gw-1", device)
 
 
 def test_a_certificate_waits_for_a_missing_policy(product: Product, calls: Calls) -> None:

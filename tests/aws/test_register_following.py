@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from firstboot.pki import chain
-from tests.aws.registering import GRANT, SERVICE, SITE, SUPERSEDED, Registering, arn
+from tests.aws.registering import GRANT, SERVICE, SITE, SUPERSEDED, Identity, Registering, arn
+from tests.aws.test_deletion import warned
 from tests.aws.test_register import FIRST
 
 
@@ -36,20 +42,77 @@ def test_a_grant_follows_the_attributes(registering: Registering) -> None:
     assert iot.describe_thing(thingName="gw-1")["attributes"] == {"quarantined": "true"}
 
 
-def test_more_policies_than_aws_iot_takes_fail_loudly(
-    registering: Registering, logs: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A device with more policies than AWS IoT allows on a certificate gets none of its grants."""
+def attach_others(device: Identity, count: int) -> None:
+    """Attach policies of another team to the device's certificate."""
     iot = boto3.client("iot")
+    for number in range(count):
+        with suppress(iot.exceptions.ResourceAlreadyExistsException):
+            iot.create_policy(policyName=f"Other{number}", policyDocument="{}")
+        iot.attach_policy(policyName=f"Other{number}", target=arn(device.leaf))
+
+
+def test_more_policies_than_aws_iot_takes_fail_loudly(
+    registering: Registering, logs: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device with more policies than AWS IoT allows on a certificate gets none of its grants, and rings.
+
+    Its order does not come again at once, but with the daily sweep. It is carried out when the policies fit.
+    """
     device = registering.enroll("gw-1")
     registering.work("gw-1")
-    for number in range(9):
-        iot.create_policy(policyName=f"Other{number}", policyDocument="{}")
-        iot.attach_policy(policyName=f"Other{number}", target=arn(device.leaf))
-    iot.detach_policy(policyName=GRANT, target=arn(device.leaf))
-    assert registering.work("gw-1")["batchItemFailures"]
+    attach_others(device, 9)
+    boto3.client("iot").detach_policy(policyName=GRANT, target=arn(device.leaf))
+    registering.product.operate("devices.set", deviceId="gw-1", attributes={"site": "berlin"})
+    order = json.dumps({"deviceId": "gw-1"})
+    assert registering.until_quiet(order) == [order]
     assert '"PoliciesTooLarge":[1.0]' in capsys.readouterr().out
-    assert GRANT not in registering.policies(device.leaf)
+    (reason,) = warned(logs, "AWS IoT's limits deny a certificate its policies")["excess"]
+    assert reason.startswith(f"{chain.fingerprint(device.leaf)}: 12 documents")
+    assert not {GRANT, SITE} & registering.policies(device.leaf)
+    assert registering.noted("gw-1", "attached") == {"mqtt"}  # not what is due, so the sweep finds it
+    for number in range(2):
+        boto3.client("iot").detach_policy(policyName=f"Other{number}", target=arn(device.leaf))
+    registering.work("gw-1")
+    assert {GRANT, SITE} <= registering.policies(device.leaf)
+    assert registering.noted("gw-1", "attached") == {"mqtt", "site"}
+
+
+def test_an_excess_keeps_no_other_certificate_from_its_place(registering: Registering) -> None:
+    """Each of a device's certificates loses what it may not have, also if another is denied its policies.
+
+    A new certificate that is denied its policies does not become ACTIVE.
+    """
+    old = registering.enroll("gw-1")
+    registering.work("gw-1")
+    old.commit()
+    new = old.renew()
+    registering.work("gw-1")
+    attach_others(old, 10)
+    attach_others(new, 10)
+    registering.product.operate("devices.set", deviceId="gw-1", attributes={"quarantined": True})
+    registering.work("gw-1")
+    assert not {GRANT} & (registering.policies(old.leaf) | registering.policies(new.leaf))
+    other = registering.enroll("gw-2")
+    registering.calls.meanwhile["RegisterCertificateWithoutCA"] = lambda: attach_others(other, 9)
+    registering.work("gw-2")
+    assert (registering.status(other.leaf), registering.noted("gw-2", "registered")) == ("INACTIVE", set())
+
+
+def test_a_refusal_of_aws_iot_is_the_same(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An order is not repeated when AWS IoT says by itself that a certificate has too many policies."""
+    device = registering.enroll("gw-1")
+
+    def full(make: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation == "AttachPolicy":
+            raise ClientError({"Error": {"Code": "LimitExceededException", "Message": ""}}, operation)
+        return make(client, operation, parameters)
+
+    monkeypatch.setattr(registering.calls, "_make", full)
+    assert registering.work("gw-1") == {"batchItemFailures": []}
+    assert registering.status(device.leaf) == "INACTIVE"
+    assert '"PoliciesTooLarge":[1.0]' in capsys.readouterr().out
 
 
 def test_renewal_has_both_until_the_commit(registering: Registering) -> None:

@@ -60,14 +60,13 @@ def test_the_authorizer(token_stack: Synthesised) -> None:
 
 
 def test_only_the_authorizer_invokes(token_stack: Synthesised) -> None:
-    """The permission to invoke is bound to the authorizer's ARN and to this account."""
+    """The permission to invoke is bound to the authorizer's ARN, the one condition that AWS documents."""
     permissions = token_stack.resources("AWS::Lambda::Permission")
     (permission,) = (made["Properties"] for name, made in permissions.items() if name.startswith("Assign"))
     assert {name: spell(value) for name, value in permission.items()} == {
         "Action": "lambda:InvokeFunction",
         "FunctionName": "${Assign.Arn}",
         "Principal": "iot.amazonaws.com",
-        "SourceAccount": "${AWS::AccountId}",
         "SourceArn": "${AssignAuthorizer.Arn}",
     }
 

@@ -140,6 +140,8 @@ PERMISSIONS = {
         ("iot:DescribeCertificate", IOT_CERTIFICATES),
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
         ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
+        ("iot:ListThingGroupsForThing", IOT_CERTIFICATES.replace("cert/", "thing/")),
+        ("iot:ListAttachedPolicies", IOT_CERTIFICATES),
         ("s3:GetObject", CERTIFICATES),
         ("s3:GetObjectVersion", CERTIFICATES),
         ("s3:ListBucketVersions", "${Store.Arn}"),

@@ -244,6 +244,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         "RegistrationAge",
         "RegisterFailures",
         "ThingClash",
+        "RegisterPoliciesTooLarge",
         "CertificateLost",
         "NewcomersDead",
         "StreamDead",
@@ -276,6 +277,7 @@ def test_the_alarms(stack: Synthesised) -> None:
         ("CertificateForgedVend", "CertificateForged", "vend"),
         ("BootstrapKeyChangedExchange", "BootstrapKeyChanged", "exchange"),
         ("BootstrapKeyChangedRegister", "BootstrapKeyChanged", "register"),
+        ("RegisterPoliciesTooLarge", "PoliciesTooLarge", "register"),
     ],
 )
 def test_a_refusal_that_an_operator_must_see_alarms(

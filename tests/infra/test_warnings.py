@@ -28,3 +28,15 @@ def test_grants_that_are_too_large_together_are_a_warning_of_the_synth(tmp_path:
         "groups.gateways: a new device with a long id: role alias telemetry: the grants a, b, c, d"
         in assembly
     )
+
+
+def test_a_topic_that_is_too_long_is_a_warning_of_the_synth(tmp_path: Path) -> None:
+    """A topic of a grant that AWS IoT takes from no device is a warning of the synth, which succeeds."""
+    folder = Path(shutil.copytree(ROOT / "fleet", tmp_path / "fleet"))
+    grant = json.loads((folder / "grants/mqtt.json").read_text())
+    deep = "arn:{partition}:iot:{region}:{account}:topic/{deviceId}/a/b/c/d/e/f/g/h"
+    grant["Statement"].append({"Effect": "Allow", "Action": "iot:Receive", "Resource": deep})
+    (folder / "grants/mqtt.json").write_text(json.dumps(grant))
+    synthesise(tmp_path / "out", fleet=str(folder))
+    assembly = "".join(each.read_text() for each in (tmp_path / "out").glob("*.json"))
+    assert "has 8 slashes, and AWS IoT takes 7 in a topic: no device can use it" in assembly

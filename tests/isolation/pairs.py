@@ -18,6 +18,7 @@ from tests.isolation.evaluators import Evaluator, Request, Rights
 from tests.isolation.fleets import ARN, OTHERS, OWNED, SHARED, Grant, Touch, bare
 
 THING = "iot:Connection.Thing.ThingName"
+ATTACHED = "iot:Connection.Thing.IsAttached"
 CLIENT = "iot:ClientId"
 COMMON_NAME = "iot:Certificate.Subject.CommonName"
 SERIAL_NUMBER = "iot:Certificate.Subject.SerialNumber"
@@ -122,12 +123,17 @@ def _ways(fleet: Any, held: tuple[str, ...], device: DeviceId, place: Place) -> 
         yield "session", Rights(place, (render.ceiling(fleet, place),), json.loads(session))
     own = ServicePolicy.DEVICE.document(place)
     attached = [json.loads(text) for name in held if (text := render.iot_policy(fleet, name, place))]
-    yield "certificate", Rights(place, (own, *attached), variables={THING: device, CLIENT: device})
+    yield "certificate", Rights(place, (own, *attached), variables=thing_of(device))
     try:
         documents = tuple(render.connection_policies(fleet, held, device, place))
         yield "token", Rights(place, documents, variables={CLIENT: device})
     except (NoGrant, PoliciesTooLarge):
         return
+
+
+def thing_of(device: DeviceId) -> dict[str, str]:
+    """Return the policy variables of a connection by a certificate that is attached to the device's thing."""
+    return {THING: device, ATTACHED: "true", CLIENT: device}
 
 
 ASKING = tuple(each for each in ServicePolicy if each is not ServicePolicy.DEVICE)
@@ -159,11 +165,11 @@ def asking_pairs(policy: ServicePolicy, devices: Sequence[DeviceId], place: Plac
 def _of_asking(policy: ServicePolicy, name: DeviceId, owner: DeviceId, place: Place) -> Iterator[Pair]:
     shared = policy is ServicePolicy.CLAIM
     before = RESERVED_PREFIX if shared else ""
-    named = {
+    named: dict[ServicePolicy, dict[str, str]] = {
         ServicePolicy.BOOTSTRAP: {COMMON_NAME: name},
         ServicePolicy.BOOTSTRAP_SERIAL_NUMBER: {SERIAL_NUMBER: name},
         ServicePolicy.BOOTSTRAP_URI: {URI: name},
-        ServicePolicy.SUPERSEDED: {THING: name},
+        ServicePolicy.SUPERSEDED: thing_of(name),
     }
     variables = {CLIENT: before + name} | named.get(policy, {})
     rights = Rights(place, (policy.document(place),), variables=variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -17,8 +18,8 @@ from firstboot.policy.rules import RequestContext, Rules
 from firstboot.policy.service import ServicePolicy
 from tests.isolation.devices import COLONS, HOSTILE_NAMES, PLAIN, neighbours
 from tests.isolation.evaluators import Evaluator, Rights
-from tests.isolation.fleets import ARN, Grant, Touch, allow, fleets, reserved
-from tests.isolation.pairs import ASKING, CLIENT, Pair, asking_pairs, pairs, wrong
+from tests.isolation.fleets import ARN, Grant, Touch, allow, bare, fleets, reserved
+from tests.isolation.pairs import ASKING, ATTACHED, CLIENT, Pair, asking_pairs, pairs, thing_of, wrong
 from tests.unit.fleet_folders import device, fleet
 
 COUNT = 10_000
@@ -95,6 +96,27 @@ def test_a_certificate_without_rights_asks_for_its_own_alone(
 ) -> None:
     """A bootstrap or superseded certificate may only ask for a certificate, as its own device or client."""
     check(asking_pairs(policy, devices, place), evaluators)
+
+
+@pytest.mark.parametrize("policy", [ServicePolicy.DEVICE, ServicePolicy.SUPERSEDED])
+def test_a_certificate_without_its_thing_does_not_connect(
+    evaluators: tuple[Evaluator, ...], policy: ServicePolicy
+) -> None:
+    """An operational certificate connects as the thing that it is attached to, and not at all without it.
+
+    The policy of a grant does not let it connect either.
+    """
+    request = Touch("iot:Connect", f"{ARN % 'iot'}client/{{deviceId}}").request("dev1", "", PLACE)
+    assert request
+    client = allow("iot:Connect", f"{ARN % 'iot'}client/{{deviceId}}")
+    granted = render.iot_policy(
+        bare({"mqtt": {"Version": render.VERSION, "Statement": [client]}}), "mqtt", PLACE
+    )
+    documents = (policy.document(PLACE), json.loads(granted or ""))
+    with_thing = Rights(PLACE, documents, variables=thing_of(DeviceId("dev1")))
+    without = Rights(PLACE, documents, variables=thing_of(DeviceId("dev1")) | {ATTACHED: "false"})
+    for evaluator in evaluators:
+        assert evaluator.allowed([(with_thing, request), (without, request)]) == [True, False]
 
 
 def test_a_shared_certificates_client_is_no_device(evaluators: tuple[Evaluator, ...]) -> None:

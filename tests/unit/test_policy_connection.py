@@ -52,7 +52,15 @@ def statements(documents: list[dict[str, Any]]) -> set[str]:
 def by_certificate(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) -> set[str]:
     """Return the statements of the grants' IoT policies, with the thing's name filled in as AWS IoT does."""
     texts = [text for name in grants if (text := render.iot_policy(compiled, name, PLACE))]
-    return statements([json.loads(text.replace(render.THING_NAME, device_id)) for text in texts])
+    documents = [json.loads(text.replace(render.THING_NAME, device_id)) for text in texts]
+    for each in (each for document in documents for each in document["Statement"]):
+        if each["Effect"] == "Allow" and "iot:Connect" in each["Action"]:
+            # Only a certificate has a thing.
+            del each["Condition"]["Bool"]["iot:Connection.Thing.IsAttached"]
+            each["Condition"] = {operator: keys for operator, keys in each["Condition"].items() if keys}
+            if not each["Condition"]:
+                del each["Condition"]
+    return statements(documents)
 
 
 def by_session(compiled: Fleet, grants: tuple[str, ...], device_id: DeviceId) -> set[str]:

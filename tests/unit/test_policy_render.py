@@ -82,6 +82,43 @@ def test_an_iot_policy_serves_every_device() -> None:
     assert publish["Resource"] == [f"arn:aws:iot:eu-central-1:123456789012:topic/{thing}/x"]
 
 
+ATTACHED = {"iot:Connection.Thing.IsAttached": "true"}
+
+
+def test_a_certificate_connects_only_as_its_thing() -> None:
+    """Each Allow of iot:Connect in an IoT policy demands that the certificate is attached to its thing.
+
+    It keeps its own conditions. Other statements get none.
+    """
+    client = f"{PREFIX}:client/{{deviceId}}"
+    conditions = [
+        None,
+        {"Bool": {"iot:SourceIpIsKnown": "true"}, "IpAddress": {"aws:SourceIp": "10.0.0.0/8"}},
+        {"Bool": {"iot:Connection.Thing.IsAttached": "false"}},
+    ]
+    statements = [statement(Action="iot:Connect", Resource=client, Condition=each) for each in conditions]
+    both = statement(
+        Action=["iot:Publish", "iot:Connect"], Resource=[client, f"{PREFIX}:topic/{{deviceId}}/x"]
+    )
+    others = [
+        statement(Effect="Deny", Action="iot:Connect", Resource=client),
+        statement(Action="iot:Publish", Resource=f"{PREFIX}:topic/{{deviceId}}/x"),
+    ]
+    found = _fleet(mqtt=grant(*statements, both, *others))
+    text = render.iot_policy(found, "mqtt", PLACE)
+    assert text is not None
+    assert [each.get("Condition") for each in _statements(text)] == [
+        {"Bool": ATTACHED},
+        {
+            "Bool": {"iot:SourceIpIsKnown": "true"} | ATTACHED,
+            "IpAddress": {"aws:SourceIp": "10.0.0.0/8"},
+        },
+        {"Bool": ATTACHED},
+        None,
+        None,
+    ]
+
+
 def test_a_grant_without_iot_has_no_iot_policy() -> None:
     """A grant without a statement about AWS IoT has no IoT policy, because AWS refuses an empty document."""
     assert render.iot_policy(_fleet(), "telemetry", PLACE) is None

@@ -91,6 +91,19 @@ def test_a_superseded_certificate_asks_for_its_successor_and_nothing_else() -> N
     }
 
 
+@pytest.mark.parametrize("policy", ServicePolicy)
+def test_an_operational_certificate_connects_only_as_its_thing(policy: ServicePolicy) -> None:
+    """The policies of operational certificates demand for iot:Connect that the certificate has its thing.
+
+    Bootstrap and claim certificates have no thing, so their policies demand none.
+    """
+    statements = policy.document(PLACE)["Statement"]
+    conditions = {each["Action"]: each["Condition"] for each in statements if "Condition" in each}
+    attached = {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
+    has_thing = policy in (ServicePolicy.DEVICE, ServicePolicy.SUPERSEDED)
+    assert conditions == ({"iot:Connect": attached} if has_thing else {})
+
+
 def test_a_shared_certificate_connects_under_a_prefix_no_thing_has() -> None:
     """A claim certificate connects as `boot-…`, which no thing has as its name, and uses its own topics."""
     found = resources(ServicePolicy.CLAIM)

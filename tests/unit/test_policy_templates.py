@@ -636,6 +636,28 @@ def test_a_grant_must_fit_a_session_policy() -> None:
     ]
 
 
+def test_a_grant_must_fit_an_aws_iot_policy() -> None:
+    """A grant is refused if its AWS IoT policy, with its condition, has more than 2,048 characters."""
+    connect = statement(
+        Action="iot:Connect", Resource="arn:{partition}:iot:{region}:{account}:client/{deviceId}"
+    )
+
+    def of(length: int) -> dict[str, Any]:
+        topic = "arn:aws:iot:eu-west-1:0:topic/" + "x" * length
+        return grant(connect, statement(Action="iot:Receive", Resource=topic))
+
+    def sizes(length: int) -> tuple[int, int]:
+        found = fleet(grants={"telemetry": of(length)})
+        session = render.session_policy(found, ["telemetry"], templates.LONGEST, templates.WIDEST)
+        return len(session), len(render.iot_policy(found, "telemetry", templates.WIDEST) or "")
+
+    fits = 100 + 2_048 - sizes(100)[1]
+    assert sizes(fits)[0] < sizes(fits)[1] == 2_048
+    assert problems(grants={"telemetry": of(fits + 1)}) == [
+        "grants/telemetry.json: renders to 2049 characters; a session or AWS IoT policy may have 2048"
+    ]
+
+
 def test_the_widest_place_counts() -> None:
     """A grant's size is counted for the region with the longest name, as it may be deployed in any."""
     resource = "arn:aws:s3:::" + "x" * 1_820 + "{partition}{region}{account}" * 4

@@ -16,9 +16,10 @@ from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Fleet
 from firstboot.policy import limits
-from firstboot.policy.render import session_policy
+from firstboot.policy.errors import NoGrant, PoliciesTooLarge
+from firstboot.policy.render import connection_policies, is_about_iot, session_policy
 from firstboot.policy.rules import Rules
-from firstboot.policy.sums import Sums
+from firstboot.policy.sums import OWN_POLICIES, Sums
 from firstboot.policy.vocabulary import Json
 
 _ROLE_ALIAS = {".": {"left": {"Var": "context"}, "attr": "roleAlias"}}
@@ -27,6 +28,7 @@ _ROLE_ALIAS = {".": {"left": {"Var": "context"}, "attr": "roleAlias"}}
 def warnings(fleet: Fleet) -> list[str]:
     """Return a line for each group and role alias whose grants may exceed a session policy together.
 
+    There is a line as well for each group whose grants may exceed AWS IoT's limits on a connection over MQTT.
     The longest device id is assumed, and the place with the longest name.
     """
     policies = list(json.loads(policies_to_json_str(fleet.rules))["staticPolicies"].values())
@@ -41,7 +43,26 @@ def warnings(fleet: Fleet) -> list[str]:
             size = len(session_policy(fleet, together, LONGEST, WIDEST)) if together else 0
             if size > limits.SESSION_POLICY:
                 lines.append(_line(group, alias, together, size))
+        if None not in certain:
+            lines += _connection(fleet, group, sorted(_possible(fleet, policies, group, "")))
     return lines
+
+
+def _connection(fleet: Fleet, group: str, grants: list[str]) -> Iterator[str]:
+    """Yield the line of a group whose devices may hold more grants about AWS IoT than it allows."""
+    together = [grant for grant in grants if is_about_iot(fleet, grant)]
+    start = f"groups.{group}: MQTT: a device that held all of the grants {', '.join(together)} would have"
+    if fleet.groups[group].mqtt == "registry":
+        policies = len(together) + OWN_POLICIES
+        if policies > limits.IOT_POLICIES:
+            yield f"{start} {policies} policies on its certificate, and it may have {limits.IOT_POLICIES}"
+        return
+    try:
+        connection_policies(fleet, together, LONGEST, WIDEST)
+    except NoGrant:
+        return
+    except PoliciesTooLarge as error:
+        yield f"{start} more than fits the custom authorizer's answer ({error.log})"
 
 
 def _line(group: str, alias: str, grants: list[str], size: int) -> str:

@@ -101,9 +101,10 @@ def _is_own(statement: dict[str, Any]) -> bool:
 
 
 def _oversized(fleet: Fleet, name: str) -> list[str]:
-    # The AWS IoT policy need not be checked: its limit is the same, and it is never longer than the session
-    # policy, since it has no more statements and its variable is shorter than the longest id.
-    size = len(render.session_policy(fleet, [name], LONGEST, WIDEST))
+    # The AWS IoT policy has fewer statements and a shorter name of the device, but a condition more.
+    session = len(render.session_policy(fleet, [name], LONGEST, WIDEST))
+    size = max(session, len(render.iot_policy(fleet, name, WIDEST) or ""))
+    # Both limits are the same (STS API reference, AssumeRole; AWS IoT Core quotas).
     if size <= limits.SESSION_POLICY:
         return []
     return [f"renders to {size} characters; a session or AWS IoT policy may have {limits.SESSION_POLICY}"]

@@ -36,7 +36,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
     records, fleet = shared.records, shared.fleet
     store = S3CertificateStore(clients.s3(settings.account), settings.bucket)
     certificates = IotCertificates(clients.iot())
-    device_import = DeviceImport(records, certificates, store, fleet, audit, shared.place)
+    device_import = DeviceImport(records, certificates, store, fleet, audit, shared.place, settings.stack)
     device_repair = DeviceRepair(settings.ca_certificate, records, certificates, store, audit)
     devices, groups, failures = shared.devices, shared.groups, _failures(settings, audit)
     bound: list[Bound[Any]] = [

@@ -6,7 +6,8 @@ proves its device only over MQTT, where AWS IoT has verified it. The next login 
 1. The group exists, its devices have certificates in AWS IoT, every attribute fits the schema, and no device
    would certainly hold more grants than fit. Otherwise nothing is done.
 2. A device that has a record keeps it, and costs no call to AWS IoT. So an import is resumed by repeating it.
-3. The device's thing has exactly one ACTIVE certificate, with a key of a type that Firstboot certifies.
+3. The device's thing has exactly one ACTIVE certificate, with a key of a type that Firstboot certifies. The
+   thing has room for its group, and the certificate for the policies that it gets.
 4. The certificate is stored beside the issued ones, or is stored there already.
 5. The record is written with the key, which belongs to this device from now on.
 """
@@ -31,8 +32,11 @@ from firstboot.pki.certificate import parse_text
 from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateKeyWeak, CertificateMalformed
 from firstboot.pki.signature import KeyRefused
+from firstboot.policy.attachment import grants_to_attach
+from firstboot.policy.limits import IOT_POLICIES, THING_GROUPS
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
+from firstboot.policy.sums import OWN_POLICIES
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.messages import Json
 
@@ -60,6 +64,12 @@ class Certificates(Protocol):
     def find(self, certificate_id: str) -> BrokerCertificate | None:
         """Return the certificate with this id, or None."""
 
+    def groups(self, device_id: DeviceId) -> frozenset[str]:
+        """Return the names of the groups of the device's thing."""
+
+    def policies(self, certificate: BrokerCertificate) -> frozenset[str]:
+        """Return the names of the certificate's policies."""
+
 
 class CertificateStore(Protocol):
     """The issued certificates. Every method raises Unavailable when AWS does not answer."""
@@ -86,7 +96,10 @@ class Imported:
 
 @dataclass(frozen=True)
 class DeviceImport:
-    """The use case that gives devices of AWS IoT their records, in a group and with attributes."""
+    """The use case that gives devices of AWS IoT their records, in a group and with attributes.
+
+    Names of thing groups and policies that are ours begin with the name of the `stack`.
+    """
 
     records: Records
     certificates: Certificates
@@ -94,6 +107,7 @@ class DeviceImport:
     fleet: FleetInForce
     audit: Audit
     place: Place
+    stack: str
 
     def __call__(self, parameters: ImportDevices, now: datetime) -> Json:
         """Import devices, and return the outcome for each.
@@ -118,11 +132,11 @@ class DeviceImport:
         # All devices are checked by now, so that a mistake in the list imports none of them.
         outcome = Imported(warnings=warnings)
         for device in devices:
-            self._import(device, outcome)
+            self._import(device, rules, outcome)
         self.audit("DevicesImported", group=group.name, devices=outcome.imported)
         return asdict(outcome)
 
-    def _import(self, device: Device, outcome: Imported) -> None:
+    def _import(self, device: Device, rules: Rules, outcome: Imported) -> None:
         if self.records.device(device.device_id):  # 2
             outcome.known.append(device.device_id)
             return
@@ -132,6 +146,9 @@ class DeviceImport:
             outcome.refused[device.device_id] = (
                 f"The device's thing has {count} ACTIVE certificates in AWS IoT"
             )
+            return
+        if full := self._full(device, active[0], rules):
+            outcome.refused[device.device_id] = full
             return
         try:
             record = _record(active[0], device.created_at)
@@ -150,6 +167,26 @@ class DeviceImport:
                 outcome.known.append(device.device_id)
             case _:
                 outcome.refused[device.device_id] = KeyInUse.title
+
+    def _full(self, device: Device, certificate: BrokerCertificate, rules: Rules) -> str | None:
+        """Return why AWS IoT's limits would keep `register` from giving the device its place, or None.
+
+        Such a device would get a record and no rights, and only an alarm would say so.
+        """
+        others = {each for each in self.certificates.groups(device.device_id) if not self._is_ours(each)}
+        if len(others) >= THING_GROUPS:
+            return f"The device's thing is in {len(others)} thing groups, and may be in {THING_GROUPS}"
+        attached = {each for each in self.certificates.policies(certificate) if not self._is_ours(each)}
+        due = OWN_POLICIES + len(grants_to_attach(rules, device))
+        if len(attached) + due > IOT_POLICIES:
+            return (
+                f"The certificate has {len(attached)} policies in AWS IoT and would get {due} more;"
+                f" it may have {IOT_POLICIES}"
+            )
+        return None
+
+    def _is_ours(self, name: str) -> bool:
+        return name.startswith(f"{self.stack}-")
 
     def _is_stored(self, device_id: DeviceId, serial: str, pem: str) -> bool:
         """Store a certificate, and return whether it and no other one is stored. Raises Unavailable."""

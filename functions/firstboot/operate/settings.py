@@ -29,8 +29,9 @@ class OperateSettings(ReadSettings):
 
     `ca_certificate` is the issuing CA's certificate in PEM. `dead_letters` is JSON. It maps the name of each
     dead-letter queue to its URL as `dead` and, if its messages came from a queue of ours, that queue's URL as
-    `source`.
+    `source`. `stack` begins our names in AWS IoT.
     """
 
     ca_certificate: str
     dead_letters: str
+    stack: str

@@ -26,7 +26,11 @@ IOT_POLICY = 2_048
 """Characters of an AWS IoT policy. White space does not count."""
 
 IOT_POLICIES = 10
-"""Policy documents in a custom authorizer's answer, and policies of a certificate."""
+"""Policy documents in a custom authorizer's answer (developer guide, "Defining your Lambda function"), and
+policies of a certificate (AWS IoT Core endpoints and quotas, "Security")."""
+
+THING_GROUPS = 10
+"""Thing groups of a thing (AWS IoT Core endpoints and quotas, "Thing groups")."""
 
 ROLE_POLICY = 10_240
 """Characters of all inline policies of a role together. White space does not count."""

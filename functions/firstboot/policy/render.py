@@ -21,6 +21,13 @@ VERSION = "2012-10-17"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
 """AWS IoT's policy variable for the device id, with which one document serves the whole fleet."""
 
+ATTACHED = {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
+"""The condition that the certificate of a connection is attached to the thing that its client id names.
+
+Source: AWS IoT developer guide, "Thing policy variables" and "Thing policy examples". A bootstrap certificate
+has no thing, and neither has a connection by token or by an STS session, so their policies do not have it.
+"""
+
 DEVICE = "{deviceId}"
 _VARIABLE = re.compile(r"\{(\w+)\}", re.ASCII)
 
@@ -57,7 +64,7 @@ def iot_policy(fleet: Fleet, grant: str, place: Place) -> str | None:
     Return None if the grant has no statement about AWS IoT.
     """
     statements = _iot_statements(fleet, [grant], THING_NAME, place)
-    return compact(_document(statements)) if statements else None
+    return compact(_document([_attached(each) for each in statements])) if statements else None
 
 
 def connection_policies(
@@ -83,6 +90,16 @@ def _iot_statements(fleet: Fleet, grants: Iterable[str], device: str, place: Pla
         for statement in _statements(fleet, grant)
         if _is_iot(statement)
     ]
+
+
+def _attached(statement: Statement) -> Statement:
+    """Return a statement that lets no certificate connect without its thing."""
+    if statement["Effect"] != "Allow" or "iot:Connect" not in listed(statement["Action"]):
+        return statement
+    # A certificate's policies add up, so each of them that allows to connect needs the condition.
+    condition = statement.get("Condition", {})
+    merged = {operator: condition.get(operator, {}) | keys for operator, keys in ATTACHED.items()}
+    return statement | {"Condition": condition | merged}
 
 
 def _packed(statements: list[Statement]) -> list[dict[str, Any]]:

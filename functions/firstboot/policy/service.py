@@ -13,7 +13,7 @@ from typing import Any
 from firstboot.domain import topics
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import RESERVED_PREFIX
-from firstboot.policy.render import THING_NAME, VERSION, Place
+from firstboot.policy.render import ATTACHED, THING_NAME, VERSION, Place
 
 CLIENT_ID = "${iot:ClientId}"
 COMMON_NAME = "${iot:Certificate.Subject.CommonName}"
@@ -103,10 +103,13 @@ def _document(
     client: str, segment: str, calls: tuple[topics.Call, ...], answers: list[str], place: Place
 ) -> dict[str, Any]:
     requests = [call.request_topic(segment) for call in calls]
+    connect = _allow("iot:Connect", [f"client/{client}"], place)
+    if client == THING_NAME:
+        connect["Condition"] = ATTACHED
     return {
         "Version": VERSION,
         "Statement": [
-            _allow("iot:Connect", [f"client/{client}"], place),
+            connect,
             _allow("iot:Publish", [f"topic/{topic}" for topic in requests], place),
             _allow("iot:Receive", [f"topic/{topic}" for topic in answers], place),
             _allow("iot:Subscribe", [f"topicfilter/{topic}" for topic in answers], place),

@@ -23,6 +23,9 @@ from firstboot.policy.rules import RequestContext, Rules
 
 Grants = frozenset[str]
 
+OWN_POLICIES = 1
+"""The policies of a certificate beside those of grants: the service policy."""
+
 
 @dataclass(frozen=True)
 class Excess:
@@ -164,15 +167,13 @@ class Sums:
     def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
         fleet = self.fleet
         about_iot = frozenset(grant for grant in self._grants if is_about_iot(fleet, grant))
-        # A certificate has a service policy beside those of the grants.
-        if group.mqtt == "registry" and (
-            len(about_iot) < limits.IOT_POLICIES or not is_thing_name(device.device_id)
-        ):
+        room = limits.IOT_POLICIES - OWN_POLICIES
+        if group.mqtt == "registry" and (len(about_iot) <= room or not is_thing_name(device.device_id)):
             return
         held = tuple(sorted(self._held(device, None, about_iot)))
         if group.mqtt == "registry":
-            if len(held) >= limits.IOT_POLICIES:
-                detail = f"are {len(held)} policies, and a certificate has room for {limits.IOT_POLICIES - 1}"
+            if len(held) > room:
+                detail = f"are {len(held)} policies, and a certificate has room for {room}"
                 yield Excess(None, certain=True, grants=held, detail=detail)
             return
         try:

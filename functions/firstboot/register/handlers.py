@@ -110,6 +110,8 @@ class Work:
             self.guard.warning("the thing is another's, or in too many groups")
         if outcome.lost:
             self.guard.warning("the certificate in use is not in the bucket", lost=sorted(outcome.lost))
+        if outcome.excess:
+            self.guard.warning("AWS IoT's limits deny a certificate its policies", excess=outcome.excess)
         if outcome.left or outcome.thing_left:
             self.guard.warning("left in AWS IoT", left=sorted(outcome.left), thing=outcome.thing_left)
         counts = {
@@ -121,6 +123,7 @@ class Work:
             "ThingClash": int(outcome.clash),
             "ThingLeft": int(outcome.thing_left),
             "CertificateLost": len(outcome.lost),
+            "PoliciesTooLarge": len(outcome.excess),
             "CertificateLeft": len(outcome.left),
         }
         for name, count in counts.items():

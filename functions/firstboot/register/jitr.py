@@ -52,6 +52,7 @@ from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, path
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
+from firstboot.policy.errors import PoliciesTooLarge
 from firstboot.policy.service import bootstrap_policy
 
 _WAITING = "PENDING_ACTIVATION"
@@ -65,7 +66,10 @@ class Certificates(Protocol):
         """Return the certificate with this id, or None."""
 
     def attach(self, certificate: BrokerCertificate, policy: str) -> None:
-        """Attach the policy of this name, which the sweep makes. A missing policy is Unavailable."""
+        """Attach the policy of this name, which the sweep makes. A missing policy is Unavailable.
+
+        Raises PoliciesTooLarge if the certificate may have no further policy.
+        """
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:
         """Set the certificate's status. A repeat changes nothing."""
@@ -155,7 +159,11 @@ class Judge:
         bootstrap, name = verified
         group = bootstrap.group
         self._check_records(bootstrap, name, now)  # 3
-        self.certificates.attach(certificate, bootstrap_policy(group).policy_name(self.stack))  # 4
+        try:
+            self.certificates.attach(certificate, bootstrap_policy(group).policy_name(self.stack))  # 4
+        except PoliciesTooLarge as refusal:
+            # Others have attached ten policies to it, so it can't have ours before they take one off.
+            return Judged(Decision.LEFT, refusal, group.name)
         self.certificates.set_status(certificate, "ACTIVE")  # 5
         try:
             self._check_records(bootstrap, name, now)  # 6

@@ -19,7 +19,8 @@ class Outcome:
 
     `unnamed` says that AWS IoT takes no thing of this name, so that the device has no place there. `clash`
     says that the thing of this name is another's, or in too many groups, so that no certificate was
-    registered. `lost` is the certificate in use if it is not in S3 any more.
+    registered. `lost` is the certificate in use if it is not in S3 any more. `excess` has a line for each
+    certificate that AWS IoT's limits deny its policies; what it may no longer have was taken from it.
 
     Of a deleted device, `left` are certificates that are not ours to delete, and `thing_left` says that its
     thing stays because it has principals of others. `rest` is where the work on the device's former
@@ -33,6 +34,7 @@ class Outcome:
     unnamed: bool = False
     clash: bool = False
     lost: frozenset[str] = NONE
+    excess: tuple[str, ...] = ()
     left: frozenset[str] = NONE
     thing_left: bool = False
     rest: str | None = None

@@ -35,6 +35,7 @@ from firstboot.domain.device import Device, Status
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, is_thing_name
+from firstboot.policy.errors import PoliciesTooLarge
 from firstboot.policy.limits import thing_attributes
 from firstboot.policy.rules import Rules
 from firstboot.register.deletion import Deletion
@@ -93,7 +94,10 @@ class Certificates(Protocol):
     """The certificates of the AWS IoT registry. Every method may be repeated, and raises Unavailable."""
 
     def register(self, leaf: x509.Certificate) -> None:
-        """Register a certificate as INACTIVE."""
+        """Register a certificate as INACTIVE.
+
+        Raises InternalError if AWS IoT has it under another id than its SHA-256.
+        """
 
     def set_policies(self, certificate_id: str, documents: dict[str, str], write: Callable[[], None]) -> None:
         """Attach exactly these of our policies (name to JSON). Policies of others stay.
@@ -120,8 +124,7 @@ class Reconcile:
     def __call__(self, order: Order, rules: Rules, take_slot: TakeSlot, now: datetime) -> Outcome:
         """Reconcile AWS IoT with the record of a device, and return what was done.
 
-        The caller has taken the first turn. It repeats the order after a failure. Raises PoliciesTooLarge,
-        Unavailable.
+        The caller has taken the first turn. It repeats the order after a failure. Raises Unavailable.
         """
         writes = Writes(take_slot)
         for _ in range(_ATTEMPTS):
@@ -154,15 +157,25 @@ class Reconcile:
             return Outcome(unnamed=True)
         there = self.things.principals(device_id)
         target = self.aim(device, there, rules, now)
-        retired = self._restrict(device, target, there, writes)  # 2
+        excess: dict[str, str] = {}
+        retired = self._restrict(device, target, there, writes, excess)  # 2
         clash = bool(target.group and target.current) and not self._is_ensured(device, target)  # 3, 4
         if clash:
             target = target.without_fresh(device.registered)
-        self._grant(device, target, there, writes)  # 5
+        self._grant(device, target, there, writes, excess)  # 5
+        target = target.without(excess.keys())
         device = self._activate(device, target)  # 6
         registered = (target.kept & device.registered) | target.fresh
-        self._note(device, registered, target.attached, rules.fleet)  # 7
-        return Outcome(activated=target.fresh, retired=retired, clash=clash, lost=target.lost)
+        # With the old note, the sweep orders the device again every day until its policies fit.
+        attached = device.attached if excess else target.attached
+        self._note(device, registered, attached, rules.fleet)  # 7
+        return Outcome(
+            activated=target.fresh,
+            retired=retired,
+            clash=clash,
+            lost=target.lost,
+            excess=tuple(f"{each}: {reason}" for each, reason in sorted(excess.items())),
+        )
 
     def _note(
         self, device: Device, registered: frozenset[str], attached: frozenset[str], fleet: Fleet
@@ -173,7 +186,12 @@ class Reconcile:
             raise RecordChanged
 
     def _restrict(
-        self, device: Device, target: Target, there: frozenset[str], writes: Writes
+        self,
+        device: Device,
+        target: Target,
+        there: frozenset[str],
+        writes: Writes,
+        excess: dict[str, str],
     ) -> frozenset[str]:
         """Withdraw certificates that are over, and return them; take the grants of superseded ones."""
         over = self.withdraw.over(device, there, target.kept)
@@ -184,7 +202,7 @@ class Reconcile:
         for certificate in sorted(target.asking):
             # It may ask for its successor over MQTT as over HTTPS. It can take over the client id, and must
             # not receive what the current certificate asks for.
-            self.certificates.set_policies(certificate, target.service, partial(writes.to, certificate))
+            self._set_policies(certificate, target.service, writes, excess)
         return retired
 
     def _is_ensured(self, device: Device, target: Target) -> bool:
@@ -197,17 +215,37 @@ class Reconcile:
             self.things.begin_shadow(device.device_id, target.group.configuration)
         return True
 
-    def _grant(self, device: Device, target: Target, there: frozenset[str], writes: Writes) -> None:
+    def _grant(
+        self,
+        device: Device,
+        target: Target,
+        there: frozenset[str],
+        writes: Writes,
+        excess: dict[str, str],
+    ) -> None:
         """Register new certificates, and give every current one its policies."""
         for certificate, leaf in target.issued.items():
             if certificate in target.fresh:
                 writes.to(certificate)
                 self.certificates.register(leaf)
                 self.things.attach(device.device_id, certificate)
-            self.certificates.set_policies(certificate, target.policies, partial(writes.to, certificate))
+            self._set_policies(certificate, target.policies, writes, excess)
         # Without its object a certificate can't be registered. One that is registered is in use.
         for certificate in sorted(target.lost & (device.registered | there)):
-            self.certificates.set_policies(certificate, target.policies, partial(writes.to, certificate))
+            self._set_policies(certificate, target.policies, writes, excess)
+
+    def _set_policies(
+        self, certificate: str, policies: dict[str, str], writes: Writes, excess: dict[str, str]
+    ) -> None:
+        """Set a certificate's policies, or note in `excess` why it can't have them.
+
+        A repeat would fail as well, so the order goes on with the other certificates, which may have rights
+        to lose.
+        """
+        try:
+            self.certificates.set_policies(certificate, policies, partial(writes.to, certificate))
+        except PoliciesTooLarge as error:
+            excess[certificate] = error.log
 
     def _activate(self, device: Device, target: Target) -> Device:
         """Set the new certificates to ACTIVE, and return the record as it is now. Raises RecordChanged."""

@@ -73,6 +73,12 @@ class Target:
         """Return the ids of all certificates that may be ACTIVE."""
         return self.current | self.asking
 
+    def without(self, refused: AbstractSet[str]) -> Target:
+        """Return the state in which none of the new certificates among `refused` becomes ACTIVE."""
+        dropped = self.fresh & refused
+        kept = {each: leaf for each, leaf in self.issued.items() if each not in dropped}
+        return replace(self, issued=kept, fresh=self.fresh - dropped)
+
     def without_fresh(self, registered: frozenset[str]) -> Target:
         """Return the state in which no certificate beyond those `registered` is registered."""
         kept = {each: leaf for each, leaf in self.issued.items() if each not in self.fresh - registered}

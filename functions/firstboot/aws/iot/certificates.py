@@ -49,8 +49,25 @@ class IotCertificates:
         # A principal may also be a Cognito identity, which has no certificate.
         return [principal.rpartition("/")[2] for principal in found if ":cert/" in principal]
 
+    def groups(self, device_id: DeviceId) -> frozenset[str]:
+        """Return the names of the groups of a device's thing (ListThingGroupsForThing, all pages)."""
+        pages = self._client.get_paginator("list_thing_groups_for_thing")
+        with answered():
+            listed = pages.paginate(thingName=device_id)
+            return frozenset(group["groupName"] for page in listed for group in page["thingGroups"])
+
+    def policies(self, certificate: BrokerCertificate) -> frozenset[str]:
+        """Return the names of a certificate's policies (ListAttachedPolicies, all pages)."""
+        pages = self._client.get_paginator("list_attached_policies")
+        with answered():
+            listed = pages.paginate(target=certificate.arn)
+            return frozenset(policy["policyName"] for page in listed for policy in page["policies"])
+
     def attach(self, certificate: BrokerCertificate, policy: str) -> None:
-        """Attach a policy to a certificate (AttachPolicy). A repeat changes nothing."""
+        """Attach a policy to a certificate (AttachPolicy). A repeat changes nothing.
+
+        Raises PoliciesTooLarge if the certificate may have no further policy.
+        """
         self._policies.attach(policy, certificate.arn)
 
     def set_status(self, certificate: BrokerCertificate, status: Literal["ACTIVE", "REVOKED"]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from firstboot.aws.clients import answered
+from firstboot.aws.clients import answered, error_code
+from firstboot.policy.errors import PoliciesTooLarge
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
@@ -38,10 +39,14 @@ class IotPolicies:
         """Attach a policy to a certificate's ARN (AttachPolicy). A repeat changes nothing.
 
         A policy that is missing is Unavailable, because the sweep's next run makes it. Only the sweep's role
-        may say what certificates with a policy may do.
+        may say what certificates with a policy may do. Raises PoliciesTooLarge if the certificate may have no
+        further policy.
         """
-        with answered():
-            self._client.attach_policy(policyName=name, target=target)
+        try:
+            with answered("LimitExceededException"):
+                self._client.attach_policy(policyName=name, target=target)
+        except ClientError as error:
+            raise PoliciesTooLarge(log=f"AttachPolicy: {error_code(error)}") from error
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the policies that begin with `prefix` (ListPolicies, all pages)."""

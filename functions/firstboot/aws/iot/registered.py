@@ -13,8 +13,9 @@ from firstboot.aws.clients import already, answered, error_code
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.domain.aws_iot import AGAIN_SECONDS, BrokerCertificate, CertificateStatus
-from firstboot.domain.errors import Unavailable
+from firstboot.domain.errors import InternalError, Unavailable
 from firstboot.domain.names import DeviceId
+from firstboot.pki import chain
 from firstboot.policy.limits import check_documents
 from firstboot.policy.render import Place
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _GONE = "ResourceNotFoundException"
 _CONFLICT = "DeleteConflictException"
 _STATE = "CertificateStateException"
+_THERE = "ResourceAlreadyExistsException"
 
 
 class IotRegistered:
@@ -44,12 +46,24 @@ class IotRegistered:
         return IotCertificates(self._client).find(certificate_id)
 
     def register(self, leaf: x509.Certificate) -> None:
-        """Register a certificate as INACTIVE, unless it is registered (RegisterCertificateWithoutCA)."""
+        """Register a certificate as INACTIVE, unless it is registered (RegisterCertificateWithoutCA).
+
+        Raises InternalError if AWS IoT has it under another id than its SHA-256. No document of AWS says how
+        the id is made, and every other call is about the certificate with that id.
+        """
         # Without a registered CA, AWS IoT accepts a certificate from clients that send SNI, as ours do. The
         # issuing CA need not be registered in the account then.
-        pem = leaf.public_bytes(Encoding.PEM).decode()
-        with already("ResourceAlreadyExistsException"):
-            self._client.register_certificate_without_ca(certificatePem=pem, status="INACTIVE")
+        pem, expected = leaf.public_bytes(Encoding.PEM).decode(), chain.fingerprint(leaf)
+        register = self._client.register_certificate_without_ca
+        try:
+            with answered(_THERE):
+                found = register(certificatePem=pem, status="INACTIVE")["certificateId"]
+        except self._client.exceptions.ResourceAlreadyExistsException as error:
+            # `resourceId` is optional (API reference, RegisterCertificateWithoutCA, Errors). Without it the
+            # next call shows whether AWS IoT has the expected certificate.
+            found = str(error.response.get("resourceId") or expected)
+        if found != expected:
+            raise InternalError(log=f"AWS IoT registered the certificate {expected} as {found}")
 
     def set_status(self, certificate_id: str, status: CertificateStatus) -> bool:
         """Set a certificate's status; return whether AWS IoT has the certificate (UpdateCertificate).
