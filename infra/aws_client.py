@@ -1,7 +1,7 @@
 """Trims botocore to the APIs that the Lambda functions call.
 
-botocore has models of all of AWS's APIs, which are most of its 15 MB. Each cold start reads some of those that are
-left. They lose their descriptions and are unpacked, because parsing and unpacking take 50 ms of CPU otherwise.
+botocore has models of all of AWS's APIs, which are most of its 15 MB. Each cold start reads some of those
+that are left. They lose their descriptions and are unpacked, which saves a cold start about 50 ms of CPU.
 """
 
 from __future__ import annotations

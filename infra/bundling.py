@@ -1,8 +1,8 @@
 """Builds the Lambda asset without Docker: the functions, the packages that they need and the compiled fleet.
 
 The asset has the packages that functions/requirements.txt locks, and no others. botocore is one of them.
-Lambda's Python runtime has a botocore too, in a version that AWS chooses. A library in the asset takes precedence
-(https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath).
+Lambda's Python runtime has a botocore too, in a version that AWS chooses. A library in the asset takes
+precedence (https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath).
 """
 
 from __future__ import annotations
