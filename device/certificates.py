@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -24,6 +24,9 @@ from cryptography.x509.oid import NameOID
 
 from . import form
 from .refusal import Action, Refused
+
+_WITH_ITS_CA = timedelta(minutes=1)
+"""How long before its CA a certificate ends that the CA's end has shortened, at most."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -101,9 +104,15 @@ def leaf(chain: bytes) -> str:
 
 
 def due(chain: bytes, moment: datetime) -> bool:
-    """Return whether two thirds of the lifetime of `chain`'s first certificate (PEM) are over at `moment`."""
-    certificate = x509.load_pem_x509_certificates(chain)[0]
+    """Return whether two thirds of the lifetime of `chain`'s first certificate (PEM) are over at `moment`.
+
+    A certificate that ends with its CA, the second in `chain`, is not due, because the next one would not end
+    later.
+    """
+    certificate, *above = x509.load_pem_x509_certificates(chain)
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if above and above[0].not_valid_after_utc - end <= _WITH_ITS_CA:
+        return False
     return moment >= start + (end - start) * 2 / 3
 
 

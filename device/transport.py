@@ -5,17 +5,29 @@ redirects.
 from __future__ import annotations
 
 import http.client
+import math
 import ssl
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .refusal import Action, CertificateRefused, Refused
 from .store import Identity
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
 # An API Gateway integration may take 30 s. With a shorter time-out the device would send the request twice.
 TIMEOUT_SECONDS = 35.0
+"""The time limit of connecting to one address, of a TLS handshake, and of silence."""
+
+# At 1 KB a second, 30 s in the service, the handshake and the longest answer (65 KB) take 105 s.
+DEADLINE_SECONDS = 120.0
+"""The time limit of a whole request. Without it, a server that sends a byte now and then would hold the
+process, and the lock of its state directory, for hours."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,15 @@ class Answer:
 
 
 class Transport:
-    """HTTPS and TLS connections that trust the system's roots and the certificates in `ca` (PEM)."""
+    """HTTPS and TLS connections that trust the system's roots and the certificates in `ca` (PEM).
 
-    def __init__(self, ca: str | None) -> None:
+    A request takes at most `seconds`, and more only while it connects: TIMEOUT_SECONDS for each address of
+    the host and for the handshake.
+    """
+
+    def __init__(self, ca: str | None, seconds: float = DEADLINE_SECONDS) -> None:
         self._ca = ca
+        self._seconds = seconds
 
     def send(
         self,
@@ -58,13 +75,17 @@ class Transport:
         if address.scheme != "https" or not address.hostname:
             raise Refused(Action.STOP, "The address is not an https URL")
         target = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        context, deadline = self.context(identity), time.monotonic() + self._seconds
+        context.sslsocket_class = _Socket
         connection = http.client.HTTPSConnection(
-            address.hostname, address.port, timeout=TIMEOUT_SECONDS, context=self.context(identity)
+            address.hostname, address.port, timeout=min(self._seconds, TIMEOUT_SECONDS), context=context
         )
         headers = {"Content-Type": "application/json"} if body is not None else {}
         headers |= {"Authorization": authorization} if authorization else {}
         try:
             connection.connect()
+            made: Any = connection.sock
+            made.deadline = deadline
             # A server that refuses the certificate may close the connection before it has read the whole
             # request. Its alert says why, so read on.
             with suppress(ConnectionError, ssl.SSLEOFError):
@@ -95,6 +116,31 @@ class Transport:
             except ssl.SSLError as error:
                 raise Refused(Action.STOP, f"{identity.certificate} and its key can't be loaded") from error
         return context
+
+
+class _Socket(ssl.SSLSocket):
+    """A TLS socket that neither reads nor writes after `deadline`, a time of the monotonic clock.
+
+    A socket's own time-out begins anew with each byte that arrives.
+    """
+
+    deadline = math.inf
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """See ssl.SSLSocket."""
+        self._limit()
+        return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        """See ssl.SSLSocket."""
+        self._limit()
+        return super().send(data, flags)
+
+    def _limit(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(min(left, TIMEOUT_SECONDS))
 
 
 def loadable(ca: str) -> bool:

@@ -1,7 +1,8 @@
 """Builds the Lambda asset without Docker: the functions, the packages that they need and the compiled fleet.
 
-The asset has the packages that functions/requirements.txt locks, and no others. boto3 comes with the Lambda
-runtime.
+The asset has the packages that functions/requirements.txt locks, and no others. botocore is one of them.
+Lambda's Python runtime has a botocore too, in a version that AWS chooses. A library in the asset takes
+precedence (https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
+from firstboot.domain.aws_apis import AwsApi
 from firstboot.domain.fleet import Fleet
+from infra.aws_client import trim
 from infra.configuration import Target
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
@@ -40,6 +43,7 @@ def bundle(out: Path, target: Target, fleet: Fleet, functions: Path = FUNCTIONS)
         functions, out, ignore=shutil.ignore_patterns("__pycache__", "*.txt", ".*"), dirs_exist_ok=True
     )
     _install(out, target, functions / "requirements.txt")
+    trim(out / "botocore", set(AwsApi))
     (out / "fleet.json").write_text(fleet.to_json())
     _check_size(sum(file.stat().st_size for file in out.rglob("*") if file.is_file()))
     if target is Target.LAMBDA:

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from local.processes import child, failure
 from local.state import OURS, State
 
@@ -33,8 +31,6 @@ _START_SECONDS = 30
 _PROGRAMS = Path(sys.executable).parent
 # Settings of the person at the shell that would override the keys.
 _PERSONAL = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"]
-# The packages that AWS's Python runtime has beside the asset.
-_RUNTIME_PACKAGES = ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,15 +215,13 @@ def _settings(cloud: Cloud) -> dict[str, str]:
 
 
 def _lambda_python(folder: Path) -> Path:
-    """Make an interpreter that finds the standard library and boto3 only, and return its path.
+    """Make an interpreter that finds the standard library only, and return its path.
 
-    A package that functions/requirements.txt lacks is then missing here, as it would be on AWS.
+    A package that functions/requirements.txt lacks is then missing here. On AWS the runtime's boto3 would be
+    found too, but its version is AWS's choice, so the asset must not need it.
     """
-    packages = folder / "site-packages"
-    packages.mkdir(parents=True)
-    for name in _RUNTIME_PACKAGES:
-        (packages / name).symlink_to(Path(boto3.__file__).parents[1] / name)
+    folder.mkdir(parents=True)
     launcher = folder / "python"
-    launcher.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" -S "$@"\n')
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH= exec "{sys.executable}" -S "$@"\n')
     launcher.chmod(0o700)
     return launcher

@@ -174,6 +174,33 @@ def test_a_nonce_ends(product: Product, monkeypatch: pytest.MonkeyPatch) -> None
     assert product.prove("GET", "/v1/device", key, leaf, claims=claims).body["code"] == "proof-stale"
 
 
+def test_a_nonce_of_a_process_whose_clock_is_ahead(product: Product) -> None:
+    """A process accepts the nonce of another one whose clock is up to five seconds ahead."""
+    key, leaf = _identity(product)
+    made = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    _at(product, made)
+    claims = {"iat": None, "nonce": product.call("GET", "/v1/nonce").body["nonce"]}
+    for behind, status in ((2, 200), (5, 200), (6, 401)):
+        _at(product, made - timedelta(seconds=behind))
+        assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == status
+
+
+@pytest.mark.parametrize("kind", ["nonce", "iat"])
+def test_a_used_proof_is_known_while_a_process_accepts_it(product: Product, kind: str) -> None:
+    """When the row of a used proof ends, the proof is stale also by a clock that is five seconds behind."""
+    key, leaf = _identity(product)
+    made = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    _at(product, made)
+    given = product.call("GET", "/v1/nonce").body["nonce"]
+    claims = {"nonce": {"iat": None, "nonce": given}, "iat": {"iat": int(made.timestamp())}}[kind]
+    assert product.prove("GET", "/v1/device", key, leaf, claims=claims).status == 200
+    rows: Any = boto3.client("dynamodb").scan(TableName=product.table)["Items"]
+    ends = max(int(row["expiresAt"]["N"]) for row in rows if row["pk"]["S"].startswith("PROOF#"))
+    _at(product, datetime.fromtimestamp(ends, UTC) - timedelta(seconds=5))
+    refused = product.prove("GET", "/v1/device", key, leaf, claims=claims | {"jti": "another"})
+    assert refused.body["code"] == "proof-stale"
+
+
 def _at(product: Product, moment: datetime) -> None:
     product.lambdas.clock = lambda: moment
 

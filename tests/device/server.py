@@ -25,7 +25,7 @@ def running(folder: Path, service: Service | None = None) -> Iterator[Service]:
     """Run a service on a free port: `service`, or an ordinary one."""
     service = service or Service(folder)
     server = _Server(("127.0.0.1", 0), _handler(service))
-    server.socket = _context(service).wrap_socket(
+    server.socket = server_context(service).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
     service.url = f"https://localhost:{server.server_port}"
@@ -44,7 +44,8 @@ class _Server(ThreadingHTTPServer):
         """Print nothing, because the tests kill and refuse clients on purpose."""
 
 
-def _context(service: Service) -> ssl.SSLContext:
+def server_context(service: Service) -> ssl.SSLContext:
+    """Return the TLS context of the service's host."""
     key = factories.ec_key()
     certificate = service.web.issue(
         "localhost",

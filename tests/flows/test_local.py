@@ -246,10 +246,13 @@ def test_the_public_host_puts_no_certificate_into_an_event(tmp_path: Path) -> No
 
 
 def test_a_lambda_sees_only_its_own_packages(cloud: Cloud) -> None:
-    """The interpreter of Lambda functions finds boto3, and no other package of this environment."""
+    """The interpreter of Lambda functions finds no package of this environment, and not even AWS's boto3."""
     python = Path(cloud.endpoints["api_ca"]).parent / "run/lambda/python"
-    found = subprocess.run([python, "-c", "import boto3, typer"], capture_output=True, text=True, check=False)
-    assert "No module named 'typer'" in found.stderr
+    for package in ("botocore", "typer"):
+        found = subprocess.run(
+            [python, "-c", f"import {package}"], capture_output=True, text=True, check=False
+        )
+        assert f"No module named '{package}'" in found.stderr
 
 
 def test_session_tokens_have_the_usual_length(cloud: Cloud, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
+from infra.bundling import bundle
+from infra.configuration import Target
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = {"name": "devices.example.com", "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/c"}
@@ -110,6 +112,28 @@ def without_public_host(folder: Path, **trust: str) -> Synthesised:
 def fleet() -> Fleet:
     """Return the example fleet, which the stack has."""
     return load(ROOT / "fleet")
+
+
+@pytest.fixture(scope="session")
+def asset(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the asset for this machine."""
+    out = tmp_path_factory.mktemp("asset")
+    bundle(out, Target.LOCAL, fleet)
+    return out
+
+
+def alone(asset: Path, program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with the standard library and the asset, without site-packages."""
+    # As in Lambda, the asset is first on the path.
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-B",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(asset)!r}); {program}",
+    ]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")

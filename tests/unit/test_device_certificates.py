@@ -45,6 +45,17 @@ def test_only_the_service_s_clock_counts() -> None:
     check(leaf, CA.certificate, moment=datetime(2001, 1, 1, 12, tzinfo=UTC))
 
 
+@pytest.mark.parametrize(("earlier", "is_due"), [(1, False), (60, False), (61, True)])
+def test_a_certificate_that_ends_with_its_ca_is_not_due(earlier: int, *, is_due: bool) -> None:
+    """A certificate that ends within a minute before its CA is not due for renewal, however old it is."""
+    start, end = CA.certificate.not_valid_before_utc, CA.certificate.not_valid_after_utc
+    days = (end - start - timedelta(seconds=earlier)) / timedelta(days=1)
+    leaf = CA.issue("dev1", KEY, not_before=start, days=days)
+    chain = (pem(leaf) + pem(CA.certificate)).encode()
+    assert certificates.due(chain, end - timedelta(hours=1)) == is_due
+    assert certificates.due(pem(leaf).encode(), end - timedelta(hours=1))
+
+
 @dataclass(frozen=True)
 class Bad:
     """A chain to be refused, and the reason."""

@@ -115,7 +115,7 @@ def test_times_are_in_order(serial: int, days: int, renew_at: float, age: int) -
     """A certificate starts, becomes due for renewal and ends, in this order and before its CA ends."""
     now = NOW + timedelta(days=age)
     record = profile.plan("00", serial, CertificatePlan(days, renew_at, 0), CA, now)
-    assert record.not_before < record.renew_after < record.not_after
+    assert record.not_before < record.renew_after <= record.not_after
     assert record.not_after < CA.not_valid_after_utc
     assert record.renew_after.microsecond == 0
 
@@ -124,6 +124,36 @@ def test_renewals_of_a_storm_spread() -> None:
     """Certificates that are issued in the same second become due for renewal in many different hours."""
     due = {epoch(profile.plan("00", serial, PLAN, CA, NOW).renew_after) // 3600 for serial in range(1000)}
     assert len(due) > 500
+
+
+@given(
+    serial=st.integers(1, 2**159),
+    days=st.integers(1, 3650),
+    renew_at=st.floats(0.01, 0.99),
+    left=st.timedeltas(timedelta(hours=1), timedelta(days=8000)),
+)
+def test_renewals_do_not_come_faster_near_the_end_of_the_ca(
+    serial: int, days: int, renew_at: float, left: timedelta
+) -> None:
+    """A device renews at its group's rate until it has a certificate that ends with the CA."""
+    now, plan = CA.not_valid_after_utc - left, CertificatePlan(days, renew_at, 0)
+    shortest = plan.lifetime * renew_at - profile.BACKDATE
+    while True:
+        record = profile.plan("00", serial, plan, CA, now)
+        if record.renew_after == record.not_after:
+            break
+        assert record.renew_after - now >= shortest - timedelta(seconds=2)
+        now = record.renew_after
+    assert record.not_after == CA.not_valid_after_utc - timedelta(seconds=1)
+
+
+def test_a_certificate_that_ends_with_the_ca_is_the_last() -> None:
+    """A certificate that the CA's end shortens is due at its end, and any other one earlier."""
+    last = profile.plan("00", 1, PLAN, CA, CA.not_valid_after_utc - PLAN.lifetime)
+    assert last.renew_after == last.not_after == CA.not_valid_after_utc - timedelta(seconds=1)
+    whole = profile.plan("00", 1, PLAN, CA, CA.not_valid_after_utc - PLAN.lifetime - timedelta(seconds=1))
+    assert whole.not_after == last.not_after
+    assert whole.renew_after < whole.not_after
 
 
 def test_an_expired_ca_issues_nothing() -> None:

@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session, get_session
 
+from firstboot.domain.aws_apis import AwsApi
 from firstboot.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -42,29 +43,33 @@ _CONFIG = Config(
 @cache
 def session() -> Session:
     """Return the botocore session of every client, so that they share the service models that it reads."""
-    return get_session()
+    made = get_session()
+    # STS's global host is in one region, on which credentials would then depend everywhere (AWS SDKs and
+    # tools reference guide, "AWS STS Regional endpoints"). The region's own host is only botocore's default.
+    made.set_config_variable("sts_regional_endpoints", "regional")
+    return made
 
 
-def _client(service: str, config: Config = _CONFIG) -> Any:  # noqa: ANN401 - the callers know its type
-    return session().create_client(service, config=config)
+def _client(api: AwsApi, config: Config = _CONFIG) -> Any:  # noqa: ANN401 - the callers know its type
+    return session().create_client(api.value, config=config)
 
 
 @cache
 def dynamodb() -> DynamoDBClient:
     """Return the DynamoDB client."""
-    return cast("DynamoDBClient", _client("dynamodb"))
+    return cast("DynamoDBClient", _client(AwsApi.DYNAMODB))
 
 
 @cache
 def dynamodb_streams() -> Any:  # noqa: ANN401 - no stubs of this API are installed
     """Return the client of DynamoDB's streams."""
-    return _client("dynamodbstreams")
+    return _client(AwsApi.DYNAMODB_STREAMS)
 
 
 @cache
 def kms() -> KMSClient:
     """Return the KMS client."""
-    return cast("KMSClient", _client("kms"))
+    return cast("KMSClient", _client(AwsApi.KMS))
 
 
 @cache
@@ -74,7 +79,7 @@ def s3(owner: str) -> S3Client:
     Each call names the owner, and S3 refuses it with 403 if the bucket is another account's (Amazon S3 user
     guide, "Verifying bucket ownership with bucket owner condition").
     """
-    client = cast("S3Client", _client("s3", _CONFIG.merge(Config(signature_version="s3v4"))))
+    client = cast("S3Client", _client(AwsApi.S3, _CONFIG.merge(Config(signature_version="s3v4"))))
     client.meta.events.register("before-parameter-build.s3", partial(_expect, owner))
     return client
 
@@ -89,25 +94,25 @@ def _expect(owner: str, params: dict[str, Any], context: dict[str, Any], **_: ob
 @cache
 def sts() -> STSClient:
     """Return the STS client of the region."""
-    return cast("STSClient", _client("sts"))
+    return cast("STSClient", _client(AwsApi.STS))
 
 
 @cache
 def iot() -> IoTClient:
     """Return the client of AWS IoT's control plane."""
-    return cast("IoTClient", _client("iot"))
+    return cast("IoTClient", _client(AwsApi.IOT))
 
 
 @cache
 def iot_data() -> IoTDataPlaneClient:
     """Return the client of AWS IoT's data plane: messages, shadows and connections."""
-    return cast("IoTDataPlaneClient", _client("iot-data"))
+    return cast("IoTDataPlaneClient", _client(AwsApi.IOT_DATA))
 
 
 @cache
 def sqs() -> SQSClient:
     """Return the SQS client."""
-    return cast("SQSClient", _client("sqs"))
+    return cast("SQSClient", _client(AwsApi.SQS))
 
 
 def error_code(error: ClientError) -> str:

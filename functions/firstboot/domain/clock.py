@@ -12,6 +12,13 @@ from datetime import UTC, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The instant whose integer is 0."""
 
+SKEW = timedelta(seconds=5)
+"""By how much the clocks of two processes may differ.
+
+Lambda's hosts are synchronised, as a rule to milliseconds. A value that one process has just made must be
+good for another one whose clock is a little behind.
+"""
+
 _SECOND = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 

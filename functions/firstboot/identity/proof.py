@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from firstboot.domain.clock import epoch, from_epoch
+from firstboot.domain.clock import SKEW, epoch, from_epoch
 from firstboot.domain.fleet import Group
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import CertificateUnknown, ProofReplayed, ProofStale
@@ -80,9 +80,9 @@ class Prove:
         return known
 
     def _end(self, verified: VerifiedProof, now: datetime) -> datetime:
-        """Return when the proof becomes stale.
+        """Return when the proof is stale for every process, so that the record of its use may end.
 
-        Raises ProofStale if it already is.
+        Raises ProofStale if it is stale for this process.
         """
         if verified.issued_at is not None:
             # A device may send any integer, and not every integer is a datetime. One that is near `now` is.
@@ -92,12 +92,12 @@ class Prove:
                 raise self._stale(
                     now, f"iat is {age} s before now" if abs(age) < _YEAR else "iat is years off"
                 )
-            return from_epoch(verified.issued_at + CLOCK_SECONDS + 1)
+            return from_epoch(verified.issued_at + CLOCK_SECONDS) + _SECOND + SKEW
         given = verified.nonce or ""
         made_at = nonce.made_at(given)
         if made_at is None or not nonce.is_good(given, self.proofs.nonce_key(), now):
             raise self._stale(now, "the nonce is too old or not ours")
-        return made_at + nonce.LIFETIME + _SECOND
+        return made_at + nonce.LIFETIME + _SECOND + SKEW
 
     def _stale(self, now: datetime, reason: str) -> ProofStale:
         return ProofStale(_fresh_nonce(self.proofs, now), log=reason)

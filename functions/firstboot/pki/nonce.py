@@ -12,7 +12,7 @@ import hashlib
 import hmac
 from datetime import datetime, timedelta
 
-from firstboot.domain.clock import epoch, from_epoch, whole_seconds
+from firstboot.domain.clock import SKEW, epoch, from_epoch, whole_seconds
 
 KEY_BYTES = 32
 LIFETIME = timedelta(minutes=5)
@@ -38,11 +38,14 @@ def made_at(nonce: str) -> datetime | None:
 
 
 def is_good(nonce: str, key: bytes, now: datetime) -> bool:
-    """Return whether `nonce` was made with `key`, and at most LIFETIME before `now` (in whole seconds)."""
+    """Return whether `nonce` was made with `key`, and at most LIFETIME before `now` (in whole seconds).
+
+    The process that made it may have a clock that is ahead of this one's, by SKEW at most.
+    """
     raw, moment = _decoded(nonce), made_at(nonce)
     if raw is None or moment is None or not hmac.compare_digest(raw[_TIME:], _mac(key, raw[:_TIME])):
         return False
-    return timedelta(0) <= whole_seconds(now) - moment <= LIFETIME
+    return -SKEW <= whole_seconds(now) - moment <= LIFETIME
 
 
 def _decoded(nonce: str) -> bytes | None:

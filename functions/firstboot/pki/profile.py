@@ -50,7 +50,8 @@ def plan(
 ) -> CertificateRecord:
     """Return the record of a new operational certificate for the key with the hash `spki`.
 
-    The certificate begins BACKDATE before `now` and ends before its CA does.
+    The certificate begins BACKDATE before `now` and ends before its CA does. One that the CA's end shortens
+    is not due for renewal before its own end.
     Raises Unavailable if the CA has ended, or ends at once.
     """
     start = whole_seconds(now)
@@ -59,10 +60,10 @@ def plan(
     not_after = min(start + plan.lifetime, ca.not_valid_after_utc - timedelta(seconds=1))
     if not_after <= start:
         raise Unavailable(log="the issuing CA has expired")
-    # The serial is random, so devices that boot together do not renew together, and this function stays pure.
-    spread = (serial % 1_000) / 1_000 * RENEWAL_SPREAD
-    share = plan.renew_at + (1 - plan.renew_at) * spread
-    renew_after = not_before + timedelta(seconds=int((not_after - not_before).total_seconds() * share))
+    is_whole = not_after == start + plan.lifetime
+    # After a certificate that ends with the CA, the next one would not end later. If a fraction of what is
+    # left decided, the fleet would renew ever faster towards the CA's end.
+    renew_after = _renew_after(not_before, not_after, plan, serial) if is_whole else not_after
     return CertificateRecord(
         serial=f"{serial:x}",
         spki=spki,
@@ -70,6 +71,13 @@ def plan(
         not_after=not_after,
         renew_after=renew_after,
     )
+
+
+def _renew_after(not_before: datetime, not_after: datetime, plan: CertificatePlan, serial: int) -> datetime:
+    # The serial is random, so devices that boot together do not renew together, and this function stays pure.
+    spread = (serial % 1_000) / 1_000 * RENEWAL_SPREAD
+    share = plan.renew_at + (1 - plan.renew_at) * spread
+    return not_before + timedelta(seconds=int((not_after - not_before).total_seconds() * share))
 
 
 def operational_certificate(
