@@ -165,6 +165,10 @@ LIMITS = [
         *("bytes of environment", 4_096, _LAMBDA),
         _property("AWS::Lambda::Function", "Environment", "Variables"),
     ),
+    Limit(
+        *("characters of function description", 256, "Lambda API reference, CreateFunction"),
+        _property("AWS::Lambda::Function", "Description"),
+    ),
     Limit("bytes of resource policy", 20_480, _LAMBDA, _permissions),
     Limit("characters of inline policies", 10_240, _IAM, _inline),
     Limit(
@@ -178,6 +182,10 @@ LIMITS = [
         _document("AWS::IAM::Role", "AssumeRolePolicyDocument"),
     ),
     Limit("characters of role name", 64, _IAM, _property("AWS::IAM::Role", "RoleName")),
+    Limit(
+        *("characters of role description", 1_000, "IAM API reference, CreateRole"),
+        _property("AWS::IAM::Role", "Description"),
+    ),
     Limit("seconds of session", 43_200, "IAM API reference, CreateRole", _session),
     Limit("routes", 300, _GATEWAY, _of_api("AWS::ApiGatewayV2::Route")),
     Limit("integrations", 300, _GATEWAY, _of_api("AWS::ApiGatewayV2::Integration")),

@@ -34,6 +34,9 @@ _SUFFIX = 15
 _ARN = 80
 """The longest beginning of an ARN: partition, service, region, account and the resource's kind and path."""
 
+_IAM_ARNS = {"AWS::IAM::Role": 50, "AWS::IAM::ManagedPolicy": 50}
+"""The beginning of an ARN of IAM, which has no region. The longest path is `/firstboot/`."""
+
 _URL = 60
 """The beginning of a queue's URL. It is a queue's `Ref`."""
 
@@ -97,12 +100,15 @@ class Measure:
         kind, length = self._resources[name]["Type"], self._name(name)
         if kind == "AWS::SQS::Queue":
             return _URL + length
-        return _ARN + length if kind in {"AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"} else length
+        return self._arn(name) if kind in {"AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"} else length
 
     def _attribute(self, resource: str, attribute: str) -> int:
         if attribute.endswith("Arn"):
-            return _ARN + self._name(resource)
+            return self._arn(resource)
         return _ATTRIBUTES.get(attribute, max(_OTHER, self._name(resource)))
+
+    def _arn(self, resource: str) -> int:
+        return _IAM_ARNS.get(self._resources[resource]["Type"], _ARN) + self._name(resource)
 
     def _name(self, resource: str) -> int:
         kind = self._resources[resource]["Type"]

@@ -1,4 +1,4 @@
-"""What AWS would refuse during a deployment fails the synth, with the number."""
+"""A synth fails on each thing that AWS would refuse during the deployment, and names the number."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ EXCEEDING: dict[str, tuple[Template, int]] = {
         resources("AWS::Lambda::Function", {"Environment": {"Variables": {"A": "x" * 4_089}}}),
         4_097,
     ),
+    "characters of function description": (
+        resources("AWS::Lambda::Function", {"Description": "x" * 257}),
+        257,
+    ),
+    "characters of role description": (resources("AWS::IAM::Role", {"Description": "x" * 1_001}), 1_001),
     "bytes of resource policy": (
         resources("AWS::Lambda::Permission", *[{"FunctionName": "f", "SourceArn": "x" * 690}] * 20),
         20_500,
@@ -131,7 +136,7 @@ def test_a_roles_inline_policies_count_together() -> None:
         ({"Ref": "AWS::Region"}, 16),
         ({"Ref": "AWS::StackName"}, len("Firstboot")),
         ({"Ref": "Role"}, 28),
-        ({"Fn::GetAtt": ["Role", "Arn"]}, 80 + 28),
+        ({"Fn::GetAtt": ["Role", "Arn"]}, 50 + 28),
         ({"Fn::GetAtt": ["Authority", "CaCertificate"]}, 1_000),
         ({"Fn::Join": ["-", ["a", {"Ref": "AWS::AccountId"}, "b"]]}, 16),
         ({"Fn::If": ["condition", "short", "longer"]}, 6),

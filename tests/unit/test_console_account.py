@@ -1,4 +1,4 @@
-"""What the preflight says of an account before a deployment."""
+"""The preflight's judgements of an account before a deployment."""
 
 from __future__ import annotations
 
