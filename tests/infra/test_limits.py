@@ -178,6 +178,7 @@ def test_an_asset_that_lambda_would_refuse_fails_the_bundling(
 ) -> None:
     """Bundling fails with the size of an asset that is too large."""
     monkeypatch.setattr(bundling, "_install", lambda out, *_: (out / "large").write_bytes(b"x" * 1_000))
+    monkeypatch.setattr(bundling, "trim", lambda *_: None)
     monkeypatch.setattr(bundling, "_MOST_BYTES", 999)
     (tmp_path / "functions").mkdir()
     empty = type("Empty", (), {"to_json": lambda _: "{}"})()
