@@ -23,6 +23,7 @@ from device.transport import Transport
 from tests.device.server import server_context
 from tests.device.service import Service
 
+SCRIPT = Path(__file__).parents[2] / "device/firstboot.sh"
 SECONDS = 0.5
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
 
@@ -106,3 +107,10 @@ def test_a_trickling_broker_holds_no_call(
         assert caught.value.action is Action.RETRY
         assert caught.value.detail.startswith("No connection to localhost")
     gc.collect()
+
+
+def test_the_script_has_a_deadline_too() -> None:
+    """Each call of curl in firstboot.sh has a time limit for the whole call (curl(1), --max-time)."""
+    calls = [line for line in SCRIPT.read_text().splitlines() if line.strip().startswith("curl ")]
+    assert calls
+    assert all("--max-time" in line for line in calls)
