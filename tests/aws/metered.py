@@ -1,4 +1,4 @@
-"""What AWS bills of a flow over moto: the counts of docs/deploy.md, "What it costs"."""
+"""A meter of what AWS bills of a flow over moto, as docs/deploy.md counts it in "What it costs"."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LIMITER = {"pk": {"S": RATE_LIMITER_KEY}}
 calls are not metered."""
 
 SLOT = Counter(writes=2)
-"""What a slot of the rate limiter costs if the last one is in the past: a refused update and another."""
+"""The units of a slot of the rate limiter whose last one is in the past: a refused update and another."""
 
 
 def _units(operation: str, parameters: dict[str, Any]) -> dict[str, float]:
