@@ -120,13 +120,15 @@ class Operate(Function):
         It also sees whether thing and certificate have room for what an import adds to them.
         """
         self.permit(["iot:ListThingPrincipals", "iot:ListThingGroupsForThing"], arn("thing/*"))
-        self.permit(["iot:DescribeCertificate", "iot:ListAttachedPolicies"], arn("cert/*"))
+        self.permit(["iot:DescribeCertificate"], arn("cert/*"))
+        self.permit(["iot:ListAttachedPolicies"], "*")
         self.permit(["s3:GetObject", "s3:PutObject"], store.arn_for_objects("certificates/*"))
         acknowledge(
             self.own_role,
             {
                 f"IAM5[Resource::{spelled('thing/*')}]": "An imported device may have any name.",
                 f"IAM5[Resource::{spelled('cert/*')}]": "A certificate's id is its digest.",
+                "IAM5[Resource::*]": "ListAttachedPolicies and X-Ray's actions have no resource type.",
                 f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object.",
             },
         )

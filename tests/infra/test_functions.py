@@ -141,7 +141,7 @@ PERMISSIONS = {
         ("iot:UpdateCertificate", IOT_CERTIFICATES),
         ("iot:ListThingPrincipals", IOT_CERTIFICATES.replace("cert/", "thing/")),
         ("iot:ListThingGroupsForThing", IOT_CERTIFICATES.replace("cert/", "thing/")),
-        ("iot:ListAttachedPolicies", IOT_CERTIFICATES),
+        ("iot:ListAttachedPolicies", "*"),
         ("s3:GetObject", CERTIFICATES),
         ("s3:GetObjectVersion", CERTIFICATES),
         ("s3:ListBucketVersions", "${Store.Arn}"),

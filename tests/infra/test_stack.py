@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -431,3 +432,15 @@ def test_undelivered_requests_are_kept_for_two_weeks(stack: Synthesised) -> None
     """SQS keeps undelivered requests for 14 days, the longest time that it offers."""
     queue = stack.resources("AWS::SQS::Queue")["MqttUndelivered"]["Properties"]
     assert queue["MessageRetentionPeriod"] == 1_209_600
+
+
+def test_the_cost_at_rest_is_that_of_the_template(stack: Synthesised) -> None:
+    """docs/deploy.md counts as many idle queues as the stack has, and no fewer alarms."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    found = re.search(r"\| alarms \(at most\) \| 0\.10 \| (\d+) \|", text)
+    assert found
+    assert len(stack.resources("AWS::CloudWatch::Alarm")) <= int(found[1])
+    sources = stack.resources("AWS::Lambda::EventSourceMapping").values()
+    queues = [each for each in sources if "StartingPosition" not in each["Properties"]]
+    assert len(queues) == 6
+    assert "| SQS requests of six idle queues (millions) |" in text

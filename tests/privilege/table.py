@@ -103,7 +103,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("iot:DescribeCertificate", IOT_CERTIFICATES): operating.device_imported,
         ("iot:ListThingPrincipals", THING): operating.device_imported,
         ("iot:ListThingGroupsForThing", THING): operating.device_imported,
-        ("iot:ListAttachedPolicies", IOT_CERTIFICATES): operating.device_imported,
+        ("iot:ListAttachedPolicies", "*"): operating.device_imported,
         ("iot:UpdateCertificate", IOT_CERTIFICATES): operating.bootstrap_revoked,
         **{
             ("sqs:GetQueueAttributes", queue): operating.failures_shown
