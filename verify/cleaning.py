@@ -1,0 +1,70 @@
+"""Find the devices that are in a stack, and remove those of walks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from console.cloud import Operate, Refused, Unreachable
+from verify.bench import OURS, Bench
+from verify.walk import described
+
+SECONDS = 600
+"""How long the walk waits until AWS IoT has no trace of its devices any more, which then frees their ids."""
+
+_EVERY = 2.0
+_ERRORS = (Refused, Unreachable, BotoCoreError, ClientError, OSError)
+
+
+def others(operate: Operate, most: int = 10) -> list[str]:
+    """Return the ids of devices that are no walk's, `most` of them. Raises Refused, Unreachable."""
+    return list(islice((name for name in _names(operate) if not OURS.fullmatch(name)), most))
+
+
+def ours(operate: Operate) -> list[str]:
+    """Return the ids of devices of walks, also of earlier ones. Raises Refused, Unreachable."""
+    return [name for name in _names(operate) if OURS.fullmatch(name)]
+
+
+def _names(operate: Operate) -> Iterator[str]:
+    return (str(device["deviceId"]) for device in operate.devices())
+
+
+def remove(operate: Operate, clock: Callable[[], float] = time.monotonic) -> list[str]:
+    """Delete the devices of all walks, wait until they are gone, and return what could not be removed."""
+    try:
+        refused = [line for name in ours(operate) for line in _deleted(operate, name)]
+        end = clock() + SECONDS
+        while left := ours(operate):
+            if clock() > end:
+                return [*refused, *(f"device {name} is still being deleted" for name in left)]
+            if refused:
+                return refused
+            time.sleep(_EVERY)
+    except _ERRORS as error:
+        return [f"the devices of the walk: {described(error)}"]
+    return refused
+
+
+def _deleted(operate: Operate, name: str) -> list[str]:
+    try:
+        operate.call("devices.delete", deviceId=name)
+    except Refused as refused:
+        if refused.problem.get("code") != "device-not-found":
+            return [f"device {name}: {described(refused)}"]
+    return []
+
+
+def remove_all(bench: Bench) -> list[str]:
+    """Remove what the walk has made, its devices first, and return what could not be removed."""
+    left = remove(bench.operate)
+    while bench.at_end:
+        what, removal = bench.at_end.pop()
+        try:
+            removal()
+        except _ERRORS as error:
+            left.append(f"{what}: {described(error)}")
+    return left
