@@ -109,7 +109,6 @@ def _missing(
         Need.BROKER: bool(addresses.broker),
         Need.ISSUER: bool(given.issuer_key and fleet.issuers),
         Need.AWS: _is_aws(),
-        Need.EXPIRED: False,
         **{need: need in given.allowed for need in _OPTIONAL},
     }
     return frozenset(need for need, is_there in present.items() if not is_there)

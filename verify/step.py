@@ -25,7 +25,6 @@ class Need(StrEnum):
     AWS = "AWS: this endpoint is an emulator's"
     LONG = "hours of time: --long"
     PUBLISH = "leave to publish a fleet for a while: --publish"
-    EXPIRED = "a certificate that ends during the walk: the shortest lifetime is a day"
 
 
 @dataclass(frozen=True)

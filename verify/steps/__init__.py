@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from verify.step import Step
-from verify.steps import account, boot
+from verify.steps import account, boot, ending, queue, refusals, vend
 
-STEPS: tuple[Step, ...] = (*account.STEPS, *boot.STEPS)
+STEPS: tuple[Step, ...] = (
+    *account.STEPS,
+    *boot.STEPS,
+    *vend.STEPS,
+    *refusals.STEPS,
+    *queue.STEPS,
+    *ending.STEPS,
+)
