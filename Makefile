@@ -111,7 +111,7 @@ clean:                       ## delete all files that other targets make
 	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
 	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
 	  --requirement functions/requirements.txt boto3 hypothesis jinja2 jsonschema \
-	  openapi-spec-validator pytest pytest-xdist rich typer
+	  openapi-spec-validator paho-mqtt pytest pytest-xdist rich typer
 	touch $@
 
 .venv/py313/passed: .venv/py313/ready

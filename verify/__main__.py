@@ -31,73 +31,69 @@ from verify.walk import walk
 
 app = typer.Typer(help=__doc__, rich_markup_mode=PLAIN, pretty_exceptions_show_locals=False)
 
+_INTERRUPTED = 130
 _FILE = {"metavar": "FILE", "exists": True, "dir_okay": False}
+
+
+_Stack = Annotated[str, typer.Option(metavar="NAME", help="The CloudFormation stack.")]
+_CaCert = Annotated[
+    list[Path],
+    typer.Option(help="The certificate (PEM) of a factory CA that a group trusts. Repeatable.", **_FILE),
+]
+_CaKey = Annotated[
+    list[Path],
+    typer.Option(help="Its private key (PEM), in the order of --ca-cert. Repeatable.", **_FILE),
+]
+_IssuerKey = Annotated[
+    Path | None, typer.Option(help="The private key (PEM) of a token issuer of the fleet.", **_FILE)
+]
+_Prefix = Annotated[str, typer.Option(metavar="TEXT", help="The first part of the throw-away devices' ids.")]
+_Mtls = Annotated[str | None, typer.Option(metavar="URL", help="The mTLS host (default: the stack's).")]
+_Ca = Annotated[
+    list[Path],
+    typer.Option(help="CAs (PEM) of hosts and broker to trust beside this machine's. Repeatable.", **_FILE),
+]
+_Page = Annotated[
+    Path | None,
+    typer.Option("--page", metavar="FILE", help="The page to write (default: a new one in .local/verify)."),
+]
+_Long = Annotated[bool, typer.Option("--long", help="Also take the steps that wait for many minutes.")]
+_Publish = Annotated[bool, typer.Option("--publish", help="Also take the steps that publish a fleet.")]
 
 
 @app.command()
 def main(  # noqa: PLR0913 - each is a setting of the walk
     *,
-    stack: Annotated[str, typer.Option(metavar="NAME", help="The CloudFormation stack.")] = DEFAULT_STACK,
-    ca_cert: Annotated[
-        list[Path] | None,
-        typer.Option(help="The certificate (PEM) of a factory CA that a group trusts. Repeatable.", **_FILE),
-    ] = None,
-    ca_key: Annotated[
-        list[Path] | None,
-        typer.Option(help="Its private key (PEM), in the order of --ca-cert. Repeatable.", **_FILE),
-    ] = None,
-    issuer_key: Annotated[
-        Path | None,
-        typer.Option(help="The private key (PEM) of a token issuer of the fleet.", **_FILE),
-    ] = None,
-    prefix: Annotated[
-        str, typer.Option(metavar="TEXT", help="The first part of the ids of throw-away devices.")
-    ] = "",
-    mtls: Annotated[
-        str | None, typer.Option(metavar="URL", help="The mTLS host (default: the stack's).")
-    ] = None,
-    ca: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="CAs (PEM) of hosts and broker to trust beside this machine's. Repeatable.", **_FILE
-        ),
-    ] = None,
-    page_file: Annotated[
-        Path | None,
-        typer.Option("--page", metavar="FILE", help="The page to write (default: .local/verify/…)."),
-    ] = None,
-    long: Annotated[bool, typer.Option("--long", help="Also take the steps that wait for hours.")] = False,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Also take the steps that publish a fleet for a while.")
-    ] = False,
+    stack: _Stack = DEFAULT_STACK,
+    ca_cert: _CaCert = [],  # noqa: B006 - typer copies it
+    ca_key: _CaKey = [],  # noqa: B006
+    issuer_key: _IssuerKey = None,
+    prefix: _Prefix = "",
+    mtls: _Mtls = None,
+    ca: _Ca = [],  # noqa: B006
+    page_file: _Page = None,
+    long: _Long = False,
+    publish: _Publish = False,
     yes: Yes = False,
 ) -> None:
     """Walk the whole product with throw-away devices, remove them, and write a page.
 
     It refuses to run where there are devices. It asks before it spends more than a dollar.
     """
-    given = Given(
-        stack=stack,
-        factories=_pairs(ca_cert or [], ca_key or []),
-        issuer_key=issuer_key,
-        prefix=prefix,
-        mtls=mtls,
-        trusted=tuple(ca or ()),
-        allowed=setting.allowed(long=long, publish=publish),
-    )
+    factories, permitted = _pairs(ca_cert, ca_key), setting.allowed(long=long, publish=publish)
+    given = Given(stack, factories, issuer_key, prefix, mtls, tuple(ca), permitted)
     with output.failures(as_json=False), _interruptible(), tempfile.TemporaryDirectory() as folder:
         bench = setting.bench(given, Path(folder))
         _check(bench, yes=yes)
         begun = datetime.now(UTC)
         results, left, cut = _walked(bench)
-        head = report.head(bench, begun, left, cut)
         file = page_file or report.default_file(bench, begun)
         file.parent.mkdir(parents=True, exist_ok=True)
         with naming(file):
-            file.write_text(page(head, results), encoding="utf-8")
+            file.write_text(page(report.head(bench, begun, left, cut), results), encoding="utf-8")
         output.lines(report.summary(results, left, file))
     if cut:
-        raise typer.Exit(130)
+        raise typer.Exit(_INTERRUPTED)
     if left or any(result.outcome is Outcome.FAILED for result in results):
         raise typer.Exit(output.REFUSED)
 
@@ -142,8 +138,16 @@ def _walked(bench: Bench) -> tuple[list[Result], list[str], str]:
     finally:
         # An error of the walk itself must not leave devices behind either.
         output.note("removing the devices; this may take minutes")
-        left = cleaning.remove_all(bench)
+        left = _cleaned(bench)
     return results, left, cut
+
+
+def _cleaned(bench: Bench) -> list[str]:
+    """Remove what the walk has made, and return what could not be removed."""
+    try:
+        return cleaning.remove_all(bench)
+    except KeyboardInterrupt:
+        return ["the devices of the walk: interrupted; the next walk removes them"]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the steps share: the stack, the factory, and throw-away devices."""
+"""The bench that all steps share: the stack, the factory, and throw-away devices."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NO_PATIENCE = Patience(tries=1)
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where devices call: the URLs of the hosts, the broker as HOST:PORT, and more CAs (PEM) to trust."""
+    """The addresses that devices call: URLs of the hosts, the broker as HOST:PORT; and more CAs (PEM)."""
 
     mtls: str | None
     public: str | None

@@ -33,29 +33,33 @@ def _names(operate: Operate) -> Iterator[str]:
     return (str(device["deviceId"]) for device in operate.devices())
 
 
-def remove(operate: Operate, clock: Callable[[], float] = time.monotonic) -> list[str]:
+def remove(
+    operate: Operate,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> list[str]:
     """Delete the devices of all walks, wait until they are gone, and return what could not be removed."""
     try:
-        refused = [line for name in ours(operate) for line in _deleted(operate, name)]
+        stuck = {name: why for name in ours(operate) if (why := _refusal(operate, name))}
         end = clock() + SECONDS
-        while left := ours(operate):
+        while waiting := [name for name in ours(operate) if name not in stuck]:
             if clock() > end:
-                return [*refused, *(f"device {name} is still being deleted" for name in left)]
-            if refused:
-                return refused
-            time.sleep(_EVERY)
+                stuck |= dict.fromkeys(waiting, "it is still being deleted")
+                break
+            pause(_EVERY)
     except _ERRORS as error:
         return [f"the devices of the walk: {described(error)}"]
-    return refused
+    return [f"device {name}: {why}" for name, why in stuck.items()]
 
 
-def _deleted(operate: Operate, name: str) -> list[str]:
+def _refusal(operate: Operate, name: str) -> str:
+    """Delete a device, and return why that was refused, or nothing."""
     try:
         operate.call("devices.delete", deviceId=name)
     except Refused as refused:
         if refused.problem.get("code") != "device-not-found":
-            return [f"device {name}: {described(refused)}"]
-    return []
+            return described(refused)
+    return ""
 
 
 def remove_all(bench: Bench) -> list[str]:
@@ -65,6 +69,6 @@ def remove_all(bench: Bench) -> list[str]:
         what, removal = bench.at_end.pop()
         try:
             removal()
-        except _ERRORS as error:
+        except (*_ERRORS, LookupError, ValueError) as error:
             left.append(f"{what}: {described(error)}")
     return left

@@ -24,7 +24,7 @@ _HIDDEN = "(hidden)"
 
 @dataclass(frozen=True)
 class Head:
-    """What the page says of the walk itself.
+    """The head of the page, about the walk itself.
 
     `facts` are lines such as versions, by their name. `left` is what could not be removed. `cut` says why the
     walk ended early.

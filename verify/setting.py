@@ -22,7 +22,7 @@ _OPTIONAL = {Need.LONG, Need.PUBLISH}
 
 @dataclass(frozen=True)
 class Given:
-    """What the operator gives.
+    """The settings that the operator gives.
 
     `factories` are the files of CAs and their keys. `mtls` replaces the stack's mTLS host, which an emulated
     stack does not know. `trusted` are files with CAs of hosts. `allowed` is what the operator permits.

@@ -40,7 +40,7 @@ PRICES = {
 
 
 class Act(StrEnum):
-    """What a step does that costs money. A deletion costs what the calls of AWS IoT for it cost."""
+    """An act of a step that costs money. A deletion costs what the calls of AWS IoT for it cost."""
 
     BOOT = "first boot or renewal, with its deletion"
     MQTT_BOOT = "first boot over MQTT, with its deletion"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Need(StrEnum):
-    """What a step needs of the account, the stack or the operator. The value says what is missing."""
+    """A need of a step. The value says what is missing without it."""
 
     FACTORY = "the key of a factory CA that the fleet trusts: --ca-cert and --ca-key"
     MTLS = "an mTLS host: a domain in cdk.json"
@@ -76,7 +76,7 @@ class Step:
 
 
 class Outcome(StrEnum):
-    """How a step ended."""
+    """The ways in which a step ends."""
 
     PASSED = "passed"
     FAILED = "failed"

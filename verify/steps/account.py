@@ -56,15 +56,18 @@ def runtimes(bench: Bench) -> Measurements:
 
 
 def _botocore(url: str, bench: Bench) -> str:
-    """Return the version of botocore in the function's asset."""
     context = bench.transport.context(None)
     try:
         with urllib.request.urlopen(url, timeout=60, context=context) as answer:  # noqa: S310 - Lambda's URL
-            asset = zipfile.ZipFile(io.BytesIO(answer.read()))
+            return client_in(answer.read())
     except (OSError, HTTPException) as error:
         return f"unknown: the asset can't be read from here ({type(error).__name__})"
+
+
+def client_in(asset: bytes) -> str:
+    """Return the version of botocore in the asset of a function."""
     try:
-        found = _VERSION.search(asset.read("botocore/__init__.py"))
+        found = _VERSION.search(zipfile.ZipFile(io.BytesIO(asset)).read("botocore/__init__.py"))
     except KeyError:
         return "the runtime's own: the asset has none"
     return found[1].decode() if found else "of an unknown version"
