@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -118,22 +118,33 @@ class Bench:
         """Return the id of another throw-away device."""
         return f"{self.prefix}verify-{self.run}-{next(self._numbers)}"
 
-    def bootstrap(self, name: str, group: Group | None = None, issuer: Issuer | None = None) -> Identity:
+    def bootstrap(
+        self,
+        name: str,
+        group: Group | None = None,
+        issuer: Issuer | None = None,
+        common_name: str | None = None,
+    ) -> Identity:
         """Make a bootstrap certificate for the id `name`, in a group or of a CA of no group.
 
-        The group is that of the throw-away devices by default. Raises Lacking if no certificate can have the
-        name where the group reads it.
+        The group is that of the throw-away devices by default, and the common name is the id. Raises Lacking
+        if no certificate can have the name where the group reads it.
         """
         chosen = group or self.group
         placed = profile.placed(chosen, name)
         if placed is None or not chosen.may_name(name):
             raise Lacking(f"a group whose ids may be {name}: --prefix, or another --ca-cert")
+        return self.certified(common_name or name, placed, issuer or self.factories[chosen.name])
+
+    def certified(self, common_name: str, placed: Mapping[str, str], signed_by: Issuer) -> Identity:
+        """Make a bootstrap certificate with these values (see profile.bootstrap_certificate)."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
-        signed_by = issuer or self.factories[chosen.name]
-        made = profile.bootstrap_certificate(signed_by, name, key.public_key(), now, now + _DAYS, placed)
+        made = profile.bootstrap_certificate(
+            signed_by, common_name, key.public_key(), now, now + _DAYS, placed
+        )
         # Two devices of one name, as two boards have it, have files of their own.
-        place = self.folder / f"{name}-{made.serial_number:x}"
+        place = self.folder / f"{common_name}-{made.serial_number:x}"
         place.mkdir(mode=0o700, parents=True)
         identity = Identity(place / "bootstrap.crt", place / "bootstrap.key")
         above = b"" if signed_by.certificate.issuer == signed_by.certificate.subject else signed_by.pem

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from verify.step import Step
-from verify.steps import account, boot, ending, queue, refusals, vend
+from verify.steps import (
+    account,
+    boot,
+    connections,
+    ending,
+    forms,
+    isolation,
+    jitr,
+    live,
+    naming,
+    queue,
+    refusals,
+    tokens,
+    vend,
+)
 
 STEPS: tuple[Step, ...] = (
     *account.STEPS,
     *boot.STEPS,
     *vend.STEPS,
     *refusals.STEPS,
+    *jitr.STEPS,
+    *isolation.STEPS,
+    *connections.STEPS,
+    *forms.STEPS,
+    *naming.STEPS,
+    *tokens.STEPS,
     *queue.STEPS,
+    *live.STEPS,
     *ending.STEPS,
 )

@@ -1,0 +1,107 @@
+"""Steps of bootstrap certificates in unusual encodings, at API Gateway's mTLS host and at AWS IoT.
+
+AWS does not document which encodings the two read, so most of what is found is a measurement. What reaches
+Firstboot must be accepted (docs/devices.md).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device import certificates
+from device.refusal import CertificateRefused, Refused
+from device.store import Identity
+from verify import encodings, mqtt, observer
+from verify.bench import Bench
+from verify.broker import Login
+from verify.encodings import PrivateKey
+from verify.mqtt import Narration
+from verify.spending import Act
+from verify.step import Failed, Measurement, Measurements, Need, Step
+from verify.steps.jitr import certificate_id
+
+Encode = Callable[[x509.Certificate, PrivateKey], bytes]
+
+_FORMS: dict[str, Encode] = {
+    "X.509 v1": encodings.version_1,
+    "GeneralizedTime before 2050": encodings.generalized_time,
+    "NULL as ECDSA's parameters": encodings.null_parameters,
+}
+
+
+def at_api_gateway(bench: Bench) -> Measurements:
+    """Request a certificate at the mTLS host with a bootstrap certificate of each form."""
+    service = bench.service(Need.MTLS, inline=True)
+    for form, encode in _forms(bench).items():
+        bootstrap = _encoded(bench, bench.name(), encode)
+        try:
+            service.enroll(bootstrap, certificates.csr(certificates.new_key()), None)
+        except CertificateRefused as refusal:
+            yield Measurement(form, f"refused before Firstboot: {refusal.detail}")
+        except Refused as refusal:
+            raise Failed(
+                f"{form} to be accepted behind API Gateway", f"{refusal.code}: {refusal.detail}"
+            ) from refusal
+        else:
+            yield Measurement(form, "accepted")
+
+
+def at_aws_iot(bench: Bench) -> Measurements:
+    """Boot over MQTT with a bootstrap certificate of each form."""
+    iot = bench.client("iot")
+    for form, encode in _forms(bench).items():
+        name = bench.name()
+        bootstrap = _encoded(bench, name, encode)
+        identifier = certificate_id(bootstrap)
+        bench.at_end.append((f"certificate {identifier[:16]}…", partial(observer.remove, iot, identifier)))
+        first = mqtt.broker(bench).outcome(Login(name, bootstrap))
+        if first.startswith("TLS"):
+            yield Measurement(form, f"refused in the handshake: {first}")
+            continue
+        yield Measurement(f"{form}, the first connection", first)
+        unit = mqtt.unit(bench, name, bootstrap, Narration([]))
+        try:
+            unit.boot()
+        except Refused as refusal:
+            yield Measurement(form, f"not let in: {refusal.detail}")
+        else:
+            yield Measurement(form, "accepted")
+
+
+def _forms(bench: Bench) -> dict[str, Encode]:
+    is_rsa = isinstance(bench.factories[bench.group.name].key, rsa.RSAPrivateKey)
+    return {form: encode for form, encode in _FORMS.items() if not (is_rsa and "ECDSA" in form)}
+
+
+def _encoded(bench: Bench, name: str, encode: Encode) -> Identity:
+    """Make a bootstrap certificate in another encoding."""
+    identity = bench.bootstrap(name)
+    original, *above = x509.load_pem_x509_certificates(identity.certificate.read_bytes())
+    ders = [
+        encode(original, bench.factories[bench.group.name].key),
+        *(each.public_bytes(Encoding.DER) for each in above),
+    ]
+    identity.certificate.write_text("".join(map(ssl.DER_cert_to_PEM_cert, ders)))
+    return identity
+
+
+STEPS = (
+    Step(
+        "encodings of certificates at API Gateway",
+        at_api_gateway,
+        frozenset({Need.FACTORY, Need.MTLS}),
+        spends={Act.BOOT: 3},
+    ),
+    Step(
+        "encodings of certificates at AWS IoT",
+        at_aws_iot,
+        frozenset({Need.FACTORY, Need.BROKER}),
+        spends={Act.MQTT_BOOT: 3, Act.CONNECTION: 60},
+    ),
+)
