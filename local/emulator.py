@@ -134,9 +134,10 @@ def _context(account: str, region: str, certificate_id: str, client_id: str) -> 
     found: dict[str, str] = _policy_context(account, region, certificate_id, client_id)
     with iot.request_scope(account, region):
         pem = (iot._certificates.get(certificate_id) or {}).get("certificatePem")  # noqa: SLF001
-    for variable, source in _VARIABLES.items() if pem else ():
-        with suppress(CertificateMalformed):
-            found[variable] = sources.value(parse_text(pem), source)
+    if pem:
+        for variable, source in _VARIABLES.items():
+            with suppress(CertificateMalformed):
+                found[variable] = sources.value(parse_text(pem), source)
     return found
 
 

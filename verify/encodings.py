@@ -1,4 +1,4 @@
-"""Certificates in encodings that no library writes: another's fields are changed, and the result signed again."""
+"""Make certificates in encodings that no library writes: change a certificate's fields and sign it again."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def resigned(
     tbs = tlv(der.SEQUENCE, *change(fields))
     if isinstance(key, ec.EllipticCurvePrivateKey):
         signature = key.sign(tbs, ec.ECDSA(digest or hashes.SHA256()))
-    else:
-        assert isinstance(key, rsa.RSAPrivateKey)
+    elif isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(tbs, PKCS1v15(), digest or hashes.SHA256())
+    else:
+        raise TypeError("an Ed25519 key signs no digest")
     return tlv(der.SEQUENCE, tbs, identifier, tlv(der.BIT_STRING, b"\0", signature))
 
 
@@ -84,7 +85,7 @@ def generalized_time(original: x509.Certificate, key: PrivateKey) -> bytes:
 
 
 def null_parameters(original: x509.Certificate, key: PrivateKey) -> bytes:
-    """Return the certificate with NULL as the parameters of its signature's algorithm, as Mbed TLS 2 writes it.
+    """Return the certificate with NULL as the parameters of its signature's algorithm, as Mbed TLS 2 writes.
 
     RFC 5758 section 3.2 forbids them for ECDSA. For RSA they are the rule (RFC 4055 section 5).
     """

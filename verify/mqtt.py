@@ -87,8 +87,8 @@ class Narration:
         self.lines.append((time.monotonic(), line))
 
     def connections(self, waits_for: str) -> tuple[int, float]:
-        """Return how often the client connected before its first request for `waits_for` went through, and how
-        many seconds after its first line that was. Raises LookupError.
+        """Return how often the client connected until it could first ask for `waits_for`, and the seconds from
+        its first line until then. Raises LookupError.
         """
         (begun, _), *_ = self.lines
         for number, (at, line) in enumerate(self.lines):
@@ -116,7 +116,7 @@ def unit(
 
 
 def over_https(bench: Bench, group: Group | None = None) -> Unit:
-    """Boot a device over HTTPS, or over MQTT where there is no host for HTTPS, and return it. Raises Refused."""
+    """Return a device that has booted over HTTPS, or over MQTT without a host for HTTPS. Raises Refused."""
     name = bench.name()
     bootstrap = bench.bootstrap(name, group or bench.group)
     way = None if {Need.MTLS, Need.PUBLIC} & set(bench.ways) else Need.BROKER

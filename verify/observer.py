@@ -63,9 +63,8 @@ def remove(iot: Any, certificate_id: str) -> None:  # noqa: ANN401 - a boto3 cli
     """Delete a certificate with its policies, unless it is gone. It must have no thing."""
     try:
         iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
-        arn = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"][
-            "certificateArn"
-        ]
+        known = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+        arn = known["certificateArn"]
         for policy in iot.list_attached_policies(target=arn)["policies"]:
             iot.detach_policy(policyName=policy["policyName"], target=arn)
         iot.delete_certificate(certificateId=certificate_id, forceDelete=True)

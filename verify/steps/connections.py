@@ -69,9 +69,7 @@ def answers(bench: Bench) -> Measurements:
             kind = answer.topic.rpartition("/")[2]
             yield Measurement(f"{kind} answer to {call.request}", f"QoS {answer.qos}")
             if answer.expiry_seconds is not None:
-                yield Measurement(
-                    f"expiry of the {kind} answer to {call.request}", answer.expiry_seconds, "s"
-                )
+                yield Measurement(f"its expiry ({call.request})", answer.expiry_seconds, "s")
             if answer.qos != call.answer_qos:
                 raise Failed(f"an answer to {call.request} with QoS {call.answer_qos}", f"QoS {answer.qos}")
             if not answer.expiry_seconds or answer.expiry_seconds > topics.STALE_SECONDS:
@@ -90,7 +88,7 @@ def _answered(connection: Connection, unit: Unit, call: topics.Call, members: di
 
 
 def presence(bench: Bench) -> Measurements:
-    """Connect several times in a row, and count the events about it: which come twice, and which out of order."""
+    """Connect several times in a row, and count the events about it, those that come again or too late."""
     unit, broker = mqtt.connected(bench), mqtt.broker(bench)
     filters = [f"$aws/events/presence/{kind}/{unit.name}" for kind in ("connected", "disconnected")]
     with observer.observing(bench, *filters) as events:

@@ -45,9 +45,7 @@ def at_api_gateway(bench: Bench) -> Measurements:
         except CertificateRefused as refusal:
             yield Measurement(form, f"refused before Firstboot: {refusal.detail}")
         except Refused as refusal:
-            raise Failed(
-                f"{form} to be accepted behind API Gateway", f"{refusal.code}: {refusal.detail}"
-            ) from refusal
+            raise Failed(f"{form} to be accepted by Firstboot", f"{refusal.code}: {refusal}") from refusal
         else:
             yield Measurement(form, "accepted")
 
@@ -83,10 +81,8 @@ def _encoded(bench: Bench, name: str, encode: Encode) -> Identity:
     """Make a bootstrap certificate in another encoding."""
     identity = bench.bootstrap(name)
     original, *above = x509.load_pem_x509_certificates(identity.certificate.read_bytes())
-    ders = [
-        encode(original, bench.factories[bench.group.name].key),
-        *(each.public_bytes(Encoding.DER) for each in above),
-    ]
+    encoded = encode(original, bench.factories[bench.group.name].key)
+    ders = [encoded, *(each.public_bytes(Encoding.DER) for each in above)]
     identity.certificate.write_text("".join(map(ssl.DER_cert_to_PEM_cert, ders)))
     return identity
 

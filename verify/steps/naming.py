@@ -44,7 +44,7 @@ def pattern(bench: Bench) -> Measurements:
     """
     group = bench.group_with(lambda each: each.pattern is not None, "a group with a pattern")
     name = bench.name()
-    placed = {} if group.device_id == "subject.CN" else {group.device_id: name}
+    placed: dict[str, str] = {} if group.device_id == "subject.CN" else {group.device_id: name}
     bootstrap = bench.certified(name, placed, bench.factories[group.name])
     service = bench.service(None, bootstrap, inline=True)
     try:

@@ -35,7 +35,7 @@ def token(key: Key, key_id: str, issuer: TokenIssuer, audience: str, subject: st
 
 
 def issuer_of(bench: Bench, key: Key) -> tuple[TokenIssuer, str]:
-    """Return the issuer whose JWK set has the public half of `key`, and the key's id there. Raises Lacking."""
+    """Return the issuer whose JWK set has the public half of `key`, and its id there. Raises Lacking."""
     for issuer in bench.fleet.issuers.values():
         answer = bench.transport.send("GET", issuer.jwks, limit=_JWKS_BYTES)
         for key_id, known in signing_keys(answer.body).items():
@@ -46,8 +46,7 @@ def issuer_of(bench: Bench, key: Key) -> tuple[TokenIssuer, str]:
 
 def connection(bench: Bench) -> Measurements:
     """Ask the authorizer about a token, connect with it, and be refused without a good one."""
-    assert bench.issuer_key
-    key = load_pem_private_key(bench.issuer_key, None)
+    key = load_pem_private_key(bench.issuer_key or b"", None)
     if not isinstance(key, Key):
         raise Lacking("an EC or RSA key: --issuer-key")
     issuer, key_id = issuer_of(bench, key)
