@@ -44,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Login:
-    """How a client connects: by its identity's certificate, or by a token."""
+    """A client's id, and the certificate or the token that it connects with."""
 
     client_id: str
     identity: Identity | None = None

@@ -14,6 +14,9 @@ from firstboot.pki import der
 Change = Callable[[list[bytes]], list[bytes]]
 """Changes the encoded fields of a TBSCertificate, which stand in the order of the names below."""
 
+Encode = Callable[[x509.Certificate, "PrivateKey"], bytes]
+"""Returns the DER of a certificate in another encoding, signed again by the key of its issuer."""
+
 VERSION, SERIAL, ALGORITHM, ISSUER, VALIDITY, SUBJECT, KEY, EXTENSIONS = range(8)
 
 SHA256_ECDSA = "1.2.840.10045.4.3.2"

@@ -1,4 +1,4 @@
-"""See what AWS IoT publishes about certificates and connections, by a client with a certificate of its own.
+"""Receive what AWS IoT publishes about certificates and connections.
 
 No device may subscribe to these topics. So the walk makes a certificate and a policy in AWS IoT for an
 observer, and removes both.

@@ -7,7 +7,6 @@ Firstboot must be accepted (docs/devices.md).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from functools import partial
 
 from cryptography import x509
@@ -20,13 +19,11 @@ from device.store import Identity
 from verify import encodings, mqtt, observer
 from verify.bench import Bench
 from verify.broker import Login
-from verify.encodings import PrivateKey
+from verify.encodings import Encode
 from verify.mqtt import Narration
 from verify.spending import Act
 from verify.step import Failed, Measurement, Measurements, Need, Step
 from verify.steps.jitr import certificate_id
-
-Encode = Callable[[x509.Certificate, PrivateKey], bytes]
 
 _FORMS: dict[str, Encode] = {
     "X.509 v1": encodings.version_1,

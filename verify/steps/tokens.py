@@ -64,7 +64,7 @@ def connection(bench: Bench) -> Measurements:
         "a token of another key": Login(unit.name, token=forged),
         "no token": Login(unit.name, token=Token(authorizer, "")),
     }
-    yield from _refusals(broker, refused)
+    yield from refusals(broker, refused)
 
 
 def _asked(bench: Bench, client_id: str, good: Token) -> Measurements:
@@ -81,7 +81,8 @@ def _asked(bench: Bench, client_id: str, good: Token) -> Measurements:
     yield Measurement("policies of the connection", lengths, "characters")
 
 
-def _refusals(broker: Broker, refused: dict[str, Login]) -> Measurements:
+def refusals(broker: Broker, refused: dict[str, Login]) -> Measurements:
+    """Connect in each way that must be refused."""
     for what, login in refused.items():
         outcome = broker.outcome(login)
         yield Measurement(f"the broker's answer to {what}", outcome)
