@@ -1,4 +1,4 @@
-"""The parts that the steps over MQTT share: AWS IoT's broker, and clients that connect until it lets them in."""
+"""The parts that the steps over MQTT share: the broker, and clients that connect until it lets them in."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Narration:
         self.lines.append((time.monotonic(), line))
 
     def connections(self, waits_for: str) -> tuple[int, float]:
-        """Return how often the client connected until it first asked for `waits_for`, and the seconds from its
-        first line until then. Raises LookupError.
+        """Return how often the client connected until it first asked for `waits_for`, and how long that
+        took from its first line in seconds. Raises LookupError.
         """
         (begun, _), *_ = self.lines
         for number, (at, line) in enumerate(self.lines):
