@@ -21,7 +21,7 @@ from console import output
 from console.cloud import Refused
 from console.files import naming
 from console.options import DEFAULT_STACK, PLAIN, Yes
-from verify import cleaning, report, setting, spending
+from verify import cleaning, leftovers, report, setting, spending
 from verify.bench import Bench
 from verify.page import page
 from verify.setting import Given
@@ -117,6 +117,8 @@ def _check(bench: Bench, *, yes: bool) -> None:
         output.note(f"an earlier walk has left {len(old)} devices, which are removed first")
         if left := cleaning.remove(bench.operate):
             raise Refused({"code": "devices-left", "detail": "; ".join(left)})
+    if removed := leftovers.sweep(bench):
+        output.note(f"an earlier walk has left {removed} certificates and policies in AWS IoT: removed")
     cost = spending.dollars(report.acts(bench))
     output.line(f"{bench.operate.where}; the walk costs about ${cost:.4f}")
     if cost > spending.ASKS_ABOVE:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device import certificates
 from device.refusal import CertificateRefused, Refused
 from device.store import Identity
-from verify import encodings, mqtt, observer
+from verify import encodings, leftovers, mqtt
 from verify.bench import Bench
 from verify.broker import Login
 from verify.encodings import Encode
@@ -54,7 +54,7 @@ def at_aws_iot(bench: Bench) -> Measurements:
         name = bench.name()
         bootstrap = _encoded(bench, name, encode)
         identifier = certificate_id(bootstrap)
-        bench.at_end.append((f"certificate {identifier[:16]}…", partial(observer.remove, iot, identifier)))
+        bench.at_end.append((f"certificate {identifier[:16]}…", partial(leftovers.remove, iot, identifier)))
         first = mqtt.broker(bench).outcome(Login(name, bootstrap))
         if first.startswith("TLS"):
             yield Measurement(form, f"refused in the handshake: {first}")

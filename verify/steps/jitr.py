@@ -13,7 +13,7 @@ from device.store import Identity
 from firstboot.domain import topics
 from firstboot.domain.names import JITR_PREFIX
 from firstboot.policy.errors import NoGrant
-from verify import mqtt, observer
+from verify import leftovers, mqtt, observer
 from verify.bench import Bench, Unit
 from verify.broker import ACCEPTED, Login
 from verify.mqtt import Narration
@@ -76,7 +76,7 @@ def waiting(bench: Bench) -> Measurements:
     name = f"{bench.name()}*"
     bootstrap = bench.bootstrap(name)
     iot, identifier = bench.client("iot"), certificate_id(bootstrap)
-    bench.at_end.append((f"certificate {identifier[:16]}…", lambda: observer.remove(iot, identifier)))
+    bench.at_end.append((f"certificate {identifier[:16]}…", lambda: leftovers.remove(iot, identifier)))
     with observer.observing(bench, _EVERY_REGISTRATION) as events:
         broker = mqtt.broker(bench)
         outcomes = [broker.outcome(Login(name, bootstrap)) for _ in range(_ATTEMPTS)]
