@@ -21,7 +21,7 @@ from console import output
 from console.cloud import Refused
 from console.files import naming
 from console.options import DEFAULT_STACK, PLAIN, Yes
-from verify import cleaning, leftovers, report, setting, spending
+from verify import cleaning, leftovers, publishing, report, setting, spending
 from verify.bench import Bench
 from verify.page import page
 from verify.setting import Given
@@ -29,7 +29,9 @@ from verify.step import Outcome, Result
 from verify.steps import STEPS
 from verify.walk import walk
 
-app = typer.Typer(help=__doc__, rich_markup_mode=PLAIN, pretty_exceptions_show_locals=False)
+app = typer.Typer(
+    help=__doc__, add_completion=False, rich_markup_mode=PLAIN, pretty_exceptions_show_locals=False
+)
 
 _INTERRUPTED = 130
 _FILE = {"metavar": "FILE", "exists": True, "dir_okay": False}
@@ -113,6 +115,7 @@ def _check(bench: Bench, *, yes: bool) -> None:
         names = ", ".join(found[:3])
         detail = f"{bench.operate.where} has devices ({names}…): the walk takes a stack without any"
         raise Refused({"code": "devices-found", "detail": detail})
+    _take_back(bench)
     if old := cleaning.ours(bench.operate):
         output.note(f"an earlier walk has left {len(old)} devices, which are removed first")
         if left := cleaning.remove(bench.operate):
@@ -126,6 +129,14 @@ def _check(bench: Bench, *, yes: bool) -> None:
             detail = f"the walk costs about ${cost:.2f}, and there is no terminal to ask at: --yes agrees"
             raise Refused({"code": "not-agreed", "detail": detail})
         output.confirm(f"Spend about ${cost:.2f}?", yes=yes)
+
+
+def _take_back(bench: Bench) -> None:
+    """Take back the grant that an earlier walk has left published. Raises Refused, Unreachable."""
+    if publishing.GRANT in bench.fleet.grants:
+        output.note("an earlier walk has left a published grant, which is taken back first")
+        bench.fleet = publishing.without_grant(bench.fleet)
+        publishing.publish(bench.operate, bench.fleet)
 
 
 def _walked(bench: Bench) -> tuple[list[Result], list[str], str]:

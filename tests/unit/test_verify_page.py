@@ -38,7 +38,7 @@ def test_the_page_has_each_step() -> None:
         "- Date: 2026-11-27T12:00:00Z",
         "- Account: …9012, us-east-1",
         "- Firstboot: 0.1.0",
-        "- Estimated cost: $0.0010 (first boot or renewal, with its deletion: 9)",
+        "- Estimated cost: $0.0008 (first boot or renewal, with its deletion: 9)",
         "- device x",
         "| one | passed | 1.2 | token: 1,234 characters |",
         "| two | failed | 2.0 |  |",

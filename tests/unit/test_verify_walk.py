@@ -55,7 +55,7 @@ def bench(operate: Devices | None = None, *missing: Need) -> Bench:
     return Bench(
         operate=cast("Operate", operate or Devices()),
         deployed=cast("Any", SimpleNamespace(stack="Firstboot", place=place, outputs={})),
-        fleet=cast("Any", SimpleNamespace(groups={}, hash="f" * 64)),
+        fleet=cast("Any", SimpleNamespace(groups={}, grants={}, hash="f" * 64)),
         addresses=Addresses(None, None, None, None),
         factories={},
         folder=Path("unused"),

@@ -22,6 +22,7 @@ PASSED = {
     "renewal with the same key",
     "credentials over mTLS",
     "credentials with signed proofs",
+    "credentials with growing policies",
     "no credentials for a bootstrap certificate",
     "another device's name is refused",
     "a foreign CA is refused over mTLS",

@@ -48,7 +48,7 @@ def command(cloud: Cloud, page: Path) -> list[str]:
         for option in ("--ca-cert", files["certificate"], "--ca-key", files["key"])
     ]
     hosts = ["--mtls", endpoints["mtls"], "--ca", endpoints["mqtt"]["ca"]]
-    stack = ["--stack", endpoints["stack"], "--page", str(page)]
+    stack = ["--stack", endpoints["stack"], "--page", str(page), "--publish"]
     return [sys.executable, "-m", "verify", *stack, *hosts, *signed]
 
 
