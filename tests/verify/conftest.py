@@ -8,7 +8,7 @@ import pytest
 
 from tests.flows import conftest as flows
 from tests.flows.conftest import Cloud
-from tests.verify.walks import Walks, both
+from tests.verify.walks import Walks, three
 
 cloud = flows.cloud
 
@@ -23,5 +23,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def walks(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Walks:
-    """Return what a killed walk and a whole walk after it have done."""
-    return both(cloud, tmp_path_factory.mktemp("walk"))
+    """Return a killed walk, an interrupted one and a whole one."""
+    return three(cloud, tmp_path_factory.mktemp("walk"))

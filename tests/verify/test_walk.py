@@ -7,7 +7,7 @@ from pathlib import Path
 from console.__main__ import version
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, fresh_name
-from tests.verify.walks import Walks, ids, walk
+from tests.verify.walks import FIRST, Walks, ids, walk
 from verify.bench import OURS
 from verify.steps import STEPS
 
@@ -75,7 +75,15 @@ def test_a_later_walk_removes_what_a_killed_one_left(walks: Walks) -> None:
     """The walk after a killed one removes that one's devices before its own steps."""
     assert walks.left
     assert all(map(OURS.fullmatch, walks.left))
-    assert f"an earlier walk has left {len(walks.left)} devices" in walks.done.stderr
+    assert f"an earlier walk has left {len(walks.left)} devices" in walks.cut.stderr
+
+
+def test_an_interrupted_walk_leaves_no_device(walks: Walks) -> None:
+    """After Ctrl-C the walk removes its devices and writes the page of the steps so far."""
+    assert (walks.cut.returncode, walks.kept) == (130, []), walks.cut.stderr
+    assert f"| {FIRST} | passed |" in walks.cut_page
+    assert "The walk ended early: interrupted after" in walks.cut_page
+    assert "an earlier walk" not in walks.done.stderr
 
 
 def test_a_walk_leaves_no_device(walks: Walks, cloud: Cloud) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from local.processes import ROOT
 from tests.flows.conftest import Cloud
 from tests.flows.devices import operate
+from tests.processes import interruptible
 
 FIRST = "first boot over mTLS"
 """The first step that makes a device."""
@@ -22,9 +24,16 @@ _REASON = re.compile(r"^- (?P<step>[^:]+): it needs (?P<reason>.*)$", re.MULTILI
 
 @dataclass(frozen=True)
 class Walks:
-    """The ids that a killed walk left, the whole walk after it, and that one's page."""
+    """Three walks, one after the other.
+
+    `left` are the ids that a killed walk left. `cut` was interrupted, and left the ids `kept`. `done` went to
+    its end. The last two have their pages.
+    """
 
     left: list[str]
+    cut: subprocess.CompletedProcess[str]
+    kept: list[str]
+    cut_page: str
     done: subprocess.CompletedProcess[str]
     page: str
 
@@ -39,8 +48,8 @@ class Walks:
         return {row["step"]: row["reason"] for row in _REASON.finditer(self.page)}
 
 
-def command(cloud: Cloud, page: Path) -> list[str]:
-    """Return the command line of a walk with the key of each factory of the cloud."""
+def options(cloud: Cloud, page: Path) -> list[str]:
+    """Return the options of a walk with the key of each factory of the cloud."""
     endpoints = cloud.endpoints
     signed = [
         option
@@ -49,13 +58,13 @@ def command(cloud: Cloud, page: Path) -> list[str]:
     ]
     hosts = ["--mtls", endpoints["mtls"], "--ca", endpoints["mqtt"]["ca"]]
     stack = ["--stack", endpoints["stack"], "--page", str(page), "--publish"]
-    return [sys.executable, "-m", "verify", *stack, *hosts, *signed]
+    return [*stack, *hosts, *signed]
 
 
 def walk(cloud: Cloud, page: Path) -> subprocess.CompletedProcess[str]:
     """Run a walk to its end, without a terminal."""
     return subprocess.run(
-        command(cloud, page),
+        [sys.executable, "-m", "verify", *options(cloud, page)],
         cwd=ROOT,
         env=cloud.operator,
         stdin=subprocess.DEVNULL,
@@ -66,23 +75,34 @@ def walk(cloud: Cloud, page: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def both(cloud: Cloud, folder: Path) -> Walks:
-    """Kill a walk after its first device, then walk to the end."""
+def three(cloud: Cloud, folder: Path) -> Walks:
+    """Kill a walk after its first device, interrupt the next one there, then walk to the end."""
+    _until_first(cloud, folder / "killed.md", signal.SIGKILL)
+    left = ids(cloud)
+    cut = _until_first(cloud, folder / "cut.md", signal.SIGINT)
+    kept = ids(cloud)
+    done = walk(cloud, folder / "page.md")
+    pages = [file.read_text() if file.exists() else "" for file in (folder / "cut.md", folder / "page.md")]
+    return Walks(left, cut, kept, pages[0], done, pages[1])
+
+
+def _until_first(cloud: Cloud, page: Path, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """Run a walk until its first device has booted, and send the signal."""
     begun = subprocess.Popen(
-        command(cloud, folder / "killed.md"),
+        interruptible("verify", *options(cloud, page)),
         cwd=ROOT,
         env=cloud.operator,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     with begun:
         assert begun.stdout
         assert any(FIRST in line for line in begun.stdout), "the walk has made no device"
-        begun.kill()
-    left = ids(cloud)
-    done = walk(cloud, folder / "page.md")
-    return Walks(left, done, (folder / "page.md").read_text() if done.returncode < 2 else "")
+        begun.send_signal(number)
+        out, err = begun.communicate(timeout=_SECONDS)
+    return subprocess.CompletedProcess(begun.args, begun.returncode, out, err)
 
 
 def ids(cloud: Cloud) -> list[str]:

@@ -1,0 +1,95 @@
+"""The steps that only AWS can take judge answers that have the form of AWS's API references."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from console.diagnosis import Level, Need
+from verify.bench import Bench
+from verify.step import Failed
+from verify.steps import account, queue
+
+_QUOTAS = {
+    "list_aws_default_service_quotas": [
+        {"QuotaCode": "L-1", "QuotaName": "Throttle rate", "Value": 10_000.0},
+        {"QuotaCode": "L-2", "QuotaName": "Other", "Value": 1.0},
+    ],
+    "list_service_quotas": [{"QuotaCode": "L-1", "QuotaName": "Throttle rate", "Value": 2_500.0}],
+}
+
+
+class Aws:
+    """Clients of AWS with these quotas and this number of stopped invocations."""
+
+    deployed = SimpleNamespace(template={})
+
+    def __init__(self, quotas: dict[str, Any], stopped: float = 0.0) -> None:
+        self._quotas = quotas
+        self._stopped = stopped
+
+    def client(self, _: str) -> Aws:
+        """Return the client of any service."""
+        return self
+
+    def outputs(self, name: str) -> str:
+        """Return an output of the stack."""
+        return name
+
+    def get_paginator(self, operation: str) -> Any:
+        """Return the pages of an operation of Service Quotas."""
+        return SimpleNamespace(paginate=lambda **_: [{"Quotas": self._quotas[operation]}])
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        """Return a queue's ARN."""
+        return {"Attributes": {"QueueArn": "arn:aws:sqs:us-east-1:123456789012:queue"}}
+
+    def list_event_source_mappings(self, **_: Any) -> dict[str, Any]:
+        """Return the function behind a queue."""
+        return {
+            "EventSourceMappings": [{"FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:work"}]
+        }
+
+    def get_metric_statistics(self, **asked: Any) -> dict[str, Any]:
+        """Return the sums of a metric of the function."""
+        assert asked["Dimensions"] == [{"Name": "FunctionName", "Value": "work"}]
+        return {"Datapoints": [{"Sum": self._stopped}]}
+
+    def get_function_recursion_config(self, **_: Any) -> dict[str, Any]:
+        """Return whether Lambda stops recursions."""
+        return {"RecursiveLoop": "Terminate"}
+
+
+def measured(step: Any, aws: Aws) -> list[str]:
+    """Return what a step measures."""
+    return [str(each) for each in step(cast("Bench", aws))]
+
+
+def _need(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = Need("apigateway", "Throttle rate", 100.0, Level.WARN)
+    monkeypatch.setattr(account, "needs", lambda _: [need])
+
+
+def test_a_quota_has_its_code_and_the_account_s_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk measures each quota that the doctor judges, with its code and the account's own value."""
+    _need(monkeypatch)
+    assert measured(account.quotas, Aws(_QUOTAS)) == ["apigateway L-1 Throttle rate: 2,500"]
+
+
+def test_a_quota_that_aws_does_not_name_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota under another name than the doctor's is a failure, because the doctor would not find it."""
+    _need(monkeypatch)
+    with pytest.raises(Failed, match="Throttle rate"):
+        measured(account.quotas, Aws({name: [] for name in _QUOTAS}))
+
+
+def test_a_stopped_recursion_fails() -> None:
+    """An invocation that Lambda stopped for a recursion fails the step, and none passes."""
+    assert measured(queue.recursion, Aws({})) == [
+        "recursive loops: Terminate",
+        "invocations that Lambda stopped in 14 days: 0",
+    ]
+    with pytest.raises(Failed, match="no stopped invocation, saw 2"):
+        measured(queue.recursion, Aws({}, stopped=2.0))
