@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from console.diagnosis import Level, Need
 from verify.bench import Bench
 from verify.step import Failed
 from verify.steps import account, queue
@@ -68,7 +67,7 @@ def measured(step: Any, aws: Aws) -> list[str]:
 
 
 def _need(monkeypatch: pytest.MonkeyPatch) -> None:
-    need = Need("apigateway", "Throttle rate", 100.0, Level.WARN)
+    need = SimpleNamespace(service="apigateway", quota="Throttle rate")
     monkeypatch.setattr(account, "needs", lambda _: [need])
 
 

@@ -196,6 +196,7 @@ def test_it_asks_before_it_spends_more(monkeypatch: pytest.MonkeyPatch, dollar: 
     """Above a dollar the walk needs an agreement, which is `--yes` where there is no terminal."""
     monkeypatch.setattr(spending, "ASKS_ABOVE", dollar)
     monkeypatch.setattr("console.output.can_ask", lambda: False)
+    monkeypatch.setattr(main.leftovers, "sweep", lambda _: 0)
     refuses = dollar < spending.dollars(report.acts(bench()))
     if refuses:
         with pytest.raises(Refused, match="--yes agrees"):

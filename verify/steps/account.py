@@ -28,17 +28,22 @@ def doctor(bench: Bench) -> Measurements:
 
 def quotas(bench: Bench) -> Measurements:
     """Measure the quotas that the doctor judges: their codes and the values of this account."""
-    wanted = {(need.service, need.quota) for need in needs(bench.deployed.template)}
-    client = bench.client("service-quotas")
-    for service in sorted({service for service, _ in wanted}):
-        found: dict[str, Any] = {}
-        for operation in _LISTED:  # the account's own values replace AWS's defaults
-            for page in client.get_paginator(operation).paginate(ServiceCode=service):
-                found |= {each["QuotaName"]: each for each in page["Quotas"]}
-        for quota in sorted(name for of, name in wanted if of == service):
+    wanted = needs(bench.deployed.template)
+    for service in sorted({need.service for need in wanted}):
+        found = _quotas_of(bench, service)
+        for quota in sorted(need.quota for need in wanted if need.service == service):
             if quota not in found:
                 raise Failed(f"the quota {quota!r} of {service}", f"{len(found)} others")
             yield Measurement(f"{service} {found[quota]['QuotaCode']} {quota}", found[quota]["Value"])
+
+
+def _quotas_of(bench: Bench, service: str) -> dict[str, Any]:
+    """Return a service's quotas by name. The account's own values replace AWS's defaults."""
+    client, found = bench.client("service-quotas"), dict[str, Any]()
+    for operation in _LISTED:
+        for page in client.get_paginator(operation).paginate(ServiceCode=service):
+            found |= {each["QuotaName"]: each for each in page["Quotas"]}
+    return found
 
 
 def runtimes(bench: Bench) -> Measurements:
