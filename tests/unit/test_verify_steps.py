@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +11,7 @@ import pytest
 
 from verify.bench import Bench
 from verify.step import Failed
-from verify.steps import account, queue
+from verify.steps import STEPS, account, queue
 
 _QUOTAS = {
     "list_aws_default_service_quotas": [
@@ -92,3 +94,12 @@ def test_a_stopped_recursion_fails() -> None:
     ]
     with pytest.raises(Failed, match="no stopped invocation, saw 2"):
         measured(queue.recursion, Aws({}, stopped=2.0))
+
+
+def test_the_emulator_s_page_names_existing_steps() -> None:
+    """Each step that docs/emulator.md names exists."""
+    text = (Path(__file__).parents[2] / "docs/emulator.md").read_text()
+    lists = re.findall(r'steps? ((?:"[^"]+"(?:, | and )?)+)', text)
+    named = {name for names in lists for name in re.findall('"([^"]+)"', names)}
+    assert len(named) > 10
+    assert named <= {step.name for step in STEPS}

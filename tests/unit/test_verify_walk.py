@@ -15,7 +15,7 @@ from device.refusal import Action
 from device.refusal import Refused as DeviceRefused
 from firstboot.policy.render import Place
 from verify import __main__ as main
-from verify import cleaning, report, spending
+from verify import cleaning, leftovers, report, spending
 from verify.bench import Addresses, Bench
 from verify.step import Failed, Lacking, Measurement, Measurements, Need, Outcome, Result, Step
 from verify.steps import STEPS
@@ -196,7 +196,7 @@ def test_it_asks_before_it_spends_more(monkeypatch: pytest.MonkeyPatch, dollar: 
     """Above a dollar the walk needs an agreement, which is `--yes` where there is no terminal."""
     monkeypatch.setattr(spending, "ASKS_ABOVE", dollar)
     monkeypatch.setattr("console.output.can_ask", lambda: False)
-    monkeypatch.setattr(main.leftovers, "sweep", lambda _: 0)
+    monkeypatch.setattr(leftovers, "sweep", lambda _: 0)
     refuses = dollar < spending.dollars(report.acts(bench()))
     if refuses:
         with pytest.raises(Refused, match="--yes agrees"):
