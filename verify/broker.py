@@ -76,21 +76,26 @@ class Broker:
             return connection.outcome
 
     @contextmanager
-    def connected(self, login: Login, protocol: MQTTProtocolVersion = V5) -> Iterator[Connection]:
-        """Connect, whether the broker accepts it or not, and disconnect at the end."""
-        connection = Connection(self._client(login, protocol))
+    def connected(
+        self, login: Login, protocol: MQTTProtocolVersion = V5, *, clean_session: bool = True
+    ) -> Iterator[Connection]:
+        """Connect, whether the broker accepts it or not, and disconnect at the end.
+
+        Without a clean session, which MQTT 3.1.1 has, the broker stores messages until the client's next
+        connection.
+        """
+        connection = Connection(self._client(login, protocol, clean_session=clean_session))
         try:
             connection.open(self.host, self.port)
             yield connection
         finally:
             connection.close()
 
-    def _client(self, login: Login, protocol: MQTTProtocolVersion) -> Client:
-        clean_session = None if protocol == V5 else True
+    def _client(self, login: Login, protocol: MQTTProtocolVersion, *, clean_session: bool) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             login.client_id,
-            clean_session=clean_session,
+            clean_session=None if protocol == V5 else clean_session,
             protocol=protocol,
             reconnect_on_failure=False,
         )

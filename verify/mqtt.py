@@ -61,17 +61,27 @@ def shut_out(bench: Bench, who: Login) -> Attempts:
     return _until(bench, who, lambda outcome: outcome != ACCEPTED, "no connection any more")
 
 
+def repeated(attempt: Callable[[], bool]) -> bool:
+    """Repeat an attempt until it returns true, and return whether it did."""
+
+    def once() -> bool:
+        if not attempt():
+            raise Refused(Action.RETRY, "not yet")
+        return True
+
+    with suppress(Refused):
+        return _PATIENCE(once)
+    return False
+
+
 def _until(bench: Bench, who: Login, reached: Callable[[str], bool], expected: str) -> Attempts:
     outcomes, begun, at = list[str](), time.monotonic(), broker(bench)
 
-    def attempt() -> None:
+    def attempt() -> bool:
         outcomes.append(at.outcome(who))
-        if not reached(outcomes[-1]):
-            raise Refused(Action.RETRY, outcomes[-1])
+        return reached(outcomes[-1])
 
-    with suppress(Refused):
-        _PATIENCE(attempt)
-    if not reached(outcomes[-1]):
+    if not repeated(attempt):
         raise Failed(expected, f"{outcomes[-1]} at {len(outcomes)} attempts")
     return Attempts(outcomes, time.monotonic() - begun)
 

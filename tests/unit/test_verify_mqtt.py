@@ -24,7 +24,7 @@ from firstboot.pki import chain
 from tests import factories
 from verify import mqtt, observer
 from verify.bench import Bench
-from verify.broker import ACCEPTED, CLOSED, Login, Message
+from verify.broker import ACCEPTED, CLOSED, V311, Login, Message
 from verify.mqtt import Attempts, Narration
 from verify.step import Failed, Lacking, Measurement
 from verify.steps import connections, isolation, jitr, live, naming
@@ -80,8 +80,11 @@ class Broker:
         return self.admits(login)
 
     @contextmanager
-    def connected(self, login: Login, _protocol: object = None) -> Iterator[Connection]:
+    def connected(
+        self, login: Login, protocol: object = None, *, clean_session: bool = True
+    ) -> Iterator[Connection]:
         """Yield a connection."""
+        assert clean_session or protocol is V311
         yield Connection(self, self.admits(login))
 
 
@@ -375,3 +378,33 @@ def test_a_walk_without_a_broker_lacks_it(monkeypatch: pytest.MonkeyPatch) -> No
     bench: Any = SimpleNamespace(addresses=SimpleNamespace(broker=None))
     with pytest.raises(Lacking, match="broker"):
         mqtt.broker(bench)
+
+
+def resuming(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arrived: topics.Call) -> Any:
+    """Take the step of a resumed session, in which these answers arrive."""
+    answers = iter(("Not authorized", ACCEPTED, ACCEPTED))  # the old certificate's, and the device's own
+    world.broker.allows = lambda _: next(answers)
+    world.broker.messages = iter([answer(call, qos=1) for call in arrived])
+    unit: Any = mqtt.connected(world.bench)
+    unit.renew = lambda: None
+    monkeypatch.setattr(mqtt, "connected", lambda _: unit)
+    world.bench.folder = tmp_path
+    data = SimpleNamespace(publish=lambda **_: None)
+    monkeypatch.setattr(world.bench, "client", lambda _: data)
+    return world.takes(connections.resumed)
+
+
+def test_a_resumed_session_without_credentials_is_measured(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step counts the stored answers that arrive for a superseded certificate."""
+    found = resuming(world, tmp_path, monkeypatch, topics.CERTIFICATES)
+    assert list(found.values()) == [1, 0]
+
+
+def test_credentials_in_a_resumed_session_are_a_failure(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step fails if an answer with credentials arrives for a superseded certificate."""
+    with pytest.raises(Failed, match="no answer with credentials"):
+        resuming(world, tmp_path, monkeypatch, topics.CERTIFICATES, topics.CREDENTIALS)

@@ -35,6 +35,7 @@ PASSED = {
     "another device's topics",
     "a certificate without its thing",
     "two connections with one client id",
+    "a resumed session of a superseded certificate",
     "answers over MQTT 5",
     "events about connections",
     "encodings of certificates at API Gateway",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from device.store import Identity
 from firstboot.domain import topics
 from verify import mqtt, observer
 from verify.bench import Bench, Unit
-from verify.broker import ACCEPTED, Connection, Message
+from verify.broker import ACCEPTED, V311, Broker, Connection, Login, Message
 from verify.spending import Act
 from verify.step import Failed, Lacking, Measurement, Measurements, Need, Step
 from verify.steps.jitr import certificate_id
@@ -87,6 +91,53 @@ def _answered(connection: Connection, unit: Unit, call: topics.Call, members: di
     return message
 
 
+def resumed(bench: Bench) -> Measurements:
+    """Resume a device's session with its superseded certificate, which gets no answer with credentials.
+
+    The session has subscribed to the answers about credentials and about certificates. One of each is
+    published while no client is connected. AWS IoT must check iot:Receive for stored messages too.
+    """
+    unit, broker = mqtt.connected(bench), mqtt.broker(bench)
+    old = _copied(unit.live, bench)
+    unit.renew()
+    mqtt.let_in(bench, mqtt.login(unit))
+    superseded = Login(unit.name, old)
+    secret, public = (call.accepted_topic(unit.name) for call in (topics.CREDENTIALS, topics.CERTIFICATES))
+    if not mqtt.repeated(lambda: _answer(broker, superseded, secret) != ACCEPTED):
+        raise Failed("no leave for a superseded certificate to subscribe to credentials", ACCEPTED)
+    with broker.connected(mqtt.login(unit), V311, clean_session=False) as connection:
+        for topic in (secret, public):
+            if (granted := connection.subscribe(topic)) != ACCEPTED:
+                raise Failed(f"leave to subscribe to {topic}", granted)
+    data = bench.client("iot-data")
+    for topic in (secret, public):
+        data.publish(topic=topic, qos=1, payload=b"{}")
+    with broker.connected(superseded, V311, clean_session=False) as connection:
+        outcome, found = connection.outcome, [each.topic for each in connection.messages()]
+    broker.outcome(mqtt.login(unit), V311)  # a clean session, which ends the stored one
+    if outcome != ACCEPTED:
+        raise Failed("a connection of the superseded certificate", outcome)
+    yield Measurement("stored answers about certificates that arrived", found.count(public))
+    yield Measurement("stored answers with credentials that arrived", found.count(secret))
+    if secret in found:
+        raise Failed("no answer with credentials for a superseded certificate", "one")
+
+
+def _answer(broker: Broker, who: Login, topic: str) -> str:
+    """Return the broker's answer to a subscription, in a connection of its own."""
+    with broker.connected(who) as connection:
+        return connection.subscribe(topic) if connection.is_accepted else connection.outcome
+
+
+def _copied(identity: Identity, bench: Bench) -> Identity:
+    """Copy an identity, whose files the next one replaces."""
+    folder = Path(tempfile.mkdtemp(dir=bench.folder))
+    copy = Identity(folder / "certificate.pem", folder / "device.key")
+    shutil.copyfile(identity.certificate, copy.certificate)
+    shutil.copy(identity.key, copy.key)
+    return copy
+
+
 def presence(bench: Bench) -> Measurements:
     """Connect several times in a row, and count the events about it, those that come again or too late."""
     unit, broker = mqtt.connected(bench), mqtt.broker(bench)
@@ -115,6 +166,12 @@ _NEEDS = frozenset({Need.FACTORY, Need.BROKER})
 STEPS = (
     Step("a certificate without its thing", unattached, _NEEDS, spends={Act.BOOT: 1, Act.CONNECTION: 120}),
     Step("two connections with one client id", takeover, _NEEDS, spends={Act.BOOT: 1, Act.CONNECTION: 20}),
+    Step(
+        "a resumed session of a superseded certificate",
+        resumed,
+        _NEEDS,
+        spends={Act.BOOT: 2, Act.CONNECTION: 60},
+    ),
     Step("answers over MQTT 5", answers, _NEEDS, spends={Act.BOOT: 1, Act.VEND: 2, Act.CONNECTION: 20}),
     Step("events about connections", presence, _NEEDS, spends={Act.BOOT: 1, Act.CONNECTION: 50}),
 )
