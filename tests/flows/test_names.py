@@ -23,7 +23,7 @@ from tests.flows.devices import Device, issued, operate, printed
 
 @dataclass(frozen=True)
 class Style:
-    """Where a maker writes the id: the group, the subject, the alternative name, and the id that follows.
+    """A place where a maker writes the id: the group, the subject, the alternative name, and the id.
 
     `boots_as` is what a device's client id has before the id at its first boot over MQTT.
     """
