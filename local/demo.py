@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -107,13 +108,21 @@ def _boards(endpoints: dict[str, Any], folder: Path) -> None:
         key, until = f"{board}.pem", (utc_now() + timedelta(days=1)).date().isoformat()
         _operator("admission", "devices", "rebind", board.name, "--key", key, "--until", until)
         _boot(endpoints, folder / "devices/other", board)
+    with _step("A third unit gets a copy of this board's disk. It notices, and enrolls under its own name"):
+        unit = _made(endpoints, folder, folder / "devices/unit", number=2)
+        shutil.copytree(folder / "devices/other", folder / "devices/copy")
+        _boot(endpoints, folder / "devices/copy", unit)
 
 
-def _made(endpoints: dict[str, Any], folder: Path, run: Path) -> Path:
-    """Let the factory make a device, and return the path of its key and certificate without the suffix."""
+def _made(endpoints: dict[str, Any], folder: Path, run: Path, number: int = 1) -> Path:
+    """Let the factory make a device with this number in its id.
+
+    Returns the path of its key and certificate without the suffix.
+    """
     signed = ["--ca-cert", endpoints["factory"]["certificate"], "--ca-key", endpoints["factory"]["key"]]
-    made = ["--group", "gateways", "--count", "1", "--days", "90", "--out", str(run)]
-    _run("python", "-m", "console", "factory", "issue", *made, "--fleet", str(folder / "fleet"), *signed)
+    made = ["--group", "gateways", "--start", str(number), "--count", "1", "--days", "90"]
+    where = ["--out", str(run), "--fleet", str(folder / "fleet")]
+    _run("python", "-m", "console", "factory", "issue", *made, *where, *signed)
     return next(run.glob("*.key")).with_suffix("")
 
 

@@ -49,6 +49,7 @@ device_id = "san.uri"
 [groups.hosts]
 trust     = ["trust/hosts.pem"]
 device_id = "san.dns"
+strip_suffix = ".example"
 
 [groups.keys]
 trust     = ["trust/keys.pem"]

@@ -23,7 +23,7 @@ from tests.flows.devices import Device, issued, operate, printed
 
 @dataclass(frozen=True)
 class Style:
-    """A place where a maker writes the id: the group, the subject, the alternative name, and the id.
+    """The place of an id in a bootstrap certificate: group, subject and alternative name; and the id.
 
     `boots_as` is what a device's client id has before the id at its first boot over MQTT.
     """
@@ -58,7 +58,7 @@ STYLES: dict[str, Callable[[str], Style]] = {
     "URN": lambda serial: Style(
         "fridges", CHIP, f"F{serial}", x509.UniformResourceIdentifier(f"urn:dev:ops:32473-F{serial}")
     ),
-    "DNS name": lambda serial: Style("hosts", CHIP, f"h{serial}.example", x509.DNSName(f"H{serial}.Example")),
+    "DNS name": lambda serial: Style("hosts", CHIP, f"h{serial}", x509.DNSName(f"H{serial}.Example")),
     "hash of the key": lambda _: Style("keys", CHIP, ""),
     "serialNumber, one CN for all": lambda serial: Style(
         "elements", {**CHIP, NameOID.SERIAL_NUMBER: f"E{serial}"}, f"E{serial}", boots_as=""

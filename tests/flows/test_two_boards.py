@@ -23,15 +23,15 @@ def test_an_operator_gives_the_name_to_the_second_board(cloud: Cloud, tmp_path: 
     assert (refused.returncode, json.loads(refused.stderr)["code"]) == (STOP, "bootstrap-key-changed")
     assert len(issued(cloud, name)) == 1
     assert first.status()["deviceId"] == name
-    keys = {board: _key(board) for board in (first, second)}
+    one, other = _key(first), _key(second)
     shown = operate(cloud, "devices.show", deviceId=name)
-    assert (shown["pin"], shown["refusedKey"]["key"]) == (keys[first], keys[second])
+    assert (shown["pin"], shown["refusedKey"]["key"]) == (one, other)
 
     until = (utc_now() + timedelta(days=1)).date().isoformat()
-    operate(cloud, "devices.rebind", deviceId=name, key=keys[second], until=until)
+    operate(cloud, "devices.rebind", deviceId=name, key=other, until=until)
     second.boot()
     shown = operate(cloud, "devices.show", deviceId=name)
-    assert (shown["pin"], shown["admission"]) == (keys[second], None)
+    assert (shown["pin"], shown["admission"]) == (other, None)
     assert first.run("status", "--state", str(first.state)).returncode == REENROLL
     assert first.run(*first.boot_arguments()).returncode == STOP
     assert second.status()["deviceId"] == name
