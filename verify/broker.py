@@ -10,10 +10,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -21,6 +21,9 @@ from paho.mqtt.properties import Properties
 
 from device.store import Identity
 from device.transport import Transport
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 V311, V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
 ACCEPTED = "accepted"
@@ -32,6 +35,10 @@ _SECONDS = 30
 
 _QUIET_SECONDS = 5.0
 """How long no event comes after the last one."""
+
+
+_CONNECTED: dict[str, float] = {}
+"""The client ids that have connected, with the monotonic times of their last connections."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,12 @@ class Message:
 
 @dataclass(frozen=True)
 class Broker:
-    """AWS IoT's broker. `transport` trusts its CA."""
+    """AWS IoT's broker. `transport` trusts its CA. Connections of one client begin `apart_seconds` apart."""
 
     host: str
     port: int
     transport: Transport
+    apart_seconds: float = 0.0
 
     def outcome(self, login: Login, protocol: MQTTProtocolVersion = V5) -> str:
         """Connect, disconnect, and return `Connection.outcome`."""
@@ -85,11 +93,17 @@ class Broker:
         connection.
         """
         connection = Connection(self._client(login, protocol, clean_session=clean_session))
+        self._wait(login.client_id)
         try:
             connection.open(self.host, self.port)
             yield connection
         finally:
             connection.close()
+
+    def _wait(self, client_id: str) -> None:
+        if client_id in _CONNECTED:
+            time.sleep(max(0.0, _CONNECTED[client_id] + self.apart_seconds - time.monotonic()))
+        _CONNECTED[client_id] = time.monotonic()
 
     def _client(self, login: Login, protocol: MQTTProtocolVersion, *, clean_session: bool) -> Client:
         client = Client(
@@ -129,6 +143,19 @@ class _Socket(ssl.SSLSocket):
             self.close()
             raise
 
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        """See ssl.SSLSocket."""
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # A server that refuses the certificate may close before it has read anything. Its alert is in the
+            # socket's buffer then.
+            with suppress(OSError):
+                self.recv()
+            raise
+
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """See ssl.SSLSocket."""
         try:
@@ -159,6 +186,7 @@ class Connection:
         client.on_subscribe = lambda _, __, ___, codes, ____: self._answers.put(_words(codes[0]))
         client.on_publish = lambda _, __, ___, code, ____: self._answers.put(_words(code))
         client.on_disconnect = self._on_disconnect
+        client.on_socket_open = self._on_socket_open
         client.on_message = self._on_message
 
     def open(self, host: str, port: int) -> None:
@@ -168,7 +196,6 @@ class Connection:
         except OSError as error:  # ssl.SSLError too
             self.outcome = f"TLS: {getattr(error, 'reason', None) or type(error).__name__}"
             return
-        self._socket = self._client.socket()
         self._client.loop_start()
         self.outcome = self._answer()
 
@@ -176,6 +203,11 @@ class Connection:
     def is_accepted(self) -> bool:
         """Return whether the broker accepted the connection."""
         return self.outcome == ACCEPTED
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether the connection has ended."""
+        return self._gone.is_set()
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> str:
         """Subscribe, and return ACCEPTED, CLOSED, SILENT or the broker's reason."""
@@ -225,6 +257,9 @@ class Connection:
             return self._answers.get(timeout=_SECONDS)
         except Empty:
             return SILENT
+
+    def _on_socket_open(self, _client: Client, _data: object, opened: object) -> None:
+        self._socket = opened  # the client has forgotten it when the connection has ended
 
     def _on_disconnect(self, _client: Client, _data: object, flags: Any, code: Any, _: object) -> None:  # noqa: ANN401
         alert = getattr(self._socket, "alert", None)

@@ -23,12 +23,17 @@ from verify.step import Failed, Lacking, Need
 # pauses are short, because the time until it takes effect is a measurement.
 _PATIENCE = Patience(tries=150, base=0.5, cap=4.0)
 
+_APART_SECONDS = 1.1
+"""AWS IoT takes one connection of a client id in a second, and the emulator any number (General Reference,
+"AWS IoT Core endpoints and quotas", "Connect requests per second per client ID")."""
+
 
 def broker(bench: Bench) -> Broker:
     """Return AWS IoT's broker. Raises Lacking."""
     if not bench.addresses.broker:
         raise Lacking(str(Need.BROKER))
-    return Broker(*parse(bench.addresses.broker), bench.transport)
+    apart = 0.0 if Need.AWS in bench.missing else _APART_SECONDS
+    return Broker(*parse(bench.addresses.broker), bench.transport, apart)
 
 
 def login(unit: Unit) -> Login:

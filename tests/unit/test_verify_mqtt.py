@@ -39,6 +39,7 @@ class Connection:
 
     broker: Broker
     outcome: str
+    is_gone: bool = False
 
     @property
     def is_accepted(self) -> bool:
