@@ -36,6 +36,22 @@ def broker(bench: Bench) -> Broker:
     return Broker(*parse(bench.addresses.broker), bench.transport, apart)
 
 
+def group(bench: Bench) -> Group:
+    """Return a group whose devices connect to AWS IoT by their certificates, the first one included.
+
+    Raises Lacking.
+    """
+    return bench.group_with(
+        lambda each: each.mqtt == "registry" and each.jitr != "off",
+        'a group with mqtt = "registry", and with jitr',
+    )
+
+
+def first_login(bench: Bench, name: str, bootstrap: Identity) -> Login:
+    """Return how a new device of `group` connects. Raises Lacking."""
+    return Login(bootstrap_client_id(group(bench), name), bootstrap)
+
+
 def login(unit: Unit) -> Login:
     """Return how a booted device connects."""
     return Login(unit.name, unit.live)
@@ -115,25 +131,23 @@ class Narration:
         raise LookupError(f"the client never waited for {waits_for}")
 
 
-def unit(
-    bench: Bench, name: str, bootstrap: Identity, narration: Narration, group: Group | None = None
-) -> Unit:
-    """Make a device that calls over MQTT, and that connects by its group's rule for client ids.
+def unit(bench: Bench, name: str, bootstrap: Identity, narration: Narration, of: Group | None = None) -> Unit:
+    """Make a device that calls over MQTT. Its client id follows the rule of its group `of`.
 
     Raises Lacking.
     """
     if not bench.addresses.broker:
         raise Lacking(str(Need.BROKER))
-    client_id = bootstrap_client_id(group or bench.group, name)
+    client_id = bootstrap_client_id(of or group(bench), name)
     calls = Calls(bench.addresses.broker, bench.transport, bootstrap, narration, client_id)
     made = bench.unit_of(name, bootstrap, Need.BROKER)
     return replace(made, service=Service(calls, bench.transport), patience=_PATIENCE)
 
 
-def over_https(bench: Bench, group: Group | None = None) -> Unit:
+def over_https(bench: Bench, of: Group | None = None) -> Unit:
     """Return a device that has booted over HTTPS, or over MQTT without a host for HTTPS. Raises Refused."""
     name = bench.name()
-    bootstrap = bench.bootstrap(name, group or bench.group)
+    bootstrap = bench.bootstrap(name, of or group(bench))
     way = None if {Need.MTLS, Need.PUBLIC} & set(bench.ways) else Need.BROKER
     made = bench.unit_of(name, bootstrap, way)
     made.boot()

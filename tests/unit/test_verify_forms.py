@@ -31,6 +31,9 @@ CA = {
     "EC": factories.authority("factory"),
     "RSA": factories.authority("factory", key=factories.rsa_key()),
 }
+GROUP = SimpleNamespace(
+    name="gateways", device_id="subject.CN", strip_prefix="", strip_suffix="", pattern=None
+)
 FORMS = ["X.509 v1", "GeneralizedTime before 2050", "NULL as ECDSA's parameters"]
 NAME, OTHER = "gw-1", "gw-2"
 
@@ -76,8 +79,8 @@ class World:
         names = iter((NAME, OTHER, "gw-3"))
         self.bench: Any = SimpleNamespace(
             name=lambda: next(names),
-            group=SimpleNamespace(name="gateways"),
-            group_with=lambda *_: None,
+            group=GROUP,
+            group_with=lambda *_: GROUP,
             factories={"gateways": Issuer(self.authority.certificate, key)},
             bootstrap=self._bootstrap,
             service=lambda *_, **__: self.service,
@@ -130,6 +133,12 @@ def test_a_refusal_of_api_gateway_is_a_measurement(world: World) -> None:
     world.service.answer = raising(CertificateRefused("the gateway refused"))
     found = world.takes(forms.at_api_gateway)
     assert set(found.values()) == {"refused before Firstboot: the gateway refused"}
+
+
+def test_a_handshake_that_fails_is_a_measurement(world: World) -> None:
+    """A handshake that fails without a word about the certificate does not fail the step."""
+    world.service.answer = raising(Refused(Action.RETRY, "No answer: UNEXPECTED_EOF"))
+    assert set(world.takes(forms.at_api_gateway).values()) == {"no answer: No answer: UNEXPECTED_EOF"}
 
 
 def test_a_refusal_of_firstboot_is_a_failure(world: World) -> None:

@@ -30,6 +30,9 @@ from verify.step import Failed, Lacking, Measurement
 from verify.steps import connections, isolation, jitr, live, naming
 
 OWN, OTHER, UNKNOWN = "gw-1", "gw-2", "gw-3"
+GROUP = SimpleNamespace(
+    name="gateways", device_id="subject.CN", strip_prefix="", strip_suffix="", pattern=None
+)
 CA = factories.authority("factory")
 
 
@@ -125,6 +128,7 @@ class World:
         self.row: dict[str, Any] = {"attempts": {"N": "1"}, "decidedAt": {"N": "1"}}
         self.bench: Any = SimpleNamespace(
             name=lambda: next(names),
+            group_with=lambda *_: GROUP,
             bootstrap=lambda *_, **__: identity,
             client=lambda service: self.iot if service == "iot" else self._table(),
             outputs=lambda _: "table",
@@ -409,3 +413,14 @@ def test_credentials_in_a_resumed_session_are_a_failure(
     """The step fails if an answer with credentials arrives for a superseded certificate."""
     with pytest.raises(Failed, match="no answer with credentials"):
         resuming(world, tmp_path, monkeypatch, topics.CERTIFICATES, topics.CREDENTIALS)
+
+
+@pytest.mark.parametrize(("mqtt_login", "jitr_of"), [("token", "shared"), ("registry", "off")])
+def test_a_group_without_certificates_at_aws_iot_is_lacking(mqtt_login: str, jitr_of: str) -> None:
+    """A group is not used if its devices connect with tokens or its bootstrap certificates can't connect."""
+    asked = SimpleNamespace(mqtt=mqtt_login, jitr=jitr_of)
+    bench: Any = SimpleNamespace(group_with=lambda condition, _: condition(asked))
+    assert not mqtt.group(bench)
+    fit = SimpleNamespace(mqtt="registry", jitr="exclusive")
+    bench.group_with = lambda condition, _: condition(fit)
+    assert mqtt.group(bench)

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from device import certificates
 from device.refusal import CertificateRefused, Refused
 from device.store import Identity
+from firstboot.domain.fleet import Group
 from verify import encodings, leftovers, mqtt
 from verify.bench import Bench
-from verify.broker import Login
 from verify.encodings import Encode
 from verify.mqtt import Narration
 from verify.spending import Act
@@ -35,13 +35,17 @@ _FORMS: dict[str, Encode] = {
 def at_api_gateway(bench: Bench) -> Measurements:
     """Request a certificate at the mTLS host with a bootstrap certificate of each form."""
     service = bench.service(Need.MTLS, inline=True)
-    for form, encode in _forms(bench).items():
-        bootstrap = _encoded(bench, bench.name(), encode)
+    group = bench.group
+    for form, encode in _forms(bench, group).items():
+        bootstrap = _encoded(bench, bench.name(), group, encode)
         try:
             service.enroll(bootstrap, certificates.csr(certificates.new_key()), None)
         except CertificateRefused as refusal:
             yield Measurement(form, f"refused before Firstboot: {refusal.detail}")
         except Refused as refusal:
+            if refusal.code is None:  # Firstboot's own refusals have a code
+                yield Measurement(form, f"no answer: {refusal.detail}")
+                continue
             raise Failed(f"{form} to be accepted by Firstboot", f"{refusal.code}: {refusal}") from refusal
         else:
             yield Measurement(form, "accepted")
@@ -50,12 +54,13 @@ def at_api_gateway(bench: Bench) -> Measurements:
 def at_aws_iot(bench: Bench) -> Measurements:
     """Boot over MQTT with a bootstrap certificate of each form."""
     iot = bench.client("iot")
-    for form, encode in _forms(bench).items():
+    group = mqtt.group(bench)
+    for form, encode in _forms(bench, group).items():
         name = bench.name()
-        bootstrap = _encoded(bench, name, encode)
+        bootstrap = _encoded(bench, name, group, encode)
         identifier = certificate_id(bootstrap)
         bench.at_end.append((f"certificate {identifier[:16]}…", partial(leftovers.remove, iot, identifier)))
-        first = mqtt.broker(bench).outcome(Login(name, bootstrap))
+        first = mqtt.broker(bench).outcome(mqtt.first_login(bench, name, bootstrap))
         if first.startswith("TLS"):
             yield Measurement(form, f"refused in the handshake: {first}")
             continue
@@ -69,16 +74,16 @@ def at_aws_iot(bench: Bench) -> Measurements:
             yield Measurement(form, "accepted")
 
 
-def _forms(bench: Bench) -> dict[str, Encode]:
-    is_rsa = isinstance(bench.factories[bench.group.name].key, rsa.RSAPrivateKey)
+def _forms(bench: Bench, group: Group) -> dict[str, Encode]:
+    is_rsa = isinstance(bench.factories[group.name].key, rsa.RSAPrivateKey)
     return {form: encode for form, encode in _FORMS.items() if not (is_rsa and "ECDSA" in form)}
 
 
-def _encoded(bench: Bench, name: str, encode: Encode) -> Identity:
+def _encoded(bench: Bench, name: str, group: Group, encode: Encode) -> Identity:
     """Make a bootstrap certificate in another encoding."""
-    identity = bench.bootstrap(name)
+    identity = bench.bootstrap(name, group)
     original, *above = x509.load_pem_x509_certificates(identity.certificate.read_bytes())
-    encoded = encode(original, bench.factories[bench.group.name].key)
+    encoded = encode(original, bench.factories[group.name].key)
     ders = [encoded, *(each.public_bytes(Encoding.DER) for each in above)]
     identity.certificate.write_text("".join(map(ssl.DER_cert_to_PEM_cert, ders)))
     return identity

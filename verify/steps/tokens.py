@@ -27,8 +27,8 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 def token(key: Key, key_id: str, issuer: TokenIssuer, audience: str, subject: str) -> str:
     """Return a token that the issuer makes for a device now."""
-    kind = "ES256" if isinstance(key, ec.EllipticCurvePrivateKey) else ("RS256", "PS256")
-    algorithm = next(each for each in issuer.algorithms if each in kind)
+    fitting = {"ES256"} if isinstance(key, ec.EllipticCurvePrivateKey) else {"RS256", "PS256"}
+    algorithm = next(each for each in issuer.algorithms if each in fitting)
     now = datetime.now(UTC)
     claims = {"iss": issuer.issuer, "aud": audience, "sub": subject, "iat": now, "exp": now + _LIFE}
     return jwt.encode(claims, key, algorithm, headers={"typ": "at+jwt", "kid": key_id})
