@@ -145,3 +145,11 @@ def test_simultaneous_requests_get_one_certificate(objects: int) -> None:
     with nullcontext() if objects == 1 else pytest.raises(Failed, match="one certificate, saw 1 answers, 2"):
         found.extend(str(each) for each in refusals.at_once(cast("Bench", bench)))
     assert found == expected
+
+
+def test_the_readme_s_deployment_ends_with_the_walk() -> None:
+    """The last command of the README's section on deploying is the walk."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("## Deploy it")[2].partition("\n## ")[0]
+    assert section.rstrip().endswith("```")
+    assert "make verify-aws STACK=" in section.rpartition("```sh")[2]
