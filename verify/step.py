@@ -23,7 +23,7 @@ class Need(StrEnum):
     BROKER = "the address of AWS IoT's broker in the settings of the stack"
     ISSUER = "a token issuer in fleet.toml and its key: --issuer-key"
     AWS = "AWS: this endpoint is an emulator's"
-    LONG = "hours of time: --long"
+    LONG = "many minutes of time: --long"
     PUBLISH = "leave to publish a fleet for a while: --publish"
 
 

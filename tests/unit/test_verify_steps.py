@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from device.refusal import Action, Refused
 from verify.bench import Bench
 from verify.step import Failed
-from verify.steps import STEPS, account, queue
+from verify.steps import STEPS, account, queue, refusals
 
 _QUOTAS = {
     "list_aws_default_service_quotas": [
@@ -103,3 +105,51 @@ def test_the_emulator_s_page_names_existing_steps() -> None:
     named = {name for names in lists for name in re.findall('"([^"]+)"', names)}
     assert len(named) > 10
     assert named <= {step.name for step in STEPS}
+
+
+class Racing:
+    """A service that answers simultaneous enrollments: a conflict, then one certificate, then refusals."""
+
+    def __init__(self) -> None:
+        self._answers: list[Refused | None] = [
+            Refused(Action.WAIT, "no", code="enrollment-in-progress", retry_after=900),
+            Refused(Action.WAIT, "no", code="enrollment-in-progress", retry_after=900),
+            Refused(Action.WAIT, "no", code="enrollment-in-progress", retry_after=900),
+            None,
+            Refused(Action.RETRY, "no", code="unavailable", retry_after=0),
+        ]
+
+    def enroll(self, *_: object) -> None:
+        """Give the next answer."""
+        if answer := self._answers.pop():
+            raise answer
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_simultaneous_requests_get_one_certificate(objects: int) -> None:
+    """Simultaneous requests that meet are repeated and counted, and a second certificate is a failure."""
+    unit = SimpleNamespace(name="a", bootstrap=None, service=Racing())
+    bench = SimpleNamespace(
+        unit=lambda: unit,
+        outputs=str,
+        client=lambda _: SimpleNamespace(list_objects_v2=lambda **_: {"KeyCount": objects}),
+        deployed=SimpleNamespace(place=SimpleNamespace(account="123456789012")),
+    )
+    found: list[str] = []
+    expected = [
+        "a certificate: 1",
+        "enrollment-in-progress: 3",
+        "repeated after unavailable: 1",
+        f"certificates in S3: {objects}",
+    ]
+    with nullcontext() if objects == 1 else pytest.raises(Failed, match="one certificate, saw 1 answers, 2"):
+        found.extend(str(each) for each in refusals.at_once(cast("Bench", bench)))
+    assert found == expected
+
+
+def test_the_readme_s_deployment_ends_with_the_walk() -> None:
+    """The last command of the README's section on deploying is the walk."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("## Deploy it")[2].partition("\n## ")[0]
+    assert section.rstrip().endswith("```")
+    assert "make verify-aws STACK=" in section.rpartition("```sh")[2]

@@ -55,7 +55,7 @@ SKIPPED = {
     "renewal of an expired certificate": (
         "a certificate that ends during the walk: the shortest lifetime of a group is a day"
     ),
-    "an order with SQS's longest delay": "hours of time: --long",
+    "an order with SQS's longest delay": "many minutes of time: --long",
     "a connection with a token": (
         "AWS: this endpoint is an emulator's; a token issuer in fleet.toml and its key: --issuer-key"
     ),

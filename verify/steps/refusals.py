@@ -9,6 +9,7 @@ from functools import partial
 
 from console.cloud import Refused as ConsoleRefused
 from device import certificates
+from device.patience import Patience
 from device.refusal import Action, Refused
 from verify.bench import Bench, Unit
 from verify.spending import Act
@@ -16,6 +17,7 @@ from verify.step import Failed, Lacking, Measurement, Measurements, Need, Step
 
 _HTTPS = frozenset({Need.FACTORY, Need.HTTPS})
 _AT_ONCE = 4
+_SOON = 5.0
 
 
 def refusal(call: Callable[[], object], what: str, *, in_handshake: bool = False) -> Measurement:
@@ -67,11 +69,15 @@ def other_board(bench: Bench) -> Measurements:
 
 
 def at_once(bench: Bench) -> Measurements:
-    """Ask for certificates of one name for several keys at once, and count the certificates."""
-    unit = bench.unit()
+    """Ask for certificates of one name for several keys at once, and count conflicts and certificates."""
+    unit, conflicts = bench.unit(), Counter[str]()
+    # A transaction that met another one is repeated at once, as the reference client does. A device that must
+    # wait longer has its answer.
+    patience = Patience(longest=_SOON, report=lambda refused, _: conflicts.update([_why(refused)]))
     with ThreadPoolExecutor(_AT_ONCE) as together:
-        answers = Counter(together.map(lambda _: _answer(unit), range(_AT_ONCE)))
+        answers = Counter(together.map(lambda _: _answer(unit, patience), range(_AT_ONCE)))
     yield from (Measurement(answer, count) for answer, count in sorted(answers.items()))
+    yield from (Measurement(f"repeated after {code}", count) for code, count in sorted(conflicts.items()))
     found = bench.client("s3").list_objects_v2(
         Bucket=bench.outputs("CertificatesBucket"),
         Prefix=f"certificates/{unit.name}/",
@@ -82,12 +88,17 @@ def at_once(bench: Bench) -> Measurements:
         raise Failed("one certificate", f"{answers['a certificate']} answers, {found['KeyCount']} objects")
 
 
-def _answer(unit: Unit) -> str:
+def _answer(unit: Unit, patience: Patience) -> str:
+    csr = certificates.csr(certificates.new_key())
     try:
-        unit.service.enroll(unit.bootstrap, certificates.csr(certificates.new_key()), None)
+        patience(lambda: unit.service.enroll(unit.bootstrap, csr, None))
     except Refused as refused:
-        return refused.code or refused.detail
+        return _why(refused)
     return "a certificate"
+
+
+def _why(refused: Refused) -> str:
+    return refused.code or refused.detail
 
 
 STEPS = (
