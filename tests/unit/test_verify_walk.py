@@ -160,7 +160,7 @@ def test_a_removal_that_fails_is_repeated(failures: int, left: int) -> None:
         return delete(operation, **parameters)
 
     operate.call = call  # type: ignore[method-assign]
-    assert len(cleaning.remove(cast(Operate, operate), lambda: 0.0, lambda _: None)) == left
+    assert len(cleaning.remove(cast("Operate", operate), lambda: 0.0, lambda _: None)) == left
     assert bool(operate.names) == bool(left)
 
 
