@@ -16,6 +16,7 @@ SECONDS = 600
 """How long the walk waits until AWS IoT has no trace of its devices any more, which then frees their ids."""
 
 _EVERY = 2.0
+_TRIES = 5
 _ERRORS = (Refused, Unreachable, BotoCoreError, ClientError, OSError)
 
 
@@ -38,25 +39,42 @@ def remove(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Delete the devices of all walks, wait until they are gone, and return what could not be removed."""
-    try:
-        stuck = {name: why for name in ours(operate) if (why := _refusal(operate, name))}
-        end = clock() + SECONDS
-        while waiting := [name for name in ours(operate) if name not in stuck]:
+    """Delete the devices of all walks, wait until they are gone, and return what could not be removed.
+
+    A call that fails is repeated, because a walk that gives up leaves devices behind.
+    """
+    stuck, asked, errors, end = dict[str, str](), set[str](), 0, clock() + SECONDS
+    while True:
+        try:
+            waiting = [name for name in ours(operate) if name not in stuck]
+            for name in waiting:
+                if name not in asked and (why := _refusal(operate, name)):
+                    stuck[name] = why
+                asked.add(name)
+            errors = 0
+        except _ERRORS as error:
+            errors += 1
+            if errors == _TRIES:
+                return [f"the devices of the walk: {described(error)}"]
+        else:
             if clock() > end:
-                stuck |= dict.fromkeys(waiting, "it is still being deleted")
-                break
-            pause(_EVERY)
-    except _ERRORS as error:
-        return [f"the devices of the walk: {described(error)}"]
-    return [f"device {name}: {why}" for name, why in stuck.items()]
+                stuck = dict.fromkeys(waiting, "it is still being deleted") | stuck
+                waiting = []
+            if not waiting:
+                return [f"device {name}: {why}" for name, why in stuck.items()]
+        pause(_EVERY)
 
 
 def _refusal(operate: Operate, name: str) -> str:
-    """Delete a device, and return why that was refused, or nothing."""
+    """Delete a device, and return why that is refused for good, or nothing.
+
+    Raises Refused if a repetition may help, and Unreachable.
+    """
     try:
         operate.call("devices.delete", deviceId=name)
     except Refused as refused:
+        if refused.problem.get("action") == "retry":
+            raise
         if refused.problem.get("code") != "device-not-found":
             return described(refused)
     return ""

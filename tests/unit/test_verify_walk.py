@@ -141,10 +141,27 @@ def test_what_stays_is_named() -> None:
     stuck, slow = "verify-0123abcd-1", "verify-0123abcd-2"
     operate, times = Devices(stuck, slow, stuck=(stuck,), slow=(slow,)), iter([0.0, 1.0, 601.0])
     left = cleaning.remove(cast("Operate", operate), lambda: next(times), lambda _: None)
-    assert left == [
+    assert sorted(left) == [
         f"device {stuck}: Refused (device-not-revocable): no",
         f"device {slow}: it is still being deleted",
     ]
+
+
+@pytest.mark.parametrize(("failures", "left"), [(4, 0), (5, 1)], ids=["passing", "lasting"])
+def test_a_removal_that_fails_is_repeated(failures: int, left: int) -> None:
+    """The walk repeats a call that did not answer some times, and then names what is left."""
+    operate = Devices("verify-0123abcd-1", "verify-0123abcd-2")
+    problems = iter([Refused({"code": "unavailable", "detail": "no", "action": "retry"})] * failures)
+    delete = operate.call
+
+    def call(operation: str, **parameters: Any) -> dict[str, Any]:
+        if problem := next(problems, None):
+            raise problem
+        return delete(operation, **parameters)
+
+    operate.call = call  # type: ignore[method-assign]
+    assert len(cleaning.remove(cast("Operate", operate), lambda: 0.0, lambda _: None)) == left
+    assert bool(operate.names) == bool(left)
 
 
 def test_what_has_no_record_is_removed_last_first() -> None:

@@ -17,7 +17,7 @@ from tests.processes import interruptible
 FIRST = "first boot over mTLS"
 """The first step that makes a device."""
 
-_SECONDS = 600
+_SECONDS = 1_800
 _ROW = re.compile(r"^\| (?P<step>[^|]+) \| (?P<outcome>passed|failed|skipped) \|", re.MULTILINE)
 _REASON = re.compile(r"^- (?P<step>[^:]+): it needs (?P<reason>.*)$", re.MULTILINE)
 
