@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings fuzz check docs audit verify-deploy local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings fuzz check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -52,7 +52,7 @@ quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machi
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local audit docs examples app.py tests
+	$(BIN)/mypy functions infra device console local verify audit docs examples app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -66,6 +66,11 @@ audit: .venv/audit/ready     ## run checkov, parliament and pip-audit
 
 verify-deploy: .venv/ready   ## deploy, update, roll back and adopt with the real CDK CLI, without AWS
 	$(BIN)/pytest tests/deploy --exitfirst -vv --durations 0
+
+# OPTIONS are those of `python -m verify --help`, for example the factory CA with which to make throw-away devices.
+STACK ?= Firstboot
+verify-aws: .venv/ready      ## walk the whole product in the stack STACK with throw-away devices
+	$(BIN)/python -m verify --stack $(STACK) $(OPTIONS)
 
 local: .venv/ready           ## run the whole product on this machine, until Ctrl-C
 	$(BIN)/python -m local up
@@ -107,7 +112,7 @@ clean:                       ## delete all files that other targets make
 	$(BIN)/uv venv --quiet --clear --python "$(PYTHON313)" .venv/py313
 	$(BIN)/uv pip install --quiet --python .venv/py313/bin/python --constraint requirements.txt \
 	  --requirement functions/requirements.txt boto3 hypothesis jinja2 jsonschema \
-	  openapi-spec-validator pytest pytest-xdist rich typer
+	  openapi-spec-validator paho-mqtt pytest pytest-xdist rich typer
 	touch $@
 
 .venv/py313/passed: .venv/py313/ready

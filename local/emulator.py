@@ -24,7 +24,7 @@ from ministack.core.router import extract_access_key_id
 from ministack.services import apigateway, iot, iot_data, lambda_svc, s3, sts
 from ministack.services.cloudformation import changesets, provisioners
 
-from firstboot.pki import path
+from firstboot.pki import path, sources
 from firstboot.pki.certificate import COMMON_NAME, parse_text
 from firstboot.pki.errors import CertificateMalformed
 from local import table_conditions
@@ -35,7 +35,13 @@ _iam_action: Any = iam_actions.extract_iam_action
 _handle_data_plane: Any = iot_data.handle_request
 _handle_s3: Any = s3.handle_request
 _role_credentials: Any = lambda_runtime.execution_credentials
+_policy_context: Any = iot._mqtt_policy_context  # noqa: SLF001
 _CONNECTIONS = "/connections/"
+_VARIABLES = {
+    "iot:certificate.subject.serialnumber": "subject.serialNumber",
+    "iot:certificate.subject.alternativename.uniformresourceidentifier": "san.uri",
+}
+"""Policy variables that ministack lacks, in lower case, and where a certificate has their values."""
 
 
 async def _on_loopback(
@@ -145,6 +151,20 @@ def _common_name(certificate_pem: str) -> str | None:
     return next(iter(parse_text(certificate_pem).subject.values(COMMON_NAME)), None)
 
 
+def _context(account: str, region: str, certificate_id: str, client_id: str) -> dict[str, str]:
+    """Return the policy variables of a connection (developer guide, "X.509 Certificate AWS IoT Core policy
+    variables"). A certificate that has more than one value for a variable gets none for it.
+    """
+    found: dict[str, str] = _policy_context(account, region, certificate_id, client_id)
+    with iot.request_scope(account, region):
+        pem = (iot._certificates.get(certificate_id) or {}).get("certificatePem")  # noqa: SLF001
+    if pem:
+        for variable, source in _VARIABLES.items():
+            with suppress(CertificateMalformed):
+                found[variable] = sources.value(parse_text(pem), source)
+    return found
+
+
 def _importable_global_tables() -> None:
     """Let CloudFormation import global tables as it imports tables (user guide, "Resource type support")."""
     table, global_table = "AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"
@@ -202,6 +222,7 @@ def main(lambda_python: str, public_url: str) -> None:
     table_conditions.install()
     iot.certificate_is_signed_by = _is_signed_by
     iot.certificate_common_name = _common_name
+    iot._mqtt_policy_context = _context  # noqa: SLF001
     _importable_global_tables()
     _insight_rules()
     _public_endpoint(public_url)

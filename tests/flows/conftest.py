@@ -42,6 +42,10 @@ trust        = ["trust/fridges.pem"]
 device_id    = "san.uri"
 strip_prefix = "urn:dev:ops:32473-"
 
+[groups.things]
+trust     = ["trust/things.pem"]
+device_id = "san.uri"
+
 [groups.hosts]
 trust     = ["trust/hosts.pem"]
 device_id = "san.dns"

@@ -25,15 +25,14 @@ from tests.flows.devices import Device, issued, operate, printed
 class Style:
     """The place of an id in a bootstrap certificate: group, subject and alternative name; and the id.
 
-    `boots_as` is what a device's client id has before the id at its first boot over MQTT; None where the
-    emulator lacks the policy variable.
+    `boots_as` is what a device's client id has before the id at its first boot over MQTT.
     """
 
     group: str
     subject: dict[x509.ObjectIdentifier, str]
     device_id: str
     other: x509.GeneralName | None = None
-    boots_as: str | None = "boot-"
+    boots_as: str = "boot-"
 
     def bootstrap(self, cloud: Cloud, folder: Path) -> str:
         """Make the bootstrap certificate in `folder`, and return the id that Firstboot gives the device."""
@@ -62,7 +61,10 @@ STYLES: dict[str, Callable[[str], Style]] = {
     "DNS name": lambda serial: Style("hosts", CHIP, f"h{serial}", x509.DNSName(f"H{serial}.Example")),
     "hash of the key": lambda _: Style("keys", CHIP, ""),
     "serialNumber, one CN for all": lambda serial: Style(
-        "elements", {**CHIP, NameOID.SERIAL_NUMBER: f"E{serial}"}, f"E{serial}", boots_as=None
+        "elements", {**CHIP, NameOID.SERIAL_NUMBER: f"E{serial}"}, f"E{serial}", boots_as=""
+    ),
+    "URN as the id": lambda serial: Style(
+        "things", CHIP, f"urn:x:{serial}", x509.UniformResourceIdentifier(f"urn:x:{serial}"), boots_as=""
     ),
 }
 
@@ -86,8 +88,6 @@ def test_first_boot(
     device = Device(cloud, made.bootstrap(cloud, tmp_path), tmp_path, host)
     if host != "mqtt":
         assert device.boot()["deviceId"] == device.name
-    elif made.boots_as is None:
-        pytest.skip("the emulator's broker has no variable for the serial number (docs/emulator.md)")
     else:
         assert device.boot("--client-id", f"{made.boots_as}{device.name}")["deviceId"] == device.name
     assert device.status()["deviceId"] == device.name

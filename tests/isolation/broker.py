@@ -14,6 +14,10 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+
 from firstboot.policy.limits import thing_attributes
 from firstboot.policy.render import Place, compact
 from local import cloud, deployment
@@ -24,7 +28,7 @@ from tests.flows import conftest as flows
 from tests.flows.devices import client
 from tests.isolation.evaluators import Document, Request, Rights
 from tests.isolation.mqtt import Connection, Login, connected
-from tests.isolation.pairs import CLIENT, COMMON_NAME, THING
+from tests.isolation.pairs import CLIENT, COMMON_NAME, SERIAL_NUMBER, THING, URI
 
 PLACE = Place("aws", REGION, ACCOUNT)
 """The place of the broker."""
@@ -88,10 +92,20 @@ class Broker:
             answers |= {(id(rights), str(each)): is_so for each, is_so in self._decided(rights, requests)}
         return [answers[id(rights), str(request)] for rights, request in asked]
 
-    def login(self, common_name: str, policies: Sequence[Document], thing: str = "") -> Login:
-        """Return a new certificate with these policies, attached to a new thing if one is named."""
+    def login(
+        self, common_name: str, policies: Sequence[Document], thing: str = "", serial: str = "", uri: str = ""
+    ) -> Login:
+        """Return a new certificate with these policies, attached to a new thing if one is named.
+
+        `serial` is its subject's serialNumber and `uri` its alternative name, where there is one.
+        """
         key = factories.ec_key()
-        leaf = self._factory.issue(common_name, key)
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+        if serial:  # not each id is a PrintableString, which cryptography would make
+            names.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, serial, _ASN1Type.UTF8String))
+        alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+        extra: list[tuple[x509.ExtensionType, bool]] = [(alternative, False)] if uri else []
+        leaf = self._factory.issue(common_name, key, subject=x509.Name(names), extra=extra)
         made = self._iot.register_certificate_without_ca(certificatePem=factories.pem(leaf), status="ACTIVE")
         files = flows.save(self._folder / made["certificateId"], leaf, key)
         login = Login(self._endpoint, made["certificateArn"], *files)
@@ -113,7 +127,8 @@ class Broker:
     def _decided(self, rights: Rights, requests: Sequence[Request]) -> Iterator[tuple[Request, bool]]:
         own = rights.variables[CLIENT]
         common_name = rights.variables.get(COMMON_NAME, "unnamed")
-        login = self.login(common_name, rights.identity, rights.variables.get(THING, ""))
+        thing, serial, uri = (rights.variables.get(each, "") for each in (THING, SERIAL_NUMBER, URI))
+        login = self.login(common_name, rights.identity, thing, serial, uri)
         by_action = {each.action: [r for r in requests if r.action == each.action] for each in requests}
         for request in by_action.pop("iot:Connect", []):
             with connected(login, _name(request)) as connection:

@@ -69,11 +69,7 @@ def test_no_device_touches_what_is_anothers(broker: Broker) -> None:
     assert sum(counted[way, expected] for way in kinds[:2] for expected in (True, False)) >= COUNT
 
 
-_WITHOUT_VARIABLE = {ServicePolicy.BOOTSTRAP_SERIAL_NUMBER, ServicePolicy.BOOTSTRAP_URI}
-"""The policies whose variables this broker lacks (docs/emulator.md). The other evaluators decide on them."""
-
-
-@pytest.mark.parametrize("policy", [each for each in ASKING if each not in _WITHOUT_VARIABLE])
+@pytest.mark.parametrize("policy", ASKING)
 @settings(STEADILY, max_examples=3)
 @given(devices=neighbours(COLONS))
 def test_a_certificate_without_rights_asks_for_its_own_alone(

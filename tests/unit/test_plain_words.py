@@ -28,6 +28,7 @@ FOLDERS = (
     "infra",
     "local",
     "tests",
+    "verify",
     ".github",
 )
 
