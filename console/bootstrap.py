@@ -15,7 +15,7 @@ from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import DeviceId, IdRule, device_id
 from firstboot.pki import chain
-from firstboot.pki.profile import Issuer, bootstrap_certificate
+from firstboot.pki.profile import Issuer, bootstrap_certificate, unwritable
 from firstboot.pki.signature import DevicePublicKey
 
 COLUMNS = ("deviceId", "certificateId", "serial", "notAfter")
@@ -56,6 +56,8 @@ def device_ids(group: Group, prefix: str, start: int, count: int, rule: IdRule) 
     texts = [f"{prefix}{number:0{DIGITS}d}" for number in numbers]
     if outside := next((each for each in texts if not group.may_name(each)), None):
         raise DeviceIdInvalid(f"group {group.name} has {group.space}, and {outside} is another")
+    if problem := unwritable(group, texts[0]):
+        raise DeviceIdInvalid(problem)
     return (device_id(each, rule) for each in texts)
 
 

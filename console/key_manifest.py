@@ -21,6 +21,7 @@ from console.manifest import DEVICE_ID, no_id
 from firstboot.domain.errors import DeviceIdInvalid
 from firstboot.domain.fleet import Group
 from firstboot.domain.names import IdRule, device_id
+from firstboot.pki.profile import unwritable
 from firstboot.pki.signature import DevicePublicKey, is_strong, spki_fingerprint
 
 PUBLIC_KEY = "publicKey"
@@ -85,6 +86,8 @@ def _problems(row: Row, lines: dict[str, int], run: Run) -> list[str]:
     if not run.group.may_name(name):
         space = f"group {run.group.name} has {run.group.space}"
         problems.append(f"column {DEVICE_ID}: {space}, and {name} is another")
+    if problem := unwritable(run.group, name):
+        problems.append(f"column {DEVICE_ID}: {problem}")
     like = lines.setdefault(f"case {name.lower()}", line)
     if (first := lines.setdefault(name, line)) != line:
         problems.append(f"column {DEVICE_ID}: device {name} is on line {first} already")

@@ -553,6 +553,14 @@ def test_only_ids_of_the_group_are_made(line: Factory) -> None:
     assert line.issue("--count", "2", "--prefix", "gw-").exit_code == 0
 
 
+def test_an_id_that_the_attribute_cannot_hold_is_refused(line: Factory) -> None:
+    """An id with `_`, which no serialNumber may have, is refused before a certificate is made."""
+    define(line, 'device_id = "subject.serialNumber"')
+    problem = refused(line, "--count", "2", "--prefix", "gw_")
+    assert "serialNumber can't hold 'gw_000001'" in problem["detail"]
+    assert not list(line.out.glob("*.pem"))
+
+
 def test_devices_that_share_a_certificate_get_a_list_and_one_claim(
     line: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

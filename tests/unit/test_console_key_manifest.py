@@ -45,6 +45,13 @@ def manifest(folder: Path, *rows: str, header: str = "deviceId,publicKey") -> Pa
     return file
 
 
+def test_an_id_that_the_attribute_cannot_hold_is_a_problem(tmp_path: Path) -> None:
+    """An id with `_`, which no serialNumber may have, is a problem of its line."""
+    named = replace(GROUP, device_id="subject.serialNumber")
+    (problem,) = problems(manifest(tmp_path, f"gw-1,{GOOD}", f"gw_2,{OTHER}"), named)
+    assert problem.startswith("line 3: column deviceId: the attribute serialNumber can't hold 'gw_2'")
+
+
 def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
     """Invalid and repeated ids and keys are reported with the lines on which their rows begin."""
     pem = pem_key(public_key())

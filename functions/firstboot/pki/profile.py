@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,6 +122,18 @@ def placed(group: Group, device_id: str) -> dict[str, str] | None:
     if group.device_id == "subject.CN":
         return {} if value == device_id else None
     return {} if group.is_shared else {group.device_id: value}
+
+
+def unwritable(group: Group, device_id: str) -> str | None:
+    """Return why no certificate of the group can have what names the device, or None if one can.
+
+    The attribute serialNumber is a PrintableString (RFC 5280 appendix A.1), which has no `_`.
+    """
+    value = (placed(group, device_id) or {}).get("subject.serialNumber", "")
+    if re.fullmatch(r"[A-Za-z0-9 '()+,./:=?-]*", value):
+        return None
+    allowed = "A-Z a-z 0-9 ' ( ) + , - . / : = ? and spaces"
+    return f"the attribute serialNumber can't hold {value!a}: it has {allowed}"
 
 
 def authority_certificate(
