@@ -109,7 +109,7 @@ _FAILED = {
     "sqs": (500, "InternalFailure"),
 }
 _DENIED = {"dynamodb": (400, "AccessDeniedException"), "kms": (400, "AccessDeniedException")}
-_CONFLICTS = {
+CONFLICTS = {
     # DynamoDB API reference: a transaction or another request works on the item.
     "dynamodb:TransactWriteItems": (400, "TransactionCanceledException"),
     "dynamodb:UpdateItem": (400, "TransactionConflictException"),
@@ -143,7 +143,7 @@ def denied(request: Request) -> Response:
 
 def conflict(request: Request) -> Response | None:
     """Return the refusal of a call that conflicts with another one, or None if the operation has none."""
-    known = _CONFLICTS.get(request.name)
+    known = CONFLICTS.get(request.name)
     return _refusal(request, *known) if known else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,11 @@ class Board:
         }
         self.service = Service(made[self.way](), gateway, inline=True)
 
+    def copy(self, folder: Path) -> Board:
+        """Return the same device with a copy of its files."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
+
     def run(self, act: Callable[[Device], object]) -> bool:
         """Let the device act, and again after a pause if it is refused, as its init system does.
 
@@ -154,13 +160,13 @@ class Board:
         """
         refused = ""
         for _ in range(BOOTS):
-            patience = Patience(tries=4, sleep=self.world.wait, jitter=lambda: 0)
+            patience = Patience(tries=4, sleep=self.world.rest, jitter=lambda: 0)
             try:
                 with self.store.locked():
                     act(Device(self.store, self.service, patience))
             except Refused as refusal:
                 refused = str(refusal.code)
-                self.world.wait(max(60, refusal.retry_after or 0))
+                self.world.rest(max(60, refusal.retry_after or 0))
             else:
                 return True
         self.world.outcomes.append(f"{self.name}: {refused}")

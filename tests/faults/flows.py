@@ -20,6 +20,9 @@ from tests.faults.world import World, device_key, direct, factories_other
 NAME = "gw-1"
 _RENEWED = 50  # the number of the key that another process of the device renews with
 
+KEYS = [*range(10), _RENEWED]
+"""The numbers of the keys that a run may need."""
+
 
 @dataclass
 class Stage:

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import pickle
 import re
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.faults import clients
-from tests.faults.answers import _CONFLICTS
+from tests.faults.answers import CONFLICTS
 from tests.faults.clients import Board
-from tests.faults.flows import ACTORS, FLOWS, NAME, Flow, Stage
+from tests.faults.flows import ACTORS, FLOWS, KEYS, NAME, Stage
 from tests.faults.state import State, difference, state
-from tests.faults.wire import Fault, Kind
-from tests.faults.world import World, world
+from tests.faults.wire import Fault, Kind, Wire
+from tests.faults.world import device_key, reconnect, world
 
-SHORT_SECONDS = 0.5
+SHORT_SECONDS, LONG_SECONDS = 0.5, 60.0
 """How long a client waits in a cell in which no answer comes."""
 
 
@@ -46,6 +50,10 @@ class Allowed:
 
 
 ALLOWED: list[Allowed] = []
+
+
+def _nothing(_: Stage) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,108 +75,156 @@ class Run:
     reached: bool
 
 
+class Prepared:
+    """A flow whose preparation is done once. Each run of it is a process of its own that begins there."""
+
+    def __init__(self, name: str, stage: Stage) -> None:
+        self.name = name
+        self.flow = FLOWS[name]
+        self._stage = stage
+        self._between: dict[Kind, list[State]] = {}
+        self.undisturbed = self.run()
+
+    def run(
+        self,
+        fault: Fault | None = None,
+        before: Callable[[Stage], None] = _nothing,
+        after: Callable[[Stage], object] = _nothing,
+    ) -> Run:
+        """Run the flow to its end, with a fault, or with what is done `before` or `after` its disturbed part."""
+        return forked(lambda: self._run(fault, before, after), self._stage.world.wire)
+
+    def _run(
+        self, fault: Fault | None, before: Callable[[Stage], None], after: Callable[[Stage], object]
+    ) -> Run:
+        made = self._stage.world
+        reconnect(SHORT_SECONDS if fault and fault.kind is Kind.TIMEOUT else LONG_SECONDS)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            stage = replace(self._stage, board=self._stage.board.copy(Path(folder) / "device"))
+            made.wire.begin(fault)
+            before(stage)
+            made.wire.watching = True
+            self.flow.act(stage)
+            made.wire.watching = False
+            after(stage)
+            made.pump()
+            reached = fault is None or fault.reached
+            return Run(state(made), tuple(made.wire.calls), made.invocations, reached)
+
+    def between(self, kind: Kind) -> list[State]:
+        """Return the end states with an actor's change before, between and after the flow's invocations."""
+        if kind not in self._between:
+            act = ACTORS[kind]
+            runs = [
+                self.run(before=partial(_at, act, index)) for index in range(self.undisturbed.invocations)
+            ]
+            runs.append(self.run(after=act))
+            self._between[kind] = [each.state for each in runs]
+        return self._between[kind]
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of the flow, without those that have no such fault."""
+        return [cell for cell in self.all_cells() if self.is_possible(cell)]
+
+    def all_cells(self) -> list[Cell]:
+        """Return each kind of fault at each call."""
+        known, found = self.undisturbed, []
+        for kind in Kind:
+            if kind not in ACTORS or kind in self.flow.actors:
+                last = known.invocations if kind is Kind.DUPLICATE else len(known.calls)
+                found += [Cell(self.name, kind, each) for each in range(last)]
+        return found
+
+    def is_possible(self, cell: Cell) -> bool:
+        """Return whether the call of a cell has its kind of fault."""
+        return cell.kind is not Kind.CONFLICT or self.undisturbed.calls[cell.number] in CONFLICTS
+
+    def problems(self, cell: Cell) -> list[str]:
+        """Run a cell, and return what is wrong with its end state."""
+        kind, number = cell.kind, cell.number
+        if kind in ACTORS or kind is Kind.INTERLEAVED:
+            done = self.run(before=partial(_meanwhile, kind, number))
+        elif kind is Kind.DUPLICATE:
+            done = self.run(before=lambda stage: setattr(stage.world, "redelivers", number))
+        else:
+            done = self.run(Fault(kind, number))
+        if not done.reached:
+            return ["the call was not made"]
+        expected = self.between(kind) if kind in ACTORS else [self.undisturbed.state]
+        found = min((self._unexpected(kind, each, done.state) for each in expected), key=len)
+        return found
+
+    def _unexpected(self, kind: Kind, expected: State, found: State) -> list[str]:
+        lines = difference(expected, found)
+        return [line for line in lines if not any(each.covers(self.name, kind, line) for each in ALLOWED)]
+
+
 @contextlib.contextmanager
-def _staged(flow: Flow, read_timeout: float) -> Iterator[Stage]:
+def prepared(name: str) -> Iterator[Prepared]:
+    """Prepare a flow in an account of its own."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stdout(io.StringIO()),
-        world(Path(folder), read_timeout) as made,
+        world(Path(folder)) as made,
         pytest.MonkeyPatch.context() as patched,
     ):
         patched.setattr(clients.name_keys(), clients.new_keys(made))
-        yield Stage(made, Board(made, NAME, Path(folder) / "device", flow.way))
+        for number in KEYS:  # they must be the same in all runs
+            device_key(number)
+        stage = Stage(made, Board(made, NAME, Path(folder) / "device", FLOWS[name].way))
+        with contextlib.redirect_stdout(io.StringIO()):
+            FLOWS[name].prepare(stage)
+        yield Prepared(name, stage)
 
 
-def run(
-    flow: Flow, fault: Fault | None = None, disturb: Callable[[Stage], None] = lambda _: None, after: bool = False
-) -> Run:
-    """Run a flow to its end; `disturb` prepares another disturbance, or is made after it."""
-    with _staged(flow, SHORT_SECONDS if fault and fault.kind is Kind.TIMEOUT else 60.0) as stage:
-        made = stage.world
-        flow.prepare(stage)
-        made.wire.begin(fault)
-        if not after:
-            disturb(stage)
-        made.wire.watching = True
-        flow.act(stage)
-        made.wire.watching = False
-        if after:
-            disturb(stage)
-        made.pump()
-        flow.settle(stage)
-        reached = fault is None or fault.reached
-        return Run(state(made), tuple(made.wire.calls), made.invocations, reached)
-
-
-@cache
-def undisturbed(name: str) -> Run:
-    """Return the undisturbed run of a flow."""
-    return run(FLOWS[name])
-
-
-@cache
-def between(name: str, kind: Kind) -> list[State]:
-    """Return the end states with an actor's change before, between and after the invocations of a flow."""
-    act = ACTORS[kind]
-
-    def at(index: int) -> Callable[[Stage], None]:
-        def disturb(stage: Stage) -> None:
-            def change(number: int) -> None:
-                if number == index:
-                    _unwatched(stage.world, lambda: act(stage))
-
-            stage.world.between = change
-
-        return disturb
-
-    runs = [run(FLOWS[name], disturb=at(index)) for index in range(undisturbed(name).invocations)]
-    runs.append(run(FLOWS[name], disturb=lambda stage: act(stage) and None, after=True))
-    return [each.state for each in runs]
-
-
-def _unwatched(made: World, act: Callable[[], object]) -> None:
-    before, made.wire.watching = made.wire.watching, False
+def forked(work: Callable[[], Run], wire: Wire) -> Run:
+    """Return the result of `work` in a copy of this process, which then ends."""
+    wire.stop()
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _work(work, wire, write)
+    os.close(write)
     try:
-        act()
+        with os.fdopen(read, "rb") as pipe:
+            result = pickle.loads(pipe.read() or _NOTHING)  # noqa: S301 - our own process wrote it
     finally:
-        made.wire.watching = before
+        os.waitpid(process, 0)
+        wire.start()
+    if not isinstance(result, Run):
+        raise AssertionError(result)
+    return result
 
 
-def cells(name: str) -> list[Cell]:
-    """Return the cells of a flow, those with no such fault left out."""
-    known, flow = undisturbed(name), FLOWS[name]
-    found = []
-    for kind in Kind:
-        if kind in ACTORS and kind not in flow.actors:
-            continue
-        numbers = range(known.invocations) if kind is Kind.DUPLICATE else range(len(known.calls))
-        found += [Cell(name, kind, each) for each in numbers if not (_has_none(kind, known.calls[each]))]
-    return found
+_NOTHING = pickle.dumps("the process died")
 
 
-def _has_none(kind: Kind, call: str) -> bool:
-    return kind is Kind.CONFLICT and call not in _CONFLICTS
+def _work(work: Callable[[], Run], wire: Wire, write: int) -> NoReturn:
+    """Write the result of `work`, or its traceback, to the pipe, and end the process."""
+    try:
+        wire.start()
+        result: object = work()
+    except BaseException:  # noqa: BLE001 - the parent raises it
+        result = traceback.format_exc()
+    with os.fdopen(write, "wb") as pipe:
+        pipe.write(pickle.dumps(result))
+    os._exit(0)
 
 
-def problems(cell: Cell) -> list[str]:
-    """Run a cell, and return what is wrong with its end state."""
-    flow, kind, number = FLOWS[cell.flow], cell.kind, cell.number
-    if kind in ACTORS or kind is Kind.INTERLEAVED:
-        done = run(flow, disturb=lambda stage: _meanwhile(stage, kind, number))
-    elif kind is Kind.DUPLICATE:
-        done = run(flow, disturb=lambda stage: setattr(stage.world, "redelivers", number))
-    else:
-        done = run(flow, Fault(kind, number))
-    if not done.reached:
-        return ["the call was not made"]
-    expected = between(cell.flow, kind) if kind in ACTORS else [undisturbed(cell.flow).state]
-    if done.state in expected:
-        return []
-    found = min((difference(each, done.state) for each in expected), key=len)
-    return [line for line in found if not any(each.covers(cell.flow, kind, line) for each in ALLOWED)]
+def _at(act: Callable[[Stage], object], index: int, stage: Stage) -> None:
+    """Let an actor act before the invocation with this number."""
+    made = stage.world
+
+    def change(number: int) -> None:
+        if number == index:
+            made.wire.watching = False
+            act(stage)
+            made.wire.watching = True
+
+    made.between = change
 
 
-def _meanwhile(stage: Stage, kind: Kind, number: int) -> None:
+def _meanwhile(kind: Kind, number: int, stage: Stage) -> None:
+    """Let an actor act, or deliver the event again, between a call and its answer."""
     made = stage.world
 
     def after(index: int) -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from moto.iot.models import iot_backends
+from moto.s3.models import s3_backends
 
 from firstboot.domain.names import NONCE_KEY
 from firstboot.pki import chain
-from tests.faults.world import World, direct, plain
+from tests.aws.deployed import ACCOUNT, REGION
+from tests.faults.world import World, plain
 
 State = dict[str, Any]
 
-_PERIODS = re.compile(r"^(MINUTE|HOUR|DAY|GUESS)#(.+)#\d+(#\d+)?$")
+_PERIODS = re.compile(r"^(MINUTE|HOUR|DAY|GUESS)#(.+?)#\d{5,}(#\d+)?$")
 _YEAR_2001 = 1_000_000_000
 
 
@@ -89,12 +91,12 @@ def _timeless(name: str, value: Any) -> Any:
 
 
 def _objects(world: World) -> dict[str, bytes]:
-    s3, found = direct("s3"), {}
-    versions = s3.list_object_versions(Bucket=world.product.bucket).get("Versions", [])
-    numbers = Counter(each["Key"] for each in versions)
-    for key, number in numbers.items():
-        body = s3.get_object(Bucket=world.product.bucket, Key=key)["Body"].read()
-        found[f"{key} ({number})"] = body
+    """Return the newest version of each object, with the number of its versions in its key."""
+    keys = s3_backends[ACCOUNT]["aws"].buckets[world.product.bucket].keys
+    found = {}
+    for key in list(keys):
+        versions = keys.getlist(key)
+        found[f"{key} ({len(versions)})"] = versions[-1].value
     return found
 
 
@@ -136,42 +138,29 @@ def _label(known: dict[str, str], label: str) -> str:
 
 
 def _iot(world: World) -> dict[str, Any]:
-    iot = direct("iot")
-    things = {}
-    for thing in iot.list_things()["things"]:
-        name = thing["thingName"]
-        groups = iot.list_thing_groups_for_thing(thingName=name)["thingGroups"]
-        things[name] = {
-            "type": thing.get("thingTypeName"),
-            "attributes": thing["attributes"],
-            "groups": [each["groupName"] for each in groups],
-            "principals": iot.list_thing_principals(thingName=name)["principals"],
-            "shadow": _shadow(name),
-        }
-    certificates = {}
-    for each in iot.list_certificates()["certificates"]:
-        attached = iot.list_attached_policies(target=each["certificateArn"])["policies"]
-        certificates[each["certificateId"]] = [each["status"], [it["policyName"] for it in attached]]
-    policies = {
-        each["policyName"]: json.loads(iot.get_policy(policyName=each["policyName"])["policyDocument"])
-        for each in iot.list_policies()["policies"]
-    }
-    types = [each["thingTypeName"] for each in iot.list_thing_types()["thingTypes"]]
-    groups = [each["groupName"] for each in iot.list_thing_groups()["thingGroups"]]
+    iot = iot_backends[ACCOUNT][REGION]
+    policies: dict[str, list[str]] = {}
+    for target, name in iot.principal_policies:
+        policies.setdefault(target, []).append(name)
     return {
-        "things": things,
-        "certificates": certificates,
-        "policies": policies,
-        "types": types,
-        "groups": groups,
+        "things": {thing.thing_name: _thing(thing) for thing in iot.things.values()},
+        "certificates": {
+            each.certificate_id: [each.status, policies.get(each.arn, [])] for each in iot.certificates.values()
+        },
+        "policies": {name: json.loads(str(policy.document)) for name, policy in iot.policies.items()},
+        "types": [each.thing_type_name for each in iot.thing_types.values()],
+        "groups": [each.thing_group_name for each in iot.thing_groups.values()],
         "disconnected": sorted(set(world.wire.disconnected)),
     }
 
 
-def _shadow(name: str) -> Any:
-    data = direct("iot-data")
-    try:
-        read = data.get_thing_shadow(thingName=name)["payload"].read()
-    except data.exceptions.ResourceNotFoundException:
-        return None
-    return json.loads(read)["state"]
+def _thing(thing: Any) -> dict[str, Any]:
+    iot = iot_backends[ACCOUNT][REGION]
+    shadow = thing.thing_shadows.get(None)
+    return {
+        "type": thing.thing_type and thing.thing_type.thing_type_name,
+        "attributes": thing.attributes,
+        "groups": [each.thing_group_name for each in iot.thing_groups.values() if thing.arn in each.things],
+        "principals": [target for target, name in iot.principal_things if name == thing.thing_name],
+        "shadow": None if shadow is None or shadow.deleted else [shadow.desired, shadow.reported],
+    }

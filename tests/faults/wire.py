@@ -97,15 +97,17 @@ class Wire:
         class Handler(_Handler):
             answer = staticmethod(lambda request: wire.answer(request))  # noqa: PLW0108 - `answer` may be replaced
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.start()
 
-    def close(self) -> None:
-        """End the server."""
+    def start(self) -> None:
+        """Let the server answer, in a thread of this process."""
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the server answer no longer, so that a copy of this process can."""
         self._server.shutdown()
-        self._server.server_close()
 
     def begin(self, fault: Fault | None) -> None:
         """Forget all calls, and put a fault at a coming one."""
@@ -186,6 +188,14 @@ class Wire:
 
 
 _TRANSACTION = "TransactWriteItems"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that close a connection, as they do after a time-out."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import boto3
 import botocore.endpoint
 import pytest
-from botocore.config import Config
 from botocore.loaders import create_loader
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
@@ -111,11 +110,18 @@ class World:
         """Move the time forward."""
         self.now += timedelta(seconds=int(seconds))
 
+    def rest(self, seconds: float) -> None:
+        """Move the time forward while a client waits, and deliver what comes meanwhile."""
+        before, self.wire.watching = self.wire.watching, False
+        self.wait(seconds)
+        self.pump()
+        self.wire.watching = before
+
     # What AWS notices.
 
     @property
     def table(self) -> Any:
-        """moto's table."""
+        """Moto's table."""
         return dynamodb_backends[ACCOUNT][REGION].get_table(self.product.table)
 
     def _devices(self) -> dict[str, Any]:
@@ -240,8 +246,8 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def world(folder: Path, read_timeout: float = 60.0) -> Iterator[World]:
-    """Make an account with the product in it, and end it. An attempt's answer may take `read_timeout` s."""
+def world(folder: Path) -> Iterator[World]:
+    """Make an account with the product in it, and end it."""
     with pytest.MonkeyPatch.context() as patched:
         deployed.prepare(patched)
         with mock_aws(config=deployed.MOTO):
@@ -252,7 +258,8 @@ def world(folder: Path, read_timeout: float = 60.0) -> Iterator[World]:
             on_wire = wire()
             on_wire.begin(None)
             on_wire.wrote = lambda _: None
-            for name, made in _clients(read_timeout).items():
+            reconnect(60.0)
+            for name, made in _clients().items():
                 patched.setattr(clients, name, lambda *_, made=made: made)
             table, bucket, ca_key = deployed.make_table(), deployed.make_bucket(), deployed.make_ca_key()
             ca = deployed.make_ca(ca_key)
@@ -282,11 +289,10 @@ class _Instant:
 
 
 @cache
-def _clients(read_timeout: float) -> dict[str, Any]:
+def _clients() -> dict[str, Any]:
     """Return the product's clients, which reach AWS over the wire. All others reach moto directly."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("AWS_ENDPOINT_URL", wire().url)
-        patched.setattr(clients, "_CONFIG", clients._CONFIG.merge(Config(read_timeout=read_timeout)))
         deployed.forget_clients()
         made: dict[str, Any] = {
             each.__name__: each()
@@ -295,3 +301,11 @@ def _clients(read_timeout: float) -> dict[str, Any]:
         made["s3"] = clients.s3(ACCOUNT)
         deployed.forget_clients()
     return made
+
+
+def reconnect(read_timeout: float) -> None:
+    """Let the product's clients make new connections, and wait for so many seconds for an answer."""
+    for each in _clients().values():
+        manager = each._endpoint.http_session._manager
+        manager.clear()
+        manager.connection_pool_kw["timeout"] = read_timeout
