@@ -98,7 +98,9 @@ class _Conversation:
         token = secrets.token_urlsafe(16)
         request = json.dumps(members | {"clientToken": token}).encode()
         lambdas = self.world.product.lambdas
-        name = "vend_mqtt" if f"{root}/{topic}" == CREDENTIALS.request_topic(self.client_id) else "exchange_mqtt"
+        name = (
+            "vend_mqtt" if f"{root}/{topic}" == CREDENTIALS.request_topic(self.client_id) else "exchange_mqtt"
+        )
 
         def call() -> bool:
             getattr(lambdas, name)(event(self.client_id, self.principal, f"{root}/{topic}", request), CONTEXT)

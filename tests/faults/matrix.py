@@ -49,7 +49,17 @@ class Allowed:
         return kind in self.kinds and bool(re.fullmatch(self.flows, flow)) and bool(re.match(self.path, line))
 
 
-ALLOWED: list[Allowed] = []
+_FAULTS = frozenset(Kind) - ACTORS.keys()
+
+ALLOWED = [
+    Allowed(
+        _FAULTS,
+        ".*",
+        "/rows/PACE#iot/backlogUntil",
+        "The note of how long orders wait is advice to devices. A process that can't write it goes on, and "
+        "the next one writes it.",
+    ),
+]
 
 
 def _nothing(_: Stage) -> None:
@@ -151,8 +161,7 @@ class Prepared:
         if not done.reached:
             return ["the call was not made"]
         expected = self.between(kind) if kind in ACTORS else [self.undisturbed.state]
-        found = min((self._unexpected(kind, each, done.state) for each in expected), key=len)
-        return found
+        return min((self._unexpected(kind, each, done.state) for each in expected), key=len)
 
     def _unexpected(self, kind: Kind, expected: State, found: State) -> list[str]:
         lines = difference(expected, found)

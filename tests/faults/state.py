@@ -145,7 +145,8 @@ def _iot(world: World) -> dict[str, Any]:
     return {
         "things": {thing.thing_name: _thing(thing) for thing in iot.things.values()},
         "certificates": {
-            each.certificate_id: [each.status, policies.get(each.arn, [])] for each in iot.certificates.values()
+            each.certificate_id: [each.status, policies.get(each.arn, [])]
+            for each in iot.certificates.values()
         },
         "policies": {name: json.loads(str(policy.document)) for name, policy in iot.policies.items()},
         "types": [each.thing_type_name for each in iot.thing_types.values()],

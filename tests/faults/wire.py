@@ -184,7 +184,11 @@ class Wire:
         answer: Any = self._stubber.process_request(prepared)
         assert answer is not None, request
         status, said, body = answer
-        return status, {str(k): str(v) for k, v in said.items()}, body.encode() if isinstance(body, str) else body
+        return (
+            status,
+            {str(k): str(v) for k, v in said.items()},
+            body.encode() if isinstance(body, str) else body,
+        )
 
 
 _TRANSACTION = "TransactWriteItems"

@@ -126,9 +126,7 @@ class World:
 
     def _devices(self) -> dict[str, Any]:
         rows = {
-            key.value: item.attrs
-            for key, item in self.table.items.items()
-            if key.value.startswith(_DEVICES)
+            key.value: item.attrs for key, item in self.table.items.items() if key.value.startswith(_DEVICES)
         }
         return {key: {name: plain(value) for name, value in attrs.items()} for key, attrs in rows.items()}
 
@@ -144,7 +142,10 @@ class World:
         if request.operation == "PutObject" and "/certificates/" in request.path:
             key = request.path.partition("?")[0].removeprefix(f"/{self.product.bucket}/")
             if all(each["s3"]["object"]["key"] != key for each in self.notifications):
-                event = {"eventTime": self.now.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "s3": {"object": {"key": key}}}
+                event = {
+                    "eventTime": self.now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+                    "s3": {"object": {"key": key}},
+                }
                 self.notifications.append(event)
 
     # What AWS does.
@@ -296,7 +297,14 @@ def _clients() -> dict[str, Any]:
         deployed.forget_clients()
         made: dict[str, Any] = {
             each.__name__: each()
-            for each in (clients.dynamodb, clients.kms, clients.sts, clients.iot, clients.iot_data, clients.sqs)
+            for each in (
+                clients.dynamodb,
+                clients.kms,
+                clients.sts,
+                clients.iot,
+                clients.iot_data,
+                clients.sqs,
+            )
         }
         made["s3"] = clients.s3(ACCOUNT)
         deployed.forget_clients()

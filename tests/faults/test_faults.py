@@ -1,0 +1,74 @@
+"""Each flow ends as without a fault, whatever call a fault strikes: a sample of the matrix, or all of it.
+
+A sample is taken for `make test`. With FIRSTBOOT_FAULTS=all (`make faults`) every cell is run, and the results
+are written to .local/faults for the page (`python -m tests.faults`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.faults.flows import FLOWS
+from tests.faults.matrix import Cell, Prepared, prepared
+
+SEED = 16
+RESULTS = Path(".local/faults")
+_MODE = os.environ.get("FIRSTBOOT_FAULTS", "1")
+_PARTS = 4 if _MODE == "all" else 1
+"""A flow's cells are several tests, so that two workers share them evenly."""
+
+
+def _chosen(flow: Prepared, part: int) -> list[Cell]:
+    """Return the cells of a part: all, or as many of each kind as the mode says."""
+    if _MODE == "all":
+        return flow.cells()[part::_PARTS]
+    found: list[Cell] = []
+    shuffled = flow.cells()
+    random.Random(f"{SEED} {flow.name}").shuffle(shuffled)  # noqa: S311 - it keeps nothing secret
+    taken: Counter[str] = Counter()
+    for cell in shuffled:
+        taken[cell.kind] += 1
+        if taken[cell.kind] <= int(_MODE):
+            found.append(cell)
+    return found
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_survives(name: str, part: int) -> None:
+    """After any fault at any call, the whole end state is that of the undisturbed run."""
+    failed = []
+    with prepared(name) as flow:
+        chosen = _chosen(flow, part)
+        for cell in chosen:
+            if problems := flow.problems(cell):
+                failed.append((cell.kind.value, cell.number, _call(flow, cell), problems))
+        _write(flow, part, chosen, len(failed))
+    assert failed == []
+
+
+def _call(flow: Prepared, cell: Cell) -> str:
+    return flow.undisturbed.calls[cell.number] if cell.number < len(flow.undisturbed.calls) else ""
+
+
+def _write(flow: Prepared, part: int, chosen: list[Cell], failed: int) -> None:
+    if _MODE == "1":
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    every = flow.all_cells()
+    result = {
+        "flow": flow.name,
+        "calls": len(flow.undisturbed.calls),
+        "invocations": flow.undisturbed.invocations,
+        "cells": sum(map(flow.is_possible, every)),
+        "impossible": sum(not flow.is_possible(each) for each in every),
+        "run": Counter(cell.kind.value for cell in chosen),
+        "failed": failed,
+    }
+    (RESULTS / f"{list(FLOWS).index(flow.name):02}-{part}.json").write_text(json.dumps(result))
