@@ -31,7 +31,7 @@ from tests import factories
 from tests.aws.deployed import ACCOUNT, REGION
 from tests.aws.mqtt import event
 from tests.aws.product import CONTEXT, HOST
-from tests.faults.world import Died, World, board, device_key
+from tests.faults.world import World, board, device_key
 
 BOOTS = 8
 ASYNC_TRIES = 2
@@ -66,7 +66,7 @@ class Gateway(Transport):
 
         answer = self._world.invoke(call)
         message = Message()
-        if answer is Died:
+        if isinstance(answer, type):  # its process died
             return Answer(502, message, b'{"message": "Internal Server Error"}')
         for name, value in answer.headers.items():
             message[name] = value
@@ -92,7 +92,7 @@ class _Conversation:
     client_id: str
 
     def ask(
-        self, root: str, topic: str, answer_topic: str, members: dict[str, Any]
+        self, root: str, topic: str, _answer_topic: str, members: dict[str, Any]
     ) -> tuple[bool, dict[str, Any]]:
         """Publish a request, whose function runs again if it fails, and return the answer."""
         token = secrets.token_urlsafe(16)

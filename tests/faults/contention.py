@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
-from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.claim import Enrollment, Limits
 from firstboot.domain.clock import from_epoch
@@ -58,9 +58,11 @@ class Contended(Wire):
                 self._held -= items
 
 
-def claim_all(table: str, devices: int, threads: int, limits: Limits) -> tuple[Counter[str], Counter[str]]:
+def claim_all(
+    client: Any, table: str, devices: int, threads: int, limits: Limits
+) -> tuple[Counter[str], Counter[str]]:
     """Let devices claim at the same time; return their first outcomes, and those of repeated requests."""
-    records, first = DynamoDevices(clients.dynamodb(), table), Counter[str]()
+    records, first = DynamoDevices(client, table), Counter[str]()
 
     def claim(number: int) -> str:
         asked, tries = _asked(number, limits), 0

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import moto.iot.models
+import pytest
 from cryptography import x509
 
 from firstboot.authority.settings import AuthoritySettings
@@ -208,6 +208,16 @@ def _bootstrap(board: Board) -> Any:
     return x509.load_pem_x509_certificates(board.bootstrap.certificate.read_bytes())[0]
 
 
+def _import(stage: Stage) -> None:
+    """Bring the device into the group."""
+    stage.operate("devices.import", group="gateways", devices={NAME: {}})
+
+
+def _expect(stage: Stage) -> None:
+    """Name two devices of the group."""
+    stage.operate("groups.expect", group="gateways", devices={"gw-7": {}, "gw-8": {}})
+
+
 def _swept(stage: Stage) -> None:
     """Let the schedule start the sweep each minute, for four minutes, and AWS IoT follow."""
     context: Any = SimpleNamespace(**vars(CONTEXT), get_remaining_time_in_millis=lambda: 50_000)
@@ -235,7 +245,8 @@ def _deploys(stage: Stage) -> None:
         years="20",
     )
     os.environ.update(settings.environment())  # of this copy of the process
-    moto.iot.models.random.get_random_string = lambda **_: "account"
+    # moto's endpoint of AWS IoT would change with every call.
+    pytest.MonkeyPatch().setattr("moto.iot.models.random.get_random_string", lambda **_: "account")
     stage.world.invoke_event("resource", {"RequestType": "Create"}, 5)
 
 
@@ -245,10 +256,6 @@ def _presence(stage: Stage) -> None:
     stage.world.invoke_event("presence", event, ASYNC_TRIES)
 
 
-_IMPORT: Act = lambda stage: stage.operate("devices.import", group="gateways", devices={NAME: {}})  # noqa: E731
-_EXPECT: Act = lambda stage: stage.operate(
-    "groups.expect", group="gateways", devices={"gw-7": {}, "gw-8": {}}
-)
 _REBIND = operation("devices.rebind", key="a" * 64, until=f"{date.today() + timedelta(days=9)}")  # noqa: DTZ011
 _ALL = frozenset(ACTORS)
 _DEVICE = frozenset({Kind.REVOKE, Kind.DELETE, Kind.SET, Kind.APPLY})
@@ -274,9 +281,9 @@ FLOWS: dict[str, Flow] = {
     "devices revoke": Flow(enrolled, REVOKE, frozenset({Kind.DELETE, Kind.SET, Kind.RENEW})),
     "devices delete": Flow(enrolled, DELETE, frozenset({Kind.REVOKE, Kind.SET, Kind.RENEW})),
     "devices set": Flow(enrolled, SET, frozenset({Kind.REVOKE, Kind.DELETE, Kind.RENEW})),
-    "devices import": Flow(_imports, _IMPORT, frozenset({Kind.APPLY})),
+    "devices import": Flow(_imports, _import, frozenset({Kind.APPLY})),
     "devices rebind": Flow(enrolled, _REBIND, frozenset({Kind.REVOKE, Kind.DELETE, Kind.SET, Kind.RENEW})),
-    "groups expect": Flow(_nothing, _EXPECT, frozenset({Kind.APPLY})),
+    "groups expect": Flow(_nothing, _expect, frozenset({Kind.APPLY})),
     "fleet apply": Flow(enrolled, apply(_LESS), frozenset({Kind.APPLY, Kind.SET})),
     "sweep after fleet apply": Flow(then(enrolled, apply(_LESS)), _swept, frozenset({Kind.REVOKE, Kind.SET})),
     "deployment": Flow(_nothing, _deploys),

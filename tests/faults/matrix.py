@@ -1,9 +1,9 @@
 """The cells of the matrix, and what a cell must show.
 
 A cell is a flow, a kind of fault and the number of an AWS call (of an invocation, for a duplicate delivery).
-The numbers come from the calls of the undisturbed run, so that a new call is a new cell. After a fault the end
-state must be that of the undisturbed run. After a change by another actor in the middle of an invocation it
-must be that of a run in which the change is made between two invocations.
+The numbers come from the calls of the undisturbed run, so that a new call is a new cell. After a fault the
+end state must be that of the undisturbed run. After a change by another actor in the middle of an invocation
+it must be that of a run in which the change is made between two invocations.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Prepared:
         before: Callable[[Stage], None] = _nothing,
         after: Callable[[Stage], object] = _nothing,
     ) -> Run:
-        """Run the flow to its end, with a fault, or with what is done `before` or `after` its disturbed part."""
+        """Run the flow to its end, with a fault, or with what is done `before` or `after` its own part."""
         return forked(lambda: self._run(fault, before, after), self._stage.world.wire)
 
     def _run(
@@ -200,7 +200,7 @@ def forked(work: Callable[[], Run], wire: Wire) -> Run:
         os.waitpid(process, 0)
         wire.start()
     if not isinstance(result, Run):
-        raise AssertionError(result)
+        raise RuntimeError(result)  # noqa: TRY004 - it is the traceback of the other process
     return result
 
 

@@ -1,7 +1,7 @@
 """Each flow ends as without a fault, whatever call a fault strikes: a sample of the matrix, or all of it.
 
-A sample is taken for `make test`. With FIRSTBOOT_FAULTS=all (`make faults`) every cell is run, and the results
-are written to .local/faults for the page (`python -m tests.faults`).
+A sample is taken for `make test`. With FIRSTBOOT_FAULTS=all (`make faults`) every cell is run, and the
+results are written to .local/faults for the page (`python -m tests.faults`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.flows import FLOWS
 from tests.faults.matrix import Cell, Prepared, prepared
+from tests.faults.wire import Kind
 
 SEED = 16
 RESULTS = Path(".local/faults")
@@ -28,27 +29,23 @@ def _chosen(flow: Prepared, part: int) -> list[Cell]:
     """Return the cells of a part: all, or as many of each kind as the mode says."""
     if _MODE == "all":
         return flow.cells()[part::_PARTS]
-    found: list[Cell] = []
-    shuffled = flow.cells()
-    random.Random(f"{SEED} {flow.name}").shuffle(shuffled)  # noqa: S311 - it keeps nothing secret
-    taken: Counter[str] = Counter()
-    for cell in shuffled:
-        taken[cell.kind] += 1
-        if taken[cell.kind] <= int(_MODE):
-            found.append(cell)
-    return found
+    cells = flow.cells()
+    random.Random(f"{SEED} {flow.name}").shuffle(cells)  # noqa: S311 - it keeps nothing secret
+    return [cell for kind in Kind for cell in _of(kind, cells)[: int(_MODE)]]
+
+
+def _of(kind: Kind, cells: list[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.kind is kind]
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_survives(name: str, part: int) -> None:
     """After any fault at any call, the whole end state is that of the undisturbed run."""
-    failed = []
     with prepared(name) as flow:
         chosen = _chosen(flow, part)
-        for cell in chosen:
-            if problems := flow.problems(cell):
-                failed.append((cell.kind.value, cell.number, _call(flow, cell), problems))
+        found = [(cell.kind.value, cell.number, _call(flow, cell), flow.problems(cell)) for cell in chosen]
+        failed = [each for each in found if each[-1]]
         _write(flow, part, chosen, len(failed))
     assert failed == []
 

@@ -109,6 +109,11 @@ class Wire:
         """Let the server answer no longer, so that a copy of this process can."""
         self._server.shutdown()
 
+    def close(self) -> None:
+        """End the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def begin(self, fault: Fault | None) -> None:
         """Forget all calls, and put a fault at a coming one."""
         self.calls, self.fault, self.is_dead, self.after = [], fault, False, None
@@ -241,4 +246,4 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own signature
         """Log nothing."""
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _handle
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _handle  # noqa: N815 - http.server's names

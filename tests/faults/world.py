@@ -1,4 +1,4 @@
-"""An account with the deployed product, whose functions reach AWS over the wire, and what AWS does around them.
+"""An account with the product, whose functions reach AWS over the wire, and what AWS does around them.
 
 The table's stream, S3's notifications, queues and asynchronous invocations deliver as AWS documents it: what
 a function failed on comes again, a message whose function died as well.
