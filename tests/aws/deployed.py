@@ -1,4 +1,4 @@
-"""What a deployment makes beside the Lambda functions, over moto, and moto's repairs."""
+"""A deployment over moto without its Lambda functions, and repairs of moto."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What AWS's services answer when a call fails, each in its own protocol.
+"""The answers of AWS's services to a call that fails, each in its own protocol.
 
-The codes are those of each service's "Common errors" and API reference. docs/faults.md shows what each cell
-of the matrix does.
+The codes are those of each service's "Common errors" and API reference. docs/faults.md describes the kinds
+of faults.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ class Request:
     def invocation(self) -> str:
         """Return the id that all attempts of one call have."""
         return self.headers.get("amz-sdk-invocation-id", "")
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Return whether the client will not repeat the call, by the header that AWS's SDKs send."""
+        attempt, _, most = self.headers.get("amz-sdk-request", "").partition("; ")
+        return attempt.removeprefix("attempt=") == most.removeprefix("max=")
 
     def members(self) -> dict[str, Any]:
         """Return the members of a request whose body is JSON."""

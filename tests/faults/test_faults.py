@@ -1,4 +1,4 @@
-"""Each flow ends as without a fault, whatever call a fault strikes: a sample of the matrix, or all of it.
+"""Each flow ends as without a fault, also if a fault strikes any of its calls.
 
 A sample is taken for `make test`. With FIRSTBOOT_FAULTS=all (`make faults`) every cell is run, and the
 results are written to .local/faults for the page (`python -m tests.faults`).

@@ -75,8 +75,8 @@ class Wire:
     """The loopback address of AWS, and the calls that came there.
 
     Only the calls while `watching` are counted. `after` runs after the effect of each counted call, before
-    its answer. `wrote` runs after each call that was answered. `is_dead` says that the calling process has
-    died: until `revive`, no call of it arrives.
+    its answer. `wrote` runs after each effect. `expects_silence` is called before the call that gets no
+    answer, and at its last attempt. `is_dead` says that the calling process has died: no call of it arrives.
     """
 
     calls: list[str] = field(default_factory=list)
@@ -85,6 +85,7 @@ class Wire:
     is_dead: bool = False
     after: Callable[[int], None] | None = None
     wrote: Callable[[Request], None] = lambda _: None
+    expects_silence: Callable[..., None] = lambda **_: None
     disconnected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,8 +133,13 @@ class Wire:
             self.calls.append(request.name)
         fault = self.fault
         if fault is None or fault.number != number:
-            return self._after(number, self._effect(request))
+            answer = self._after(number, self._effect(request))
+            if fault and fault.kind is Kind.TIMEOUT and fault.number == number + 1:
+                self.expects_silence(is_coming=True)
+            return answer
         fault.reached = True
+        if fault.kind is Kind.TIMEOUT and request.is_last_attempt:
+            self.expects_silence(is_coming=False)
         return self._faulty(fault.kind, number, request, is_first=is_first)
 
     def _faulty(self, kind: Kind, number: int, request: Request, *, is_first: bool) -> Response | None:

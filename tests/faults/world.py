@@ -22,6 +22,7 @@ from botocore.loaders import create_loader
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
+from urllib3.util import Timeout
 
 from firstboot.aws import clients
 from firstboot.register.settings import QueuesSettings
@@ -37,6 +38,9 @@ Result = TypeVar("Result")
 
 RECEIVES = 5
 """How often a message is received before it is dead (infra/register.py)."""
+
+LONG_SECONDS = 120.0
+"""How long the clients wait for an answer, as long as one comes."""
 
 _MOST = 200  # deliveries in one run
 _DEVICES = "DEV#"
@@ -259,7 +263,8 @@ def world(folder: Path) -> Iterator[World]:
             on_wire = wire()
             on_wire.begin(None)
             on_wire.wrote = lambda _: None
-            reconnect(60.0)
+            reconnect()
+            wait_for_answers(LONG_SECONDS)
             for name, made in _clients().items():
                 patched.setattr(clients, name, lambda *_, made=made: made)
             table, bucket, ca_key = deployed.make_table(), deployed.make_bucket(), deployed.make_ca_key()
@@ -311,9 +316,16 @@ def _clients() -> dict[str, Any]:
     return made
 
 
-def reconnect(read_timeout: float) -> None:
-    """Let the product's clients make new connections, and wait for so many seconds for an answer."""
+def reconnect() -> None:
+    """Let the product's clients make new connections."""
+    for each in _clients().values():
+        each._endpoint.http_session._manager.clear()
+
+
+def wait_for_answers(seconds: float) -> None:
+    """Let the product's clients wait for so long for the answers to the calls that they make from now on."""
     for each in _clients().values():
         manager = each._endpoint.http_session._manager
-        manager.clear()
-        manager.connection_pool_kw["timeout"] = read_timeout
+        manager.connection_pool_kw["timeout"] = seconds
+        for pool in list(manager.pools._container.values()):
+            pool.timeout = Timeout.from_float(seconds)
