@@ -99,7 +99,8 @@ def _kind(run: Counter[str], kind: Kind) -> list[object]:
 
 def _difference(each: Allowed) -> list[object]:
     flows = "all" if each.flows == ".*" else each.flows
-    return [_kinds(each.kinds), flows, f"`{each.path}`", each.reason]
+    where = each.path.replace("|", ", ").strip("()")
+    return [_kinds(each.kinds), flows, f"`{where}`", each.reason]
 
 
 _LEFT_OUT = [

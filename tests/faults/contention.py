@@ -24,7 +24,7 @@ from tests.faults import answers
 from tests.faults.answers import Request, Response
 from tests.faults.wire import Wire
 
-_HELD_SECONDS, _AGAIN_SECONDS = 0.005, 2.0
+_HELD_SECONDS, _AGAIN_SECONDS = 0.005, 5.0
 _NOW = from_epoch(1_800_000_000)
 _LATER = _NOW + timedelta(minutes=15)
 

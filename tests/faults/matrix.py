@@ -59,6 +59,13 @@ ALLOWED = [
         "The note of how long orders wait is advice to devices. A process that can't write it goes on, and "
         "the next one writes it.",
     ),
+    Allowed(
+        frozenset({Kind.CONFLICT}),
+        "fleet apply",
+        "/(objects/fleet/published.json|outcomes)",
+        "S3's 409 says that another definition is being written. The operator is told so (fleet-changed), and "
+        "compares again before the next `fleet apply`.",
+    ),
 ]
 
 

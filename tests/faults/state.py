@@ -68,10 +68,10 @@ def _rows(world: World) -> dict[str, Any]:
         if key.value == NONCE_KEY:
             continue
         name = _PERIODS.sub(r"\1#\2", key.value)
-        # Each request with a signed proof has its own.
+        # Each request with a signed proof has its own, so a repeated request makes one row more.
         name = "PROOF#" if name.startswith("PROOF#") else name
         row = {name: _timeless(name, plain(value)) for name, value in item.attrs.items() if name != "pk"}
-        found[name] = row if name not in found else [found[name], row]
+        found[name] = row if name == "PROOF#" or name not in found else [found[name], row]
     return found
 
 
