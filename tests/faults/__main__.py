@@ -99,7 +99,7 @@ def _kind(run: Counter[str], kind: Kind) -> list[object]:
 
 def _difference(each: Allowed) -> list[object]:
     flows = "all" if each.flows == ".*" else each.flows
-    where = each.path.replace("|", ", ").strip("()")
+    where = each.path.replace("|", ", ")
     return [_kinds(each.kinds), flows, f"`{where}`", each.reason]
 
 

@@ -62,8 +62,8 @@ ALLOWED = [
     Allowed(
         frozenset({Kind.CONFLICT}),
         "fleet apply",
-        "/(objects/fleet/published.json|outcomes)",
-        "S3's 409 says that another definition is being written. The operator is told so (fleet-changed), and "
+        "/objects/fleet/published.json|/outcomes",
+        "S3's 409 says that another definition is being written. The operator gets fleet-changed, and "
         "compares again before the next `fleet apply`.",
     ),
 ]
