@@ -60,6 +60,19 @@ ALLOWED = [
         "the next one writes it.",
     ),
     Allowed(
+        frozenset({Kind.RENEW}),
+        "reconcile .*",
+        r"/aws iot/certificates/[^:]*: None became \['INACTIVE', \[\]\]",
+        "A certificate that is superseded while it is registered stays in AWS IoT, INACTIVE and without "
+        "policies. One that is superseded before is not registered.",
+    ),
+    Allowed(
+        frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.TIMEOUT, Kind.INTERLEAVED}),
+        "deployment",
+        "/objects/truststore/",
+        "The truststore is put without a condition, so a repeated put makes another version of the same text.",
+    ),
+    Allowed(
         frozenset({Kind.CONFLICT}),
         "fleet apply",
         "/objects/fleet/published.json|/outcomes",

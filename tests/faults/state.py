@@ -46,11 +46,11 @@ def state(world: World) -> State:
 
 
 def difference(one: Any, other: Any, path: str = "") -> list[str]:
-    """Return where two states differ."""
+    """Return where two states differ: what the first has, and what it became in the other."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted(one.keys() | other.keys())
         return [line for key in keys for line in difference(one.get(key), other.get(key), f"{path}/{key}")]
-    return [] if one == other else [f"{path}: {other!r} became {one!r}"]
+    return [] if one == other else [f"{path}: {one!r} became {other!r}"]
 
 
 def _sorted(value: Any) -> Any:
