@@ -70,7 +70,7 @@ ALLOWED = [
         frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.TIMEOUT, Kind.INTERLEAVED}),
         "deployment",
         "/objects/truststore/",
-        "The truststore is put without a condition, so a repeated put makes another version of the same text.",
+        "The truststore is put without a condition, so a repeated put makes a version more of the same text.",
     ),
     Allowed(
         frozenset({Kind.CONFLICT}),
