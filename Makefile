@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings fuzz check docs audit verify-deploy verify-aws local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings faults fuzz check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -29,6 +29,11 @@ test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready  #
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
 	FIRSTBOOT_INTERLEAVINGS=all $(BIN)/pytest tests/aws/test_interleavings.py --numprocesses 2
+
+faults: .venv/ready          ## strike every AWS call of every flow with every kind of fault, and write docs/faults.md
+	rm -rf .local/faults
+	FIRSTBOOT_FAULTS=all $(BIN)/pytest tests/faults/test_faults.py --numprocesses 2; \
+	  status=$$?; $(BIN)/python -m tests.faults && exit $$status
 
 # FUZZ_SECONDS are spent on each target. An input that breaks one is in .local/fuzz; `python -m tests.fuzz` says how
 # to try it again.

@@ -29,7 +29,7 @@ from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.plans import Budget
 from tests.aws import test_console
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import CONTEXT, Product
 from tests.aws.sweeping import Sweeper

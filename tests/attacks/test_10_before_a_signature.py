@@ -22,7 +22,7 @@ from firstboot.domain import topics
 from firstboot.pki import nonce
 from tests import factories
 from tests.aws import test_assign
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.mqtt import Client
 from tests.aws.product import HOST, Answer, Product
 from tests.aws.test_assign import REFUSED, Broker

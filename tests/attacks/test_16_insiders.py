@@ -27,7 +27,7 @@ from firstboot.domain.clock import utc_now
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.product import fleet, group
 from tests.flows.conftest import Cloud
 from tests.flows.devices import client, fresh_name, operate, output

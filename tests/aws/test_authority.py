@@ -24,7 +24,7 @@ from firstboot.domain.names import AUTHORITY_KEY, TRUSTSTORE_KEY
 from firstboot.pki.errors import AnchorConflict
 from firstboot.pki.nonce import KEY_BYTES
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.lambdas import Lambdas
 from tests.aws.product import CONTEXT, fleet, group
 from tests.aws.test_watch import counted

@@ -24,7 +24,7 @@ from firstboot.exchange.enroll import Enroll
 from firstboot.pki import chain
 from firstboot.runtime.problem import RETRY_SECONDS
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.product import Product, group
 
 

@@ -20,7 +20,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.pki import chain
 from firstboot.pki.signature import spki_fingerprint
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.invoked import Run
 from tests.aws.product import Product, group
 

@@ -17,7 +17,7 @@ from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.clock import EPOCH
 from firstboot.pki import signature
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.product import Answer, Product
 
 FRESH = ["TransactWriteItems", "Sign", "PutObject"]

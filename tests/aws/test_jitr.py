@@ -31,7 +31,7 @@ from firstboot.policy.render import Place
 from firstboot.policy.service import ServicePolicy
 from firstboot.register.handlers import TRIES
 from tests import factories
-from tests.aws.conftest import ACCOUNT, REGION
+from tests.aws.deployed import ACCOUNT, REGION
 from tests.aws.odd_names import latin_1, not_utf_8
 from tests.aws.product import CONTEXT, Product, group, make_policies
 from tests.aws.rows_touched import playing

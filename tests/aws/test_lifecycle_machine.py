@@ -37,7 +37,7 @@ from device.service import Service
 from device.store import Identity, Store
 from firstboot.aws import clients
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.lifecycle_watch import Claims, Watch
 from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
 from tests.aws.product import HOST, Product, group

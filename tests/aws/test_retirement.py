@@ -14,7 +14,7 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.publication import TOMBSTONE, Publication
 from firstboot.runtime.guard import Guard
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 
 NEW, OLD = "a" * 64, "b" * 64
 ANSWER = {"PhysicalResourceId": PUBLICATION_ID}

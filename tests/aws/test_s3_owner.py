@@ -14,7 +14,7 @@ from firstboot.aws.s3.fleet import FleetSource, PublishedFleet
 from firstboot.domain.clock import utc_now
 from firstboot.domain.names import DeviceId
 from tests import factories
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.product import fleet, group
 
 DEVICE, SERIAL = DeviceId("gw-1"), "ab"

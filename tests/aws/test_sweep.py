@@ -25,7 +25,7 @@ from firstboot.policy.service import ServicePolicy
 from firstboot.register import build, sweep
 from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
-from tests.aws.conftest import ACCOUNT
+from tests.aws.deployed import ACCOUNT
 from tests.aws.product import TELEMETRY, Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
 from tests.unit.fleet_folders import device

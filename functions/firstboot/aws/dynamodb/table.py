@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _ATTEMPTS = 5
-"""How often an update of a row that claims count on is tried."""
+"""How often a write is tried that conflicts with another one."""
+
+_FIRST_PAUSE_SECONDS = 0.01
+"""The longest pause after the first conflict. It doubles with each further one, so that all together take at
+most 150 ms. A claim holds its rows for a few milliseconds."""
 
 
 class DynamoTable:
@@ -38,27 +44,49 @@ class DynamoTable:
     ) -> None:
         """Make updates and deletions together, if the conditions in `checks` hold too (TransactWriteItems).
 
-        A ClientError means that it was cancelled. Its reasons are in the order of `checks`, `deletions`,
-        `items`.
+        A conflict with another write to one of the rows is tried again. A ClientError means that the
+        transaction was cancelled. Its reasons are in the order of `checks`, `deletions`, `items`.
         """
         made: Any = [{"ConditionCheck": {"TableName": self._table} | check} for check in checks]
         made += [{"Delete": {"TableName": self._table} | each} for each in deletions]
         made += [{"Update": {"TableName": self._table} | item} for item in items]
-        with answered("TransactionCanceledException"):
-            self._client.transact_write_items(TransactItems=made)
+        for attempt in range(_ATTEMPTS):
+            try:
+                with answered("TransactionCanceledException"):
+                    self._client.transact_write_items(TransactItems=made)
+            except ClientError as error:
+                if attempt == _ATTEMPTS - 1 or not _is_conflict(error):
+                    raise
+                _pause(attempt)
+            else:
+                return
 
     def _update_busy(self, update: dict[str, Any]) -> bool:
         """Update a row that claims may be counting on; return whether the update's condition held.
 
         A claim's transaction lasts milliseconds, so a conflict with one is tried again. Raises Unavailable.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             try:
                 with answered("ConditionalCheckFailedException", "TransactionConflictException"):
                     self._client.update_item(TableName=self._table, **update)
             except ClientError as error:
                 if error_code(error) == "ConditionalCheckFailedException":
                     return False
+                _pause(attempt)
             else:
                 return True
         raise Unavailable(log=f"{update['Key']['pk']['S']} kept conflicting with claims")
+
+
+def _is_conflict(error: ClientError) -> bool:
+    """Return whether conflicts alone cancelled a transaction (DynamoDB developer guide, "Transaction conflict
+    handling in DynamoDB"). botocore repeats a TransactionInProgressException, and no cancelled transaction.
+    """
+    reasons: Any = error.response.get("CancellationReasons", [])
+    return {reason.get("Code") for reason in reasons} - {"None"} == {"TransactionConflict"}
+
+
+def _pause(attempt: int) -> None:
+    """Wait after a conflict, with full jitter, so that those that conflicted do not meet again."""
+    sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311 - it keeps nothing secret
