@@ -101,7 +101,7 @@ OVER_TLS = OverTls(own(LINE.issue("gw-1", factories.ec_key())))
 
 
 def test_an_admission_has_the_device_and_the_proof() -> None:
-    """An admission has the device's id, the bootstrap key's hash, and the proof whose use is to be recorded."""
+    """An admission has the device's id, the bootstrap key's hash, and the proof that will be recorded."""
     admission = admit(proven(), None, fleet(sensors=LINE), NOW)
     assert admission.device_id == "gw-1"
     assert admission.by.spki == own(LEAF).spki_fingerprint()
@@ -133,7 +133,7 @@ def test_a_shared_certificate_needs_an_id() -> None:
 
 
 @pytest.mark.parametrize(("left", "is_open"), [(1, True), (0, False), (-1, False)])
-def test_a_group_closes_when_its_budget_ends(left: int, is_open: bool) -> None:
+def test_a_group_closes_when_its_budget_ends(left: int, *, is_open: bool) -> None:
     """A group admits devices until its budget's last day is over."""
     budget = Budget(total=9, per_minute=9, until=NOW + timedelta(seconds=left), freeze_per_hour=None)
     closing = _changed(budget=budget)

@@ -113,7 +113,7 @@ def test_a_subject_has_one_common_name() -> None:
 def test_the_first_and_the_last_second_are_valid(
     moment: datetime, error: type[AuthenticationError] | None
 ) -> None:
-    """A certificate is valid from its first to its last second, and its error says on which side it is not."""
+    """A certificate is valid from its first second to its last, and the error says which one it misses."""
     if error is None:
         chain.verify(LEAF, CA.certificate, moment)
         return

@@ -119,7 +119,7 @@ def test_an_expired_certificate_renews_its_own_key(late: int, key: str, log: str
         (DAY + timedelta(days=1), RENEWALS_PER_DAY, True),
     ],
 )
-def test_a_device_renews_20_times_a_day(day: date | None, renewals: int, refused: bool) -> None:
+def test_a_device_renews_20_times_a_day(day: date | None, renewals: int, *, refused: bool) -> None:
     """A device that renewed 20 times on a day is refused until the next day, but its repeats are answered."""
     assert RENEWALS_PER_DAY == 20
     device = replace(ENROLLED, renewal_day=day, renewals=renewals)

@@ -162,11 +162,11 @@ def test_a_csr_without_a_key_is_explained() -> None:
 
 def test_the_refusal_of_a_key_names_it() -> None:
     """The refusal of a CSR's key or algorithm says what it is."""
-    with pytest.raises(CsrKeyRefused, match="^The CSR has ") as key:
+    with pytest.raises(CsrKeyRefused, match=r"^The CSR has ") as key:
         csr.verify(_read(factories.csr(factories.ec_key(ec.SECP521R1()))))
     assert key.value.detail.startswith("The CSR has ")
     assert len(key.value.detail) > len("The CSR has ")
-    with pytest.raises(MalformedCsr, match="^The CSR is not in DER: "):
+    with pytest.raises(MalformedCsr, match=r"^The CSR is not in DER: "):
         csr.verify(csr.UnverifiedCsr(b"", b"\x30", b"\x30", b""))
 
 

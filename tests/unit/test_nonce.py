@@ -33,7 +33,7 @@ def test_a_nonce_has_one_form() -> None:
         (-timedelta(hours=1), False),
     ],
 )
-def test_a_nonce_lives_five_minutes(age: timedelta, good: bool) -> None:
+def test_a_nonce_lives_five_minutes(age: timedelta, *, good: bool) -> None:
     """A nonce is good until five minutes after it was made, in whole seconds, and not long before."""
     assert nonce.is_good(MADE, KEY, NOW + age) is good
     assert timedelta(minutes=5) == nonce.LIFETIME

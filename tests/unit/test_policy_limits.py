@@ -132,8 +132,8 @@ def test_a_thing_has_fifty_attributes_that_aws_iot_accepts() -> None:
         "f": "Y",
         "g": "false",
     }
-    many = {f"a{number:03}": "x" for number in reversed(range(51))}
+    many: dict[str, Any] = {f"a{number:03}": "x" for number in reversed(range(51))}
     assert list(limits.thing_attributes(many)) == [f"a{number:03}" for number in range(50)]
-    longest = {"n" * 128: "v" * 800}
+    longest: dict[str, Any] = {"n" * 128: "v" * 800}
     assert limits.thing_attributes(longest) == longest
     assert limits.thing_attributes({"n" * 129: "v", "n": "v" * 801}) == {}

@@ -139,7 +139,11 @@ def test_a_service_policy_allows_four_actions() -> None:
         "Statement": [
             {"Effect": "Allow", "Action": "iot:Connect", "Resource": [f"{arn}:client/boot-*"]},
             {"Effect": "Allow", "Action": "iot:Publish", "Resource": [f"{arn}:topic/{asked}"]},
-            {"Effect": "Allow", "Action": "iot:Receive", "Resource": [f"{arn}:topic/{each}" for each in answers]},
+            {
+                "Effect": "Allow",
+                "Action": "iot:Receive",
+                "Resource": [f"{arn}:topic/{each}" for each in answers],
+            },
             {
                 "Effect": "Allow",
                 "Action": "iot:Subscribe",

@@ -258,7 +258,9 @@ def test_details_have_the_numbers() -> None:
     """The detail of an excess says how much was needed and how much there is."""
     names = [f"t{number}" for number in range(10)]
     text = '@id("mqtt") permit (principal, action, resource) when { context.roleAlias == "" };'
-    (mqtt,) = Sums(Rules(fleet(grants={name: topics(name) for name in names}, rules=text)), PLACE).of(device())
+    (mqtt,) = Sums(Rules(fleet(grants={name: topics(name) for name in names}, rules=text)), PLACE).of(
+        device()
+    )
     assert mqtt.detail == "are 10 policies, and a certificate has room for 9"
     assert mqtt.text == f"MQTT: the grants {', '.join(names)} {mqtt.detail}"
     made = rules(ALL)
@@ -270,7 +272,7 @@ def test_details_have_the_numbers() -> None:
 def test_ranges_in_attributes_are_read() -> None:
     """An attribute that is a range divides the addresses, also if it is written with its host's bits."""
     assert addresses.in_values(["10.0.0.1/8", "site", 7, True]) == [ip_network("10.0.0.0/8")]
-    lab = 'context has sourceIp && principal has lab && context.sourceIp.isInRange(principal.lab)'
+    lab = "context has sourceIp && principal has lab && context.sourceIp.isInRange(principal.lab)"
     text = permit("a") + permit("b") + permit("c", lab)
     (excess,) = found(text, device(attributes={"lab": "10.0.0.0/8"}))
     assert (excess.certain, excess.grants) == (False, ("a", "b", "c"))

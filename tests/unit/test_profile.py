@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,12 +199,12 @@ def test_a_ca_that_differs_is_described() -> None:
 
 
 def test_a_device_certificate_has_one_profile() -> None:
-    """An operational certificate has these extensions, and those that RFC 5280 wants critical are critical."""
+    """An operational certificate has these extensions, of which two are critical."""
     key = factories.ec_key().public_key()
     made = _leaf(key)
     made.verify_directly_issued_by(CA)
     identifier = CA.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    client = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH])
+    client = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     assert made.public_key() == key
     assert isinstance(made.signature_hash_algorithm, hashes.SHA256)
@@ -301,5 +302,5 @@ GROUP = fleet().groups["gateways"]
     ],
 )
 def test_what_names_a_device_is_placed(group: dict[str, str], expected: dict[str, str] | None) -> None:
-    """A certificate is made for an id if the id, with what is stripped, can stand where the group reads it."""
+    """A certificate can be made for an id that can stand, with what is stripped, where the group reads it."""
     assert profile.placed(replace(GROUP, **group), "gw-1") == expected  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import jwt
 import pytest
@@ -140,7 +140,7 @@ def test_a_parsed_proof_has_its_certificates() -> None:
     """A proof has its algorithm and its certificates, of which the first one's thumbprint counts."""
     token = _token(x5c=CHAINED * 3)
     assert proof.parse(token) == proof.UnverifiedProof(token, "ES256", (LEAF,) * 3, HEX)
-    named = _token(x5c=None, **{"x5t#S256": base64url(bytes.fromhex(HEX))})
+    named = _token(x5c=None, **cast("Any", {"x5t#S256": base64url(bytes.fromhex(HEX))}))
     assert proof.parse(named) == proof.UnverifiedProof(named, "ES256", (), HEX)
 
 
@@ -266,7 +266,9 @@ def test_the_log_of_a_mismatch_is_bounded() -> None:
     long, method = "https://a.example/" + "a" * 200, "M" * 20
     with pytest.raises(ProofMismatch) as caught:
         proof.verify(proof.parse(_token({"htu": long, "htm": method})), LEAF, Call("POST", long, b""))
-    assert caught.value.log == f"'{method[:9]}' '{long[:200]}' is not POST '{long[:200]}', or the body differs"
+    assert (
+        caught.value.log == f"'{method[:9]}' '{long[:200]}' is not POST '{long[:200]}', or the body differs"
+    )
 
 
 RSA, P384 = factories.rsa_key(), factories.ec_key(ec.SECP384R1())

@@ -33,7 +33,7 @@ def test_a_publication_is_in_force_on_its_base_only() -> None:
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'"a"', b"\xff", b'{"base":1}', b"[" * 100_000])
 def test_a_publication_without_a_base_is_unreadable(text: bytes) -> None:
     """A published object of another shape is an error with a reason."""
-    with pytest.raises(Unreadable, match="."):
+    with pytest.raises(Unreadable, match=r"."):
         in_force(Publication(text, ""), DEPLOYED)
 
 
