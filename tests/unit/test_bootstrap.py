@@ -134,6 +134,7 @@ def test_anchors_must_be_unrelated_to_our_ca() -> None:
     ours = root.intermediate("Ours")
     conflicting = (ours, root, authority("Twin", ours.key), ours.intermediate("Under"))
     for each in conflicting:
-        with pytest.raises(AnchorConflict):
+        with pytest.raises(AnchorConflict) as caught:
             check_anchors([own(FACTORY.certificate), own(each.certificate)], ours.certificate)
+        assert caught.value.log == own(each.certificate).subject.text()
     check_anchors([own(FACTORY.certificate)], ours.certificate)

@@ -54,8 +54,18 @@ def test_no_byte_of_a_nonce_can_be_changed(byte: int) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "AAAA", MADE[:-4], MADE + "AAAA", MADE[:-1] + "!", MADE[:-1] + "é", "/" * 32, "_" * 32],
-    ids=["empty", "short", "cut", "long", "alphabet", "not-ascii", "plain-base64", "year"],
+    [
+        "",
+        "AAAA",
+        MADE[:-4],
+        MADE + "AAAA",
+        MADE[:-1] + "!",
+        MADE[:-1] + "é",
+        "/" * 32,
+        "_" * 32,
+        f"{MADE[:4]} {MADE[4:]}",
+    ],
+    ids=["empty", "short", "cut", "long", "alphabet", "not-ascii", "plain-base64", "year", "space"],
 )
 def test_what_cannot_be_a_nonce_has_no_time(given: str) -> None:
     """A text that is no nonce has no time and is not good."""
