@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
-from firstboot.domain.errors import AuthenticationError, CertificateExpired
-from firstboot.pki import bootstrap, sources
+from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
+from firstboot.pki import bootstrap, certificate, der, sources
 from firstboot.pki.anchors import check_anchors
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import (
@@ -23,6 +24,7 @@ from firstboot.pki.errors import (
     CertificateUsageWrong,
 )
 from tests.factories import Authority, authority, ec_key, key_usage, rsa_key
+from tests.field import encode
 from tests.field.encode import own
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # ahead, so that certificates that a slow run makes are valid
@@ -138,3 +140,35 @@ def test_anchors_must_be_unrelated_to_our_ca() -> None:
             check_anchors([own(FACTORY.certificate), own(each.certificate)], ours.certificate)
         assert caught.value.log == own(each.certificate).subject.text()
     check_anchors([own(FACTORY.certificate)], ours.certificate)
+
+
+@pytest.mark.parametrize(
+    ("serial", "reason", "text"),
+    [
+        (b"\xff", Reason.CERTIFICATE_ENCODING, "has a negative serial number"),
+        (b"\0", Reason.CERTIFICATE_ALGORITHM, "is not signed with SHA-2: ECDSA with SHA-1"),
+        (b"\1", Reason.CERTIFICATE_ALGORITHM, "is not signed with SHA-2: ECDSA with SHA-1"),
+    ],
+)
+def test_a_weak_leaf_is_refused_for_its_reason(serial: bytes, reason: Reason, text: str) -> None:
+    """The refusal of a leaf signed with SHA-1 names the algorithm, unless its serial number is negative."""
+    leaf = FACTORY.issue("gw-1", ec_key())
+
+    def change(fields: list[bytes]) -> list[bytes]:
+        return [fields[0], der.encode(der.INTEGER, serial), *fields[2:]]
+
+    weak = certificate.parse(encode.resigned(leaf, FACTORY.key, change, encode.SHA1_ECDSA, hashes.SHA1()))  # noqa: S303
+    with pytest.raises(CertificateUntrusted) as caught:
+        bootstrap.verify(weak, [own(FACTORY.certificate)], NOW)
+    assert (caught.value.detail, caught.value.reason) == (f"The certificate {text}", reason)
+
+
+def test_a_ca_without_a_path_length_may_have_cas() -> None:
+    """A CA may have CAs below it unless its path length is 0."""
+    lengths = {None: True, 0: False, 1: True}
+    for length, allowed in lengths.items():
+        assert (
+            bootstrap.allows_cas(own(FACTORY.intermediate("Line", path_length=length).certificate)) is allowed
+        )
+    bare = encode.changed(FACTORY.issue("gw-1", ec_key()), FACTORY, lambda fields: fields[:-1])
+    assert bootstrap.allows_cas(bare)

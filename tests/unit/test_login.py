@@ -21,14 +21,15 @@ from firstboot.identity.errors import (
     OperationalCertificateRequired,
     PrincipalMismatch,
     ProofRequired,
+    ProofStale,
 )
 from firstboot.identity.login import LogIn, check_issued, stored
 from firstboot.identity.possession import OverMqtt, OverTls, Presented, Proven, Recorded
-from firstboot.pki import chain
+from firstboot.pki import chain, nonce
 from firstboot.pki.certificate import Certificate
 from tests import factories
 from tests.field.encode import own
-from tests.unit.fleet_folders import device, fleet
+from tests.unit.fleet_folders import TOML, device, fleet
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CA = factories.authority("Firstboot CA")
@@ -259,3 +260,13 @@ def test_a_connection_with_another_certificate_is_refused(found: Device | None) 
     with pytest.raises(CertificateNotCurrent) as caught:
         world.connected()
     assert caught.value.log == f"gw-1's record has no certificate {ID}"
+
+
+def test_a_login_may_need_the_nonce() -> None:
+    """A login by a proof without the nonce, in a group that demands it, is answered with a fresh nonce."""
+    world = World()
+    demanding = fleet(toml=TOML.replace("trust =", 'proof = "nonce"\ntrust ='))
+    world.current = lambda _: demanding  # type: ignore[method-assign]
+    with pytest.raises(ProofStale) as caught:
+        world.login(Proven(own(LEAF), (), ProofId("p", NOW, has_nonce=False)))
+    assert nonce.is_good(caught.value.nonce, bytes(32), NOW)

@@ -311,3 +311,11 @@ def test_a_sum_at_the_limit_is_no_excess() -> None:
     grants["b"]["Statement"][0]["Resource"] += "x"
     over = Rules(fleet(grants=grants, rules=permit("a") + permit("b", OFFICE)))
     assert Sums(over, PLACE).of(device())
+
+
+def test_the_role_alias_counts_beside_the_address() -> None:
+    """A rule on the role alias and the address takes part in the sum of that role alias."""
+    both = f'context.roleAlias == "telemetry" && {OFFICE}'
+    (excess,) = found(permit("a") + permit("b") + permit("c", both))
+    assert (excess.role_alias, excess.certain, excess.grants) == ("telemetry", False, ("a", "b", "c"))
+    assert found(permit("a") + permit("b") + permit("c", both.replace("==", "!=", 1))) == []
