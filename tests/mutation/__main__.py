@@ -100,6 +100,7 @@ def run(folder: Path, processes: int, sample: int | None, seed: int) -> None:
     def call(*more: str) -> None:
         subprocess.run([*mutmut, *more], cwd=folder, check=True)
 
+    results.all_tests(folder)
     # mutmut makes all mutants, and finds out which tests call what, before it runs the one that it is told.
     call(results.SMALL)
     results.choose(sample, seed, folder)

@@ -62,17 +62,15 @@ def test_survivors_are_run_again(folder: Path) -> None:
     assert list(results.read(folder).values())[-10:-5] == [OPEN, KILLED, OPEN, OPEN, KILLED]
 
 
-def test_few_tests_are_of_all_files(folder: Path) -> None:
-    """A function's few tests are the fastest ones of each test file, and afterwards all are there again."""
+def test_few_tests_are_those_about_the_function(folder: Path) -> None:
+    """A function's few tests are those that call the fewest functions, and afterwards all are there again."""
     path = folder / "mutants/mutmut-stats.json"
     before = json.loads(path.read_text())
     with results.few_tests(folder):
         tests = json.loads(path.read_text())["tests_by_mangled_function_name"]
     assert len(tests["x"]) == results.MOST
-    assert tests["x"][:3] == [
-        f"tests/unit/test_{each}" for each in ("a.py::test_0", "b.py::test_0", "a.py::test_1")
-    ]
-    assert tests["y"] == before["tests_by_mangled_function_name"]["y"]
+    assert not set(tests["x"]) & set(tests["y"])
+    assert sorted(tests["y"]) == before["tests_by_mangled_function_name"]["y"]
     assert json.loads(path.read_text()) == before
 
 

@@ -280,7 +280,7 @@ def test_a_deep_key_set_is_refused() -> None:
 def test_a_private_key_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A private key in a set is left out before its numbers are computed with, which can take minutes."""
     monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda found: pytest.fail(f"read {found}"))
-    private = {**RSAAlgorithm.to_jwk(ISSUER.keys["rsa"], as_dict=True), "kid": "a"}  # type: ignore[arg-type]
+    private = {**RSAAlgorithm.to_jwk(factories.rsa_key(), as_dict=True), "kid": "a"}
     assert token.signing_keys(json.dumps({"keys": [private]}).encode()) == {}
 
 
