@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
+from firstboot.domain.clock import iso
 from firstboot.domain.errors import AuthenticationError, CertificateExpired, Reason
 from firstboot.pki import bootstrap, certificate, der, sources
 from firstboot.pki.anchors import check_anchors
@@ -172,3 +173,42 @@ def test_a_ca_without_a_path_length_may_have_cas() -> None:
         )
     bare = encode.changed(FACTORY.issue("gw-1", ec_key()), FACTORY, lambda fields: fields[:-1])
     assert bootstrap.allows_cas(bare)
+
+
+OLD = authority("Old", days=0.5)
+STRANGER = authority("Old").issue("gw-1", ec_key())
+
+
+def test_a_stranger_learns_nothing_about_an_anchor() -> None:
+    """The refusal tells the dates of an expired anchor only to a sender with a certificate of that anchor."""
+    dates = f"is valid from {iso(OLD.certificate.not_valid_before_utc)}"
+    with pytest.raises(CertificateUntrusted) as known:
+        verify(OLD.issue("gw-1", ec_key()), OLD)
+    assert known.value.detail.startswith(f"No path leads to a trust anchor: CN=Old {dates}")
+    assert known.value.reason is Reason.CERTIFICATE_DATES
+    with pytest.raises(CertificateUntrusted) as unknown:
+        bootstrap.verify(_unidentified(STRANGER), [own(OLD.certificate)], NOW)
+    assert unknown.value.detail == "No path leads to a trust anchor"
+    assert unknown.value.log.startswith(f"CN=Old {dates}")
+    assert unknown.value.reason is CertificateUntrusted.reason
+
+
+def _unidentified(leaf: x509.Certificate) -> Certificate:
+    """Return the leaf without the identifier of its issuer's key, with a signature that does not hold."""
+
+    def change(fields: list[bytes]) -> list[bytes]:
+        kept = (each.encoded for each in der.read(fields[7]).children[0].children)
+        others = [each for each in kept if der.encode(der.OID, bytes([0x55, 0x1D, 0x23])) not in each]
+        return [*fields[:7], der.encode(0xA3, der.encode(der.SEQUENCE, *others))]
+
+    return encode.changed(leaf, authority("Old"), change)
+
+
+def test_a_left_out_intermediate_is_named() -> None:
+    """The refusal without a path says which intermediate was left out, and why."""
+    leaf = FACTORY.issue("line", ec_key())
+    with pytest.raises(CertificateUntrusted) as caught:
+        bootstrap.verify(own(STRANGER), [own(FACTORY.certificate)], NOW, [own(leaf)])
+    assert caught.value.detail.endswith(
+        "; CN=line is not a CA certificate (X.509 v3 with basicConstraints cA TRUE)"
+    )

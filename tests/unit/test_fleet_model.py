@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.plans import end_of_day
 from tests.unit.fleet_folders import TOML, fleet
 
 BUDGET = "budget = { total = 1, per_minute = 2, until = 2028-01-01 }\n"
@@ -53,3 +55,9 @@ def test_the_hash_is_the_contents() -> None:
     assert Fleet.from_json(compiled.to_json()).hash == compiled.hash
     assert replace(compiled, rules="").hash != compiled.hash
     assert replace(compiled, base=compiled.hash).hash != compiled.hash
+
+
+def test_a_day_ends_with_the_next_one() -> None:
+    """The end of a day is the first instant of the next day in UTC, and the calendar's last day ends early."""
+    assert end_of_day(date(2026, 11, 27)) == datetime(2026, 11, 28, tzinfo=UTC)
+    assert end_of_day(date.max) == datetime.max.replace(tzinfo=UTC)

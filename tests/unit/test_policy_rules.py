@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cedarpy import Decision, is_authorized
 from hypothesis import given, settings
@@ -226,3 +228,11 @@ def test_a_claim_is_judged_without_the_attributes() -> None:
     """A claim that fits counts as fitting, also beside an attribute that does not."""
     one = device(attributes={"floor": "third"}, claims={"model": "m1"})
     assert _rules().fitting_claims(one) == {"model": "m1"}
+
+
+def test_rules_see_the_current_name_of_a_group() -> None:
+    """A device whose record has a former name of its group has the grants of the group."""
+    made = fleet()
+    group = replace(made.groups["gateways"], name="hubs", formerly=("gateways",))
+    renamed = replace(made, groups={"hubs": group}, rules=RULES.replace('"gateways"', '"hubs"'))
+    assert Rules(renamed).decide(device(group="gateways"), ANY).grants == ("telemetry",)
