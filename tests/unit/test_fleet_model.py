@@ -58,6 +58,6 @@ def test_the_hash_is_the_contents() -> None:
 
 
 def test_a_day_ends_with_the_next_one() -> None:
-    """The end of a day is the first instant of the next day in UTC, and the calendar's last day ends early."""
+    """A day ends with the first instant of the next one in UTC, and the calendar's last day ends early."""
     assert end_of_day(date(2026, 11, 27)) == datetime(2026, 11, 28, tzinfo=UTC)
     assert end_of_day(date.max) == datetime.max.replace(tzinfo=UTC)
