@@ -212,3 +212,144 @@ def test_a_left_out_intermediate_is_named() -> None:
     assert caught.value.detail.endswith(
         "; CN=line is not a CA certificate (X.509 v3 with basicConstraints cA TRUE)"
     )
+
+
+NO_SIGNATURE = key_usage(ca=False, digital_signature=False)
+DETAILS: dict[str, tuple[Certificate, str]] = {
+    "a CA": (own(FACTORY.issue("a", ec_key(), ca=True)), "The certificate is a CA's (basicConstraints)"),
+    "no signature": (
+        own(FACTORY.issue("a", ec_key(), usage=NO_SIGNATURE)),
+        "keyUsage does not have digitalSignature",
+    ),
+    "signs certificates": (
+        own(FACTORY.issue("a", ec_key(), usage=key_usage(ca=False, key_cert_sign=True))),
+        "keyUsage has keyCertSign",
+    ),
+    "for servers": (
+        own(FACTORY.issue("a", ec_key(), eku=Purpose.SERVER_AUTH)),
+        "extendedKeyUsage has neither clientAuth nor anyExtendedKeyUsage",
+    ),
+    "weak": (
+        own(FACTORY.issue("a", ec_key(ec.SECP521R1()))),
+        "The certificate has a key on the curve secp521r1, not on P-256 or P-384",
+    ),
+    "future": (
+        own(FACTORY.issue("a", ec_key(), not_before=NOW.replace(microsecond=0) + timedelta(seconds=1))),
+        f"The certificate is valid from {iso(NOW + timedelta(seconds=1))}",
+    ),
+    "past": (
+        own(FACTORY.issue("a", ec_key(), not_before=NOW - timedelta(days=2), days=1)),
+        f"The certificate ended at {iso(NOW - timedelta(days=1))}",
+    ),
+    "extension": (
+        encode.changed(
+            FACTORY.issue("a", ec_key()),
+            FACTORY,
+            lambda fields: [
+                *fields[:7],
+                der.encode(0xA3, der.encode(0x30, encode.extension("2.5.29.15", b"\x03\x00"))),
+            ],
+        ),
+        "An extension of the certificate is not in DER: 2.5.29.15: the content of tag 0x03 is not in DER",
+    ),
+    "key": (
+        encode.changed(
+            FACTORY.issue("a", ec_key()), FACTORY, lambda fields: [*fields[:6], der.encode(0x30), fields[7]]
+        ),
+        "The certificate's key is not in DER: a SubjectPublicKeyInfo has two values",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DETAILS)
+def test_a_refused_leaf_is_explained(kind: str) -> None:
+    """The refusal of a leaf says what is wrong with it."""
+    leaf, detail = DETAILS[kind]
+    with pytest.raises(AuthenticationError) as caught:
+        bootstrap.verify(leaf, [own(FACTORY.certificate)], NOW)
+    assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize("side", ["first", "last"])
+def test_the_first_and_the_last_second_of_a_leaf_are_valid(side: str) -> None:
+    """A leaf is valid in the second in which it begins, and in the second in which it ends."""
+    leaf = FACTORY.issue("a", ec_key())
+    at = leaf.not_valid_before_utc if side == "first" else leaf.not_valid_after_utc
+    assert verify(leaf, FACTORY, now=at)
+
+
+SERVERS = (x509.ExtendedKeyUsage([Purpose.SERVER_AUTH]), False)
+
+
+def _without_cert_sign() -> Certificate:
+    line = FACTORY.intermediate("Line").certificate
+    usage = encode.extension("2.5.29.15", bytes.fromhex("03020780"), critical=True)
+
+    def change(fields: list[bytes]) -> list[bytes]:
+        kept = [each.encoded for each in der.read(fields[7]).children[0].children]
+        return [*fields[:7], der.encode(0xA3, der.encode(0x30, kept[0], usage, *kept[4:]))]
+
+    return encode.changed(line, FACTORY, change)
+
+
+NO_CA = "is not a CA certificate (X.509 v3 with basicConstraints cA TRUE)"
+UNFIT: dict[str, tuple[Certificate, str | None]] = {
+    "fit": (own(FACTORY.intermediate("Line").certificate), None),
+    "no CA": (own(FACTORY.issue("a", ec_key())), NO_CA),
+    "v1": (encode.changed(FACTORY.certificate, FACTORY, lambda fields: fields[1:7]), NO_CA),
+    "usage": (_without_cert_sign(), "may not sign certificates (keyUsage without keyCertSign)"),
+    "servers": (
+        own(FACTORY.intermediate("Line", extra=[SERVERS]).certificate),
+        "may not issue client certificates (extendedKeyUsage without clientAuth)",
+    ),
+    "key": (
+        own(FACTORY.issue("a", ec_key(ec.SECP521R1()), ca=True)),
+        "has a key on the curve secp521r1, not on P-256 or P-384",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_an_unfit_issuer_is_explained(kind: str) -> None:
+    """A certificate that can't be an issuer has a text that says why, as an anchor too."""
+    issuer, reason = UNFIT[kind]
+    assert bootstrap.unfit_issuer(issuer) == bootstrap.unfit_issuer(issuer, is_anchor=True) == reason
+
+
+def test_only_an_anchor_may_have_a_weak_signature() -> None:
+    """A CA certificate that is signed with SHA-1 can be an anchor and no intermediate."""
+    line = FACTORY.intermediate("Line")
+    weak = certificate.parse(
+        encode.resigned(
+            line.certificate,
+            FACTORY.key,
+            lambda fields: fields,
+            encode.SHA1_ECDSA,
+            hashes.SHA1(),  # noqa: S303
+        )
+    )
+    assert bootstrap.unfit_issuer(weak) == "is not signed with SHA-2: ECDSA with SHA-1"
+    assert bootstrap.unfit_issuer(weak, is_anchor=True) is None
+    assert bootstrap.verify(own(line.issue("a", ec_key())), [weak], NOW)[-1] == weak
+
+
+def test_a_path_has_two_intermediates_at_most() -> None:
+    """A path with three intermediates is refused, and the refusal says how many it may have."""
+    one = FACTORY.intermediate("1")
+    two = one.intermediate("2")
+    three = two.intermediate("3")
+    above = [own(each.certificate) for each in (one, two, three)]
+    assert len(bootstrap.verify(own(two.issue("a", ec_key())), [own(FACTORY.certificate)], NOW, above)) == 4
+    with pytest.raises(CertificateUntrusted) as caught:
+        bootstrap.verify(own(three.issue("a", ec_key())), [own(FACTORY.certificate)], NOW, above)
+    assert caught.value.detail == "The path has more than 2 intermediate certificates"
+
+
+def test_an_unfit_anchor_is_named() -> None:
+    """The refusal of a path to an unfit anchor names the anchor and says why."""
+    line = FACTORY.intermediate("Line", extra=[SERVERS])
+    with pytest.raises(CertificateUntrusted) as caught:
+        verify(line.issue("a", ec_key()), line)
+    assert caught.value.detail == (
+        "The trust anchor CN=Line may not issue client certificates (extendedKeyUsage without clientAuth)"
+    )
