@@ -13,6 +13,7 @@ from firstboot.pki.certificate import Certificate
 from tests import factories
 from tests.field import encode
 from tests.field.encode import own
+from tests.field.test_more_chains import without_key_identifiers
 
 NOW = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 ROOT = factories.authority("Root")
@@ -123,11 +124,29 @@ def test_the_failing_certificate_is_named() -> None:
     assert caught.value.certificate == own(OLD.certificate)
 
 
+def _tower(levels: int) -> tuple[list[Certificate], Certificate]:
+    """Return a CA below a CA and so on, each with a namesake that signed nothing, and a leaf below them."""
+    found: list[Certificate] = []
+    above = ROOT
+    for level in range(levels):
+        name = f"Level {level}"
+        decoy = above.issue(name, factories.ec_key(), ca=True)
+        below = above.intermediate(name)
+        found += [encode.changed(each, above, without_key_identifiers) for each in (decoy, below.certificate)]
+        above = below
+    return found, encode.changed(above.issue("gw-1", KEY), above, without_key_identifiers)
+
+
 def test_the_search_is_bounded() -> None:
-    """A search ends after eight tries, each of which leaves out issuers that did not sign."""
-    decoys = [factories.Authority(ROOT.issue("Line", factories.ec_key(), ca=True), KEY) for _ in range(3)]
-    assert len(find(LEAF, ROOT, *decoys, LINE)) == 3
-    assert path.MAX_TRIES == 8
+    """A search leaves out the namesakes of a CA that did not sign, and ends after eight tries."""
+    intermediates, leaf = _tower(path.MAX_TRIES - 1)
+    found = path.find(leaf, [own(ROOT.certificate)], intermediates, NOW)
+    assert found == [leaf, *intermediates[::-2], own(ROOT.certificate)]
+    intermediates, leaf = _tower(path.MAX_TRIES)
+    with pytest.raises(path.NoPath) as caught:
+        path.find(leaf, [own(ROOT.certificate)], intermediates, NOW)
+    assert str(caught.value) == "CN=gw-1 has no path within 8 searches"
+    assert (caught.value.reason, caught.value.certificate) == (Reason.CERTIFICATE_PATH, leaf)
 
 
 def test_who_signed() -> None:
