@@ -32,6 +32,7 @@ from firstboot.domain.errors import (
     EnrollmentInProgress,
     FirstbootError,
     GroupMismatch,
+    Reason,
 )
 from firstboot.domain.names import DeviceId
 
@@ -281,3 +282,14 @@ def test_pending_claims_count_without_an_active_certificate() -> None:
     assert claims_in_force({"model": "old"}, OURS, asked) == {"model": "old"}
     assert claims_in_force({"model": "old"}, None, OTHERS) == {"model": "old"}
     assert claims_in_force({"model": "old"}, None, None) == {"model": "old"}
+
+
+def test_an_error_has_its_texts() -> None:
+    """An error without texts has its title as detail, an empty log, and its class's name as metric."""
+    bare = DeviceRevoked()
+    assert (str(bare), bare.detail, bare.log) == (DeviceRevoked.title, DeviceRevoked.title, "")
+    assert (bare.metric, bare.retry_after, bare.reason) == ("DeviceRevoked", None, DeviceRevoked.reason)
+    said = DeviceRevoked("detail", log="log", reason=Reason.CSR_KEY, retry_after=7, metric="Other")
+    assert (str(said), said.detail, said.log) == ("log", "detail", "log")
+    assert (said.metric, said.retry_after, said.reason) == ("Other", 7, Reason.CSR_KEY)
+    assert (str(DeviceRevoked("detail")), DeviceRevoked("detail").log) == ("detail", "detail")
