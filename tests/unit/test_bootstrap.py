@@ -191,6 +191,9 @@ def test_a_stranger_learns_nothing_about_an_anchor() -> None:
     assert unknown.value.detail == "No path leads to a trust anchor"
     assert unknown.value.log.startswith(f"CN=Old {dates}")
     assert unknown.value.reason is CertificateUntrusted.reason
+    with pytest.raises(CertificateUntrusted) as sender:
+        bootstrap.verify(_unidentified(STRANGER), [own(OLD.certificate)], NOW, [own(OLD.certificate)])
+    assert dates in sender.value.detail
 
 
 def _unidentified(leaf: x509.Certificate) -> Certificate:

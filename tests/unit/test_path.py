@@ -59,7 +59,13 @@ def test_a_path_has_both_ends() -> None:
     assert find(LEAF, LINE) == [own(LEAF), own(LINE.certificate)]
 
 
+NO_CA = factories.Authority(ROOT.issue("Line", KEY), KEY)
 CASES = [
+    (
+        (NO_CA.issue("gw-1", factories.ec_key()), ROOT, NO_CA),
+        Reason.CERTIFICATE_CONSTRAINT,
+        "CN=Line invalid CA certificate",
+    ),
     (
         (LEAF, ROOT),
         Reason.CERTIFICATE_PATH,

@@ -94,7 +94,8 @@ def test_an_active_certificate_must_be_registered() -> None:
 
 def test_an_ended_device_is_reconciled_while_something_is_left() -> None:
     """An ended device is reconciled while it has a registered certificate or, if deleted, a row."""
-    assert needs_reconciling(RULES, registered(status=Status.DELETED), NOW)
+    for attached in (frozenset({"mqtt", "both"}), frozenset[str]()):
+        assert needs_reconciling(RULES, registered(status=Status.DELETED, attached=attached), NOW)
     revoked = registered(status=Status.REVOKED)
     assert needs_reconciling(RULES, revoked, NOW)
     assert not needs_reconciling(RULES, replace(revoked, registered=frozenset()), NOW)
