@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from firstboot.domain.clock import from_epoch
+from firstboot.domain.clock import SKEW, from_epoch
 from firstboot.domain.proof_id import ProofId
 from firstboot.identity.errors import CertificateUnknown, DeviceIdMismatch, ProofReplayed, ProofStale
 from firstboot.identity.possession import OverMqtt, OverTls, Proven, check_client_id, proof_of
@@ -66,7 +66,7 @@ def prove(storage: Storage | None = None, **changes: Any) -> Proven:
 def test_a_proof_by_time_holds_for_five_minutes(age: int) -> None:
     """A proof whose time is at most 300 s off is fresh; it is remembered until it is certainly stale."""
     proven = prove(iat=NOW_SECONDS - age)
-    assert proven.proof.expires_at == NOW + timedelta(seconds=301 - age)
+    assert proven.proof.expires_at == NOW + timedelta(seconds=301 - age) + SKEW
     assert not proven.proof.has_nonce
 
 
@@ -98,7 +98,7 @@ def test_a_proof_with_a_nonce_holds_as_long_as_the_nonce() -> None:
     made = NOW - timedelta(minutes=4)
     proven = prove(iat=None, nonce=nonce.make(bytes(32), made))
     assert proven.proof.has_nonce
-    assert proven.proof.expires_at == made + nonce.LIFETIME + timedelta(seconds=1)
+    assert proven.proof.expires_at == made + nonce.LIFETIME + timedelta(seconds=1) + SKEW
 
 
 @pytest.mark.parametrize(
