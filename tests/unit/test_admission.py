@@ -176,3 +176,12 @@ def test_the_holder_of_a_claim_certificate_gets_no_detail() -> None:
         admit(NO_EKU, "gw-1", _changed(device_id="request.deviceId", eku="required"), NOW)
     assert caught.value.detail == CertificateUsageWrong.title
     assert caught.value.log == 'There is no extendedKeyUsage, and the group has eku = "required"'
+
+
+def test_a_refusal_keeps_its_reason() -> None:
+    """The refusal of a certificate that another key signed has that reason, and not its code's usual one."""
+    forged = OverTls(own(factories.authority("Line 1").issue("gw-1", factories.ec_key())))
+    with pytest.raises(CertificateUntrusted) as caught:
+        admit(forged, None, fleet(sensors=LINE), NOW)
+    assert caught.value.reason is Reason.CERTIFICATE_SIGNATURE
+    assert "is not signed by the key of any CN=Line 1" in caught.value.detail

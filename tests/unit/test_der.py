@@ -72,6 +72,7 @@ REFUSED = {
     "an INTEGER of no octet": b"\x02\x00",
     "an INTEGER with a needless 0": b"\x02\x02\x00\x01",
     "an INTEGER with a needless FF": b"\x02\x02\xff\xff",
+    "an INTEGER with a needless FF before 80": b"\x02\x02\xff\x80",
     "a BIT STRING of no octet": b"\x03\x00",
     "a BIT STRING with 8 unused bits": b"\x03\x02\x08\x00",
     "a BIT STRING whose unused bits are set": b"\x03\x02\x01\x01",
@@ -80,6 +81,8 @@ REFUSED = {
     "a NULL with content": b"\x05\x01\x00",
     "an empty OID": b"\x06\x00",
     "an OID that ends early": b"\x06\x01\x80",
+    "an OID that ends in 80": b"\x06\x02\x2a\x80",
+    "an OID that begins with 80": b"\x06\x02\x80\x01",
     "an OID with a leading zero": b"\x06\x03\x2a\x80\x01",
     "too many levels": nested(b"\x05\x00", der.MAX_DEPTH + 1),
 }
@@ -160,6 +163,7 @@ TEXTS = {
     "an INTEGER of no octet": "the content of tag 0x02 is not in DER",
     "an INTEGER with a needless 0": "the content of tag 0x02 is not in DER",
     "an INTEGER with a needless FF": "the content of tag 0x02 is not in DER",
+    "an INTEGER with a needless FF before 80": "the content of tag 0x02 is not in DER",
     "a BIT STRING of no octet": "the content of tag 0x03 is not in DER",
     "a BIT STRING with 8 unused bits": "the content of tag 0x03 is not in DER",
     "a BIT STRING whose unused bits are set": "the content of tag 0x03 is not in DER",
@@ -168,6 +172,8 @@ TEXTS = {
     "a NULL with content": "the content of tag 0x05 is not in DER",
     "an empty OID": "the content of tag 0x06 is not in DER",
     "an OID that ends early": "the content of tag 0x06 is not in DER",
+    "an OID that ends in 80": "the content of tag 0x06 is not in DER",
+    "an OID that begins with 80": "the content of tag 0x06 is not in DER",
     "an OID with a leading zero": "the content of tag 0x06 is not in DER",
     "too many levels": "more than 24 levels",
 }

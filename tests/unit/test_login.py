@@ -214,7 +214,11 @@ def test_a_revoked_device_does_not_log_in() -> None:
         World(revoked).login(OverTls(own(LEAF)))
 
 
-@pytest.mark.parametrize("principal", ["", ID[:-1], ID + "0", ID.upper(), "AROA" + "x" * 90])
+@pytest.mark.parametrize(
+    "principal",
+    ["", ID[:-1], ID + "0", "A" * 64, "AROA" + "x" * 90],
+    ids=["none", "short", "long", "upper-case", "role"],
+)
 def test_a_connection_needs_a_certificate(principal: str) -> None:
     """A connection whose principal is no certificate id is refused; the log has the principal's beginning."""
     with pytest.raises(ProofRequired) as caught:
@@ -231,7 +235,7 @@ def test_a_shown_certificate_is_the_connections() -> None:
 
 
 @pytest.mark.parametrize("place", ["active", "pending", "superseded"])
-@pytest.mark.parametrize("known", [ID, None])
+@pytest.mark.parametrize("known", [ID, None], ids=["with-id", "without-id"])
 def test_a_connections_certificate_is_in_the_record(place: str, known: str | None) -> None:
     """The certificate of a connection is found in the record, with or without its id there."""
     others = {"active": record(NEXT), "pending": record(NEXT)}
