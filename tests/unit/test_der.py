@@ -81,7 +81,7 @@ REFUSED = {
     "a NULL with content": b"\x05\x01\x00",
     "an empty OID": b"\x06\x00",
     "an OID that ends early": b"\x06\x01\x80",
-    "an OID that ends in 80": b"\x06\x02\x2a\x80",
+    "an OID that ends in 80": b"\x06\x03\x2a\x81\x80",
     "an OID that begins with 80": b"\x06\x02\x80\x01",
     "an OID with a leading zero": b"\x06\x03\x2a\x80\x01",
     "too many levels": nested(b"\x05\x00", der.MAX_DEPTH + 1),
