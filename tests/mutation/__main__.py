@@ -23,7 +23,19 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("pki", "policy", "domain", "identity")
 
 # What the tests read or import, and what mutmut copies once more.
-_COPIED = ("tests", "fleet", "infra", "console", "device", "examples", "local", "audit", "cdk.json")
+_COPIED = (
+    "tests",
+    "docs",
+    "functions",
+    "fleet",
+    "infra",
+    "console",
+    "device",
+    "examples",
+    "local",
+    "audit",
+    "cdk.json",
+)
 
 # These judge the repository's texts, the console or the device client.
 _OTHERS = re.compile(

@@ -1,4 +1,4 @@
-"""What mutmut keeps about each mutant in `mutants/**/*.meta`: read it, choose a sample, count it."""
+"""Read, choose and count the mutants that mutmut keeps in `mutants/**/*.meta`."""
 
 from __future__ import annotations
 

@@ -217,11 +217,11 @@ def test_the_log_names_both_groups() -> None:
 
 def test_the_log_of_a_refused_login_says_why() -> None:
     """The log of a refused login says that there is no device, or which serial number came."""
-    with pytest.raises(CertificateNotCurrent) as nobody:
+    with pytest.raises(CertificateNotCurrent) as none:
         login(None, "s1")
     with pytest.raises(CertificateNotCurrent) as other:
         login(replace(BARE, active=OURS, pending=OTHERS), "s3")
-    assert (nobody.value.log, other.value.log) == (
+    assert (none.value.log, other.value.log) == (
         "no such device",
         "serial s3 is neither active nor pending",
     )

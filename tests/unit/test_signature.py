@@ -237,7 +237,7 @@ def test_a_refused_key_is_named(kind: str) -> None:
 
 
 def test_a_key_that_is_none_is_not_strong() -> None:
-    """What is no public key is not strong."""
+    """A value that is not a public key is not strong."""
     assert not signature.is_strong("key")
     with pytest.raises(KeyRefused, match=r"^a key of the kind str$"):
         signature._strong("key")
