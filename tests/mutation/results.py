@@ -102,7 +102,7 @@ def table(results: dict[str, str]) -> str:
             counts.setdefault(row, Counter())[kind] += 1
     lines = ["| package | mutants | run | killed | survived | no test runs it | killed, of those run |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for row, count in counts.items():
+    for row, count in sorted(counts.items(), key=lambda each: (each[0] == "all", each[0])):
         run = count[KILLED] + count[SURVIVED] + count[NO_TEST]
         share = (
             "" if not run else f"{count[KILLED] / run:.1%} ± {_margin(count[KILLED], run, count.total()):.1%}"
