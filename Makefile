@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings faults fuzz check docs audit verify-deploy verify-aws local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings faults fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -43,6 +43,11 @@ fuzz: .venv/ready            ## feed changed inputs to each parser, FUZZ_SECONDS
 	@for target in $$($(BIN)/python -m tests.fuzz); do \
 	  $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --found .local/fuzz || exit 1; \
 	done
+
+# Every change (mutant) is run, or a random SAMPLE of about so many.
+PROCESSES ?= 2
+mutation: .venv/mutation/ready  ## change the code of pki, policy, domain and identity, and count the changes that no test finds
+	.venv/mutation/bin/python -m tests.mutation --processes $(PROCESSES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Lambda has Python 3.13, so the unit tests run on it too if this machine has it on the PATH, by pyenv or
 # by uv.
@@ -97,6 +102,8 @@ lock: .venv/ready            ## write the locked requirement files
 	  --generate-hashes --quiet --output-file functions/requirements.txt
 	$(BIN)/uv pip compile audit/requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file audit/requirements.txt
+	$(BIN)/uv pip compile tests/mutation/requirements.in --constraint requirements.txt --universal \
+	  --python-version 3.11 --generate-hashes --quiet --output-file tests/mutation/requirements.txt
 
 clean:                       ## delete all files that other targets make
 	rm -rf .venv .local cdk.out dist
@@ -129,6 +136,14 @@ clean:                       ## delete all files that other targets make
 	rm -rf .venv/audit
 	$(BIN)/python -m venv --without-pip .venv/audit
 	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
+	touch $@
+
+# mutmut has packages that no other tool needs. It imports the tests, so all packages of .venv follow its own.
+.venv/mutation/ready: tests/mutation/requirements.txt | .venv/ready
+	rm -rf .venv/mutation
+	$(BIN)/python -m venv --without-pip .venv/mutation
+	$(BIN)/uv pip install --quiet --python .venv/mutation/bin/python --require-hashes --requirement $<
+	echo $(CURDIR)/.venv/lib/python3.11/site-packages > .venv/mutation/lib/python3.11/site-packages/locked.pth
 	touch $@
 
 # The Debian packages for tests/clients are unpacked below .venv and not installed. With an empty status file apt

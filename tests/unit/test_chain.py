@@ -98,3 +98,45 @@ def test_a_subject_has_one_common_name() -> None:
     for subject in (two, x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])):
         with pytest.raises(CertificateMalformed):
             chain.common_name(CA.issue("dev-1", ec_key(), subject=subject))
+
+
+@pytest.mark.parametrize(
+    ("moment", "error"),
+    [
+        (LEAF.not_valid_before_utc - timedelta(seconds=1), CertificateNotYetValid),
+        (LEAF.not_valid_before_utc, None),
+        (LEAF.not_valid_after_utc, None),
+        (LEAF.not_valid_after_utc + timedelta(seconds=1), CertificateExpired),
+    ],
+    ids=["before", "first", "last", "after"],
+)
+def test_the_first_and_the_last_second_are_valid(
+    moment: datetime, error: type[AuthenticationError] | None
+) -> None:
+    """A certificate is valid from its first second to its last, and the error says which one it misses."""
+    if error is None:
+        chain.verify(LEAF, CA.certificate, moment)
+        return
+    with pytest.raises(error) as caught:
+        chain.verify(LEAF, CA.certificate, moment)
+    assert caught.value.log
+    with pytest.raises(CertificateUntrusted):
+        chain.verify(LEAF, authority().certificate, LEAF.not_valid_before_utc)
+    with pytest.raises(CertificateUntrusted):
+        chain.verify(LEAF, authority().certificate, LEAF.not_valid_after_utc)
+
+
+def test_a_leaf_of_our_ca_is_ours() -> None:
+    """A certificate that our CA signed is returned, and one with its signature changed is not."""
+    assert chain.issued(own(LEAF), CA.certificate) == LEAF
+    assert chain.issued_by(LEAF, CA.certificate)
+    assert not chain.issued_by(LEAF, authority().certificate)
+
+
+def test_the_detail_says_what_a_subject_lacks() -> None:
+    """The refusal of a subject without one common name says so."""
+    nameless = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "o")])
+    with pytest.raises(CertificateMalformed) as caught:
+        chain.common_name(CA.issue("dev-1", ec_key(), subject=nameless))
+    assert caught.value.detail == "The certificate's subject must have one common name"
+    assert chain.common_name(LEAF) == "dev-1"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstboot.pki import csr
+from firstboot.pki import csr, der
 from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from tests import factories
 from tests.field import corpus
@@ -128,3 +128,51 @@ def test_a_csr_with_another_digest_is_accepted() -> None:
     """A CSR may be signed with another digest than SHA-256."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(factories.name("dev-1"))
     assert csr.verify(_read(builder.sign(factories.ec_key(), hashes.SHA384())))
+
+
+@pytest.mark.parametrize(
+    ("text", "detail", "log"),
+    [
+        ("A" * 8_193, "A CSR has at most 8192 characters", None),
+        ("A" * 8_192, "The CSR is not in DER: ", None),
+        ("-----BEGIN CERTIFICATE REQUEST-----", "The PEM text has no whole CERTIFICATE REQUEST block", None),
+        ("AAA", "The CSR is not valid base64", "Error('Incorrect padding')"),
+        ("A!AAA", "The CSR is not valid base64", "Error("),
+        (base64.b64encode(b"\x30\x00").decode(), "The CSR is not in DER: a CSR has three parts", None),
+    ],
+    ids=["long", "longest", "no-block", "padding", "alphabet", "empty"],
+)
+def test_a_malformed_csr_is_explained(text: str, detail: str, log: str | None) -> None:
+    """The refusal of a text that is no CSR says why."""
+    with pytest.raises(MalformedCsr) as caught:
+        csr.parse(text)
+    assert caught.value.detail.startswith(detail)
+    assert caught.value.log.startswith(log or detail)
+
+
+def test_a_csr_without_a_key_is_explained() -> None:
+    """The refusal of a CSR without its parts says which ones it must have."""
+    null, nothing = bytes([5, 0]), der.encode(der.SEQUENCE)
+    info = der.encode(der.SEQUENCE, der.encode(der.INTEGER, b"\0"), nothing)
+    with pytest.raises(MalformedCsr) as caught:
+        csr.parse_der(der.encode(der.SEQUENCE, info, nothing, null))
+    needs = "a CSR has a version, a subject, a key and attributes"
+    assert caught.value.detail == f"The CSR is not in DER: {needs}"
+
+
+def test_the_refusal_of_a_key_names_it() -> None:
+    """The refusal of a CSR's key or algorithm says what it is."""
+    with pytest.raises(CsrKeyRefused, match=r"^The CSR has ") as key:
+        csr.verify(_read(factories.csr(factories.ec_key(ec.SECP521R1()))))
+    assert key.value.detail.startswith("The CSR has ")
+    assert len(key.value.detail) > len("The CSR has ")
+    with pytest.raises(MalformedCsr, match=r"^The CSR is not in DER: "):
+        csr.verify(csr.UnverifiedCsr(b"", b"\x30", b"\x30", b""))
+
+
+def test_the_longest_der_is_read() -> None:
+    """A CSR in DER may have as many bytes as the limit says, and not one more."""
+    with pytest.raises(MalformedCsr, match="not in DER"):
+        csr.parse_der(bytes(csr.MAX_LENGTH))
+    with pytest.raises(MalformedCsr, match="at most 8192 bytes"):
+        csr.parse_der(bytes(csr.MAX_LENGTH + 1))

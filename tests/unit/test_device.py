@@ -16,8 +16,13 @@ from firstboot.domain.device import (
     KeyAdmission,
     Status,
     check_admissible,
+    check_not_revoked,
+    claims_in_force,
+    committed,
+    is_within_grace,
     login,
 )
+from firstboot.domain.enrollments import KEPT, Enrolled
 from firstboot.domain.errors import (
     AlreadyEnrolled,
     BootstrapKeyChanged,
@@ -27,6 +32,7 @@ from firstboot.domain.errors import (
     EnrollmentInProgress,
     FirstbootError,
     GroupMismatch,
+    Reason,
 )
 from firstboot.domain.names import DeviceId
 
@@ -178,7 +184,8 @@ def test_a_deleted_device_waits(device: Device) -> None:
     """A deleted device can enroll, also in another group, only after its record is gone."""
     with pytest.raises(EnrollmentInProgress) as caught:
         answer_to(replace(device, status=Status.DELETED), replace(ASKED, group="sensors"))
-    assert caught.value.retry_after == DELETION.total_seconds()
+    assert caught.value.retry_after == DELETION.total_seconds() == 60
+    assert caught.value.detail == "The device is being deleted"
 
 
 def test_a_deleted_device_never_renews() -> None:
@@ -196,3 +203,93 @@ def test_which_devices_may_connect_to_enroll() -> None:
     for refused in (replace(BARE, status=Status.REVOKED), replace(BARE, group="sensors")):
         with pytest.raises((DeviceRevoked, GroupMismatch)):
             check_admissible(refused, ("gateways",))
+
+
+def test_the_log_names_both_groups() -> None:
+    """The log of a device in another group has its group and those that asked."""
+    with pytest.raises(GroupMismatch) as caught:
+        check_admissible(replace(BARE, group="sensors"), ("gateways", "hubs"))
+    assert caught.value.log == "is in sensors, asked in gateways, hubs"
+    with pytest.raises(CertificateNotCurrent) as ended:
+        check_not_revoked(replace(BARE, status=Status.DELETED))
+    assert ended.value.log == "the device has been deleted"
+
+
+def test_the_log_of_a_refused_login_says_why() -> None:
+    """The log of a refused login says that there is no device, or which serial number came."""
+    with pytest.raises(CertificateNotCurrent) as none:
+        login(None, "s1")
+    with pytest.raises(CertificateNotCurrent) as other:
+        login(replace(BARE, active=OURS, pending=OTHERS), "s3")
+    assert (none.value.log, other.value.log) == (
+        "no such device",
+        "serial s3 is neither active nor pending",
+    )
+    assert login(replace(BARE, active=OURS), "s1").device == replace(BARE, active=OURS)
+
+
+LATER = NOW + timedelta(seconds=5, milliseconds=700)
+
+
+def test_a_commit_changes_these_members() -> None:
+    """A commit makes the pending certificate active and the active one superseded, at that whole second."""
+    pending = replace(OTHERS, claims={"model": "x"})
+    device = replace(BARE, active=OURS, pending=pending, claims={"model": "y"}, generation=3)
+    assert committed(device, "id", LATER) == replace(
+        device,
+        pending=None,
+        active=replace(OTHERS, held_until=None, certificate_id="id"),
+        superseded=replace(OURS, superseded_at=NOW + 5 * SECOND),
+        claims={"model": "x"},
+        generation=4,
+        updated_at=NOW + 5 * SECOND,
+    )
+    assert committed(BARE, "id", LATER) is BARE
+    older = replace(BARE, pending=OTHERS, superseded=OURS, claims={"model": "y"})
+    assert committed(older, "id", LATER).superseded == OURS
+    assert committed(older, "id", LATER).claims == {"model": "y"}
+
+
+@pytest.mark.parametrize(("late", "has_replaced"), [(0, True), (1, False)])
+def test_a_commit_notes_an_enrollment(late: int, *, has_replaced: bool) -> None:
+    """A commit of an enrollment notes it, and whether it replaced a certificate that was still valid."""
+    pending = replace(OTHERS, spki="k" * 64, bootstrap_key="b" * 64)
+    valid_until = NOW + 5 * SECOND - late * SECOND
+    kept = tuple(Enrolled(EPOCH, number, "k", "b", has_replaced=False) for number in range(KEPT))
+    device = replace(
+        BARE, active=replace(OURS, not_after=valid_until), pending=pending, generation=3, enrolled=kept
+    )
+    added = Enrolled(NOW + 5 * SECOND, 4, "k" * 16, "b" * 16, has_replaced=has_replaced)
+    assert committed(device, "id", LATER).enrolled == (*kept[1:], added)
+    assert not committed(replace(device, active=None), "id", LATER).enrolled[-1].has_replaced
+    renewal = replace(device, pending=replace(pending, bootstrap_key=None))
+    assert committed(renewal, "id", LATER).enrolled == kept
+
+
+@pytest.mark.parametrize(("age", "within"), [(0, True), (99, True), (100, False)])
+def test_a_grace_ends(age: int, *, within: bool) -> None:
+    """A superseded certificate is within its grace until the grace is over."""
+    grace = timedelta(seconds=100)
+    superseded = replace(OURS, superseded_at=NOW - age * SECOND)
+    assert is_within_grace(superseded, grace, NOW) is within
+    assert not is_within_grace(OURS, grace, NOW)
+
+
+def test_pending_claims_count_without_an_active_certificate() -> None:
+    """The claims of a pending certificate count at once only if there is no active certificate."""
+    asked = replace(OTHERS, claims={"model": "new"})
+    assert claims_in_force({"model": "old"}, None, asked) == {"model": "new"}
+    assert claims_in_force({"model": "old"}, OURS, asked) == {"model": "old"}
+    assert claims_in_force({"model": "old"}, None, OTHERS) == {"model": "old"}
+    assert claims_in_force({"model": "old"}, None, None) == {"model": "old"}
+
+
+def test_an_error_has_its_texts() -> None:
+    """An error without texts has its title as detail, an empty log, and its class's name as metric."""
+    bare = DeviceRevoked()
+    assert (str(bare), bare.detail, bare.log) == (DeviceRevoked.title, DeviceRevoked.title, "")
+    assert (bare.metric, bare.retry_after, bare.reason) == ("DeviceRevoked", None, DeviceRevoked.reason)
+    said = DeviceRevoked("detail", log="log", reason=Reason.CSR_KEY, retry_after=7, metric="Other")
+    assert (str(said), said.detail, said.log) == ("log", "detail", "log")
+    assert (said.metric, said.retry_after, said.reason) == ("Other", 7, Reason.CSR_KEY)
+    assert (str(DeviceRevoked("detail")), DeviceRevoked("detail").log) == ("detail", "detail")

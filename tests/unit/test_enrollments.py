@@ -19,7 +19,7 @@ OFTEN, ALTERNATES = Suspicion.OFTEN, Suspicion.ALTERNATES
 
 @pytest.mark.parametrize(
     ("per_day", "seconds"),
-    [(1, 21_600), (2, 21_600), (4, 21_600), (5, 17_280), (10, 8_640), (86_400, 1), (10**9, 1)],
+    [(1, 21_600), (2, 21_600), (4, 21_600), (5, 17_280), (10, 8_640), (12_343, 6), (86_400, 1), (10**9, 1)],
 )
 def test_a_pause_is_the_day_s_share_and_six_hours_at_most(per_day: int, seconds: int) -> None:
     """A device above its limit waits for its share of the day, and for six hours at most."""

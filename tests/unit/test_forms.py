@@ -68,3 +68,12 @@ def test_a_signature_that_can_not_hold_has_one_form(signature: bytes) -> None:
     changed = der.encode(der.BIT_STRING, b"\0", signature)
     broken = certificate.parse(der.encode(der.SEQUENCE, leaf.signed, leaf.algorithm.encoded, changed))
     assert forms.ids(broken) == {broken.fingerprint}
+
+
+@pytest.mark.parametrize(("r", "s"), [(1, 1), (1, 2), (2, 1)])
+def test_the_least_signature_has_two_forms(r: int, s: int) -> None:
+    """A signature of the least numbers that may hold has two forms."""
+    leaf = own(factories.authority().issue("gw-1", factories.ec_key()))
+    changed = der.encode(der.BIT_STRING, b"\0", utils.encode_dss_signature(r, s))
+    least = certificate.parse(der.encode(der.SEQUENCE, leaf.signed, leaf.algorithm.encoded, changed))
+    assert len(forms.ids(least)) == 2

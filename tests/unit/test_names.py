@@ -117,3 +117,12 @@ def test_every_id_can_be_reserved() -> None:
     """A word that a fleet may have to reserve is a valid value of `reserved`."""
     for text in ("a", "a:b", "_", "x" * 64, "a."):
         assert names.WORD.fullmatch(names.device_id(text))
+
+
+def test_the_log_of_a_refused_id_is_bounded() -> None:
+    """The log of a refused id has the first 80 characters of it, and the rule."""
+    rule = names.ANY_FLEET
+    with pytest.raises(DeviceIdInvalid) as caught:
+        names.device_id("-" * 90)
+    assert caught.value.log == f"device id {'-' * 80!r}: {rule.words}"
+    assert caught.value.detail == rule.words

@@ -124,6 +124,7 @@ FEWER_OR_MORE = [
     (made(cn="a"), "san.uri", "The certificate's subjectAltName must have one URI, and has 0"),
     (made(URN, x509.UniformResourceIdentifier("b"), cn="a"), "san.uri", "one URI, and has 2: 'b', 'urn:dev"),
     (made(URN, cn="a"), "san.dns", "must have one DNS name, and has 0"),
+    (made(cn="a" * 41, cn2="b"), "subject.CN", f"has 2: '{'a' * 40}', 'b'"),
     (made(*map(x509.DNSName, "abcd"), cn="a"), "san.dns", "one DNS name, and has 4: 'a', 'b', 'c'"),
 ]
 
@@ -145,6 +146,8 @@ def test_a_malformed_alternative_name_is_refused(value: bytes) -> None:
     with pytest.raises(CertificateMalformed) as refused:
         naming.certified(broken, group(device_id="san.uri"), ANY_FLEET)
     assert refused.value.detail.startswith("The certificate's subjectAltName is not as RFC 5280")
+    assert refused.value.log.startswith(("NotDer(", "UnicodeDecodeError("))
+    assert refused.value.reason is Reason.CERTIFICATE_NAME
 
 
 UNFIT = [
@@ -227,3 +230,35 @@ def test_a_claim_s_holder_learns_nothing_of_the_ids() -> None:
     with pytest.raises(DeviceNotExpected) as refused:
         naming.requested("dev-1", shared, ANY_FLEET)
     assert refused.value.detail == refused.value.title
+
+
+def test_the_log_of_a_refused_request_has_the_ids_of_the_group() -> None:
+    """The log of an id that the group does not have says which it has; the answer does not."""
+    shared = group(device_id="request.deviceId", ids="gw-*")
+    with pytest.raises(DeviceNotExpected) as refused:
+        naming.requested("dev-1", shared, ANY_FLEET)
+    assert refused.value.log == "group gateways has the ids gw-*, and was asked for dev-1"
+    assert refused.value.detail == DeviceNotExpected.title
+
+
+def test_a_group_named_by_dns_has_ids_in_lower_case() -> None:
+    """A group whose ids are DNS names has no id with an upper-case letter, and says so."""
+    assert group(device_id="san.dns").may_name("gw-1")
+    assert not group(device_id="san.dns").may_name("GW-1")
+    assert group(device_id="subject.CN").may_name("GW-1")
+    assert group(device_id="san.dns", ids="gw-*").space == "the ids gw-* in lower case"
+
+
+@pytest.mark.parametrize(
+    ("ids", "name", "fits"),
+    [
+        ("gw-*", "gw-", True),
+        ("*-gw", "a-gw", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("a", "ab", False),
+    ],
+)
+def test_a_group_bounds_its_ids(ids: str, name: str, *, fits: bool) -> None:
+    """An id is the group's if it begins and ends as `ids` says, with no letter counted for both."""
+    assert group(ids=ids).may_name(name) is fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +13,19 @@ from hypothesis import strategies as st
 from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.names import DeviceId
-from firstboot.policy.attachment import grants_to_attach, needs_reconciling, note_of
+from firstboot.policy.attachment import (
+    Found,
+    asking,
+    grants_to_attach,
+    look,
+    needs_reconciling,
+    note_of,
+    policies_of_superseded,
+    policies_to_attach,
+)
+from firstboot.policy.render import Place, compact
 from firstboot.policy.rules import Rules
+from firstboot.policy.service import ServicePolicy
 from tests.unit.fleet_folders import device, fleet, grant, statement
 
 _CONNECT = statement(
@@ -82,6 +94,8 @@ def test_an_active_certificate_must_be_registered() -> None:
 
 def test_an_ended_device_is_reconciled_while_something_is_left() -> None:
     """An ended device is reconciled while it has a registered certificate or, if deleted, a row."""
+    for attached in (frozenset({"mqtt", "both"}), frozenset[str]()):
+        assert needs_reconciling(RULES, registered(status=Status.DELETED, attached=attached), NOW)
     revoked = registered(status=Status.REVOKED)
     assert needs_reconciling(RULES, revoked, NOW)
     assert not needs_reconciling(RULES, replace(revoked, registered=frozenset()), NOW)
@@ -145,3 +159,49 @@ def test_a_commit_needs_reconciling_at_once_and_when_the_grace_is_over() -> None
     reconciled = replace(after, attached=note_of({"mqtt", "both"}, {"new"}))
     assert not needs_reconciling(RULES, reconciled, NOW)
     assert needs_reconciling(RULES, reconciled, NOW + GRACE)
+
+
+PLACE = Place("aws", "us-east-1", "123456789012")
+
+
+def test_a_certificate_has_the_policies_of_its_grants_about_aws_iot() -> None:
+    """A current certificate has the service policy and one policy for each grant about AWS IoT."""
+    found = policies_to_attach(RULES.fleet, ["both", "telemetry", "mqtt"], "Stack", PLACE)
+    assert list(found) == ["Stack-device", "Stack-grant-both", "Stack-grant-mqtt"]
+    assert json.loads(found["Stack-device"]) == ServicePolicy.DEVICE.document(PLACE)
+    (statement_of_mqtt,) = json.loads(found["Stack-grant-mqtt"])["Statement"]
+    assert statement_of_mqtt["Action"] == "iot:Connect"
+    assert found["Stack-grant-mqtt"] == compact(json.loads(found["Stack-grant-mqtt"]))
+    assert policies_of_superseded("Stack", PLACE) == {
+        "Stack-superseded": compact(ServicePolicy.SUPERSEDED.document(PLACE))
+    }
+
+
+def test_a_page_finds_the_devices_that_need_work() -> None:
+    """A page has the number of its devices, those that must be reconciled, and the next page's start."""
+    fine, missing = registered(), registered(registered=frozenset(), attached=frozenset())
+    found = look(RULES, [fine, missing, fine], "next", NOW)
+    assert found == Found(3, (missing,), "next")
+    assert look(RULES, [], None, NOW) == Found(0, (), None)
+
+
+def test_a_superseded_certificate_asks_only_while_aws_iot_has_it() -> None:
+    """A superseded certificate may ask if it has an id, is within its grace, and is registered."""
+    group = RULES.fleet.groups["gateways"]
+    old = certificate("old", NOW)
+    both = frozenset({"new", "old"})
+    assert asking(registered(superseded=old, registered=both), group, NOW) == {"old"}
+    assert asking(registered(superseded=old), group, NOW) == frozenset()
+    assert asking(registered(superseded=old, registered=both), group, NOW + GRACE) == frozenset()
+    assert asking(registered(superseded=certificate(None, NOW), registered=both), group, NOW) == frozenset()
+    assert asking(registered(registered=both), group, NOW) == frozenset()
+    assert note_of(["mqtt"], ["old"]) == {"mqtt", "superseded:old"}
+
+
+def test_a_renamed_groups_devices_are_reconciled() -> None:
+    """A device whose record has a former name of its group is reconciled."""
+    group = replace(RULES.fleet.groups["gateways"], name="hubs", formerly=("gateways",))
+    renamed = Rules(replace(RULES.fleet, groups={"hubs": group}))
+    assert needs_reconciling(renamed, registered(), NOW)
+    held = note_of(grants_to_attach(renamed, registered(group="hubs")), [])
+    assert not needs_reconciling(renamed, registered(group="hubs", attached=held), NOW)

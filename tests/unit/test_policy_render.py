@@ -229,3 +229,12 @@ def test_no_id_matches_the_segment_of_another(
         for inserted in ("", filler, mine, f"/{mine}/", f"{filler}/{mine}/{filler}"):
             owned = _pattern(resource, theirs).replace("*", inserted).replace("?", "/")
             assert not _matches(_pattern(resource, mine), owned)
+
+
+def test_the_ceiling_has_no_condition_on_the_device_id() -> None:
+    """A statement whose only condition is on the device id has no condition in the fleet's role."""
+    condition = {"StringEquals": {"s3:prefix": "{deviceId}/"}}
+    listing = statement(Action="s3:ListBucket", Resource="arn:{partition}:s3:::b", Condition=condition)
+    made = replace(fleet(), grants={"listing": grant(listing)})
+    (found,) = render.ceiling(made, PLACE)["Statement"]
+    assert found == {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::b"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cedarpy import Decision, is_authorized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.device import Attribute
 from firstboot.policy import vocabulary
 from firstboot.policy.errors import AttributesInvalid
-from firstboot.policy.rules import Holdings, RequestContext, Rules
+from firstboot.policy.rules import Holdings, RequestContext, Rules, RulesInForce
 from tests.unit.fleet_folders import RULES, SCHEMA, device, fleet, grant
 
 ANY = RequestContext("telemetry", "192.0.2.1")
@@ -209,3 +212,27 @@ def test_attributes_that_fit_pass() -> None:
             attributes={"site": "x", "floor": -3, "quarantined": True, "lab": "10.0.0.0/8"}, claims={"x": 1}
         )
     )
+
+
+def test_rules_are_parsed_again_when_the_fleet_changes() -> None:
+    """The rules in force are those of the fleet at that time, and are parsed once for each fleet."""
+    fleets = {1: fleet(), 2: fleet(rules="")}
+    in_force = RulesInForce(lambda now: fleets[epoch(now)])
+    first = in_force.at(from_epoch(1))
+    assert first.fleet is fleets[1]
+    assert in_force.at(from_epoch(1)) is first
+    assert in_force.at(from_epoch(2)).fleet is fleets[2]
+
+
+def test_a_claim_is_judged_without_the_attributes() -> None:
+    """A claim that fits counts as fitting, also beside an attribute that does not."""
+    one = device(attributes={"floor": "third"}, claims={"model": "m1"})
+    assert _rules().fitting_claims(one) == {"model": "m1"}
+
+
+def test_rules_see_the_current_name_of_a_group() -> None:
+    """A device whose record has a former name of its group has the grants of the group."""
+    made = fleet()
+    group = replace(made.groups["gateways"], name="hubs", formerly=("gateways",))
+    renamed = replace(made, groups={"hubs": group}, rules=RULES.replace('"gateways"', '"hubs"'))
+    assert Rules(renamed).decide(device(group="gateways"), ANY).grants == ("telemetry",)

@@ -9,7 +9,12 @@ import pytest
 
 from firstboot.policy import limits
 from firstboot.policy.render import Place, compact
-from firstboot.policy.service import ServicePolicy, bootstrap_client_id, bootstrap_policy
+from firstboot.policy.service import (
+    ServicePolicy,
+    bootstrap_client_id,
+    bootstrap_policy,
+    grant_policy_name,
+)
 from tests.unit.fleet_folders import fleet
 
 PLACE = Place("aws", "us-east-1", "123456789012")
@@ -122,3 +127,33 @@ def test_a_device_has_all_three_calls_under_its_things_name() -> None:
         "accepted",
         "rejected",
     }
+
+
+def test_a_service_policy_allows_four_actions() -> None:
+    """A service policy is a document of four statements, each with its action and whole ARNs."""
+    arn = "arn:aws:iot:us-east-1:123456789012"
+    asked, answer = "firstboot/${iot:ClientId}/certificates/request", "firstboot/${iot:ClientId}/certificates"
+    answers = [f"{answer}/accepted", f"{answer}/rejected"]
+    assert ServicePolicy.CLAIM.document(PLACE) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "iot:Connect", "Resource": [f"{arn}:client/boot-*"]},
+            {"Effect": "Allow", "Action": "iot:Publish", "Resource": [f"{arn}:topic/{asked}"]},
+            {
+                "Effect": "Allow",
+                "Action": "iot:Receive",
+                "Resource": [f"{arn}:topic/{each}" for each in answers],
+            },
+            {
+                "Effect": "Allow",
+                "Action": "iot:Subscribe",
+                "Resource": [f"{arn}:topicfilter/{each}" for each in answers],
+            },
+        ],
+    }
+
+
+def test_names_of_policies_begin_with_the_stack() -> None:
+    """The names of policies have the stack's name before their own."""
+    assert ServicePolicy.DEVICE.policy_name("Stack") == "Stack-device"
+    assert grant_policy_name("Stack", "telemetry") == "Stack-grant-telemetry"

@@ -252,3 +252,70 @@ def test_rules_on_one_device_are_decided_for_it() -> None:
     sums = Sums(rules(text), PLACE)
     assert not sums.of(device(device_id=DeviceId("dev-2")))
     assert sums.of(device(device_id=DeviceId("dev-1")))
+
+
+def test_details_have_the_numbers() -> None:
+    """The detail of an excess says how much was needed and how much there is."""
+    names = [f"t{number}" for number in range(10)]
+    text = '@id("mqtt") permit (principal, action, resource) when { context.roleAlias == "" };'
+    (mqtt,) = Sums(Rules(fleet(grants={name: topics(name) for name in names}, rules=text)), PLACE).of(
+        device()
+    )
+    assert mqtt.detail == "are 10 policies, and a certificate has room for 9"
+    assert mqtt.text == f"MQTT: the grants {', '.join(names)} {mqtt.detail}"
+    made = rules(ALL)
+    (excess,) = Sums(made, PLACE).of(device())
+    size = len(session_policy(made.fleet, frozenset("abcd"), DeviceId("dev-1"), PLACE))
+    assert excess.detail == f"have {size:,} characters, and a session policy at most 2,048"
+
+
+def test_ranges_in_attributes_are_read() -> None:
+    """An attribute that is a range divides the addresses, also if it is written with its host's bits."""
+    assert addresses.in_values(["10.0.0.1/8", "site", 7, True]) == [ip_network("10.0.0.0/8")]
+    lab = "context has sourceIp && principal has lab && context.sourceIp.isInRange(principal.lab)"
+    text = permit("a") + permit("b") + permit("c", lab)
+    (excess,) = found(text, device(attributes={"lab": "10.0.0.0/8"}))
+    assert (excess.certain, excess.grants) == (False, ("a", "b", "c"))
+    assert found(text) == []
+
+
+def test_devices_with_other_claims_are_decided_each() -> None:
+    """Claims tell devices apart only if a rule reads claims, and attributes only if a rule reads them."""
+    sums = Sums(rules(permit("a", 'principal has site && principal.site == "x"') + ALL), PLACE)
+    assert sums._key(device(claims={"model": "x"})) == sums._key(device())
+    assert sums._key(device(attributes={"site": "x"})) != sums._key(device(attributes={"site": "y"}))
+    assert sums._key(device(attributes={"floor": 1})) == sums._key(device(attributes={"floor": 2}))
+    one, two = {"site": "x", "floor": 1}, {"floor": 1, "site": "x"}
+    assert sums._key(device(attributes=one)) == sums._key(device(attributes=two))  # type: ignore[arg-type]
+
+
+def test_a_representative_is_the_start_of_its_interval() -> None:
+    """An address is represented by the greatest start that is not above it."""
+    starts = addresses.representatives([ip_network("10.0.0.0/8")])
+    for address, start in (("10.0.0.0", "10.0.0.0"), ("10.9.9.9", "10.0.0.0"), ("11.0.0.1", "11.0.0.0")):
+        assert str(addresses.representative(starts, IPv4Address(address))) == start
+    assert str(addresses.representative(starts, IPv6Address("2001:db8::1"))) == "::2"
+    assert str(addresses.representative(starts, IPv4Address("255.255.255.255"))) == "240.0.0.0"
+
+
+def test_a_sum_at_the_limit_is_no_excess() -> None:
+    """Grants that together have exactly as many characters as a session policy may have are no excess."""
+    made = rules(permit("a") + permit("b", OFFICE), "a", "b")
+    size = len(session_policy(made.fleet, frozenset("ab"), DeviceId("dev-1"), PLACE))
+    padding = "x" * (2_048 - size)
+    grants = {name: json.loads(json.dumps(large(name))) for name in "ab"}
+    grants["b"]["Statement"][0]["Resource"] += padding
+    exact = Rules(fleet(grants=grants, rules=permit("a") + permit("b", OFFICE)))
+    assert len(session_policy(exact.fleet, frozenset("ab"), DeviceId("dev-1"), PLACE)) == 2_048
+    assert not Sums(exact, PLACE).of(device())
+    grants["b"]["Statement"][0]["Resource"] += "x"
+    over = Rules(fleet(grants=grants, rules=permit("a") + permit("b", OFFICE)))
+    assert Sums(over, PLACE).of(device())
+
+
+def test_the_role_alias_counts_beside_the_address() -> None:
+    """A rule on the role alias and the address takes part in the sum of that role alias."""
+    both = f'context.roleAlias == "telemetry" && {OFFICE}'
+    (excess,) = found(permit("a") + permit("b") + permit("c", both))
+    assert (excess.role_alias, excess.certain, excess.grants) == ("telemetry", False, ("a", "b", "c"))
+    assert found(permit("a") + permit("b") + permit("c", both.replace("==", "!=", 1))) == []

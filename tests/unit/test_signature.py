@@ -134,7 +134,7 @@ def _small_factor() -> rsa.RSAPublicKey:
 def _roca() -> rsa.RSAPublicKey:
     """Return a modulus like those of Infineon's library: a power of 65537 modulo many small primes."""
     primorial = int(gmpy2.primorial(701))
-    return rsa.RSAPublicNumbers(65537, pow(65537, 4711, primorial) + primorial * (1 << 1070) | 1).public_key()
+    return rsa.RSAPublicNumbers(65537, pow(65537, 4711, primorial) + primorial * (1 << 1077) | 1).public_key()
 
 
 WEAK = {
@@ -154,3 +154,105 @@ def test_a_weak_key_is_refused(kind: str) -> None:
     with pytest.raises(KeyRefused):
         signature.public_key(spki(WEAK[kind]))  # type: ignore[arg-type]
     assert not signature.is_strong(WEAK[kind])
+
+
+TEXTS = {
+    "SHA-1": "ECDSA with SHA-1",
+    "MD5": "RSA with MD5",
+    "Ed25519": "Ed25519",
+    "an unknown one": "1.2.3",
+    "ECDSA with a curve": "1.2.840.10045.4.3.2 with parameters",
+    "RSASSA-PSS with defaults": "RSASSA-PSS without a SHA-2 hash and mask",
+    "RSASSA-PSS without parameters": "RSASSA-PSS without a SHA-2 hash and mask",
+    "RSASSA-PSS with SHA-1": "RSASSA-PSS without a SHA-2 hash and mask",
+    "RSASSA-PSS with two hashes": "RSASSA-PSS with two hashes, or another mask than MGF1",
+    "RSASSA-PSS with a trailer": "RSASSA-PSS with two hashes, or another mask than MGF1",
+    "RSASSA-PSS with a long salt": "RSASSA-PSS with a salt of 65 bytes",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refused_algorithm_is_named(kind: str) -> None:
+    """The refusal of an algorithm says which it is."""
+    with pytest.raises(AlgorithmRefused) as caught:
+        signature.algorithm(REFUSED[kind])
+    assert str(caught.value) == TEXTS[kind]
+
+
+@pytest.mark.parametrize("salt", [0, 20, 64])
+def test_a_salt_has_up_to_64_bytes(salt: int) -> None:
+    """RSASSA-PSS may have a salt of 0 to 64 bytes."""
+    by = signature.algorithm(pss(salt=salt))
+    assert (by.is_ecdsa, by.hash.name, by.salt_bytes) == (False, "sha256", salt)
+
+
+def test_the_default_salt_has_20_bytes() -> None:
+    """RSASSA-PSS without a salt's length has one of 20 bytes (RFC 4055 section 3.1)."""
+    digest = encode(der.SEQUENCE, oid(SHA384), NULL)
+    mask = encode(der.SEQUENCE, oid(MGF1), digest)
+    found = signature.algorithm(
+        identifier(PSS, encode(der.SEQUENCE, encode(0xA0, digest), encode(0xA1, mask)))
+    )
+    assert (found.hash.name, found.salt_bytes) == ("sha384", 20)
+
+
+def test_another_mask_is_refused() -> None:
+    """RSASSA-PSS with another mask function, or a mask without a hash, is refused."""
+    digest = encode(der.SEQUENCE, oid(SHA256), NULL)
+    for mask in (encode(der.SEQUENCE, oid("1.2.3"), digest), encode(der.SEQUENCE, oid(MGF1))):
+        parameters = encode(der.SEQUENCE, encode(0xA0, digest), encode(0xA1, mask))
+        with pytest.raises(AlgorithmRefused, match="another mask than MGF1"):
+            signature.algorithm(identifier(PSS, parameters))
+
+
+def test_an_identifier_has_one_or_two_values() -> None:
+    """An AlgorithmIdentifier without an OID, or with more than parameters beside it, is not in DER."""
+    for parts in ((), (oid("1.2.3"), NULL, NULL)):
+        with pytest.raises(
+            der.NotDer, match=r"^an AlgorithmIdentifier has an OID and at most one more value$"
+        ):
+            signature.algorithm(der.read(encode(der.SEQUENCE, *parts)))
+    with pytest.raises(der.NotDer, match=r"^a SubjectPublicKeyInfo has two values$"):
+        signature.public_key(der.read(encode(der.SEQUENCE)))
+
+
+KEY_TEXTS = {
+    "RSA-1024": "an RSA key of 1024 bits, not one of 2048 to 4096",
+    "P-521": "a key on the curve secp521r1, not on P-256 or P-384",
+    "secp256k1": "a key on the curve secp256k1, not on P-256 or P-384",
+    "Ed25519": "a key of the kind 1.3.101.112, not RSA or an elliptic curve's",
+    "ROCA": "an RSA key whose private key is easy to find (roca)",
+    "primes that are close": "an RSA key whose private key is easy to find (fermat)",
+    "a small factor": "an RSA key whose private key is easy to find (smallfactors)",
+}
+
+
+@pytest.mark.parametrize("kind", KEY_TEXTS)
+def test_a_refused_key_is_named(kind: str) -> None:
+    """The refusal of a key says which kind it is."""
+    with pytest.raises(KeyRefused) as caught:
+        signature.public_key(spki(WEAK[kind]))  # type: ignore[arg-type]
+    assert str(caught.value) == KEY_TEXTS[kind]
+    assert not signature.is_strong(WEAK[kind])
+
+
+def test_a_key_that_is_none_is_not_strong() -> None:
+    """A value that is not a public key is not strong."""
+    assert not signature.is_strong("key")
+    with pytest.raises(KeyRefused, match=r"^a key of the kind str$"):
+        signature._strong("key")
+
+
+def test_a_broken_key_is_refused() -> None:
+    """A key that can't be read, or on a curve without a name, is refused with the reason."""
+    curve = encode(der.SEQUENCE, oid("1.2.840.10045.2.1"), oid("1.2.840.10045.3.1.7"))
+    broken = encode(der.SEQUENCE, curve, encode(der.BIT_STRING, b"\0\4"))
+    with pytest.raises(KeyRefused, match=r"^a key that can't be read: ."):
+        signature.public_key(der.read(broken))
+    for parameters in ((), (NULL,)):
+        nameless = encode(der.SEQUENCE, oid("1.2.840.10045.2.1"), *parameters)
+        with pytest.raises(KeyRefused, match=r"^an elliptic-curve key without the name of its curve$"):
+            signature.public_key(der.read(encode(der.SEQUENCE, nameless, encode(der.BIT_STRING, b"\0"))))
+    unknown = encode(der.SEQUENCE, oid("1.2.840.10045.2.1"), oid("1.2.3"))
+    with pytest.raises(KeyRefused, match=r"."):
+        signature.public_key(der.read(encode(der.SEQUENCE, unknown, encode(der.BIT_STRING, b"\0\4"))))

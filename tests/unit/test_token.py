@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import FirstbootError
@@ -274,3 +275,41 @@ def test_a_deep_key_set_is_refused() -> None:
     """A key set that is nested too deeply raises ValueError and does not end the process."""
     with pytest.raises(ValueError, match="nested"):
         token.signing_keys(b"[" * 60_000)
+
+
+def test_a_private_key_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private key in a set is left out before its numbers are computed with, which can take minutes."""
+    monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda found: pytest.fail(f"read {found}"))
+    private = {**RSAAlgorithm.to_jwk(factories.rsa_key(), as_dict=True), "kid": "a"}
+    assert token.signing_keys(json.dumps({"keys": [private]}).encode()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "log"),
+    [
+        (ISSUER.token(header={"typ": "x" * 90}), f"typ {'x' * 80!r}"),
+        (ISSUER.token(header={"jku": "", "x5u": ""}), "the header has ['jku', 'x5u']"),
+        (ISSUER.token(header={"kid": ""}), "alg, kid and iss must be strings"),
+        ("a" * 6_145, "6145 characters"),
+        ("a.b", "DecodeError("),
+    ],
+    ids=["type", "trust", "key-id", "long", "parts"],
+)
+def test_the_log_of_a_malformed_token_says_why(text: str, log: str) -> None:
+    """The log of a malformed token says what is wrong, with at most 200 characters of what was sent."""
+    with pytest.raises(TokenMalformed) as caught:
+        token.parse(text)
+    assert caught.value.log == log or (log.endswith("(") and caught.value.log.startswith(log))
+    assert len(caught.value.log) <= 200
+
+
+def test_the_log_of_an_untrusted_token_says_why() -> None:
+    """The log of a refused algorithm has it and the key's id, 80 characters of each."""
+    unverified = replace(token.parse(ISSUER.token()), algorithm="a" * 90, key_id="k" * 90)
+    key = SigningKey(ISSUER.keys["ec"].public_key(), None)
+    with pytest.raises(TokenUntrusted) as caught:
+        token.verify(unverified, ISSUER.entry(), key, AUDIENCE, NOW)
+    assert caught.value.log == f"algorithm {'a' * 80!r} with key {'k' * 80!r}"
+    with pytest.raises(TokenMalformed) as late:
+        verified(ISSUER.token(exp="soon"))
+    assert late.value.log == "exp is not a time"
