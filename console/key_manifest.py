@@ -86,8 +86,8 @@ def _problems(row: Row, lines: dict[str, int], run: Run) -> list[str]:
     if not run.group.may_name(name):
         space = f"group {run.group.name} has {run.group.space}"
         problems.append(f"column {DEVICE_ID}: {space}, and {name} is another")
-    if problem := unwritable(run.group, name):
-        problems.append(f"column {DEVICE_ID}: {problem}")
+    if why := unwritable(run.group, name):
+        problems.append(f"column {DEVICE_ID}: {why}")
     like = lines.setdefault(f"case {name.lower()}", line)
     if (first := lines.setdefault(name, line)) != line:
         problems.append(f"column {DEVICE_ID}: device {name} is on line {first} already")

@@ -31,18 +31,22 @@ def quotas(bench: Bench) -> Measurements:
     wanted = needs(bench.deployed.template)
     for service in sorted({need.service for need in wanted}):
         found = _quotas_of(bench, service)
-        for quota in sorted(need.quota for need in wanted if need.service == service):
-            if quota not in found:
-                raise Failed(f"the quota {quota!r} of {service}", f"{len(found)} others")
-            yield Measurement(f"{service} {found[quota]['QuotaCode']} {quota}", found[quota]["Value"])
+        for need in sorted({need for need in wanted if need.service == service}, key=lambda need: need.quota):
+            quota = found.get(need.code) or found.get(need.quota)
+            if not quota:
+                raise Failed(f"the quota {need.code} {need.quota!r} of {service}", f"{len(found)} others")
+            yield Measurement(f"{service} {quota['QuotaCode']} {quota['QuotaName']}", quota["Value"])
 
 
 def _quotas_of(bench: Bench, service: str) -> dict[str, Any]:
-    """Return a service's quotas by name. The account's own values replace AWS's defaults."""
+    """Return a service's quotas, each by its code and by its name. The account's own values replace AWS's
+    defaults.
+    """
     client, found = bench.client("service-quotas"), dict[str, Any]()
     for operation in _LISTED:
         for page in client.get_paginator(operation).paginate(ServiceCode=service):
-            found |= {each["QuotaName"]: each for each in page["Quotas"]}
+            for each in page["Quotas"]:
+                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each)
     return found
 
 
