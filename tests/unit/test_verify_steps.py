@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from console.diagnosis import Level, Need
 from device.refusal import Action, Refused
 from verify.bench import Bench
 from verify.step import Failed
@@ -70,8 +71,8 @@ def measured(step: Any, aws: Aws) -> list[str]:
     return [str(each) for each in step(cast("Bench", aws))]
 
 
-def _need(monkeypatch: pytest.MonkeyPatch) -> None:
-    need = SimpleNamespace(service="apigateway", quota="Throttle rate")
+def _need(monkeypatch: pytest.MonkeyPatch, code: str = "L-1", quota: str = "Throttle rate") -> None:
+    need = Need("apigateway", code, quota, 100, Level.FAIL)
     monkeypatch.setattr(account, "needs", lambda _: [need])
 
 
@@ -81,8 +82,17 @@ def test_a_quota_has_its_code_and_the_account_s_value(monkeypatch: pytest.Monkey
     assert measured(account.quotas, Aws(_QUOTAS)) == ["apigateway L-1 Throttle rate: 2,500"]
 
 
+@pytest.mark.parametrize(("code", "name"), [("L-2", "Throttle rate"), ("L-1", "Rate of throttles")])
+def test_a_quota_is_found_by_its_code_or_its_name(
+    monkeypatch: pytest.MonkeyPatch, code: str, name: str
+) -> None:
+    """The walk finds a quota if the doctor knows its code or its name."""
+    _need(monkeypatch, code, name)
+    assert measured(account.quotas, Aws(_QUOTAS)) == ["apigateway L-1 Throttle rate: 2,500"]
+
+
 def test_a_quota_that_aws_does_not_name_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota under another name than the doctor's is a failure, because the doctor would not find it."""
+    """A quota with another code and name than the doctor's fails, because the doctor would not find it."""
     _need(monkeypatch)
     with pytest.raises(Failed, match="Throttle rate"):
         measured(account.quotas, Aws({name: [] for name in _QUOTAS}))
