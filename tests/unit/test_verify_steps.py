@@ -82,7 +82,7 @@ def test_a_quota_has_its_code_and_the_account_s_value(monkeypatch: pytest.Monkey
     assert measured(account.quotas, Aws(_QUOTAS)) == ["apigateway L-1 Throttle rate: 2,500"]
 
 
-@pytest.mark.parametrize(("code", "name"), [("L-2", "Throttle rate"), ("L-1", "Rate of throttles")])
+@pytest.mark.parametrize(("code", "name"), [("L-9", "Throttle rate"), ("L-1", "Rate of throttles")])
 def test_a_quota_is_found_by_its_code_or_its_name(
     monkeypatch: pytest.MonkeyPatch, code: str, name: str
 ) -> None:
