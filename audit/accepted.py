@@ -34,5 +34,7 @@ PARLIAMENT = {
     "iot:AttachThingPrincipal": f"{_OLDER}, where the action has the resource type certificate.",
     "iot:DetachThingPrincipal": f"{_OLDER}, where the action has the resource type certificate.",
     "iot:DeleteConnection": f"{_OLDER}, where the action exists and has the resource type client.",
+    "iot:Connection.Thing.IsAttached": "AWS IoT's developer guide (Thing policy variables) has it for "
+    "policies of certificates. parliament knows the condition keys of IAM's policies only.",
 }
-"""Reasons for parliament's findings, by the action that they are about."""
+"""Reasons for parliament's findings, by the action or the condition key that they are about."""

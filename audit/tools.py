@@ -56,8 +56,8 @@ def _of_parliament(found: dict[str, Any]) -> list[Finding]:
             Finding(each["action"], f"{name}: {each['action']} takes {each['required_format']}")
             for each in detail
         ]
-    unknown = re.fullmatch(r"Unknown action (\S+)", str(detail))
-    return [Finding(unknown and unknown[1], f"{name}: {found['issue']}: {detail}")]
+    unknown = re.fullmatch(r"Unknown (?:action (\S+)|condition (\S+) for action \S+)", str(detail))
+    return [Finding(unknown and (unknown[1] or unknown[2]), f"{name}: {found['issue']}: {detail}")]
 
 
 def pip_audit(lock: Path) -> list[Finding]:

@@ -53,8 +53,8 @@ def test_policies_are_written_as_aws_receives_them() -> None:
     assert not [text for text in found.values() if "${" in text or "Fn::" in text or '"Ref"' in text]
 
 
-def test_findings_of_parliament_are_keyed_by_action(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Findings of parliament are keyed by action, so that a reason accepts no whole kind of finding."""
+def test_findings_of_parliament_are_keyed_by_what_they_are_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings of parliament are keyed by action or condition, so that a reason accepts no whole kind."""
     place = {"filepath": "x/role-Vend.json"}
     lines: list[dict[str, Any]] = [
         {
@@ -63,10 +63,15 @@ def test_findings_of_parliament_are_keyed_by_action(monkeypatch: pytest.MonkeyPa
             "location": place,
         },
         {"issue": "UNKNOWN_ACTION", "detail": "Unknown action a:C", "location": place},
+        {
+            "issue": "UNKNOWN_CONDITION_FOR_ACTION",
+            "detail": "Unknown condition a:E for action a:F",
+            "location": place,
+        },
         {"issue": "RESOURCE_STAR", "detail": ["a:D"], "location": place},
     ]
     answer(monkeypatch, "\n".join(map(json.dumps, lines)))
-    assert [finding.key for finding in tools.parliament(Path("x"))] == ["a:B", "a:C", None]
+    assert [finding.key for finding in tools.parliament(Path("x"))] == ["a:B", "a:C", "a:E", None]
 
 
 def test_a_vulnerability_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
