@@ -70,7 +70,8 @@ def test_a_copy_of_the_whole_disk_is_found_and_locks_no_board_out(original: Devi
     assert refused.returncode == WAIT
     why = json.loads(refused.stderr.splitlines()[-1])
     assert why["code"] == "reenrollment-rate-exceeded"
-    assert why["retryAfter"] <= 86_400 / PER_DAY
+    # The pause is a tenth of a day, and the service adds up to as much again, to spread the devices.
+    assert why["retryAfter"] <= 2 * 86_400 / PER_DAY
     assert holder.boot()["status"] == "active"
     found = suspects(original.cloud)[original.name]
     assert found["suspicions"] == ["often"]

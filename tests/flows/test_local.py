@@ -67,12 +67,12 @@ def test_endpoints_name_every_file_and_host(cloud: Cloud) -> None:
     endpoints = cloud.endpoints
     assert set(endpoints) == {
         *("mtls", "public", "api_ca", "mqtt", "aws", "stack", "operational_ca", "factory", "bootstrap"),
-        *("role_alias", "pid"),
+        *("factories", "role_alias", "pid"),
     }
     assert set(endpoints["mqtt"]) == {"host", "port", "ca"}
     files = [endpoints["api_ca"], endpoints["mqtt"]["ca"], endpoints["operational_ca"]]
     assert all(Path(file).is_absolute() and Path(file).exists() for file in files)
-    for identity in (endpoints["factory"], endpoints["bootstrap"]):
+    for identity in (endpoints["factory"], endpoints["bootstrap"], *endpoints["factories"].values()):
         assert Path(identity["certificate"]).is_absolute()
         assert stat.S_IMODE(Path(identity["key"]).stat().st_mode) == 0o600
     for name in ("endpoints.json", "env.sh"):

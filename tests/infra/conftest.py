@@ -46,6 +46,10 @@ def spell(value: Any) -> str:
         return f"${{{spell(argument)}}}"
     if function == "Fn::GetAtt":
         return f"${{{spell(argument[0])}.{argument[1]}}}"
+    if function == "Fn::Select":
+        return f"${{{spell(argument[1])}[{argument[0]}]}}"
+    if function == "Fn::Split":
+        return f"{spell(argument[1])}/{argument[0]}"
     assert function == "Fn::Join", value
     return "".join(spell(part) for part in argument[1])
 

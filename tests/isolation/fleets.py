@@ -258,7 +258,10 @@ _EXACT = {
 def _named(draw: Any) -> Grant:
     """Draw a grant of resources that have the id in their names."""
     grant = Grant(())
-    for action in sorted(draw(st.sets(st.sampled_from(sorted(_EXACT)), min_size=2))):
+    # No grant of a log group compiles where ids have colons, so half of the grants have none.
+    without = sorted(_EXACT.keys() - {"logs:PutLogEvents"})
+    actions = draw(st.sampled_from([sorted(_EXACT), without]))
+    for action in sorted(draw(st.sets(st.sampled_from(actions), min_size=2))):
         arn, tail, end = _EXACT[action]
         touches = _touches(action, arn, [f"{{deviceId}}{end}"]) + _touches(action, arn, [f"?{end}"], OTHERS)
         statement = allow(action, f"{arn}{{deviceId}}{tail}")
@@ -372,7 +375,9 @@ _SHARED = st.sampled_from(
 """Grants without resources of a single device: for all devices, or a Deny that no request over TLS meets."""
 
 GRANTS = st.one_of(
-    *(_objects(), _listings(), _items(), _metrics(), _named(), _topics(), _filters(), st.just(_CLIENTS)),
+    # Twice, because it has the grants of six services.
+    *(_named(), _named()),
+    *(_objects(), _listings(), _items(), _metrics(), _topics(), _filters(), st.just(_CLIENTS)),
     *(_beside(), _common(), _opened(), _SHARED),
 )
 """A grant as it may be written, before the compiler has checked it."""

@@ -287,8 +287,11 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("console", {"devices", "doctor", "factory", "failures", "fleet", "groups", "registry"}),
-        ("console devices", {"delete", "explain", "import", "list", "repair", "revoke", "set", "show"}),
+        ("console", {"devices", "doctor", "factory", "failures", "fleet", "groups", "preflight", "registry"}),
+        (
+            "console devices",
+            {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show"},
+        ),
     ],
 )
 def test_a_shell_completes_the_commands(words: str, offered: set[str]) -> None:

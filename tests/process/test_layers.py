@@ -15,7 +15,7 @@ LINTER = ROOT / ".venv" / "bin" / "lint-imports"
 LAYERS = "A package imports only from those below it"
 BOTO3 = "All boto3 is under aws"
 BUILDS = "Only a build module imports the adapters"
-COMMANDS = "Only the console's main program imports its commands"
+COMMANDS = "Only the console's main program and the walk on AWS import its commands"
 
 
 @pytest.fixture(scope="module")
