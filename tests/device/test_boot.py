@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 from device.refusal import Action, Refused
 from tests import factories
 from tests.device.bench import Bench, refused
-from tests.device.server import running
 from tests.device.service import (
     CHAIN,
     COMMIT,
@@ -28,14 +25,6 @@ from tests.device.service import (
 )
 
 FORBIDDEN = Reply(403, {"message": "Forbidden"})
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
 
 
 @pytest.fixture(params=["mtls", "public"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +16,6 @@ from firstboot.domain.session import Credentials
 from firstboot.policy.limits import SESSION_TOKEN
 from firstboot.vend import credential_provider
 from tests import factories
-from tests.device.server import running
 from tests.device.service import (
     COMMIT,
     CREDENTIALS,
@@ -33,20 +30,6 @@ from tests.device.service import (
 
 NOW: dict[str, Any] = {"retryAfter": 0}
 CODES = [("retry", 10), ("wait", 11), ("stop", 12), ("reenroll", 13)]
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    """Return the path of the state directory."""
-    return tmp_path / "state"
 
 
 def boot(service: Service, state: Path, *more: str, host: str = "mtls") -> int:

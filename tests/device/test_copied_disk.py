@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,22 +13,7 @@ from device import certificates, origin
 from device.__main__ import main
 from device.store import Identity, Store
 from tests import factories
-from tests.device.server import running
 from tests.device.service import CHAIN, COMMIT, DEVICE, ENROLL, Service, common_name, problem
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    """Return the state directory's path."""
-    return tmp_path / "state"
 
 
 def boot(service: Service, state: Path, bootstrap: Identity, *options: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from device.refusal import Action
 from device.store import Identity
 from tests import factories
 from tests.device.bench import Bench, refused
-from tests.device.server import running
 from tests.device.service import COMMIT, ENROLL, NONCE, Reply, Service, problem
 
 URL = "https://localhost:8444/v1/certificates?deviceId=dev1"
@@ -127,14 +124,6 @@ def test_an_identity_that_can_t_sign_is_refused_before_anything_is_sent(
     refusal = refused(sign, make(tmp_path))
     assert refusal.action is Action.STOP
     assert why in refusal.detail
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
 
 
 @pytest.fixture

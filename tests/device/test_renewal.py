@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import pytest
 from device import certificates
 from device.refusal import Action
 from tests.device.bench import Bench, refused
-from tests.device.server import running
 from tests.device.service import (
     CHAIN,
     COMMIT,
@@ -24,14 +23,6 @@ from tests.device.service import (
     identifier,
     problem,
 )
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
 
 
 @pytest.fixture(params=["mtls", "public"])

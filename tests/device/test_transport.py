@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,14 +16,6 @@ from device.transport import Answer, Transport
 from tests import factories
 from tests.device.server import running
 from tests.device.service import DEVICE, Reply, Service
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Run a service that does nothing wrong unless a test says so."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # loading the system's roots would take most of the time
-    with running(tmp_path) as service:
-        yield service
 
 
 def get(service: Service, identity: Identity | None = None, url: str = "", ca: Path | None = None) -> Answer:
