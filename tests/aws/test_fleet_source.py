@@ -110,10 +110,15 @@ def test_during_an_outage_of_s3_the_last_fleet_stays(
 
     publish(NEWER)
     source.current(NOW)
-    monkeypatch.setattr(clients.s3(ACCOUNT), "get_object", fail)
-    assert source.current(later(60)) == NEWER
-    with pytest.raises(Unavailable):
-        FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60, print).current(NOW)
+    assert not source.is_stale
+    with monkeypatch.context() as outage:
+        outage.setattr(clients.s3(ACCOUNT), "get_object", fail)
+        assert source.current(later(60)) == NEWER
+        assert source.is_stale
+        with pytest.raises(Unavailable):
+            FleetSource(clients.s3(ACCOUNT), bucket, DEPLOYED, 60, print).current(NOW)
+    source.current(later(120))
+    assert not source.is_stale
 
 
 def test_a_tombstone_leaves_the_deployed_fleet(source: FleetSource, bucket: str) -> None:

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.s3.fleet import FleetSource
 from firstboot.domain.clock import from_epoch_milliseconds
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.rate_limiter import Priority, Slot
@@ -155,6 +156,20 @@ def test_an_order_that_aws_iot_is_not_ready_for_comes_again(
     assert json.loads(message["MessageBody"]) == {"deviceId": "gw-1"} | members | {"tries": tries + 1}
     assert message["DelaySeconds"] == delay
     assert message["QueueUrl"].endswith("/changes")
+
+
+def test_an_order_comes_again_after_work_by_a_fleet_that_may_be_old(
+    registering: Registering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device is reconciled while the fleet can't be read, and once more afterwards.
+
+    The sweep of a published fleet orders each device once, so a grant that the fleet takes away would stay.
+    """
+    registering.enroll("gw-1")
+    monkeypatch.setattr(FleetSource, "is_stale", property(lambda _: True))
+    assert registering.work("gw-1") == {"batchItemFailures": []}
+    assert registering.noted("gw-1", "registered")
+    assert registering.calls.names.count("SendMessage") == 1
 
 
 def test_an_order_that_came_often_enough_fails(registering: Registering) -> None:

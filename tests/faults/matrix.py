@@ -67,6 +67,14 @@ ALLOWED = [
         "policies. One that is superseded before is not registered.",
     ),
     Allowed(
+        frozenset({Kind.REVOKE}),
+        "reconcile a new device",
+        r"/aws iot/certificates/[^:]*: \['REVOKED', \[\]\] became None"
+        r"|/aws iot/things/gw-1/principals: \[.*\] became \[\]",
+        "A certificate that a process is about to activate while its device is revoked is deleted, so that "
+        "no process can activate it later (0043). One that is active before becomes REVOKED.",
+    ),
+    Allowed(
         frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.TIMEOUT, Kind.INTERLEAVED}),
         "deployment",
         "/objects/truststore/",

@@ -212,7 +212,7 @@ class Simulation:
         queues = Queues(self.queue, self.queue)
         backlog = cast("Backlog", type("NoBacklog", (), {"note": lambda _: None})())
         reconcile = Reconcile(aws, aws, aws, aim, withdraw, deletion)
-        return Work(RulesInForce(lambda _: fleet), reconcile, slots, backlog, queues, guard)
+        return Work(RulesInForce(lambda _: fleet), lambda: False, reconcile, slots, backlog, queues, guard)
 
     def run(self) -> list[timedelta]:
         """Carry out the order and those that follow; return how long each took."""

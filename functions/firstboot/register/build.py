@@ -63,7 +63,8 @@ def work(settings: WorkSettings, guard: Guard) -> queue.Work:
     deletion = Deletion(records, history, things, certificates, withdraw)
     reconcile = Reconcile(records, things, certificates, Aim(account, store), withdraw, deletion)
     rules, slots = RulesInForce(fleet.current), _slots(settings, guard)
-    return Work(rules, reconcile, slots, _backlog(settings, guard), _queues(settings), guard)
+    backlog, queues = _backlog(settings, guard), _queues(settings)
+    return Work(rules, lambda: fleet.is_stale, reconcile, slots, backlog, queues, guard)
 
 
 def changes(settings: QueuesSettings, guard: Guard) -> event.Work:

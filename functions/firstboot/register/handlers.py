@@ -63,9 +63,13 @@ class Queues:
 
 @dataclass(frozen=True)
 class Work:
-    """The handler of all queues of orders, which reconciles each device that a message names at its turn."""
+    """The handler of all queues of orders, which reconciles each device that a message names at its turn.
+
+    `is_stale` says whether the rules may be older than those in force, because the fleet can't be read.
+    """
 
     rules: RulesInForce
+    is_stale: Callable[[], bool]
     reconcile: Reconcile
     slots: Slots
     backlog: Backlog
@@ -94,6 +98,9 @@ class Work:
             # What is left takes no rights from a certificate in use, so new revocations come first.
             self.queues.send(replace(order, priority=Priority.CHANGE, tries=0, after=outcome.rest))
         self._report(outcome)
+        # A sweep orders a device once for a fleet, so work by older rules would stand until the next day's.
+        if self.is_stale():
+            raise Unavailable(log=f"{order.device_id} was reconciled by an older fleet: S3 did not answer")
         age = (self.guard.now() - order.since).total_seconds()
         # The clocks of S3, DynamoDB and Lambda differ a little, so the difference may be negative.
         self.guard.count("RegistrationAge", max(0, int(age)), MetricUnit.Seconds)

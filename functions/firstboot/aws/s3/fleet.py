@@ -51,6 +51,15 @@ class FleetSource:
         self._current: Fleet | None = None
         self._etag = ""
         self._due = EPOCH
+        self._is_stale = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Return whether S3 did not answer the last read, so that a newer fleet may be in force.
+
+        An object that can't be read does not count: the publication that repairs it begins a sweep.
+        """
+        return self._is_stale
 
     def current(self, now: datetime) -> Fleet:
         """Return the fleet in force at `now`. At most one GetObject, and none before a refresh is due.
@@ -66,6 +75,7 @@ class FleetSource:
         return self._current
 
     def _read(self, known: Fleet | None) -> Fleet:
+        self._is_stale = False
         try:
             with answered("NoSuchKey", "304"):
                 answer = self._client.get_object(
@@ -84,6 +94,7 @@ class FleetSource:
             # took away.
             if known is None:
                 raise
+            self._is_stale = True
             return known
         try:
             fleet = in_force(Publication(body, answer["ETag"]), self._deployed)
