@@ -123,7 +123,7 @@ class Broker:
             reconnect_on_failure=False,
         )
         context = self._transport.context(identity)
-        context.sslsocket_class = _Socket
+        context.sslsocket_class = Socket
         client.tls_set_context(context)
         client.connect_timeout = CONNECT_SECONDS
         conversation = _Conversation(client)
@@ -152,7 +152,7 @@ class Broker:
         return Refused(Action.WAIT, detail, retry_after=self._registered_in)
 
 
-class _Socket(ssl.SSLSocket):
+class Socket(ssl.SSLSocket):
     """A TLS socket that closes when its handshake fails. paho-mqtt leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature

@@ -19,6 +19,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 
+from device import mqtt
 from device.store import Identity
 from device.transport import Transport
 
@@ -126,22 +127,14 @@ class Broker:
         return client
 
 
-class _Socket(ssl.SSLSocket):
-    """A TLS socket that closes when its handshake fails, and keeps the alert that came after the handshake.
+class _Socket(mqtt.Socket):
+    """The device's TLS socket, which also keeps the alert that came after the handshake.
 
     In TLS 1.3 a server refuses a client's certificate after the client's part of the handshake (RFC 8446
     appendix E.1.3). paho-mqtt only logs that error.
     """
 
     alert: str | None = None
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
-        """See ssl.SSLSocket."""
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         """See ssl.SSLSocket."""

@@ -84,7 +84,7 @@ class Patient:
     def _quotas(self) -> Iterable[Line]:
         client = cloud.client("service-quotas")
         for service, needs in groupby(diagnosis.needs(self._deployed.template), lambda need: need.service):
-            quotas = _quotas_of(client, service)
+            quotas = {name: each["Value"] for name, each in quotas_of(client, service).items()}
             yield from (diagnosis.quota(need, quotas) for need in needs)
 
     @property
@@ -160,15 +160,15 @@ class Patient:
         )
 
 
-def _quotas_of(client: Any, service: str) -> dict[str, float]:  # noqa: ANN401 - a boto3 client
+def quotas_of(client: Any, service: str) -> dict[str, Any]:  # noqa: ANN401 - a boto3 client
     """Return a service's quotas, each by its code and by its name. The account's own values replace AWS's
     defaults.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for operation in ("list_aws_default_service_quotas", "list_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode=service):
             for each in page["Quotas"]:
-                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each["Value"])
+                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each)
     return found
 
 

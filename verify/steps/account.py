@@ -7,15 +7,13 @@ import re
 import urllib.request
 import zipfile
 from http.client import HTTPException
-from typing import Any
 
-from console.commands.doctor import Patient
+from console.commands.doctor import Patient, quotas_of
 from console.diagnosis import Level, needs
 from verify.bench import Bench
 from verify.step import Failed, Measurement, Measurements, Need, Step
 
 _VERSION = re.compile(rb"__version__ = ['\"]([\d.]+)")
-_LISTED = ("list_aws_default_service_quotas", "list_service_quotas")
 
 
 def doctor(bench: Bench) -> Measurements:
@@ -30,24 +28,12 @@ def quotas(bench: Bench) -> Measurements:
     """Measure the quotas that the doctor judges: their codes and the values of this account."""
     wanted = needs(bench.deployed.template)
     for service in sorted({need.service for need in wanted}):
-        found = _quotas_of(bench, service)
+        found = quotas_of(bench.client("service-quotas"), service)
         for need in sorted({need for need in wanted if need.service == service}, key=lambda need: need.quota):
             quota = found.get(need.code) or found.get(need.quota)
             if not quota:
                 raise Failed(f"the quota {need.code} {need.quota!r} of {service}", f"{len(found)} others")
             yield Measurement(f"{service} {quota['QuotaCode']} {quota['QuotaName']}", quota["Value"])
-
-
-def _quotas_of(bench: Bench, service: str) -> dict[str, Any]:
-    """Return a service's quotas, each by its code and by its name. The account's own values replace AWS's
-    defaults.
-    """
-    client, found = bench.client("service-quotas"), dict[str, Any]()
-    for operation in _LISTED:
-        for page in client.get_paginator(operation).paginate(ServiceCode=service):
-            for each in page["Quotas"]:
-                found |= dict.fromkeys((each["QuotaName"], each["QuotaCode"]), each)
-    return found
 
 
 def runtimes(bench: Bench) -> Measurements:
