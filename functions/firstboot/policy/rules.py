@@ -1,4 +1,4 @@
-"""Decide with Cedar which grants a device holds in a request context. Cedar is asked once per grant.
+"""Decide with Cedar which grants a device holds in a request context.
 
 A decision with an error is a denial. Cedar skips a rule whose evaluation fails, so a `forbid` that was
 skipped would otherwise become a permission.
@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
-from cedarpy import AuthzResult, Entities, PolicySet, Schema, is_authorized_batch
+from cedarpy import Entities, Schema
 
 from firstboot.domain.device import Attribute, Device
 from firstboot.domain.fleet import Fleet
 from firstboot.policy import vocabulary
+from firstboot.policy.decision import Decided, Decisions
 from firstboot.policy.errors import AttributesInvalid
 
 _SAMPLES: dict[str, Attribute] = {"a string": "", "a boolean": False, "an integer of 64 bits": 0}
@@ -56,8 +56,7 @@ class Rules:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._schema = Schema.from_str(fleet.schema)
-        self._policies = PolicySet.from_str(fleet.rules)
-        self._grants = tuple(sorted(fleet.grants))
+        self._decisions = Decisions(fleet.rules, sorted(fleet.grants), self._schema)
 
     def decide(self, device: Device, context: RequestContext) -> Holdings:
         """Return the grants that `device` holds in `context`.
@@ -71,9 +70,8 @@ class Rules:
         fitting = self._fitting(device)
         if fitting is None:
             return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))
-        requests = [vocabulary.request(device.device_id, grant, _context(context)) for grant in self._grants]
-        results = is_authorized_batch(requests, self._policies, fitting, self._schema)
-        return _holdings(dict(zip(self._grants, results, strict=True)))
+        asked = vocabulary.context(context.role_alias, context.source_ip)
+        return _holdings(self._decisions.decide(device.device_id, asked, fitting))
 
     def check_attributes(self, device: Device) -> None:
         """Refuse attributes that the schema does not accept, before they are written.
@@ -159,22 +157,12 @@ class RulesInForce:
         return self._rules
 
 
-def _context(context: RequestContext) -> dict[str, Any]:
-    return vocabulary.context(context.role_alias, context.source_ip)
-
-
-def _holdings(results: dict[str, AuthzResult]) -> Holdings:
-    # A result may be allowed and have errors: a `forbid` that could not be evaluated is among them.
-    granted = {name: r for name, r in results.items() if r.allowed and not r.diagnostics.errors}
+def _holdings(decided: dict[str, Decided]) -> Holdings:
+    # A grant may be allowed and have errors: a `forbid` that could not be evaluated is among them.
+    granted = {name: each for name, each in decided.items() if each.is_allowed and not each.errors}
     return Holdings(
         grants=tuple(granted),
-        rules={name: _ids(result) for name, result in granted.items()},
-        withheld={
-            name: ids for name, result in results.items() if not result.allowed and (ids := _ids(result))
-        },
-        errors=tuple(f"{name}: {error}" for name, r in results.items() for error in r.diagnostics.errors),
+        rules={name: each.reasons for name, each in granted.items()},
+        withheld={name: each.reasons for name, each in decided.items() if each.forbids},
+        errors=tuple(f"{name}: {error}" for name, each in decided.items() for error in each.errors),
     )
-
-
-def _ids(result: AuthzResult) -> tuple[str, ...]:
-    return tuple(sorted(result.diagnostics.id_annotations_by_reason.values()))
