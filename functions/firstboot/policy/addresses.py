@@ -7,8 +7,7 @@ ends divide all addresses into intervals, and no rule can tell two addresses of 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from firstboot.domain.device import Attribute
@@ -69,11 +68,6 @@ def representatives(networks: Iterable[Network]) -> list[Address]:
         if int(network.broadcast_address) + 1 < 2**network.max_prefixlen:
             starts.add(network.broadcast_address + 1)
     return sorted(starts, key=_order)
-
-
-def representative(starts: Sequence[Address], address: Address) -> Address:
-    """Return the one of `starts`, which `representatives` returned, that stands for an address."""
-    return starts[bisect_right(starts, _order(address), key=_order) - 1]
 
 
 def _order(address: Address) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from cedarpy import policies_from_json_str, policies_to_json_str
+from cedarpy import policies_to_json_str
 
 from firstboot.domain.device import Attribute, Device, Status
 from firstboot.domain.fleet import Fleet, Group
@@ -53,46 +53,18 @@ def newly_certain(before: Iterable[Excess], after: Iterable[Excess]) -> list[Exc
     return [each for each in after if each.certain and each.role_alias not in known]
 
 
-class _Part:
-    """The rules about one grant. Cedar reads every rule it has for each question, so it gets no others."""
-
-    def __init__(self, fleet: Fleet, grant: str, policies: list[vocabulary.Json]) -> None:
-        own = [each for each in policies if _may_be_about(each, grant)]
-        document = {"staticPolicies": dict(enumerate(own)), "templates": {}, "templateLinks": []}
-        text = policies_from_json_str(json.dumps(document))
-        self._grant = grant
-        self._rules = Rules(replace(fleet, grants={grant: fleet.grants[grant]}, rules=text))
-        self._ranges = addresses.literals(own)
-        self.by_address = any(map(addresses.reads_address, own))
-
-    def gives(self, device: Device, alias: str | None, address: addresses.Address | None = None) -> bool:
-        """Return whether the device holds the grant in this request context."""
-        context = RequestContext(alias, str(address) if address else None)
-        return self._grant in self._rules.decide(device, context).grants
-
-    def from_addresses(self, device: Device, alias: str) -> dict[addresses.Address, bool]:
-        """Return whether the device holds the grant, from the representatives of all addresses."""
-        values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
-        starts = addresses.representatives([*self._ranges, *addresses.in_values(values)])
-        return {address: self.gives(device, alias, address) for address in starts}
-
-
-def _may_be_about(policy: vocabulary.Json, grant: str) -> bool:
-    resource = policy["resource"]
-    return bool(resource["op"] != "==" or resource["entity"]["id"] == grant)
-
-
 class Sums:
     """The excesses of devices under a fleet's rules. Equal devices are decided once."""
 
     def __init__(self, rules: Rules, place: Place) -> None:
         self._rules, self._place = rules, place
-        self._policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
-        found = [node for policy in self._policies for node in vocabulary.nodes(policy)]
+        policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
+        found = [node for policy in policies for node in vocabulary.nodes(policy)]
         self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
         self._names_devices = any(node.get("type") == "Device" for node in found)
         self._grants = frozenset(rules.fleet.grants)
-        self._parts: dict[str, _Part] = {}
+        # None if no rule depends on the caller's address.
+        self._ranges = addresses.literals(policies) if any(map(addresses.reads_address, policies)) else None
         self._sizes: dict[tuple[Grants, int], int] = {}
         self._found: dict[str, tuple[Excess, ...]] = {}
 
@@ -143,26 +115,14 @@ class Sums:
             yield Excess(alias, certain, tuple(sorted(worst)), detail)
 
     def _possible(self, device: Device, alias: str) -> list[Grants]:
-        """Return the sets of grants that the device may hold under a role alias.
-
-        A single set stands for all if the grants that depend on the address can't make a difference.
-        """
-        varying = {grant for grant in self._grants if self._part(grant).by_address}
-        fixed = self._held(device, alias, self._grants - varying)
-        if self._size(fixed, device) > limits.SESSION_POLICY:
-            return [fixed]
-        given = {grant: self._part(grant).from_addresses(device, alias) for grant in varying}
-        reached = frozenset(grant for grant, found in given.items() if any(found.values()))
+        """Return the sets of grants that the device may hold under a role alias, from all addresses."""
         # Over MQTT the caller's address is not known.
-        unknown = fixed | self._held(device, alias, varying)
-        if self._size(fixed | reached | unknown, device) <= limits.SESSION_POLICY:
-            return [fixed]
-        starts = {start for found in given.values() for start in found}
-        orders = {grant: list(given[grant]) for grant in reached}
-        return [unknown] + [
-            fixed | {each for each in reached if given[each][addresses.representative(orders[each], start)]}
-            for start in starts
-        ]
+        held = [self._held(device, alias)]
+        if self._ranges is None:
+            return held
+        values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
+        starts = addresses.representatives([*self._ranges, *addresses.in_values(values)])
+        return held + [self._held(device, alias, str(start)) for start in starts]
 
     def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
         fleet = self.fleet
@@ -170,7 +130,7 @@ class Sums:
         room = limits.IOT_POLICIES - OWN_POLICIES
         if group.mqtt == "registry" and (len(about_iot) <= room or not is_thing_name(device.device_id)):
             return
-        held = tuple(sorted(self._held(device, None, about_iot)))
+        held = tuple(sorted(self._held(device, None) & about_iot))
         if group.mqtt == "registry":
             if len(held) > room:
                 detail = f"are {len(held)} policies, and a certificate has room for {room}"
@@ -184,14 +144,9 @@ class Sums:
             detail = f"do not fit the custom authorizer's answer ({error.log})"
             yield Excess(None, certain=True, grants=held, detail=detail)
 
-    def _held(self, device: Device, alias: str | None, among: Iterable[str]) -> Grants:
-        """Return the grants of `among` that the device holds when its address is not known."""
-        return frozenset(grant for grant in among if self._part(grant).gives(device, alias))
-
-    def _part(self, grant: str) -> _Part:
-        if grant not in self._parts:
-            self._parts[grant] = _Part(self.fleet, grant, self._policies)
-        return self._parts[grant]
+    def _held(self, device: Device, alias: str | None, address: str | None = None) -> Grants:
+        """Return the grants that the device holds; from an address that is not known if it is None."""
+        return frozenset(self._rules.decide(device, RequestContext(alias, address)).grants)
 
     def _size(self, grants: Grants, device: Device) -> int:
         """Return the characters of the session policy of `grants`; they depend on the id's length alone."""
