@@ -6,11 +6,10 @@ would make the claims of other devices fail, which count on the same rows.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
 
 from firstboot.aws.dynamodb.budget import Counter
+from firstboot.domain.bounded import Bounded
 from firstboot.domain.claim import RefusedBy
 
 _ENTRIES = 1_000
@@ -18,9 +17,6 @@ _ENTRIES = 1_000
 
 _REMEMBERED = timedelta(minutes=1)
 """How long a certificate is remembered after its last refusal. An honest device pays for it with reads."""
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 class Refusals:
@@ -31,8 +27,8 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._certificates: _Bounded[str, datetime] = _Bounded()
-        self._counters: _Bounded[tuple[str, int], RefusedBy] = _Bounded()
+        self._certificates: Bounded[str, datetime] = Bounded(_ENTRIES)
+        self._counters: Bounded[tuple[str, int], RefusedBy] = Bounded(_ENTRIES)
 
     def note_certificate(self, identifier: str, now: datetime) -> None:
         """Remember that a claim with this bootstrap certificate was refused."""
@@ -59,25 +55,3 @@ class Refusals:
 def _key(counter: Counter) -> tuple[str, int]:
     # With another limit the counter may have room, so the limit is part of what is remembered.
     return counter.name, counter.limit
-
-
-class _Bounded(Generic[_Key, _Value]):
-    """A dictionary that drops its oldest entry when it is full."""
-
-    def __init__(self) -> None:
-        self._entries: OrderedDict[_Key, _Value] = OrderedDict()
-
-    def put(self, key: _Key, value: _Value) -> None:
-        """Set an entry, which becomes the newest one."""
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > _ENTRIES:
-            self._entries.popitem(last=False)
-
-    def get(self, key: _Key) -> _Value | None:
-        """Return an entry's value, or None."""
-        return self._entries.get(key)
-
-    def remove(self, key: _Key) -> None:
-        """Remove an entry, if there is one."""
-        self._entries.pop(key, None)
