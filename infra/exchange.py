@@ -52,6 +52,7 @@ class Exchange(Function):
             mqtt_host=authority.mqtt_host,
             mqtt_port=str(deployment.configuration.mqtt_port),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
+            kms_rate=str(deployment.configuration.kms_rate),
         )
         for role, function in {"exchange": self, "exchangeMqtt": self.mqtt}.items():
             function.configure(self.settings)

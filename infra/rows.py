@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstboot.domain.names import GONE_PREFIX, JITR_PREFIX, NONCE_KEY, RATE_LIMITER_KEY, SWEEP_KEY
+from firstboot.domain.names import (
+    GONE_PREFIX,
+    JITR_PREFIX,
+    NONCE_KEY,
+    RATE_LIMITER_KEY,
+    RETRY_PREFIX,
+    SWEEP_KEY,
+)
 
 _EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
 _VENDS = frozenset({"vend", "vendMqtt"})
@@ -50,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "MINUTE#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
     "DAY#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
     "GUESS#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=_EXCHANGES),
+    f"{RETRY_PREFIX}*": Kind(written=_EXCHANGES | _VENDS),
     f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
     RATE_LIMITER_KEY: Kind(
         read=_PROOFS | {"exchangeMqtt"} | _OPERATES, written=frozenset({"register", "jitr"})
@@ -63,9 +71,12 @@ _COMMITTED = (
 )
 """What a first login writes: the record, the certificate's row and the key's row, in one transaction."""
 
+_WAITING = ("next", "expiresAt")
+"""The attributes of a lane's row."""
+
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "vend": (*_COMMITTED, "expiresAt"),
-    "vendMqtt": _COMMITTED,
+    "vend": (*_COMMITTED, *_WAITING),
+    "vendMqtt": (*_COMMITTED, *_WAITING),
     "presence": _COMMITTED,
 }
 """The only attributes that a role's updates may name. Roles that are not listed may name any."""

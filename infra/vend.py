@@ -58,6 +58,8 @@ class Vend(Function):
             region=Aws.REGION,
             account=Aws.ACCOUNT_ID,
             fleet_refresh=str(deployment.configuration.fleet_refresh),
+            sts_rate=str(deployment.configuration.sts_rate),
+            iot_rate=str(deployment.configuration.iot_rate),
         )
         for role, function in {"vend": self, "vendMqtt": self.mqtt}.items():
             function.configure(settings)

@@ -129,6 +129,7 @@ def configure(
         mqtt_host="iot.example.com",
         mqtt_port="8883",
         fleet_refresh="60",
+        kms_rate="1000",
     )
     vend_settings = VendSettings(
         table=table,
@@ -138,6 +139,8 @@ def configure(
         region=REGION,
         account=ACCOUNT,
         fleet_refresh="60",
+        sts_rate="600",
+        iot_rate="7",
     )
     operate_settings = OperateSettings(
         table=table,

@@ -54,7 +54,7 @@ class Recorder:
 
 
 def _failure(operation: str) -> ClientError:
-    return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, operation)
+    return ClientError({"Error": {"Code": "InternalServerError", "Message": "try again"}}, operation)
 
 
 @pytest.fixture

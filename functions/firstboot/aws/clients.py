@@ -115,6 +115,21 @@ def sqs() -> SQSClient:
     return cast("SQSClient", _client(AwsApi.SQS))
 
 
+# Amazon DynamoDB developer guide, "Error handling with DynamoDB"; AWS KMS API reference, "Common Errors"; AWS
+# STS API reference, "Common Error Types"; Amazon S3 API reference, "Error responses".
+_TOO_MANY = frozenset(
+    {
+        *("Throttling", "ThrottlingException", "ThrottlingError", "RequestLimitExceeded", "SlowDown"),
+        *("ProvisionedThroughputExceeded", "ProvisionedThroughputExceededException"),
+    }
+)
+
+
+def is_throttling(code: str | None) -> bool:
+    """Return whether a service refuses a call with `code` because there were too many."""
+    return code in _TOO_MANY
+
+
 def error_code(error: ClientError) -> str:
     """Return the service's own code of an error."""
     return error.response["Error"]["Code"]
@@ -131,7 +146,8 @@ def answered(*expected: str) -> Iterator[None]:
     except ClientError as error:
         if error_code(error) in expected:
             raise
-        raise Unavailable(log=f"{error.operation_name}: {error_code(error)}") from error
+        code = error_code(error)
+        raise Unavailable(log=f"{error.operation_name}: {code}", is_throttled=is_throttling(code)) from error
     # Time-outs, refused connections and missing credentials have no code of a service.
     except BotoCoreError as error:
         raise Unavailable(log=type(error).__name__) from error

@@ -43,7 +43,8 @@ class FirstbootError(Exception):
 
     `detail` is sent to the caller, so it must hold nothing secret and nothing about other devices. `log` is
     written to the operator's log only. `reason` is sent to the caller; without it the class's own is.
-    `retry_after` is in seconds; None leaves the time to `runtime`. `metric` is the CloudWatch metric that
+    `retry_after` is in seconds; None leaves the time to `runtime`. `slot` are the seconds until the caller's
+    retry slot, which is its own, so `runtime` adds nothing to them. `metric` is the CloudWatch metric that
     counts the error; without it the class's name is.
     """
 
@@ -60,6 +61,7 @@ class FirstbootError(Exception):
         log: str = "",
         reason: Reason | None = None,
         retry_after: int | None = None,
+        slot: int | None = None,
         metric: str | None = None,
     ) -> None:
         super().__init__(log or detail or self.title)
@@ -67,6 +69,7 @@ class FirstbootError(Exception):
         self.log = log or detail
         self.reason = reason or self.reason
         self.retry_after = retry_after
+        self.slot = slot
         self.metric = metric or type(self).__name__
 
 
@@ -229,10 +232,25 @@ class AuthorityKeyUnfit(AuthorityError):
 
 
 class Unavailable(FirstbootError):
+    """AWS did not answer a call. `is_throttled` says whether it refused the call as one of too many."""
+
     code = "unavailable"
     status = 503
     action = Action.RETRY
     title = "A part of the service did not answer; repeat the request"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        log: str = "",
+        retry_after: int | None = None,
+        slot: int | None = None,
+        metric: str | None = None,
+        is_throttled: bool = False,
+    ) -> None:
+        super().__init__(detail, log=log, retry_after=retry_after, slot=slot, metric=metric)
+        self.is_throttled = is_throttled
 
 
 class InternalError(FirstbootError):

@@ -61,6 +61,9 @@ GONE_PREFIX = "GONE#"
 JITR_PREFIX = "JITR#"
 """The primary key of a certificate's row at JITR begins with it. The certificate's id follows."""
 
+RETRY_PREFIX = "RETRY#"
+"""How the primary key of a lane's row begins. The lane's rate and name follow."""
+
 SWEEP_KEY = "SWEEP"
 """The primary key of the row with the progress of the last sweep."""
 

@@ -43,9 +43,8 @@ class Answers:
         The answer to a Claimed outcome tells the device when to repeat the request.
         """
         if isinstance(outcome, Claimed):
-            return DelayedAnswer(
-                device_id=outcome.device_id, retry_after=spread(RETRY_SECONDS, outcome.device_id)
-            )
+            seconds = outcome.slot or spread(RETRY_SECONDS, outcome.device_id)
+            return DelayedAnswer(device_id=outcome.device_id, retry_after=seconds)
         record, device_id = outcome.record, outcome.device_id
         leaf, *above = outcome.certificates
         delivered = (

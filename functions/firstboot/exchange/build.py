@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.dynamodb.retry_slots import DynamoRetrySlots
 from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.kms import KmsKey
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.domain import topics
+from firstboot.domain.lanes import Lanes
 from firstboot.exchange.answers import Answers
 from firstboot.exchange.commit import CommitByConnecting
 from firstboot.exchange.endpoints import Endpoints, Presence
@@ -24,7 +26,9 @@ from firstboot.exchange.issue import Issue
 from firstboot.exchange.messages import MqttCertificateRequest
 from firstboot.exchange.renew import Renew
 from firstboot.exchange.settings import ExchangeSettings
+from firstboot.exchange.waiting import Waiting, issuing
 from firstboot.identity.connection import Connected
+from firstboot.identity.known_issuers import KnownIssuers
 from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
 from firstboot.pki import chain
@@ -73,9 +77,12 @@ def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:
     store = S3CertificateStore(s3, settings.bucket)
     fleet = FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable)
     limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
-    issue = Issue(Issuer(ca, key), devices, store)
+    lanes = Lanes(DynamoRetrySlots(clients.dynamodb(), settings.table))
+    waiting = Waiting(lanes, issuing(int(settings.kms_rate)))
+    issue = Issue(Issuer(ca, key), devices, store, waiting)
+    enroll, renew = Enroll(issue, devices), Renew(issue, devices, devices)
     return Endpoints(
-        exchange=Exchange(fleet, Enroll(issue, devices), Renew(issue, devices, devices)),
+        exchange=Exchange(fleet, enroll, renew, KnownIssuers(), waiting),
         log_in=LogIn(ca, devices, devices, store, fleet),
         prove=Prove(devices),
         connected=Connected(devices, store),

@@ -13,7 +13,9 @@ from firstboot.domain.fleet import Fleet
 from firstboot.exchange.enroll import Enroll
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
 from firstboot.exchange.renew import Renew
+from firstboot.exchange.waiting import Waiting
 from firstboot.identity.admission import admit
+from firstboot.identity.known_issuers import KnownIssuers
 from firstboot.identity.possession import Presented
 
 
@@ -31,13 +33,25 @@ class Exchange:
     fleet: FleetInForce
     enroll: Enroll
     renew: Renew
+    issuers: KnownIssuers
+    waiting: Waiting
 
     def __call__(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         """Certify the key in the request.
 
-        Raises Unavailable if the fleet can't be read, and what admit, Enroll and Renew raise.
+        Raises Unavailable if the fleet can't be read, and what admit, Enroll, Renew and Waiting.check raise.
         """
         fleet = self.fleet.current(now)
         if self.renew.is_asked(presented):
             return self.renew(presented, request, fleet, now)
-        return self.enroll(admit(presented, request.device_id, fleet, now), request, now)
+        leaf, said = presented.leaf, request.device_id
+        # In a storm a request is refused before its certificate's path and its CSR are verified. A caller
+        # that no known issuer's key has vouched for is refused after that only, and takes no slot before.
+        known = self.issuers.group_of(leaf, fleet)
+        if known:
+            self.waiting.check(known, leaf, said, now)
+        admission = admit(presented, said, fleet, now)
+        self.issuers.note(leaf, admission.issuer, admission.group, fleet)
+        if not known:
+            self.waiting.check(admission.group, leaf, said, now)
+        return self.enroll(admission, request, now)

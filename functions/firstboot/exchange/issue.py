@@ -46,6 +46,7 @@ from firstboot.exchange.errors import (
     EnrollmentRateExceeded,
     ReenrollmentRateExceeded,
 )
+from firstboot.exchange.waiting import Waiting
 from firstboot.identity.errors import BootstrapRevoked
 from firstboot.pki import chain
 from firstboot.pki.csr import UnverifiedCsr, VerifiedCsr
@@ -131,13 +132,15 @@ class Issued:
 class Claimed:
     """A recorded intent that AWS did not sign or store yet. The same request continues from here.
 
-    `reason` is for the log. `anchor` is as in Issued.
+    `reason` is for the log. `anchor` is as in Issued. `slot` are the seconds until the device's retry slot,
+    None if it has none.
     """
 
     device_id: DeviceId
     record: CertificateRecord
     reason: str | None
     anchor: Anchor | None
+    slot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Issue:
     issuer: Issuer
     claims: Claims
     store: CertificateStore
+    waiting: Waiting
 
     def __call__(
         self, asked: Enrollment | Renewal, csr: VerifiedCsr, group: Group, *, make_known: bool
@@ -158,7 +162,7 @@ class Issue:
         Raises what domain.claim.answer_to raises, BootstrapRevoked, KeyInUse, EnrollmentFrozen, LimitError,
         and Unavailable as long as nothing is recorded.
         """
-        refused = self.claims.claim(asked)  # 1
+        refused = self._claimed(asked)  # 1
         record = self._recorded(refused, asked) if refused else asked.certificate
         by: Literal["enroll", "renew"] = "renew" if isinstance(asked, Renewal) else "enroll"
         anchor = None if isinstance(asked, Renewal) else asked.anchor
@@ -172,8 +176,17 @@ class Issue:
         except Unavailable as error:
             # Once the intent is recorded, a failed call is no refusal (202, not 503): repeating the request
             # completes it.
-            return Claimed(asked.device_id, record, error.log, anchor)
+            slot = self.waiting.unavailable(error, asked).slot if isinstance(asked, Enrollment) else None
+            return Claimed(asked.device_id, record, error.log, anchor, slot)
         return issued
+
+    def _claimed(self, asked: Enrollment | Renewal) -> ClaimRefused | None:
+        try:
+            return self.claims.claim(asked)
+        except Unavailable as error:
+            if isinstance(asked, Renewal):
+                raise
+            raise self.waiting.unavailable(error, asked) from error
 
     def _recorded(self, refused: ClaimRefused, asked: Enrollment | Renewal) -> CertificateRecord:
         """Return the certificate that the row of a refused claim already holds for this request.
@@ -187,6 +200,8 @@ class Issue:
         if refused.by is RefusedBy.THRESHOLD and isinstance(asked, Enrollment) and asked.limits:
             self.claims.freeze(asked.counted_as, asked.limits, asked.now)
             raise EnrollmentFrozen(log=f"{asked.group} frozen", retry_after=FROZEN_SECONDS)
+        if refused.by is RefusedBy.RATE and isinstance(asked, Enrollment):
+            raise self.waiting.too_many(asked)
         error = _too_often(refused, asked) or _refusal(refused.by, asked.now)
         raise self._of_name(error, asked) if refused.by in ABOUT_NAME else error
 
@@ -254,8 +269,6 @@ def _refusal(by: RefusedBy, now: datetime) -> FirstbootError:
     match by:
         case RefusedBy.BOOTSTRAP | RefusedBy.KEY | RefusedBy.TOTAL:
             return _FINAL[by]()
-        case RefusedBy.RATE:
-            return EnrollmentRateExceeded(retry_after=until_next(timedelta(minutes=1), now))
         case RefusedBy.GUESSES:
             return EnrollmentRateExceeded(
                 "The claim certificate was refused with too many names in this hour",

@@ -54,13 +54,14 @@ class AdmittedBy:
 class Admission:
     """The right of a device to enroll in a group.
 
-    The use of `proof` must be recorded before a certificate is issued. It is None if the connection proved
-    possession.
+    `issuer` is the issuer of the bootstrap certificate. The use of `proof` must be recorded before a
+    certificate is issued. It is None if the connection proved possession.
     """
 
     device_id: DeviceId
     group: Group
     by: AdmittedBy
+    issuer: Certificate
     proof: ProofId | None = None
 
 
@@ -99,7 +100,7 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
         bootstrap_ids=forms.ids(verified.leaf),
         anchor=Anchor(verified.anchor.spki_fingerprint(), verified.anchor.subject.text()),
     )
-    return Admission(name, verified.group, admitted_by, proof_of(presented))
+    return Admission(name, verified.group, admitted_by, verified.path[1], proof_of(presented))
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:

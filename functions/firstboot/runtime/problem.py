@@ -70,7 +70,12 @@ class Problem(Answer, frozen=True, kw_only=True):
             " `reenroll` with the bootstrap certificate"
         ),
     ]
-    retry_after: Annotated[int, Meta(description="With `retry` and `wait`: seconds")] | UnsetType = UNSET
+    retry_after: (
+        Annotated[
+            int, Meta(description="With `retry` and `wait`: seconds, in a storm until the device's slot")
+        ]
+        | UnsetType
+    ) = UNSET
     nonce: Annotated[str, Meta(description="With `proof-stale`: for the next proof")] | UnsetType = UNSET
 
 
@@ -86,10 +91,15 @@ def problem(error: FirstbootError, request_id: str, now: datetime) -> Json:
         reason=error.reason or UNSET,
         request_id=request_id,
         action=error.action,
-        retry_after=spread(error.retry_after or RETRY_SECONDS, request_id) if waits else UNSET,
+        retry_after=waiting_time(error, request_id) if waits else UNSET,
         nonce=error.nonce if isinstance(error, ProofStale) else UNSET,
     )
     return members(made) | {"time": iso(now)}
+
+
+def waiting_time(error: FirstbootError, seed: str) -> int:
+    """Return the seconds after which the caller comes again: its retry slot, or a time spread by `seed`."""
+    return error.slot or spread(error.retry_after or RETRY_SECONDS, seed)
 
 
 def _bounded(detail: str) -> str:

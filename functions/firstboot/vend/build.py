@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
+from firstboot.aws.dynamodb.retry_slots import DynamoRetrySlots
 from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sts import StsSessions
 from firstboot.domain import topics
+from firstboot.domain.lanes import Lanes
+from firstboot.domain.retry_slots import Lane
 from firstboot.identity.connection import Connected
 from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
@@ -26,6 +29,7 @@ from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
 from firstboot.vend.vend import Vend
+from firstboot.vend.waiting import Readiness, Waiting
 
 
 def http(settings: VendSettings, guard: Guard) -> Mapping[Route, Endpoint]:
@@ -48,12 +52,17 @@ def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
     shipped = deployed()
     fleet = FleetSource(s3, settings.bucket, shipped, refresh, guard.fleet_unreadable)
     place = Place(settings.partition, settings.region, settings.account)
+    lanes = Lanes(DynamoRetrySlots(clients.dynamodb(), settings.table))
+    # A slot further ahead than an hour is right here, since the orders do take hours.
+    reconciling = Lane("reconciling", max(1, int(float(settings.iot_rate) * 60)), longest=None)
+    limiter = DynamoRateLimiter(clients.dynamodb(), settings.table)
     return Endpoints(
         rules=RulesInForce(fleet.current),
         log_in=LogIn(chain.parse(settings.ca_certificate), devices, devices, store, fleet),
         prove=Prove(devices),
         connected=Connected(devices, store),
         vend=Vend(place, shipped.role_aliases, StsSessions(clients.sts())),
-        show_record=ShowRecord(DynamoRateLimiter(clients.dynamodb(), settings.table)),
+        show_record=ShowRecord(Readiness(limiter, lanes, reconciling)),
+        waiting=Waiting(lanes, Lane("vending", int(settings.sts_rate) * 60)),
         guard=guard,
     )

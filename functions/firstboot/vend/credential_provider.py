@@ -28,6 +28,7 @@ from firstboot.policy.errors import AnswerTooLarge
 from firstboot.policy.limits import AWSCRT_ANSWER
 from firstboot.runtime.http import HttpResponse
 from firstboot.runtime.messages import Answer, Time, members
+from firstboot.runtime.problem import waiting_time
 from firstboot.vend.errors import ThingNameMismatch
 
 Refusal = tuple[int, str, str]
@@ -119,4 +120,7 @@ def failure(error: FirstbootError, request_id: str) -> HttpResponse:
         (answer for known, answer in REFUSALS.items() if isinstance(error, known)), UNFORESEEN
     )
     headers = {"x-amzn-ErrorType": kind, "x-amzn-RequestId": request_id}
+    # AWS IoT sends no such header. Its clients ignore it, and others can come back at their time.
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(waiting_time(error, request_id))
     return HttpResponse(status, "application/json", _json(ProviderError(message=message)), headers)

@@ -16,6 +16,7 @@ from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn, VerifiedIdentity
 from firstboot.identity.possession import Presented
 from firstboot.identity.proof import Prove
+from firstboot.pki import chain
 from firstboot.policy.limits import check_answer
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.callers import present
@@ -26,6 +27,7 @@ from firstboot.vend import credential_provider
 from firstboot.vend.credential_provider import CredentialsAnswer
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.vend import Vend, VendingRequest
+from firstboot.vend.waiting import Waiting
 
 
 class MqttCredentialsRequest(Request, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ class Endpoints:
     connected: Connected
     vend: Vend
     show_record: ShowRecord
+    waiting: Waiting
     guard: Guard
 
     def credentials(self, request: HttpRequest, now: datetime) -> HttpResponse:
@@ -51,7 +54,11 @@ class Endpoints:
         thing_name = request.headers.get("x-amzn-iot-thingname")
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
-            vended, longest = self._vend(present(request, self.prove, now), wanted, now)
+            presented = present(request, self.prove, now)
+            if chain.issued(presented.leaf, self.log_in.ca):
+                self.waiting.check(presented.leaf.identifier, now)
+            with self.waiting.noticing(presented.leaf.identifier, now):
+                vended, longest = self._vend(presented, wanted, now)
             answer = credential_provider.success(vended)
             client = credential_provider.client_limit(request.headers.get("user-agent", ""))
             self._check(len(answer.body), client, longest)
@@ -77,7 +84,10 @@ class Endpoints:
         The rules decide without a source address, because AWS IoT does not pass it on.
         """
         wanted = VendingRequest(request.role_alias)
-        vended, longest = self._vend(self.connected(client, None), wanted, now)
+        # AWS IoT has verified the connection's certificate, which is a device's.
+        self.waiting.check(client.principal, now)
+        with self.waiting.noticing(client.principal, now):
+            vended, longest = self._vend(self.connected(client, None), wanted, now)
         answer = credential_provider.render(vended)
         # The client's token comes on top: its length is the client's choice.
         self._check(len(json.dumps(stamped(answer, now), separators=(",", ":"))), longest)

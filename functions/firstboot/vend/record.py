@@ -14,7 +14,7 @@ from firstboot.domain.device import Attribute
 from firstboot.identity.login import VerifiedIdentity
 from firstboot.policy.rules import RequestContext, Rules
 from firstboot.runtime.messages import Answer, Time
-from firstboot.runtime.problem import Backlog, retry_in
+from firstboot.vend.waiting import Readiness
 
 
 class MqttReadiness(Answer, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class DeviceAnswer(Answer, frozen=True, kw_only=True):
 class ShowRecord:
     """The use case that shows a device its own record."""
 
-    limiter: Backlog
+    readiness: Readiness
 
     def __call__(
         self, identity: VerifiedIdentity, source_ip: str, rules: Rules, now: datetime
@@ -100,5 +100,5 @@ class ShowRecord:
         device = identity.device
         group = rules.fleet.group_of(device.group)
         ready = group is not None and group.is_connectable(identity.certificate_id, device.registered)
-        retry_after = retry_in(device.device_id, self.limiter, now, ready=ready)
+        retry_after = self.readiness.retry_in(device.device_id, now, ready=ready)
         return MqttReadiness(ready=ready, retry_after=retry_after)

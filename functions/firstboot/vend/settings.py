@@ -12,7 +12,8 @@ class VendSettings(Settings):
     """The settings of `http` and `mqtt`.
 
     `ca_certificate` is PEM. `partition`, `region` and `account` are also the place of the fleet roles.
-    `fleet_refresh` is in seconds.
+    `fleet_refresh` is in seconds. `sts_rate` is the quota of STS, and `iot_rate` how many orders to reconcile
+    a device are handled, both in a second.
     """
 
     table: str
@@ -22,3 +23,5 @@ class VendSettings(Settings):
     region: str
     account: str
     fleet_refresh: str
+    sts_rate: str
+    iot_rate: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from firstboot.aws.clients import is_throttling
 from firstboot.aws.dynamodb import budget, claims, rows
 from firstboot.aws.dynamodb.refusals import Refusals
 from firstboot.aws.dynamodb.table import DynamoTable
@@ -266,5 +267,6 @@ def _failed(error: ClientError, conditions: list[RefusedBy]) -> Failed:
             failed[RefusedBy.FROZEN if "frozenAt" in (row or {}) else condition] = row
     if not failed:
         # TransactionConflict, ThrottlingError and similar codes decide nothing about the claim.
-        raise Unavailable(log=f"claim: {[reason.get('Code') for reason in reasons]}") from error
+        codes = [reason.get("Code") for reason in reasons]
+        raise Unavailable(log=f"claim: {codes}", is_throttled=any(map(is_throttling, codes))) from error
     return failed
