@@ -20,6 +20,9 @@ _SMALL_REGIONS = frozenset(
         *("me-central-1", "mx-central-1"),
     }
 )
+_BEFORE = 4
+"""How many requests for certificates the gateway lets in for each that KMS signs, if its quota has room. The
+gateway's 429 names no time. The service's own refusals do, so the service must be asked first."""
 _SHARE = 0.8
 """The part of API Gateway's quota that the hosts may use. Other APIs of the account need some of it."""
 
@@ -65,9 +68,10 @@ def api_rate(configuration: Configuration, where: str | None) -> int:
 def throttles(configuration: Configuration, where: str | None) -> dict[str, Throttle]:
     """Return the throttles of the mTLS host by route key; `$default` is for requests that match no route.
 
-    Those of the public host beside it are half as high. A storm must get a fast 429 from the gateway before
-    it reaches a quota, and all routes of both hosts together must leave API Gateway's quota to other APIs.
-    Enrollments, with the commit and the nonce that belong to one, get what the other routes leave.
+    Those of the public host beside it are half as high. All routes of both hosts together must leave API
+    Gateway's quota to other APIs. Commits are as many as KMS's signatures, or as the other routes leave.
+    Requests for certificates, and the nonces for them, get what is left then: in a storm most of them are
+    refused, and the service tells each device when to come again.
     Raises ValueError if API Gateway's quota is too low for the other routes.
     """
     quota = api_rate(configuration, where)
@@ -78,16 +82,17 @@ def throttles(configuration: Configuration, where: str | None) -> dict[str, Thro
         routes.HEALTH.key: 20,
         "$default": 50,
     }
-    enrolling = routes.CERTIFICATES, routes.COMMIT, routes.NONCE
-    left = (_mtls_part(total) - sum(fixed.values())) // len(enrolling)
-    enrollments = min(_mtls_part(configuration.kms_rate), left)
+    left = _mtls_part(total) - sum(fixed.values())
+    enrollments = min(_mtls_part(configuration.kms_rate), left // 3)
     if enrollments < 1:
         raise ValueError(
             f"the throttles let in {sum(fixed.values()) * 3 // 2} requests a second before any enrollment,"
             f" more than {_SHARE:.0%} of API Gateway's quota of {quota}: lower stsRate, or raise the quota"
             " and apiRate"
         )
-    rates = fixed | {route.key: enrollments for route in enrolling}
+    asking = min(_BEFORE * enrollments, (left - enrollments) // 2)
+    enrolling = {routes.CERTIFICATES: asking, routes.COMMIT: enrollments, routes.NONCE: asking}
+    rates = fixed | {route.key: rate for route, rate in enrolling.items()}
     bucket = min(2.0, total / 2 / (sum(rates.values()) * 1.5))
     return {key: Throttle(rate, int(rate * bucket)) for key, rate in rates.items()}
 

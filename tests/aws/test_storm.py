@@ -19,6 +19,7 @@ from firstboot.domain import topics
 from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.plans import Budget
 from firstboot.domain.retry_slots import LONGEST_SECONDS
+from firstboot.pki import csr, path
 from tests import factories
 from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product, fleet, group
@@ -140,6 +141,21 @@ def test_a_refusal_with_a_known_limit_makes_no_call(storm: Callable[[int], Storm
     # The limit of another minute is not known to be reached.
     world.pass_(60)
     assert world.ask("gw-0").status == 201
+
+
+def test_a_refusal_verifies_one_signature(
+    storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has met the limit, and knows a device's issuer, searches no path and verifies no CSR."""
+    world = storm(600)
+    world.fill(600)
+    assert world.ask("gw-0").status == 429
+    assert world.ask("gw-1").status == 429
+    searched: list[str] = []
+    monkeypatch.setattr(path, "find", lambda *_: searched.append("path"))
+    monkeypatch.setattr(csr, "verify", lambda *_: searched.append("csr"))
+    assert world.ask("gw-2").status == 429
+    assert searched == []
 
 
 def test_a_lost_answer_waits_at_most_for_a_slot(storm: Callable[[int], Storm]) -> None:

@@ -60,6 +60,12 @@ ALLOWED = [
         "the next one writes it.",
     ),
     Allowed(
+        frozenset({Kind.THROTTLE}),
+        ".*",
+        "/rows/RETRY#",
+        "A device whose request AWS throttles gets a retry slot, and a lane's row is only a number.",
+    ),
+    Allowed(
         frozenset({Kind.RENEW}),
         "reconcile .*",
         r"/aws iot/certificates/[^:]*: None became \['INACTIVE', \[\]\]",

@@ -105,7 +105,8 @@ def test_the_public_host_has_its_own_concurrency(mtls_stack: Synthesised, stack:
 def test_hosts_share_no_throttle(mtls_stack: Synthesised, stack: Synthesised) -> None:
     """Each host has throttles and an access log of its own.
 
-    Both hosts together let in no more than KMS signs (1,000 a second) and STS answers (600 a second).
+    Both hosts together let in no more commits than KMS signs (1,000 a second), and no more requests for
+    credentials than STS answers (600 a second).
     """
     hosts = stages(mtls_stack)
     assert set(hosts) == {PUBLIC, MTLS}
@@ -113,7 +114,10 @@ def test_hosts_share_no_throttle(mtls_stack: Synthesised, stack: Synthesised) ->
         half = {name: limit // 2 for name, limit in each.items()}
         assert hosts[PUBLIC]["RouteSettings"][key] == half
     assert stages(stack)[PUBLIC]["RouteSettings"] == hosts[MTLS]["RouteSettings"]
-    for key, quota in {"POST /v1/certificates": 1_000, "GET /role-aliases/{alias}/credentials": 600}.items():
+    for key, quota in {
+        "POST /v1/certificates/commit": 1_000,
+        "GET /role-aliases/{alias}/credentials": 600,
+    }.items():
         rates = [host["RouteSettings"][key]["ThrottlingRateLimit"] for host in hosts.values()]
         assert sum(rates) <= quota
     logs = {spell(host["AccessLogSettings"]["DestinationArn"]) for host in hosts.values()}

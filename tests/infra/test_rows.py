@@ -13,6 +13,7 @@ from tests.infra.test_functions import PERMISSIONS, listed, statements
 pytestmark = pytest.mark.xdist_group("infra")
 
 COMMITTED = ["CERT#*", "DEV#*", "KEY#*"]
+LANES = ["RETRY#*"]
 COUNTERS = ["BUDGET#*", "DAY#*", "GUESS#*", "HOUR#*", "MINUTE#*"]
 CLAIMED = sorted([*COMMITTED, *COUNTERS, "KEYCLAIM#*"])
 WEIGHED = ["BOOTSTRAP#*", *COUNTERS, "DEV#*", "KEY#*", "KEYCLAIM#*"]
@@ -23,18 +24,21 @@ READ = {"GetItem": ["BUDGET#*", "DEV#*", "PACE#iot", "SWEEP"]}
 ROWS: dict[str, dict[str, list[str]]] = {
     "Exchange": {
         "GetItem": sorted([*WEIGHED, "CERT#*", "PACE#iot", NONCES]),
-        "UpdateItem": sorted(CLAIMED + PROVED),
+        "UpdateItem": sorted(CLAIMED + PROVED + LANES),
         "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
     "ExchangeMqtt": {
         "GetItem": sorted([*WEIGHED, "PACE#iot"]),
-        "UpdateItem": CLAIMED,
+        "UpdateItem": sorted(CLAIMED + LANES),
         "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
     "Presence": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
     "AuthorityFunction": {"UpdateItem": [NONCES]},
-    "Vend": {"GetItem": ["CERT#*", "DEV#*", "PACE#iot", NONCES], "UpdateItem": sorted(COMMITTED + PROVED)},
-    "VendMqtt": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
+    "Vend": {
+        "GetItem": ["CERT#*", "DEV#*", "PACE#iot", NONCES],
+        "UpdateItem": sorted(COMMITTED + PROVED + LANES),
+    },
+    "VendMqtt": {"GetItem": ["DEV#*"], "UpdateItem": sorted(COMMITTED + LANES)},
     "Operate": READ
     | {
         "UpdateItem": ["BOOTSTRAP#*", "BUDGET#*", "DEV#*", "KEY#*"],
@@ -54,8 +58,8 @@ LOGIN = [
     *("superseded", "updatedAt"),
 ]
 ATTRIBUTES = {
-    "Vend": sorted([*LOGIN, "expiresAt"]),
-    "VendMqtt": LOGIN,
+    "Vend": sorted([*LOGIN, "expiresAt", "next"]),
+    "VendMqtt": sorted([*LOGIN, "expiresAt", "next"]),
     "Presence": LOGIN,
 }
 

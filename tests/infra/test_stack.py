@@ -181,7 +181,7 @@ def test_every_route_is_throttled(stack: Synthesised) -> None:
     assert stage["StageName"] == "$default"
     assert set(stage["RouteSettings"]) == set(ROUTES)
     for limits in (stage["DefaultRouteSettings"], *stage["RouteSettings"].values()):
-        assert 0 < limits["ThrottlingBurstLimit"] <= 2 * limits["ThrottlingRateLimit"] < 2_000
+        assert 0 < limits["ThrottlingBurstLimit"] <= 2 * limits["ThrottlingRateLimit"] < 4_000
 
 
 def test_the_stage_waits_for_its_routes(stack: Synthesised) -> None:

@@ -16,6 +16,7 @@ from infra.throttles import region, throttles
 from tests.infra.conftest import ROOT, run_app
 
 CERTIFICATES, CREDENTIALS = "POST /v1/certificates", "GET /role-aliases/{alias}/credentials"
+COMMIT, NONCE = "POST /v1/certificates/commit", "GET /v1/nonce"
 SMALL = (
     *("af-south-1", "eu-south-1", "ap-southeast-3", "me-central-1", "ap-south-2", "ap-southeast-4"),
     *("eu-south-2", "eu-central-2", "il-central-1", "ca-west-1", "ap-southeast-5", "ap-southeast-7"),
@@ -31,9 +32,15 @@ def rates(where: str | None, **quotas: Any) -> tuple[dict[str, int], int, int]:
 
 
 def test_the_defaults_are_awss() -> None:
-    """Both hosts together use KMS's 1,000 signatures and STS's 600 sessions a second, and no more."""
+    """Both hosts let in what KMS signs (1,000 a second) and STS answers (600), and no more.
+
+    Three times as many devices may ask for a certificate, so that the service refuses before the gateway.
+    """
     both, *_ = rates("us-east-1")
-    assert (both[CERTIFICATES], both[CREDENTIALS]) == (999, 600)
+    assert (both[COMMIT], both[CREDENTIALS]) == (999, 600)
+    assert both[CERTIFICATES] == both[NONCE] == 2_997
+    roomy, *_ = rates("us-east-1", api_rate=20_000)
+    assert roomy[CERTIFICATES] == 4 * roomy[COMMIT] == 3_996
 
 
 @pytest.mark.parametrize("where", [*SMALL, None])
@@ -45,7 +52,7 @@ def test_a_newer_region_has_less(where: str | None) -> None:
     both, total, burst = rates(where)
     assert total < 2_500
     assert burst < 1_250
-    assert (both[CERTIFICATES], both[CREDENTIALS]) == (331, 600)
+    assert (both[CERTIFICATES], both[COMMIT], both[CREDENTIALS]) == (331, 331, 600)
 
 
 @given(st.integers(1, 20_000), st.integers(1, 5_000), st.integers(2_500, 100_000))
@@ -56,7 +63,8 @@ def test_all_routes_together_stay_below_the_quotas(kms: int, sts: int, api: int)
     except ValueError as error:
         assert f"API Gateway's quota of {api}" in str(error)  # noqa: PT017 - not every quota is refused
         return
-    assert both[CERTIFICATES] <= kms
+    assert both[COMMIT] <= kms
+    assert both[COMMIT] <= both[CERTIFICATES] == both[NONCE] <= 4 * kms
     assert both[CREDENTIALS] <= sts
     assert total <= 0.8 * api
     assert burst <= 0.4 * api
@@ -96,7 +104,7 @@ def test_the_synth_uses_the_region(tmp_path: Path) -> None:
         return rate, "".join(each.read_text() for each in folder.glob("*.json"))
 
     rate, said = synth(tmp_path / "known", CDK_DEFAULT_REGION="us-east-1")
-    assert rate == 666
+    assert rate == 1_998
     assert "set apiRate" not in said
     rate, said = synth(tmp_path / "unknown")
     assert rate == 221

@@ -63,6 +63,16 @@ def test_needs_are_the_deployments_own() -> None:
     }
 
 
+def test_requests_that_are_refused_need_no_quota() -> None:
+    """Requests for certificates above the logins with new ones use no signature and hardly an execution."""
+    storm = template()
+    rates = {"POST /v1/certificates": 600, "POST /v1/certificates/commit": 200, "GET /v1/nonce": 600}
+    settings = {name: {"ThrottlingRateLimit": rate} for name, rate in rates.items()}
+    storm["Resources"]["Stage"]["Properties"]["RouteSettings"] = settings
+    found = {need.service: need.wanted for need in diagnosis.needs(storm)}
+    assert (found["kms"], found["lambda"], found["apigateway"]) == (200, 600, 1_400)
+
+
 def test_a_concurrency_of_its_own_is_needed_and_judged() -> None:
     """Concurrency that is reserved for MQTT is needed too, and a stack that reserves none has a warning."""
     plain, reserving = template(), template()
