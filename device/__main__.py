@@ -16,6 +16,14 @@ live identity and renews it when the service says that it is time; if no identit
 A device that never reboots runs boot, or renew, from a timer. If the live identity works, boot ends
 with 0 even if a renewal is refused; the answer's `renewal` then holds the refusal.
 
+--first-wait, or FIRSTBOOT_FIRST_WAIT in the environment, is set at the factory to the time in which
+all devices that get power together can enroll. A boot without an identity then waits for a random
+part of it before its first request. A person at a bench sets it to 0.
+
+While there are more requests than the service takes, boot and renew wait for the time that they are
+told, up to 65 minutes each time and 23 times in all. They write to stderr why they wait longer than a
+minute.
+
 boot compares the identity with the bootstrap certificate and --device-id. An identity of another unit,
 from a copied disk, is moved to DIR/other, and this unit enrolls with a new key. DIR/other is deleted
 when the new identity has logged in. A unit that enrolled with --device-id must be started with it.
@@ -25,23 +33,25 @@ grace period. Its keys are P-256 or RSA.
 
 --mqtt needs paho-mqtt. Only the certificate is downloaded by HTTPS, and with --inline not even that.
 boot and renew write to stderr what they wait for. A new certificate can log in once AWS IoT knows
-it. boot waits as long as the service says, up to 5 minutes each time and 10 times in all; then it
-ends with 10 or 11, and the next run continues. status prints the answer to a log-in. Every call
-connects under the device's id, which ends another connection of the device.
+it. boot waits as long as the service says, as above; then it ends with 11, and the next run
+continues. status prints the answer to a log-in. Every call connects under the device's id, which
+ends another connection of the device.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from . import __version__, origin
 from .boot import Device
 from .hosts import Host, MutualTls, SignedProofs
-from .patience import Patience
+from .patience import OVERLOAD, Patience, jitter
 from .refusal import EXIT_CODES, Action, Refused
 from .service import Service
 from .store import Identity, Store
@@ -52,8 +62,11 @@ HOSTS = ("mtls", "public", "mqtt")
 # The callers of status and credentials have time-outs of their own.
 IMPATIENCE = Patience(tries=3, longest=10)
 
-# AWS IoT registers certificates some time after they are issued.
-MQTT_TRIES = 10
+FIRST_WAIT = "FIRSTBOOT_FIRST_WAIT"
+"""The environment variable of --first-wait, which firstboot.sh reads too."""
+
+_LONG = 60
+"""Seconds. Over HTTPS a longer pause is reported. Over MQTT every pause is."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,7 +127,16 @@ def _add_boot(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
     text = "with --mqtt: the client id of the bootstrap certificate, if it is not its common name"
     command.add_argument("--client-id", metavar="ID", help=text)
+    text = f"wait up to so long before the first enrollment; without it, {FIRST_WAIT} or 0"
+    command.add_argument("--first-wait", metavar="SECONDS", type=seconds, help=text)
     command.set_defaults(run=_boot)
+
+
+def seconds(text: str) -> float:
+    """Return the number of seconds in a setting. argparse shows this function's name in its message."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a number of seconds")
+    return float(text)
 
 
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -123,11 +145,23 @@ def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     known = host | {"ca": _ca(chosen.ca) if chosen.ca else None}
     bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
     service = _service(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
+    longest = chosen.first_wait
+    if longest is None:
+        longest = seconds(os.environ.get(FIRST_WAIT) or "0")
     with store.locked():
         store.keep_service(json.dumps(known).encode())
         if told := origin.start(store, bootstrap, chosen.device_id):
             _say(told)
-        return Device(store, service, _patience(known)).boot(bootstrap, chosen.device_id)
+        device = Device(store, service, _patience(known), lambda: _wait_first(longest))
+        return device.boot(bootstrap, chosen.device_id)
+
+
+def _wait_first(longest: float) -> None:
+    """Wait for a random part of `longest` seconds, so that devices that got power together enroll in turn."""
+    if longest:
+        pause = jitter() * longest
+        _say(f"The first request is in {pause:.0f} s, to spread all devices over {longest:.0f} s")
+        time.sleep(pause)
 
 
 def _ca(file: Path) -> str:
@@ -207,12 +241,18 @@ def _host(
 
 def _patience(known: dict[str, Any]) -> Patience:
     if known.get("mqtt"):
-        return Patience(tries=MQTT_TRIES, report=_report)
-    return Patience()
+        # The broker gives no reason. It may be its limit of connections, so the pauses grow fast.
+        return Patience(factor=4, cap=OVERLOAD.cap, overload=OVERLOAD, report=_report)
+    return Patience(overload=OVERLOAD, report=_report_long)
 
 
-def _report(refusal: Refused, seconds: float) -> None:
-    _say(f"{refusal.detail}: next try in {seconds:.0f} s")
+def _report(refusal: Refused, pause: float) -> None:
+    _say(f"{refusal.detail}: next try in {pause:.0f} s")
+
+
+def _report_long(refusal: Refused, pause: float) -> None:
+    if pause > _LONG:
+        _report(refusal, pause)
 
 
 def _say(line: str) -> None:

@@ -34,7 +34,12 @@ def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
         # API Gateway answers so for a client certificate that it refuses (HTTP API guide, "mutual TLS").
         return CertificateRefused("The gateway refused the certificate", _date(answer))
     return Refused(
-        _action(answer, members), detail, code=code and str(code), retry_after=_retry_after(answer, members)
+        _action(answer, members),
+        detail,
+        code=code and str(code),
+        retry_after=_retry_after(answer, members),
+        # A throttled call of AWS is a 503, and a 202 once the request is recorded.
+        overloaded=answer.status in (202, 429, 503),
     )
 
 

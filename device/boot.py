@@ -40,12 +40,15 @@ class Requester:
 class Device:
     """A device: its state directory, its service, and how often it repeats a call.
 
+    `first_wait` is called before the first request of a boot that finds no identity.
+
     Each step stores what the next run needs, so the process may be killed between any two instructions.
     """
 
     store: Store
     service: Service
     patience: Patience
+    first_wait: Callable[[], None] = lambda: None
 
     def boot(self, bootstrap: Identity, device_id: str | None = None) -> dict[str, Any]:
         """Log in; get an identity first if none works. `device_id` is the name to enroll under.
@@ -67,6 +70,9 @@ class Device:
                     return self._take_over(new)
             else:
                 return self._renew_if_due(live, answer)
+        else:
+            # Nothing is stored about the wait. After a power cut in the middle of it all devices draw again.
+            self.first_wait()
         factory = Requester(lambda csr: self.service.enroll(bootstrap, csr, device_id), device_id)
         return self._take_over(self._obtain(factory))
 

@@ -8,6 +8,8 @@
 # certificate.pem (leaf, then issuing CA) and device.key. A run that was killed is continued by the
 # next run. Later runs log in, and renew when it is time. An identity of another unit, from a copied disk,
 # is moved to DIR/other and deleted when this unit's own has logged in.
+# FIRSTBOOT_FIRST_WAIT, an environment variable that the factory sets, is the time in seconds in which all devices
+# that get power together can enroll: a first boot begins after a random part of it.
 # Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (run again; if that
 # ends with 13 too, begin with an empty DIR).
 set -eu
@@ -17,6 +19,8 @@ public=
 [ $# -ge 4 ] || { sed -n '4s/# *//p' "$0" >&2; exit 2; }
 url=${1%/} bootstrap_cert=$2 bootstrap_key=$3 dir=$4
 [ $# -eq 4 ] || export CURL_CA_BUNDLE="$5"
+first_wait=${FIRSTBOOT_FIRST_WAIT:-0}
+case $first_wait in *[!0-9]*) echo "FIRSTBOOT_FIRST_WAIT is not a number of seconds" >&2; exit 2 ;; esac
 work=$dir/work answer=$dir/work/answer
 mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
@@ -44,6 +48,9 @@ gave_up() { # after a subshell: end this shell too if it gave up
     code=$?
     case $code in 10 | 12) exit $code ;; esac
 }
+below() { # BOUND: print a random number from 0 to BOUND, which no other board of this image draws
+    echo $((0x$(openssl rand -hex 4) % ($1 + 1)))
+}
 base64url() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
 
 proof() { # a JWT for one request: $cert's owner calls $method $path with $body (docs/protocol.md, "Signed proof")
@@ -61,7 +68,10 @@ proof() { # a JWT for one request: $cert's owner calls $method $path with $body 
 
 send() { # [CURL OPTION...]: make the call once, and print the answer's status
     if [ "$public" ]; then
-        https --max-filesize 4096 --output "$answer" "$url/v1/nonce" && [ "$(text nonce)" ] || return 1
+        status=$(https --max-filesize 4096 --output "$answer" --write-out '%{http_code}' "$url/v1/nonce") ||
+            { gave_up; return 1; }
+        case $status in 429 | 503) printf %s "$status"; return ;; esac
+        [ "$(text nonce)" ] || return 1
         # The proof is in a file, because other users can see a command line.
         printf 'Authorization: Bearer %s\n' "$(proof)" > "$work/proof"
         set -- --header "@$work/proof" "$@"
@@ -73,11 +83,12 @@ send() { # [CURL OPTION...]: make the call once, and print the answer's status
     https --max-filesize 4096 --request "$method" --output "$answer" --write-out '%{http_code}' "$@" "$url$path"
 }
 
-call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; give up after six attempts
+call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; the numbers are those of patience.py
     cert=$1 key=$2 method=$3 path=$4 body=${5-/dev/null}
     shift 4
     [ $# -eq 0 ] || set -- --header 'Content-Type: application/pkcs10' --data-binary "@$body"
-    for pause in 1 2 4 8 16 0; do
+    tries=6 bound=1 overload_tries=24 overload_bound=64
+    while :; do
         : > "$answer"
         status=$(send "$@") || { gave_up; status=000; }
         action=$(text action)
@@ -88,9 +99,17 @@ call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; give
             *) action=${action:-stop} ;;
         esac
         case $action in retry | wait) ;; *) break ;; esac
+        case $status in
+            202 | 429 | 503) # too many requests: the service names this device's slot, its gateway no time
+                left=$((overload_tries -= 1)) pause=$overload_bound longest=3900
+                overload_bound=$((pause * 4 < 3600 ? pause * 4 : 3600)) ;;
+            *) left=$((tries -= 1)) pause=$bound longest=300 bound=$((bound * 2)) ;;
+        esac
         seconds=$(number retryAfter)
+        [ "$seconds" ] || [ "$action" = retry ] || break
+        [ "$left" -gt 0 ] && [ "${seconds:-0}" -le "$longest" ] || break
         # Devices that lost power together must not call again together, so each has its own pause.
-        [ "$pause" -eq 0 ] || sleep "${seconds:-$((pause + $$ % pause))}"
+        sleep "${seconds:-$(below "$pause")}"
     done
     give_up "$action" "$path answered $status $(text code)"
 }
@@ -151,6 +170,9 @@ if [ ! -e "$dir/next.private" ]; then
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/key"
     keep "$work/key" "$dir/next.private"
 fi
+
+# Nothing is stored about the first wait. After a power cut in the middle of it all devices draw again.
+[ "$first_wait" -eq 0 ] || [ -e "$dir/certificate.pem" ] || [ -e "$dir/next.chain" ] || sleep "$(below "$first_wait")"
 
 if [ ! -e "$dir/next.chain" ]; then
     # 2. Send its CSR, without a name, because the service names the device. The key stays here.

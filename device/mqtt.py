@@ -149,7 +149,8 @@ class Broker:
         if identity == self._bootstrap or self._registered_in is None:
             return Refused(Action.RETRY, detail)
         detail = f"AWS IoT does not know the new certificate yet ({_reason(error)})"
-        return Refused(Action.WAIT, detail, retry_after=self._registered_in)
+        # The time is this device's turn among all that AWS IoT must be told of.
+        return Refused(Action.WAIT, detail, retry_after=self._registered_in, overloaded=True)
 
 
 class Socket(ssl.SSLSocket):

@@ -1,4 +1,4 @@
-"""Repeat a call while the service asks for it, within limits."""
+"""Repeat a call while the service asks for it, within limits, and spread the first calls of many devices."""
 
 from __future__ import annotations
 
@@ -12,49 +12,85 @@ from .refusal import Action, Refused
 
 Result = TypeVar("Result")
 
+# Boards of one image have the same process ids and the same clock, or none, when they get power together. The
+# operating system's source is seeded before it answers (getrandom(2)).
+jitter = random.SystemRandom().random
+
 
 def _unreported(_refusal: Refused, _seconds: float) -> None:
     """Report nothing."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """A policy of how often a call is made, and how long the pauses between are, in seconds.
+class BackOff:
+    """The number of tries of a call, and the bounds of the pauses between them in seconds.
 
-    The pauses double from `base` to `cap` with full jitter (AWS Architecture Blog, "Exponential Backoff And
-    Jitter"), so that devices that lost power together do not call again together. `report` gets each refusal
-    after which the call is repeated, and the pause before that.
+    Without a time from the service a pause is random, below a bound that grows from `base` by `factor` to
+    `cap` (full jitter: AWS Architecture Blog, "Exponential Backoff And Jitter"). A pause that the service
+    names is kept if it is `longest` or less.
     """
 
     tries: int = 6
     base: float = 1.0
+    factor: float = 2.0
     cap: float = 60.0
     longest: float = 300.0
+
+    def bound(self, earlier: int) -> float:
+        """Return the bound of the pause after `earlier` other pauses."""
+        return min(self.cap, self.base * self.factor**earlier)
+
+
+OVERLOAD = BackOff(tries=24, base=64.0, factor=4.0, cap=3_600.0, longest=3_900.0)
+"""The back-off after a refusal of too many requests. The service names slots of up to an hour.
+
+An answer without a time comes from the gateway, which admits a few times the service's rate. The first
+bound is a minute, because all devices of one moment would otherwise be refused several times more.
+"""
+
+
+@dataclass(frozen=True)
+class Patience(BackOff):
+    """A policy of how often a call is made, and how long the pauses between are.
+
+    Refusals of too many requests have a back-off of their own, `overload`, and are counted on their own.
+    Without one they are like all others. `report` gets each refusal after which the call is repeated, and
+    the pause before that.
+    """
+
+    overload: BackOff | None = None
     sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = jitter
     report: Callable[[Refused, float], None] = _unreported
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Return the result of `call`, which is repeated while it is refused with `retry` or `wait`.
 
         Raises the last Refused if its action is another one, if no tries are left, or if the service asks to
-        wait for more than `longest` seconds or for an unknown time.
+        wait for too long or for an unknown time.
         """
-        for attempt in range(self.tries - 1):
+        earlier = {False: 0, True: 0}
+        while True:
             try:
                 return call()
             except Refused as refusal:
-                pause = self._pause(attempt, refusal)
+                pause = self.pause(refusal, earlier[refusal.overloaded])
                 if pause is None:
                     raise
                 self.report(refusal, pause)
+                earlier[refusal.overloaded] += 1
             self.sleep(pause)
-        return call()
 
-    def _pause(self, attempt: int, refusal: Refused) -> float | None:
+    def pause(self, refusal: Refused, earlier: int) -> float | None:
+        """Return the pause after a refusal, or None if the call is not repeated.
+
+        `earlier` is the number of earlier refusals of the same call that were overloaded as this one is.
+        """
+        back_off = (refusal.overloaded and self.overload) or self
         after = refusal.retry_after
-        if refusal.action in (Action.RETRY, Action.WAIT) and after is not None:
-            return after + self.jitter() * min(self.base, after) if after <= self.longest else None
-        if refusal.action is Action.RETRY:
-            return self.jitter() * min(self.cap, self.base * 2.0**attempt)
-        return None
+        if earlier + 1 >= back_off.tries or refusal.action not in (Action.RETRY, Action.WAIT):
+            return None
+        if after is not None:
+            # The service gives each device its own time, so a second of jitter suffices.
+            return after + self.jitter() * min(1.0, after) if after <= back_off.longest else None
+        return self.jitter() * back_off.bound(earlier) if refusal.action is Action.RETRY else None

@@ -20,16 +20,26 @@ EXIT_CODES = {Action.RETRY: 10, Action.WAIT: 11, Action.STOP: 12, Action.REENROL
 
 
 class Refused(Exception):
-    """A call failed. `retry_after` is in seconds. `detail` and `code` hold no secret."""
+    """A call failed. `retry_after` is in seconds. `detail` and `code` hold no secret.
+
+    `overloaded` says that there were more requests than the service or its gateway takes.
+    """
 
     def __init__(
-        self, action: Action, detail: str, *, code: str | None = None, retry_after: float | None = None
+        self,
+        action: Action,
+        detail: str,
+        *,
+        code: str | None = None,
+        retry_after: float | None = None,
+        overloaded: bool = False,
     ) -> None:
         super().__init__(detail)
         self.action = action
         self.detail = detail
         self.code = code
         self.retry_after = retry_after
+        self.overloaded = overloaded
 
     def members(self) -> dict[str, str | float]:
         """Return the refusal as JSON members, under the service's own names."""

@@ -289,11 +289,11 @@ def test_a_long_wait_ends_the_run_and_the_next_carries_on(
     broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A long wait ends the run with 11 and the time, and the next run logs in with the same certificate."""
-    broker.extra = {"mqtt": {"ready": False, "retryAfter": 900}}
+    broker.extra = {"mqtt": {"ready": False, "retryAfter": 4_000}}
     boot = command(broker, state)
     with hanging_up(broker.port, "+-") as port:
         assert main([part.replace(str(broker.port), str(port)) for part in boot]) == 11
-    assert json.loads(capsys.readouterr().err.splitlines()[-1])["retryAfter"] == 900
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["retryAfter"] == 4_000
     assert (state / "next.chain").exists()
     assert main(boot) == 0
     assert len(broker.service.issued) == 1

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from device.patience import OVERLOAD, Patience
 from device.store import Identity
 from tests import factories
 from tests.device.server import running
@@ -57,10 +58,20 @@ class Script:
             (shims / name).write_text(SHIM.format(run=run))
             (shims / name).chmod(0o755)
 
-    def run(self, *, point: int = 1_000) -> subprocess.CompletedProcess[str]:
-        """Run the script and kill it when it starts its `point`-th program."""
+    def replace(self, program: str, shell: str) -> None:
+        """Run a line of shell in the place of a program."""
+        (self._shims / program).write_text(f"#!/bin/sh\n{shell}\n")
+        (self._shims / program).chmod(0o755)
+
+    def draw(self, number: str) -> None:
+        """Let the script draw a number, in hexadecimal digits, in the place of random ones."""
+        run = f'exec {shutil.which("openssl")} "$@"'
+        self.replace("openssl", f'if [ "$1 $3" = "rand 4" ]; then echo {number}; else {run}; fi')
+
+    def run(self, *, point: int = 1_000, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the script with `settings` as variables. Kill it when it starts its `point`-th program."""
         self._count.write_text("1\n")
-        environment = {"PATH": f"{self._shims}:{os.environ['PATH']}"}
+        environment = {"PATH": f"{self._shims}:{os.environ['PATH']}"} | settings
         environment |= {"SHIM_COUNT": str(self._count), "SHIM_POINT": str(point)}
         return subprocess.run(
             ["sh", SCRIPT, *self.options, *self.files],
@@ -70,6 +81,28 @@ class Script:
             text=True,
             check=False,
         )
+
+
+@pytest.fixture
+def pauses(tmp_path: Path) -> Pauses:
+    """Return the pauses of the scripts in this test, which then don't sleep."""
+    return Pauses(tmp_path / "pauses")
+
+
+class Pauses:
+    """The script's pauses, in seconds, which `note` makes a script write down."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        file.touch()
+
+    def note(self, script: Script) -> None:
+        """Replace the script's `sleep`."""
+        script.replace("sleep", f'echo "$1" >> {self._file}')
+
+    def __call__(self) -> list[int]:
+        """Return the pauses so far."""
+        return [int(line) for line in self._file.read_text().split()]
 
 
 @pytest.fixture(params=["mtls", "public"])
@@ -257,12 +290,72 @@ def test_a_certificate_that_lapsed_is_given_up(script: Script, service: Service)
     assert holds_the_identity(script.state, service.issued[-1])
 
 
+@pytest.mark.parametrize("route", [NONCE, ENROLL])
+def test_a_gateway_that_names_no_time_is_asked_seldom(
+    service: Service, tmp_path: Path, pauses: Pauses, route: str
+) -> None:
+    """The bounds of the script's pauses after bare refusals of too many requests are the client's."""
+    script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
+    pauses.note(script)
+    service.say(route, *[Reply(429, {"message": "Too Many Requests"})] * 6)
+    script.draw("ffffffff")
+    assert script.run().returncode == 0
+    bounds = [int(OVERLOAD.bound(earlier)) for earlier in range(6)]
+    assert pauses() == [0xFFFFFFFF % (bound + 1) for bound in bounds]
+
+
+def test_a_slot_is_waited_for(script: Script, service: Service, pauses: Pauses) -> None:
+    """The script waits for a slot as far ahead as the service names one, and for other refusals less long."""
+    pauses.note(script)
+    slot = int(OVERLOAD.longest)
+    service.say(ENROLL, problem("wait", status=429, retryAfter=slot))
+    service.say(COMMIT, problem("wait", status=429, retryAfter=slot + 1))
+    assert script.run().returncode == 11
+    service.say(COMMIT, problem("wait", status=409, retryAfter=int(Patience.longest)))
+    service.say(COMMIT, problem("wait", status=409, retryAfter=int(Patience.longest) + 1))
+    assert script.run().returncode == 11
+    assert pauses() == [slot, int(Patience.longest)]
+
+
+def test_the_first_boot_alone_waits_first(script: Script, service: Service, pauses: Pauses) -> None:
+    """With the factory's setting the script waits a random time before an enrollment, also after a power cut
+    in the middle of that wait, and no longer once it has a certificate.
+    """
+    script.replace("sleep", "kill -9 0")
+    assert script.run(FIRSTBOOT_FIRST_WAIT="5000").returncode == KILLED
+    assert service.requests == []
+    pauses.note(script)
+    script.draw("00001388")
+    service.say(COMMIT, problem("stop"))
+    assert script.run(FIRSTBOOT_FIRST_WAIT="5000").returncode == 12
+    assert pauses() == [5000]
+    assert script.run(FIRSTBOOT_FIRST_WAIT="5000").returncode == 0
+    assert script.run(FIRSTBOOT_FIRST_WAIT="5000").returncode == 0
+    assert pauses() == [5000]
+
+
+def test_a_wrong_first_wait_is_refused(script: Script, service: Service) -> None:
+    """A first wait that is no number ends the script with 2 before any request."""
+    assert script.run(FIRSTBOOT_FIRST_WAIT="soon").returncode == 2
+    assert service.requests == []
+
+
+def test_boards_of_one_image_draw_different_pauses() -> None:
+    """The script's pauses come from the operating system's random source, and not from its process id."""
+    lines = [line for line in SCRIPT.read_text().splitlines() if not line.lstrip().startswith("#")]
+    assert not any("$$" in line for line in lines)
+    (function,) = (line for line in lines if "openssl rand -hex 4" in line)
+    command = f"below() {{ {function.strip()}; }}; for draw in 1 2 3 4 5 6 7 8; do below 1000000; done"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert len({int(line) for line in done.stdout.split()}) > 4
+
+
 @pytest.mark.parametrize("reply", [Reply(503, b""), problem("retry", retryAfter=0), Reply(200, {"nonce": 7})])
 def test_a_nonce_is_waited_for(service: Service, tmp_path: Path, reply: Reply) -> None:
     """Without a nonce the script signs nothing and ends with 10 after its tries."""
     script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
     (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
-    service.say(NONCE, *[reply] * 6)
+    service.say(NONCE, *[reply] * (OVERLOAD if reply.status == 503 else Patience).tries)
     assert script.run().returncode == 10
     assert service.requests == []
     assert script.run().returncode == 0
@@ -303,10 +396,12 @@ def test_killed_at_any_program_it_carries_on(service: Service, tmp_path: Path) -
 def test_each_action_has_its_exit_code(
     script: Script, service: Service, route: str, reply: Reply, code: int
 ) -> None:
-    """Each refusal ends the script with the client's exit code, after six tries if a retry can help, and the
-    next run continues.
+    """Each refusal ends the script with the client's exit code, after the client's tries if a retry can help,
+    and the next run continues.
     """
-    tries = 6 if code in (10, 11) else 1
+    tries = Patience.tries if code in (10, 11) else 1
+    if tries > 1 and reply.status in (202, 429, 503):
+        tries = OVERLOAD.tries
     service.say(route, *[reply] * tries)
     assert script.run().returncode == code
     assert service.requests.count(route) == tries

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from device.patience import Patience
+from device.__main__ import _patience
+from device.patience import OVERLOAD, Patience, jitter
 from device.refusal import Action, Refused
 
 
@@ -69,3 +72,67 @@ def test_other_actions_are_not_repeated(action: Action) -> None:
         Patience(sleep=pauses.append)(failing(Refused(action, "no")))
     assert caught.value.action is action
     assert pauses == []
+
+
+def overloaded(after: float | None = None, action: Action = Action.RETRY) -> Refused:
+    """Return a refusal because of too many requests."""
+    return Refused(action, "too many", retry_after=after, overloaded=True)
+
+
+@pytest.mark.parametrize(
+    "known", [{"mtls": "https://api"}, {"public": "https://api"}, {"mqtt": "broker:8883"}]
+)
+def test_a_slot_of_an_hour_is_waited_for(known: dict[str, str]) -> None:
+    """A boot waits for a slot of an hour and a bit over every transport, and gives up a longer one."""
+    patience = _patience(known)
+    slot = patience.pause(overloaded(3_900, Action.WAIT), 0)
+    assert slot is not None
+    assert 3_900 <= slot <= 3_901
+    assert patience.pause(overloaded(3_901, Action.WAIT), 0) is None
+    assert patience.pause(retry(3_900), 0) is None
+
+
+def test_overload_is_counted_on_its_own() -> None:
+    """Refusals of too many requests end a boot after tries of their own, which other refusals don't use."""
+    pauses: list[float] = []
+    patience = Patience(tries=3, overload=OVERLOAD, sleep=pauses.append, jitter=lambda: 0)
+    mixed = [*[overloaded(60)] * 23, *[retry()] * 2]
+    assert patience(failing(*mixed)) == "done"
+    assert pauses == [60] * 23 + [0, 0]
+    with pytest.raises(Refused):
+        patience(failing(*[overloaded(60)] * 24))
+
+
+def test_a_bare_overload_has_longer_pauses() -> None:
+    """After refusals of too many requests that name no time, the bounds of the pauses grow to an hour."""
+    pauses: list[float] = []
+    patience = Patience(overload=OVERLOAD, sleep=pauses.append, jitter=lambda: 0.5)
+    assert patience(failing(*[overloaded()] * 5)) == "done"
+    assert pauses == [32, 128, 512, 1_800, 1_800]
+
+
+def test_the_script_has_the_same_numbers() -> None:
+    """firstboot.sh has the tries and the bounds of the reference client over HTTPS."""
+    script = (Path(__file__).parents[2] / "device/firstboot.sh").read_text()
+
+    def numbers(pattern: str) -> list[int]:
+        (found,) = re.findall(pattern, script)
+        return [int(number) for number in found]
+
+    tries, bound, more_tries, more_bound = numbers(
+        r"tries=(\d+) bound=(\d+) overload_tries=(\d+) overload_bound=(\d+)"
+    )
+    assert (tries, bound) == (Patience.tries, Patience.base)
+    assert (more_tries, more_bound) == (OVERLOAD.tries, OVERLOAD.base)
+    factor, cap, again = numbers(r"pause \* (\d+) < (\d+) \? pause \* \d+ : (\d+)")
+    assert (factor, cap, again) == (OVERLOAD.factor, OVERLOAD.cap, OVERLOAD.cap)
+    assert [int(number) for number in re.findall(r"longest=(\d+)", script)] == [
+        OVERLOAD.longest,
+        Patience.longest,
+    ]
+
+
+def test_pauses_come_from_the_operating_system() -> None:
+    """The pauses come from the operating system's random source, which boards of one image don't share."""
+    assert type(jitter.__self__).__name__ == "SystemRandom"
+    assert Patience().jitter is jitter
