@@ -45,13 +45,14 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import __version__, origin
 from .boot import Device
 from .hosts import Host, MutualTls, SignedProofs
-from .patience import OVERLOAD, Patience, jitter
+from .patience import HTTPS, MQTT, Patience, jitter
 from .refusal import EXIT_CODES, Action, Refused
 from .service import Service
 from .store import Identity, Store
@@ -240,10 +241,7 @@ def _host(
 
 
 def _patience(known: dict[str, Any]) -> Patience:
-    if known.get("mqtt"):
-        # The broker gives no reason. It may be its limit of connections, so the pauses grow fast.
-        return Patience(factor=4, cap=OVERLOAD.cap, overload=OVERLOAD, report=_report)
-    return Patience(overload=OVERLOAD, report=_report_long)
+    return replace(MQTT, report=_report) if known.get("mqtt") else replace(HTTPS, report=_report_long)
 
 
 def _report(refusal: Refused, pause: float) -> None:

@@ -33,13 +33,12 @@ def _refusal(answer: Answer, members: dict[str, Any]) -> Refused:
     if answer.status == 403 and detail == "Forbidden":
         # API Gateway answers so for a client certificate that it refuses (HTTP API guide, "mutual TLS").
         return CertificateRefused("The gateway refused the certificate", _date(answer))
+    after = _retry_after(answer, members)
+    # A throttled call of AWS is a 503 with a time, and a 202 once the request is recorded. A 503 without a
+    # time is a fault behind the gateway.
+    overloaded = answer.status == 429 or (after is not None and answer.status in (202, 503))
     return Refused(
-        _action(answer, members),
-        detail,
-        code=code and str(code),
-        retry_after=_retry_after(answer, members),
-        # A throttled call of AWS is a 503, and a 202 once the request is recorded.
-        overloaded=answer.status in (202, 429, 503),
+        _action(answer, members), detail, code=code and str(code), retry_after=after, overloaded=overloaded
     )
 
 

@@ -87,7 +87,7 @@ call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; the 
     cert=$1 key=$2 method=$3 path=$4 body=${5-/dev/null}
     shift 4
     [ $# -eq 0 ] || set -- --header 'Content-Type: application/pkcs10' --data-binary "@$body"
-    tries=6 bound=1 overload_tries=24 overload_bound=64
+    tries=6 bound=1 overload_tries=24 overload_bound=240
     while :; do
         : > "$answer"
         status=$(send "$@") || { gave_up; status=000; }
@@ -99,13 +99,13 @@ call() { # CERT KEY METHOD PATH [CSR]: call until the answer is in $answer; the 
             *) action=${action:-stop} ;;
         esac
         case $action in retry | wait) ;; *) break ;; esac
-        case $status in
-            202 | 429 | 503) # too many requests: the service names this device's slot, its gateway no time
+        seconds=$(number retryAfter)
+        case $status$seconds in
+            429* | 202?* | 503?*) # too many requests: the service names this device's slot, its gateway no time
                 left=$((overload_tries -= 1)) pause=$overload_bound longest=3900
-                overload_bound=$((pause * 4 < 3600 ? pause * 4 : 3600)) ;;
+                overload_bound=$((pause * 4 < 960 ? pause * 4 : 960)) ;;
             *) left=$((tries -= 1)) pause=$bound longest=300 bound=$((bound * 2)) ;;
         esac
-        seconds=$(number retryAfter)
         [ "$seconds" ] || [ "$action" = retry ] || break
         [ "$left" -gt 0 ] && [ "${seconds:-0}" -le "$longest" ] || break
         # Devices that lost power together must not call again together, so each has its own pause.

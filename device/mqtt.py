@@ -7,6 +7,7 @@ the device's client id. The broker then closes the connection that the device ha
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import select
 import ssl
@@ -31,6 +32,8 @@ from .transport import TIMEOUT_SECONDS, Answer, Transport, untrusted
 
 CONNECT_SECONDS = 30
 """The time limit of a TLS handshake and of each of the broker's own answers, and MQTT's keep-alive."""
+
+_LONGEST_TURN, _TURN_IN_VAIN = 3_600, 60
 
 _TOKEN_LIMIT = 128
 """The most bytes that the echoed `clientToken` adds to an answer."""
@@ -69,6 +72,7 @@ class Broker:
         self._say = say
         self._client_id = client_id
         self._registered_in: float | None = None
+        self._registered_at = 0.0
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
         """See Host."""
@@ -111,6 +115,7 @@ class Broker:
         state = members.get("mqtt")
         seconds = state.get("retryAfter") if isinstance(state, dict) and not state.get("ready") else None
         self._registered_in = float(seconds) if isinstance(seconds, int | float) else None
+        self._registered_at = time.monotonic() + (self._registered_in or 0)
         return _http(HTTPStatus.CREATED if "certificateId" in members else HTTPStatus.ACCEPTED, members)
 
     @contextmanager
@@ -149,8 +154,16 @@ class Broker:
         if identity == self._bootstrap or self._registered_in is None:
             return Refused(Action.RETRY, detail)
         detail = f"AWS IoT does not know the new certificate yet ({_reason(error)})"
-        # The time is this device's turn among all that AWS IoT must be told of.
-        return Refused(Action.WAIT, detail, retry_after=self._registered_in, overloaded=True)
+        return Refused(Action.WAIT, detail, retry_after=self._turn(), overloaded=True)
+
+    def _turn(self) -> float:
+        """Return the seconds until this device's turn among all that AWS IoT must be told of.
+
+        It is an hour at most, so that a device sees that the others were faster. After a turn in vain it is
+        what the service named, but at most a minute.
+        """
+        left = math.ceil(self._registered_at - time.monotonic())
+        return min(left, _LONGEST_TURN) if left > 0 else min(self._registered_in or 0, _TURN_IN_VAIN)
 
 
 class Socket(ssl.SSLSocket):

@@ -41,11 +41,11 @@ class BackOff:
         return min(self.cap, self.base * self.factor**earlier)
 
 
-OVERLOAD = BackOff(tries=24, base=64.0, factor=4.0, cap=3_600.0, longest=3_900.0)
+OVERLOAD = BackOff(tries=24, base=240.0, factor=4.0, cap=960.0, longest=3_900.0)
 """The back-off after a refusal of too many requests. The service names slots of up to an hour.
 
-An answer without a time comes from the gateway, which admits a few times the service's rate. The first
-bound is a minute, because all devices of one moment would otherwise be refused several times more.
+A 429 without a time comes from the gateway, which admits a few times the service's rate. The bounds are the
+shortest with which a million devices of one moment need few requests (docs/storm.md).
 """
 
 
@@ -94,3 +94,11 @@ class Patience(BackOff):
             # The service gives each device its own time, so a second of jitter suffices.
             return after + self.jitter() * min(1.0, after) if after <= back_off.longest else None
         return self.jitter() * back_off.bound(earlier) if refusal.action is Action.RETRY else None
+
+
+HTTPS = Patience(overload=OVERLOAD)
+"""The patience of boot and renew over HTTPS. firstboot.sh has the same numbers."""
+
+# The broker gives no reason. It may be its limit of connections, so the bounds grow fast.
+MQTT = Patience(factor=4.0, cap=960.0, overload=OVERLOAD)
+"""The patience of boot and renew over MQTT."""

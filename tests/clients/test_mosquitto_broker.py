@@ -9,7 +9,9 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from device import __main__ as program
 from device import mqtt
 from device.__main__ import main
 from device.boot import Device
-from device.patience import Patience
+from device.patience import MQTT, OVERLOAD, BackOff, Patience
 from device.refusal import Action
 from device.service import Service as Client
 from device.store import Store
@@ -70,13 +73,19 @@ class Bench:
     """A device in the test's process. `pauses` are in seconds; no time passes."""
 
     def __init__(
-        self, broker: Broker, state: Path, address: str | None = None, ca: str | None = "", tries: int = 4
+        self,
+        broker: Broker,
+        state: Path,
+        address: str | None = None,
+        ca: str | None = "",
+        tries: int = 4,
+        overload: BackOff | None = None,
     ) -> None:
         self.pauses: list[float] = []
         self.bootstrap = broker.service.bootstrap()
         transport = Transport(broker.service.ca.read_text() if ca == "" else ca)
         host = mqtt.Broker(address or broker.address, transport, self.bootstrap)
-        patience = Patience(tries=tries, sleep=self._pause, jitter=lambda: 0)
+        patience = Patience(tries=tries, overload=overload, sleep=self._pause, jitter=lambda: 0)
         self.device = Device(Store(state), Client(host, transport), patience)
         self.paused: Callable[[], object] = lambda: None
 
@@ -184,7 +193,7 @@ def test_a_problem_is_what_it_is_over_https(
     broker: Broker, state: Path, action: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A problem has the same exit code as over HTTPS, after as many tries as its action allows."""
-    broker.service.say(ENROLL, *[problem(action, "some-code", retryAfter=0)] * 10)
+    broker.service.say(ENROLL, *[problem(action, "some-code", retryAfter=0)] * MQTT.tries)
     assert main(command(broker, state)) == code
     assert len(broker.asked) == (10 if code < 12 else 1)
     assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {
@@ -285,15 +294,35 @@ def test_a_certificate_that_is_known_is_not_waited_for(broker: Broker, state: Pa
     assert (refusal.action, refusal.retry_after) == (Action.RETRY, None)
 
 
+def test_a_turn_far_away_is_waited_for_in_hours(
+    broker: Broker, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that AWS IoT knows in more than an hour tries once an hour, and then at its turn."""
+    broker.extra = {"mqtt": {"ready": False, "retryAfter": 9_000}}
+    monotonic, ahead = time.monotonic, 0.0
+    monkeypatch.setattr(mqtt.time, "monotonic", lambda: monotonic() + ahead)
+
+    def pass_on() -> None:
+        nonlocal ahead
+        ahead += bench.pauses[-1]
+
+    with hanging_up(broker.port, "+----+") as port:
+        bench = Bench(broker, state, f"localhost:{port}", overload=OVERLOAD)
+        bench.paused = pass_on
+        assert bench.boot()["status"] == "active"
+    assert bench.pauses == [3_600, 3_600, 1_800, 60]
+
+
 def test_a_long_wait_ends_the_run_and_the_next_carries_on(
-    broker: Broker, state: Path, capsys: pytest.CaptureFixture[str]
+    broker: Broker, state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long wait ends the run with 11 and the time, and the next run logs in with the same certificate."""
-    broker.extra = {"mqtt": {"ready": False, "retryAfter": 4_000}}
+    monkeypatch.setattr(program, "MQTT", replace(MQTT, overload=None))
+    broker.extra = {"mqtt": {"ready": False, "retryAfter": 900}}
     boot = command(broker, state)
     with hanging_up(broker.port, "+-") as port:
         assert main([part.replace(str(broker.port), str(port)) for part in boot]) == 11
-    assert json.loads(capsys.readouterr().err.splitlines()[-1])["retryAfter"] == 4_000
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["retryAfter"] == 900
     assert (state / "next.chain").exists()
     assert main(boot) == 0
     assert len(broker.service.issued) == 1

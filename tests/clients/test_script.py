@@ -355,7 +355,7 @@ def test_a_nonce_is_waited_for(service: Service, tmp_path: Path, reply: Reply) -
     """Without a nonce the script signs nothing and ends with 10 after its tries."""
     script = Script(service, tmp_path / "state", tmp_path / "shims", "public")
     (tmp_path / "shims" / "sleep").symlink_to("/bin/true")
-    service.say(NONCE, *[reply] * (OVERLOAD if reply.status == 503 else Patience).tries)
+    service.say(NONCE, *[reply] * Patience.tries)
     assert script.run().returncode == 10
     assert service.requests == []
     assert script.run().returncode == 0
@@ -400,7 +400,7 @@ def test_each_action_has_its_exit_code(
     and the next run continues.
     """
     tries = Patience.tries if code in (10, 11) else 1
-    if tries > 1 and reply.status in (202, 429, 503):
+    if tries > 1 and reply.status in (202, 429, 503):  # all of them name a time
         tries = OVERLOAD.tries
     service.say(route, *[reply] * tries)
     assert script.run().returncode == code
