@@ -157,11 +157,7 @@ class Broker:
         return Refused(Action.WAIT, detail, retry_after=self._turn(), overloaded=True)
 
     def _turn(self) -> float:
-        """Return the seconds until this device's turn among all that AWS IoT must be told of.
-
-        It is an hour at most, so that a device sees that the others were faster. After a turn in vain it is
-        what the service named, but at most a minute.
-        """
+        """Return the seconds until AWS IoT knows the certificate: at most an hour, and later a minute."""
         left = math.ceil(self._registered_at - time.monotonic())
         return min(left, _LONGEST_TURN) if left > 0 else min(self._registered_in or 0, _TURN_IN_VAIN)
 

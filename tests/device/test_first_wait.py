@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ LONGEST = 4_000
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the first waits, which take no time and are three quarters of the longest one."""
     pauses: list[float] = []
-    monkeypatch.setattr(program.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     monkeypatch.setattr(program, "jitter", lambda: 0.75)
     return pauses
 
@@ -50,7 +51,7 @@ def test_a_power_cut_in_the_wait_spreads_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(program.time, "sleep", cut)
+        patch.setattr(time, "sleep", cut)
         with pytest.raises(KeyboardInterrupt):
             boot(service, state, "--first-wait", str(LONGEST))
     assert service.requests == []

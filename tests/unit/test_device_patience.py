@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -134,5 +135,5 @@ def test_the_script_has_the_same_numbers() -> None:
 
 def test_pauses_come_from_the_operating_system() -> None:
     """The pauses come from the operating system's random source, which boards of one image don't share."""
-    assert type(jitter.__self__).__name__ == "SystemRandom"
+    assert isinstance(getattr(jitter, "__self__", None), random.SystemRandom)
     assert Patience().jitter is jitter
