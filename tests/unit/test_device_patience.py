@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from device import answers
 from device.__main__ import _patience
 from device.patience import OVERLOAD, Patience, jitter
 from device.refusal import Action, Refused
+from device.transport import Answer
 
 
 def failing(*refusals: Refused) -> Callable[[], str]:
@@ -110,6 +115,27 @@ def test_a_bare_overload_has_longer_pauses() -> None:
     patience = Patience(overload=OVERLOAD, sleep=pauses.append, jitter=lambda: 0.5)
     assert patience(failing(*[overloaded()] * 5)) == "done"
     assert pauses == [120, 480, 480, 480, 480]
+
+
+@pytest.mark.parametrize(
+    ("status", "members", "overloaded"),
+    [
+        (429, {}, True),
+        (429, {"action": "wait", "retryAfter": 7}, True),
+        (503, {"action": "retry", "retryAfter": 7}, True),
+        (202, {"retryAfter": 7}, True),
+        (503, {}, False),
+        (500, {"retryAfter": 7}, False),
+        (409, {"action": "wait", "retryAfter": 7}, False),
+    ],
+)
+def test_too_many_requests_are_known_by_the_status(
+    status: int, members: dict[str, Any], *, overloaded: bool
+) -> None:
+    """A 429, and a 202 or 503 with a time, say that there are too many requests. A bare 503 is a fault."""
+    with pytest.raises(Refused) as caught:
+        answers.success(Answer(status, Message(), json.dumps(members).encode()))
+    assert caught.value.overloaded is overloaded
 
 
 def test_the_script_has_the_same_numbers() -> None:
