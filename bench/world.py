@@ -1,4 +1,4 @@
-"""What the measured Lambdas are given: a CA, a factory, a fleet, requests of new devices, an environment."""
+"""The world of the measured Lambdas: a CA, a factory, a fleet, requests of new devices, an environment."""
 
 from __future__ import annotations
 
