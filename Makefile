@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings faults fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings faults bench fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -34,6 +34,9 @@ faults: .venv/ready          ## strike every AWS call of every flow with every k
 	rm -rf .local/faults
 	FIRSTBOOT_FAULTS=all $(BIN)/pytest tests/faults/test_faults.py --numprocesses 2; \
 	  status=$$?; $(BIN)/python -m tests.faults && exit $$status
+
+bench: .venv/ready .venv/others/ready  ## measure CPU, memory, sizes and growth, compare, and write docs/performance.md
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 # FUZZ_SECONDS are spent on each target. An input that breaks one is in .local/fuzz; `python -m tests.fuzz` says how
 # to try it again.

