@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from bench.page import page
-from bench.report import QUICK, WHOLE, measure
+from bench.report import QUICK, WHOLE
+from bench.run import measure
 from bench.world import ROOT
 
 PAGE = ROOT / "docs/performance.md"

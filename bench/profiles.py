@@ -27,8 +27,8 @@ Part = tuple[str, float]
 class Profile:
     """Where the CPU of a flow goes.
 
-    `imports` is the share of a cold start that imports take. `imported` are the shares of packages in the
-    time of all imports, and `warm` those of packages in a warm request, the largest first.
+    `imports` is the share of a cold start's CPU until the handler is imported. `imported` are the shares of
+    packages in the time of all imports, and `warm` those in a warm request, the largest first.
     """
 
     flow: str
@@ -37,13 +37,14 @@ class Profile:
     warm: list[Part]
 
 
-def profile(world: World, python: str, variant: Variant, cold: float, rounds: int, requests: int) -> Profile:
-    """Profile the variant. `cold` is the CPU of its cold start in ms, less that of an empty interpreter."""
+def profile(
+    world: World, python: str, variant: Variant, imports: float, rounds: int, requests: int
+) -> Profile:
+    """Profile the variant. `imports` is the share of a cold start until the handler is imported."""
     runs = [_imports(world, python, variant) for _ in range(rounds)]
-    spent = median(sum(run.values()) for run in runs)
     imported = Counter({name: median(run[name] for run in runs) for name in set().union(*runs)})
     warm = _warm(world, python, variant, requests)
-    return Profile(variant.flow, min(1, spent / 1000 / cold), shares(imported), shares(warm))
+    return Profile(variant.flow, imports, shares(imported), shares(warm))
 
 
 def shares(parts: Counter[str]) -> list[Part]:

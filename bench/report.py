@@ -1,31 +1,24 @@
-"""Measures what docs/performance.md shows, and judges it by the targets."""
+"""The report of `make bench`, judged by the targets."""
 
 from __future__ import annotations
 
-import os
-import platform
 import re
-import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from bench import assets, growth, others, profiles, speed
+from bench import speed
 from bench.growth import Grown
 from bench.others import Other
 from bench.profiles import Profile
-from bench.speed import Measured, Results, Spread, Variant
-from bench.world import ROOT, World
-from infra.bundling import bundle
-from infra.configuration import Target
+from bench.speed import Measured, Results, Spread
+from bench.world import ROOT
 
 OURS, PLAIN, COMPILED = "Firstboot", "reference", "reference, all compiled"
 FLOWS = {"enroll": ("exchange", "exchange.http"), "vend": ("vend", "vend.http")}
 """The Lambda file and the handler of each flow."""
 
 MOST_RATIO, MOST_MEMORY, MOST_ZIPPED = 0.7, 80, 12.0
+_TIMES = "\N{MULTIPLICATION SIGN}"
 CALLS = {"enroll": 3, "vend": 2}
 
 
@@ -73,65 +66,6 @@ class Judged:
     is_met: bool
 
 
-def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
-    """Run every measurement. `say` is told what begins."""
-    world, python = World(folder), assets.interpreter()
-    say("building the assets")
-    variants, product = _variants(world, python)
-    zipped = _zipped(world)
-    say(f"{size.rounds} rounds of {len(variants)} cold starts and {size.requests} requests each")
-    results = speed.run(world, python, variants, size.rounds, size.requests)
-    say("profiles")
-    found = [
-        profiles.profile(
-            world, python, each, Spread.of(results[OURS, each.flow].cold).middle, size.profiles, size.requests
-        )
-        for each in variants
-        if each.name == OURS
-    ]
-    say("other CAs")
-    compared = others.measure(world, size.profiles, 200)
-    say(f"growth up to {size.devices[-1]:,} devices")
-    grown = growth.measure(world, python, product, size.devices)
-    return Report(
-        where=_where(python),
-        size=size,
-        results=results,
-        zipped=zipped,
-        others=compared,
-        profiles=found,
-        costs=costs(),
-        grown=grown,
-        rules=growth.rules(),
-    )
-
-
-def _variants(world: World, python: str) -> tuple[list[Variant], dict[str, Path]]:
-    product = assets.product(world.folder / "product", python, world.fleet)
-    plain = assets.reference(world.folder / "plain", python)
-    compiled = assets.compiled(assets.reference(world.folder / "compiled", python), python)
-    runtime = assets.runtime(world.folder / "runtime", python)
-    for folder in {*product.values(), runtime}:
-        assets.trust(folder, world.server_certificate)
-    made = []
-    for flow, (name, handler) in FLOWS.items():
-        reference = f"bench.plain.{name}.handler"
-        made += [
-            Variant(OURS, flow, handler, (product[name],)),
-            Variant(PLAIN, flow, reference, (plain, runtime)),
-            Variant(COMPILED, flow, reference, (compiled, runtime)),
-        ]
-    return made, product
-
-
-def _zipped(world: World) -> dict[str, float]:
-    """Return the MB of each asset for Lambda, zipped."""
-    out = world.folder / "lambda"
-    out.mkdir()
-    bundle(out, Target.LAMBDA, world.fleet)
-    return {"all Lambdas": assets.zipped(out) / 1e6}
-
-
 def judged(report: Report) -> list[Judged]:
     """Return the targets of issue 17, each with what was measured."""
     found = []
@@ -163,8 +97,8 @@ def judged(report: Report) -> list[Judged]:
 def _ratio(name: str, spread: Spread) -> Judged:
     return Judged(
         name,
-        f"at most {MOST_RATIO:.2f} x",
-        f"{spread.middle:.2f} x",
+        f"at most {MOST_RATIO:.2f} {_TIMES}",
+        f"{spread.middle:.2f} {_TIMES}",
         f"{spread.low:.2f} to {spread.high:.2f}",
         spread.middle <= MOST_RATIO,
     )
@@ -180,16 +114,3 @@ def costs() -> dict[str, dict[str, str]]:
         names = [name.strip() for name in head.splitlines()[0].split("|")[1:-1]]
         found[title] = dict(zip(names, re.findall(r"\*\*([\d.]+)\*\*", sums), strict=True))
     return found
-
-
-def _where(python: str) -> str:
-    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
-    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    processor = model.group(1) if model else platform.processor()
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}, {version}, {platform.machine()},"
-        f" {os.cpu_count()} cores of {processor}"
-    )

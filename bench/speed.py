@@ -53,12 +53,14 @@ class Variant:
 
 @dataclass
 class Measured:
-    """What a variant used in each round: CPU in ms, AWS calls of a warm request, memory in MB.
+    """The use of a variant in each round: CPU in ms, AWS calls of a warm request, memory in MB.
 
-    `cold` is less what an empty interpreter uses.
+    `cold` is less what an empty interpreter uses; `imported` is the share of it until the handler is
+    imported.
     """
 
     cold: list[float] = field(default_factory=list)
+    imported: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
     calls: list[Counter[str]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -123,7 +125,9 @@ def run(world: World, python: str, variants: Sequence[Variant], rounds: int, req
         with processes(world, python, ordered) as started:
             for variant, process in started.items():
                 found, _ = _ask(world, process, makers[variant.flow])
-                results[variant.name, variant.flow].cold.append((found["cpu"] - empty) * 1000)
+                cold, measured = found["cpu"] - empty, results[variant.name, variant.flow]
+                measured.cold.append(cold * 1000)
+                measured.imported.append((found["imported"] - empty) / cold)
             _warm(world, started, makers, requests, results)
     return results
 
