@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product as pairs
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,7 +75,6 @@ class Table(Aws):
     one: str = ""
     pem: str = ""
     devices: int = 0
-    expected: int = field(default=0)
 
     def members(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a call of DynamoDB or SQS."""
@@ -119,31 +119,49 @@ class Table(Aws):
         return found
 
 
-def measure(world: World, python: str, product: dict[str, Path], sizes: tuple[int, ...]) -> list[Grown]:
-    """Return what each operation takes at each number of devices."""
+def measure(
+    world: World,
+    python: str,
+    product: dict[str, Path],
+    sizes: tuple[int, ...],
+    most: Mapping[str, int] = MOST_MEASURED,
+) -> list[Grown]:
+    """Return what each operation takes at each number of devices. `most` is as MOST_MEASURED."""
     leaf = world.certificate(world.ca, name_of(0), ec.generate_private_key(ec.SECP256R1()))
-    world.aws.close()
-    table = Table(
-        cast("Key", world.ca.key),
-        *world.files,
-        one=json.dumps(record(name_of(0), leaf)),
-        pem=leaf.public_bytes(Encoding.PEM).decode(),
+    table, before = (
+        Table(
+            cast("Key", world.ca.key),
+            *world.files,
+            one=json.dumps(record(name_of(0), leaf)),
+            pem=leaf.public_bytes(Encoding.PEM).decode(),
+        ),
+        world.aws,
     )
     world.aws = table
     found: dict[tuple[str, int], Grown] = {}
-    for operation, most in MOST_MEASURED.items():
-        for devices in sizes:
-            measured = min(devices, most)
+    try:
+        for operation, devices in pairs(most, sizes):
+            measured = min(devices, most[operation])
             if (operation, measured) not in found:
-                table.devices = measured
-                table.calls.clear()
-                cpu = _cpu(world, python, product, operation, measured)
-                found[operation, measured] = Grown(operation, measured, measured, cpu, len(table.calls))
-            if devices > measured:
-                one, times = found[operation, measured], devices / measured
-                calls = round(one.calls * times)
-                found[operation, devices] = Grown(operation, devices, measured, one.cpu * times, calls)
+                found[operation, measured] = _grown(world, python, product, operation, measured)
+            found[operation, devices] = _scaled(found[operation, measured], devices)
+    finally:
+        world.aws = before
+        table.close()
     return list(found.values())
+
+
+def _grown(world: World, python: str, product: dict[str, Path], operation: str, devices: int) -> Grown:
+    table = cast("Table", world.aws)
+    table.devices = devices
+    table.calls.clear()
+    cpu = _cpu(world, python, product, operation, devices)
+    return Grown(operation, devices, devices, cpu, len(table.calls))
+
+
+def _scaled(one: Grown, devices: int) -> Grown:
+    times = devices / one.devices
+    return replace(one, devices=devices, cpu=one.cpu * times, calls=round(one.calls * times))
 
 
 def _cpu(world: World, python: str, product: dict[str, Path], operation: str, devices: int) -> float:

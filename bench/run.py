@@ -23,7 +23,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     """Run every measurement. `say` is told what begins."""
     world, python = World(folder), assets.interpreter()
     say("building the assets")
-    variants, product = _variants(world, python)
+    variants, product = variants_of(world, python)
     zipped = _zipped(world)
     say(f"{size.rounds} rounds of {len(variants)} cold starts and {size.requests} requests each")
     results = speed.run(world, python, variants, size.rounds, size.requests)
@@ -52,7 +52,8 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     )
 
 
-def _variants(world: World, python: str) -> tuple[list[Variant], dict[str, Path]]:
+def variants_of(world: World, python: str) -> tuple[list[Variant], dict[str, Path]]:
+    """Build the variants for an interpreter; return them, and the folder of each Lambda file."""
     product = assets.product(world.folder / "product", python, world.fleet)
     plain = assets.reference(world.folder / "plain", python)
     compiled = assets.compiled(assets.reference(world.folder / "compiled", python), python)

@@ -41,8 +41,8 @@ class World:
     """
 
     folder: Path
-    ca: Issuer = field(default_factory=lambda: _authority("Firstboot issuing CA"))
-    factory: Issuer = field(default_factory=lambda: _authority("Acme Factory CA"))
+    ca: Issuer = field(default_factory=lambda: authority("Firstboot issuing CA"))
+    factory: Issuer = field(default_factory=lambda: authority("Acme Factory CA"))
     devices: int = 0
 
     def __post_init__(self) -> None:
@@ -176,7 +176,8 @@ def event(method: str, path: str, leaf: x509.Certificate, body: str = "", **para
     return made | ({"body": body} if body else {})
 
 
-def _authority(name: str) -> Issuer:
+def authority(name: str) -> Issuer:
+    """Make a CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     return Issuer(profile.authority_certificate(key, name, datetime.now(UTC), 10), key)
 
