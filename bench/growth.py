@@ -261,9 +261,9 @@ def _settings(world: World) -> dict[str, str]:
     return operate.environment() | sweep.environment()
 
 
-def rules() -> list[Any]:
+def rules() -> list[dict[str, Any]]:
     """Return the rows of bench/growth_rules.py, which measures growth with rules and grants."""
     if importlib.util.find_spec("bench.growth_rules") is None:
         return []
-    found: list[Any] = importlib.import_module("bench.growth_rules").measure()
+    found: list[dict[str, Any]] = importlib.import_module("bench.growth_rules").measure()
     return found

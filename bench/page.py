@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +100,11 @@ def _others(report: Report) -> str:
 
 
 def _profile(profile: Profile) -> str:
-    share = f"The imports before the first request take {profile.imports:.0%} of a cold start's CPU."
+    share = f"The imports before the first request take {profile.imports:.0%} of a cold start."
     return "\n\n".join(
         [
             f"### {profile.flow}",
-            f"{share} The shares of packages in all imports, and in a warm request:",
+            share,
             table(["imports", "share", "warm request", "share"], _beside(profile.imported, profile.warm)),
         ]
     )
@@ -137,22 +136,12 @@ def _growth(report: Report) -> str:
     return table(["operation", "devices", "s of CPU", "ms a device", "AWS calls", ""], rows)
 
 
-def _rules(rows: list[Any]) -> str:
+def _rules(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "This run did not measure it."
-    plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else row for row in rows]
-    if isinstance(plain[0], dict):
-        return table([*plain[0]], [[_cell(value) for value in row.values()] for row in plain])
-    return table([_cell(value) for value in plain[0]], [[_cell(value) for value in row] for row in plain[1:]])
-
-
-def _cell(value: object) -> str:
-    return (
-        f"{value:,.2f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
+    return table(
+        [*rows[0]],
+        [[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in rows],
     )
 
 

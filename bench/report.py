@@ -24,16 +24,20 @@ CALLS = {"enroll": 3, "vend": 2}
 
 @dataclass(frozen=True)
 class Size:
-    """How long a run is: rounds of cold starts, warm requests in a round, repeats of profiles, devices."""
+    """How long a run is: rounds of cold starts, warm requests in a round, repeats of profiles, devices.
+
+    `has_rules` says whether the growth with rules and grants is measured, which takes a minute.
+    """
 
     rounds: int
     requests: int
     profiles: int
     devices: tuple[int, ...]
+    has_rules: bool = True
 
 
 WHOLE = Size(rounds=12, requests=40, profiles=7, devices=(1_000, 10_000, 100_000))
-QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,))
+QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,), has_rules=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Report:
     profiles: list[Profile]
     costs: dict[str, dict[str, str]]
     grown: list[Grown]
-    rules: list[Any]
+    rules: list[dict[str, Any]]
 
     def of(self, name: str, flow: str) -> Measured:
         """Return what a variant used."""

@@ -22,6 +22,7 @@ from infra.configuration import Target
 def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     """Run every measurement. `say` is told what begins."""
     world, python = World(folder), assets.interpreter()
+    where = _where(python)
     say("building the assets")
     variants, product = variants_of(world, python)
     zipped = _zipped(world)
@@ -40,7 +41,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     say(f"growth up to {size.devices[-1]:,} devices")
     grown = growth.measure(world, python, product, size.devices)
     return Report(
-        where=_where(python),
+        where=where,
         size=size,
         results=results,
         zipped=zipped,
@@ -48,7 +49,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
         profiles=found,
         costs=costs(),
         grown=grown,
-        rules=growth.rules(),
+        rules=growth.rules() if size.has_rules else [],
     )
 
 
