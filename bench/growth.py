@@ -45,7 +45,7 @@ _TEMPLATE = """<GetTemplateResponse xmlns="http://cloudformation.amazonaws.com/d
 
 @dataclass(frozen=True)
 class Grown:
-    """What an operation on `devices` devices takes: CPU seconds and AWS calls.
+    """The CPU seconds and AWS calls of an operation on `devices` devices.
 
     `measured` is how many of the devices were worked on; the figures of the others are calculated.
     """

@@ -40,11 +40,15 @@ def page(report: Report) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    return "\n".join("".join(f"| {cell} " if cell else "| " for cell in line) + "|" for line in lines)
 
 
 def form(text: str) -> list[str]:
-    """Return what every page has: its text without numbers, and the heads of its tables."""
+    """Return what every page has: its text without numbers, and the heads of its tables.
+
+    The columns of the growth with rules and grants are those of bench/growth_rules.py, so they are left out.
+    """
+    text = re.sub(r"(## Growth with rules and grants\n).*?(?=\n## )", r"\1", text, flags=re.DOTALL)
     kept, is_in_table = [], False
     for line in text.splitlines():
         if line.startswith("Measured on"):

@@ -25,7 +25,7 @@ Part = tuple[str, float]
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the CPU of a flow goes.
+    """The shares of packages in the CPU of a flow.
 
     `imports` is the share of a cold start's CPU until the handler is imported. `imported` are the shares of
     packages in the time of all imports, and `warm` those in a warm request, the largest first.

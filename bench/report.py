@@ -24,7 +24,7 @@ CALLS = {"enroll": 3, "vend": 2}
 
 @dataclass(frozen=True)
 class Size:
-    """How long a run is: rounds of cold starts, warm requests in a round, repeats of profiles, devices.
+    """The size of a run: rounds of cold starts, warm requests in a round, repeats of profiles, devices.
 
     `has_rules` says whether the growth with rules and grants is measured, which takes a minute.
     """
@@ -42,7 +42,7 @@ QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,), has_rules=Fals
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md."""
+    """The findings of a run. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md."""
 
     where: str
     size: Size

@@ -58,7 +58,7 @@ def ask(built: Built, name: str, flow: str, event: Event) -> tuple[int, dict[str
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("name", [OURS, PLAIN])
 def test_a_stranger_is_refused(built: Built, name: str, flow: str) -> None:
-    """Neither the product nor the reference answers a device with a certificate of another CA."""
+    """The product and the reference refuse a device with a certificate of another CA."""
     world, _, _ = built
     stranger = World.certificate(authority("Foreign CA"), "gw-1", ec.generate_private_key(ec.SECP256R1()))
     event = world.enrollment() if flow == "enroll" else world.credentials()
