@@ -11,8 +11,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cedarpy import policies_to_json_str
-
 from firstboot.domain.device import Attribute, Device, Status
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import is_thing_name
@@ -58,7 +56,7 @@ class Sums:
 
     def __init__(self, rules: Rules, place: Place) -> None:
         self._rules, self._place = rules, place
-        policies = list(json.loads(policies_to_json_str(rules.fleet.rules))["staticPolicies"].values())
+        policies = list(vocabulary.policies(rules.fleet.rules).values())
         found = [node for policy in policies for node in vocabulary.nodes(policy)]
         self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
         self._names_devices = any(node.get("type") == "Device" for node in found)
