@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cedarpy import Entities, PolicySet, Schema, is_authorized_batch, policies_to_json_str
+from cedarpy import Entities, PolicySet, Schema, is_authorized_batch
 
 from firstboot.policy import vocabulary
 
@@ -96,7 +96,7 @@ class Decisions:
         if not self._grants:
             return {}
         every, own = Decided(), {name: Decided() for name in self._grants}
-        # No rule reads which grant it is. The schema may have a list of all grants, so it must be one of them.
+        # No rule reads which grant it is. It is one of the fleet's, because the schema may list the grants.
         request = vocabulary.request(device_id, self._grants[0], context)
         (result,) = is_authorized_batch([request], self._policies, entities, self._schema)
         for rule in map(self._rules.__getitem__, result.diagnostics.reasons):
