@@ -62,7 +62,7 @@ quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machi
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy functions infra device console local verify audit docs examples app.py tests
+	$(BIN)/mypy functions infra device console local verify audit bench docs examples app.py tests
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -19,6 +19,7 @@ ITSELF = Path(__file__)
 SUFFIXES = {".cedar", ".cedarschema", ".j2", ".jinja", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 FOLDERS = (
     "audit",
+    "bench",
     "console",
     "device",
     "docs",

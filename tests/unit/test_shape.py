@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("functions", "infra", "device", "console", "local", "audit", "verify", "docs")
+FOLDERS = ("functions", "infra", "device", "console", "local", "audit", "verify", "bench", "docs")
 MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
