@@ -12,7 +12,8 @@ RULES = 500
 """The rules that Cedar evaluates at a decision; `evaluations` counts them."""
 
 GRANTS = 250
-"""The grants of a fleet. The sweep keeps a policy in AWS IoT for each, at ten calls a second."""
+"""The grants of a fleet. The sweep keeps a policy in AWS IoT for each, at ten calls a second (AWS IoT Core
+endpoints and quotas, CreatePolicy and GetPolicy)."""
 
 CHARACTERS = 250_000
 """The characters of the rules together, and of the schema."""
