@@ -165,7 +165,18 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
     stored: Any = SimpleNamespace(read=lambda: None, write=write)
     unused: Any = None
     place, audit = Place("aws", "us-east-1", "123456789012"), cast("Any", lambda *_, **__: None)
-    fleets = Fleets(GOOD, unused, stored, unused, unused, unused, audit, place, has_public_host=True)
+    fleets = Fleets(
+        GOOD,
+        unused,
+        stored,
+        unused,
+        unused,
+        unused,
+        audit,
+        place,
+        has_public_host=True,
+        clock=unused,
+    )
 
     def apply(fleet: Fleet) -> None:
         fleets.apply(ApplyFleet(fleet=json.loads(fleet.to_json())), EPOCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from string import ascii_letters
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from console import output
 from console.cloud import Refused
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import EPOCH
+from firstboot.domain.device import Device
 from firstboot.operate import excess
 from firstboot.policy.errors import AttributesInvalid
 from firstboot.policy.render import Place
@@ -35,9 +37,17 @@ BY_SITE = sums(permit("a"), permit("b"), permit("c", "principal has site"), perm
 ALL = sums(*map(permit, "abcd"))
 
 
+def counted(before: Sums, after: Sums, devices: list[Device]) -> dict[str, Any]:
+    """Return the answer about these devices."""
+    count = excess.Count(before, after)
+    for each in devices:
+        count.add(each)
+    return count.answer
+
+
 def test_certain_known_and_possible_are_counted_apart() -> None:
     """A page's answer counts new, known and possible excesses apart, with examples of each."""
-    found = excess.count(TWO, BY_SITE, [BERLIN, PARIS, NEW])
+    found = counted(TWO, BY_SITE, [BERLIN, PARIS, NEW])
     assert {kind: each["devices"] for kind, each in found.items()} == {
         "certain": 1,
         "known": 0,
@@ -46,13 +56,13 @@ def test_certain_known_and_possible_are_counted_apart() -> None:
     (example,) = found["certain"]["examples"]
     assert (example["deviceId"], example["roleAlias"]) == ("dev-1", "telemetry")
     assert example["excess"].startswith("role alias telemetry: the grants a, b, c")
-    known = excess.count(BY_SITE, ALL, [BERLIN, PARIS])
+    known = counted(BY_SITE, ALL, [BERLIN, PARIS])
     assert {kind: each["devices"] for kind, each in known.items()} == {
         "certain": 1,
         "known": 1,
         "possible": 0,
     }
-    many = excess.count(TWO, ALL, [BERLIN, PARIS, NEW, device(device_id="dev-4")])
+    many = counted(TWO, ALL, [BERLIN, PARIS, NEW, device(device_id="dev-4")])
     assert (many["certain"]["devices"], len(many["certain"]["examples"])) == (4, 3)
 
 
@@ -69,7 +79,7 @@ def test_a_new_device_has_the_shortest_id_that_the_fleet_allows() -> None:
 def test_an_id_that_is_not_allowed_hides_no_excess() -> None:
     """A device whose id the fleet does not allow has no excess, and others of the same length keep theirs."""
     reserving = Sums(Rules(replace(ALL.fleet, reserved=("dev-1",))), PLACE)
-    found = excess.count(TWO, reserving, [device(device_id="dev-1"), NEW])
+    found = counted(TWO, reserving, [device(device_id="dev-1"), NEW])
     assert (found["certain"]["devices"], found["certain"]["examples"][0]["deviceId"]) == (1, "dev-3")
 
 
@@ -98,13 +108,13 @@ def test_the_console_adds_pages_up() -> None:
     shown.check(total)
     assert shown.describe(total) == []
     for _ in range(2):
-        shown.add(total, excess.count(TWO, BY_SITE, [PARIS, NEW]))
+        shown.add(total, counted(TWO, BY_SITE, [PARIS, NEW]))
     shown.check(total)
     assert (total["possible"]["devices"], len(total["possible"]["examples"])) == (4, 3)
     lines = [line.plain for line in shown.describe(total)]
     assert lines[0].startswith("warning: 4 devices would hold more grants than fit for requests from some")
     assert lines[1].startswith("  dev-2: role alias telemetry: the grants")
-    shown.add(total, excess.count(TWO, BY_SITE, [BERLIN]))
+    shown.add(total, counted(TWO, BY_SITE, [BERLIN]))
     with pytest.raises(Refused, match=r"1 device would hold more .*nothing was published"):
         shown.check(total)
 

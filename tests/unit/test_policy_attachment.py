@@ -14,10 +14,8 @@ from firstboot.domain.clock import EPOCH, from_epoch
 from firstboot.domain.device import CertificateRecord, Device, Status, committed
 from firstboot.domain.names import DeviceId
 from firstboot.policy.attachment import (
-    Found,
     asking,
     grants_to_attach,
-    look,
     needs_reconciling,
     note_of,
     policies_of_superseded,
@@ -175,14 +173,6 @@ def test_a_certificate_has_the_policies_of_its_grants_about_aws_iot() -> None:
     assert policies_of_superseded("Stack", PLACE) == {
         "Stack-superseded": compact(ServicePolicy.SUPERSEDED.document(PLACE))
     }
-
-
-def test_a_page_finds_the_devices_that_need_work() -> None:
-    """A page has the number of its devices, those that must be reconciled, and the next page's start."""
-    fine, missing = registered(), registered(registered=frozenset(), attached=frozenset())
-    found = look(RULES, [fine, missing, fine], "next", NOW)
-    assert found == Found(3, (missing,), "next")
-    assert look(RULES, [], None, NOW) == Found(0, (), None)
 
 
 def test_a_superseded_certificate_asks_only_while_aws_iot_has_it() -> None:

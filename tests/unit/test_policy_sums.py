@@ -310,3 +310,15 @@ def test_the_role_alias_counts_beside_the_address() -> None:
     (excess,) = found(permit("a") + permit("b") + permit("c", both))
     assert (excess.role_alias, excess.certain, excess.grants) == ("telemetry", False, ("a", "b", "c"))
     assert found(permit("a") + permit("b") + permit("c", both.replace("==", "!=", 1))) == []
+
+
+@given(st.sets(st.sampled_from("abcde")), st.sampled_from(["dev-1", "a", "g" * 64]))
+def test_a_size_is_that_of_the_rendered_policy(held: set[str], name: str) -> None:
+    """The size of some grants is the length of their session policy, with statements that they share once."""
+    own = {each: statement(Resource=f"arn:{{partition}}:s3:::{each}/{{deviceId}}/*") for each in "abcd"}
+    grants = {each: grant(statement(), one) for each, one in own.items()}
+    made = Sums(Rules(fleet(grants=grants | {"e": grants["a"]}, rules="")), PLACE)
+    asked = device(device_id=name)
+    for _ in range(2):
+        size = len(session_policy(made.fleet, sorted(held), asked.device_id, PLACE)) if held else 0
+        assert made._size(frozenset(held), asked) == size

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from firstboot.compiler import definition, rulebook, source, templates, trust
+from firstboot.compiler import definition, rulebook, sizes, source, templates, trust
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.group_keys import NAME
 from firstboot.compiler.keys import Definition
@@ -78,19 +78,23 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
         colon_ids=defined.colon_ids,
     )
     anchors = trust.anchors(files, fleet.groups, problems)
-    problems += templates.check(fleet)
+    many = sizes.grants(fleet)
+    problems += many or templates.check(fleet)
     # Without one of these files the rules cannot be judged, and its absence is a problem already.
-    if values is not None and rules is not None and schema is not None:
+    if values is not None and rules is not None and schema is not None and not many:
         problems += rulebook.check(fleet)
     if problems:
         raise FleetInvalid(problems)
-    return replace(
+    whole = replace(
         fleet,
         groups={
             name: replace(group, trust=tuple(anchor.pem for anchor in anchors if anchor.group == name))
             for name, group in fleet.groups.items()
         },
     )
+    if large := sizes.compiled(source.DEFINITION, whole):
+        raise FleetInvalid(large)
+    return whole
 
 
 def _definition(files: Source, problems: list[str]) -> Json | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cedarpy import PolicySet, Schema, is_authorized_batch, policies_to_json_str, validate_policies
 
+from firstboot.compiler import sizes
 from firstboot.domain import names
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
@@ -28,7 +29,8 @@ _PROBE = names.device_id("probe")
 
 def check(fleet: Fleet) -> list[str]:
     """Return the problems of the fleet's schema and rules. Each line names its file."""
-    excessive = [
+    long = [*sizes.text(SCHEMA, fleet.schema), *sizes.text(RULES, fleet.rules)]
+    excessive = long + [
         f"{file}: a declaration or rule has more than {_MAX_RULE} characters or {_MAX_BRACKETS} brackets"
         for file, text in ((SCHEMA, fleet.schema), (RULES, fleet.rules))
         if _is_excessive(text)
@@ -75,6 +77,9 @@ def _rules(fleet: Fleet, schema: Schema) -> Iterator[str]:
     if rules["templates"]:
         yield f"{RULES}: templates (?principal, ?resource) are not supported"
     policies: dict[str, Any] = rules["staticPolicies"]
+    if many := sizes.rules(RULES, fleet, policies):
+        yield from many
+        return
     yield from _identifiers(fleet.rules, policies)
     for found in validate_policies(fleet.rules, schema).errors:
         yield f"{_place(fleet.rules, policies, found.policy_id)}: {found.error}"

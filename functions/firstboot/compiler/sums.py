@@ -6,16 +6,13 @@ attributes of devices show. `fleet apply` reads them from the device records.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-
-from cedarpy import policies_to_json_str
 
 from firstboot.compiler.templates import LONGEST, WIDEST
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Device, Status
 from firstboot.domain.fleet import Fleet
-from firstboot.policy import limits
+from firstboot.policy import limits, vocabulary
 from firstboot.policy.errors import NoGrant, PoliciesTooLarge
 from firstboot.policy.render import connection_policies, is_about_iot, session_policy
 from firstboot.policy.rules import Rules
@@ -31,7 +28,7 @@ def warnings(fleet: Fleet) -> list[str]:
     There is a line as well for each group whose grants may exceed AWS IoT's limits on a connection over MQTT.
     The longest device id is assumed, and the place with the longest name.
     """
-    policies = list(json.loads(policies_to_json_str(fleet.rules))["staticPolicies"].values())
+    policies = list(vocabulary.policies(fleet.rules).values())
     found = Sums(Rules(fleet), WIDEST)
     lines = []
     for group in fleet.groups:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from firstboot.domain.device import Device
 
 PAGE = 1_000
-"""The rows of the table in one page. One Scan reads about as many, and a page takes a Lambda some seconds."""
+"""The most rows of the table in one page. One Scan reads about as many."""
 
+SLICE = timedelta(seconds=5)
+"""The time after which no further device of a page is looked at. The next page begins at this device."""
 
 MAX_ANCHORS = 500
 """The most anchors that are counted one by one. Both counts of a sweep then take under 100 KB of its row."""
@@ -44,17 +46,51 @@ def counted(known: Counts, devices: Iterable[Device]) -> Counts:
     return counts
 
 
+class Slice:
+    """The devices of a page as far as the time allows: an iterable that ends when the time is over.
+
+    `looked` are the devices that it gave, and the page after them begins at `following`. It gives at least
+    one device of a page that has one, so that each slice brings the work forward at any cost of a device.
+    """
+
+    def __init__(
+        self,
+        devices: list[Device],
+        following: str | None,
+        after: Callable[[Device], str],
+        is_over: Callable[[], bool],
+    ) -> None:
+        """Begin the slice of a page that is followed by the page `following`.
+
+        `after` returns where the page begins that follows a device. `is_over` says whether the time is over.
+        """
+        self.looked: list[Device] = []
+        self.following = following
+        self._devices, self._after, self._is_over = devices, after, is_over
+
+    def __iter__(self) -> Iterator[Device]:
+        """Yield the devices in order until the time is over."""
+        for device in self._devices:
+            if self.looked and self._is_over():
+                self.following = self._after(self.looked[-1])
+                return
+            self.looked.append(device)
+            yield device
+
+
 @dataclass(frozen=True)
 class Sweep:
     """The progress of a sweep under the fleet with the hash `fleet_hash`.
 
-    `scanned` counts the devices that were checked, `touched` those that were ordered to be reconciled. The
-    next page starts at `after`; None is the beginning. A run holds the sweep until `held_until`, None if no
-    run does. `counts` are this sweep's until now, and `origins` those of the last complete sweep.
+    The policies up to the name `policy` are up to date; it is None once the first page is done. `scanned`
+    counts the devices that were checked, `touched` those that were ordered to be reconciled. The next page
+    starts at `after`; None is the beginning. A run holds the sweep until `held_until`, None if no run does.
+    `counts` are this sweep's until now, and `origins` those of the last complete sweep.
     """
 
     fleet_hash: str
     started_at: datetime
+    policy: str | None = None
     after: str | None = None
     scanned: int = 0
     touched: int = 0

@@ -18,10 +18,9 @@ from firstboot.domain.device import (
 )
 from firstboot.domain.enrollments import Enrolled
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.sweep import UNLISTED, Origins, Sweep
+from firstboot.domain.sweep import UNLISTED, Origins, Slice, Sweep
 from firstboot.operate.explain import Explained
 from firstboot.pki import certificate
-from firstboot.policy.attachment import Found
 
 
 def device(record: Device) -> dict[str, Any]:
@@ -179,18 +178,17 @@ def fleets(deployed: Fleet, in_force: Fleet | None, mark: str) -> dict[str, Any]
     return {"deployed": _fleet(deployed), "inForce": shown}
 
 
-def found(page: Found) -> dict[str, Any]:
-    """Return how many devices a page has, and for how many of them AWS IoT must be reconciled."""
-    return {"scanned": page.scanned, "touched": len(page.needing), "next": page.following}
+def plan(part: Slice, touched: int) -> dict[str, Any]:
+    """Return how many devices of a page were looked at, and for how many AWS IoT must be reconciled.
 
-
-def members(devices: list[Device]) -> dict[str, Any]:
-    """Return the numbers of devices by their recorded group, and by the key of their trust anchor.
-
-    Devices that were revoked or deleted are not counted: no fleet definition gives or takes them anything.
+    There are as well the numbers of devices by their recorded group, and by the key of their trust anchor.
+    Devices that were revoked or deleted are not counted there: no fleet definition gives them anything.
     """
-    alive = [each for each in devices if each.status in (Status.EXPECTED, Status.ENROLLED)]
+    alive = [each for each in part.looked if each.status in (Status.EXPECTED, Status.ENROLLED)]
     return {
+        "scanned": len(part.looked),
+        "touched": touched,
+        "next": part.following,
         "groups": Counter(each.group for each in alive),
         "anchors": Counter(each.anchor.key for each in alive if each.anchor),
     }

@@ -104,6 +104,7 @@ class _Shared:
                 audit,
                 place,
                 has_public_host=settings.public_host == "true",
+                clock=guard.now,
             ),
         )
 

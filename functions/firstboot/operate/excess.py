@@ -6,7 +6,6 @@ published at once, or another attribute of such a device, can't wait until the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from itertools import product
 from string import ascii_letters
@@ -59,21 +58,32 @@ def _shortest(*rules: IdRule) -> DeviceId:
     return next(DeviceId(text) for text in texts if all(rule.allows(text) for rule in rules))
 
 
-def count(before: Sums, after: Sums, devices: Iterable[Device]) -> Json:
-    """Return how many devices have grants that are too large together.
+class Count:
+    """A count of the devices whose grants are too large together.
 
-    `certain` counts the devices that have a certain excess which they do not have `before`, `known` those
-    that have it before as well, and `possible` the others. Each kind has a few examples.
+    `certain` are the devices that have a certain excess which they do not have `before`, `known` those that
+    have it before as well, and `possible` the others.
     """
-    found: dict[str, list[Json]] = {"certain": [], "known": [], "possible": []}
-    for device in devices:
-        excesses = after.of(device)
+
+    def __init__(self, before: Sums, after: Sums) -> None:
+        self._before, self._after = before, after
+        self._found: dict[str, list[Json]] = {"certain": [], "known": [], "possible": []}
+
+    def add(self, device: Device) -> None:
+        """Count a device if its grants are too large together."""
+        excesses = self._after.of(device)
         certain = [each for each in excesses if each.certain]
-        fresh = newly_certain(before.of(device), certain) if certain else []
+        fresh = newly_certain(self._before.of(device), certain) if certain else []
         if excesses:
             kind = "certain" if fresh else "known" if certain else "possible"
-            found[kind].append(_example(device, (fresh or certain or excesses)[0]))
-    return {kind: {"devices": len(each), "examples": each[:_EXAMPLES]} for kind, each in found.items()}
+            self._found[kind].append(_example(device, (fresh or certain or excesses)[0]))
+
+    @property
+    def answer(self) -> Json:
+        """Return the number of devices of each kind, with a few examples."""
+        return {
+            kind: {"devices": len(each), "examples": each[:_EXAMPLES]} for kind, each in self._found.items()
+        }
 
 
 def _example(device: Device, excess: Excess) -> Json:

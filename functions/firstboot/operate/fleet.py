@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,13 +15,13 @@ from firstboot.domain.device import Device
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import ANY_FLEET, DeviceId
 from firstboot.domain.publication import Publication, Unreadable, in_force
-from firstboot.domain.sweep import PAGE, Sweep
+from firstboot.domain.sweep import PAGE, SLICE, Slice, Sweep
 from firstboot.operate import answers, excess, requests
 from firstboot.operate.audit import Audit
 from firstboot.operate.errors import FleetChanged, FleetNeedsDeployment, FleetOrphansDevices, FleetOutdated
 from firstboot.operate.fleet_in_force import FleetInForce
 from firstboot.operate.requests import ApplyFleet, PlanFleet
-from firstboot.policy.attachment import look
+from firstboot.policy.attachment import needs_reconciling
 from firstboot.policy.render import Place
 from firstboot.policy.rules import Rules
 from firstboot.policy.sums import Sums
@@ -33,6 +34,9 @@ class Records(Protocol):
 
     def device(self, device_id: DeviceId) -> Device | None:
         """Return the record, read consistently. Raises Unavailable."""
+
+    def after(self, device: Device) -> str:
+        """Return the key of a device, after which the next page may start."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
         """Return the devices among `limit` rows after the key `after`, and where the next page starts.
@@ -75,7 +79,10 @@ class _Read:
 
 @dataclass(frozen=True)
 class Fleets:
-    """The operations on the fleet definition. `deployed` is the one in the asset."""
+    """The operations on the fleet definition. `deployed` is the one in the asset.
+
+    `clock` returns the current time.
+    """
 
     deployed: Fleet
     fleet: FleetInForce
@@ -86,6 +93,7 @@ class Fleets:
     audit: Audit
     place: Place
     has_public_host: bool
+    clock: Callable[[], datetime]
 
     def show(self, _: NoMembers, __: datetime) -> Json:
         """Return the fleet definitions, deployed and in force. Raises Unavailable.
@@ -161,16 +169,19 @@ class Fleets:
         The answer also counts the devices whose grants would be too large together, and the page's devices by
         group and by trust anchor.
         The rows note what AWS IoT was last brought to, so no call to AWS IoT is made. The definition is
-        checked first, because its sender may have used another compiler than ours. Raises MalformedRequest,
-        FleetInvalid, Unavailable.
+        checked first, because its sender may have used another compiler than ours. The page ends early if its
+        devices take long. Raises MalformedRequest, FleetInvalid, Unavailable.
         """
         fleet = requests.fleet(parameters.fleet)
         compiler.check(fleet)
         rules, (devices, following) = Rules(fleet), self.records.page(PAGE, parameters.after)
         before = Sums(Rules(self._read().in_force or self.deployed), self.place)
-        counted = excess.count(before, Sums(rules, self.place), devices)
-        found = answers.found(look(rules, devices, following, now))
-        return found | answers.members(devices) | {"excess": counted}
+        count, end = excess.Count(before, Sums(rules, self.place)), self.clock() + SLICE
+        part, touched = Slice(devices, following, self.records.after, lambda: self.clock() >= end), 0
+        for device in part:
+            touched += needs_reconciling(rules, device, now)
+            count.add(device)
+        return answers.plan(part, touched) | {"excess": count.answer}
 
     def progress(self, _: NoMembers, now: datetime) -> Json:
         """Return how far AWS IoT has been brought to the fleet definition in force. Raises Unavailable."""

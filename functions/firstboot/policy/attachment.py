@@ -7,7 +7,6 @@ for a million devices.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from firstboot.domain.device import Device, Status, is_within_grace
@@ -95,25 +94,6 @@ def _differs(rules: Rules, device: Device, now: datetime) -> bool:
         return _is_missing(device)
     due = note_of(grants_to_attach(rules, device), asking(device, group, now))
     return _has_stale(device, group, now) or device.attached != due
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result of checking a page of device records.
-
-    `scanned` is the number of devices on the page. AWS IoT must be reconciled for the devices in `needing`.
-    The next page starts at `following`; None if this was the last page.
-    """
-
-    scanned: int
-    needing: tuple[Device, ...]
-    following: str | None
-
-
-def look(rules: Rules, devices: list[Device], following: str | None, now: datetime) -> Found:
-    """Find the devices of a page for which AWS IoT must be reconciled under `rules` at `now`."""
-    needing = tuple(each for each in devices if needs_reconciling(rules, each, now))
-    return Found(len(devices), needing, following)
 
 
 def _is_missing(device: Device) -> bool:

@@ -1,14 +1,17 @@
-"""Decide about every grant for one device, with each rule evaluated once.
+"""Decide about every grant for one device, with one request to Cedar.
 
 Cedar evaluates all of its rules for each grant that it is asked about, and one device is asked about every
-grant. Grants have no attributes, so a rule tells them apart by its scope alone, unless its conditions read
-`resource`. So Cedar is asked which rules apply, once, and this module decides each grant from them:
+grant. Grants have no attributes, so a rule tells them apart only by their names: in its scope, or in a
+condition that reads `resource`. So Cedar is asked which rules apply, once, and this module decides each grant
+from them:
 
 1. Cedar gets the rules without `resource` in their scope and all with the effect `permit`. Then the reasons
-   of its answer are all rules that apply. It gets the rules that read `resource` once for each grant.
-2. A rule counts for the grants of its own scope.
-3. A grant is allowed if a rule permits it and no rule forbids it (https://docs.cedarpolicy.com, "How Cedar
-   authorization works"). The errors of rules that count for the grant come with the decision.
+   of its answer are all rules that apply.
+2. A rule whose conditions read `resource` becomes a rule for each grant that it names, and one for all others
+   together, with the grant in the place of `resource`. It can't tell the others apart.
+3. A rule counts for the grants that it is about. A grant is allowed if a rule permits it and no rule forbids
+   it (https://docs.cedarpolicy.com, "How Cedar authorization works"). The errors of rules that count for the
+   grant come with the decision.
 
 tests/unit/test_policy_decision.py compares the decisions with those of Cedar's own algorithm.
 """
@@ -17,23 +20,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from cedarpy import (
-    Entities,
-    PolicySet,
-    Schema,
-    is_authorized_batch,
-    policies_to_json_str,
-)
+from cedarpy import Entities, PolicySet, Schema, is_authorized_batch
 
 from firstboot.policy import vocabulary
 
-_NO_GRANT = ""
-"""The resource of a request that is about no grant. No grant has an empty name."""
-
 _ERROR = re.compile("error while evaluating policy `([^`]+)`")
+_RESOURCE = {"Var": "resource"}
 
 
 @dataclass
@@ -59,103 +55,119 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """A rule without its conditions: its @id, whether it permits, and the grant of its scope (see _scope)."""
+class _About:
+    """Grants that a rule can't tell apart. `grants` is None for every grant of the fleet.
 
+    `instead` is the grant that takes the place of `resource` in the conditions, None if they do not read it.
+    """
+
+    grants: tuple[str, ...] | None
+    instead: str | None = None
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A rule that Cedar evaluates: the key and the @id of the fleet's rule, and what it is about."""
+
+    key: str
     name: str
     permits: bool
-    grant: str | None
+    about: _About
 
 
 class Decisions:
     """The rules of a fleet, parsed once. `grants` are the names of its grants."""
 
     def __init__(self, rules: str, grants: Sequence[str], schema: Schema) -> None:
-        policies: dict[str, vocabulary.Json] = json.loads(policies_to_json_str(rules))["staticPolicies"]
         self._grants, self._schema = grants, schema
-        self._rules = {key: _rule(policy) for key, policy in policies.items()}
-        readers = {key: policy for key, policy in policies.items() if _reads_resource(policy)}
-        others = {key: policy for key, policy in policies.items() if key not in readers}
-        self._once, self._each = _Evaluated(others), _Evaluated(readers) if readers else None
+        self._rules: dict[str, _Rule] = {}
+        documents: dict[str, vocabulary.Json] = {}
+        for key, policy in vocabulary.policies(rules).items():
+            name = policy.get("annotations", {}).get("id") or ""
+            for number, about in enumerate(_abouts(policy, grants)):
+                own = f"{key}/{number}"
+                self._rules[own] = _Rule(key, name, policy["effect"] == "permit", about)
+                documents[own] = _evaluated(policy, about.instead)
+        document = {"staticPolicies": documents, "templates": {}, "templateLinks": []}
+        self._policies = PolicySet.from_json_str(json.dumps(document))
 
     def decide(self, device_id: str, context: vocabulary.Json, entities: Entities) -> dict[str, Decided]:
         """Return the decision about each grant, by the grant's name."""
-        own = {name: Decided() for name in self._grants}
-        every = Decided()
-        requests = [vocabulary.request(device_id, _NO_GRANT, context)]
-        (once,) = self._once(requests, entities, self._schema)
-        self._count(once, dict[str | None, Decided](own) | {None: every})
-        # A request that Cedar can't read is the same for each grant.
-        if self._each and not once.is_unreadable:
-            requests = [vocabulary.request(device_id, name, context) for name in self._grants]
-            for name, result in zip(own, self._each(requests, entities, self._schema), strict=True):
-                self._count(result, {None: own[name], name: own[name]})
+        if not self._grants:
+            return {}
+        every, own = Decided(), {name: Decided() for name in self._grants}
+        # No rule reads which grant it is. It is one of the fleet's, because the schema may list the grants.
+        request = vocabulary.request(device_id, self._grants[0], context)
+        (result,) = is_authorized_batch([request], self._policies, entities, self._schema)
+        for rule in map(self._rules.__getitem__, result.diagnostics.reasons):
+            for _, found in _of(rule.about, every, own):
+                (found.permits if rule.permits else found.forbids).append(rule.name)
+        for text in sorted(result.diagnostics.errors):
+            self._add_error(text, every, own)
         return {name: every + found for name, found in own.items()}
 
-    def _count(self, result: _Result, grants: dict[str | None, Decided]) -> None:
-        """Add the rules of a result to the grants that they are about."""
-        for key in result.applying:
-            rule = self._rules[key]
-            if rule.grant in grants:
-                found = grants[rule.grant]
-                (found.permits if rule.permits else found.forbids).append(rule.name)
-        for failed, text in result.errors:
-            about = self._rules[failed].grant if failed else None
-            if about in grants:
-                grants[about].errors.append(text)
+    def _add_error(self, text: str, every: Decided, own: dict[str, Decided]) -> None:
+        """Add an error of Cedar, in the words in which it is about the fleet's rule and the grant."""
+        failed = _ERROR.match(text)
+        if failed is None:  # Cedar could not read the request, and evaluated no rule.
+            every.errors.append(text)
+            return
+        rule = self._rules[failed[1]]
+        said, instead = text.replace(failed[1], rule.key, 1), rule.about.instead
+        for name, found in _of(rule.about, every, own):
+            found.errors.append(said.replace(_literal(instead), _literal(name)) if instead else said)
 
 
-@dataclass(frozen=True)
-class _Result:
-    """The keys of the rules that apply, and the errors, each with the key of its rule if it has one."""
-
-    applying: list[str]
-    errors: list[tuple[str | None, str]]
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Return whether Cedar could not read the request, and evaluated no rule."""
-        return any(key is None for key, _ in self.errors)
+def _of(about: _About, every: Decided, own: dict[str, Decided]) -> Iterable[tuple[str, Decided]]:
+    """Return the decisions that a rule counts for, each with the name of its grant if it is about one."""
+    return (("", every),) if about.grants is None else [(name, own[name]) for name in about.grants]
 
 
-class _Evaluated:
-    """Rules in the form in which Cedar's answer names all of those that apply."""
-
-    def __init__(self, policies: dict[str, vocabulary.Json]) -> None:
-        every = {"effect": "permit", "resource": {"op": "All"}}
-        changed = {key: policy | every for key, policy in policies.items()}
-        document = {"staticPolicies": changed, "templates": {}, "templateLinks": []}
-        self._policies = PolicySet.from_json_str(json.dumps(document))
-
-    def __call__(
-        self, requests: list[vocabulary.Json], entities: Entities, schema: Schema
-    ) -> Iterator[_Result]:
-        """Yield the result of each request."""
-        for result in is_authorized_batch(requests, self._policies, entities, schema):
-            found = result.diagnostics
-            yield _Result(found.reasons, [(_rule_of(text), text) for text in sorted(found.errors)])
+def evaluations(policy: vocabulary.Json, grants: Sequence[str]) -> int:
+    """Return how many rules Cedar evaluates at each decision for this rule of a fleet (Cedar JSON)."""
+    return len(_abouts(policy, grants))
 
 
-def _rule_of(error: str) -> str | None:
-    """Return the key of the rule that an error of Cedar is about, or None if it is about the request."""
-    found = _ERROR.match(error)
-    return found[1] if found else None
+def _abouts(policy: vocabulary.Json, grants: Sequence[str]) -> list[_About]:
+    """Return what a rule is about: every grant or some that it can't tell apart, one for each evaluation."""
+    scope = _scope(policy["resource"], grants)
+    conditions = list(vocabulary.nodes(policy["conditions"]))
+    if _RESOURCE not in conditions:
+        return [_About(scope)] if scope is None or scope else []
+    named = {node["id"] for node in conditions if node.keys() == {"type", "id"} and node["type"] == "Grant"}
+    within = grants if scope is None else scope
+    others = tuple(name for name in within if name not in named)
+    abouts = [_About((name,), name) for name in within if name in named]
+    return abouts + ([_About(others, others[0])] if others else [])
 
 
-def _rule(policy: vocabulary.Json) -> _Rule:
-    name = policy.get("annotations", {}).get("id") or ""
-    return _Rule(name, policy["effect"] == "permit", _scope(policy["resource"]))
-
-
-def _scope(resource: vocabulary.Json) -> str | None:
-    """Return the only grant that a rule's scope fits, None if it fits each, or _NO_GRANT if it fits none."""
+def _scope(resource: vocabulary.Json, grants: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the grants that a rule's scope fits; None if it fits each of them."""
     # `in` is equality here, because no grant is in another entity.
     entity = resource.get("entity") or resource.get("in", {}).get("entity")
     kind = resource.get("entity_type") or (entity or {}).get("type") or "Grant"
     if kind != "Grant" or (entity and entity["type"] != "Grant"):
-        return _NO_GRANT
-    return entity["id"] if entity else None
+        return ()
+    return tuple({entity["id"]} & set(grants)) if entity else None
 
 
-def _reads_resource(policy: vocabulary.Json) -> bool:
-    return any(node.get("Var") == "resource" for node in vocabulary.nodes(policy["conditions"]))
+def _evaluated(policy: vocabulary.Json, instead: str | None) -> vocabulary.Json:
+    """Return a rule in the form in which Cedar's answer names it if it applies."""
+    conditions = policy["conditions"]
+    if instead is not None:
+        literal = {"Value": {"__entity": {"type": "Grant", "id": instead}}}
+        conditions = _replaced(conditions, literal)
+    return policy | {"effect": "permit", "resource": {"op": "All"}, "conditions": conditions}
+
+
+def _replaced(value: Any, literal: vocabulary.Json) -> Any:  # noqa: ANN401 - any JSON value
+    """Return Cedar's JSON with a literal in the place of each `resource`."""
+    if value == _RESOURCE:
+        return literal
+    if isinstance(value, dict):
+        return {key: _replaced(member, literal) for key, member in value.items()}
+    return [_replaced(item, literal) for item in value] if isinstance(value, list) else value
+
+
+def _literal(grant: str) -> str:
+    return f'Grant::"{grant}"'

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from cedarpy import Schema, policies_from_json_str, validate_policies
+from cedarpy import Schema, policies_from_json_str, policies_to_json_str, validate_policies
 
 from firstboot.domain.device import Device
 
@@ -74,6 +74,12 @@ def can_have(schema: Schema, expression: Json, attribute: str) -> bool:
     }
     document = {"staticPolicies": {"probe": rule}, "templates": {}, "templateLinks": []}
     return not validate_policies(policies_from_json_str(json.dumps(document)), schema)
+
+
+def policies(rules: str) -> dict[str, Json]:
+    """Return the rules of a compiled fleet as Cedar's JSON, by the keys that Cedar's errors name them by."""
+    found: dict[str, Json] = json.loads(policies_to_json_str(rules))["staticPolicies"]
+    return found
 
 
 def nodes(value: Any) -> Iterator[Json]:  # noqa: ANN401 - any JSON value

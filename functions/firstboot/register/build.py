@@ -102,6 +102,7 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
         policies=policies,
         order=order,
         account=account,
+        clock=guard.now,
     )
     return Sweeping(cache(KeepServicePolicies(policies, account)), run, guard)
 

@@ -177,8 +177,8 @@ class Sweeping:
     def __call__(self, _: object, context: LambdaContext, now: datetime) -> None:
         """Handle an event. Its content is not read."""
         self.guard.count("SweepRun")
-        # The function's time-out is RUN_SECONDS. A page that starts within WORK_SECONDS is complete before
-        # it.
+        # The function's time-out is RUN_SECONDS. A page that starts within WORK_SECONDS ends before it, since
+        # a page takes about SLICE.
         stop = 1000 * (RUN_SECONDS - WORK_SECONDS)
         self.keep_service_policies()
         done = self.run(now, lambda: context.get_remaining_time_in_millis() > stop)

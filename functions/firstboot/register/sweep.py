@@ -12,8 +12,9 @@ certificate, so that all writes to certificates are behind one rate limiter.
 4. At the beginning, update the policy of every grant. One new version serves every device.
 5. For each page of devices, order the reconciliation of those that need it, and count them by the trust
    anchor that they enrolled under. Then write how far the sweep got, with the counts.
-   A crash repeats a page, and `register` finds nothing left to do. A fleet that is published in the meantime
-   begins a new sweep.
+   A page ends early if its devices take long, and so do the policies of step 4: a run that has time for one
+   device or policy brings the sweep forward. A crash repeats a page, and `register` finds nothing left to do.
+   A fleet that is published in the meantime begins a new sweep.
 6. At the end, delete the policies of removed grants unless a certificate has them. Those that `register`
    still has to detach are deleted by a later sweep.
 """
@@ -27,9 +28,10 @@ from typing import Protocol
 
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
+from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.sweep import PAGE, Origins, Sweep, counted
-from firstboot.policy.attachment import look
+from firstboot.domain.sweep import PAGE, SLICE, Origins, Slice, Sweep, counted
+from firstboot.policy.attachment import needs_reconciling
 from firstboot.policy.render import compact, iot_policy
 from firstboot.policy.rules import Rules
 from firstboot.policy.service import ServicePolicy, grant_policy_name
@@ -41,12 +43,18 @@ WORK_SECONDS = 40
 RUN_SECONDS = 50
 """The time after which a run has ended, or Lambda has ended it."""
 
+LEAST_ROWS = 50
+"""The fewest rows of a page. Fewer would hardly make a Scan cheaper."""
+
 _HELD = timedelta(seconds=55)  # longer than a run, and over before the next minute's run starts
 _DAY = timedelta(days=1)
 
 
 class Pages(Protocol):
     """The device records by page."""
+
+    def after(self, device: Device) -> str:
+        """Return the key of a device, after which the next page may start."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Device], str | None]:
         """Return the devices among `limit` rows after the key `after`, and where the next page starts.
@@ -102,7 +110,8 @@ class KeepServicePolicies:
 class RunSweep:
     """The use case that continues the sweep, or begins one.
 
-    `rules` reads the rules in force anew at each call. `order` asks `register` to reconcile devices.
+    `rules` reads the rules in force anew at each call. `order` asks `register` to reconcile devices. `clock`
+    returns the current time.
     """
 
     rules: Callable[[], Rules]
@@ -111,6 +120,7 @@ class RunSweep:
     policies: Policies
     order: Callable[[Iterable[Device]], None]
     account: Account
+    clock: Callable[[], datetime]
 
     def __call__(self, now: datetime, in_time: Callable[[], bool]) -> Sweep | None:
         """Work on the sweep that is due at `now`, as long as `in_time` returns True.
@@ -129,43 +139,59 @@ class RunSweep:
         begun = known if known and _is_under_way(known, rules.fleet) else _begun(rules.fleet, now, known)
         sweep = replace(begun, held_until=now + _HELD)
         held = self.sweeps.write(sweep, known)  # 3
+        rows = PAGE
         while held and in_time() and sweep.finished_at is None:
-            taken, sweep = sweep, self._page(sweep, now)
+            taken, (sweep, rows) = sweep, self._page(sweep, rows, now)
             held = self.sweeps.write(sweep, taken)
         if held and sweep.finished_at is None:
             # Release the sweep, so that the next run can continue at once.
             self.sweeps.write(replace(sweep, held_until=None), sweep)
         return sweep if held else None
 
-    def _page(self, sweep: Sweep, now: datetime) -> Sweep:
-        rules = self.rules()
+    def _page(self, sweep: Sweep, rows: int, now: datetime) -> tuple[Sweep, int]:
+        """Return the sweep after a page of `rows` rows or a part of it, and how many rows to read next."""
+        rules, end = self.rules(), self.clock() + SLICE
         if sweep.fleet_hash != rules.fleet.hash:
             sweep = replace(_begun(rules.fleet, now, sweep), held_until=sweep.held_until)
         documents = grant_policies(rules.fleet, self.account)
         if sweep.after is None:
-            for name, document in documents.items():  # 4
-                self.policies.ensure(name, document)
+            sweep = self._keep_policies(sweep, documents, end)  # 4
+            if _left(sweep, documents) or self.clock() >= end:
+                return sweep, rows
         # The rows note what AWS IoT was last brought to, so looking at a device costs no call to AWS IoT. At
         # its quota, asking about a million devices would take 55 hours.
-        devices, following = self.records.page(PAGE, sweep.after)
-        found = look(rules, devices, following, now)  # 5
+        devices, following = self.records.page(rows, sweep.after)
+        part = Slice(devices, following, self.records.after, lambda: self.clock() >= end)
+        needing = [each for each in part if needs_reconciling(rules, each, now)]  # 5
         # The orders go out before the caller writes the row, so that a crash repeats a page and skips none.
-        self.order(found.needing)
-        if found.following is None:
+        self.order(needing)
+        if part.following is None:
             ours = self.policies.names(grant_policy_name(self.account.stack, ""))
             for name in set(ours) - documents.keys():  # 6
                 self.policies.remove_unused(name)
-        counts = counted(sweep.counts, devices)
-        done = replace(
-            sweep,
-            after=found.following,
-            scanned=sweep.scanned + found.scanned,
-            touched=sweep.touched + len(found.needing),
-            counts=counts,
-        )
-        if found.following:
-            return done
-        return replace(done, finished_at=now, held_until=None, counts={}, origins=Origins(now, counts))
+        done = _advanced(sweep, part, len(needing), now)
+        # The devices that the time was too short for are read again, so fewer are read next.
+        fewer = max(LEAST_ROWS, 2 * len(part.looked))
+        return done, min(PAGE, 2 * rows if len(part.looked) == len(devices) else fewer)
+
+    def _keep_policies(self, sweep: Sweep, documents: dict[str, str], end: datetime) -> Sweep:
+        """Bring the policies that are left up to date until the time `end`, and at least one of them.
+
+        Return the sweep after them. Raises Unavailable if none could be brought up to date.
+        """
+        begun = sweep
+        for name in _left(sweep, documents):
+            try:
+                self.policies.ensure(name, documents[name])
+            except Unavailable:
+                # AWS IoT takes about ten of these calls a second. The policies until here count.
+                if sweep is begun:
+                    raise
+                return sweep
+            sweep = replace(sweep, policy=name)
+            if self.clock() >= end:
+                break
+        return sweep
 
     def _make_missing(self, fleet: Fleet) -> None:
         """Make the policies that an operator deleted. They would be missing for a day otherwise."""
@@ -188,6 +214,27 @@ def grant_policies(fleet: Fleet, account: Account) -> dict[str, str]:
         for grant in fleet.grants
     }
     return {name: document for name, document in documents.items() if document is not None}
+
+
+def _left(sweep: Sweep, documents: dict[str, str]) -> list[str]:
+    """Return the names of the policies that the sweep has not brought up to date yet, in their order."""
+    return sorted(name for name in documents if name > (sweep.policy or ""))
+
+
+def _advanced(sweep: Sweep, part: Slice, touched: int, now: datetime) -> Sweep:
+    """Return the sweep after the devices of `part`, of which `touched` were ordered to be reconciled."""
+    counts = counted(sweep.counts, part.looked)
+    done = replace(
+        sweep,
+        policy=None,
+        after=part.following,
+        scanned=sweep.scanned + len(part.looked),
+        touched=sweep.touched + touched,
+        counts=counts,
+    )
+    if part.following:
+        return done
+    return replace(done, finished_at=now, held_until=None, counts={}, origins=Origins(now, counts))
 
 
 def _begun(fleet: Fleet, now: datetime, last: Sweep | None) -> Sweep:

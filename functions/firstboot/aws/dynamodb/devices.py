@@ -208,6 +208,10 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
             )
         return rows.device(answer["Attributes"])
 
+    def after(self, device: Device) -> str:
+        """Return the token of the page that begins after a device."""
+        return str(rows.device_key(device.device_id)["pk"]["S"])
+
     def page(
         self,
         limit: int,

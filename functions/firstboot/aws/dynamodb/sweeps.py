@@ -15,7 +15,7 @@ from firstboot.domain.sweep import Origins, Sweep
 
 _MEMBERS = frozenset(
     {
-        *("fleetHash", "startedAt", "after", "scanned", "touched", "finishedAt", "heldUntil"),
+        *("fleetHash", "startedAt", "policy", "after", "scanned", "touched", "finishedAt", "heldUntil"),
         *("counts", "origins", "originsAt"),
     }
 )
@@ -59,6 +59,7 @@ def _row(sweep: Sweep) -> rows.Row:
         "pk": SWEEP_KEY,
         "fleetHash": sweep.fleet_hash,
         "startedAt": sweep.started_at,
+        "policy": sweep.policy,
         "after": sweep.after,
         "scanned": sweep.scanned,
         "touched": sweep.touched,
@@ -76,6 +77,7 @@ def _sweep(row: rows.Row) -> Sweep:
     return Sweep(
         fleet_hash=plain["fleetHash"],
         started_at=rows.moment(plain["startedAt"]),
+        policy=plain.get("policy"),
         after=plain.get("after"),
         scanned=plain["scanned"],
         touched=plain["touched"],
