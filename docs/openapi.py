@@ -200,7 +200,8 @@ def _refusals(status: int, call: HttpCall) -> list[_Body]:
         if call.problems or status in _ALWAYS_PROBLEMS:
             bodies.append(_problem(status))
         if not call.problems and status in _provider_messages():
-            headers = ("x-amzn-ErrorType", "x-amzn-RequestId")
+            waits = ("Retry-After",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+            headers = ("x-amzn-ErrorType", "x-amzn-RequestId", *waits)
             bodies.append(_Body("A refusal in AWS IoT's form", _JSON, f"Provider{status}", headers))
     if status in _GATEWAY:
         bodies.append(_Body(_GATEWAY[status], _JSON, "GatewayError"))

@@ -287,7 +287,7 @@ def test_credentials_that_sts_throttles(storm: Callable[[int], Storm]) -> None:
 def test_devices_ask_for_readiness_in_their_order(
     storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where AWS IoT's backlog is hours, devices that ask get slots at the rate of the orders."""
+    """Devices that ask get slots at the rate of the orders while AWS IoT's backlog is hours."""
     monkeypatch.setenv("FIRSTBOOT_IOT_RATE", "7")
     world = storm(1_000)
     leaves = [world.product.certificate(world.ask(f"gw-{n}")) for n in range(15)]

@@ -53,6 +53,8 @@ class FirstbootError(Exception):
     action: ClassVar[Action] = Action.STOP
     title: ClassVar[str]
     reason: Reason | None = None
+    retry_after: int | None = None
+    slot: int | None = None
 
     def __init__(
         self,
