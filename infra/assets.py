@@ -19,7 +19,7 @@ from infra.configuration import Target
 
 _NO_PYTHON = (
     f"This machine has no Python {bytecode.LAMBDA_PYTHON}, so the Lambda assets have no bytecode, and cold"
-    " starts take about half as long again. docs/deploy.md, 'Bytecode', says how to get one."
+    " starts take more than twice as long. docs/deploy.md, 'Cold starts', says how to get one."
 )
 
 

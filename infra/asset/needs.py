@@ -120,11 +120,14 @@ class Installed:
         return file.relative_to(self.folder).as_posix()
 
     def _beside(self, package: Package) -> set[str]:
-        """Return the files of a distribution that exist and are no modules in Python."""
+        """Return the files in a distribution's folders that are no modules in Python."""
+        # The folders count and not the list of files, because the models of botocore have been unpacked.
+        tops = {file.partition("/")[0] for file in package.files} - {"..", "bin", "__pycache__"}
+        found = (file for top in tops for file in [self.folder / top, *(self.folder / top).rglob("*")])
         return {
-            file
-            for file in package.files
-            if not file.endswith((".py", ".dist-info/RECORD")) and (self.folder / file).is_file()
+            self._path(file)
+            for file in found
+            if file.is_file() and file.suffix not in {".py", ".pyc"} and file.name != "RECORD"
         }
 
 
