@@ -1,4 +1,4 @@
-"""What each Lambda file needs of the installed packages, and which files can share an asset."""
+"""Finds out what each Lambda file needs of the installed packages, and which files can share an asset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large an asset is in the zip that CDK makes of it."""
+"""Computes how large an asset is in the zip that CDK makes of it."""
 
 from __future__ import annotations
 

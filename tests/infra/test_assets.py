@@ -156,7 +156,7 @@ def test_lambdas_of_one_asset_need_the_same() -> None:
 
 
 def test_imports_in_functions_count(tmp_path: Path) -> None:
-    """What a function imports is needed, what only a type checker reads is not."""
+    """A module that a function imports is needed, and one that only a type checker reads is not."""
     (tmp_path / "pkg").mkdir()
     (tmp_path / "main.py").write_text(
         "from typing import TYPE_CHECKING\nfrom pkg import near\nif TYPE_CHECKING:\n    import typed\n"
