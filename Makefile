@@ -58,14 +58,11 @@ mutation: .venv/mutation/ready  ## change the code of pki, policy, domain and id
 	.venv/mutation/bin/python -m tests.mutation --processes $(PROCESSES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Lambda has Python 3.13, so the unit tests run on it too if this machine has it on the PATH, by pyenv or
-# by uv.
+# by uv (infra/asset/bytecode.py).
 quick-313: .venv/ready       ## run the unit tests on Python 3.13, if this machine has it
-	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 \
-	  "$$(uv python find --managed-python --no-python-downloads --quiet 3.13 2>/dev/null)"; do \
-	  if "$$python" -c 'import venv' 2>/dev/null; then \
-	    exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
-	  fi; \
-	done; echo "This machine has no Python 3.13, so the unit tests did not run on it."
+	@if python=$$($(BIN)/python -m infra.asset.bytecode); then \
+	  exec $(MAKE) --no-print-directory .venv/py313/passed PYTHON313="$$python"; \
+	fi; echo "This machine has no Python 3.13, so the unit tests did not run on it."
 
 check: .venv/ready           ## check lint, format, types, imports, documents and language
 	$(BIN)/ruff check

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aws_cdk import aws_lambda as lambda_
-
 from firstboot.domain.fleet import Fleet
+from infra.assets import Assets
 from infra.configuration import Configuration
 from infra.storage import DeviceRecords, Store
 
@@ -15,11 +14,11 @@ from infra.storage import DeviceRecords, Store
 class Deployment:
     """The parts of a Firstboot that its constructs are made from.
 
-    `code` is the asset that all Lambdas share. It contains the compiled `fleet`.
+    `code` has the Lambda assets, which contain the compiled `fleet`.
     """
 
     configuration: Configuration
     fleet: Fleet
-    code: lambda_.Code
+    code: Assets
     device_records: DeviceRecords
     store: Store

@@ -12,9 +12,9 @@ from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
 from infra.alarms import Alarms
+from infra.assets import Assets
 from infra.assign import Assign
 from infra.authority import Authority
-from infra.bundling import code
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.exchange import Exchange
@@ -59,7 +59,11 @@ class Firstboot(Construct):
         self.device_records = DeviceRecords(self, "Registry")
         self.store = Store(self, "Store")
         deployment = Deployment(
-            configuration, fleet, code(configuration.target, fleet), self.device_records, self.store
+            configuration,
+            fleet,
+            Assets(self, configuration.target, fleet),
+            self.device_records,
+            self.store,
         )
         self.authority = Authority(self, "Authority", deployment=deployment)
         self._exchange = Exchange(self, "Exchange", deployment=deployment, authority=self.authority)

@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
 from firstboot.runtime.settings import Settings
+from infra.assets import Assets
 from infra.nag import acknowledge, acknowledge_serverless
 
 LOG_RETENTION = logs.RetentionDays.THREE_MONTHS
@@ -24,7 +25,7 @@ class Function(lambda_.Function):
         scope: Construct,
         construct_id: str,
         *,
-        code: lambda_.Code,
+        code: Assets,
         handler: str,
         seconds: int,
         memory: int = 512,
@@ -34,7 +35,7 @@ class Function(lambda_.Function):
         )
         log_group = logs.LogGroup(scope, f"{construct_id}Logs", retention=LOG_RETENTION)
         self.properties: dict[str, Any] = {
-            "code": code,
+            "code": code.code(handler),
             "handler": handler,
             "runtime": lambda_.Runtime.PYTHON_3_13,
             "architecture": lambda_.Architecture.ARM_64,

@@ -1,11 +1,12 @@
 """`make release`: build what a release consists of into dist/. It makes no tag and uploads nothing.
 
-    firstboot-VERSION-lambda-arm64.zip      the Lambda asset with the example fleet, as a deployment makes it
-    firstboot-VERSION-sbom.cdx.json         the bill of materials that is in the asset
-    firstboot_device-VERSION…               the reference client, as a wheel and as source
-    SHA256SUMS                              for `sha256sum --check`
+    firstboot-VERSION-LAMBDAS-lambda-arm64.zip   a Lambda asset with the example fleet, for each asset
+    firstboot-VERSION-LAMBDAS-sbom.cdx.json      the bill of materials that is in it
+    firstboot_device-VERSION…                    the reference client, as a wheel and as source
+    SHA256SUMS                                   for `sha256sum --check`
 
-A clean checkout of the same commit gives the same bytes: every time in an archive is the time of the commit.
+The assets are those that a deployment makes, without bytecode. So a clean checkout of the same commit gives
+the same bytes on each machine: every time in an archive is the time of the commit.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def release(out: Path, root: Path = ROOT) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
-        asset = Path(folder) / "asset"
-        bundle(asset, Target.LAMBDA, load(root / "fleet"), root / "functions")
-        _zip(asset, out / f"firstboot-{version}-lambda-arm64.zip", seconds)
-        shutil.copyfile(asset / SBOM, out / f"firstboot-{version}-{SBOM}")
+        for asset in bundle(Path(folder), Target.LAMBDA, load(root / "fleet"), root / "functions"):
+            name = f"firstboot-{version}-{asset.name}"
+            _zip(asset.folder, out / f"{name}-lambda-arm64.zip", seconds)
+            shutil.copyfile(asset.folder / SBOM, out / f"{name}-{SBOM}")
     _build_client(root / "device", out, seconds)
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(out.iterdir())

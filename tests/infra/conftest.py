@@ -15,7 +15,8 @@ import pytest
 
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
-from infra.bundling import bundle
+from infra.asset import bytecode
+from infra.bundling import Asset, bundle
 from infra.configuration import Target
 
 ROOT = Path(__file__).parents[2]
@@ -119,11 +120,17 @@ def fleet() -> Fleet:
 
 
 @pytest.fixture(scope="session")
-def asset(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the asset for this machine."""
-    out = tmp_path_factory.mktemp("asset")
-    bundle(out, Target.LOCAL, fleet)
-    return out
+def assets(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asset]:
+    """Return the assets for this machine by the names of their Lambda files."""
+    out = tmp_path_factory.mktemp("assets")
+    built = bundle(out, Target.LOCAL, fleet, python=bytecode.python(Target.LOCAL))
+    return {name: asset for asset in built for name in asset.lambdas}
+
+
+@pytest.fixture(scope="session")
+def asset(assets: dict[str, Asset]) -> Path:
+    """Return the folder of the asset of `exchange`. All assets have the same AWS client."""
+    return assets["exchange"].folder
 
 
 def alone(asset: Path, program: str, **environment: str) -> subprocess.CompletedProcess[str]:

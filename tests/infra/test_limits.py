@@ -177,10 +177,10 @@ def test_an_asset_that_lambda_would_refuse_fails_the_bundling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bundling fails with the size of an asset that is too large."""
-    monkeypatch.setattr(bundling, "_install", lambda out, *_: (out / "large").write_bytes(b"x" * 1_000))
-    monkeypatch.setattr(bundling, "trim", lambda *_: None)
+    monkeypatch.setattr(bundling, "_install", lambda whole, *_: (whole / "a.py").write_bytes(b"#" * 1_000))
     monkeypatch.setattr(bundling, "_MOST_BYTES", 999)
     (tmp_path / "functions").mkdir()
+    (tmp_path / "functions/a.py").touch()
     empty = type("Empty", (), {"to_json": lambda _: "{}"})()
     with pytest.raises(ValueError, match="1,002 bytes unzipped, and Lambda takes at most 999"):
         bundling.bundle(tmp_path / "out", Target.LOCAL, empty, tmp_path / "functions")

@@ -15,6 +15,7 @@ from tests.infra.conftest import ROOT
 
 VERSION = released_version(ROOT)
 SECONDS = "1700000000"
+ASSETS = ("assign-vend", "authority-exchange", "operate-register")
 
 # One worker, one release.
 pytestmark = pytest.mark.xdist_group("release")
@@ -33,8 +34,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_release_has_every_file_and_its_checksum(out: Path) -> None:
     """The checksums in SHA256SUMS hold for all other files of the release."""
     names = {
-        f"firstboot-{VERSION}-lambda-arm64.zip",
-        f"firstboot-{VERSION}-sbom.cdx.json",
+        *(f"firstboot-{VERSION}-{asset}-lambda-arm64.zip" for asset in ASSETS),
+        *(f"firstboot-{VERSION}-{asset}-sbom.cdx.json" for asset in ASSETS),
         f"firstboot_device-{VERSION}-py3-none-any.whl",
         f"firstboot_device-{VERSION}.tar.gz",
     }
@@ -45,14 +46,20 @@ def test_a_release_has_every_file_and_its_checksum(out: Path) -> None:
     assert {line.partition(":")[0] for line in done.stdout.splitlines()} == names
 
 
-def test_the_asset_is_what_a_deployment_makes(out: Path) -> None:
-    """The zip has the functions, the compiled fleet and the bill of materials, readable for all users."""
-    with zipfile.ZipFile(out / f"firstboot-{VERSION}-lambda-arm64.zip") as archive:
-        assert {"exchange.py", "vend.py", "fleet.json", "sbom.cdx.json"} <= set(archive.namelist())
+@pytest.mark.parametrize("asset", ASSETS)
+def test_an_asset_is_what_a_deployment_makes(out: Path, asset: str) -> None:
+    """A zip has its functions, the compiled fleet and the bill of materials, readable for all users.
+
+    It has no bytecode, which depends on the Python of the machine.
+    """
+    functions = {f"{name}.py" for name in asset.split("-")}
+    with zipfile.ZipFile(out / f"firstboot-{VERSION}-{asset}-lambda-arm64.zip") as archive:
+        assert functions | {"fleet.json", "sbom.cdx.json"} <= set(archive.namelist())
+        assert not [name for name in archive.namelist() if name.endswith(".pyc")]
         assert archive.namelist() == sorted(archive.namelist())
         assert {member.external_attr >> 16 & 0o444 for member in archive.infolist()} == {0o444}
         bill = archive.read("sbom.cdx.json")
-    assert (out / f"firstboot-{VERSION}-sbom.cdx.json").read_bytes() == bill
+    assert (out / f"firstboot-{VERSION}-{asset}-sbom.cdx.json").read_bytes() == bill
 
 
 def test_the_same_commit_makes_the_same_release(
