@@ -19,7 +19,7 @@ _context = cache(create_urllib3_context)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Share service models and the TLS context, and keep coverage out of moto and of the making of clients."""
+    """Share service models and TLS context, and keep coverage out of moto and of the making of clients."""
     monkeypatch.setattr("botocore.session.create_loader", _loader)
     monkeypatch.setattr("botocore.httpsession.create_urllib3_context", _context)
     monkeypatch.setattr(Session, "create_client", untraced(Session.create_client))
