@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools import Logger
-from botocore.loaders import create_loader
 from cryptography import x509
 from moto import mock_aws
 from typer.testing import CliRunner
@@ -19,7 +17,7 @@ from typer.testing import CliRunner
 from console import cloud
 from console.__main__ import app
 from tests import factories
-from tests.aws import deployed
+from tests.aws import cheap_clients, deployed
 from tests.aws.invoked import InProcess, Run
 from tests.aws.product import Product, fleet, group
 from tests.aws.registering import CONFIGURATION, Calls, Registering
@@ -29,18 +27,11 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _models_once() -> Iterator[None]:
-    """Cache boto3's service models, because to read them for each test's session takes half of its time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("botocore.session.create_loader", cache(create_loader))
-        yield
-
-
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start an empty account."""
     deployed.prepare(monkeypatch)
+    cheap_clients.install(monkeypatch)
     with mock_aws(config=deployed.MOTO):
         deployed.forget_clients()
         with checked():

@@ -7,8 +7,10 @@ import json
 import os
 import secrets
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +19,14 @@ import boto3
 from cryptography import x509
 
 from device.__main__ import main
+from device.patience import Patience
+from device.refusal import Refused
 from tests.flows.conftest import Cloud
+
+_SECONDS = 300
+"""How long a device may be told to wait in all."""
+
+_patient = Patience.__call__
 
 
 def fresh_name() -> str:
@@ -73,14 +82,43 @@ def recorded(cloud: Cloud, device_id: str) -> bool:
     return "Item" in client(cloud, "dynamodb").get_item(TableName=output(cloud, "Table"), Key=key)
 
 
+def _eager(patience: Patience, call: Callable[[], Any]) -> Any:
+    """Repeat a call every fifth of a second while the service says how long to wait, and else by `patience`.
+
+    The service names 5 to 10 seconds for what takes the emulator a fraction of a second.
+    """
+
+    def often() -> Any:
+        end = time.monotonic() + _SECONDS
+        while True:
+            try:
+                return call()
+            except Refused as refusal:
+                after = refusal.retry_after
+                if after is None or after > patience.longest or time.monotonic() > end:
+                    raise
+            time.sleep(0.2)
+
+    return _patient(patience, often)
+
+
+def _restless(patience: Patience, call: Callable[[], Any]) -> Any:
+    """Repeat a call as often as `patience` says, without its pauses."""
+    return _patient(replace(patience, sleep=lambda _: None), call)
+
+
 @dataclass(frozen=True)
 class Device:
-    """A device of the factory: its name, its folder and the host that it calls (mtls, public or mqtt)."""
+    """A device of the factory: its name, its folder and the host that it calls (mtls, public or mqtt).
+
+    A `restless` device makes no pauses between the tries of a call.
+    """
 
     cloud: Cloud
     name: str
     folder: Path
     host: str = "mtls"
+    restless: bool = False
 
     @property
     def state(self) -> Path:
@@ -118,14 +156,15 @@ class Device:
         return [f"{endpoints['mqtt']['host']}:{endpoints['mqtt']['port']}", "--ca", str(both)]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the client in this process, on real sockets.
+        """Run the client in this process, on real sockets, with shorter pauses than a device makes.
 
         tests/flows/test_readme.py and tests/clients run it as `python -m device`.
         """
         out, err = io.StringIO(), io.StringIO()
         # Loading the system's roots takes longer than everything else here.
         roots = mock.patch.dict(os.environ, SSL_CERT_FILE=os.devnull)
-        with roots, redirect_stdout(out), redirect_stderr(err):
+        pauses = mock.patch.object(Patience, "__call__", _restless if self.restless else _eager)
+        with roots, pauses, redirect_stdout(out), redirect_stderr(err):
             code = main(list(arguments))
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 

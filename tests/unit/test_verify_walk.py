@@ -24,6 +24,12 @@ from verify.walk import walk
 _NO_RETRY = 10.0
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the walk ask without pauses whether its devices are gone."""
+    monkeypatch.setattr(cleaning, "_EVERY", 0.0)
+
+
 class Devices:
     """An `operate` with devices, of which those in `stuck` can't be deleted and those in `slow` stay."""
 
