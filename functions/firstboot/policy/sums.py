@@ -64,6 +64,7 @@ class Sums:
         self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
         self._names_devices = any(node.get("type") == "Device" for node in found)
         self._grants = frozenset(rules.fleet.grants)
+        self._about_iot = frozenset(grant for grant in self._grants if is_about_iot(rules.fleet, grant))
         # None if no rule depends on the caller's address.
         self._ranges = addresses.literals(policies) if any(map(addresses.reads_address, policies)) else None
         self._statements: dict[tuple[str, int], frozenset[str]] = {}
@@ -127,11 +128,10 @@ class Sums:
 
     def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
         fleet = self.fleet
-        about_iot = frozenset(grant for grant in self._grants if is_about_iot(fleet, grant))
         room = limits.IOT_POLICIES - OWN_POLICIES
-        if group.mqtt == "registry" and (len(about_iot) <= room or not is_thing_name(device.device_id)):
+        if group.mqtt == "registry" and (len(self._about_iot) <= room or not is_thing_name(device.device_id)):
             return
-        held = tuple(sorted(self._held(device, None) & about_iot))
+        held = tuple(sorted(self._held(device, None) & self._about_iot))
         if group.mqtt == "registry":
             if len(held) > room:
                 detail = f"are {len(held)} policies, and a certificate has room for {room}"
