@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.process.loaded import LAMBDAS, modules, packages
+from tests.process.loaded import FUNCTIONS, LAMBDAS, modules, packages
 
 
 @pytest.mark.parametrize("name", LAMBDAS)
@@ -34,3 +37,28 @@ def test_a_lambda_loads_nothing_heavy_that_it_does_not_use(name: str, module: st
     ms).
     """
     assert module not in modules(name)
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+@pytest.mark.parametrize("module", ["badkeys", "gmpy2"])
+def test_a_start_without_an_rsa_key_loads_no_check_of_rsa_keys(name: str, module: str) -> None:
+    """The checks of RSA keys are loaded at the first RSA key, and not at the start."""
+    assert module not in modules(name)
+
+
+@pytest.mark.parametrize("name", ["register", "operate", "authority"])
+def test_only_a_lambda_that_verifies_tokens_loads_pyjwt(name: str) -> None:
+    """A Lambda that verifies neither proofs nor tokens does not load PyJWT (5 ms)."""
+    assert "jwt" not in modules(name)
+
+
+_TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
+
+
+def test_the_dates_of_a_certificate_load_no_strptime() -> None:
+    """A first request reads dates without `strptime`, whose import and pattern take 2 ms or more."""
+    program = f"import sys; from firstboot.pki.der import *; {_TIME}; print('_strptime' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=FUNCTIONS, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

@@ -41,6 +41,13 @@ def test_the_twin_of_a_field_certificate_holds(case: corpus.Case) -> None:
     assert (twin is None) == isinstance(issuer.public_key(), rsa.RSAPublicKey)
 
 
+def test_ids_of_forms_are_found_without_another_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of a certificate's forms need no parse of the twin, which takes as long as the leaf's."""
+    leaf = own(factories.authority().issue("gw-1", factories.ec_key()))
+    monkeypatch.setattr(certificate, "parse", None)
+    assert len(forms.ids(leaf)) == 2
+
+
 def test_an_rsa_signature_has_one_form() -> None:
     """A certificate of an RSA CA has one id."""
     leaf = own(factories.authority(key=factories.rsa_key()).issue("gw-1", factories.ec_key()))

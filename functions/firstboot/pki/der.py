@@ -68,7 +68,9 @@ class Element:
                 text = ("19" if text[0] >= "5" else "20") + text
             elif self.tag != GENERALIZED_TIME or len(text) != 15:
                 raise NotDer("a time has 12 digits as UTCTime or 14 as GeneralizedTime")
-            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+            # `strptime` would do the same with a regular expression, in three times the time.
+            month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+            return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
         except ValueError as error:
             raise NotDer(f"not a time: {self.content[:20]!r}") from error
 

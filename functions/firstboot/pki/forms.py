@@ -7,6 +7,8 @@ form.
 
 from __future__ import annotations
 
+import hashlib
+
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from firstboot.pki import certificate, der, signature
@@ -19,12 +21,19 @@ _ORDERS = (ec.SECP256R1().group_order, ec.SECP384R1().group_order)
 
 def ids(of: Certificate) -> frozenset[str]:
     """Return the fingerprints (SHA-256 of the DER, hex) of the certificate's forms: AWS IoT's ids of them."""
-    other = twin(of)
-    return frozenset({of.fingerprint, other.fingerprint} if other else {of.fingerprint})
+    # The twin is hashed and not parsed, because that would take as long as parsing the certificate did.
+    other = _twin(of)
+    return frozenset({of.fingerprint, hashlib.sha256(other).hexdigest()} if other else {of.fingerprint})
 
 
 def twin(of: Certificate) -> Certificate | None:
     """Return the certificate with the other form of its signature, or None if there is one form."""
+    other = _twin(of)
+    return certificate.parse(other) if other else None
+
+
+def _twin(of: Certificate) -> bytes | None:
+    """Return the DER of the twin, or None if there is one form."""
     try:
         if not signature.algorithm(of.algorithm).is_ecdsa:
             return None
@@ -35,4 +44,4 @@ def twin(of: Certificate) -> Certificate | None:
     except (AlgorithmRefused, NotDer, ValueError, StopIteration):
         return None
     changed = der.encode(der.BIT_STRING, b"\0", utils.encode_dss_signature(r, order - s))
-    return certificate.parse(der.encode(der.SEQUENCE, of.signed, of.algorithm.encoded, changed))
+    return der.encode(der.SEQUENCE, of.signed, of.algorithm.encoded, changed)
