@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from OpenSSL import crypto
 
 from firstboot.domain.errors import Reason
 from firstboot.pki import path
@@ -172,3 +175,23 @@ def test_who_signed() -> None:
 def test_what_openssl_reads() -> None:
     """A certificate is readable if OpenSSL reads it as well."""
     assert path.is_readable(own(LEAF))
+
+
+def test_a_sender_s_certificate_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An anchor is loaded once, and the certificate of a request is gone after the request."""
+    loaded: list[weakref.ref[crypto.X509]] = []
+    load = crypto.load_certificate
+
+    def noted(kind: int, encoded: bytes) -> crypto.X509:
+        made = load(kind, encoded)
+        loaded.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(crypto, "load_certificate", noted)
+    root = factories.authority("Noted root")
+    anchor = own(root.certificate)
+    for number in range(3):
+        path.find(own(root.issue(f"gw-{number}", KEY)), [anchor], [], NOW)
+    gc.collect()
+    assert len(loaded) == 4
+    assert sum(each() is not None for each in loaded) == 1

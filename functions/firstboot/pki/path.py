@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from OpenSSL import crypto
 
@@ -134,15 +134,15 @@ def _verified(
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     store.set_time(at)
     for each in anchors:
-        store.add_cert(_loaded(each.der))
-    context = crypto.X509StoreContext(store, _loaded(leaf.der), [_loaded(each.der) for each in intermediates])
+        store.add_cert(_loaded(each))
+    context = crypto.X509StoreContext(store, _loaded(leaf), [_loaded(each) for each in intermediates])
     return [_encoded(each) for each in context.get_verified_chain()]
 
 
 def is_readable(certificate: Certificate) -> bool:
     """Return whether OpenSSL can read the certificate too. It reads more of it than `certificate` does."""
     try:
-        _loaded(certificate.der)
+        _loaded(certificate)
     except crypto.Error:
         return False
     return True
@@ -170,9 +170,16 @@ def _strangers(certificate: Certificate, candidates: Iterable[Certificate]) -> s
     return {each.der for each in namesakes if not signed_by(certificate, each)}
 
 
-@lru_cache(maxsize=1024)
-def _loaded(encoded: bytes) -> crypto.X509:
-    return crypto.load_certificate(crypto.FILETYPE_ASN1, encoded)
+# A loaded certificate is kept as long as the parsed one. `certificate.anchor` remembers the trust anchors.
+# A sender's certificate ends with its request, so senders without any right can't fill the memory.
+_LOADED: WeakKeyDictionary[Certificate, crypto.X509] = WeakKeyDictionary()
+
+
+def _loaded(certificate: Certificate) -> crypto.X509:
+    found = _LOADED.get(certificate)
+    if found is None:
+        found = _LOADED[certificate] = crypto.load_certificate(crypto.FILETYPE_ASN1, certificate.der)
+    return found
 
 
 def _encoded(certificate: crypto.X509) -> bytes:
