@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3.util.connection
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -77,6 +79,25 @@ def test_all_clients_share_one_context(
             call()
         assert len(host.requests) == 2 * len(CALLS)
     assert len(loaded) == 1
+
+
+def test_a_request_does_not_wait_between_its_writes(
+    ca: factories.Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection sends a body at once, before the host acknowledges the head (TCP_NODELAY)."""
+    set_options: list[int] = []
+    create = urllib3.util.connection.create_connection
+
+    def connect(*arguments: Any, **options: Any) -> socket.socket:
+        made = create(*arguments, **options)
+        set_options.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return made
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", connect)
+    with tls_host(tmp_path, ca) as host:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", host.url)
+        CALLS["dynamodb"]()
+    assert [bool(each) for each in set_options] == [True]
 
 
 @pytest.mark.parametrize("name", CALLS)
