@@ -25,6 +25,7 @@ KINDS = {
     Kind.CONFLICT: "every attempt of the call is refused with the operation's code for a conflict",
     Kind.LOST_ONCE: "the call takes effect without an answer, and botocore repeats it",
     Kind.LOST: "every attempt takes effect, and none is answered",
+    Kind.CUT_OFF: "every attempt takes effect, and its answer ends in the middle",
     Kind.TIMEOUT: "every attempt takes effect, and no byte comes until the client's time-out",
     Kind.CRASH_BEFORE: "the function's process dies instead of the call, and AWS delivers the event again",
     Kind.CRASH_AFTER: "the function's process dies after the call's effect",

@@ -81,7 +81,7 @@ ALLOWED = [
         "no process can activate it later (0043). One that is active before becomes REVOKED.",
     ),
     Allowed(
-        frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.TIMEOUT, Kind.INTERLEAVED}),
+        frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.CUT_OFF, Kind.TIMEOUT, Kind.INTERLEAVED}),
         "deployment",
         "/objects/truststore/",
         "The truststore is put without a condition, so a repeated put makes a version more of the same text.",

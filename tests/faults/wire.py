@@ -36,6 +36,7 @@ class Kind(StrEnum):
     CONFLICT = "conflict"
     LOST_ONCE = "answer lost once"
     LOST = "answer lost"
+    CUT_OFF = "answer cut off"
     TIMEOUT = "time-out after the effect"
     CRASH_BEFORE = "crash before"
     CRASH_AFTER = "crash after"
@@ -122,7 +123,10 @@ class Wire:
         self._numbers, self._transactions = {}, {}
 
     def answer(self, request: Request) -> Response | None:
-        """Return the answer to a request, or None for a connection that is closed without one."""
+        """Return the answer to a request, or None for a connection that is closed without one.
+
+        Instead of an answer with the status 0 no byte is sent. One with a negative status is cut off.
+        """
         if self.is_dead:
             return None
         if not self.watching:
@@ -151,6 +155,8 @@ class Wire:
         answer = self._effect(request)
         if kind is Kind.TIMEOUT:
             return 0, {}, b""
+        if kind is Kind.CUT_OFF:
+            return -answer[0], *answer[1:]
         if kind in _LOST and (is_first or kind is not Kind.LOST_ONCE):
             return None
         return self._after(number, answer) if is_first else answer
@@ -232,14 +238,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         with suppress(ConnectionError):
-            self.send_response_only(status)
+            self.send_response_only(abs(status))
             for name, value in headers.items():
                 if name.lower() not in ("content-length", "connection", "transfer-encoding"):
                     self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
+            is_cut_off = status < 0
+            # Of an answer without a body the end of the head is missing.
+            if body or not is_cut_off:
+                self.send_header("content-length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if is_cut_off else body)
+            self.close_connection |= is_cut_off
 
     def _withhold(self) -> None:
         """Send nothing until the client closes the connection."""

@@ -24,7 +24,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 from urllib3.util import Timeout
 
-from firstboot.aws import clients
+from firstboot.aws import clients, connections
 from firstboot.register.settings import QueuesSettings
 from tests import factories
 from tests.aws import deployed
@@ -316,16 +316,20 @@ def _clients() -> dict[str, Any]:
     return made
 
 
+def _manager() -> Any:
+    """Return the pools of connections of the product's clients."""
+    shared: Any = connections.connections()
+    return shared._manager
+
+
 def reconnect() -> None:
     """Let the product's clients make new connections."""
-    for each in _clients().values():
-        each._endpoint.http_session._manager.clear()
+    _manager().clear()
 
 
 def wait_for_answers(seconds: float) -> None:
     """Let the product's clients wait for so long for the answers to the calls that they make from now on."""
-    for each in _clients().values():
-        manager = each._endpoint.http_session._manager
-        manager.connection_pool_kw["timeout"] = seconds
-        for pool in list(manager.pools._container.values()):
-            pool.timeout = Timeout.from_float(seconds)
+    manager = _manager()
+    manager.connection_pool_kw["timeout"] = seconds
+    for pool in list(manager.pools._container.values()):
+        pool.timeout = Timeout.from_float(seconds)

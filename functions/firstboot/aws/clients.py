@@ -15,6 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session, get_session
 
+from firstboot.aws.answers import WholeAnswers
+from firstboot.aws.connections import TIMEOUT_SECONDS, connections
 from firstboot.domain.aws_apis import AwsApi
 from firstboot.domain.errors import Unavailable
 
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 # Time-outs are short and there is one retry: devices and gateways give up after a few seconds, and Lambda
 # bills the time that a function waits.
 _CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
+    connect_timeout=TIMEOUT_SECONDS[0],
+    read_timeout=TIMEOUT_SECONDS[1],
     retries={"mode": "standard", "total_max_attempts": 2},
     # Presigned URLs must be SigV4 and name the region's own host. botocore may choose the global host,
     # which answers for a new bucket with a redirect, and devices do not follow redirects.
@@ -47,11 +49,15 @@ def session() -> Session:
     # STS's global host is in one region, on which credentials would then depend everywhere (AWS SDKs and
     # tools reference guide, "AWS STS Regional endpoints"). The region's own host is only botocore's default.
     made.set_config_variable("sts_regional_endpoints", "regional")
+    made.register_component("response_parser_factory", WholeAnswers())
     return made
 
 
 def _client(api: AwsApi, config: Config = _CONFIG) -> Any:  # noqa: ANN401 - the callers know its type
-    return session().create_client(api.value, config=config)
+    made: Any = session().create_client(api.value, config=config)
+    # botocore has no setting for it.
+    made._endpoint.http_session = connections()  # noqa: SLF001
+    return made
 
 
 @cache

@@ -196,17 +196,16 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
     ) -> Device:
         """Return the record after one UpdateItem. A ClientError means that its condition did not hold."""
         with answered("ConditionalCheckFailedException"):
-            answer = self._client.update_item(
-                TableName=self._table,
+            row = self._updated(
                 Key=rows.device_key(device_id),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
                 ExpressionAttributeValues=rows.values(plain),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **({"ExpressionAttributeNames": names} if names else {}),  # type: ignore[arg-type]
+                **({"ExpressionAttributeNames": names} if names else {}),
             )
-        return rows.device(answer["Attributes"])
+        return rows.device(row)
 
     def after(self, device: Device) -> str:
         """Return the token of the page that begins after a device."""

@@ -38,8 +38,7 @@ class DynamoPins(DynamoTable):
         }
         try:
             with answered("ConditionalCheckFailedException"):
-                answer = self._client.update_item(
-                    TableName=self._table,
+                row = self._updated(
                     Key=rows.device_key(device_id),
                     UpdateExpression="SET admission = :admission, updatedAt = :now",
                     ConditionExpression=(
@@ -51,7 +50,7 @@ class DynamoPins(DynamoTable):
                 )
         except ClientError as error:
             raise Unavailable(log=f"{device_id}: the record changed meanwhile") from error
-        return rows.device(answer["Attributes"])
+        return rows.device(row)
 
     def note_refused_key(self, device: Device, refused: RefusedKey) -> None:
         """Note in a record which bootstrap key was refused last (UpdateItem).

@@ -72,8 +72,7 @@ class DynamoRateLimiter(DynamoTable):
             values[":most"] = _number(now + ahead)
         try:
             with answered("ConditionalCheckFailedException"):
-                answer: Any = self._client.update_item(
-                    TableName=self._table,
+                row = self._updated(
                     Key=_KEY,
                     UpdateExpression=expression,
                     ConditionExpression=condition,
@@ -85,7 +84,7 @@ class DynamoRateLimiter(DynamoTable):
                 )
         except ClientError as error:
             return _later(error, now, ahead)
-        return _time(answer["Attributes"]["next"])
+        return _time(row["next"])
 
     def note_backlog(self, waiting: int, now: datetime, rate: float) -> int:
         """Write when `waiting` orders will have been handled (UpdateItem); return how many seconds it takes.

@@ -36,6 +36,14 @@ class DynamoTable:
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return answer.get("Item")
 
+    def _updated(self, **update: Any) -> dict[str, Any]:  # noqa: ANN401 - the parameters of UpdateItem
+        """Update a row, and return the values that `ReturnValues` asks for (UpdateItem)."""
+        answer = self._client.update_item(TableName=self._table, **update)
+        # For other updates an answer without values is right, so `answers.py` can't refuse it.
+        if "Attributes" not in answer:
+            raise Unavailable(log="UpdateItem: the answer has no Attributes")
+        return answer["Attributes"]
+
     def _transact(
         self,
         items: list[dict[str, Any]],

@@ -58,5 +58,6 @@ class SqsQueue:
             with answered():
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             # SQS answers 200 although it did not take every message.
-            if answer.get("Failed"):
-                raise Unavailable(log=f"SendMessageBatch: {sorted({e['Code'] for e in answer['Failed']})}")
+            if len(answer.get("Successful", [])) != len(batch):
+                codes = sorted({each["Code"] for each in answer.get("Failed", [])})
+                raise Unavailable(log=f"SendMessageBatch: {codes}")
