@@ -99,6 +99,6 @@ class Patience(BackOff):
 HTTPS = Patience(overload=OVERLOAD)
 """The patience of boot and renew over HTTPS. firstboot.sh has the same numbers."""
 
-# The broker gives no reason. It may be its limit of connections, so the bounds grow fast.
-MQTT = Patience(factor=4.0, cap=960.0, overload=OVERLOAD)
+# The broker gives no reason. It may be its limit of connections, so the bounds grow on.
+MQTT = Patience(tries=10, cap=960.0, overload=OVERLOAD)
 """The patience of boot and renew over MQTT."""
