@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from docs import calls, errors, schemas
@@ -200,7 +201,8 @@ def _refusals(status: int, call: HttpCall) -> list[_Body]:
         if call.problems or status in _ALWAYS_PROBLEMS:
             bodies.append(_problem(status))
         if not call.problems and status in _provider_messages():
-            headers = ("x-amzn-ErrorType", "x-amzn-RequestId")
+            waits = ("Retry-After",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+            headers = ("x-amzn-ErrorType", "x-amzn-RequestId", *waits)
             bodies.append(_Body("A refusal in AWS IoT's form", _JSON, f"Provider{status}", headers))
     if status in _GATEWAY:
         bodies.append(_Body(_GATEWAY[status], _JSON, "GatewayError"))
