@@ -11,51 +11,28 @@ from unittest.mock import patch
 
 from firstboot.domain.fleet import Fleet
 from infra import bundling
+from infra.asset import bytecode
 from infra.configuration import Target
 
 ROOT = Path(__file__).parents[1]
-LAMBDA_PYTHON = "3.13"
 
 
 def interpreter() -> str:
     """Return a Python of Lambda's minor version, or this process's Python on a machine without one."""
-    pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{LAMBDA_PYTHON}*/bin/python{LAMBDA_PYTHON}"))
-    for candidate in (f"python{LAMBDA_PYTHON}", *map(str, pyenv), _managed()):
-        if candidate and _is_minor(candidate):
-            return candidate
-    return sys.executable
-
-
-def _managed() -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "python",
-        "find",
-        "--managed-python",
-        "--no-python-downloads",
-        "--quiet",
-    ]
-    return subprocess.run(
-        [*command, LAMBDA_PYTHON], capture_output=True, text=True, check=False
-    ).stdout.strip()
-
-
-def _is_minor(candidate: str) -> bool:
-    program = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False)
-    except OSError:
-        return False
-    return done.stdout.strip() == LAMBDA_PYTHON
+    return str(bytecode.python(Target.LAMBDA) or sys.executable)
 
 
 def product(out: Path, python: str, fleet: Fleet) -> dict[str, Path]:
     """Build the assets for `python` on this machine, and return the folder of each Lambda file's."""
     with patch.dict(bundling._PLATFORM, {Target.LOCAL: ["--python", python]}):  # noqa: SLF001
-        bundling.bundle(out, Target.LOCAL, fleet)
-    return {file.stem: out for file in bundling.FUNCTIONS.glob("*.py")}
+        built = bundling.bundle(out, Target.LOCAL, fleet, python=Path(python))
+    return {name: asset.folder for asset in built for name in asset.lambdas}
+
+
+def sizes(out: Path, fleet: Fleet) -> dict[str, float]:
+    """Build the assets for Lambda, and return the MB of each one's archive."""
+    built = bundling.bundle(out, Target.LAMBDA, fleet, python=bytecode.python(Target.LAMBDA))
+    return {asset.name: zipped(asset.folder) / 1e6 for asset in built}
 
 
 def reference(out: Path, python: str) -> Path:

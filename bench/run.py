@@ -15,8 +15,6 @@ from bench import assets, growth, others, profiles, speed
 from bench.report import COMPILED, FLOWS, OURS, PLAIN, Report, Size, costs
 from bench.speed import Variant
 from bench.world import ROOT, World
-from infra.bundling import bundle
-from infra.configuration import Target
 
 
 def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
@@ -25,7 +23,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     where = _where(python)
     say("building the assets")
     variants, product = variants_of(world, python)
-    zipped = _zipped(world)
+    zipped = assets.sizes(world.folder / "lambda", world.fleet)
     say(f"{size.rounds} rounds of {len(variants)} cold starts and {size.requests} requests each")
     results = speed.run(world, python, variants, size.rounds, size.requests)
     say("profiles")
@@ -70,14 +68,6 @@ def variants_of(world: World, python: str) -> tuple[list[Variant], dict[str, Pat
             Variant(COMPILED, flow, reference, (compiled, runtime)),
         ]
     return made, product
-
-
-def _zipped(world: World) -> dict[str, float]:
-    """Return the MB of each asset for Lambda, zipped."""
-    out = world.folder / "lambda"
-    out.mkdir()
-    bundle(out, Target.LAMBDA, world.fleet)
-    return {"all Lambdas": assets.zipped(out) / 1e6}
 
 
 def _where(python: str) -> str:
