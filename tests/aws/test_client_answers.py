@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore import xform_name
+from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 
 from firstboot.aws import clients
@@ -115,6 +116,17 @@ def test_another_checksum_is_unavailable(host: Host, api: AwsApi, operation: Ope
     assert content not in host.answer
     with pytest.raises(Unavailable), answered():
         call(api, operation)
+
+
+def test_an_answer_without_a_body_needs_no_length(host: Host) -> None:
+    """S3's 304 and AWS IoT's 204 have no length, and are answers."""
+    host.answer = b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n"
+    with pytest.raises(ClientError) as caught, answered("304"):
+        clients.s3(ACCOUNT).get_object(Bucket="bucket", Key="k", IfNoneMatch="e")
+    assert clients.error_code(caught.value) == "304"
+    host.answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
+    with answered():
+        clients.iot().update_certificate(certificateId="a" * 64, newStatus="ACTIVE")
 
 
 def test_a_batch_that_sqs_says_nothing_of_is_unavailable(host: Host) -> None:

@@ -20,6 +20,9 @@ from botocore.httpsession import URLLib3Session, create_urllib3_context, get_cer
 TIMEOUT_SECONDS = (1.0, 3.0)
 """How long a client waits for a connection, and for the next bytes of an answer."""
 
+_BODILESS = frozenset({204, 304})
+"""The statuses whose answers have no body, and need no length (RFC 9112, section 6.3)."""
+
 
 @cache
 def connections() -> Connections:
@@ -53,6 +56,7 @@ class Connections(URLLib3Session):
         answer = super().send(request)
         answer.raw = BytesIO(answer.content)
         # Without a length, what was cut off looks like the end. AWS gives one to each body.
-        if not {"content-length", "transfer-encoding"} & {name.lower() for name in answer.headers}:
+        lengths = {"content-length", "transfer-encoding"} & {name.lower() for name in answer.headers}
+        if not lengths and answer.status_code not in _BODILESS:
             raise ConnectionClosedError(endpoint_url=request.url, error="the answer has no length")
         return answer
