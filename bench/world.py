@@ -104,6 +104,8 @@ class World:
                 region=REGION,
                 account=ACCOUNT,
                 fleet_refresh="60",
+                sts_rate="600",
+                iot_rate="7",
             ).environment()
             | ExchangeSettings(
                 table=TABLE,
@@ -114,6 +116,7 @@ class World:
                 mqtt_host="iot.example.com",
                 mqtt_port="8883",
                 fleet_refresh="60",
+                kms_rate="1000",
             ).environment()
         )
         plain = {

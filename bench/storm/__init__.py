@@ -1,0 +1,1 @@
+"""A storm: many devices that get power at the same time. `make storm` runs it and writes docs/storm.md."""
