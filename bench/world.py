@@ -77,23 +77,6 @@ class World:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a Lambda, with the settings of the product and of the reference."""
-        lambdas = {
-            "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE12",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12",
-            "AWS_SESSION_TOKEN": TOKEN,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_LAMBDA_FUNCTION_NAME": "bench",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-            "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
-            "AWS_ENDPOINT_URL": self.aws.url,
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "PATH": "/usr/bin:/bin",
-        }
         pem = self.ca.pem.decode()
         ours = (
             VendSettings(
@@ -127,7 +110,27 @@ class World:
             "CA_CERTIFICATE": pem,
             "FACTORY_CERTIFICATE": self.factory.pem.decode(),
         }
-        return lambdas | ours | plain
+        return self._lambda() | ours | plain
+
+    def _lambda(self) -> dict[str, str]:
+        """Return the variables that Lambda sets."""
+        return {
+            "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE12",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12",
+            "AWS_SESSION_TOKEN": TOKEN,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_LAMBDA_FUNCTION_NAME": "bench",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+            "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
+            "AWS_ENDPOINT_URL": self.aws.url,
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "PATH": "/usr/bin:/bin",
+        }
 
     def _name(self) -> str:
         self.devices += 1
