@@ -21,6 +21,8 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from firstboot.domain.names import RETRY_PREFIX
+
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 TOKEN = "IQoJb3JpZ2luX2VjE" + "FwoGZXIvYXdzEJr" * 66 + "=="
@@ -63,7 +65,8 @@ Response = tuple[int, dict[str, str], bytes]
 class Aws:
     """The server. `key` is the CA's key, and `calls` has the name of each call since it was cleared.
 
-    `rows` are the items of the tables by their key. The server's certificate and key are files.
+    `rows` are the items of the tables by their key. The server's certificate and key are files. If `is_full`,
+    each counter of a group's minute is at its limit.
     """
 
     key: ec.EllipticCurvePrivateKey
@@ -71,6 +74,7 @@ class Aws:
     private: Path
     calls: list[str] = field(default_factory=list)
     rows: dict[str, Row] = field(default_factory=dict)
+    is_full: bool = False
 
     def __post_init__(self) -> None:
         aws = self
@@ -98,7 +102,10 @@ class Aws:
             service, _, name = target.partition(".")
             self.calls.append(name)
             content_type = _JSON + ("1" if service == "TrentService" else "0")
-            return _json(self.members(name, json.loads(body)), content_type)
+            asked = json.loads(body)
+            if name == "TransactWriteItems" and self.is_full:
+                return _json(_over_the_limit(asked), content_type, status=400)
+            return _json(self.members(name, asked), content_type)
         if body.startswith(b"Action="):
             name = body.removeprefix(b"Action=").partition(b"&")[0].decode()
             self.calls.append(name)
@@ -123,6 +130,10 @@ class Aws:
             case "GetItem":
                 row = self.rows.get(asked["Key"]["pk"]["S"])
                 return {"Item": row} if row else {}
+            case "UpdateItem" if asked["Key"]["pk"]["S"].startswith(RETRY_PREFIX):
+                values = asked["ExpressionAttributeValues"]
+                following = int(values[":first"]["N"]) + int(values[":count"]["N"])
+                return {"Attributes": {"next": {"N": str(following)}}}
             case "TransactWriteItems" | "PutItem" | "UpdateItem":
                 return {}
         raise ValueError(f"there is no canned answer to {name}")
@@ -150,10 +161,28 @@ class Aws:
         return 200, told | {"x-amz-version-id": secrets.token_urlsafe(24)}, b""
 
 
-def _json(members: dict[str, Any], content_type: str) -> Response:
+def _over_the_limit(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return DynamoDB's refusal of a transaction whose counter of a minute is at its limit.
+
+    Amazon DynamoDB API reference, "TransactWriteItems", Errors.
+    """
+    reasons = []
+    for item in asked["TransactItems"]:
+        (action,) = item.values()
+        is_minute = str(action.get("Key", {}).get("pk", {}).get("S")).startswith("MINUTE#")
+        row = {"Item": action["Key"] | {"count": {"N": "100000"}}} if is_minute else {}
+        reasons.append({"Code": "ConditionalCheckFailed" if is_minute else "None"} | row)
+    return {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+        "CancellationReasons": reasons,
+    }
+
+
+def _json(members: dict[str, Any], content_type: str, status: int = 200) -> Response:
     body = json.dumps(members, separators=(",", ":")).encode()
     # DynamoDB sends this checksum, and botocore verifies it.
-    return 200, {"content-type": content_type, "x-amz-crc32": str(zlib.crc32(body))}, body
+    return status, {"content-type": content_type, "x-amz-crc32": str(zlib.crc32(body))}, body
 
 
 class _Server(ThreadingHTTPServer):

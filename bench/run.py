@@ -26,6 +26,9 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     zipped = assets.sizes(world.folder / "lambda", world.fleet)
     say(f"{size.rounds} rounds of {len(variants)} cold starts and {size.requests} requests each")
     results = speed.run(world, python, variants, size.rounds, size.requests)
+    say("refusals in a storm")
+    enroll = next(each for each in variants if (each.name, each.flow) == (OURS, "enroll"))
+    refused = speed.refusals(world, python, enroll, size.rounds, size.requests)
     say("profiles")
     found = [
         profiles.profile(
@@ -42,6 +45,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
         where=where,
         size=size,
         results=results,
+        refused=refused,
         zipped=zipped,
         others=compared,
         profiles=found,

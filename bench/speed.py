@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import IO, Any, cast
 
 from bench.world import Event, World
@@ -151,6 +152,27 @@ def _warm(
                     last.memory.append(found["memory"])
     for variant, values in cpu.items():
         results[variant.name, variant.flow].warm.append(median(values))
+
+
+def refusals(world: World, python: str, variant: Variant, rounds: int, requests: int) -> Spread:
+    """Return the ratio of the CPU of a refusal in a storm to that of a success, in each round.
+
+    A process enrolls `requests` devices and then refuses five times as many, because the group's minute is
+    full. The means count, so the refusals include those that the process learns the limit by.
+    """
+    found = []
+    for _ in range(rounds):
+        with processes(world, python, [variant]) as started:
+            process = started[variant]
+            enrolled = [_ask(world, process, world.enrollment)[0]["cpu"] for _ in range(UNCOUNTED + requests)]
+            world.aws.is_full = True
+            refused = [process.answer(world.enrollment()) for _ in range(5 * requests)]
+            world.aws.is_full = False
+        statuses = {each["answer"]["statusCode"] for each in refused}
+        if statuses != {HTTPStatus.TOO_MANY_REQUESTS}:
+            raise ValueError(f"a request beyond the limit was answered {statuses}")
+        found.append(mean(each["cpu"] for each in refused) / mean(enrolled[UNCOUNTED:]))
+    return Spread.of(found)
 
 
 def _empty(world: World, python: str) -> float:

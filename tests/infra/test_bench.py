@@ -43,6 +43,15 @@ def test_a_request_costs_as_many_calls_as_the_target_says(built: Built) -> None:
     }
 
 
+def test_a_refusal_in_a_storm_is_measured(built: Built) -> None:
+    """A process enrolls devices, and then refuses others because the minute is full."""
+    world, variants, _ = built
+    variant = next(each for each in variants if (each.name, each.flow) == (OURS, "enroll"))
+    found = speed.refusals(world, sys.executable, variant, rounds=2, requests=3)
+    assert 0 < found.low <= found.high
+    assert not world.aws.is_full
+
+
 def ask(built: Built, name: str, flow: str, event: Event) -> tuple[int, dict[str, object]]:
     """Return a variant's answer to an event."""
     world, variants, _ = built
