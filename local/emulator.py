@@ -27,7 +27,7 @@ from ministack.services.cloudformation import changesets, provisioners
 from firstboot.pki import path, sources
 from firstboot.pki.certificate import COMMON_NAME, parse_text
 from firstboot.pki.errors import CertificateMalformed
-from local import table_conditions
+from local import shared_code, table_conditions
 
 _create_server: Any = BaseEventLoop.create_server
 _resource_arn: Any = iam_actions.extract_resource_arn
@@ -219,6 +219,7 @@ def main(lambda_python: str, public_url: str) -> None:
     sts._gen_session_token = _session_token  # noqa: SLF001
     for module in (lambda_runtime, lambda_svc):
         module.execution_credentials = _execution_credentials
+    shared_code.install()
     table_conditions.install()
     iot.certificate_is_signed_by = _is_signed_by
     iot.certificate_common_name = _common_name

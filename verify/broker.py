@@ -34,8 +34,8 @@ SILENT = "no answer"
 _SECONDS = 30
 """The time limit of a connection and of each of the broker's answers, and MQTT's keep-alive."""
 
-_QUIET_SECONDS = 5.0
-"""How long no event comes after the last one."""
+_FIRST_SECONDS = 5.0
+"""How long the first of several messages may take."""
 
 
 _CONNECTED: dict[str, float] = {}
@@ -72,12 +72,17 @@ class Message:
 
 @dataclass(frozen=True)
 class Broker:
-    """AWS IoT's broker. `transport` trusts its CA. Connections of one client begin `apart_seconds` apart."""
+    """AWS IoT's broker.
+
+    `transport` trusts its CA. Connections of one client begin `apart_seconds` apart. After `quiet_seconds`
+    without a message, no other one comes.
+    """
 
     host: str
     port: int
     transport: Transport
     apart_seconds: float = 0.0
+    quiet_seconds: float = 5.0
 
     def outcome(self, login: Login, protocol: MQTTProtocolVersion = V5) -> str:
         """Connect, disconnect, and return `Connection.outcome`."""
@@ -93,7 +98,8 @@ class Broker:
         Without a clean session, which MQTT 3.1.1 has, the broker stores messages until the client's next
         connection.
         """
-        connection = Connection(self._client(login, protocol, clean_session=clean_session))
+        client = self._client(login, protocol, clean_session=clean_session)
+        connection = Connection(client, self.quiet_seconds)
         self._wait(login.client_id)
         try:
             connection.open(self.host, self.port)
@@ -167,8 +173,9 @@ class Connection:
     which the handshake failed. MQTT 3.1.1 has no reasons but those of CONNACK.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, quiet_seconds: float) -> None:
         self._client = client
+        self._quiet_seconds = quiet_seconds
         self._socket: Any = None
         self._answers: SimpleQueue[str] = SimpleQueue()
         self._received: SimpleQueue[Message] = SimpleQueue()
@@ -227,9 +234,10 @@ class Connection:
 
     def messages(self) -> list[Message]:
         """Return all messages until there is none for a while."""
-        found = list[Message]()
-        while message := self.message(_QUIET_SECONDS):
+        found, seconds = list[Message](), _FIRST_SECONDS
+        while message := self.message(seconds):
             found.append(message)
+            seconds = self._quiet_seconds
         return found
 
     def ended(self, seconds: float) -> tuple[str, float] | None:

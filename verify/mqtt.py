@@ -27,13 +27,17 @@ _APART_SECONDS = 1.1
 """AWS IoT takes one connection of a client id in a second, and the emulator any number (General Reference,
 "AWS IoT Core endpoints and quotas", "Connect requests per second per client ID")."""
 
+_QUIET_SECONDS, _EMULATOR_QUIET_SECONDS = 5.0, 1.0
+"""How long no message comes after the last one of several. The emulator sends them one after another."""
+
 
 def broker(bench: Bench) -> Broker:
     """Return AWS IoT's broker. Raises Lacking."""
     if not bench.addresses.broker:
         raise Lacking(str(Need.BROKER))
-    apart = 0.0 if Need.AWS in bench.missing else _APART_SECONDS
-    return Broker(*parse(bench.addresses.broker), bench.transport, apart)
+    is_emulated = Need.AWS in bench.missing
+    apart, quiet = (0.0, _EMULATOR_QUIET_SECONDS) if is_emulated else (_APART_SECONDS, _QUIET_SECONDS)
+    return Broker(*parse(bench.addresses.broker), bench.transport, apart, quiet)
 
 
 def group(bench: Bench) -> Group:

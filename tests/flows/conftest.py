@@ -130,7 +130,10 @@ def processes_of(state: Path) -> set[str]:
 
 @contextmanager
 def running(state: Path, *options: str) -> Iterator[Cloud]:
-    """Run a cloud whose files are in `state`, with more options of `local up`."""
+    """Run a cloud whose files are in `state`, with more options of `local up`.
+
+    Fails if a process of the cloud is left at the end.
+    """
     process = start(state, *options)
     try:
         until((state / "endpoints.json").exists, process)
@@ -139,6 +142,7 @@ def running(state: Path, *options: str) -> Iterator[Cloud]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_SECONDS)
+    assert processes_of(state) == set()
 
 
 @pytest.fixture(scope="session")

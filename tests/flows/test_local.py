@@ -255,6 +255,14 @@ def test_a_lambda_sees_only_its_own_packages(cloud: Cloud) -> None:
         assert f"No module named '{package}'" in found.stderr
 
 
+def test_the_processes_of_a_function_share_its_code(cloud: Cloud) -> None:
+    """Each Lambda process runs code that is unpacked once for all processes of its function."""
+    run = Path(cloud.endpoints["api_ca"]).parent / "run"
+    found = [folder.resolve() for folder in run.glob("ministack-lambda-*/code")]
+    assert found
+    assert {folder.parent for folder in found} == {run}
+
+
 def test_session_tokens_have_the_usual_length(cloud: Cloud, tmp_path: Path) -> None:
     """Session tokens have the usual length of AWS's, in credentials and in presigned URLs."""
     device = Device(cloud, fresh_name(), tmp_path)

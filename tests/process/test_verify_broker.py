@@ -70,7 +70,7 @@ def serving(context: ssl.SSLContext, talk: Callable[[ssl.SSLSocket], None]) -> I
         thread = threading.Thread(target=serve)
         thread.start()
         port = listener.getsockname()[1]
-        yield Broker("localhost", port, Transport(factories.pem(WEB.certificate)))
+        yield Broker("localhost", port, Transport(factories.pem(WEB.certificate)), quiet_seconds=0.2)
         thread.join()
 
 
@@ -167,3 +167,11 @@ def test_the_end_of_a_connection_has_its_time(tmp_path: Path) -> None:
         assert ended[1] > 0
         assert connection.subscribe("topic") == CLOSED
         assert connection.publish("topic", "{}") == CLOSED
+
+
+def test_messages_are_read_until_none_comes(tmp_path: Path) -> None:
+    """All messages of a subscription are returned, in their order, when none has come for a while."""
+    published = b"\x30\x06\x00\x03gw1a" + b"\x30\x06\x00\x03gw1b"
+    with connected(tmp_path, stays(CONNACK, SUBACK + b"\x01" + published)) as connection:
+        assert connection.subscribe("gw1") == ACCEPTED
+        assert [each.payload for each in connection.messages()] == [b"a", b"b"]

@@ -26,7 +26,7 @@ from verify import mqtt, observer
 from verify.bench import Bench
 from verify.broker import ACCEPTED, CLOSED, V311, Login, Message
 from verify.mqtt import Attempts, Narration
-from verify.step import Failed, Lacking, Measurement
+from verify.step import Failed, Lacking, Measurement, Need
 from verify.steps import connections, isolation, jitr, live, naming
 
 OWN, OTHER, UNKNOWN = "gw-1", "gw-2", "gw-3"
@@ -383,6 +383,18 @@ def test_a_walk_without_a_broker_lacks_it(monkeypatch: pytest.MonkeyPatch) -> No
     bench: Any = SimpleNamespace(addresses=SimpleNamespace(broker=None))
     with pytest.raises(Lacking, match="broker"):
         mqtt.broker(bench)
+
+
+@pytest.mark.parametrize(("missing", "waits"), [(set(), (1.1, 5.0)), ({Need.AWS}, (0.0, 1.0))])
+def test_the_walk_waits_longer_for_aws_than_for_an_emulator(
+    missing: set[Need], waits: tuple[float, float]
+) -> None:
+    """Connections of one client begin a second apart at AWS alone, where messages may also come later."""
+    bench: Any = SimpleNamespace(
+        addresses=SimpleNamespace(broker="localhost:1"), missing=missing, transport=None
+    )
+    broker = mqtt.broker(bench)
+    assert (broker.apart_seconds, broker.quiet_seconds) == waits
 
 
 def resuming(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arrived: topics.Call) -> Any:

@@ -16,6 +16,8 @@ from firstboot.domain.fleet import Fleet
 from firstboot.operate import requests
 from verify import __main__ as main
 from verify import publishing
+from verify.step import Need
+from verify.steps import growing
 
 _FOLDER = Path(__file__).parents[2] / "fleet"
 _DEPLOYED = compiler.load(_FOLDER)
@@ -69,3 +71,12 @@ def test_a_grant_that_a_killed_walk_left_is_taken_back() -> None:
     main._take_back(cast("Any", bench))
     assert replace(operate.in_force, base=None) == _DEPLOYED
     assert publishing.GRANT not in bench.fleet.grants
+
+
+@pytest.mark.parametrize(("missing", "seconds"), [(set(), 62.0), ({Need.AWS}, 60.5)])
+def test_a_published_fleet_takes_effect_after_the_refresh(missing: set[Need], seconds: float) -> None:
+    """The walk waits for the functions' refresh and a margin, which is shorter at an emulator."""
+    found = {"Environment": {"Variables": {"FIRSTBOOT_FLEET_REFRESH": "60"}}}
+    functions = SimpleNamespace(get_function_configuration=lambda **_: found)
+    bench: Any = SimpleNamespace(outputs=str, client=lambda _: functions, missing=missing)
+    assert growing._refresh(bench) == seconds
