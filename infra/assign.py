@@ -11,6 +11,7 @@ from firstboot.assign.settings import AssignSettings
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from infra.deployment import Deployment
 from infra.function import Function
+from infra.live import live
 
 
 class Assign(Function):
@@ -36,6 +37,7 @@ class Assign(Function):
         )
         deployment.device_records.permit_rows(self, "assign")
         deployment.store.permit_reading(self, PUBLISHED_FLEET_KEY)
+        self._called = live(self, deployment.configuration.cold_start)
         self.authorizer = self._authorizer()
 
     def _authorizer(self) -> iot.CfnAuthorizer:
@@ -43,7 +45,7 @@ class Assign(Function):
         authorizer = iot.CfnAuthorizer(
             self,
             "Authorizer",
-            authorizer_function_arn=self.function_arn,
+            authorizer_function_arn=self._called.function_arn,
             authorizer_name=Stack.of(self).stack_name,
             enable_caching_for_http=False,
             # AWS would check a second, RSA signature with a key that is pinned here. The token has its
@@ -52,7 +54,7 @@ class Assign(Function):
             signing_disabled=True,
             status="ACTIVE",
         )
-        self.add_permission(
+        self._called.add_permission(
             "Broker",
             principal=iam.ServicePrincipal("iot.amazonaws.com"),
             # AWS documents the authorizer's ARN alone, which has the account (AWS IoT developer guide,

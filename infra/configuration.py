@@ -44,6 +44,39 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class ColdStart:
+    """The feature of Lambda that shortens the cold starts of the functions for which devices wait.
+
+    With `snap_start` Lambda restores a snapshot of an initialised function. Otherwise it keeps `provisioned`
+    environments of each of these functions initialised.
+
+    Raises ValueError unless it is exactly one of them.
+    """
+
+    snap_start: bool = False
+    provisioned: int = 0
+
+    def __post_init__(self) -> None:
+        # Lambda developer guide, "Improving startup performance with Lambda SnapStart": SnapStart does not
+        # support provisioned concurrency.
+        if self.snap_start == (self.provisioned > 0) or self.provisioned < 0:
+            raise ValueError("coldStart has either SnapStart or a provisioned concurrency of at least 1")
+
+    @classmethod
+    def of(cls, value: object) -> ColdStart:
+        """Return what the setting `coldStart` is, which is not null.
+
+        Raises ValueError.
+        """
+        match value:
+            case "snapStart":
+                return cls(snap_start=True)
+            case {"provisioned": int(count), **rest} if not rest and not isinstance(count, bool):
+                return cls(provisioned=count)
+        raise ValueError(f'{value!r} of coldStart is neither null, "snapStart" nor {{"provisioned": N}}')
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The settings that a deployer chooses.
 
@@ -59,13 +92,13 @@ class Configuration:
 
     `kms_rate`, `sts_rate` and `api_rate` are the account's quotas in a second, from which the hosts'
     throttles follow: signatures with ECC keys, sessions, and requests to all APIs. Without `api_rate` it is
-    AWS's default in the stack's region.
+    AWS's default in the stack's region. `cold_start` shortens cold starts, for money.
 
     A permissions boundary is not among the settings. CDK's own context sets it, and so reaches also the roles
     that CDK's framework and the rest of a stack make.
 
     Raises ValueError when `ca_key` is not the ARN of a key (IAM permits nothing on an alias), when a
-    concurrency is negative, and when there would be no host.
+    concurrency is negative or more is provisioned than reserved, and when there would be no host.
     """
 
     fleet: Path
@@ -93,6 +126,7 @@ class Configuration:
     kms_rate: int = 1_000
     sts_rate: int = 600
     api_rate: int | None = None
+    cold_start: ColdStart | None = None
     target: Target = Target.LAMBDA
 
     def __post_init__(self) -> None:
@@ -102,10 +136,22 @@ class Configuration:
             raise ValueError(f"mqttConcurrency is {self.mqtt_concurrency}, and can't be below 0")
         if self.public_concurrency < 0:
             raise ValueError(f"publicConcurrency is {self.public_concurrency}, and can't be below 0")
+        self._check_provisioned()
         if min(self.kms_rate, self.sts_rate) < 1 or (self.api_rate is not None and self.api_rate < 1):
             raise ValueError("kmsRate, stsRate and apiRate are quotas, and must be above 0")
         if not self.public and not self.domain:
             raise ValueError("public is false and there is no domain, so that devices would have no host")
+
+    def _check_provisioned(self) -> None:
+        # Lambda developer guide, "Configuring provisioned concurrency for a function": no more than the
+        # function's reserved concurrency.
+        reserved = {"mqttConcurrency": self.mqtt_concurrency}
+        if self.domain and self.public:
+            reserved["publicConcurrency"] = self.public_concurrency
+        provisioned = self.cold_start.provisioned if self.cold_start else 0
+        for name, count in reserved.items():
+            if 0 < count < provisioned:
+                raise ValueError(f"coldStart provisions {provisioned}, and {name} reserves only {count}")
 
     @classmethod
     def read(cls, node: Node, root: Path) -> Configuration:
@@ -115,7 +161,7 @@ class Configuration:
         """
         # Values with a default are required too. Otherwise a name that is misspelled in cdk.json would
         # silently select the default.
-        domain = node.try_get_context("domain")
+        domain, cold_start = node.try_get_context("domain"), node.try_get_context("coldStart")
         return cls(
             fleet=root / required(node, "fleet"),
             domain=Domain.of(domain) if domain else None,
@@ -134,6 +180,7 @@ class Configuration:
             kms_rate=int(required(node, "kmsRate")),
             sts_rate=int(required(node, "stsRate")),
             api_rate=int(node.try_get_context("apiRate") or 0) or None,
+            cold_start=None if cold_start is None else ColdStart.of(cold_start),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aws_cdk import Stack
@@ -14,6 +15,7 @@ from infra.authority import Authority
 from infra.configuration import Configuration
 from infra.deployment import Deployment
 from infra.function import Function, Twin
+from infra.live import live
 from infra.mtls import MtlsHost
 from infra.throttles import region, throttles
 
@@ -59,12 +61,13 @@ def hosts(
 ) -> Hosts:
     """Make the hosts of the deployment's configuration. `functions` has the Lambda of each service."""
     configuration = deployment.configuration
+    called = _called(functions, configuration)
     limits = throttles(configuration, region(Stack.of(scope)))
     if not configuration.domain:
-        return Hosts(Api(scope, "Api", functions=functions, throttles=limits), None)
+        return Hosts(Api(scope, "Api", functions=called, throttles=limits), None)
     # A domain that maps to the public host's API would share its throttles. An API with an address of its own
     # would also be reached around the domain, without a client certificate.
-    api = Api(scope, "MtlsApi", functions=functions, throttles=limits, name="mTLS host")
+    api = Api(scope, "MtlsApi", functions=called, throttles=limits, name="mTLS host")
     mtls = MtlsHost(
         scope,
         "MtlsHost",
@@ -77,8 +80,15 @@ def hosts(
         return Hosts(None, mtls)
     twins = _twins(scope, configuration, functions)
     halves = {key: throttle.halved() for key, throttle in limits.items()}
-    public = Api(scope, "Api", functions=twins, throttles=halves)
+    public = Api(scope, "Api", functions=_called(twins, configuration), throttles=halves)
     return Hosts(public, mtls, {each.node.id: each for each in twins.values()})
+
+
+def _called(
+    functions: Mapping[Service, lambda_.Function], configuration: Configuration
+) -> dict[Service, lambda_.IFunction]:
+    """Return what an API calls for each service."""
+    return {name: live(function, configuration.cold_start) for name, function in functions.items()}
 
 
 def _twins(

@@ -22,6 +22,7 @@ from infra.deployment import Deployment
 from infra.exchange import Exchange
 from infra.function import Function
 from infra.iot import arn, spelled
+from infra.live import live
 from infra.nag import acknowledge, arn_of
 from infra.queue import DeadLetters
 from infra.vend import Vend
@@ -55,6 +56,7 @@ class Mqtt(Construct):
         vend: Vend,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._cold_start = deployment.configuration.cold_start
         self.undelivered = DeadLetters(self, "Undelivered")
         self._failing = self._error_role()
         self.presence = Presence(scope, "Presence", deployment=deployment, settings=exchange.settings)
@@ -64,12 +66,18 @@ class Mqtt(Construct):
             topics.CREDENTIALS: vend.mqtt,
         }.items():
             name = "".join(word.title() for word in call.request.split("/"))
-            self._rule(name, _REQUEST.format(topic=call.request_topic("+")), function)
+            called = live(function, self._cold_start)
+            self._rule(name, _REQUEST.format(topic=call.request_topic("+")), called)
             _permit_answers(function, call)
+        # No device waits for an answer of `presence`, so it has no alias.
         self._rule("Connected", _PRESENCE, self.presence)
-        for function in (exchange.mqtt, vend.mqtt, self.presence):
-            function.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS, max_event_age=_MAX_AGE)
-            asynchronous = function.node.find_child("EventInvokeConfig").node.default_child
+        for function, called in (
+            (exchange.mqtt, live(exchange.mqtt, self._cold_start)),
+            (vend.mqtt, live(vend.mqtt, self._cold_start)),
+            (self.presence, self.presence),
+        ):
+            called.configure_async_invoke(retry_attempts=_RETRY_ATTEMPTS, max_event_age=_MAX_AGE)
+            asynchronous = called.node.find_child("EventInvokeConfig").node.default_child
             self.undelivered.keep_failures(function, cast("lambda_.CfnEventInvokeConfig", asynchronous))
             if concurrency := deployment.configuration.mqtt_concurrency:
                 reserved = cast("lambda_.CfnFunction", function.node.default_child)
@@ -101,7 +109,7 @@ class Mqtt(Construct):
             rule_body=stack.to_json_string(body),
         )
 
-    def _rule(self, name: str, sql: str, function: Function) -> None:
+    def _rule(self, name: str, sql: str, function: lambda_.Function | lambda_.Alias) -> None:
         rule = iot.CfnTopicRule(
             self,
             name,

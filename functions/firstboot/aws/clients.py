@@ -6,6 +6,7 @@ uses nothing of it.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -45,6 +46,9 @@ _CONFIG = Config(
 @cache
 def session() -> Session:
     """Return the botocore session of every client, so that they share the service models that it reads."""
+    # Environments that Lambda restores from one snapshot begin with the same random state, and would all wait
+    # for the same times before they repeat a call.
+    random.seed()
     made = get_session()
     # STS's global host is in one region, on which credentials would then depend everywhere (AWS SDKs and
     # tools reference guide, "AWS STS Regional endpoints"). The region's own host is only botocore's default.
