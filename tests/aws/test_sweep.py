@@ -214,7 +214,7 @@ def test_messages_wait_until_register_has_the_fleet(
 
     def send(**given: Any) -> dict[str, Any]:
         sent.append(given)
-        return {}
+        return {"Successful": given["Entries"]}
 
     monkeypatch.setattr(clients.sqs(), "send_message_batch", send)
     for refresh in ("60", "3600"):

@@ -24,7 +24,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 from urllib3.util import Timeout
 
-from firstboot.aws import clients, connections
+from firstboot.aws import clients
 from firstboot.register.settings import QueuesSettings
 from tests import factories
 from tests.aws import deployed
@@ -318,8 +318,8 @@ def _clients() -> dict[str, Any]:
 
 def _manager() -> Any:
     """Return the pools of connections of the product's clients."""
-    shared: Any = connections.connections()
-    return shared._manager
+    # All of them have one session, which is not the one that a new client would get.
+    return _clients()["dynamodb"]._endpoint.http_session._manager
 
 
 def reconnect() -> None:

@@ -108,7 +108,7 @@ class _Parser:
         checksum = response["headers"].get("x-amz-crc32")
         if checksum is not None and int(checksum) != crc32(body):
             return "has another checksum than its header says"
-        if status < _REDIRECT and bool(body) < _has_body(shape):
+        if status < _REDIRECT and bool(body) < _has_body(shape) and not _is_stream(shape):
             return "is empty"
         if self._is_json:
             return "is no JSON object" if body and not _is_object(body) else None
@@ -122,6 +122,12 @@ def _has_body(shape: Any) -> bool:  # noqa: ANN401 - a model of botocore
     """Return whether an answer has members that stand in its body."""
     members = shape.members.values() if shape else ()
     return any("location" not in member.serialization for member in members)
+
+
+def _is_stream(shape: Any) -> bool:  # noqa: ANN401 - a model of botocore
+    """Return whether the body is the content of an object. It may be empty, and its length was checked."""
+    payload = shape.serialization.get("payload")
+    return bool(payload and shape.members[payload].serialization.get("streaming"))
 
 
 def _is_object(body: bytes) -> bool:
