@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.storm import page, real
+from bench.storm import page
 from bench.storm.scenarios import HTTPS, MQTT, OLD, SCRIPT, Storm, logins
 from bench.storm.simulation import Result
 
@@ -75,6 +75,9 @@ def _logins(devices: int, rate: float) -> Result:
 
 def _compared(boots: int) -> Iterator[tuple[str, Storm, Result, Result]]:
     """Yield each storm of the real boots, with its simulation and what was measured."""
+    # Only the real boots need the packages of the local product.
+    from bench.storm import real  # noqa: PLC0415
+
     per_minute = max(10, min(_BUDGET, boots // 4))
     storms = {
         "HTTPS, first wait": Storm(boots, per_minute, HTTPS, throttled=False),

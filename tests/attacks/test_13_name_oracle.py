@@ -107,7 +107,7 @@ def batch(product: Product) -> Batch:
 def wire(batch: Batch) -> list[str]:
     """Return the list to which each call to DynamoDB is appended.
 
-    A process takes retry slots in blocks, for whatever name comes next, so calls for them are left out.
+    A process takes retry slots in blocks, before it knows for which names, so calls for them are left out.
     """
     made: list[str] = []
 

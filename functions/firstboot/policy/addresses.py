@@ -70,5 +70,16 @@ def representatives(networks: Iterable[Network]) -> list[Address]:
     return sorted(starts, key=_order)
 
 
+def text(address: Address) -> str:
+    """Return an address in a form that Cedar reads.
+
+    Since Python 3.13 `str` writes the last 32 bits of an IPv4-mapped address with dots (RFC 5952 section 5),
+    which Cedar refuses.
+    """
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return ":".join(f"{int(address) >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
+
+
 def _order(address: Address) -> tuple[int, int]:
     return address.version, int(address)

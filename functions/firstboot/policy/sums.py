@@ -124,7 +124,7 @@ class Sums:
             return held
         values: list[Attribute] = [*device.attributes.values(), *device.claims.values()]
         starts = addresses.representatives([*self._ranges, *addresses.in_values(values)])
-        return held + [self._held(device, alias, str(start)) for start in starts]
+        return held + [self._held(device, alias, addresses.text(start)) for start in starts]
 
     def _connection(self, device: Device, group: Group) -> Iterator[Excess]:
         fleet = self.fleet
