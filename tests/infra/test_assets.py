@@ -24,29 +24,13 @@ from infra.asset.needs import Needs, shared
 from infra.bundling import FUNCTIONS, MOST_ZIPPED, SBOM, Asset, bundle, check_zipped
 from infra.configuration import Target
 from tests.infra.conftest import ROOT, Synthesised, alone, run_app
-from tests.infra.test_functions import ours
+from tests.infra.test_functions import HANDLERS, ours
 
 # In one worker, so that each variant is synthesised once.
 pytestmark = pytest.mark.xdist_group("infra")
 
 LAMBDAS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
-HANDLERS = {
-    "Exchange": "exchange.http",
-    "ExchangeMqtt": "exchange.mqtt",
-    "Presence": "exchange.presence",
-    "Vend": "vend.http",
-    "VendMqtt": "vend.mqtt",
-    "Operate": "operate.invoke",
-    "OperateRead": "operate.read",
-    "Sweep": "register.sweep",
-    "RegisterWork": "register.work",
-    "RegisterChanges": "register.changes",
-    "RegisterLost": "register.lost",
-    "AuthorityFunction": "authority.resource",
-    "AuthorityWatch": "authority.watch",
-    "Newcomers": "register.jitr",
-    "Assign": "assign.authorize",
-}
+EVERY_HANDLER = HANDLERS | {"Assign": "assign.authorize"}
 ASSIGN = ("table", "bucket", "partition", "region", "account", "audience", "fleet_refresh")
 ROUTES = {"exchange.http": "GET /healthz", "vend.http": "GET /role-aliases/{alias}/credentials"}
 
@@ -100,12 +84,12 @@ def environment(stack: Synthesised, function: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("function", HANDLERS)
+@pytest.mark.parametrize("function", EVERY_HANDLER)
 def test_a_lambda_runs_with_its_own_asset_alone(
     assets: dict[str, Asset], stack: Synthesised, function: str
 ) -> None:
     """Each handler is imported, built and called, and each module of ours imported, from its own asset."""
-    handler = HANDLERS[function]
+    handler = EVERY_HANDLER[function]
     program = CALL.format(handler=handler, route=ROUTES.get(handler, ""))
     folder = assets[handler.partition(".")[0]].folder
     done = alone(folder, f"exec({program!r})", **environment(stack, function))
@@ -127,7 +111,7 @@ def test_a_lambda_runs_with_its_own_asset_alone(
 def test_every_handler_is_called(stack: Synthesised) -> None:
     """The table of this module has every Lambda, and its handler."""
     handlers = {name: function["Handler"] for name, function in ours(stack).items()}
-    assert handlers | {"Assign": "assign.authorize"} == HANDLERS
+    assert handlers | {"Assign": "assign.authorize"} == EVERY_HANDLER
 
 
 def test_a_lambda_has_only_what_it_imports(assets: dict[str, Asset]) -> None:

@@ -491,25 +491,26 @@ def test_a_lambda_times_out_before_the_gateway(stack: Synthesised, name: str) ->
     assert ours(stack)[name]["Timeout"] * 1000 < patience <= 10_000
 
 
-@pytest.mark.parametrize(
-    ("name", "handler"),
-    {
-        "Exchange": "exchange.http",
-        "ExchangeMqtt": "exchange.mqtt",
-        "Presence": "exchange.presence",
-        "Vend": "vend.http",
-        "VendMqtt": "vend.mqtt",
-        "Operate": "operate.invoke",
-        "OperateRead": "operate.read",
-        "Sweep": "register.sweep",
-        "RegisterWork": "register.work",
-        "RegisterChanges": "register.changes",
-        "RegisterLost": "register.lost",
-        "AuthorityFunction": "authority.resource",
-        "AuthorityWatch": "authority.watch",
-        "Newcomers": "register.jitr",
-    }.items(),
-)
+HANDLERS = {
+    "Exchange": "exchange.http",
+    "ExchangeMqtt": "exchange.mqtt",
+    "Presence": "exchange.presence",
+    "Vend": "vend.http",
+    "VendMqtt": "vend.mqtt",
+    "Operate": "operate.invoke",
+    "OperateRead": "operate.read",
+    "Sweep": "register.sweep",
+    "RegisterWork": "register.work",
+    "RegisterChanges": "register.changes",
+    "RegisterLost": "register.lost",
+    "AuthorityFunction": "authority.resource",
+    "AuthorityWatch": "authority.watch",
+    "Newcomers": "register.jitr",
+}
+"""The handler of each function of a stack without tokens, by the function's name."""
+
+
+@pytest.mark.parametrize(("name", "handler"), HANDLERS.items())
 def test_a_handler_exists(stack: Synthesised, name: str, handler: str) -> None:
     """The handler that the template names exists in the code."""
     module, function = handler.split(".")

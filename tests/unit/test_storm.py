@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from bench.storm.clients import clients, gateway_refusal, slot, virtual
 from bench.storm.scenarios import HTTPS, MQTT, OLD, SCRIPT, Storm, logins
 from bench.storm.service import Bucket
-
 from device.patience import OVERLOAD
 
 DEVICES, PER_MINUTE = 10_000, 2_000

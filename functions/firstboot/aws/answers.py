@@ -106,7 +106,7 @@ class _Parser:
         if status >= _FAILED:
             return None
         checksum = response["headers"].get("x-amz-crc32")
-        if checksum is not None and int(checksum) != crc32(body):
+        if checksum is not None and checksum != str(crc32(body)):
             return "has another checksum than its header says"
         if status < _REDIRECT and bool(body) < _has_body(shape) and not _is_stream(shape):
             return "is empty"

@@ -19,6 +19,10 @@ LANES = 64
 CALLERS = 4_096
 """How many lanes, and how many callers with a slot, a process remembers at most."""
 
+THROTTLED = timedelta(seconds=2)
+"""How long a throttled process refuses requests, from the second in which its request came. AWS counts its
+quotas by the second, and botocore tries a throttled call twice, which takes up to a second."""
+
 _PROBE = timedelta(seconds=1)
 """How often a closed lane lets one request pass. So, without a storm, a repeat is answered at once."""
 

@@ -14,17 +14,13 @@ from firstboot.domain.claim import Enrollment
 from firstboot.domain.clock import epoch, from_epoch, until_next
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Group
-from firstboot.domain.lanes import Lanes
+from firstboot.domain.lanes import THROTTLED, Lanes
 from firstboot.domain.names import first_name
 from firstboot.domain.retry_slots import Lane
 from firstboot.exchange.errors import EnrollmentRateExceeded
 from firstboot.pki.certificate import Certificate
 
 _MINUTE = timedelta(minutes=1)
-_THROTTLED = timedelta(seconds=2)
-"""How long a throttled process refuses enrollments, from the second in which its request came. AWS counts its
-quotas by the second, and botocore tries a throttled call twice, which takes up to a second."""
-
 THROTTLED_METRIC = "EnrollmentThrottled"
 
 
@@ -64,7 +60,7 @@ class Waiting:
         """Return the refusal of an enrollment of which nothing is recorded after a call that failed."""
         if not error.is_throttled:
             return error
-        self.lanes.close(self.issuing, asked.now + _THROTTLED)
+        self.lanes.close(self.issuing, asked.now + THROTTLED)
         return self._throttled(_caller_of(asked), error.log, asked.now)
 
     def _too_many(self, lane: Lane, caller: str, now: datetime) -> EnrollmentRateExceeded:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.errors import Unavailable
-from firstboot.domain.lanes import Lanes
+from firstboot.domain.lanes import THROTTLED, Lanes
 from firstboot.domain.names import DeviceId
 from firstboot.domain.retry_slots import Lane
 from firstboot.runtime.problem import Backlog, retry_in
-
-_THROTTLED = timedelta(seconds=2)
-"""How long a throttled process refuses requests, from the second in which its request came. AWS counts its
-quotas by the second, and botocore tries a throttled call twice, which takes up to a second."""
 
 _STORM_SECONDS = 60
 """A backlog of AWS IoT from which on a device that asks for its readiness gets a slot of its own."""
@@ -45,7 +41,7 @@ class Waiting:
         except Unavailable as error:
             if not error.is_throttled:
                 raise
-            self.lanes.close(self.vending, whole_seconds(now) + _THROTTLED)
+            self.lanes.close(self.vending, whole_seconds(now) + THROTTLED)
             raise self._throttled(certificate_id, error.log, now) from error
 
     def _throttled(self, caller: str, log: str, now: datetime) -> Unavailable:
