@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
@@ -22,9 +20,9 @@ from firstboot.pki import chain
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.http import Endpoint
+from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route, served
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
@@ -32,10 +30,11 @@ from firstboot.vend.vend import Vend
 from firstboot.vend.waiting import Readiness, Waiting
 
 
-def http(settings: VendSettings, guard: Guard) -> Mapping[Route, Endpoint]:
+def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
     """Return the endpoints behind API Gateway."""
     made = _endpoints(settings, guard)
-    return {DEVICE: made.record, CREDENTIALS: made.credentials}
+    by_route: dict[Route, Endpoint] = {DEVICE: made.record, CREDENTIALS: made.credentials}
+    return HttpEndpoints(served(deployed().offers), by_route)
 
 
 def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:
