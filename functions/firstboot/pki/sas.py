@@ -72,9 +72,9 @@ def make(resource: str, key: bytes, ends: datetime, policy: str | None = None) -
     return f"{_SCHEME}sr={encoded}&sig={quote(signature, safe='')}&se={epoch(ends)}{named}"
 
 
-def derived(group_key: bytes, registration_id: str) -> bytes:
-    """Return the key of a device in a group whose devices' keys derive from `group_key`."""
-    return _hmac(group_key, registration_id.encode())
+def derived(group_key: bytes, name: str) -> bytes:
+    """Return the key of the device `name` in a group whose devices' keys derive from `group_key`."""
+    return _hmac(group_key, name.encode())
 
 
 def _hmac(key: bytes, content: bytes) -> bytes:
