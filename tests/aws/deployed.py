@@ -70,7 +70,7 @@ def forget_clients() -> None:
     """Let the product make its clients anew."""
     for made in (
         *(clients.dynamodb, clients.dynamodb_streams, clients.kms, clients.s3, clients.sts),
-        *(clients.iot, clients.iot_data, clients.sqs, clients.session),
+        *(clients.iot, clients.iot_data, clients.secrets_manager, clients.sqs, clients.session),
         connections.connections,
     ):
         made.cache_clear()
