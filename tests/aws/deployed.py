@@ -142,6 +142,7 @@ def configure(
         fleet_refresh="60",
         sts_rate="600",
         iot_rate="7",
+        stack="Firstboot",
     )
     operate_settings = OperateSettings(
         table=table,

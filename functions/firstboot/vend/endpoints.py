@@ -25,6 +25,7 @@ from firstboot.runtime.http import HttpRequest, HttpResponse, respond
 from firstboot.runtime.messages import Request, stamped
 from firstboot.vend import credential_provider
 from firstboot.vend.credential_provider import CredentialsAnswer
+from firstboot.vend.hub_signature import SignForHub
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.vend import Vend, VendingRequest
 from firstboot.vend.waiting import Waiting
@@ -74,6 +75,15 @@ class Endpoints:
         """Show the device its own record and the grants that it holds now."""
         identity = self._identify(present(request, self.prove, now), now)
         answer = self.show_record(identity, request.source_ip, self.rules.at(now), now)
+        return respond(HTTPStatus.OK, answer, now)
+
+    def hub_signature(self, request: HttpRequest, now: datetime, *, sign: SignForHub) -> HttpResponse:
+        """Make a shared access signature for an IoT hub."""
+        identity = self._identify(present(request, self.prove, now), now)
+        hub = request.parameters["hub"]
+        answer = sign(identity, hub, request.source_ip, self.rules.at(now), now)
+        self.guard.info("shared access signature made", hub=answer.hub, seconds=answer.expires_in)
+        self.guard.count("HubSignatures")
         return respond(HTTPStatus.OK, answer, now)
 
     def credentials_message(
