@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
@@ -26,11 +27,13 @@ from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
 from firstboot.runtime.routes import CREDENTIALS, DEVICE, SAS, Route, served
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
-from firstboot.vend.hub_signature import SignForHub
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
 from firstboot.vend.vend import Vend
 from firstboot.vend.waiting import Readiness, Waiting
+
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
 
 
 def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
@@ -44,9 +47,10 @@ def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
 
 
 def _sign_for_hub(settings: VendSettings) -> SignForHub:
-    # Other fleets need no client of Secrets Manager, so a cold start does not import it.
+    # A cold start of another fleet does not import these.
     from firstboot.aws.secrets import SecretKeys  # noqa: PLC0415
     from firstboot.domain import secret_keys  # noqa: PLC0415
+    from firstboot.vend.hub_signature import SignForHub  # noqa: PLC0415
 
     prefix = secret_keys.prefix(settings.stack, secret_keys.HUBS)
     return SignForHub(SecretKeys(clients.secrets_manager(), prefix))

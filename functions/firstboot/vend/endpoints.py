@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -25,10 +26,12 @@ from firstboot.runtime.http import HttpRequest, HttpResponse, respond
 from firstboot.runtime.messages import Request, stamped
 from firstboot.vend import credential_provider
 from firstboot.vend.credential_provider import CredentialsAnswer
-from firstboot.vend.hub_signature import SignForHub
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.vend import Vend, VendingRequest
 from firstboot.vend.waiting import Waiting
+
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
 
 
 class MqttCredentialsRequest(Request, frozen=True, kw_only=True):
