@@ -55,7 +55,7 @@ def test_secrets_are_no_resources(secret_stack: Synthesised) -> None:
 
 
 def test_no_device_s_session_reads_a_secret_of_the_stack(stack: Synthesised) -> None:
-    """The sessions of devices are denied the stack's secrets, whatever a grant names."""
+    """The sessions of devices are denied the stack's secrets, over any grant."""
     (policy,) = stack.resources("AWS::IAM::ManagedPolicy").values()
     denied, _ = spelled(policy["Properties"]["PolicyDocument"]["Statement"])
     assert (denied["Effect"], denied["Action"]) == ("Deny", "*")
