@@ -125,6 +125,7 @@ def test_it_has_no_size() -> None:
     fleet = compiled()
     assert Sums(Rules(fleet), PLACE).of(DEVICE) == ()
     assert warnings(fleet) == []
+    assert warnings(compiled(rules=permit("hub"))) == []
     assert [each.name for each in report._policies(fleet, PLACE) if each.name == "hub"] == []
 
 
