@@ -22,6 +22,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.domain.secret_keys import KeyPair
 from tests import factories
 from tests.aws.product import RULES, Answer, Product, group
+from tests.aws.test_openapi import documented
 
 HUB = "myhub.azure-devices.net"
 PATH = f"/v1/sas/{HUB}"
@@ -47,8 +48,8 @@ def signing(product: Product, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def ask(product: Product, leaf: x509.Certificate | None, path: str = PATH) -> Answer:
-    """Ask for a signature over mTLS."""
-    return product.call("GET", path, leaf)
+    """Ask for a signature over mTLS, and check the answer against docs/openapi.json."""
+    return documented("GET", path, product.call("GET", path, leaf))
 
 
 def code(answer: Answer) -> tuple[int, str]:
@@ -194,7 +195,7 @@ def test_no_other_deployment_has_the_route(product: Product) -> None:
     """Without a grant for a hub in the deployed fleet there is no route, also if one was published."""
     leaf = product.identity("gw-1")
     product.publish(grants=product.fleet.grants | {"hub": GRANT}, rules=RULES + RULE)
-    assert code(ask(product, leaf, PATH)) == (404, "route-not-found")
+    assert code(product.call("GET", PATH, leaf)) == (404, "route-not-found")
 
 
 def test_a_withdrawn_grant_ends_signatures(signing: Product) -> None:
