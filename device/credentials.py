@@ -134,7 +134,7 @@ class Cache:
         if error.retry_after is not None:
             return min(timedelta(seconds=error.retry_after), LONGEST_WAIT)
         # Devices that lost the service at the same time must not all come back at the same time.
-        return min(LONGEST_PAUSE, PAUSE * 2 ** min(number, _DOUBLINGS)) * (1 - self._jitter() / 2)
+        return min(LONGEST_PAUSE, PAUSE * (1 << min(number, _DOUBLINGS))) * (1 - self._jitter() / 2)
 
     def _of(self, members: dict[str, str]) -> _Held:
         now = self._now()
