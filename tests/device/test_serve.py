@@ -113,7 +113,7 @@ def test_a_request_for_another_host_is_refused(endpoint: Endpoint, host: str) ->
 
 @pytest.mark.parametrize("path", ["/", "/role-aliases/other/credentials", f"{PATH}?x=1"])
 def test_only_served_role_aliases_are_answered(endpoint: Endpoint, path: str) -> None:
-    """Another role alias than those of the command line is not asked for."""
+    """The service is not asked for a role alias that the command line does not name."""
     assert endpoint.get(path, Authorization=endpoint.token)[0] == 404
     assert endpoint.requests == 0
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from firstboot.aws.clients import answered, error_code
 from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
 from firstboot.domain.names import session_name
-from firstboot.domain.session import Credentials, SessionRequest, SessionSizes
+from firstboot.domain.session import AssumedRole, Credentials, SessionRequest, SessionSizes
 from firstboot.policy.limits import SESSION_TOKEN
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ class StsSessions:
             session_token=made["SessionToken"],
             expiration=made["Expiration"].astimezone(UTC),
             sizes=_sizes(dict(answer), made["SessionToken"]),
+            session=AssumedRole(
+                answer["AssumedRoleUser"]["Arn"], answer["AssumedRoleUser"]["AssumedRoleId"], name
+            ),
         )
 
 
