@@ -215,6 +215,8 @@ OTHERS: dict[str, Target] = {
     ),
     "route": Target(
         lambda data: [each.match(text(data)) for each in routes.ROUTES],
+        (),
+        of("/role-aliases/a/credentials", "/v1/device"),
     ),
     "device-id": Target(lambda data: device_id(text(data)), _DOMAIN, of("gw-1", "a:b", "boot-1")),
     "device-id-of-leaf": Target(_leaf, _DOMAIN, _chains),
