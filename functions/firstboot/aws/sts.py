@@ -51,10 +51,14 @@ class StsSessions:
             session_token=made["SessionToken"],
             expiration=made["Expiration"].astimezone(UTC),
             sizes=_sizes(dict(answer), made["SessionToken"]),
-            session=AssumedRole(
-                answer["AssumedRoleUser"]["Arn"], answer["AssumedRoleUser"]["AssumedRoleId"], name
-            ),
+            session=_session(dict(answer), name),
         )
+
+
+def _session(answer: dict[str, Any], name: str) -> AssumedRole:
+    # Only one form of answer shows them, and no other device must go without credentials for them.
+    user = answer.get("AssumedRoleUser", {})
+    return AssumedRole(user.get("Arn", ""), user.get("AssumedRoleId", ""), name)
 
 
 def _sizes(answer: dict[str, Any], token: str) -> SessionSizes:

@@ -40,9 +40,9 @@ class SessionSizes:
 class AssumedRole:
     """A session's ARN and id at STS. `name` is its RoleSessionName and its SourceIdentity."""
 
-    arn: str
-    role_id: str
-    name: str
+    arn: str = ""
+    role_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,4 +54,4 @@ class Credentials:
     session_token: str
     expiration: datetime
     sizes: SessionSizes = SessionSizes()
-    session: AssumedRole | None = None
+    session: AssumedRole = AssumedRole()

@@ -36,7 +36,7 @@ from firstboot.domain.errors import (
     VendingError,
 )
 from firstboot.domain.proof_id import ProofId
-from firstboot.domain.session import AssumedRole, Credentials
+from firstboot.domain.session import Credentials
 from firstboot.identity.errors import ProofReplayed
 from firstboot.identity.possession import Proven
 from firstboot.identity.proof import CLOCK_SECONDS
@@ -160,7 +160,7 @@ class RolesAnywhere:
         return answer
 
     def _answer(self, vended: Credentials, role_arn: str) -> HttpResponse:
-        session = vended.session or AssumedRole("", "", "")
+        session = vended.session
         made = CredentialSet(
             assumed_role_user=AssumedRoleUser(arn=session.arn, assumed_role_id=session.role_id),
             credentials=render(vended).credentials,
