@@ -52,6 +52,11 @@ def test_only_a_lambda_that_verifies_tokens_loads_pyjwt(name: str) -> None:
     assert "jwt" not in modules(name)
 
 
+def test_a_fleet_without_roles_anywhere_does_not_load_it() -> None:
+    """The start of `vend` loads the protocol of IAM Roles Anywhere only for a fleet with that way."""
+    assert not modules("vend") & {"firstboot.vend.roles_anywhere", "firstboot.pki.sigv4"}
+
+
 _TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
 
 

@@ -7,22 +7,33 @@ certificate alone.
 
 from __future__ import annotations
 
-from firstboot.domain.fleet import Fleet
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.ways import Way
 from firstboot.pki import bootstrap, certificate
 
-# A protocol whose clients have no client certificate in TLS needs the public host too: `needs` must list each
-# group that allows it.
+_WITHOUT_TLS_CLIENT: tuple[Way, ...] = ("roles-anywhere",)
+"""The ways whose clients show no certificate in TLS. A protocol with such clients must be listed here."""
 
 
 def needs(fleet: Fleet) -> list[str]:
     """Return a line for each part of the fleet definition that has no effect without the public host."""
-    return [
-        f"groups.{group.name}: certificate.grace_days is {group.certificate.grace_days}, but an expired"
-        " certificate can be renewed at the public host only, which the stack does not have. Set grace_days"
-        " = 0, or public to true in cdk.json"
-        for group in fleet.groups.values()
-        if group.certificate.grace_days
+    return [line for group in fleet.groups.values() for line in _group_needs(group)]
+
+
+def _group_needs(group: Group) -> list[str]:
+    lines = [
+        f"groups.{group.name}: the clients of the way {way} can use the public host only, which the stack"
+        f" does not have. Take {way} out of ways, or set public to true in cdk.json"
+        for way in _WITHOUT_TLS_CLIENT
+        if way in group.ways
     ]
+    if group.certificate.grace_days:
+        lines.append(
+            f"groups.{group.name}: certificate.grace_days is {group.certificate.grace_days}, but an expired"
+            " certificate can be renewed at the public host only, which the stack does not have. Set"
+            " grace_days = 0, or public to true in cdk.json"
+        )
+    return lines
 
 
 def may_need(fleet: Fleet) -> list[str]:

@@ -66,8 +66,16 @@ SAS = Route(
     "Get a shared access signature for an Azure IoT hub",
     needs=hubs.KIND,
 )
+SESSIONS = Route(
+    "POST",
+    "/sessions",
+    "vend",
+    "operational",
+    "Get short-lived AWS credentials as from IAM Roles Anywhere",
+    needs="roles-anywhere",
+)
 
-ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS)
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS)
 """All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 

@@ -25,7 +25,7 @@ from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CREDENTIALS, DEVICE, SAS, Route, served
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, SAS, SESSIONS, Route, served
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
@@ -43,6 +43,11 @@ def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
     offers = deployed().offers
     if hubs.KIND in offers:
         by_route[SAS] = partial(made.hub_signature, sign=_sign_for_hub(settings))
+    if SESSIONS.needs in offers:
+        # A fleet without this way does not pay for the import.
+        from firstboot.vend.roles_anywhere import RolesAnywhere  # noqa: PLC0415
+
+        by_route[SESSIONS] = RolesAnywhere(made, made.vend.place)
     return HttpEndpoints(served(offers), by_route)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstboot.domain.errors import AuthorizationError, VendingError
+from firstboot.domain.errors import Action, AuthorizationError, ProofError, VendingError
 
 
 class ThingNameMismatch(AuthorizationError):
@@ -14,3 +14,9 @@ class HubNotFound(VendingError):
     code = "hub-not-found"
     status = 404
     title = "No grant of the fleet is for this IoT hub"
+
+
+class SignatureStale(ProofError):
+    code = "signature-stale"
+    action = Action.RETRY
+    title = "The signed request's X-Amz-Date is more than 5 minutes from the server's time"
