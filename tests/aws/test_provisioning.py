@@ -82,7 +82,7 @@ class Fleet:
 
     def share(self, reenroll: str = "refuse", ways: tuple[Way, ...] = ALL_WAYS, **limits: Any) -> None:
         """Publish the group, whose devices share the claim certificate."""
-        many = {"total": 100, "per_minute": 100, "freeze_per_hour": 100, "until": AGES}
+        many: dict[str, Any] = {"total": 100, "per_minute": 100, "freeze_per_hour": 100, "until": AGES}
         budget = Budget(**(many | limits))
         changes: dict[str, Any] = {"device_id": "request.deviceId", "reenroll": reenroll, "budget": budget}
         shared = group("sensors", self.product.factory, ways=ways, **changes)
@@ -172,7 +172,7 @@ def test_aws_s_usual_name_of_the_parameter_is_taken(fleet: Fleet) -> None:
 
 def test_other_parameters_are_claims(fleet: Fleet) -> None:
     """Parameters beside the name become claims, which the device makes of itself."""
-    parameters = {"model": "m1", "AWS::IoT::Certificate::Id": "0" * 64}
+    parameters: dict[str, Any] = {"model": "m1", "AWS::IoT::Certificate::Id": "0" * 64}
     assert fleet.ask(Provisioned(), DeviceId="gw-1", **parameters) == allowed("gw-1")
     assert fleet.device("gw-1").claims == {"model": "m1"}
 
@@ -224,7 +224,7 @@ def test_it_renews_into_one_of_ours(
 
 
 def test_it_logs_in_over_mqtt_alone(fleet: Fleet) -> None:
-    """Neither a TLS client with the certificate nor one with a signed proof by its key logs in."""
+    """A TLS client with the certificate does not log in, and a signed proof by its key does not either."""
     made = Provisioned()
     fleet.ask(made, DeviceId="gw-1")
     connected(fleet, "gw-1", made)

@@ -1,4 +1,4 @@
-"""What a claim certificate needs for fleet provisioning in AWS IoT: the sweep makes it, JITR attaches it."""
+"""The sweep makes, and JITR attaches, the policy that a claim certificate needs for fleet provisioning."""
 
 from __future__ import annotations
 
