@@ -106,9 +106,9 @@ def test_a_device_of_aws_s_sdk_is_provisioned(cloud: Cloud, tmp_path: Path, clai
     with identity_client(cloud, claim, f"boot-{name}") as of:
         made = keys_and_certificate(of)
         answer = register_thing(of, template, made.certificate_ownership_token, name)
-        assert answer.thing_name == name, vars(answer)
+        assert answer.thing_name == name, repr(answer)
         again = register_thing(of, template, made.certificate_ownership_token, name)
-        assert again.thing_name == name, vars(again)
+        assert again.thing_name == name, repr(again)
     (tmp_path / "aws.pem").write_text(made.certificate_pem)
     (tmp_path / "aws.key").write_text(made.private_key)
     own = Identity(cloud, tmp_path / "aws.pem", tmp_path / "aws.key", name)
@@ -136,7 +136,7 @@ def test_a_device_that_no_operator_expects_is_refused(cloud: Cloud, claim: tuple
     with identity_client(cloud, claim, f"boot-{name}") as of:
         made = keys_and_certificate(of)
         answer = register_thing(of, template, made.certificate_ownership_token, name)
-    assert (answer.status_code, answer.error_code) == (403, "AccessDenied"), vars(answer)
+    assert (answer.status_code, answer.error_code) == (403, "AccessDenied"), repr(answer)
     iot = client(cloud, "iot")
     left = iot.describe_certificate(certificateId=made.certificate_id)["certificateDescription"]
     assert left["status"] == "PENDING_ACTIVATION"

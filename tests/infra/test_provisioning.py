@@ -169,7 +169,11 @@ def test_the_hook_s_failures_ring(provisioning: Synthesised) -> None:
 
 def test_a_name_too_long_for_a_template_fails_the_synth(tmp_path: Path) -> None:
     """A stack whose name has more than 36 characters can't have fleet provisioning."""
-    context: dict[str, object] = {"aws:cdk:bundling-stacks": [], "fleet": str(with_the_way(tmp_path)), "stack": "F" * 37}
+    context: dict[str, object] = {
+        "aws:cdk:bundling-stacks": [],
+        "fleet": str(with_the_way(tmp_path)),
+        "stack": "F" * 37,
+    }
     done = run_app(tmp_path / "out", context)
     assert done.returncode != 0
     assert "at most 36 characters" in done.stderr

@@ -59,7 +59,7 @@ def template_carried_out(scene: Scene) -> None:
     with identity_client(scene.cloud, files, f"boot-{name}") as of:
         token = keys_and_certificate(of).certificate_ownership_token
         answer = register_thing(of, scene.names["ProvisioningTemplate"], token, name)
-    need(getattr(answer, "thing_name", None) == name, vars(answer))
+    need(getattr(answer, "thing_name", None) == name, repr(answer))
 
 
 def _hook(scene: Scene, event: Members, expected: bool) -> None:  # noqa: FBT001 - the two outcomes
