@@ -11,6 +11,7 @@ from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.ways import PROVISIONING
 from infra.alarms import Alarms
 from infra.assets import Assets
 from infra.assign import Assign
@@ -23,6 +24,7 @@ from infra.jitr import Jitr
 from infra.mqtt import Mqtt
 from infra.only_stack import OnlyStack
 from infra.operate import DeadLettersOf, Operate, ReadOnlyOperate
+from infra.provisioning import Provisioning
 from infra.register import Register
 from infra.steps import steps
 from infra.storage import DeviceRecords, Store
@@ -83,6 +85,11 @@ class Firstboot(Construct):
         )
         self.api, self.mtls = self._hosts.public, self._hosts.mtls
         self._assign = Assign(self, "Assign", deployment=deployment) if fleet.issuers else None
+        self._provisioning = (
+            Provisioning(self, "Provisioning", deployment=deployment)
+            if PROVISIONING in fleet.offers
+            else None
+        )
         self.alarms = self._watched(fleet)
         parts = [part for part in self.node.children if part not in (only, self.authority)]
         self.authority.retire_publications(fleet, parts)
@@ -142,6 +149,8 @@ class Firstboot(Construct):
         }
         if self._assign:
             functions["Assign"] = self._assign
+        if self._provisioning:
+            functions["Provisioning"] = self._provisioning
         alarms = Alarms(self, "Alarms", functions=functions, apis=self._hosts.apis, fleet=fleet)
         alarms.watch_jitr(self._jitr.dead)
         alarms.watch_requests(self._mqtt.undelivered)
@@ -167,6 +176,8 @@ class Firstboot(Construct):
         if self._assign:
             outputs["AuthorizerName"] = self._assign.authorizer.ref
             outputs["TokenAudience"] = self._assign.audience
+        if self._provisioning:
+            outputs["ProvisioningTemplate"] = self._provisioning.template.ref
         return outputs
 
     def _output(self, name: str, value: str, description: str | None = None) -> None:

@@ -20,6 +20,8 @@ from firstboot.domain.names import (
 )
 
 _EXCHANGES = frozenset({"exchange", "exchangeMqtt"})
+_CLAIMS = _EXCHANGES | {"provisioning"}
+"""The functions that claim certificates. `provisioning` is there in a stack with fleet provisioning."""
 _VENDS = frozenset({"vend", "vendMqtt"})
 _COMMITS = _EXCHANGES | _VENDS | {"presence"}
 _PROOFS = frozenset({"exchange", "vend"})
@@ -41,22 +43,22 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "DEV#*": Kind(
-        read=_COMMITS | _OPERATES | {"assign", "register", "jitr"},
-        written=_COMMITS | {"register", "operate"},
+        read=_COMMITS | _CLAIMS | _OPERATES | {"assign", "register", "jitr"},
+        written=_COMMITS | _CLAIMS | {"register", "operate"},
         deleted=frozenset({"register"}),
     ),
     "CERT#*": Kind(read=_PROOFS, written=_COMMITS),
     f"{GONE_PREFIX}*": Kind(written=frozenset({"register"})),
-    "KEY#*": Kind(read=_EXCHANGES, written=_COMMITS | {"operate"}, checked=_EXCHANGES),
-    "KEYCLAIM#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=frozenset({"operate"})),
-    "BOOTSTRAP#*": Kind(read=_EXCHANGES | {"jitr"}, written=frozenset({"operate"}), checked=_EXCHANGES),
+    "KEY#*": Kind(read=_CLAIMS, written=_COMMITS | {"operate"}, checked=_CLAIMS),
+    "KEYCLAIM#*": Kind(read=_CLAIMS, written=_CLAIMS, checked=frozenset({"operate"})),
+    "BOOTSTRAP#*": Kind(read=_CLAIMS | {"jitr"}, written=frozenset({"operate"}), checked=_CLAIMS),
     "PROOF#*": Kind(written=_PROOFS),
     NONCE_KEY: Kind(read=_PROOFS, written=frozenset({"authority"})),
-    "BUDGET#*": Kind(read=_EXCHANGES | _OPERATES, written=_EXCHANGES | {"operate"}),
-    "HOUR#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
-    "MINUTE#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
-    "DAY#*": Kind(read=_EXCHANGES, written=_EXCHANGES),
-    "GUESS#*": Kind(read=_EXCHANGES, written=_EXCHANGES, checked=_EXCHANGES),
+    "BUDGET#*": Kind(read=_CLAIMS | _OPERATES, written=_CLAIMS | {"operate"}),
+    "HOUR#*": Kind(read=_CLAIMS, written=_CLAIMS),
+    "MINUTE#*": Kind(read=_CLAIMS, written=_CLAIMS),
+    "DAY#*": Kind(read=_CLAIMS, written=_CLAIMS),
+    "GUESS#*": Kind(read=_CLAIMS, written=_CLAIMS, checked=_CLAIMS),
     f"{RETRY_PREFIX}*": Kind(written=_EXCHANGES | _VENDS),
     f"{JITR_PREFIX}*": Kind(read=frozenset({"jitr"}), written=frozenset({"jitr"})),
     RATE_LIMITER_KEY: Kind(

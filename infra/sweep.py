@@ -8,6 +8,7 @@ from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
+from firstboot.domain.ways import PROVISIONING
 from firstboot.policy.service import grant_policy_name
 from firstboot.register.settings import SweepSettings
 from firstboot.register.sweep import RUN_SECONDS
@@ -54,6 +55,8 @@ class Sweep(Function):
         queues.permit_orders(self)
         store.permit_reading(self, PUBLISHED_FLEET_KEY)
         self._permit_policies(f"{stack}-*", grant_policy_name(stack, "*"))
+        if PROVISIONING in deployment.fleet.offers:
+            self.permit(["iot:CreateThingType"], arn(f"thingtype/{stack}"))
         self._begin(store)
 
     def _permit_policies(self, ours: str, grants: str) -> None:

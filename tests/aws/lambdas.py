@@ -17,7 +17,7 @@ from firstboot.assign.settings import AssignSettings
 from firstboot.authority.handlers import refuse_deployment
 from firstboot.authority.settings import AuthoritySettings, WatchSettings
 from firstboot.domain.clock import utc_now
-from firstboot.exchange.settings import ExchangeSettings
+from firstboot.exchange.settings import ExchangeSettings, ProvisioningSettings
 from firstboot.operate.settings import OperateSettings, ReadSettings
 from firstboot.register.handlers import sweep_again
 from firstboot.register.settings import JitrSettings, QueuesSettings, SweepSettings, WorkSettings
@@ -64,6 +64,13 @@ class Lambdas:
         self.exchange_http = http_function("exchange", exchange.http, read, now)
         self.exchange_mqtt = mqtt_function("exchange", exchange.mqtt, read, now)
         self.presence = event_function("exchange", exchange.presence, read, repeat_unless_refused, now)
+        self.provisioning = event_function(
+            "exchange",
+            exchange.provisioning,
+            ProvisioningSettings.read,
+            exchange.refuse_provisioning,
+            now,
+        )
         self.vend_http = http_function("vend", vend.http, VendSettings.read, now)
         self.vend_mqtt = mqtt_function("vend", vend.mqtt, VendSettings.read, now)
         authorize = firstboot.assign.build.authorize
@@ -73,7 +80,7 @@ class Lambdas:
         self.work = queue_function("register", register.work, WorkSettings.read, now, self.pause)
         self.jitr = queue_function("register", register.jitr, JitrSettings.read, now, self.pause)
         self._play("exchange_http", "exchange_mqtt", "presence", "vend_http", "vend_mqtt", "authorize")
-        self._play("work", "jitr")
+        self._play("work", "jitr", "provisioning")
 
     def _restart_others(self) -> None:
         register, operate, now = firstboot.register.build, firstboot.operate.build, self.now

@@ -201,7 +201,8 @@ class Product:
 def make_policies(fleet: Fleet) -> None:
     """Make the policies in AWS IoT that the sweep makes for a fleet."""
     account = Account("Firstboot", Place("aws", "us-east-1", "123456789012"))
-    for name, document in (service_policies(account) | grant_policies(fleet, account)).items():
+    documents = service_policies(account, fleet.offers) | grant_policies(fleet, account)
+    for name, document in documents.items():
         IotPolicies(clients.iot()).ensure(name, document)
 
 

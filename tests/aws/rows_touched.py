@@ -19,6 +19,7 @@ ROLES = {
     "exchange_http": "exchange",
     "exchange_mqtt": "exchangeMqtt",
     "presence": "presence",
+    "provisioning": "provisioning",
     "vend_http": "vend",
     "vend_mqtt": "vendMqtt",
     "authorize": "assign",

@@ -65,8 +65,14 @@ device_id = "key.sha256"
 trust     = ["trust/batch.pem"]
 device_id = "request.deviceId"
 budget    = { total = 1_000, per_minute = 1_000, freeze_per_hour = 1_000, until = 2036-12-31 }
+
+[groups.claims]
+trust     = ["trust/claims.pem"]
+device_id = "request.deviceId"
+ways      = ["mqtt", "fleet-provisioning"]
+budget    = { total = 1_000, per_minute = 1_000, freeze_per_hour = 1_000, until = 2036-12-31 }
 """
-"""A group for each place where a maker puts a device's id."""
+"""A group for each place where a maker puts a device's id, and one with AWS IoT fleet provisioning."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers

@@ -24,7 +24,7 @@ from tests.infra.test_functions import (
     URGENT,
     topic,
 )
-from tests.privilege import devices, operating, registering
+from tests.privilege import devices, operating, provisioning, registering
 from tests.privilege.roles import Right
 from tests.privilege.scene import Scene
 
@@ -199,6 +199,22 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         operating.key_watched, KEY, "kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"
     ),
     "AuthorityProvider": {},
+    "Provisioning": {
+        ("dynamodb:GetItem", TABLE): provisioning.foreign_thing_refused,
+        **_each(provisioning.provisioned, TABLE, "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"),
+        ("iot:DescribeCertificate", IOT_CERTIFICATES): provisioning.provisioned,
+        ("iot:DescribeThing", THING): provisioning.provisioned,
+        ("s3:PutObject", CERTIFICATES): provisioning.provisioned,
+        ("s3:GetObject", CERTIFICATES): provisioning.provisioned_twice,
+        ("s3:GetObject", FLEET): provisioning.provisioning_follows_the_fleet,
+        ("s3:ListBucket", STORE): provisioning.provisioning_follows_the_fleet,
+    },
+    "ProvisioningTemplate": {
+        **_each(
+            provisioning.template_carried_out, IOT_CERTIFICATES, "iot:AttachPolicy", "iot:UpdateCertificate"
+        ),
+        **_each(provisioning.template_carried_out, THING, "iot:AttachThingPrincipal", "iot:CreateThing"),
+    },
     "MqttError": {},
     "NewcomersRule": {},
     "NewcomersRuleError": {},
@@ -242,6 +258,13 @@ _RULE = (
     "AWS IoT uses the rule's role for this, the emulator uses no role. The right is documented in the "
     "developer guide, 'Granting an AWS IoT rule the access it requires'."
 )
+_TEMPLATE = (
+    "The emulator asks AWS IoT's role for writes alone. The right is one of AWS's managed policy for this "
+    "purpose, AWSIoTThingsRegistration, and reads what the template names."
+)
+_ONCE = (
+    "A process makes the call once, and the first sweep has made it (tests/aws/test_provisioning_policy.py)."
+)
 _FRAMEWORK = (
     "In the emulator a substitute for AWS's SDK for JavaScript checks no rights. CDK's framework makes these "
     "two calls, the second when its function is not active yet (aws-cdk-lib, custom-resources, outbound.ts)."
@@ -283,7 +306,7 @@ UNSEEN: dict[str, dict[Right, str]] = {
     "VendMqtt": _ours("VendMqtt") | _TAGGED | _UNDELIVERED,
     "Operate": _ours("Operate"),
     "OperateRead": _ours("OperateRead"),
-    "Sweep": _ours("Sweep"),
+    "Sweep": _ours("Sweep") | {("iot:CreateThingType", f"{IOT}thingtype/Firstboot"): _ONCE},
     "RegisterWork": {
         **_ours("RegisterWork"),
         **_brought(*ORDERS),
@@ -304,6 +327,15 @@ UNSEEN: dict[str, dict[Right, str]] = {
         **_logs("AuthorityProvider"),
         ("lambda:InvokeFunction", "${AuthorityFunction.Arn}"): _FRAMEWORK,
         ("lambda:GetFunction", "${AuthorityFunction.Arn}"): _FRAMEWORK,
+    },
+    "Provisioning": _ours("Provisioning"),
+    "ProvisioningTemplate": {
+        ("iot:AttachThingPrincipal", IOT_CERTIFICATES): _BOTH,
+        ("iot:DescribeCertificate", IOT_CERTIFICATES): _TEMPLATE,
+        ("iot:DescribeThing", THING): _TEMPLATE,
+        ("iot:DescribeThingType", f"{IOT}thingtype/Firstboot"): _TEMPLATE,
+        ("iot:GetPolicy", f"{IOT}policy/Firstboot-device"): _TEMPLATE,
+        ("iot:ListThingPrincipals", THING): _TEMPLATE,
     },
     "MqttError": _sent(UNDELIVERED),
     "NewcomersRule": _sent(JITR),

@@ -74,3 +74,9 @@ def test_the_dates_of_a_certificate_load_no_strptime() -> None:
 def test_a_start_loads_nothing_of_a_protocol_that_is_off(name: str, module: str) -> None:
     """The code of signatures for IoT hubs is loaded with a fleet that has a grant for one only."""
     assert module not in modules(name)
+
+
+def test_exchange_loads_no_fleet_provisioning() -> None:
+    """A process of `exchange` that is not the hook loads nothing of fleet provisioning."""
+    own = {"firstboot.exchange.provision", "firstboot.exchange.provisioning", "firstboot.aws.iot.thing_types"}
+    assert not own & modules("exchange")

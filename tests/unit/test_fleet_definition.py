@@ -107,6 +107,11 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         ('"refuse"', '"never"', "groups.gateways.reenroll must be 'refuse' or 'replace', is 'never'"),
         ('"refuse"', "true", "groups.gateways.reenroll must"),
         ('"token"', '"jitr"', "groups.gateways.mqtt must be 'registry' or 'token'"),
+        (
+            'mqtt = "token"',
+            'mqtt = "token"\nways = ["fleet-provisioning"]',
+            'groups.gateways.ways has "fleet-provisioning"',
+        ),
         ('"subject.CN"', '"subject.O"', "groups.gateways.device_id must be 'subject.CN'"),
         (
             'trust = ["trust/factory.pem"]',

@@ -11,6 +11,7 @@ from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.token_issuer import TokenIssuer
+from firstboot.domain.ways import PROVISIONING
 
 
 def read(values: dict[str, Any], problems: list[str]) -> Definition:
@@ -20,6 +21,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     problems += _ambiguous(definition.groups)
     problems += naming.problems(definition.groups)
     problems += _without_nonce(definition.groups)
+    problems += _unprovisioned(definition.groups)
     return definition
 
 
@@ -72,6 +74,16 @@ def _ambiguous(groups: dict[str, Group]) -> list[str]:
         for one, other in combinations(groups.values(), 2)
         for name in one.formerly
         if name in other.formerly
+    ]
+
+
+def _unprovisioned(groups: dict[str, Group]) -> list[str]:
+    """Return the problems of groups whose devices could not use what fleet provisioning gives them."""
+    return [
+        f'{DEFINITION}: groups.{group.name}.ways has "{PROVISIONING}", which gives a device a certificate in'
+        ' AWS IoT; set its mqtt = "registry"'
+        for group in groups.values()
+        if PROVISIONING in group.ways and group.mqtt != "registry"
     ]
 
 

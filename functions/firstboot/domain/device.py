@@ -51,10 +51,11 @@ class CertificateRecord:
     Times are whole seconds. `serial` and `spki` (SHA-256 of the SubjectPublicKeyInfo) are lower-case hex.
     `held_until` is None once the certificate no longer blocks other keys. `certificate_id` is set by the
     first login, `superseded_at` by the first login of the next certificate. An `imported` certificate was
-    issued by another CA, and may only ask for its successor. `claims` are those that the device made when it
-    asked for a pending certificate; None if it made none, and after the commit. `bootstrap_key` is that of
-    the enrollment that a pending certificate was claimed by (SHA-256, hex); None for a renewal, and after the
-    commit.
+    issued by another CA, and may only ask for its successor. A `provisioned` one is imported too, with its
+    id at once: AWS IoT made it in fleet provisioning. It also logs in, over MQTT. `claims` are those that the
+    device made when it asked for a pending certificate; None if it made none, and after the commit.
+    `bootstrap_key` is that of the enrollment that a pending certificate was claimed by (SHA-256, hex); None
+    for a renewal, and after the commit.
     """
 
     serial: str
@@ -68,6 +69,7 @@ class CertificateRecord:
     imported: bool = False
     claims: dict[str, Attribute] | None = None
     bootstrap_key: str | None = None
+    provisioned: bool = False
 
 
 @dataclass(frozen=True)

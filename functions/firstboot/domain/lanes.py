@@ -41,6 +41,14 @@ class RetrySlots(Protocol):
         """
 
 
+class NoSlots:
+    """The port RetrySlots for a protocol that has no place for a time in its refusals."""
+
+    def take(self, lane: Lane, count: int, opens: datetime, now: datetime) -> int | None:  # noqa: ARG002 - the port's
+        """Return None: there is no slot."""
+        return None
+
+
 @dataclass
 class _Known:
     """A lane as the process knows it. `following` and `end` are the rest of its block of slots."""

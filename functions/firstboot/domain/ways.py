@@ -10,5 +10,7 @@ are its own MQTT calls. The others are protocols of other services, with routes 
 
 WAYS: tuple[Way, ...] = get_args(Way)
 
+PROVISIONING: Way = "fleet-provisioning"
+
 DEFAULT: tuple[Way, ...] = ("mtls", "proof", "mqtt")
 """The ways of a group that names none. Every deployment has what they need."""

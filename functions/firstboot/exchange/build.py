@@ -15,6 +15,7 @@ from firstboot.aws.kms import KmsKey
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.domain import topics
+from firstboot.domain.errors import FirstbootError
 from firstboot.domain.lanes import Lanes
 from firstboot.exchange.answers import Answers
 from firstboot.exchange.commit import CommitByConnecting
@@ -24,7 +25,7 @@ from firstboot.exchange.exchange import Exchange
 from firstboot.exchange.issue import Issue
 from firstboot.exchange.messages import MqttCertificateRequest
 from firstboot.exchange.renew import Renew
-from firstboot.exchange.settings import ExchangeSettings
+from firstboot.exchange.settings import ExchangeSettings, ProvisioningSettings
 from firstboot.exchange.waiting import Waiting, issuing
 from firstboot.identity.connection import Connected
 from firstboot.identity.known_issuers import KnownIssuers
@@ -32,7 +33,7 @@ from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
-from firstboot.runtime.event import Work
+from firstboot.runtime.event import Work, repeat_unless_refused
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.messages import NoMembers
@@ -66,6 +67,40 @@ def presence(settings: ExchangeSettings, guard: Guard) -> Work:
     """Return the work behind the topic rule of connections."""
     made = _endpoints(settings, guard)
     return Presence(CommitByConnecting(made.connected, made.log_in), guard)
+
+
+def provisioning(settings: ProvisioningSettings, guard: Guard) -> Work:
+    """Return the work of the pre-provisioning hook."""
+    # Only a fleet with this way has the function, and the others pay no cold start for it.
+    from firstboot.aws.iot.certificates import IotCertificates  # noqa: PLC0415
+    from firstboot.aws.iot.thing_types import IotThingTypes  # noqa: PLC0415
+    from firstboot.domain.lanes import NoSlots  # noqa: PLC0415
+    from firstboot.exchange.provision import Provision  # noqa: PLC0415
+    from firstboot.exchange.provisioning import Hook, Remembered  # noqa: PLC0415
+    from firstboot.exchange.reserve import Reserve  # noqa: PLC0415
+
+    devices = DynamoDevices(clients.dynamodb(), settings.table)
+    s3, refresh = clients.s3(settings.account), float(settings.fleet_refresh)
+    # A refused device is not told when to come again, so no slots are taken for it.
+    waiting = Waiting(Lanes(NoSlots()), issuing(1))
+    provision = Provision(
+        fleet=FleetSource(s3, settings.bucket, deployed(), refresh, guard.fleet_unreadable),
+        claim_certificates=Remembered(IotCertificates(clients.iot())),
+        things=IotThingTypes(clients.iot(), settings.stack),
+        records=devices,
+        reserve=Reserve(devices, waiting),
+        store=S3CertificateStore(s3, settings.bucket),
+    )
+    return Hook(provision, guard)
+
+
+def refuse_provisioning(error: FirstbootError, guard: Guard) -> dict[str, bool]:
+    """Return the hook's answer to a refused request, and fail the invocation after a failure.
+
+    Lambda counts failures. AWS IoT refuses the device in both cases.
+    """
+    repeat_unless_refused(error, guard)
+    return {"allowProvisioning": False}
 
 
 def _endpoints(settings: ExchangeSettings, guard: Guard) -> Endpoints:

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from firstboot.domain.claim import HOLD, Enrollment
 from firstboot.domain.clock import whole_seconds
+from firstboot.domain.device import CertificateRecord
 from firstboot.exchange.errors import ClaimKeyRefused
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.admission import Admission
@@ -53,30 +54,34 @@ class Enroll:
     def _enrollment(
         self, admission: Admission, request: ExchangeRequest, verified: csr.VerifiedCsr, now: datetime
     ) -> Enrollment:
-        group = admission.group
         ca, moment = self.issue.issuer.certificate, whole_seconds(now)
-        certificate = plan(verified.spki, x509.random_serial_number(), group.certificate, ca, moment)
-        # A kind of admission without a key pair is known by its identifier.
-        key = admission.by.spki or admission.by.identifier
-        replaces = group.reenroll == "replace"
-        return Enrollment(
-            device_id=admission.device_id,
-            group=group.name,
-            formerly=group.formerly,
-            replaces=replaces,
-            certificate=replace(
-                certificate, held_until=moment + HOLD, claims=request.claims, bootstrap_key=key
-            ),
-            enrolled_by=admission.by.identifier,
-            bootstrap_ids=admission.by.bootstrap_ids,
-            anchor=admission.by.anchor,
-            now=moment,
-            grace=group.certificate.grace,
-            way=admission.way,
-            # Any device could use a shared claim certificate, so its allow-list is the device records: an
-            # operator names each device before it comes.
-            expected=group.is_shared,
-            limits=group.budget.limits if group.budget else None,
-            per_day=group.reenroll_per_day if replaces else None,
-            pin=admission.by.spki if group.pins else None,
-        )
+        serial = x509.random_serial_number()
+        certificate = plan(verified.spki, serial, admission.group.certificate, ca, moment)
+        return enrollment(admission, replace(certificate, claims=request.claims), moment)
+
+
+def enrollment(admission: Admission, certificate: CertificateRecord, now: datetime) -> Enrollment:
+    """Return the claim of `certificate` for the admitted device. `now` is in whole seconds."""
+    group = admission.group
+    # A kind of admission without a key pair is known by its identifier.
+    key = admission.by.spki or admission.by.identifier
+    replaces = group.reenroll == "replace"
+    return Enrollment(
+        device_id=admission.device_id,
+        group=group.name,
+        formerly=group.formerly,
+        replaces=replaces,
+        certificate=replace(certificate, held_until=now + HOLD, bootstrap_key=key),
+        enrolled_by=admission.by.identifier,
+        bootstrap_ids=admission.by.bootstrap_ids,
+        anchor=admission.by.anchor,
+        now=now,
+        grace=group.certificate.grace,
+        way=admission.way,
+        # Any device could use a shared claim certificate, so its allow-list is the device records: an
+        # operator names each device before it comes.
+        expected=group.is_shared,
+        limits=group.budget.limits if group.budget else None,
+        per_day=group.reenroll_per_day if replaces else None,
+        pin=admission.by.spki if group.pins else None,
+    )

@@ -26,12 +26,14 @@ from firstboot.runtime.messages import Answer, Request, Time, convert, parse_jso
 LONGEST_CLAIM = 256
 """The most characters that a claim's name and value have together."""
 
+MOST_CLAIMS = 16
+
 Deliver = Literal["url", "inline"]
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 ClaimName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_CLAIM_NAME.pattern}$"})]
 # All JSON readers agree on whole numbers in this range (RFC 8259 section 6).
 ClaimValue = str | bool | Annotated[int, Meta(gt=-(2**53), lt=2**53)]
-Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=16)]
+Claims = Annotated[dict[ClaimName, ClaimValue], Meta(max_length=MOST_CLAIMS)]
 
 
 class CertificateRequest(Request, frozen=True, kw_only=True):
@@ -75,14 +77,19 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a claim that is too long, or whose name has another character."""
-        for name, value in (self.claims or {}).items():
-            # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
-            if not _CLAIM_NAME.fullmatch(name):
-                raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
-            if len(f"{name}{value}") > LONGEST_CLAIM:
-                raise ValueError(
-                    f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value"
-                )
+        check_claims(self.claims or {})
+
+
+def check_claims(claims: Mapping[str, ClaimValue]) -> None:
+    """Raise ValueError for too many claims, one that is too long, or one whose name has another character."""
+    if len(claims) > MOST_CLAIMS:
+        raise ValueError(f"There are more than {MOST_CLAIMS} claims")
+    for name, value in claims.items():
+        # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
+        if not _CLAIM_NAME.fullmatch(name):
+            raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
+        if len(f"{name}{value}") > LONGEST_CLAIM:
+            raise ValueError(f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value")
 
 
 class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):

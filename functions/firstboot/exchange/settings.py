@@ -25,3 +25,14 @@ class ExchangeSettings(Settings):
     mqtt_port: str
     fleet_refresh: str
     kms_rate: str
+
+
+@dataclass(frozen=True)
+class ProvisioningSettings(Settings):
+    """The settings of `provisioning`, which has no CA key. A thing is ours if `stack` is its type."""
+
+    table: str
+    bucket: str
+    account: str
+    stack: str
+    fleet_refresh: str

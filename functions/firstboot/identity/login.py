@@ -7,6 +7,9 @@
    is recorded.
 4. A pending certificate is committed, since this login proves that the device has received it. What is
    recorded is the stored certificate, not the presented one, which may be the stored one's twin.
+
+A certificate that AWS IoT made in fleet provisioning logs in too, over MQTT alone: AWS IoT has verified it,
+and the record names it. Step 1 is then that the certificate is valid.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Protocol, cast
 from cryptography import x509
 
 from firstboot.domain.device import CertificateRecord, Device, committed, login
-from firstboot.domain.errors import CertificateNotCurrent
+from firstboot.domain.errors import CertificateExpired, CertificateNotCurrent
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
 from firstboot.identity.connection import Issued
@@ -28,6 +31,7 @@ from firstboot.identity.proof import Proofs, spend
 from firstboot.identity.ways import check_way
 from firstboot.pki import certificate, chain
 from firstboot.pki.certificate import Certificate
+from firstboot.pki.errors import CertificateNotYetValid
 
 
 class LoginRecords(Protocol):
@@ -74,16 +78,15 @@ class LogIn:
         Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
         CertificateNotCurrent, CertificateForged, DeviceRevoked, WayNotAllowed, Unavailable.
         """
-        leaf = chain.issued(presented.leaf, self.ca)
-        if leaf is None:
-            # A bootstrap certificate may be valid as well, but only the issuing CA's certificates log in.
-            raise OperationalCertificateRequired
-        chain.verify(leaf, self.ca, now)  # 1
-        name = device_id(chain.common_name(leaf))
+        name, is_ours = self._named(presented, now)  # 1
         check_client_id(presented, name)
         device = self.records.device(name)  # 2
         check_issued(presented.leaf, name, device, self.issued)
-        found = login(device, f"{leaf.serial_number:x}")
+        found = login(device, f"{presented.leaf.serial_number:x}")
+        record = found.pending or found.device.active
+        # The certificate of an imported device may only renew.
+        if not is_ours and not (record and record.provisioned):
+            raise OperationalCertificateRequired
         group = self.fleet.current(now).group_of(found.device.group)
         check_way(presented.way, group)  # 3
         # Only after the verification: an unauthenticated request must not be able to write to the table.
@@ -93,6 +96,25 @@ class LogIn:
         leaf = stored(presented, name, self.issued)
         now_active = committed(found.device, chain.fingerprint(leaf), now)
         return _identity(self.records.commit(now_active, leaf))  # 4
+
+    def _named(self, presented: Presented, now: datetime) -> tuple[DeviceId, bool]:
+        """Return the id of the device whose certificate is presented, and whether our CA issued it.
+
+        Raises AuthenticationError, OperationalCertificateRequired.
+        """
+        leaf = chain.issued(presented.leaf, self.ca)
+        if leaf:
+            chain.verify(leaf, self.ca, now)
+            return device_id(chain.common_name(leaf)), True
+        # A bootstrap certificate may be valid as well. A certificate of another CA logs in only if it is that
+        # of an MQTT connection and the device's record names it.
+        if not isinstance(presented, Recorded):
+            raise OperationalCertificateRequired
+        if now < presented.leaf.not_before:
+            raise CertificateNotYetValid
+        if now > presented.leaf.not_after:
+            raise CertificateExpired
+        return presented.device_id, False
 
 
 def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certificate:

@@ -2,7 +2,8 @@
 
 There is one for current operational certificates, one for superseded ones, one for claim certificates, and
 one for each place in a bootstrap certificate by which AWS IoT can name a single device. They name the client
-by policy variables, so that each document serves every client of its kind.
+by policy variables, so that each document serves every client of its kind. One more is for bootstrap
+certificates of groups with fleet provisioning.
 """
 
 from __future__ import annotations
@@ -92,6 +93,36 @@ def bootstrap_client_id(group: Group, device_id: str) -> str:
     connect as a thing.
     """
     return device_id if bootstrap_policy(group) in _VARIABLES else f"{RESERVED_PREFIX}{device_id}"
+
+
+def provisioning_policy_name(stack: str) -> str:
+    """Return the name of the policy of fleet provisioning, the second one of a bootstrap certificate."""
+    return f"{stack}-provisioning"
+
+
+def provisioning_document(template: str, place: Place) -> dict[str, Any]:
+    """Return the policy document that lets a client use AWS IoT's fleet provisioning with one template.
+
+    AWS IoT answers a request to the client that sent it alone, and on no topic with a client's id (AWS IoT
+    developer guide, "Device provisioning MQTT API"). The client may send JSON or CBOR.
+    """
+    # Under `$aws/` a client's own message on a topic for answers would be refused anyway, but Publish names
+    # the topics of requests only.
+    calls = [
+        "$aws/certificates/create",
+        "$aws/certificates/create-from-csr",
+        f"$aws/provisioning-templates/{template}/provision",
+    ]
+    answers = [f"{call}/*" for call in calls]
+    requests = [f"{call}/{form}" for call in calls for form in ("json", "cbor")]
+    return {
+        "Version": VERSION,
+        "Statement": [
+            _allow("iot:Publish", [f"topic/{topic}" for topic in requests], place),
+            _allow("iot:Receive", [f"topic/{topic}" for topic in answers], place),
+            _allow("iot:Subscribe", [f"topicfilter/{topic}" for topic in answers], place),
+        ],
+    }
 
 
 def grant_policy_name(stack: str, grant: str) -> str:

@@ -16,12 +16,14 @@ from firstboot.aws.dynamodb.sweeps import DynamoSweeps
 from firstboot.aws.iot.certificates import IotCertificates
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.aws.iot.registered import IotRegistered
+from firstboot.aws.iot.thing_types import IotThingTypes
 from firstboot.aws.iot.things import IotThings
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sqs.queue import SqsQueue
 from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
+from firstboot.domain.ways import PROVISIONING
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.register.backlog import Backlog
@@ -104,7 +106,9 @@ def sweep(settings: SweepSettings, guard: Guard) -> Sweeping:
         account=account,
         clock=guard.now,
     )
-    return Sweeping(cache(KeepServicePolicies(policies, account)), run, guard)
+    offers = deployed().offers
+    types = IotThingTypes(clients.iot(), settings.stack) if PROVISIONING in offers else None
+    return Sweeping(cache(KeepServicePolicies(policies, account, offers, types)), run, guard)
 
 
 def jitr(settings: JitrSettings, guard: Guard) -> queue.Work:

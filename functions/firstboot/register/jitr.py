@@ -9,7 +9,8 @@ registration").
 3. It fulfils what enrolling demands of a bootstrap certificate: chain, dates, usage, key, an open group, that
    no operator revoked it, and, for a certificate of one device, that the device is not revoked and is bound
    to no other key.
-4. It gets the policy to ask for a certificate, and no other right.
+4. It gets the policy to ask for a certificate, in a group with fleet provisioning also the policy for that,
+   and no other right.
 5. It becomes ACTIVE. AWS IoT closed its first connection, so the device connects again.
 6. If it or its device was revoked in the meantime, the certificate loses its rights again.
 
@@ -46,6 +47,7 @@ from firstboot.domain.errors import (
 )
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
+from firstboot.domain.ways import PROVISIONING
 from firstboot.identity.admission import VerifiedBootstrap, check_open, named, verify_bootstrap
 from firstboot.identity.errors import BootstrapRevoked
 from firstboot.identity.possession import OverTls
@@ -53,7 +55,7 @@ from firstboot.pki import certificate, path
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.errors import CertificateMalformed, CertificateUntrusted
 from firstboot.policy.errors import PoliciesTooLarge
-from firstboot.policy.service import bootstrap_policy
+from firstboot.policy.service import bootstrap_policy, provisioning_policy_name
 
 _WAITING = "PENDING_ACTIVATION"
 _REFUSALS = (RequestError, AuthenticationError, AuthorizationError, ConflictError)
@@ -160,7 +162,8 @@ class Judge:
         group = bootstrap.group
         self._check_records(bootstrap, name, now)  # 3
         try:
-            self.certificates.attach(certificate, bootstrap_policy(group).policy_name(self.stack))  # 4
+            for policy in _policies(group, self.stack):  # 4
+                self.certificates.attach(certificate, policy)
         except PoliciesTooLarge as refusal:
             # Others have attached ten policies to it, so it can't have ours before they take one off.
             return Judged(Decision.LEFT, refusal, group.name)
@@ -213,6 +216,12 @@ def _verified(leaf: Certificate, fleet: Fleet, now: datetime) -> tuple[VerifiedB
     bootstrap = verify_bootstrap(OverTls(leaf), fleet, now)
     check_open(bootstrap.group, now)
     return bootstrap, None if bootstrap.group.is_shared else named(bootstrap, None, fleet.ids)
+
+
+def _policies(group: Group, stack: str) -> list[str]:
+    """Return the names of the policies of the group's bootstrap certificates."""
+    own = [bootstrap_policy(group).policy_name(stack)]
+    return [*own, provisioning_policy_name(stack)] if PROVISIONING in group.ways else own
 
 
 def _is_final(refusal: FirstbootError) -> bool:

@@ -21,7 +21,7 @@ certificate, so that all writes to certificates are behind one rate limiter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -31,10 +31,16 @@ from firstboot.domain.device import Device
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.sweep import PAGE, SLICE, Origins, Slice, Sweep, counted
+from firstboot.domain.ways import PROVISIONING
 from firstboot.policy.attachment import needs_reconciling
 from firstboot.policy.render import compact, iot_policy
 from firstboot.policy.rules import Rules
-from firstboot.policy.service import ServicePolicy, grant_policy_name
+from firstboot.policy.service import (
+    ServicePolicy,
+    grant_policy_name,
+    provisioning_document,
+    provisioning_policy_name,
+)
 from firstboot.register.target import Account
 
 WORK_SECONDS = 40
@@ -89,21 +95,34 @@ class Policies(Protocol):
         """Delete the policy unless a certificate has it. A repeat changes nothing."""
 
 
+class ThingTypes(Protocol):
+    """The thing types of the AWS IoT registry."""
+
+    def ensure(self) -> None:
+        """Create the type of our things unless it exists. Raises Unavailable."""
+
+
 @dataclass(frozen=True)
 class KeepServicePolicies:
     """The use case that brings Firstboot's own policies to the state that this version describes.
 
     The functions that attach a service policy may neither make nor change one: a function that handles every
-    device's changes could otherwise change the rights of all devices.
+    device's changes could otherwise change the rights of all devices. `offers` are the ways of the deployed
+    fleet. `thing_types` is None without fleet provisioning.
     """
 
     policies: Policies
     account: Account
+    offers: Collection[str] = ()
+    thing_types: ThingTypes | None = None
 
     def __call__(self) -> None:
         """Create or update every service policy. A repeat changes nothing. Raises Unavailable."""
-        for name, document in service_policies(self.account).items():
+        for name, document in service_policies(self.account, self.offers).items():
             self.policies.ensure(name, document)
+        # The provisioning template makes things of this type, by which `register` knows them as ours.
+        if self.thing_types:
+            self.thing_types.ensure()
 
 
 @dataclass(frozen=True)
@@ -195,16 +214,21 @@ class RunSweep:
 
     def _make_missing(self, fleet: Fleet) -> None:
         """Make the policies that an operator deleted. They would be missing for a day otherwise."""
-        documents = service_policies(self.account) | grant_policies(fleet, self.account)
+        documents = service_policies(self.account, fleet.offers) | grant_policies(fleet, self.account)
         for name in documents.keys() - set(self.policies.names(f"{self.account.stack}-")):
             self.policies.ensure(name, documents[name])
 
 
-def service_policies(account: Account) -> dict[str, str]:
-    """Return Firstboot's own policies in AWS IoT, name to document (JSON)."""
-    return {
-        policy.policy_name(account.stack): compact(policy.document(account.place)) for policy in ServicePolicy
+def service_policies(account: Account, offers: Collection[str] = ()) -> dict[str, str]:
+    """Return Firstboot's own policies in AWS IoT, name to document (JSON), for a fleet with `offers`."""
+    documents = {
+        policy.policy_name(account.stack): policy.document(account.place) for policy in ServicePolicy
     }
+    if PROVISIONING in offers:
+        # The provisioning template has the stack's name.
+        name = provisioning_policy_name(account.stack)
+        documents[name] = provisioning_document(account.stack, account.place)
+    return {name: compact(document) for name, document in documents.items()}
 
 
 def grant_policies(fleet: Fleet, account: Account) -> dict[str, str]:

@@ -36,6 +36,7 @@ _CERTIFICATE = frozenset(
     {
         *("serial", "spki", "notBefore", "notAfter", "renewAfter", "heldUntil"),
         *("certificateId", "supersededAt", "imported", "claims", "bootstrapKey"),
+        "provisioned",
     }
 )
 
@@ -85,8 +86,9 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "claims": record.claims,
         "bootstrapKey": record.bootstrap_key,
     }
-    imported = {"imported": True} if record.imported else {}
-    return plain | {name: value for name, value in later.items() if value is not None} | imported
+    origin = {"imported": record.imported, "provisioned": record.provisioned}
+    known = {name: True for name, value in origin.items() if value}
+    return plain | {name: value for name, value in later.items() if value is not None} | known
 
 
 def device(row: Row) -> Device:
@@ -117,8 +119,10 @@ def device(row: Row) -> Device:
         renewal_day=EPOCH.date() + timedelta(days=plain["renewalDay"]) if "renewalDay" in plain else None,
         renewals=plain.get("renewals", 0),
         activating=frozenset(plain.get("activating", ())),
-        # Older versions marked only the imported certificate.
-        imported=plain.get("imported", any(each.imported for each in certificates.values())),
+        # Older versions marked only the imported certificate. A provisioned device has a thing of ours.
+        imported=plain.get(
+            "imported", any(each.imported and not each.provisioned for each in certificates.values())
+        ),
         pin=plain.get("pin"),
         admission=_admission(plain["admission"]) if "admission" in plain else None,
         refused_key=_refused_key(plain["refusedKey"]) if "refusedKey" in plain else None,
@@ -158,6 +162,7 @@ def _certificate(row: Row) -> CertificateRecord:
         imported=plain.get("imported", False),
         claims=plain.get("claims"),
         bootstrap_key=plain.get("bootstrapKey"),
+        provisioned=plain.get("provisioned", False),
     )
 
 
