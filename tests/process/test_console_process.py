@@ -290,7 +290,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("console", {"devices", "doctor", "factory", "failures", "fleet", "groups", "preflight", "registry"}),
         (
             "console devices",
-            {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show"},
+            {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show", "token"},
         ),
     ],
 )
