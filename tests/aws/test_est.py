@@ -405,7 +405,7 @@ def test_a_label_has_no_route(product: Product, path: str) -> None:
 
 
 def test_a_deployment_without_est_has_no_route(product: Product) -> None:
-    """Where no deployed group has EST, its calls are not found."""
+    """The calls of EST are not found if no deployed group has it."""
     Path(aws_fleet._DEPLOYED).write_text(
         fleet(replace(product.fleet.groups["gateways"], ways=("mtls",))).to_json()
     )
