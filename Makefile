@@ -24,7 +24,7 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/azure/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
+test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/strongswan/ready .venv/azure/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
@@ -234,6 +234,23 @@ $(ENCODERS)/ready: | .venv/ready
 	  PATH=$$PATH:/usr/sbin; for program in cc certtool openssl curl swtpm tpm2-abrmd dbus-run-session; do \
 	    command -v $$program || exit 1; \
 	  done; \
+	fi
+	touch $@
+
+# strongSwan's EST client reads its plugins from /usr/lib/ipsec alone, so proot shows it the unpacked folder there.
+STRONGSWAN := .venv/strongswan
+$(STRONGSWAN)/ready: | .venv/ready
+	rm -rf $(STRONGSWAN) $(BIN)/pki
+	mkdir -p $(STRONGSWAN)
+	if command -v apt-get; then \
+	  $(call unpacked,$(STRONGSWAN),strongswan-pki libstrongswan-standard-plugins proot) && \
+	  root=$(CURDIR)/$(STRONGSWAN)/root && lib=$$(echo $$root/usr/lib/*-linux-gnu) && \
+	  base=$$(echo $$root/lib/*-linux-gnu) && \
+	  printf '#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/usr/lib/ipsec exec %s/usr/bin/proot %s %s/usr/bin/pki "$$@"\n' \
+	    $$lib $$base $$root $$root "-b $$root/usr/lib/ipsec:/usr/lib/ipsec -b $$root/etc/strongswan.conf:/etc/strongswan.conf \
+	    -b $$root/etc/strongswan.d:/etc/strongswan.d" $$root > $(BIN)/pki && chmod +x $(BIN)/pki; \
+	else \
+	  command -v pki; \
 	fi
 	touch $@
 

@@ -108,6 +108,16 @@ def repair(found: Record) -> list[str]:
     return [f"{found['deviceId']}: {_REPAIRS[found['source']].format(serial=found['serial'])}"]
 
 
+def password(made: Record) -> list[str]:
+    """Describe a one-time password, which is shown this one time."""
+    return [
+        f"user         {made['deviceId']}",
+        f"password     {made['password']}",
+        f"group        {made['group']}",
+        f"until        {made['expiresAt']}",
+    ]
+
+
 def group(state: Record) -> list[str]:
     """Describe a group, its budget, whether it is frozen, and how many devices each anchor enrolled."""
     budget = state["budget"]

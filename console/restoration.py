@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from firstboot.domain.device import Status
-from firstboot.domain.names import GONE_PREFIX, NONCE_KEY
+from firstboot.domain.names import GONE_PREFIX, NONCE_KEY, PASSWORD_KEY
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
@@ -93,6 +93,7 @@ _KINDS: dict[str, Callable[[Row, Row | None], Fate]] = {
     "CERT#": _lasting,  # a certificate by its thumbprint
     "BOOTSTRAP#": _lasting,  # a revoked bootstrap certificate
     NONCE_KEY: _lasting,
+    PASSWORD_KEY: _lasting,
     GONE_PREFIX: _lasting,
     "BUDGET#": _counter,
 }

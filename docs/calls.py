@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from firstboot.domain import topics
+from firstboot.exchange import est
 from firstboot.exchange.messages import (
     CertificateAnswer,
     CertificateRequest,
@@ -55,6 +56,8 @@ class HttpCall:
     `refusals` are the statuses of Firstboot's own refusals. `problems` says whether these are problem+json,
     and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider,
     or the form `refusal` of another protocol.
+    `texts` has the answers and refusals of a protocol whose bodies are no JSON: the media type by status.
+    `csr` says that the request is a CSR. `proofs` are the security schemes of a route that needs a proof.
     """
 
     answers: Mapping[HTTPStatus, Success]
@@ -63,6 +66,9 @@ class HttpCall:
     parameters: tuple[Parameter, ...] = field(default=())
     problems: bool = True
     refusal: type[Answer] | None = None
+    texts: Mapping[int, str] = field(default_factory=dict)
+    csr: bool = False
+    proofs: tuple[str, ...] = ("clientCertificate", "signedProof")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,17 @@ class MqttCall:
     answers: tuple[type[Answer], ...]
     certificate: str
 
+
+_EST_TEXT = "text/plain; charset=us-ascii"
+_EST_REFUSED = (400, 401, 403, 409, 413, 415)
+_EST_ENROLL = HttpCall(
+    answers={},
+    refusals=(500,),
+    texts={200: est.CERTIFICATES, **dict.fromkeys((202, *_EST_REFUSED), _EST_TEXT)},
+    csr=True,
+    proofs=("clientCertificate", "oneTimePassword"),
+)
+_EST_NOT_OFFERED = HttpCall(answers={}, refusals=(500,), texts={404: _EST_TEXT})
 
 HTTP: Mapping[Route, HttpCall] = {
     routes.CERTIFICATES: HttpCall(
@@ -120,7 +137,14 @@ HTTP: Mapping[Route, HttpCall] = {
         ),
         problems=False,
         refusal=ProviderError,
+        proofs=("signedRequest",),
     ),
+    routes.EST_CA: HttpCall(answers={}, refusals=(500,), texts={200: est.CERTIFICATES}),
+    routes.EST_ATTRIBUTES: HttpCall(answers={}, refusals=(500,), texts={200: "application/csrattrs"}),
+    routes.EST_ENROLL: _EST_ENROLL,
+    routes.EST_REENROLL: _EST_ENROLL,
+    routes.EST_KEYS: _EST_NOT_OFFERED,
+    routes.EST_CMC: _EST_NOT_OFFERED,
 }
 
 MQTT: Mapping[topics.Call, MqttCall] = {

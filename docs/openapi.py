@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from docs import calls, errors, schemas
+from docs import calls, errors, schemas, texts
 from docs.calls import HttpCall, Parameter, Success
 from firstboot.domain.errors import Action, FirstbootError
 from firstboot.identity.errors import ProofStale
 from firstboot.runtime.errors import MethodNotAllowed
 from firstboot.runtime.http import NONCE_HEADER
 from firstboot.runtime.problem import Problem
-from firstboot.runtime.routes import CERTIFICATES, ROUTES, SESSIONS, Route
+from firstboot.runtime.routes import CERTIFICATES, ROUTES, Route
 from firstboot.vend.credential_provider import REFUSALS, UNFORESEEN, ProviderError
 
 Json = dict[str, Any]
 
 _JSON, _PROBLEM, _PKCS10 = "application/json", "application/problem+json", "application/pkcs10"
+_CSR = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
 _ALWAYS_PROBLEMS = (401, 500)
 """Statuses that are problem+json on every path: those of a signed proof and of an unforeseen failure."""
 
@@ -44,7 +45,7 @@ _HEADERS = {
     "Allow": ("string", "The methods that this path answers"),
     "x-amzn-ErrorType": ("string", "AWS IoT's name for the error"),
     "x-amzn-RequestId": ("string", "The id of the request in the operator's log"),
-}
+} | texts.HEADERS
 _DESCRIPTION = """\
 The calls of a device. docs/protocol.md explains them; this document is generated from the same
 declarations and is not served.
@@ -123,6 +124,11 @@ def _security_schemes() -> Json:
             "description": "A signature of the request by the key of the certificate in `X-Amz-X509`, by the"
             " algorithm AWS4-X509-ECDSA-SHA256 or AWS4-X509-RSA-SHA256 of IAM Roles Anywhere",
         },
+        "oneTimePassword": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "On the public host: the device's id, and a password that an operator made for it",
+        },
     }
 
 
@@ -130,19 +136,15 @@ def _operation(route: Route, call: HttpCall) -> Json:
     operation: Json = {
         "operationId": _operation_id(route),
         "summary": route.summary,
-        "security": _security(route),
+        "security": [] if route.proof == "none" else [{each: []} for each in call.proofs],
         "parameters": _parameters(route, call.parameters),
         "responses": _responses(call),
     }
     if call.request is not None:
         operation["requestBody"] = _request_body(call.request.__name__, csr=route == CERTIFICATES)
+    if call.csr:
+        operation["requestBody"] = {"required": True, "content": {_PKCS10: {"schema": _CSR}}}
     return operation
-
-
-def _security(route: Route) -> list[Json]:
-    if route == SESSIONS:
-        return [{"signedRequest": []}]
-    return [] if route.proof == "none" else [{"clientCertificate": []}, {"signedProof": []}]
 
 
 def _operation_id(route: Route) -> str:
@@ -169,15 +171,15 @@ def _parameters(route: Route, declared: tuple[Parameter, ...]) -> list[Json]:
 def _request_body(name: str, *, csr: bool) -> Json:
     content = {_JSON: {"schema": schemas.reference(name)}}
     if csr:
-        pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
-        content[_PKCS10] = {"schema": pkcs10}
+        content[_PKCS10] = {"schema": _CSR}
     return {"required": True, "content": content}
 
 
 def _responses(call: HttpCall) -> Json:
     found = {str(int(status)): _response([_success(each)]) for status, each in call.answers.items()}
-    for status in sorted({*call.refusals, *_GATEWAY}):
-        found[str(status)] = _response(_refusals(status, call))
+    for status in sorted({*call.refusals, *call.texts, *_GATEWAY}):
+        response, media_type = _response(_refusals(status, call)), call.texts.get(status)
+        found[str(status)] = texts.added(status, media_type, response) if media_type else response
     return found
 
 

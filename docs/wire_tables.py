@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -80,7 +81,9 @@ def _linked(route: Route, page: str) -> str:
 
 
 def _statuses(route: Route) -> str:
-    return ", or ".join(str(int(status)) for status in calls.HTTP[route].answers)
+    call = calls.HTTP[route]
+    statuses = [*call.answers, *(status for status in call.texts if status < HTTPStatus.BAD_REQUEST)]
+    return ", or ".join(str(int(status)) for status in statuses) or "refused"
 
 
 def _member_rows(schema: Json, found: Json, within: str = "") -> list[list[str]]:

@@ -161,6 +161,30 @@ def rebind(
         output.result(device, _describe, as_json=options.as_json)
 
 
+@app.command()
+def token(
+    ctx: typer.Context,
+    device_id: DeviceId,
+    *,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The device's group. Required if the device has no record."),
+    ] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+) -> None:
+    """Make a one-time password that admits a device by EST.
+
+    The device uses it once, within an hour, for one key. The password is shown now and never again. Its use
+    is counted by the group's limits like any other enrollment.
+    """
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        named = {"group": group} if group else {}
+        made = Operate(options.stack_name).call("devices.token", deviceId=device_id, **named)
+        output.result(made, describe.password, as_json=options.as_json)
+
+
 @app.command("set")
 def set_(
     ctx: typer.Context,

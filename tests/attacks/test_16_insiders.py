@@ -177,7 +177,9 @@ def test_a_login_s_function_writes_no_other_row(insider: Insider, function: str,
     ("function", "row"),
     {
         "Presence": "SECRET#nonces",
+        "Vend": "SECRET#passwords",
         "VendMqtt": "SECRET#nonces",
+        "ExchangeMqtt": "SECRET#passwords",
         "RegisterWork": "SECRET#nonces",
         "Newcomers": "KEY#00",
         "OperateRead": "SECRET#nonces",
@@ -185,7 +187,7 @@ def test_a_login_s_function_writes_no_other_row(insider: Insider, function: str,
     }.items(),
 )
 def test_a_function_reads_no_row_that_it_does_not_need(insider: Insider, function: str, row: str) -> None:
-    """No function reads the keys of nonces, or other rows, unless its work needs them."""
+    """No function reads the keys of nonces or passwords, or other rows, unless its work needs them."""
     assert denied(lambda: insider.session(function).read(row))
 
 

@@ -78,6 +78,7 @@ def product(
     deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
     made = Product(factory, small, issuing_ca, table, bucket)
     made.records.make_nonce_key()
+    made.records.make_password_key()
     return made
 
 

@@ -16,7 +16,7 @@ from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.iot.policies import IotPolicies
 from firstboot.domain.clock import from_epoch
 from firstboot.domain.fleet import Fleet, Group, RoleAlias
-from firstboot.domain.names import NONCE_KEY, PUBLISHED_FLEET_KEY
+from firstboot.domain.names import NONCE_KEY, PASSWORD_KEY, PUBLISHED_FLEET_KEY
 from firstboot.domain.plans import Budget, CertificatePlan
 from firstboot.policy.render import Place
 from firstboot.register.sweep import grant_policies, service_policies
@@ -188,9 +188,9 @@ class Product:
         return answer
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return every row of the table but that of the nonces' key, which the deployment makes."""
+        """Return every row of the table but the keys of nonces and passwords, which the deployment makes."""
         rows = boto3.client("dynamodb").scan(TableName=self.table)["Items"]
-        return [row for row in rows if row["pk"]["S"] != NONCE_KEY]
+        return [row for row in rows if row["pk"]["S"] not in (NONCE_KEY, PASSWORD_KEY)]
 
     def objects(self) -> list[str]:
         """Return every key under certificates/."""

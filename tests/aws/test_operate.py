@@ -329,6 +329,8 @@ def test_a_value_that_is_no_fleet_is_refused(product: Product, fleet: object) ->
         ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 63, "until": "2999-12-31"}),
         ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 64, "until": "2999-02-30"}),
         ("devices.rebind", {"deviceId": "gw-1", "key": "a" * 64}),
+        ("devices.token", {"group": "gateways"}),
+        ("devices.token", {"deviceId": "gw-1", "days": 2}),
         ("devices.set", {"deviceId": "gw-1"}),
         ("devices.set", {"deviceId": "gw-1", "attributes": {}}),
         ("devices.set", {"deviceId": "gw-1", "attributes": {"site": 1.5}}),

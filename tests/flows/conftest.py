@@ -61,6 +61,12 @@ strip_suffix = ".example"
 trust     = ["trust/keys.pem"]
 device_id = "key.sha256"
 
+[groups.est]
+trust     = ["trust/est.pem"]
+device_id = "subject.CN"
+ways      = ["mtls", "mqtt", "est"]
+budget    = { total = 1_000, per_minute = 1_000, until = 2036-12-31 }
+
 [groups.batch]
 trust     = ["trust/batch.pem"]
 device_id = "request.deviceId"

@@ -56,6 +56,7 @@ _GROUP = Group(
 )
 _REQUESTS = {
     "devices.explain": '{"deviceId":"d","context":{"roleAlias":"telemetry","sourceIp":"192.0.2.1"}}',
+    "devices.token": '{"deviceId":"d","group":"g"}',
     "devices.rebind": '{"deviceId":"d","key":"' + "a" * 64 + '","until":"2026-12-31"}',
     "devices.set": '{"deviceId":"gw-1","attributes":{"site":"a","floor":1,"old":null}}',
     "devices.list": '{"limit":10,"after":"a","enrolledBy":"' + "a" * 64 + '"}',

@@ -340,12 +340,13 @@ def test_a_role_may_do_exactly_this(stack: Synthesised, name: str) -> None:
     assert all(statement["Effect"] == "Allow" for statement in statements(stack, name))
 
 
-def test_authority_writes_one_row(stack: Synthesised) -> None:
-    """The role of `authority` may write the row of the nonces' key in the table, and no other row."""
+def test_authority_writes_two_rows(stack: Synthesised) -> None:
+    """The role of `authority` may write the rows of the secrets in the table, and no other row."""
     (writing,) = [
         each for each in statements(stack, "AuthorityFunction") if "dynamodb" in json.dumps(each["Action"])
     ]
-    assert writing["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SECRET#nonces"]}}
+    rows = ["SECRET#nonces", "SECRET#passwords"]
+    assert writing["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": rows}}
 
 
 def test_every_role_is_accounted_for(stack: Synthesised) -> None:

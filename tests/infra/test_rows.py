@@ -20,10 +20,11 @@ WEIGHED = ["BOOTSTRAP#*", *COUNTERS, "DEV#*", "KEY#*", "KEYCLAIM#*"]
 """What a claim that is likely to be refused reads."""
 PROVED = ["PROOF#*"]
 NONCES = "SECRET#nonces"
+PASSWORDS = "SECRET#passwords"  # a row, and no password
 READ = {"GetItem": ["BUDGET#*", "DEV#*", "PACE#iot", "SWEEP"]}
 ROWS: dict[str, dict[str, list[str]]] = {
     "Exchange": {
-        "GetItem": sorted([*WEIGHED, "CERT#*", "PACE#iot", NONCES]),
+        "GetItem": sorted([*WEIGHED, "CERT#*", "PACE#iot", NONCES, PASSWORDS]),
         "UpdateItem": sorted(CLAIMED + PROVED + LANES),
         "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
@@ -33,14 +34,14 @@ ROWS: dict[str, dict[str, list[str]]] = {
         "ConditionCheckItem": ["BOOTSTRAP#*", "GUESS#*", "KEY#*"],
     },
     "Presence": {"GetItem": ["DEV#*"], "UpdateItem": COMMITTED},
-    "AuthorityFunction": {"UpdateItem": [NONCES]},
+    "AuthorityFunction": {"UpdateItem": [NONCES, PASSWORDS]},
     "Vend": {
         "GetItem": ["CERT#*", "DEV#*", "PACE#iot", NONCES],
         "UpdateItem": sorted(COMMITTED + PROVED + LANES),
     },
     "VendMqtt": {"GetItem": ["DEV#*"], "UpdateItem": sorted(COMMITTED + LANES)},
-    "Operate": READ
-    | {
+    "Operate": {
+        "GetItem": sorted([*READ["GetItem"], PASSWORDS]),
         "UpdateItem": ["BOOTSTRAP#*", "BUDGET#*", "DEV#*", "KEY#*"],
         "ConditionCheckItem": ["KEYCLAIM#*"],
     },

@@ -293,7 +293,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ),
         (
             "console devices",
-            {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show"},
+            {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show", "token"},
         ),
     ],
 )

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,3 +177,14 @@ def test_the_longest_der_is_read() -> None:
         csr.parse_der(bytes(csr.MAX_LENGTH))
     with pytest.raises(MalformedCsr, match="at most 8192 bytes"):
         csr.parse_der(bytes(csr.MAX_LENGTH + 1))
+
+
+def test_the_common_name_is_read_on_demand() -> None:
+    """The one common name of a CSR's subject is read. A subject with none or two has no common name."""
+    key = factories.ec_key()
+    assert csr.common_name(csr.parse(factories.pem(factories.csr(key, "sn-1")))) == "sn-1"
+    two = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in ("sn-1", "sn-2")]
+    for parts in ([], two):
+        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(parts))
+        assert csr.common_name(csr.parse(factories.pem(builder.sign(key, hashes.SHA256())))) is None
+    assert csr.common_name(csr.UnverifiedCsr(b"", b"", b"", b"", b"\x30\x01")) is None

@@ -26,8 +26,8 @@ def resource(settings: AuthoritySettings, guard: Guard) -> Work:
         key = KmsKey(clients.kms(), settings.ca_key, public_key(clients.kms(), settings.ca_key))
         return Authority(store, key, settings.subject, int(settings.years))
 
-    nonces = DynamoProofs(clients.dynamodb(), settings.table)
-    made = Resource(authority, store, nonces, deployed(), lambda: data_endpoint(clients.iot()), guard)
+    secrets = DynamoProofs(clients.dynamodb(), settings.table)
+    made = Resource(authority, store, secrets, deployed(), lambda: data_endpoint(clients.iot()), guard)
     return Resources(made, Retire(PublishedFleet(s3, settings.bucket), guard))
 
 

@@ -47,11 +47,14 @@ class Truststore(Protocol):
         """
 
 
-class Nonces(Protocol):
-    """The key of the nonces in signed proofs."""
+class Secrets(Protocol):
+    """The keys of the nonces in signed proofs and of one-time passwords."""
 
     def make_nonce_key(self) -> None:
-        """Make the key unless there is one. Raises Unavailable."""
+        """Make the key of nonces unless there is one. Raises Unavailable."""
+
+    def make_password_key(self) -> None:
+        """Make the key of one-time passwords unless there is one. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ class Resource:
 
     authority: Callable[[], Authority]
     truststore: Truststore
-    nonces: Nonces
+    secrets: Secrets
     fleet: Fleet
     mqtt_host: Callable[[], str]
     guard: Guard
 
     def __call__(self, event: dict[str, Any], _: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - Lambda's context
-        """Make or find the CA and the key of nonces, and bring the truststore up to date with the fleet.
+        """Make or find the CA and the secrets, and bring the truststore up to date with the fleet.
 
         Return the attributes CaCertificate (PEM), TruststoreVersion and MqttHost. CloudFormation may repeat
         an event; the repeat changes nothing. Raises AuthorityError, Unavailable.
@@ -79,7 +82,8 @@ class Resource:
             # bucket are retained.
             return {"PhysicalResourceId": event["PhysicalResourceId"]}
         ca = self.authority()(now)
-        self.nonces.make_nonce_key()
+        self.secrets.make_nonce_key()
+        self.secrets.make_password_key()
         anchors = trust_anchors(self.fleet)
         # The compiler does not know the CA. An anchor that is the CA, or above or below it, could vouch for
         # operational certificates.

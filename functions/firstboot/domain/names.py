@@ -70,6 +70,9 @@ SWEEP_KEY = "SWEEP"
 NONCE_KEY = "SECRET#nonces"
 """The primary key of the row with the key of all nonces. A deployment makes the row."""
 
+PASSWORD_KEY = "SECRET#passwords"  # noqa: S105 - a row, and no password
+"""The primary key of the row with the key of all one-time passwords. A deployment makes the row."""
+
 METRICS = "Firstboot"
 """The CloudWatch namespace of all metrics. Their only dimension, `service`, is the Lambda file's name."""
 

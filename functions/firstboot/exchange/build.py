@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
+from firstboot.aws.dynamodb.proofs import DynamoProofs
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
 from firstboot.aws.dynamodb.retry_slots import DynamoRetrySlots
 from firstboot.aws.iot.messages import IotMessages
@@ -33,6 +34,7 @@ from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
 from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
+from firstboot.runtime import routes
 from firstboot.runtime.event import Work, repeat_unless_refused
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint, HttpEndpoints
@@ -50,7 +52,27 @@ def http(settings: ExchangeSettings, guard: Guard) -> HttpEndpoints:
         NONCE: made.nonce,
         HEALTH: made.health,
     }
-    return HttpEndpoints(served(deployed().offers), by_route)
+    offers = deployed().offers
+    if "est" in offers:
+        by_route |= _est(settings, made)
+    return HttpEndpoints(served(offers), by_route)
+
+
+def _est(settings: ExchangeSettings, made: Endpoints) -> dict[Route, Endpoint]:
+    # Imported here, so that a fleet without EST does not load it.
+    from firstboot.exchange.est import Est  # noqa: PLC0415
+    from firstboot.identity.password import AdmitByPassword  # noqa: PLC0415
+
+    keys = DynamoProofs(clients.dynamodb(), settings.table)
+    est = Est(made.exchange, AdmitByPassword(keys), chain.parse(settings.ca_certificate), made.guard)
+    return {
+        routes.EST_CA: est.ca_certificates,
+        routes.EST_ATTRIBUTES: est.attributes,
+        routes.EST_ENROLL: est.enroll,
+        routes.EST_REENROLL: est.enroll,
+        routes.EST_KEYS: est.server_keys,
+        routes.EST_CMC: est.cmc,
+    }
 
 
 def mqtt(settings: ExchangeSettings, guard: Guard) -> MqttEndpoints:

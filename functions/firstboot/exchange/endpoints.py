@@ -7,8 +7,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from firstboot.domain.errors import DeviceNotExpected
 from firstboot.exchange.answers import Answers
+from firstboot.exchange.certifying import certify
 from firstboot.exchange.commit import CommitByConnecting
 from firstboot.exchange.exchange import Exchange
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
@@ -83,21 +83,7 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
-        try:
-            outcome = self.exchange(presented, request, now)
-        except DeviceNotExpected:
-            self.guard.count("NameGuessed")
-            raise
-        self.guard.about(deviceId=outcome.device_id)
-        if outcome.anchor:
-            self.guard.about(anchor=outcome.anchor.key, anchorSubject=outcome.anchor.subject)
-        if isinstance(outcome, Issued):
-            self.guard.info("certificate issued", serial=outcome.record.serial, by=outcome.by)
-            self.guard.count("CertificateIssued")
-        else:
-            self.guard.warning("certificate delayed", reason=outcome.reason)
-            self.guard.count("CertificateDelayed")
-        return outcome
+        return certify(lambda: self.exchange(presented, request, now), self.guard)
 
     def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
         identity = self.log_in(presented, now)

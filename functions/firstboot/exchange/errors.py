@@ -37,3 +37,9 @@ class EnrollmentRateExceeded(LimitError):
 class ReenrollmentRateExceeded(LimitError):
     code = "reenrollment-rate-exceeded"
     title = "The device has reached its limit of enrollments a day"
+
+
+class EstNotOffered(RequestError):
+    code = "est-not-offered"
+    status = 404
+    title = "This optional operation of EST is not offered"

@@ -48,7 +48,8 @@ class Exchange:
         # In a storm a request is refused before its certificate's path and its CSR are verified. A caller
         # that no known issuer's key has vouched for is refused after that only, and takes no slot before.
         known = self.issuers.group_of(leaf, fleet)
-        if known:
+        # Without an id a shared certificate is refused for that, and takes no slot that all its devices have.
+        if known and (said is not None or not known.is_shared):
             self.waiting.check(known, leaf.identifier, said, now)
         admission = admit(presented, said, fleet, now)
         if admission.issuer:

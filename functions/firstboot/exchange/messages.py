@@ -119,17 +119,26 @@ def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
     The CSR is DER, base64 of it, or PEM.
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
-    if len(body) > MAX_BODY:
-        raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
+    _check_size(body)
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/pkcs10":
-        return Asked(ExchangeRequest(_csr(body), query.get("deviceId")))
+        return Asked(ExchangeRequest(any_csr(body), query.get("deviceId")))
     if kind not in ("", "application/json"):
         raise UnsupportedMediaType
     return asked(convert(CertificateRequest, parse_json(body)))
 
 
-def _csr(body: bytes) -> csr.UnverifiedCsr:
+def _check_size(body: bytes) -> None:
+    if len(body) > MAX_BODY:
+        raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
+
+
+def any_csr(body: bytes) -> csr.UnverifiedCsr:
+    """Return the CSR in a body that has nothing else: DER, base64 of it, or PEM.
+
+    Raises BodyTooLarge, MalformedCsr.
+    """
+    _check_size(body)
     # RFC 5967 says DER, and many clients send text. A CSR has over 127 bytes, so in DER its length takes the
     # long form, whose first octet begins no character of UTF-8.
     if body.startswith((b"\x30\x81", b"\x30\x82")):

@@ -33,6 +33,7 @@ class AdmissionKind(StrEnum):
     """The kind of evidence that admits a device to a group."""
 
     BOOTSTRAP_CERTIFICATE = "bootstrap-certificate"
+    ONE_TIME_PASSWORD = "one-time-password"  # noqa: S105 - a kind, and no password
 
 
 @dataclass(frozen=True)

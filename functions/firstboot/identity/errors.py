@@ -57,6 +57,21 @@ class ProofReplayed(ProofError):
     title = "The signed proof was used before; sign another with a new `jti`"
 
 
+class PasswordRequired(AuthenticationError):
+    code = "password-required"
+    title = "The request needs a one-time password (HTTP Basic) or a client certificate"
+
+
+class PasswordRefused(AuthenticationError):
+    code = "password-refused"
+    title = "The one-time password is not valid for this device, or has expired"
+
+
+class PasswordUsed(AuthenticationError):
+    code = "password-used"
+    title = "The one-time password was used for another key; ask the operator for another"
+
+
 class OperationalCertificateRequired(AuthorizationError):
     code = "operational-certificate-required"
     action = Action.REENROLL

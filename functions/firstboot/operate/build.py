@@ -18,6 +18,7 @@ from firstboot.operate import operations
 from firstboot.operate.audit import Audit
 from firstboot.operate.bootstrap import BootstrapRevocation
 from firstboot.operate.device_import import DeviceImport
+from firstboot.operate.device_password import DevicePassword
 from firstboot.operate.device_rebinding import DeviceRebinding
 from firstboot.operate.device_repair import DeviceRepair
 from firstboot.operate.devices import Devices
@@ -46,6 +47,7 @@ def invoke(settings: OperateSettings, guard: Guard) -> Operations:
         operations.DEVICES_IMPORT.bind(device_import),
         operations.DEVICES_REPAIR.bind(device_repair),
         operations.DEVICES_REBIND.bind(DeviceRebinding(records, fleet, audit)),
+        operations.DEVICES_TOKEN.bind(DevicePassword(records, fleet, audit)),
         operations.DEVICES_SET.bind(devices.set_attributes),
         operations.GROUPS_FREEZE.bind(groups.freeze),
         operations.GROUPS_THAW.bind(groups.thaw),

@@ -25,6 +25,9 @@ DEVICES_REPAIR = Operation(
 DEVICES_REBIND = Operation(
     "devices.rebind", requests.RebindDevice, "Admit another bootstrap key of a device once"
 )
+DEVICES_TOKEN = Operation(
+    "devices.token", requests.AdmitDevice, "Make a one-time password that admits a device by EST"
+)
 DEVICES_SET = Operation("devices.set", requests.SetAttributes, "Set or remove attributes of a device")
 DEVICES_EXPLAIN = Operation(
     "devices.explain", requests.ExplainDevice, "Explain which grants a device holds, and why", reads=True
@@ -69,7 +72,7 @@ FAILURES_REDRIVE = Operation(
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     *(DEVICES_LIST, DEVICES_SHOW, DEVICES_REVOKE, DEVICES_DELETE, DEVICES_IMPORT),
-    *(DEVICES_REPAIR, DEVICES_REBIND, DEVICES_SET, DEVICES_EXPLAIN),
+    *(DEVICES_REPAIR, DEVICES_REBIND, DEVICES_TOKEN, DEVICES_SET, DEVICES_EXPLAIN),
     *(GROUPS_SHOW, GROUPS_FREEZE, GROUPS_THAW, GROUPS_EXPECT),
     FACTORY_REVOKE,
     *(FLEET_SHOW, FLEET_APPLY, FLEET_PLAN, FLEET_PROGRESS),

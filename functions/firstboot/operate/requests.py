@@ -69,6 +69,13 @@ class RebindDevice(Request, frozen=True, kw_only=True):
     until: date
 
 
+class AdmitDevice(Request, frozen=True, kw_only=True):
+    """A device, and the group that a one-time password admits it to. By default it is the record's."""
+
+    device_id: str
+    group: str | None = None
+
+
 class SetAttributes(Request, frozen=True, kw_only=True):
     """A device, and the attributes to set. null removes one."""
 

@@ -206,8 +206,8 @@ def _certificate(whole: Element) -> Certificate:
         signed=tbs.encoded,
         version=version,
         serial_number=serial.integer(),
-        issuer=_name(issuer),
-        subject=_name(subject),
+        issuer=distinguished_name(issuer),
+        subject=distinguished_name(subject),
         not_before=not_before.time(),
         not_after=not_after.time(),
         spki=spki,
@@ -253,7 +253,11 @@ def _extension(element: Element) -> tuple[str, Extension]:
             raise NotDer("an extension has an OID, a BOOLEAN at most, and a value")
 
 
-def _name(element: Element) -> Name:
+def distinguished_name(element: Element) -> Name:
+    """Return the name in an element.
+
+    Raises NotDer, UnicodeError.
+    """
     relative = element.expect(der.SEQUENCE).children
     return Name(tuple(frozenset(map(_attribute, each.expect(der.SET).children)) for each in relative))
 

@@ -1,7 +1,8 @@
 """Certificate signing requests: a public key and the proof that its owner sent it. Pure.
 
 The key, the signed bytes, the algorithm and the signature count. Version, subject and attributes are the
-sender's wishes. They are not read, so no form of them makes a CSR malformed, and none is ever used.
+sender's wishes. They are not read, so no form of them makes a CSR malformed, and no certificate has them. A
+protocol without another place for a device's id may ask for the common name in the subject.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from firstboot.domain.errors import Reason
-from firstboot.pki import der, signature
+from firstboot.pki import certificate, der, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CsrKeyRefused, CsrSignatureInvalid, MalformedCsr
 from firstboot.pki.signature import AlgorithmRefused, DevicePublicKey, KeyRefused, spki_fingerprint
@@ -26,13 +27,15 @@ _PEM = re.compile(r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----\s([^
 class UnverifiedCsr:
     """A CSR whose parts are found. Nothing in it has been checked.
 
-    `signed` are the bytes that the signature covers, `spki` the SubjectPublicKeyInfo.
+    `signed` are the bytes that the signature covers, `spki` the SubjectPublicKeyInfo, `subject` the name that
+    the sender wishes. Only protocols that have no other place for a device's id read the subject.
     """
 
     signed: bytes
     spki: bytes
     algorithm: bytes
     signature: bytes
+    subject: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def _parts(whole: Element) -> UnverifiedCsr:
             subject.expect(der.SEQUENCE)
         case _:
             raise NotDer("a CSR has a version, a subject, a key and attributes")
-    return UnverifiedCsr(info.encoded, spki.encoded, algorithm.encoded, der.read(signed_by.encoded).bits())
+    return UnverifiedCsr(
+        info.encoded, spki.encoded, algorithm.encoded, der.read(signed_by.encoded).bits(), subject.encoded
+    )
 
 
 def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
@@ -111,3 +116,12 @@ def verify(unverified: UnverifiedCsr) -> VerifiedCsr:
     if not signature.is_valid(key, unverified.signed, unverified.signature, algorithm):
         raise CsrSignatureInvalid
     return VerifiedCsr(key, spki_fingerprint(key))
+
+
+def common_name(unverified: UnverifiedCsr) -> str | None:
+    """Return the common name that the sender wishes; None if the subject has none or several."""
+    try:
+        found = certificate.distinguished_name(der.read(unverified.subject)).values(certificate.COMMON_NAME)
+    except (NotDer, UnicodeError):
+        return None
+    return found[0] if len(found) == 1 else None

@@ -75,7 +75,27 @@ SESSIONS = Route(
     needs="roles-anywhere",
 )
 
-ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS)
+_EST = "/.well-known/est"
+EST_CA = Route("GET", f"{_EST}/cacerts", "exchange", "none", "EST: get the issuing CA's certificate", "est")
+EST_ATTRIBUTES = Route(
+    "GET", f"{_EST}/csrattrs", "exchange", "none", "EST: learn what a CSR should have", "est"
+)
+EST_ENROLL = Route(
+    "POST", f"{_EST}/simpleenroll", "exchange", "certificate", "EST: enroll, or renew a certificate", "est"
+)
+EST_REENROLL = Route(
+    "POST", f"{_EST}/simplereenroll", "exchange", "certificate", "EST: renew a certificate, or enroll", "est"
+)
+EST_KEYS = Route(
+    "POST", f"{_EST}/serverkeygen", "exchange", "none", "EST: refused, because no key is made here", "est"
+)
+EST_CMC = Route(
+    "POST", f"{_EST}/fullcmc", "exchange", "none", "EST: refused, because CMC is not offered", "est"
+)
+EST = (EST_CA, EST_ATTRIBUTES, EST_ENROLL, EST_REENROLL, EST_KEYS, EST_CMC)
+"""The routes of EST (RFC 7030 section 3.2.2). A path with a label (`/est/LABEL/…`) has no route."""
+
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS, *EST)
 """All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 

@@ -104,8 +104,11 @@ def device(row: Row) -> Device:
         created_at=moment(plain["createdAt"]),
         updated_at=moment(plain["updatedAt"]),
         enrolled_by=enrolled_by,
-        # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no other id.
-        bootstrap_ids=frozenset(plain.get("bootstrapIds", [enrolled_by] if enrolled_by else [])),
+        # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no other id. A record with
+        # a way and without ids is that of a device that enrolled without a certificate.
+        bootstrap_ids=frozenset(
+            plain.get("bootstrapIds", [enrolled_by] if enrolled_by and "way" not in plain else [])
+        ),
         anchor=Anchor(plain["anchor"], plain["anchorSubject"]) if "anchor" in plain else None,
         way=plain.get("way"),
         pending=certificates.get("pending"),
