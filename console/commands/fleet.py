@@ -72,7 +72,7 @@ def diff(
     """Compare a fleet folder with the fleet in force.
 
     Where they differ, the command also counts the devices whose policies in AWS IoT would change, those
-    that would hold more grants than fit, and those of each group and trust anchor that changes.
+    that would hold more grants than fit, and those of each group, trust anchor and way in that changes.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -176,12 +176,12 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
 def _planned(operate: Operate, fleet: Fleet, before: Fleet) -> output.Record:
     """Return how many devices the fleet touches that comes after the fleet `before`."""
     devices = rollout.plan(operate, fleet)
-    groups, anchors = devices.pop("groups"), devices.pop("anchors")
+    counts = reach.Counted(devices.pop("groups"), devices.pop("anchors"), devices.pop("ways"))
     return {
         "devices": devices,
         "excess": devices.pop("excess"),
-        "orphans": reach.orphans(before, fleet, groups),
-        "reach": [asdict(each) for each in reach.between(before, fleet, groups, anchors)],
+        "orphans": reach.orphans(before, fleet, counts.groups),
+        "reach": [asdict(each) for each in reach.between(before, fleet, counts)],
     }
 
 

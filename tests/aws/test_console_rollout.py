@@ -90,6 +90,25 @@ def test_apply_prints_each_step(sweeper: Sweeper, folder: Path, run: Run, meanwh
     assert "AWS IoT has no backlog" in words
 
 
+def test_a_way_that_closes_is_shown_with_its_devices(sweeper: Sweeper, folder: Path, run: Run) -> None:
+    """`diff` and `apply` say how many devices enrolled by a way that a group loses, and what is left."""
+    for number, way in enumerate(("mtls", "mtls", "proof", None)):
+        sweeper.device(f"gw-{number}", {"mqtt"}, enrolledBy="f0", **({"way": way} if way else {}))
+    sweeper.device("gw-9", {"mqtt"}, enrolledBy="f0", way="mtls", status="revoked")
+    definition = folder / "fleet.toml"
+    head, begin, rest = definition.read_text().partition("\ntrust ")
+    assert "[groups.gateways]" in head
+    definition.write_text(f'{head}\nways = ["proof", "mqtt"]{begin}{rest}')
+    line = (
+        "way mtls closes for group gateways. Devices that enrolled by it stay, and renew and get credentials "
+        "by proof, mqtt only: 2 devices"
+    )
+    for command in ("diff", "apply"):
+        shown = run("fleet", command, str(folder), *(["--yes", "--no-wait"] if command == "apply" else []))
+        assert line in shown.stdout.splitlines()
+        assert '+  "ways": [' in shown.stdout
+
+
 def test_apply_shows_its_progress(
     sweeper: Sweeper, folder: Path, run: Run, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

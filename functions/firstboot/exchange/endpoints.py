@@ -83,6 +83,7 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
+        self.guard.about(way=presented.way)
         try:
             outcome = self.exchange(presented, request, now)
         except DeviceNotExpected:
@@ -100,6 +101,7 @@ class Endpoints:
         return outcome
 
     def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
+        self.guard.about(way=presented.way)
         identity = self.log_in(presented, now)
         return CommitAnswer(device_id=identity.device.device_id, certificate_id=identity.certificate_id)
 
