@@ -17,7 +17,7 @@ from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler import outlook, sums, topic_limits
+from firstboot.compiler import outlook, sums, topic_limits, ways
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -223,7 +223,7 @@ def _marked(result: output.Record) -> list[str | Text]:
 
 def _warnings(fleet: Fleet) -> list[str]:
     found = outlook.warnings(fleet, datetime.now(UTC)) + sums.warnings(fleet)
-    return found + topic_limits.warnings(fleet)
+    return found + topic_limits.warnings(fleet) + ways.warnings(fleet)
 
 
 def _describe(comparison: output.Record) -> list[str | Text]:

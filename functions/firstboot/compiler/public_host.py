@@ -7,22 +7,21 @@ certificate alone.
 
 from __future__ import annotations
 
+from firstboot.compiler import ways
 from firstboot.domain.fleet import Fleet
 from firstboot.pki import bootstrap, certificate
-
-# A protocol whose clients have no client certificate in TLS needs the public host too: `needs` must list each
-# group that allows it.
 
 
 def needs(fleet: Fleet) -> list[str]:
     """Return a line for each part of the fleet definition that has no effect without the public host."""
-    return [
+    lines = [
         f"groups.{group.name}: certificate.grace_days is {group.certificate.grace_days}, but an expired"
         " certificate can be renewed at the public host only, which the stack does not have. Set grace_days"
         " = 0, or public to true in cdk.json"
         for group in fleet.groups.values()
-        if group.certificate.grace_days
+        if group.certificate.grace_days and "proof" in group.ways
     ]
+    return lines + ways.without_public_host(fleet)
 
 
 def may_need(fleet: Fleet) -> list[str]:
