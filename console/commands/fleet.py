@@ -131,7 +131,8 @@ def apply(
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark, **stated)
+        sent = json.loads(based.to_json())
+        comparison |= operate.call("fleet.apply", fleet=sent, inForce=fleets.mark, **stated)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -252,4 +253,8 @@ def _describe_nothing(_: output.Record) -> list[str | Text]:
 def _describe_published(comparison: output.Record) -> list[str | Text]:
     """Describe the publication itself. `_describe` has printed the changes before."""
     progress = rollout.describe(comparison["progress"]) if "progress" in comparison else []
-    return ["published; in force within a minute", *progress]
+    unchecked = comparison.get("uncheckedGroups")
+    note = (
+        [f"{unchecked:,} groups were not checked for grants that are too large together"] if unchecked else []
+    )
+    return ["published; in force within a minute", *note, *progress]
