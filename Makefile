@@ -9,11 +9,14 @@ CDK := 2.1148.1
 IAM_SIMULATE := 0.1.173
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
-.PHONY: demo quick quick-313 test test-clients interleavings faults storm bench fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
+.PHONY: demo demo-clients quick quick-313 test test-clients interleavings faults storm bench fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
   .venv/py313/passed
 
 demo: .venv/ready            ## run the three flows on this machine and show each step
 	$(BIN)/python -m local demo
+
+demo-clients: .venv/mosquitto/ready  ## run other projects' client programs on this machine, from nothing to an identity
+	$(BIN)/python -m tests.clients
 
 quick: .venv/ready           ## run the unit tests, in half a minute
 	$(BIN)/pytest tests/unit --numprocesses 2

@@ -118,8 +118,18 @@ def password(made: Record) -> list[str]:
     ]
 
 
+def groups(shown: Record) -> list[str]:
+    """Describe each group in one line, with its numbers of devices by way."""
+    names = [state["group"] for state in shown["groups"]]
+    size = max(map(len, ("GROUP", *names)))
+    ways = [", ".join(map(_way, state.get("ways", []))) for state in shown["groups"]]
+    frozen = ["frozen" if state["frozenAt"] else "-" for state in shown["groups"]]
+    rows = [("GROUP", "FROZEN", "DEVICES BY WAY"), *zip(names, frozen, ways, strict=True)]
+    return [f"{name:<{size}}  {state:<6}  {each}".rstrip() for name, state, each in rows]
+
+
 def group(state: Record) -> list[str]:
-    """Describe a group, its budget, whether it is frozen, and how many devices each anchor enrolled."""
+    """Describe a group, its budget, whether it is frozen, and its devices by anchor and by way."""
     budget = state["budget"]
     frozen = f"since {state['frozenAt']}: it enrolls no device" if state["frozenAt"] else "no"
     return [
@@ -129,6 +139,7 @@ def group(state: Record) -> list[str]:
         *(_budget(budget) if budget else ["budget       none: enrollments are neither counted nor limited"]),
         f"frozen       {frozen}",
         *[line for anchor in state["anchors"] for line in _anchor(anchor)],
+        *[f"way          {_way(way)}" for way in state.get("ways", [])],  # an older version has none
         f"counted      {state['anchorsCountedAt'] or 'not yet: the sweep counts devices once a day'}",
     ]
 
@@ -142,6 +153,12 @@ def _anchor(counted: Record) -> list[str]:
         f"anchor       {counted['anchor'] or '-'}",
         *[f"             {each}" for each in (*subject, count)],
     ]
+
+
+def _way(counted: Record) -> str:
+    closed = " (closed)" if counted["way"] and not counted["allowed"] else ""
+    count = "not counted" if counted["devices"] is None else f"{counted['devices']:,}"
+    return f"{counted['way'] or 'none recorded'}: {count}{closed}"
 
 
 def _budget(budget: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""Count the devices that a changed fleet touches, by group and trust anchor. No input or output."""
+"""Count the devices that a changed fleet touches, by group, trust anchor and way. No input or output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from firstboot.domain.fleet import Fleet, Group
 from firstboot.pki import certificate
 
 Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The numbers of devices by the group in their records, by the SHA-256 (hex) of their trust anchor's key,
+    and by group and the way of their enrollment.
+    """
+
+    groups: Counts
+    anchors: Counts
+    ways: Mapping[str, Counts]
 
 
 @dataclass(frozen=True)
@@ -28,11 +39,9 @@ def orphans(before: Fleet, after: Fleet, groups: Counts) -> dict[str, int]:
     return {name: groups.get(name, 0) for name in orphaned(before, after)}
 
 
-def between(before: Fleet, after: Fleet, groups: Counts, anchors: Counts) -> list[Reach]:
-    """Return what a fleet definition changes for whole groups, with the numbers of devices.
-
-    `anchors` are the numbers of devices by the SHA-256 (hex) of their trust anchor's key.
-    """
+def between(before: Fleet, after: Fleet, counted: Counted) -> list[Reach]:
+    """Return what a fleet definition changes for whole groups, with the numbers of devices."""
+    groups = counted.groups
     lost = orphans(before, after, groups)
     found = [Reach(f"devices recorded in {name} lose their group", count) for name, count in lost.items()]
     for group in before.groups.values():
@@ -40,7 +49,8 @@ def between(before: Fleet, after: Fleet, groups: Counts, anchors: Counts) -> lis
         if heir:
             members = sum(groups.get(name, 0) for name in group.names)
             found += [Reach(change, members) for change in _changes(group, heir)]
-    return found + list(_moved(before, after, anchors)) + list(_former(after, groups))
+            found += _closed(group, heir, counted.ways)
+    return found + list(_moved(before, after, counted.anchors)) + list(_former(after, groups))
 
 
 def _changes(group: Group, heir: Group) -> Iterator[str]:
@@ -50,6 +60,16 @@ def _changes(group: Group, heir: Group) -> Iterator[str]:
         yield f"the devices of {heir.name} would get other ids at their next enrollment"
     if heir.budget != group.budget:
         yield f"group {heir.name} {'has another' if heir.budget and group.budget else _budget(heir)} budget"
+
+
+def _closed(group: Group, heir: Group, ways: Mapping[str, Counts]) -> Iterator[Reach]:
+    """Yield the ways that a group loses, with the numbers of devices that enrolled by them."""
+    for way in group.ways:
+        if way not in heir.ways:
+            members = sum(ways.get(name, {}).get(way, 0) for name in group.names)
+            left = f"renew and get credentials by {', '.join(heir.ways)} only"
+            change = f"way {way} closes for group {heir.name}. Devices that enrolled by it stay, and {left}"
+            yield Reach(change, members)
 
 
 def _budget(heir: Group) -> str:

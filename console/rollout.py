@@ -20,12 +20,13 @@ _STILL = 90
 def plan(operate: Operate, fleet: Fleet) -> output.Record:
     """Return how many devices there are (`scanned`), and of how many the policies in AWS IoT would change
     (`touched`). A terminal shows both numbers as they grow. `excess` counts those with too many grants.
-    `groups` and `anchors` have the numbers of devices by group and by trust anchor.
+    `groups` and `anchors` have the numbers of devices by group and by trust anchor. `ways` has them by group
+    and by the way of their enrollment.
 
     Raises Refused, Unreachable.
     """
     by = {"groups": Counter[str](), "anchors": Counter[str]()}
-    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none(), **by}
+    counts: output.Record = {"scanned": 0, "touched": 0, "excess": excess.none(), **by, "ways": {}}
     output.gauge(_counting(operate, fleet, counts))
     return counts
 
@@ -38,6 +39,8 @@ def _counting(operate: Operate, fleet: Fleet, counts: output.Record) -> Iterator
         excess.add(counts["excess"], page.get("excess", {}))
         for name in ("groups", "anchors"):
             counts[name].update(page.get(name, {}))
+        for group, numbers in page.get("ways", {}).items():
+            counts["ways"].setdefault(group, Counter()).update(numbers)
         yield counts["scanned"], f"device records read, {counts['touched']:,} to change"
 
 

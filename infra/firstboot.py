@@ -6,7 +6,7 @@ from aws_cdk import Annotations, CfnOutput, Stack, Token
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from firstboot.compiler import outlook, public_host, sums, topic_limits
+from firstboot.compiler import outlook, public_host, sums, topic_limits, ways
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.fleet import load
 from firstboot.domain.clock import utc_now
@@ -124,6 +124,10 @@ class Firstboot(Construct):
             lines += public_host.may_need(fleet)
         for number, line in enumerate(lines, 1):
             Annotations.of(self).add_warning_v2(f"firstboot:trust-anchor-{number}", line)
+        # This is no error, because `python -m local` has an mTLS host without a domain.
+        missing = [] if configuration.domain else ways.without_mtls_host(fleet)
+        for number, line in enumerate(ways.warnings(fleet) + missing, 1):
+            Annotations.of(self).add_warning_v2(f"firstboot:ways-{number}", line)
         if not configuration.api_rate and region(Stack.of(self)) is None:
             Annotations.of(self).add_info_v2("firstboot:api-rate", _LOWER)
         for number, line in enumerate(sums.warnings(fleet) + topic_limits.warnings(fleet), 1):

@@ -17,7 +17,7 @@ from console.commands import reporting, testing
 from console.fleet_folder import decided_eku, load
 from console.options import Folder, Json, Options, Stack, Yes, command_group
 from firstboot.compiler import fleet as compiler
-from firstboot.compiler import outlook, sums, topic_limits
+from firstboot.compiler import outlook, sums, topic_limits, ways
 from firstboot.compiler.deployment import beyond_roles, needs_deployment
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.fleet import Fleet
@@ -72,7 +72,7 @@ def diff(
     """Compare a fleet folder with the fleet in force.
 
     Where they differ, the command also counts the devices whose policies in AWS IoT would change, those
-    that would hold more grants than fit, and those of each group and trust anchor that changes.
+    that would hold more grants than fit, and those of each group, trust anchor and way in that changes.
     """
     options = Options.of(ctx, stack, as_json=as_json)
     with output.failures(as_json=options.as_json):
@@ -131,7 +131,8 @@ def apply(
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        operate.call("fleet.apply", fleet=json.loads(based.to_json()), inForce=fleets.mark, **stated)
+        sent = json.loads(based.to_json())
+        comparison |= operate.call("fleet.apply", fleet=sent, inForce=fleets.mark, **stated)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -176,12 +177,12 @@ def _compare(fleet: Fleet, fleets: Fleets) -> output.Record:
 def _planned(operate: Operate, fleet: Fleet, before: Fleet) -> output.Record:
     """Return how many devices the fleet touches that comes after the fleet `before`."""
     devices = rollout.plan(operate, fleet)
-    groups, anchors = devices.pop("groups"), devices.pop("anchors")
+    counts = reach.Counted(devices.pop("groups"), devices.pop("anchors"), devices.pop("ways"))
     return {
         "devices": devices,
         "excess": devices.pop("excess"),
-        "orphans": reach.orphans(before, fleet, groups),
-        "reach": [asdict(each) for each in reach.between(before, fleet, groups, anchors)],
+        "orphans": reach.orphans(before, fleet, counts.groups),
+        "reach": [asdict(each) for each in reach.between(before, fleet, counts)],
     }
 
 
@@ -223,7 +224,7 @@ def _marked(result: output.Record) -> list[str | Text]:
 
 def _warnings(fleet: Fleet) -> list[str]:
     found = outlook.warnings(fleet, datetime.now(UTC)) + sums.warnings(fleet)
-    return found + topic_limits.warnings(fleet)
+    return found + topic_limits.warnings(fleet) + ways.warnings(fleet)
 
 
 def _describe(comparison: output.Record) -> list[str | Text]:
@@ -252,4 +253,8 @@ def _describe_nothing(_: output.Record) -> list[str | Text]:
 def _describe_published(comparison: output.Record) -> list[str | Text]:
     """Describe the publication itself. `_describe` has printed the changes before."""
     progress = rollout.describe(comparison["progress"]) if "progress" in comparison else []
-    return ["published; in force within a minute", *progress]
+    unchecked = comparison.get("uncheckedGroups")
+    note = (
+        [f"{unchecked:,} groups were not checked for grants that are too large together"] if unchecked else []
+    )
+    return ["published; in force within a minute", *note, *progress]

@@ -34,6 +34,16 @@ Manifest = Annotated[
 ]
 
 
+@app.command("list")
+def list_(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) -> None:
+    """List the groups with their numbers of devices by way in."""
+    options = Options.of(ctx, stack, as_json=as_json)
+    with output.failures(as_json=options.as_json):
+        operate = Operate(options.stack_name)
+        states = [operate.call("groups.show", group=name) for name in operate.fleets().in_force.groups]
+        output.result({"groups": states}, describe.groups, as_json=options.as_json)
+
+
 @app.command()
 def show(ctx: typer.Context, group: Group, *, stack: Stack = None, as_json: Json = False) -> None:
     """Show a group, what is left of its budget, and whether it is frozen."""

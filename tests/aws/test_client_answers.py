@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +118,19 @@ def test_another_checksum_is_unavailable(host: Host, api: AwsApi, operation: Ope
     assert content not in host.answer
     with pytest.raises(Unavailable), answered():
         call(api, operation)
+
+
+@pytest.mark.parametrize("said", ["", "none", "0x1f", "1.0", "-1", "\u0661"])
+def test_a_checksum_that_is_no_number_is_unavailable(host: Host, said: str) -> None:
+    """An answer of DynamoDB whose checksum is no decimal number is Unavailable, and no other error."""
+    operation = next(each for api, each in OPERATIONS if api is AwsApi.DYNAMODB and each.name == "GetItem")
+    content = body(operation)
+    true = str(crc32(content)).encode()
+    first = head(operation, content)
+    assert b"x-amz-crc32: " + true in first
+    host.answer = sized(first.replace(true, said.encode()), content)
+    with pytest.raises(Unavailable), answered():
+        call(AwsApi.DYNAMODB, operation)
 
 
 def test_an_answer_without_a_body_needs_no_length(host: Host) -> None:

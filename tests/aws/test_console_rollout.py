@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +89,39 @@ def test_apply_prints_each_step(sweeper: Sweeper, folder: Path, run: Run, meanwh
     ]
     assert places == sorted(places)
     assert "AWS IoT has no backlog" in words
+
+
+def test_a_way_that_closes_is_shown_with_its_devices(sweeper: Sweeper, folder: Path, run: Run) -> None:
+    """`diff` and `apply` say how many devices enrolled by a way that a group loses, and what is left."""
+    for number, way in enumerate(("mtls", "mtls", "proof", None)):
+        sweeper.device(f"gw-{number}", {"mqtt"}, enrolledBy="f0", **({"way": way} if way else {}))
+    sweeper.device("gw-9", {"mqtt"}, enrolledBy="f0", way="mtls", status="revoked")
+    definition = folder / "fleet.toml"
+    head, begin, rest = definition.read_text().partition("\ntrust ")
+    assert "[groups.gateways]" in head
+    definition.write_text(f'{head}\nways = ["proof", "mqtt"]{begin}{rest}')
+    line = (
+        "way mtls closes for group gateways. Devices that enrolled by it stay, and renew and get credentials "
+        "by proof, mqtt only: 2 devices"
+    )
+    for command in ("diff", "apply"):
+        shown = run("fleet", command, str(folder), *(["--yes", "--no-wait"] if command == "apply" else []))
+        assert line in shown.stdout.splitlines()
+        assert '+  "ways": [' in shown.stdout
+
+
+def test_groups_that_there_was_no_time_for_are_named(
+    sweeper: Sweeper, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet with groups that were not checked in time is published, and `apply` says how many they are."""
+    monkeypatch.setattr(operate_fleet, "SUMS", timedelta(0))
+    applied = json.loads(run("fleet", "apply", str(folder), "--no-wait", "--json").stdout)
+    groups = len(compiler.load(folder).groups)
+    assert applied["uncheckedGroups"] == groups
+    assert in_force(sweeper.product) != sweeper.product.fleet.hash
+    (folder / "rules.cedar").write_text((folder / "rules.cedar").read_text() + "\n// again\n")
+    shown = run("fleet", "apply", str(folder), "--yes", "--no-wait").stdout
+    assert f"{groups} groups were not checked for grants that are too large together" in shown
 
 
 def test_apply_shows_its_progress(

@@ -1,19 +1,29 @@
-"""MQTT clients of other authors, each of which makes one call."""
+"""MQTT clients of other authors, each of which makes one call, and a first boot with one of them."""
 
 from __future__ import annotations
 
+import base64
 import json
 import queue
 import subprocess
 import threading
+from pathlib import Path
+from typing import Any
 
 from awscrt import mqtt, mqtt5
 from awsiot import mqtt5_client_builder, mqtt_connection_builder
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from firstboot.domain import topics
 from firstboot.domain.topics import Call
+from tests import factories
 from tests.clients.programs import program
+from tests.flows.conftest import Cloud, until
+from tests.flows.devices import issued
 from tests.flows.mqtt import SECONDS, Ask, Identity, Members, paho
+from tests.flows.test_mqtt import out_of_the_box
 
 
 def aws_sdk(who: Identity, call: Call, members: Members) -> tuple[str, Members]:
@@ -105,3 +115,35 @@ CLIENTS: dict[str, Ask] = {
     "awsiotsdk 5": aws_sdk_5,
     "mosquitto": mosquitto_rr,
 }
+
+
+def first_boot(cloud: Cloud, folder: Path, ask: Ask) -> tuple[str, Members]:
+    """Get a certificate for a new device, wait until AWS IoT knows it, log in and get credentials.
+
+    Returns the device's name and the answer with credentials.
+    """
+    factory = out_of_the_box(cloud, folder)
+    key = factories.ec_key()
+    request = {"csr": factories.pem(factories.csr(key)), "deliver": "inline", "configuration": True}
+    request |= {"bootstrap": factory.certificate.read_text(), "clientToken": "the same"}
+    topic, answer = ask(factory, topics.CERTIFICATES, request)
+    assert topic == topics.CERTIFICATES.accepted_topic(factory.client_id)
+    assert (answer["clientToken"], answer["configuration"]) == ("the same", {})
+    until(lambda: ask(factory, topics.CERTIFICATES, request)[1]["mqtt"]["ready"])
+    own = _own(factory, answer, key)
+    topic, committed = ask(own, topics.COMMIT, {})
+    assert topic == topics.COMMIT.accepted_topic(own.client_id)
+    assert (committed["certificateId"], committed["status"]) == (own.certificate_id, "active")
+    topic, vended = ask(own, topics.CREDENTIALS, {"roleAlias": "telemetry"})
+    assert topic == topics.CREDENTIALS.accepted_topic(own.client_id)
+    assert set(vended["credentials"]) == {"accessKeyId", "secretAccessKey", "sessionToken", "expiration"}
+    assert len(issued(cloud, own.client_id)) == 1
+    return own.client_id, vended
+
+
+def _own(factory: Identity, answer: Members, key: Any) -> Identity:
+    leaf = x509.load_der_x509_certificate(base64.b64decode(answer["certificate"]))
+    folder = factory.certificate.parent
+    (folder / "own.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+    (folder / "own.key").write_text(factories.key_pem(key))
+    return Identity(factory.cloud, folder / "own.pem", folder / "own.key", factory.client_id)

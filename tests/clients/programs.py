@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 _UNPACKED = Path(sys.executable).parent  # `make test-clients` puts its commands there
-_PLACES = os.pathsep.join([str(_UNPACKED), os.environ["PATH"], "/usr/sbin"])
+PLACES = os.pathsep.join([str(_UNPACKED), os.environ["PATH"], "/usr/sbin"])
+"""The folders with programs, as in PATH."""
 
 
 def program(name: str) -> str:
     """Return the path of a program: the unpacked one, or else the installed one."""
-    found = shutil.which(name, path=_PLACES)
+    found = shutil.which(name, path=PLACES)
     assert found, f"{name} is not installed: run `make test-clients`"
     return found
 

@@ -163,13 +163,18 @@ def running(state: Path, *options: str) -> Iterator[Cloud]:
     assert processes_of(state) == set()
 
 
+def fleet_folder(folder: Path) -> Path:
+    """Make the fleet folder of the flows, and return it: the product's groups, and many more."""
+    shutil.copytree(FLEET, folder)
+    definition = folder / "fleet.toml"
+    definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The cloud that all flows share. Its fleet has more groups and grants than the product's."""
-    fleet = tmp_path_factory.mktemp("source") / "fleet"
-    shutil.copytree(FLEET, fleet)
-    definition = fleet / "fleet.toml"
-    definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    fleet = fleet_folder(tmp_path_factory.mktemp("source") / "fleet")
     (fleet / "grants/hub.json").write_text(json.dumps(_HUB))
     (fleet / "rules.cedar").write_text((fleet / "rules.cedar").read_text() + _HUB_RULE)
     with running(tmp_path_factory.mktemp("cloud"), "--fleet", str(fleet)) as cloud:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +274,28 @@ def test_anchors_with_cas_below_them_are_a_warning(tmp_path: Path, mtls_only_sta
     stack = without_public_host(tmp_path, acme_factory=anchor)
     assert "groups.gateways: CN=Root CA may have CAs below it" in said(stack)
     assert "may have CAs below it" not in said(mtls_only_stack)
+
+
+def with_ways(folder: Path, *ways: str, **context: object) -> subprocess.CompletedProcess[str]:
+    """Synthesise the stack into `folder`/out. Its first group has these ways, and no group has grace days."""
+    shutil.copytree(ROOT / "fleet", folder / "fleet")
+    definition = folder / "fleet/fleet.toml"
+    text = re.sub(r"grace_days = \d+", "grace_days = 0", definition.read_text())
+    definition.write_text(text.replace("\ntrust ", f"\nways = {list(ways)}\ntrust ", 1))
+    options = {"aws:cdk:bundling-stacks": [], "fleet": str(folder / "fleet"), **context}
+    return run_app(folder / "out", options)
+
+
+def test_a_way_that_needs_the_public_host_is_refused(tmp_path: Path) -> None:
+    """The synth without a public host names the group's way whose clients have no certificate in TLS."""
+    done = with_ways(tmp_path, "mtls", "proof", domain=DOMAIN, public="false")
+    assert done.returncode == 1
+    assert "fleet.toml: groups.gateways: ways has proof, which needs the public host" in done.stderr
+
+
+def test_a_way_that_needs_the_mtls_host_is_a_warning(tmp_path: Path) -> None:
+    """The synth without a domain warns of a group's way that needs the mTLS host."""
+    done = with_ways(tmp_path, "mtls", "mqtt")
+    assert done.returncode == 0, done.stderr
+    said = "".join(each.read_text() for each in (tmp_path / "out").glob("*.json"))
+    assert "groups.gateways: ways has mtls, which needs the mTLS host" in said

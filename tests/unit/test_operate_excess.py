@@ -37,6 +37,11 @@ BY_SITE = sums(permit("a"), permit("b"), permit("c", "principal has site"), perm
 ALL = sums(*map(permit, "abcd"))
 
 
+def in_time() -> bool:
+    """Say that the time is not over."""
+    return False
+
+
 def counted(before: Sums, after: Sums, devices: list[Device]) -> dict[str, Any]:
     """Return the answer about these devices."""
     count = excess.Count(before, after)
@@ -73,7 +78,7 @@ def test_a_new_device_has_the_shortest_id_that_the_fleet_allows() -> None:
     for words in (("a",), tuple(ascii_letters), (*ascii_letters, "aa", "ab")):
         after = Sums(Rules(replace(made, reserved=words)), PLACE)
         with pytest.raises(FleetInvalid, match="a new device of group gateways would get too much"):
-            excess.check_new_devices(TWO, after, EPOCH)
+            excess.check_new_devices(TWO, after, EPOCH, in_time)
 
 
 def test_an_id_that_is_not_allowed_hides_no_excess() -> None:
@@ -96,9 +101,22 @@ def test_a_new_excess_is_refused_and_another_is_a_warning() -> None:
 def test_a_fleet_may_not_refuse_new_devices() -> None:
     """A fleet whose new devices certainly hold too much is refused, unless the fleet in force is alike."""
     with pytest.raises(FleetInvalid, match="a new device of group gateways would get too much"):
-        excess.check_new_devices(BY_SITE, ALL, EPOCH)
-    excess.check_new_devices(ALL, ALL, EPOCH)
-    excess.check_new_devices(TWO, BY_SITE, EPOCH)
+        excess.check_new_devices(BY_SITE, ALL, EPOCH, in_time)
+    assert excess.check_new_devices(ALL, ALL, EPOCH, in_time) == []
+    assert excess.check_new_devices(TWO, BY_SITE, EPOCH, in_time) == []
+
+
+def test_the_check_of_new_devices_ends_with_its_time() -> None:
+    """The groups that there is no time for are returned, and each group before is checked."""
+    gateways = ALL.fleet.groups["gateways"]
+    groups = {name: replace(gateways, name=name) for name in ("one", "two", "three")}
+    before, after = (Sums(Rules(replace(each.fleet, groups=groups)), PLACE) for each in (TWO, ALL))
+    times = iter([False, True])
+    assert excess.check_new_devices(before, before, EPOCH, lambda: next(times)) == ["two", "three"]
+    times = iter([False, True])
+    with pytest.raises(FleetInvalid, match="a new device of group one would get too much"):
+        excess.check_new_devices(before, after, EPOCH, lambda: next(times))
+    assert excess.check_new_devices(before, after, EPOCH, lambda: True) == ["one", "two", "three"]
 
 
 def test_the_console_adds_pages_up() -> None:

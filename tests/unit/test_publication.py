@@ -11,7 +11,7 @@ import pytest
 from firstboot.domain import sweep
 from firstboot.domain.device import Anchor, Device
 from firstboot.domain.publication import TOMBSTONE, Publication, Unreadable, in_force
-from firstboot.domain.sweep import MAX_ANCHORS, UNLISTED, counted
+from firstboot.domain.sweep import MAX_ANCHORS, UNLISTED, counted, counted_ways
 from tests.unit.fleet_folders import device, fleet
 
 DEPLOYED = fleet()
@@ -73,3 +73,11 @@ def test_the_counted_anchors_are_bounded() -> None:
     assert found["gateways"][UNLISTED] == 1
     assert found["sensors"] == {UNLISTED: 1}
     assert sweep.PAGE == 1_000
+
+
+def test_the_counted_ways_are_bounded() -> None:
+    """Devices of a group whose ways are above the bound are counted together."""
+    known = {f"group-{number}": {"mtls": 1} for number in range(MAX_ANCHORS)}
+    more = [replace(device(group=group), enrolled_by="b", way="proof") for group in ("group-0", "new")]
+    found = counted_ways(known, more)
+    assert found == known | {"group-0": {"mtls": 1, UNLISTED: 1}, "new": {UNLISTED: 1}}

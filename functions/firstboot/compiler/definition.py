@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from firstboot.compiler import naming
+from firstboot.compiler import naming, ways
 from firstboot.compiler.keys import ROOT, Definition
 from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.token_issuer import TokenIssuer
-from firstboot.domain.ways import PROVISIONING
 
 
 def read(values: dict[str, Any], problems: list[str]) -> Definition:
@@ -20,8 +19,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     problems += _conflicts(definition.issuers, definition.groups)
     problems += _ambiguous(definition.groups)
     problems += naming.problems(definition.groups)
-    problems += _without_nonce(definition.groups)
-    problems += _unprovisioned(definition.groups)
+    problems += ways.problems(DEFINITION, definition.groups)
     return definition
 
 
@@ -51,16 +49,6 @@ def _conflicts(issuers: dict[str, TokenIssuer], groups: dict[str, Group]) -> lis
     ]
 
 
-def _without_nonce(groups: dict[str, Group]) -> list[str]:
-    """Return the problems of groups that demand a nonce of clients which can't show one."""
-    return [
-        f'{DEFINITION}: groups.{group.name} has proof = "nonce" and the way "roles-anywhere", whose requests'
-        " have a time and no nonce"
-        for group in groups.values()
-        if group.proof == "nonce" and "roles-anywhere" in group.ways
-    ]
-
-
 def _ambiguous(groups: dict[str, Group]) -> list[str]:
     """Return the problems of former names of groups: the group of a recorded name must be certain."""
     problems = [
@@ -74,16 +62,6 @@ def _ambiguous(groups: dict[str, Group]) -> list[str]:
         for one, other in combinations(groups.values(), 2)
         for name in one.formerly
         if name in other.formerly
-    ]
-
-
-def _unprovisioned(groups: dict[str, Group]) -> list[str]:
-    """Return the problems of groups whose devices could not use what fleet provisioning gives them."""
-    return [
-        f'{DEFINITION}: groups.{group.name}.ways has "{PROVISIONING}", which gives a device a certificate in'
-        ' AWS IoT; set its mqtt = "registry"'
-        for group in groups.values()
-        if PROVISIONING in group.ways and group.mqtt != "registry"
     ]
 
 

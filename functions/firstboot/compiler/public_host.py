@@ -7,33 +7,21 @@ certificate alone.
 
 from __future__ import annotations
 
-from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.ways import Way
+from firstboot.compiler import ways
+from firstboot.domain.fleet import Fleet
 from firstboot.pki import bootstrap, certificate
-
-_WITHOUT_TLS_CLIENT: tuple[Way, ...] = ("roles-anywhere",)
-"""The ways whose clients show no certificate in TLS. A protocol with such clients must be listed here."""
 
 
 def needs(fleet: Fleet) -> list[str]:
     """Return a line for each part of the fleet definition that has no effect without the public host."""
-    return [line for group in fleet.groups.values() for line in _group_needs(group)]
-
-
-def _group_needs(group: Group) -> list[str]:
     lines = [
-        f"groups.{group.name}: the clients of the way {way} can use the public host only, which the stack"
-        f" does not have. Take {way} out of ways, or set public to true in cdk.json"
-        for way in _WITHOUT_TLS_CLIENT
-        if way in group.ways
+        f"groups.{group.name}: certificate.grace_days is {group.certificate.grace_days}, but an expired"
+        " certificate can be renewed at the public host only, which the stack does not have. Set grace_days"
+        " = 0, or public to true in cdk.json"
+        for group in fleet.groups.values()
+        if group.certificate.grace_days and "proof" in group.ways
     ]
-    if group.certificate.grace_days:
-        lines.append(
-            f"groups.{group.name}: certificate.grace_days is {group.certificate.grace_days}, but an expired"
-            " certificate can be renewed at the public host only, which the stack does not have. Set"
-            " grace_days = 0, or public to true in cdk.json"
-        )
-    return lines
+    return lines + ways.without_public_host(fleet)
 
 
 def may_need(fleet: Fleet) -> list[str]:

@@ -15,34 +15,48 @@ SLICE = timedelta(seconds=5)
 """The time after which no further device of a page is looked at. The next page begins at this device."""
 
 MAX_ANCHORS = 500
-"""The most anchors that are counted one by one. Both counts of a sweep then take under 100 KB of its row."""
+"""The most anchors that are counted one by one, and the most ways of groups. All counts of a sweep then take
+under 150 KB of its row, and DynamoDB allows 400 KB (developer guide, "Quotas", item size)."""
 
 UNLISTED = "unlisted"
-"""Stands for the devices that are counted under no anchor: their records have none, or there are too many."""
+"""Stands for the devices that are counted under no anchor or way: their records have none, or there are too
+many."""
 
 Counts = Mapping[str, Mapping[str, int]]
-"""Numbers of enrolled devices, by group and by the SHA-256 (hex) of their trust anchor's key."""
+"""Numbers of enrolled devices, by group and by the SHA-256 (hex) of their trust anchor's key, or by way."""
 
 
 @dataclass(frozen=True)
 class Origins:
-    """The numbers of devices by trust anchor, as a complete sweep counted them until `at`."""
+    """The numbers of devices by trust anchor and by way, as a complete sweep counted them until `at`.
+
+    `ways` is None if the sweep began under an older version, which counted no ways.
+    """
 
     at: datetime
     devices: Counts
+    ways: Counts | None = None
 
 
 def counted(known: Counts, devices: Iterable[Device]) -> Counts:
-    """Return the counts `known` with more devices. A device that never enrolled is not counted."""
+    """Return the counts `known` by anchor with more devices. A device that never enrolled is not counted."""
+    return _counted(known, devices, lambda device: device.anchor.key if device.anchor else UNLISTED)
+
+
+def counted_ways(known: Counts, devices: Iterable[Device]) -> Counts:
+    """Return the counts `known` by way with more devices. A device that never enrolled is not counted."""
+    return _counted(known, devices, lambda device: device.way or UNLISTED)
+
+
+def _counted(known: Counts, devices: Iterable[Device], by: Callable[[Device], str]) -> Counts:
     counts = {group: dict(numbers) for group, numbers in known.items()}
     for device in devices:
         if device.enrolled_by is None:
             continue
-        numbers = counts.setdefault(device.group, {})
-        anchor = device.anchor.key if device.anchor else UNLISTED
-        if anchor not in numbers and sum(map(len, counts.values())) >= MAX_ANCHORS:
-            anchor = UNLISTED
-        numbers[anchor] = numbers.get(anchor, 0) + 1
+        numbers, key = counts.setdefault(device.group, {}), by(device)
+        if key not in numbers and sum(map(len, counts.values())) >= MAX_ANCHORS:
+            key = UNLISTED
+        numbers[key] = numbers.get(key, 0) + 1
     return counts
 
 
@@ -85,7 +99,8 @@ class Sweep:
     The policies up to the name `policy` are up to date; it is None once the first page is done. `scanned`
     counts the devices that were checked, `touched` those that were ordered to be reconciled. The next page
     starts at `after`; None is the beginning. A run holds the sweep until `held_until`, None if no run does.
-    `counts` are this sweep's until now, and `origins` those of the last complete sweep.
+    `counts` and `ways` are this sweep's until now, and `origins` those of the last complete sweep. `ways` is
+    None as in Origins.
     """
 
     fleet_hash: str
@@ -97,4 +112,5 @@ class Sweep:
     finished_at: datetime | None = None
     held_until: datetime | None = None
     counts: Counts = field(default_factory=dict)
+    ways: Counts | None = field(default_factory=dict)
     origins: Origins | None = None

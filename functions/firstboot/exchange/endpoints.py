@@ -83,9 +83,11 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
+        self.guard.about(way=presented.way)
         return certify(lambda: self.exchange(presented, request, now), self.guard)
 
     def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
+        self.guard.about(way=presented.way)
         identity = self.log_in(presented, now)
         return CommitAnswer(device_id=identity.device.device_id, certificate_id=identity.certificate_id)
 

@@ -65,8 +65,8 @@ class Issued:
     """A stored certificate of a device of `group`.
 
     `chain` is PEM: the leaf, then the issuing CA. `registered` are the ids of the device's certificates that
-    are ACTIVE in AWS IoT. `by` is the way in which the device asked. `anchor` is its bootstrap certificate's;
-    None for a renewal.
+    are ACTIVE in AWS IoT. `by` says what the device asked for. `anchor` is its bootstrap certificate's; None
+    for a renewal.
     """
 
     device_id: DeviceId

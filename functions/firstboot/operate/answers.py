@@ -18,7 +18,7 @@ from firstboot.domain.device import (
 )
 from firstboot.domain.enrollments import Enrolled
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.domain.sweep import UNLISTED, Origins, Slice, Sweep
+from firstboot.domain.sweep import UNLISTED, Origins, Slice, Sweep, counted_ways
 from firstboot.operate.explain import Explained
 from firstboot.pki import certificate
 
@@ -36,6 +36,7 @@ def device(record: Device) -> dict[str, Any]:
         "bootstrapIds": sorted(record.bootstrap_ids),
         "anchor": record.anchor.key if record.anchor else None,
         "anchorSubject": record.anchor.subject if record.anchor else None,
+        "way": record.way,
         "active": _certificate(record.active),
         "pending": _certificate(record.pending),
         "superseded": _certificate(record.superseded),
@@ -95,7 +96,7 @@ def _certificate(record: CertificateRecord | None) -> dict[str, Any] | None:
 
 
 def group_state(group: Group, spent: Spent | None, origins: Origins | None) -> dict[str, Any]:
-    """Return a group, the state of its budget, and the numbers of its devices by trust anchor.
+    """Return a group, the state of its budget, and the numbers of its devices by trust anchor and by way.
 
     `spent` is None for a group without a budget, `origins` before the first sweep.
     """
@@ -108,6 +109,8 @@ def group_state(group: Group, spent: Spent | None, origins: Origins | None) -> d
         "frozenAt": None,
         "anchors": _anchors(group, origins),
         "anchorsCountedAt": iso(origins.at) if origins else None,
+        "ways": _ways(group, origins),
+        "waysCountedAt": iso(origins.at) if origins and origins.ways is not None else None,
     }
     if budget and spent:
         shown["budget"] = {
@@ -143,6 +146,26 @@ def _anchors(group: Group, origins: Origins | None) -> list[dict[str, Any]]:
         for key in dict.fromkeys((*subjects, *counts))
     ]
     return sorted(shown, key=lambda each: -(each["devices"] or 0))
+
+
+def _ways(group: Group, origins: Origins | None) -> list[dict[str, Any]]:
+    """Return the group's ways, then those that it does not allow and that its devices enrolled by.
+
+    `devices` is None before a sweep has counted them. A `way` of None stands for the devices whose records
+    have none.
+    """
+    known = origins.ways if origins else None
+    counts: Counter[str] = Counter()
+    for name in group.names:
+        counts.update((known or {}).get(name, {}))
+    return [
+        {
+            "way": None if way == UNLISTED else way,
+            "allowed": way in group.ways,
+            "devices": None if known is None else counts.get(way, 0),
+        }
+        for way in dict.fromkeys((*group.ways, *sorted(counts)))
+    ]
 
 
 def explanation(record: Device, explained: list[Explained]) -> dict[str, Any]:
@@ -181,8 +204,9 @@ def fleets(deployed: Fleet, in_force: Fleet | None, mark: str) -> dict[str, Any]
 def plan(part: Slice, touched: int) -> dict[str, Any]:
     """Return how many devices of a page were looked at, and for how many AWS IoT must be reconciled.
 
-    There are as well the numbers of devices by their recorded group, and by the key of their trust anchor.
-    Devices that were revoked or deleted are not counted there: no fleet definition gives them anything.
+    There are as well the numbers of devices by their recorded group, by the key of their trust anchor, and by
+    group and the way of their enrollment. Devices that were revoked or deleted are not counted there: no
+    fleet definition gives them anything.
     """
     alive = [each for each in part.looked if each.status in (Status.EXPECTED, Status.ENROLLED)]
     return {
@@ -191,6 +215,7 @@ def plan(part: Slice, touched: int) -> dict[str, Any]:
         "next": part.following,
         "groups": Counter(each.group for each in alive),
         "anchors": Counter(each.anchor.key for each in alive if each.anchor),
+        "ways": counted_ways({}, alive),
     }
 
 

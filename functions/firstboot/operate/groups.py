@@ -76,7 +76,7 @@ class Groups:
     place: Place
 
     def show(self, parameters: OneGroup, now: datetime) -> Json:
-        """Return a group, the state of its budget, and how many devices each trust anchor has enrolled."""
+        """Return a group, its budget's state, and its numbers of devices by trust anchor and by way."""
         return self._state(find(parameters.group, self.fleet.current(now)))
 
     def freeze(self, parameters: OneGroup, now: datetime) -> Json:

@@ -11,7 +11,8 @@ certificate, so that all writes to certificates are behind one rate limiter.
 3. Take the sweep for a while by a conditional write, so that one run at a time works.
 4. At the beginning, update the policy of every grant. One new version serves every device.
 5. For each page of devices, order the reconciliation of those that need it, and count them by the trust
-   anchor that they enrolled under. Then write how far the sweep got, with the counts.
+   anchor that they enrolled under and by the way of their enrollment. Then write how far the sweep got, with
+   the counts.
    A page ends early if its devices take long, and so do the policies of step 4: a run that has time for one
    device or policy brings the sweep forward. A crash repeats a page, and `register` finds nothing left to do.
    A fleet that is published in the meantime begins a new sweep.
@@ -30,7 +31,7 @@ from firstboot.domain.clock import whole_seconds
 from firstboot.domain.device import Device
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.fleet import Fleet
-from firstboot.domain.sweep import PAGE, SLICE, Origins, Slice, Sweep, counted
+from firstboot.domain.sweep import PAGE, SLICE, Origins, Slice, Sweep, counted, counted_ways
 from firstboot.domain.ways import PROVISIONING
 from firstboot.policy.attachment import needs_reconciling
 from firstboot.policy.render import compact, iot_policy
@@ -248,6 +249,7 @@ def _left(sweep: Sweep, documents: dict[str, str]) -> list[str]:
 def _advanced(sweep: Sweep, part: Slice, touched: int, now: datetime) -> Sweep:
     """Return the sweep after the devices of `part`, of which `touched` were ordered to be reconciled."""
     counts = counted(sweep.counts, part.looked)
+    ways = None if sweep.ways is None else counted_ways(sweep.ways, part.looked)
     done = replace(
         sweep,
         policy=None,
@@ -255,10 +257,12 @@ def _advanced(sweep: Sweep, part: Slice, touched: int, now: datetime) -> Sweep:
         scanned=sweep.scanned + len(part.looked),
         touched=sweep.touched + touched,
         counts=counts,
+        ways=ways,
     )
     if part.following:
         return done
-    return replace(done, finished_at=now, held_until=None, counts={}, origins=Origins(now, counts))
+    complete = Origins(now, counts, ways)
+    return replace(done, finished_at=now, held_until=None, counts={}, ways={}, origins=complete)
 
 
 def _begun(fleet: Fleet, now: datetime, last: Sweep | None) -> Sweep:

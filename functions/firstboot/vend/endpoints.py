@@ -149,6 +149,7 @@ class Endpoints:
             check_answer(size, min(known))
 
     def _identify(self, presented: Presented, now: datetime) -> VerifiedIdentity:
+        self.guard.about(way=presented.way)
         identity = self.log_in(presented, now)
         self.guard.about(deviceId=identity.device.device_id)
         return identity

@@ -16,7 +16,7 @@ from firstboot.domain.sweep import Origins, Sweep
 _MEMBERS = frozenset(
     {
         *("fleetHash", "startedAt", "policy", "after", "scanned", "touched", "finishedAt", "heldUntil"),
-        *("counts", "origins", "originsAt"),
+        *("counts", "ways", "origins", "originWays", "originsAt"),
     }
 )
 
@@ -66,6 +66,8 @@ def _row(sweep: Sweep) -> rows.Row:
         "finishedAt": sweep.finished_at,
         "heldUntil": sweep.held_until or 0,
         "counts": sweep.counts or None,
+        "ways": sweep.ways,
+        "originWays": sweep.origins.ways if sweep.origins else None,
         "origins": sweep.origins.devices if sweep.origins else None,
         "originsAt": sweep.origins.at if sweep.origins else None,
     }
@@ -84,5 +86,11 @@ def _sweep(row: rows.Row) -> Sweep:
         finished_at=rows.moment(plain["finishedAt"]) if "finishedAt" in plain else None,
         held_until=rows.moment(plain["heldUntil"]) if plain["heldUntil"] else None,
         counts=plain.get("counts", {}),
-        origins=Origins(rows.moment(plain["originsAt"]), plain["origins"]) if "origins" in plain else None,
+        # A row of an older version has no `ways`. Its sweep, if it is under way, has not counted all of them.
+        ways=plain.get("ways"),
+        origins=_origins(plain) if "origins" in plain else None,
     )
+
+
+def _origins(plain: dict[str, Any]) -> Origins:
+    return Origins(rows.moment(plain["originsAt"]), plain["origins"], plain.get("originWays"))
