@@ -107,7 +107,7 @@ def test_each_string_type_is_read(kind: str, source: str) -> None:
     encoded = "FX-17".encode("utf-16-be") if kind == "BMPString" else b"FX-17"
     name = der.encode(0x30, der.encode(0x06, oid_bytes(oid)), der.encode(_ASN1Type[kind].value, encoded))
     element = der.read(der.encode(0x30, der.encode(0x31, name)))
-    leaf = replace(made(cn="x"), subject=certificate._name(element))
+    leaf = replace(made(cn="x"), subject=certificate.distinguished_name(element))
     assert naming.certified(leaf, group(device_id=source), ANY_FLEET) == "FX-17"
 
 
