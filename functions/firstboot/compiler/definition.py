@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from firstboot.compiler import naming
+from firstboot.compiler import naming, symmetric
 from firstboot.compiler.keys import ROOT, Definition
 from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
@@ -19,6 +19,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     problems += _conflicts(definition.issuers, definition.groups)
     problems += _ambiguous(definition.groups)
     problems += naming.problems(definition.groups)
+    problems += symmetric.problems(definition.groups, definition.id_scope)
     return definition
 
 
@@ -28,7 +29,7 @@ def write(definition: Definition | Fleet) -> dict[str, Any]:
         # A fleet's `grants` are the policy templates, which are in files of their own.
         fleet = definition
         members = (fleet.groups, fleet.role_aliases, fleet.issuers, fleet.services, fleet.reserved)
-        definition = Definition(*members, fleet.terms, fleet.colon_ids)
+        definition = Definition(*members, fleet.terms, fleet.colon_ids, fleet.id_scope)
     return ROOT.write(definition)
 
 

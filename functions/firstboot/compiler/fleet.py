@@ -76,6 +76,7 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
         reserved=defined.reserved,
         terms=defined.grants,
         colon_ids=defined.colon_ids,
+        id_scope=defined.id_scope,
     )
     anchors = trust.anchors(files, fleet.groups, problems)
     many = sizes.grants(fleet)

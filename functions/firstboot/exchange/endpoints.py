@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -83,25 +84,30 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
-        try:
-            outcome = self.exchange(presented, request, now)
-        except DeviceNotExpected:
-            self.guard.count("NameGuessed")
-            raise
-        self.guard.about(deviceId=outcome.device_id)
-        if outcome.anchor:
-            self.guard.about(anchor=outcome.anchor.key, anchorSubject=outcome.anchor.subject)
-        if isinstance(outcome, Issued):
-            self.guard.info("certificate issued", serial=outcome.record.serial, by=outcome.by)
-            self.guard.count("CertificateIssued")
-        else:
-            self.guard.warning("certificate delayed", reason=outcome.reason)
-            self.guard.count("CertificateDelayed")
-        return outcome
+        return noted(lambda: self.exchange(presented, request, now), self.guard)
 
     def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
         identity = self.log_in(presented, now)
         return CommitAnswer(device_id=identity.device.device_id, certificate_id=identity.certificate_id)
+
+
+def noted(certify: Callable[[], Issued | Claimed], guard: Guard) -> Issued | Claimed:
+    """Return the outcome of `certify`, which is logged and counted."""
+    try:
+        outcome = certify()
+    except DeviceNotExpected:
+        guard.count("NameGuessed")
+        raise
+    guard.about(deviceId=outcome.device_id)
+    if outcome.anchor:
+        guard.about(anchor=outcome.anchor.key, anchorSubject=outcome.anchor.subject)
+    if isinstance(outcome, Issued):
+        guard.info("certificate issued", serial=outcome.record.serial, by=outcome.by)
+        guard.count("CertificateIssued")
+    else:
+        guard.warning("certificate delayed", reason=outcome.reason)
+        guard.count("CertificateDelayed")
+    return outcome
 
 
 @dataclass(frozen=True)

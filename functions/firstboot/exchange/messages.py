@@ -75,14 +75,17 @@ class CertificateRequest(Request, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a claim that is too long, or whose name has another character."""
-        for name, value in (self.claims or {}).items():
-            # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
-            if not _CLAIM_NAME.fullmatch(name):
-                raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
-            if len(f"{name}{value}") > LONGEST_CLAIM:
-                raise ValueError(
-                    f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value"
-                )
+        check_claims(self.claims)
+
+
+def check_claims(claims: Claims | UnsetType) -> None:
+    """Raise ValueError for a claim that is too long, or whose name has another character."""
+    for name, value in (claims or {}).items():
+        # `fullmatch`, because the `$` of a pattern also matches before a line feed at the end.
+        if not _CLAIM_NAME.fullmatch(name):
+            raise ValueError("The name of a claim has 1 to 64 letters, digits, `_`, `.` or `-` of ASCII")
+        if len(f"{name}{value}") > LONGEST_CLAIM:
+            raise ValueError(f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value")
 
 
 class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):
