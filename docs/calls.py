@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from firstboot.domain import topics
+from firstboot.exchange.dps_messages import VERSIONS, DpsLookup, DpsOperation, DpsRequest, DpsState
 from firstboot.exchange.messages import (
     CertificateAnswer,
     CertificateRequest,
@@ -52,7 +53,8 @@ class HttpCall:
     """The request of an HTTPS route, and its possible answers.
 
     `refusals` are the statuses of Firstboot's own refusals. `problems` says whether these are problem+json,
-    and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider.
+    and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider,
+    or with `dps` that of Azure's Device Provisioning Service.
     """
 
     answers: Mapping[HTTPStatus, Success]
@@ -60,6 +62,7 @@ class HttpCall:
     request: type[Request] | None = None
     parameters: tuple[Parameter, ...] = field(default=())
     problems: bool = True
+    dps: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,12 @@ class MqttCall:
     answers: tuple[type[Answer], ...]
     certificate: str
 
+
+_DPS = (
+    Parameter("idScope", "path", "The fleet's `id_scope`"),
+    Parameter("registrationId", "path", "The device's id, in any case"),
+    Parameter("api-version", "query", f"One of {', '.join(VERSIONS)}"),
+)
 
 HTTP: Mapping[Route, HttpCall] = {
     routes.CERTIFICATES: HttpCall(
@@ -106,6 +115,32 @@ HTTP: Mapping[Route, HttpCall] = {
         answers={HTTPStatus.OK: Success(SasAnswer)},
         refusals=(400, 401, 403, 404, 500, 503),
         parameters=(Parameter("hub", "path", "The hub's host name"),),
+    ),
+    routes.DPS_REGISTER: HttpCall(
+        answers={HTTPStatus.ACCEPTED: Success(DpsOperation, "Retry-After")},
+        refusals=(400, 401, 403, 409, 413, 415, 429, 500, 503),
+        request=DpsRequest,
+        parameters=_DPS,
+        problems=False,
+        dps=True,
+    ),
+    routes.DPS_OPERATION: HttpCall(
+        answers={
+            HTTPStatus.OK: Success(DpsOperation),
+            HTTPStatus.ACCEPTED: Success(DpsOperation, "Retry-After"),
+        },
+        refusals=(400, 401, 403, 404, 409, 500, 503),
+        parameters=(*_DPS, Parameter("operationId", "path", "The `operationId` of the registration")),
+        problems=False,
+        dps=True,
+    ),
+    routes.DPS_STATE: HttpCall(
+        answers={HTTPStatus.OK: Success(DpsState)},
+        refusals=(400, 401, 403, 404, 409, 413, 415, 500, 503),
+        request=DpsLookup,
+        parameters=_DPS,
+        problems=False,
+        dps=True,
     ),
 }
 

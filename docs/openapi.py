@@ -14,6 +14,7 @@ from typing import Any
 from docs import calls, errors, schemas
 from docs.calls import HttpCall, Parameter, Success
 from firstboot.domain.errors import Action, FirstbootError
+from firstboot.exchange.dps_messages import DpsError
 from firstboot.identity.errors import ProofStale
 from firstboot.runtime.errors import MethodNotAllowed
 from firstboot.runtime.http import NONCE_HEADER
@@ -44,6 +45,15 @@ _HEADERS = {
     "x-amzn-ErrorType": ("string", "AWS IoT's name for the error"),
     "x-amzn-RequestId": ("string", "The id of the request in the operator's log"),
 }
+_CERTIFICATE = ("clientCertificate", "signedProof")
+_SCHEMES = {
+    "none": (),
+    "certificate": _CERTIFICATE,
+    "operational": _CERTIFICATE,
+    "dps": ("clientCertificate", "sharedAccessSignature"),
+}
+"""The security schemes of a call, by what its caller must prove."""
+
 _DESCRIPTION = """\
 The calls of a device. docs/protocol.md explains them; this document is generated from the same
 declarations and is not served.
@@ -115,6 +125,13 @@ def _security_schemes() -> Json:
             "description": "On the public host: a JWT of type `firstboot-proof+jwt`, signed for this one call"
             " by the certificate's key",
         },
+        "sharedAccessSignature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "A shared access signature as in Azure DPS, by a key that derives from one of the"
+            " group's keys",
+        },
     }
 
 
@@ -122,12 +139,12 @@ def _operation(route: Route, call: HttpCall) -> Json:
     operation: Json = {
         "operationId": _operation_id(route),
         "summary": route.summary,
-        "security": [] if route.proof == "none" else [{"clientCertificate": []}, {"signedProof": []}],
+        "security": [{scheme: []} for scheme in _SCHEMES[route.proof]],
         "parameters": _parameters(route, call.parameters),
         "responses": _responses(call),
     }
     if call.request is not None:
-        operation["requestBody"] = _request_body(call.request.__name__)
+        operation["requestBody"] = _request_body(call.request.__name__, has_pkcs10=not call.dps)
     return operation
 
 
@@ -152,12 +169,12 @@ def _parameters(route: Route, declared: tuple[Parameter, ...]) -> list[Json]:
     ]
 
 
-def _request_body(name: str) -> Json:
+def _request_body(name: str, *, has_pkcs10: bool) -> Json:
     pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
-    return {
-        "required": True,
-        "content": {_JSON: {"schema": schemas.reference(name)}, _PKCS10: {"schema": pkcs10}},
-    }
+    content: Json = {_JSON: {"schema": schemas.reference(name)}}
+    if has_pkcs10:
+        content[_PKCS10] = {"schema": pkcs10}
+    return {"required": True, "content": content}
 
 
 def _responses(call: HttpCall) -> Json:
@@ -198,9 +215,11 @@ def _success(success: Success) -> _Body:
 def _refusals(status: int, call: HttpCall) -> list[_Body]:
     bodies = []
     if status in call.refusals:
-        if call.problems or status in _ALWAYS_PROBLEMS:
+        if call.dps and status != HTTPStatus.INTERNAL_SERVER_ERROR:
+            bodies.append(_Body("A refusal in DPS's form", _JSON, DpsError.__name__, ("Retry-After",)))
+        elif call.problems or status in _ALWAYS_PROBLEMS:
             bodies.append(_problem(status))
-        if not call.problems and status in _provider_messages():
+        if not (call.problems or call.dps) and status in _provider_messages():
             waits = ("Retry-After",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
             headers = ("x-amzn-ErrorType", "x-amzn-RequestId", *waits)
             bodies.append(_Body("A refusal in AWS IoT's form", _JSON, f"Provider{status}", headers))
@@ -228,7 +247,7 @@ def _header(kind: str, description: str) -> Json:
 def _schemas() -> Json:
     answers = {success.members: call for call in calls.HTTP.values() for success in call.answers.values()}
     requests = [call.request for call in calls.HTTP.values() if call.request]
-    found = schemas.of([*requests, *answers, Problem, ProviderError])
+    found = schemas.of([*requests, *answers, Problem, ProviderError, DpsError])
     for name in [kind.__name__ for kind, call in answers.items() if call.problems] + ["Problem"]:
         found[name] = schemas.timed(found[name])
     found["Problem"]["properties"]["code"] |= {"enum": [error.code for error in errors.for_devices()]}

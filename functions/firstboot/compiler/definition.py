@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from firstboot.compiler import naming, symmetric
+from firstboot.compiler import naming
 from firstboot.compiler.keys import ROOT, Definition
 from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
@@ -19,7 +19,6 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     problems += _conflicts(definition.issuers, definition.groups)
     problems += _ambiguous(definition.groups)
     problems += naming.problems(definition.groups)
-    problems += symmetric.problems(definition.groups, definition.id_scope)
     return definition
 
 

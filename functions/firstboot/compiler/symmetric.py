@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from firstboot.compiler.source import DEFINITION
-from firstboot.domain.fleet import Group
+from firstboot.domain.fleet import Fleet, Group
 
 LONGEST = 64
 """Characters of an id scope. Azure documents none; its own have eleven, as `0ne00000A0B`."""
@@ -15,15 +15,15 @@ _ID_SCOPE = re.compile(r"[A-Za-z0-9]*", re.ASCII)
 """Id scopes. One is a segment of a path, so it has no character that a URL would escape."""
 
 
-def problems(groups: Mapping[str, Group], id_scope: str) -> list[str]:
+def problems(fleet: Fleet) -> list[str]:
     """Return what is wrong with the groups' symmetric keys and with the fleet's id scope."""
     found = [
         f"{DEFINITION}: groups.{group.name} {text}"
-        for group in groups.values()
-        for text in _of_group(group, id_scope)
+        for group in fleet.groups.values()
+        for text in _of_group(group, fleet.id_scope)
     ]
-    if not _ID_SCOPE.fullmatch(id_scope):
-        found.append(f"{DEFINITION}: id_scope must consist of letters and digits, is {id_scope!r}")
+    if not _ID_SCOPE.fullmatch(fleet.id_scope):
+        found.append(f"{DEFINITION}: id_scope must consist of letters and digits, is {fleet.id_scope!r}")
     return found
 
 

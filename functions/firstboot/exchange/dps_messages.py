@@ -25,7 +25,6 @@ from firstboot.runtime.problem import waiting_time
 
 VERSIONS = ("2019-03-31", "2021-06-01", "2021-10-01")
 
-_JSON = "application/json; charset=utf-8"
 _CODES = {HTTPStatus.UNAUTHORIZED: 401_002, HTTPStatus.NOT_FOUND: 404_201}
 """The error codes that Azure's answers are known to have. Of a code only the three first digits are
 documented, which are the HTTP status (Azure, "Troubleshoot Device Provisioning Service")."""
@@ -36,7 +35,7 @@ Id = Annotated[str | None, Meta(description="The registration id, as in the path
 
 
 class DpsPayload(Request, frozen=True, kw_only=True):
-    """What a device adds to its registration."""
+    """The part of a registration that DPS leaves to a device."""
 
     csr: Annotated[
         str,
@@ -141,7 +140,7 @@ def read(kind: type[Kind], request: HttpRequest) -> Kind:
 def respond(status: HTTPStatus, answer: Answer, retry_after: int | None = None) -> HttpResponse:
     """Return a response with an answer. `retry_after` is in seconds."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return json_response(status, _JSON, members(answer), headers)
+    return json_response(status, "application/json", members(answer), headers)
 
 
 def refuse(error: FirstbootError, request_id: str, now: datetime) -> HttpResponse:

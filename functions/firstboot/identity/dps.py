@@ -28,9 +28,9 @@ class FleetInForce(Protocol):
 
 @dataclass(frozen=True)
 class Attestation:
-    """What a device shows of itself. `name` is its registration id, which DPS compares without case.
+    """The evidence that a device shows of itself.
 
-    `certificate` is the TLS client certificate in PEM, and `authorization` the header of that name.
+    `name` is its registration id, which DPS compares without case. `certificate` is the TLS client certificate in PEM, and `authorization` the header of that name.
     """
 
     id_scope: str
