@@ -30,7 +30,8 @@ class FleetInForce(Protocol):
 class Attestation:
     """The evidence that a device shows of itself.
 
-    `name` is its registration id, which DPS compares without case. `certificate` is the TLS client certificate in PEM, and `authorization` the header of that name.
+    `name` is its registration id, which DPS compares without case. `certificate` is the TLS client
+    certificate in PEM, and `authorization` the header of that name.
     """
 
     id_scope: str
