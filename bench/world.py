@@ -101,6 +101,7 @@ class World:
                 mqtt_port="8883",
                 fleet_refresh="60",
                 kms_rate="1000",
+                stack="Firstboot",
             ).environment()
         )
         plain = {

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from firstboot.domain import topics
 from firstboot.exchange import est
+from firstboot.exchange.dps_messages import VERSIONS, DpsError, DpsLookup, DpsOperation, DpsRequest, DpsState
 from firstboot.exchange.messages import (
     CertificateAnswer,
     CertificateRequest,
@@ -55,7 +56,7 @@ class HttpCall:
 
     `refusals` are the statuses of Firstboot's own refusals. `problems` says whether these are problem+json,
     and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider,
-    or the form `refusal` of another protocol.
+    or the form `refusal` of another protocol, with `refusal_headers`.
     `texts` has the answers and refusals of a protocol whose bodies are no JSON: the media type by status.
     `csr` says that the request is a CSR. `proofs` are the security schemes of a route that needs a proof.
     """
@@ -66,6 +67,7 @@ class HttpCall:
     parameters: tuple[Parameter, ...] = field(default=())
     problems: bool = True
     refusal: type[Answer] | None = None
+    refusal_headers: tuple[str, ...] = ("x-amzn-ErrorType", "x-amzn-RequestId")
     texts: Mapping[int, str] = field(default_factory=dict)
     csr: bool = False
     proofs: tuple[str, ...] = ("clientCertificate", "signedProof")
@@ -90,6 +92,11 @@ _EST_ENROLL = HttpCall(
     proofs=("clientCertificate", "oneTimePassword"),
 )
 _EST_NOT_OFFERED = HttpCall(answers={}, refusals=(500,), texts={404: _EST_TEXT})
+_DPS = (
+    Parameter("idScope", "path", "The fleet's `id_scope`"),
+    Parameter("registrationId", "path", "The device's id, in any case"),
+    Parameter("api-version", "query", f"One of {', '.join(VERSIONS)}"),
+)
 
 HTTP: Mapping[Route, HttpCall] = {
     routes.CERTIFICATES: HttpCall(
@@ -145,6 +152,38 @@ HTTP: Mapping[Route, HttpCall] = {
     routes.EST_REENROLL: _EST_ENROLL,
     routes.EST_KEYS: _EST_NOT_OFFERED,
     routes.EST_CMC: _EST_NOT_OFFERED,
+    routes.DPS_REGISTER: HttpCall(
+        answers={HTTPStatus.ACCEPTED: Success(DpsOperation, "Retry-After")},
+        refusals=(400, 401, 403, 409, 413, 415, 429, 503),
+        request=DpsRequest,
+        parameters=_DPS,
+        problems=False,
+        refusal=DpsError,
+        refusal_headers=(),
+        proofs=("clientCertificate", "sharedAccessSignature"),
+    ),
+    routes.DPS_OPERATION: HttpCall(
+        answers={
+            HTTPStatus.OK: Success(DpsOperation),
+            HTTPStatus.ACCEPTED: Success(DpsOperation, "Retry-After"),
+        },
+        refusals=(400, 401, 403, 404, 409, 503),
+        parameters=(*_DPS, Parameter("operationId", "path", "The `operationId` of the registration")),
+        problems=False,
+        refusal=DpsError,
+        refusal_headers=(),
+        proofs=("clientCertificate", "sharedAccessSignature"),
+    ),
+    routes.DPS_STATE: HttpCall(
+        answers={HTTPStatus.OK: Success(DpsState)},
+        refusals=(400, 401, 403, 404, 409, 413, 415, 503),
+        request=DpsLookup,
+        parameters=_DPS,
+        problems=False,
+        refusal=DpsError,
+        refusal_headers=(),
+        proofs=("clientCertificate", "sharedAccessSignature"),
+    ),
 }
 
 MQTT: Mapping[topics.Call, MqttCall] = {

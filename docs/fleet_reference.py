@@ -108,8 +108,8 @@ def _(kind: Choice) -> Json:
 
 
 @_schema.register
-def _(_: Strings) -> Json:
-    return {"type": "array", "items": {"type": "string"}, "minItems": 1}
+def _(kind: Strings) -> Json:
+    return {"type": "array", "items": {"type": "string"}, "minItems": kind.least}
 
 
 @_schema.register

@@ -14,6 +14,7 @@ from typing import Any
 from docs import calls, errors, schemas, texts
 from docs.calls import HttpCall, Parameter, Success
 from firstboot.domain.errors import Action, FirstbootError
+from firstboot.exchange.dps_messages import DpsError
 from firstboot.identity.errors import ProofStale
 from firstboot.runtime.errors import MethodNotAllowed
 from firstboot.runtime.http import NONCE_HEADER
@@ -129,6 +130,13 @@ def _security_schemes() -> Json:
             "scheme": "basic",
             "description": "On the public host: the device's id, and a password that an operator made for it",
         },
+        "sharedAccessSignature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "A shared access signature as in Azure DPS, by a key that derives from one of the"
+            " group's keys",
+        },
     }
 
 
@@ -215,7 +223,7 @@ def _refusals(status: int, call: HttpCall) -> list[_Body]:
     bodies = []
     if status in call.refusals and call.refusal:
         waits = ("Retry-After",) if status in _WAITING else ()
-        headers = ("x-amzn-ErrorType", "x-amzn-RequestId", *waits)
+        headers = (*call.refusal_headers, *waits)
         bodies.append(_Body("A refusal in the protocol's own form", _JSON, call.refusal.__name__, headers))
     elif status in call.refusals:
         if call.problems or status in _ALWAYS_PROBLEMS:
@@ -248,7 +256,7 @@ def _header(kind: str, description: str) -> Json:
 def _schemas() -> Json:
     answers = {success.members: call for call in calls.HTTP.values() for success in call.answers.values()}
     requests = [call.request for call in calls.HTTP.values() if call.request]
-    found = schemas.of([*requests, *answers, Problem, ProviderError])
+    found = schemas.of([*requests, *answers, Problem, ProviderError, DpsError])
     for name in [kind.__name__ for kind, call in answers.items() if call.problems] + ["Problem"]:
         found[name] = schemas.timed(found[name])
     found["Problem"]["properties"]["code"] |= {"enum": [error.code for error in errors.for_devices()]}

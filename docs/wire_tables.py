@@ -20,6 +20,7 @@ _PROOFS = {
     "none": "none",
     "certificate": "bootstrap certificate to enroll, operational certificate to renew",
     "operational": "operational certificate",
+    "dps": "bootstrap certificate, or a shared access signature",
 }
 
 

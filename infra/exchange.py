@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws
+from aws_cdk import Aws, Stack
 from constructs import Construct
 
 from firstboot.domain import secret_keys
@@ -55,6 +55,7 @@ class Exchange(Function):
             mqtt_port=str(deployment.configuration.mqtt_port),
             fleet_refresh=str(deployment.configuration.fleet_refresh),
             kms_rate=str(deployment.configuration.kms_rate),
+            stack=Stack.of(self).stack_name,
         )
         for role, function in {"exchange": self, "exchangeMqtt": self.mqtt}.items():
             function.configure(self.settings)

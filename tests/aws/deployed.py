@@ -131,6 +131,7 @@ def configure(
         mqtt_port="8883",
         fleet_refresh="60",
         kms_rate="1000",
+        stack="Firstboot",
     )
     vend_settings = VendSettings(
         table=table,

@@ -154,8 +154,9 @@ def _(_: Pattern) -> Borders:
 
 
 @_borders.register
-def _(_: Strings) -> Borders:
-    return [["a"], ["a", "b"]], [[], "a", [1], ["a", 1]]
+def _(kind: Strings) -> Borders:
+    good, bad = [["a"], ["a", "b"]], ["a", [1], ["a", 1]]
+    return (good, [[], *bad]) if kind.least else ([*good, []], bad)
 
 
 @_borders.register

@@ -116,7 +116,7 @@ def test_a_budget_lasts_its_whole_last_day() -> None:
         (
             'trust = ["trust/factory.pem"]',
             "trust = []",
-            "groups.gateways.trust must be a list of one or more",
+            "groups.gateways has no file in trust",
         ),
         (
             'trust = ["trust/factory.pem"]',

@@ -163,7 +163,10 @@ def test_any_compiled_fleet_checks(values: Json, data: st.DataObject) -> None:
     # These keys are checked together, in test_fleet_naming.py and test_fleet_ways.py.
     for name in ("strip_prefix", "strip_suffix", "pattern", "shares_ids_with", "ways"):
         group.pop(name, None)
+    if "budget" not in group:
+        group.pop("symmetric_key", None)
     values |= {
+        "id_scope": "0ne",
         "grants": {},
         "groups": {"gateways": group | {"trust": ["trust/factory.pem"]}},
         "issuers": {"one": issuers[0]} if issuers and group.get("mqtt") == "token" else {},

@@ -29,7 +29,7 @@ def write(definition: Definition | Fleet) -> dict[str, Any]:
         # A fleet's `grants` are the policy templates, which are in files of their own.
         fleet = definition
         members = (fleet.groups, fleet.role_aliases, fleet.issuers, fleet.services, fleet.reserved)
-        definition = Definition(*members, fleet.terms, fleet.colon_ids)
+        definition = Definition(*members, fleet.terms, fleet.colon_ids, fleet.id_scope)
     return ROOT.write(definition)
 
 

@@ -20,12 +20,15 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     moves, and a budget that goes, change what a factory CA may do; that is for a deployer to decide. Token
     issuers are trusted parties as well, and the first of them needs the custom authorizer. A way that is no
     default one, and a grant for an IoT hub, need routes or resources of their own. JITR that was off
-    needs the factory CAs in AWS IoT. Another source of ids gives every device of a group another id.
+    needs the factory CAs in AWS IoT. Another source of ids gives every device of a group another id. A
+    symmetric key admits devices as an anchor does.
     """
     reasons = []
     if _with_roles(fleet) != _with_roles(deployed):
         reasons.append("role aliases differ from the deployed ones")
     reasons += _moved(deployed, fleet)
+    if trusted := _trusted(deployed, fleet):
+        reasons.append(f"no symmetric key admits devices to the deployed groups {', '.join(trusted)}")
     if fleet.issuers != _issuers(deployed, fleet):
         reasons.append("token issuers differ from the deployed ones")
     if started := _started(deployed, fleet):
@@ -102,6 +105,16 @@ def _moved(deployed: Fleet, fleet: Fleet) -> list[str]:
         if heir is None or owner is not heir:
             reasons.append(f"a trust anchor of the deployed group {group.name} is moved or dropped")
     return list(dict.fromkeys(reasons))
+
+
+def _trusted(deployed: Fleet, fleet: Fleet) -> list[str]:
+    """Return the groups that a symmetric key newly admits devices to."""
+    admitting = {group.name for group in deployed.groups.values() if group.symmetric_key}
+    return [
+        group.name
+        for group in fleet.groups.values()
+        if group.symmetric_key and not admitting.intersection(group.names)
+    ]
 
 
 def _is_new(group: Group, deployed: Fleet) -> bool:

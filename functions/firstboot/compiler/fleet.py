@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from firstboot.compiler import definition, rulebook, sizes, source, templates, trust
+from firstboot.compiler import definition, rulebook, sizes, source, symmetric, templates, trust
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.compiler.group_keys import NAME
 from firstboot.compiler.keys import Definition
@@ -76,7 +76,9 @@ def _compile(values: Json | None, files: Source, problems: list[str]) -> Fleet:
         reserved=defined.reserved,
         terms=defined.grants,
         colon_ids=defined.colon_ids,
+        id_scope=defined.id_scope,
     )
+    problems += symmetric.problems(fleet)
     anchors = trust.anchors(files, fleet.groups, problems)
     many = sizes.grants(fleet)
     problems += many or templates.check(fleet)

@@ -97,9 +97,9 @@ GROUP = Record(
     (
         Key(
             "trust",
-            Strings(),
+            Strings(least=0),
             "The files with the CA certificates under which the group's bootstrap certificates were issued, "
-            'as in `["trust/acme-factory.pem"]`.',
+            'as in `["trust/acme-factory.pem"]`. Only a group with `symmetric_key` may have none.',
         ),
         Key(
             "device_id",
@@ -216,6 +216,15 @@ GROUP = Record(
             "and `mqtt`. The others are protocols of other services, which a deployment turns on. How a "
             "device connects to AWS IoT's broker is the choice of the key `mqtt`.",
             default=list(DEFAULT),
+        ),
+        Key(
+            "symmetric_key",
+            Boolean(),
+            "Whether a device of the way `dps` may show a symmetric key in the place of a bootstrap "
+            "certificate. The key derives from the device id and one of the group's two keys, which are in "
+            "AWS Secrets Manager. The holder of such a key can enroll devices of any new name, so the group "
+            "must have a budget.",
+            default=False,
         ),
         Key(
             "budget",

@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import get_args
 
+from firstboot.compiler import symmetric
 from firstboot.compiler.group_keys import GROUP, NAME
 from firstboot.compiler.kinds import Boolean, HttpsUrl, Integer
 from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import Key, Record, Tables
+from firstboot.compiler.texts import Text
 from firstboot.domain import names
 from firstboot.domain.fleet import GrantTerms, Group, RoleAlias
 from firstboot.domain.token_issuer import Algorithm, TokenIssuer
@@ -35,6 +37,7 @@ class Definition:
     reserved: tuple[str, ...] = ()
     grants: dict[str, GrantTerms] = field(default_factory=dict)
     colon_ids: bool = False
+    id_scope: str = ""
 
 
 ROLE_ALIAS = Record(
@@ -137,6 +140,13 @@ ROOT = Record(
             "Whether a device id may have a `:`, as a MAC address has. In a grant, `:` then does not delimit "
             "`{deviceId}`, except for the colon with which the resource of an ARN begins.",
             default=False,
+        ),
+        Key(
+            "id_scope",
+            Text(symmetric.LONGEST),
+            "The id scope of devices that speak the protocol of Azure's Device Provisioning Service: the one "
+            "that they have from Azure, or any letters and digits. A group with the way `dps` needs it.",
+            default="",
         ),
     ),
 )

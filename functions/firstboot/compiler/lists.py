@@ -25,13 +25,20 @@ class _List(Plain):
 
 @dataclass(frozen=True)
 class Strings(_List):
-    """A list of one or more strings."""
+    """A list of strings, which has `least` or more."""
 
-    text: ClassVar[str] = "a list of one or more strings"
+    least: int = 1
+
+    @property
+    def text(self) -> str:
+        """Return a description with the least length."""
+        return "a list of one or more strings" if self.least else "a list of strings"
 
     def accepts(self, value: Toml) -> bool:
         """Return whether the value is such a list."""
-        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+        if not isinstance(value, list) or len(value) < self.least:
+            return False
+        return all(isinstance(item, str) for item in value)
 
 
 @dataclass(frozen=True)

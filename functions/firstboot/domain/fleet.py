@@ -40,7 +40,8 @@ class Group:
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
     signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
     records of its devices may still have. `pin_bootstrap` counts if each device has its own certificate.
-    `ways` are the only ways in which the group's devices may ask.
+    `ways` are the only ways in which the group's devices may ask. With `symmetric_key` a device may show a
+    key that derives from the group's keys in Secrets Manager, and `trust` may be empty.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Group:
     formerly: tuple[str, ...] = ()
     pin_bootstrap: bool = True
     ways: tuple[Way, ...] = DEFAULT
+    symmetric_key: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,6 +142,7 @@ _LATER: dict[str, Any] = {
     "shares_ids_with": (),
     "pin_bootstrap": True,
     "ways": DEFAULT,
+    "symmetric_key": False,
 }
 """The members of a group that later versions added, with their defaults."""
 
@@ -179,6 +182,7 @@ class Fleet:
     itself. `services` are AWS services that grants may use beyond the usual ones. `reserved` are words that
     no device may have as its id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of
     grants, by name.
+    `id_scope` is the id scope of devices that speak Azure DPS's protocol; empty without such devices.
     """
 
     groups: dict[str, Group]
@@ -192,6 +196,7 @@ class Fleet:
     reserved: tuple[str, ...] = ()
     terms: dict[str, GrantTerms] = field(default_factory=dict)
     colon_ids: bool = False
+    id_scope: str = ""
 
     def to_json(self) -> str:
         """Return the fleet as canonical JSON; a budget's `until` is in epoch seconds."""
@@ -200,7 +205,7 @@ class Fleet:
         plain |= {"groups": {name: group.to_plain() for name, group in self.groups.items()}}
         plain |= {"role_aliases": {name: alias.to_plain() for name, alias in self.role_aliases.items()}}
         # Older versions do not know these members; see Group.to_plain.
-        for name in ("services", "reserved", "terms", "colon_ids"):
+        for name in ("services", "reserved", "terms", "colon_ids", "id_scope"):
             if not plain[name]:
                 del plain[name]
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -227,6 +232,7 @@ class Fleet:
             reserved=tuple(raw.get("reserved", ())),
             terms={name: GrantTerms(**value) for name, value in raw.get("terms", {}).items()},
             colon_ids=raw.get("colon_ids", False),
+            id_scope=raw.get("id_scope", ""),
         )
 
     def group_of(self, name: str) -> Group | None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from cryptography import x509
-
 from firstboot.domain.clock import epoch, iso
 from firstboot.domain.names import DeviceId
 from firstboot.exchange.issue import Claimed, Issued
@@ -45,16 +43,23 @@ class Answers:
         if isinstance(outcome, Claimed):
             seconds = outcome.slot or spread(RETRY_SECONDS, outcome.device_id)
             return DelayedAnswer(device_id=outcome.device_id, retry_after=seconds)
-        record, device_id = outcome.record, outcome.device_id
-        leaf, *above = outcome.certificates
-        delivered = (
-            _inline(leaf, above) if asked.deliver == "inline" else self._url(device_id, record.serial, now)
-        )
+        if asked.deliver == "inline":
+            delivered = _inline(outcome)
+        else:
+            delivered = self._url(outcome.device_id, outcome.record.serial, now)
         if asked.configuration:
             delivered["configuration"] = outcome.group.configuration
+        return self._issued(outcome, delivered, now)
+
+    def inline(self, issued: Issued, now: datetime) -> CertificateAnswer:
+        """Return the answer with an issued certificate inline."""
+        return self._issued(issued, _inline(issued), now)
+
+    def _issued(self, outcome: Issued, delivered: dict[str, Any], now: datetime) -> CertificateAnswer:
+        record = outcome.record
         return CertificateAnswer(
-            device_id=device_id,
-            certificate_id=chain.fingerprint(leaf),
+            device_id=outcome.device_id,
+            certificate_id=chain.fingerprint(outcome.certificates[0]),
             serial=record.serial,
             not_after=iso(record.not_after),
             renew_after=iso(record.renew_after),
@@ -82,5 +87,6 @@ class Answers:
         }
 
 
-def _inline(leaf: x509.Certificate, above: list[x509.Certificate]) -> dict[str, Any]:
+def _inline(outcome: Issued) -> dict[str, Any]:
+    leaf, *above = outcome.certificates
     return {"certificate": base64_der(leaf), "chain": [base64_der(each) for each in above]}

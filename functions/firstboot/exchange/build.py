@@ -15,7 +15,7 @@ from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.kms import KmsKey
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
-from firstboot.domain import topics
+from firstboot.domain import secret_keys, topics
 from firstboot.domain.errors import FirstbootError
 from firstboot.domain.lanes import Lanes
 from firstboot.exchange.answers import Answers
@@ -40,12 +40,23 @@ from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.messages import NoMembers
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CERTIFICATES, COMMIT, HEALTH, NONCE, Route, served
+from firstboot.runtime.routes import (
+    CERTIFICATES,
+    COMMIT,
+    DPS_OPERATION,
+    DPS_REGISTER,
+    DPS_STATE,
+    HEALTH,
+    NONCE,
+    Route,
+    served,
+)
 
 
 def http(settings: ExchangeSettings, guard: Guard) -> HttpEndpoints:
     """Return the endpoints behind API Gateway."""
     made = _endpoints(settings, guard)
+    offers = deployed().offers
     by_route: dict[Route, Endpoint] = {
         CERTIFICATES: made.certificates,
         COMMIT: made.commit,
@@ -55,6 +66,8 @@ def http(settings: ExchangeSettings, guard: Guard) -> HttpEndpoints:
     offers = deployed().offers
     if "est" in offers:
         by_route |= _est(settings, made)
+    if "dps" in offers:
+        by_route |= _dps(settings, made)
     return HttpEndpoints(served(offers), by_route)
 
 
@@ -73,6 +86,26 @@ def _est(settings: ExchangeSettings, made: Endpoints) -> dict[Route, Endpoint]:
         routes.EST_KEYS: est.server_keys,
         routes.EST_CMC: est.cmc,
     }
+
+
+def _dps(settings: ExchangeSettings, made: Endpoints) -> dict[Route, Endpoint]:
+    # Imported here, so that a fleet without these devices does not load the modules.
+    from firstboot.aws.secrets import SecretKeys  # noqa: PLC0415
+    from firstboot.exchange.dps import Dps  # noqa: PLC0415
+    from firstboot.identity.dps import Attest  # noqa: PLC0415
+    from firstboot.identity.symmetric import AdmitByKey  # noqa: PLC0415
+
+    keys = SecretKeys(clients.secrets_manager(), secret_keys.prefix(settings.stack, secret_keys.GROUPS))
+    issue = made.exchange.enroll.issue
+    dps = Dps(
+        attest=Attest(made.exchange.fleet, AdmitByKey(keys)),
+        exchange=made.exchange,
+        records=made.log_in.records,
+        store=issue.store,
+        answers=made.answers,
+        guard=made.guard,
+    )
+    return {DPS_REGISTER: dps.register, DPS_OPERATION: dps.operation, DPS_STATE: dps.state}
 
 
 def mqtt(settings: ExchangeSettings, guard: Guard) -> MqttEndpoints:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from firstboot.domain.errors import DeviceNotExpected
+from firstboot.domain.ways import Way
 from firstboot.exchange.issue import Claimed, Issued
 from firstboot.runtime.guard import Guard
 
 
-def certify(work: Callable[[], Issued | Claimed], guard: Guard) -> Issued | Claimed:
-    """Return the outcome of `work`, which certifies a device's key, and note it.
+def certify(work: Callable[[], Issued | Claimed], way: Way | None, guard: Guard) -> Issued | Claimed:
+    """Return the outcome of `work`, which certifies the key of a device that asks in a way, and note it.
 
     Raises what `work` raises.
     """
+    guard.about(way=way)
     try:
         outcome = work()
     except DeviceNotExpected:

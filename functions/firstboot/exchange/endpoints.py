@@ -83,8 +83,7 @@ class Endpoints:
         return self._log_in(self.connected(client, None), now)
 
     def _certify(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
-        self.guard.about(way=presented.way)
-        return certify(lambda: self.exchange(presented, request, now), self.guard)
+        return certify(lambda: self.exchange(presented, request, now), presented.way, self.guard)
 
     def _log_in(self, presented: Presented, now: datetime) -> CommitAnswer:
         self.guard.about(way=presented.way)

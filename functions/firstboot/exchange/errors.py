@@ -16,6 +16,17 @@ class ClaimKeyRefused(RequestError):
     title = "The CSR has the key of the shared claim certificate"
 
 
+class ApiVersionUnsupported(RequestError):
+    code = "api-version-unsupported"
+    title = "The query has no supported api-version"
+
+
+class OperationNotFound(RequestError):
+    code = "operation-not-found"
+    status = 404
+    title = "The device has no such registration"
+
+
 class EnrollmentFrozen(AuthorizationError):
     code = "enrollment-frozen"
     action = Action.WAIT

@@ -72,7 +72,7 @@ class Est:
         asks for a re-enrollment whenever it has a certificate.
         """
         try:
-            outcome = certify(lambda: self._certified(request, now), self.guard)
+            outcome = certify(lambda: self._certified(request, now), "est", self.guard)
         except FirstbootError as error:
             self.guard.refusal(error)
             return _refusal(error, request)

@@ -14,6 +14,7 @@ class ExchangeSettings(Settings):
     `ca_certificate` is PEM. The deployment writes it here, so that no function needs a call to read it or can
     cache a wrong one. `ca_key` is a KMS key's ARN, `mqtt_host` AWS IoT's data endpoint, `fleet_refresh` is in
     seconds. `account` owns the bucket. `kms_rate` is the quota of KMS, in signatures a second.
+    The names of the stack's secrets begin with `stack`.
     """
 
     table: str
@@ -25,6 +26,7 @@ class ExchangeSettings(Settings):
     mqtt_port: str
     fleet_refresh: str
     kms_rate: str
+    stack: str
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,16 @@ class AdmissionKind(StrEnum):
 
     BOOTSTRAP_CERTIFICATE = "bootstrap-certificate"
     ONE_TIME_PASSWORD = "one-time-password"  # noqa: S105 - a kind, and no password
+    SYMMETRIC_KEY = "symmetric-key"
 
 
 @dataclass(frozen=True)
 class AdmittedBy:
     """The evidence that admitted a device.
 
-    `identifier` is unique within the kind: the SHA-256 (hex) of what is signed in a bootstrap certificate.
-    `spki` is the SHA-256 (hex) of its key; None for a kind that has no key pair. `bootstrap_ids` are the ids
+    `identifier` is unique within the kind: the SHA-256 (hex) of what is signed in a bootstrap certificate, or
+    of a symmetric key. `spki` is what the device's name is bound to: the SHA-256 (hex) of the certificate's
+    key, or `symmetric.binding`; None for a kind that binds no name. `bootstrap_ids` are the ids
     by which AWS IoT may know the certificate; a kind without certificates has none. `anchor` is the trust
     anchor above the certificate, or in such a kind the key that vouches for the device.
     """
@@ -94,7 +96,16 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
     Raises BootstrapExpired, AuthenticationError, DeviceIdInvalid, DeviceIdRequired, DeviceIdMismatch,
     DeviceNotExpected, EnrollmentClosed.
     """
-    verified = verify_bootstrap(presented, fleet, now)  # 1
+    return admit_verified(verify_bootstrap(presented, fleet, now), presented, said, fleet, now)  # 1
+
+
+def admit_verified(
+    verified: VerifiedBootstrap, presented: Presented, said: str | None, fleet: Fleet, now: datetime
+) -> Admission:
+    """Admit the device that presents a bootstrap certificate which is verified; see `admit`.
+
+    Raises what `admit` raises of the device's id and of its group.
+    """
     name = named(verified, said, fleet.ids)  # 2
     check_client_id(presented, bootstrap_client_id(verified.group, name))
     check_open(verified.group, now)  # 3

@@ -22,6 +22,11 @@ class ProofRequired(AuthenticationError):
     title = "The request needs a client certificate or a signed proof"
 
 
+class SignatureRefused(AuthenticationError):
+    code = "shared-access-signature-refused"
+    title = "The shared access signature does not admit this device"
+
+
 class PrincipalMismatch(AuthenticationError):
     code = "principal-mismatch"
     title = "The certificate in `bootstrap` is not the connection's certificate"

@@ -130,7 +130,7 @@ def respond(
     status: int, answer: Answer, now: datetime, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
     """Return a JSON response with the members of `answer` and the server's time."""
-    return _json(status, "application/json", stamped(answer, now), headers or {})
+    return json_response(status, "application/json", stamped(answer, now), headers or {})
 
 
 def refuse(error: FirstbootError, request_id: str, now: datetime) -> HttpResponse:
@@ -141,10 +141,11 @@ def refuse(error: FirstbootError, request_id: str, now: datetime) -> HttpRespons
         headers["Retry-After"] = str(body["retryAfter"])
     if isinstance(error, ProofStale):
         headers[NONCE_HEADER] = error.nonce
-    return _json(error.status, "application/problem+json", body, headers)
+    return json_response(error.status, "application/problem+json", body, headers)
 
 
-def _json(status: int, content_type: str, body: Json, headers: Mapping[str, str]) -> HttpResponse:
+def json_response(status: int, content_type: str, body: Json, headers: Mapping[str, str]) -> HttpResponse:
+    """Return a response with the JSON object `body`."""
     # The JSON is ASCII, because some firmware cannot decode other characters.
     return HttpResponse(status, content_type, json.dumps(body, separators=(",", ":")), headers)
 

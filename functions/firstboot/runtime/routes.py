@@ -20,14 +20,15 @@ class Route:
     """A route: a method, a path in API Gateway's notation, and the Lambda function that answers.
 
     `proof` is what the caller must prove: nothing, possession of a bootstrap or operational certificate, or
-    possession of an operational certificate. `needs` is the member of `Fleet.offers` without which a
+    possession of an operational certificate; `dps` is possession of a bootstrap certificate or of a symmetric
+    key. `needs` is the member of `Fleet.offers` without which a
     deployment does not have the route; None for a route of every deployment.
     """
 
     method: Literal["GET", "POST", "PUT"]
     path: str
     service: Service
-    proof: Literal["none", "certificate", "operational"]
+    proof: Literal["none", "certificate", "operational", "dps"]
     summary: str
     needs: str | None = None
 
@@ -95,7 +96,34 @@ EST_CMC = Route(
 EST = (EST_CA, EST_ATTRIBUTES, EST_ENROLL, EST_REENROLL, EST_KEYS, EST_CMC)
 """The routes of EST (RFC 7030 section 3.2.2). A path with a label (`/est/LABEL/…`) has no route."""
 
-ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS, *EST)
+# Azure's Device Provisioning Service (REST reference, "Runtime Registration").
+DPS_REGISTER = Route(
+    "PUT",
+    "/{idScope}/registrations/{registrationId}/register",
+    "exchange",
+    "dps",
+    "Enroll a device that speaks Azure DPS's protocol",
+    needs="dps",
+)
+DPS_OPERATION = Route(
+    "GET",
+    "/{idScope}/registrations/{registrationId}/operations/{operationId}",
+    "exchange",
+    "dps",
+    "Get the result of a DPS registration",
+    needs="dps",
+)
+DPS_STATE = Route(
+    "POST",
+    "/{idScope}/registrations/{registrationId}",
+    "exchange",
+    "dps",
+    "Read the state of a DPS registration",
+    needs="dps",
+)
+DPS = (DPS_REGISTER, DPS_OPERATION, DPS_STATE)
+
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS, *EST, *DPS)
 """All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 
