@@ -47,7 +47,7 @@ def host() -> Iterator[Host]:
 def _clients(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     deployed.prepare(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", host.url)
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr("firstboot.aws.client.sleep", lambda _: None)
     deployed.forget_clients()
     host.requests.clear()
     yield

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
-import botocore.endpoint
 import pytest
 from botocore.loaders import create_loader
 from moto import mock_aws
@@ -258,8 +257,8 @@ def world(folder: Path) -> Iterator[World]:
         with mock_aws(config=deployed.MOTO):
             patched.setattr("botocore.session.create_loader", _loader)
             patched.setattr(boto3, "client", direct)
-            # botocore would wait between two attempts.
-            patched.setattr(botocore.endpoint, "time", _Instant)
+            # A client would wait between two attempts.
+            patched.setattr("firstboot.aws.client.sleep", lambda _: None)
             on_wire = wire()
             on_wire.begin(None)
             on_wire.wrote = lambda _: None
@@ -284,14 +283,6 @@ def world(folder: Path) -> Iterator[World]:
 def factories_other() -> factories.Authority:
     """Return another factory's CA."""
     return factories.authority("Other factory")
-
-
-class _Instant:
-    """A clock of botocore that needs no time to wait."""
-
-    @staticmethod
-    def sleep(_: float) -> None:
-        """Wait for no time."""
 
 
 @cache

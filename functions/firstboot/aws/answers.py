@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import HTTPClientError
 from botocore.parsers import ResponseParserFactory
 from botocore.response import StreamingBody
 
@@ -59,7 +59,7 @@ An operation is missing here if its success may have no member.
 _JSON = frozenset({"json", "rest-json"})
 
 
-class UnreadableAnswer(BotoCoreError):
+class UnreadableAnswer(HTTPClientError):  # type: ignore[misc]
     """AWS's answer to a call was cut off, or is not AWS's. The call may have taken effect."""
 
     fmt = "the answer to {operation} {reason}"

@@ -1,0 +1,133 @@
+"""Requests to AWS: their hosts, their bodies by botocore's serializers, and their signatures by its signers."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from binascii import crc32
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
+from botocore.awsrequest import AWSRequest, create_request_object, prepare_request_dict
+from botocore.exceptions import NoCredentialsError, NoRegionError
+from botocore.model import OperationModel, ServiceModel
+from botocore.serialize import create_serializer
+
+from firstboot.domain.aws_apis import AwsApi
+
+_PREFIXES = {
+    AwsApi.DYNAMODB: "dynamodb",
+    AwsApi.DYNAMODB_STREAMS: "streams.dynamodb",
+    AwsApi.IOT: "iot",
+    AwsApi.IOT_DATA: "data-ats.iot",
+    AwsApi.KMS: "kms",
+    AwsApi.S3: "s3",
+    AwsApi.SQS: "sqs",
+    AwsApi.STS: "sts",
+}
+"""The first part of each API's host. A test compares the hosts with botocore's in all regions."""
+
+_AGENT = "firstboot (botocore)"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """An access key, with the names that botocore's signers know."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+def region() -> str:
+    """Return the region of this process."""
+    found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not found:
+        raise NoRegionError
+    return found
+
+
+def host(api: AwsApi, region: str) -> str:
+    """Return an API's host in a region of the partitions `aws`, `aws-cn` and `aws-us-gov`."""
+    prefix = "data.ats.iot" if api is AwsApi.IOT_DATA and region.startswith("cn-") else _PREFIXES[api]
+    return f"{prefix}.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def keys() -> Any:  # noqa: ANN401 - Keys, or botocore's own type of them
+    """Return the credentials of this process. Raises NoCredentialsError."""
+    access_key = os.environ.get("AWS_ACCESS_KEY_ID")
+    if access_key:
+        secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+        return Keys(access_key, secret, os.environ.get("AWS_SESSION_TOKEN"))
+    found = _other_credentials()
+    if found is None:
+        raise NoCredentialsError
+    return found.get_frozen_credentials()
+
+
+@cache
+def _other_credentials() -> Any:  # noqa: ANN401 - botocore's stubs have several types
+    """Return botocore's source of credentials that end and are fetched again, or None.
+
+    A function with SnapStart gets its credentials from a local host (AWS Lambda developer guide, "Improving
+    startup performance with Lambda SnapStart"). The import takes CPU that other functions need not pay.
+    """
+    from botocore.session import get_session  # noqa: PLC0415 - see above
+
+    return get_session().get_credentials()
+
+
+class Requests:
+    """Makes the signed requests of one API."""
+
+    def __init__(self, api: AwsApi, model: ServiceModel) -> None:
+        self._is_s3 = api is AwsApi.S3
+        self._region = region()
+        name = model.service_id.replace(" ", "_").upper()
+        # AWS SDKs and tools reference guide, "Service-specific endpoints".
+        given = os.environ.get(f"AWS_ENDPOINT_URL_{name}") or os.environ.get("AWS_ENDPOINT_URL")
+        self.url = given or f"https://{host(api, self._region)}"
+        # Another host than AWS's need not have a name for each bucket.
+        self._has_bucket_hosts = not given
+        self._serializer = create_serializer(model.resolved_protocol)
+        self._signing_name = model.signing_name
+
+    def serialize(self, operation: OperationModel, params: dict[str, Any]) -> dict[str, Any]:
+        """Return a request without URL and signature. Raises ParamValidationError."""
+        made: dict[str, Any] = self._serializer.serialize_to_request(params, operation)
+        headers = made["headers"]
+        headers["User-Agent"] = _AGENT
+        if operation.name == "PutObject":
+            # Amazon S3 user guide, "Checking object integrity": S3 refuses other bytes, and keeps the checksum.
+            checksum = b64encode(crc32(made["body"]).to_bytes(4, "big")).decode()
+            headers["x-amz-sdk-checksum-algorithm"] = "CRC32"
+            headers["x-amz-checksum-crc32"] = checksum
+        elif operation.name == "GetObject":
+            headers["x-amz-checksum-mode"] = "ENABLED"
+        return made
+
+    def sign(self, made: dict[str, Any], params: dict[str, Any], seconds: int | None = None) -> AWSRequest:
+        """Return a signed request. With `seconds` its URL has the signature, and works for so long."""
+        made = made | {"headers": dict(made["headers"]), "context": {}}
+        bucket = params.get("Bucket") if self._is_s3 else None
+        prepare_request_dict(made, self._place(made, bucket))
+        request = create_request_object(made)
+        # The signature of a bucket's host is over the path with the bucket's name, if that is in the path.
+        signer = SigV4Auth(keys(), self._signing_name, self._region)
+        if seconds is not None:
+            signer = S3SigV4QueryAuth(keys(), self._signing_name, self._region, expires=seconds)
+        elif self._is_s3:
+            signer = S3SigV4Auth(keys(), self._signing_name, self._region)
+        signer.add_auth(request)
+        return request
+
+    def _place(self, made: dict[str, Any], bucket: str | None) -> str:
+        """Return the scheme and host of a request, and take a bucket's name out of its path if it is in the host."""
+        # A wildcard certificate covers no name with a dot (Amazon S3 user guide, "Virtual hosting of buckets").
+        if not bucket or not self._has_bucket_hosts or "." in bucket:
+            return self.url
+        made["url_path"] = made["url_path"].removeprefix(f"/{bucket}") or "/"
+        return f"https://{bucket}.{urlsplit(self.url).netloc}"
