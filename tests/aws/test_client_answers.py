@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -116,6 +117,17 @@ def test_another_checksum_is_unavailable(host: Host, api: AwsApi, operation: Ope
     assert content not in host.answer
     with pytest.raises(Unavailable), answered():
         call(api, operation)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "is_whole"), [("AAAAAA==", False), ("sQIYyg==", True), ("AAAAAA==-2", True), (None, True)]
+)
+def test_an_object_has_the_checksum_of_its_upload(host: Host, checksum: str | None, is_whole: bool) -> None:
+    """An object whose bytes have another checksum than S3 keeps of its upload is Unavailable."""
+    kept = f"x-amz-checksum-crc32: {checksum}\r\n" if checksum else ""
+    host.answer = sized(f'HTTP/1.1 200 OK\r\netag: "e"\r\nconnection: close\r\n{kept}'.encode(), b"chain")
+    with nullcontext() if is_whole else pytest.raises(Unavailable), answered():
+        clients.s3(ACCOUNT).get_object(Bucket="bucket", Key="k")
 
 
 def test_an_answer_without_a_body_needs_no_length(host: Host) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from botocore import xform_name
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.errorfactory import ClientExceptionsFactory
 from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own name
 from botocore.loaders import Loader
@@ -120,12 +120,13 @@ class Client:
         invocation, attempt = str(uuid4()), 1
         context: dict[str, Any] = {}
         while True:
-            # AWS SDKs and tools reference guide, "Retry behavior".
-            made["headers"]["amz-sdk-invocation-id"] = invocation
-            made["headers"]["amz-sdk-request"] = f"attempt={attempt}; max={_ATTEMPTS}"
             answer = error = None
             try:
-                answer = self._answer(operation, made, params)
+                request = self.requests.sign(made, params)
+                # AWS SDKs and tools reference guide, "Retry behavior". The signature leaves them out.
+                request.headers["amz-sdk-invocation-id"] = invocation
+                request.headers["amz-sdk-request"] = f"attempt={attempt}; max={_ATTEMPTS}"
+                answer = self._answer(operation, request)
             except (HTTPClientError, ConnectionError) as failed:
                 error = failed
             pause = self._retries.needs_retry(
@@ -144,10 +145,8 @@ class Client:
         self._quota.release_retry_quota(context, answer[0])
         return answer
 
-    def _answer(
-        self, operation: OperationModel, made: dict[str, Any], params: dict[str, Any]
-    ) -> tuple[AWSResponse, dict[str, Any]]:
-        http = self.send(operation, self.requests.sign(made, params).prepare())
+    def _answer(self, operation: OperationModel, request: AWSRequest) -> tuple[AWSResponse, dict[str, Any]]:
+        http = self.send(operation, request.prepare())
         body: Any = http.content
         if operation.has_streaming_output and http.status_code < _ERROR:
             body = StreamingBody(BytesIO(body), len(body))

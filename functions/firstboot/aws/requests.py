@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
-from binascii import crc32
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +14,7 @@ from botocore.exceptions import NoCredentialsError, NoRegionError
 from botocore.model import OperationModel, ServiceModel
 from botocore.serialize import create_serializer
 
+from firstboot.aws.answers import crc32_text
 from firstboot.domain.aws_apis import AwsApi
 
 _PREFIXES = {
@@ -52,7 +51,8 @@ def region() -> str:
 
 def host(api: AwsApi, region: str) -> str:
     """Return an API's host in a region of the partitions `aws`, `aws-cn` and `aws-us-gov`."""
-    prefix = "data.ats.iot" if api is AwsApi.IOT_DATA and region.startswith("cn-") else _PREFIXES[api]
+    # AWS's general reference, "AWS IoT Core endpoints and quotas": this region's host has another form.
+    prefix = "data.ats.iot" if (api, region) == (AwsApi.IOT_DATA, "cn-north-1") else _PREFIXES[api]
     return f"{prefix}.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
@@ -102,9 +102,7 @@ class Requests:
         headers["User-Agent"] = _AGENT
         if operation.name == "PutObject":
             # Amazon S3 user guide, "Checking object integrity": S3 refuses other bytes, and keeps the checksum.
-            checksum = b64encode(crc32(made["body"]).to_bytes(4, "big")).decode()
-            headers["x-amz-sdk-checksum-algorithm"] = "CRC32"
-            headers["x-amz-checksum-crc32"] = checksum
+            headers["x-amz-checksum-crc32"] = crc32_text(made["body"])
         elif operation.name == "GetObject":
             headers["x-amz-checksum-mode"] = "ENABLED"
         return made
