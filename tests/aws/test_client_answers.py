@@ -122,7 +122,9 @@ def test_another_checksum_is_unavailable(host: Host, api: AwsApi, operation: Ope
 @pytest.mark.parametrize(
     ("checksum", "is_whole"), [("AAAAAA==", False), ("sQIYyg==", True), ("AAAAAA==-2", True), (None, True)]
 )
-def test_an_object_has_the_checksum_of_its_upload(host: Host, checksum: str | None, is_whole: bool) -> None:
+def test_an_object_has_the_checksum_of_its_upload(
+    host: Host, checksum: str | None, *, is_whole: bool
+) -> None:
     """An object whose bytes have another checksum than S3 keeps of its upload is Unavailable."""
     kept = f"x-amz-checksum-crc32: {checksum}\r\n" if checksum else ""
     host.answer = sized(f'HTTP/1.1 200 OK\r\netag: "e"\r\nconnection: close\r\n{kept}'.encode(), b"chain")

@@ -50,7 +50,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     deployed.forget_clients()
 
 
-class Sent(Exception):  # noqa: N818 - it is no error
+class Sent(Exception):
     """A request that was about to be sent."""
 
     def __init__(self, request: AWSPreparedRequest) -> None:
@@ -110,7 +110,8 @@ UNSIGNED = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "expect"}
 def _comparable(request: AWSPreparedRequest) -> tuple[Any, ...]:
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     signed = {name: text for name, text in headers.items() if name not in UNSIGNED}
-    body = request.body.read() if hasattr(request.body, "read") else request.body
+    body: Any = request.body
+    body = body.read() if hasattr(body, "read") else body
     return request.method, request.url, signed, _text(body or "")
 
 
@@ -150,7 +151,7 @@ CHAIN = b"chain"
 def test_each_request_is_that_of_botocore(
     api: AwsApi, operation: Any, region: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each operation of the product, botocore's own client would send the same: its signature included."""
+    """For each operation of the product, botocore's own client would send the same, and sign it so."""
     monkeypatch.setenv("AWS_REGION", region)
     method = botocore.xform_name(operation.name)
     for text in ("a", "gw-1:a/b c&d+e%f~*"):
@@ -184,9 +185,7 @@ def test_keys_are_read_as_they_are(name: str) -> None:
     tag, member = ("Contents", "Contents") if name == "list_objects_v2" else ("Version", "Versions")
     body = f"<R><IsTruncated>false</IsTruncated>{entries.format(tag)}</R>".encode()
     client: Any = Client(AwsApi.S3)
-    client.meta.events.register_first(
-        "before-send", lambda request, **_: AWSResponse(request.url, 200, {}, _Raw(body))
-    )
+    client.meta.events.register_first("before-send", lambda request, **_: _answer(request, 200, body))
     listed = getattr(client, name)(Bucket="bucket")
     assert [each["Key"] for each in listed[member]] == keys
 
@@ -197,6 +196,11 @@ class _Raw:
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self._body
+
+
+def _answer(request: AWSPreparedRequest, status: int, body: bytes) -> AWSResponse:
+    headers: Any = {}
+    return AWSResponse(request.url, status, headers, _Raw(body))
 
 
 THROTTLED = b'{"__type": "x#ThrottlingException", "message": "m"}'
@@ -223,7 +227,7 @@ def test_a_call_is_tried_again_where_it_may_help(
 
     def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         made.append(request)
-        return AWSResponse(request.url, status, {}, _Raw(body))
+        return _answer(request, status, body)
 
     monkeypatch.setattr("firstboot.aws.client.sleep", lambda _: None)
     client: Any = Client(AwsApi.DYNAMODB)
@@ -239,7 +243,7 @@ def test_a_call_is_tried_again_where_it_may_help(
 
 
 def test_credentials_of_a_local_host_are_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key in the environment, each request has the credentials that botocore's source gives then."""
+    """Without a key in the environment, each request has the credentials that botocore has at that time."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     given = iter(["first", "second"])
 
@@ -258,7 +262,7 @@ def test_botocore_s_own_client_is_not_imported() -> None:
         "print([name for name in ('boto3', 'botocore.client', 'botocore.session', 'botocore.paginate',"
         " 'botocore.credentials') if name in sys.modules])"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(FUNCTIONS)}, check=True, capture_output=True
     )
     assert done.stdout.decode().strip() == "[]"

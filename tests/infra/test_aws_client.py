@@ -121,7 +121,8 @@ def signed_for(request):
 
 print(json.dumps({
     "code": code, "item": item, "policies": policies, "missing": missing, "refused": refused, "url": url,
-    "body": body, "role": role["Credentials"]["AccessKeyId"], "signed": sorted({signed_for(each) for each in sent}),
+    "body": body, "role": role["Credentials"]["AccessKeyId"],
+    "signed": sorted({signed_for(each) for each in sent}),
     "disconnected": [each.url for each in sent if "connections" in each.url],
 }))
 """

@@ -60,7 +60,7 @@ An operation is missing here if its success may have no member.
 _JSON = frozenset({"json", "rest-json"})
 
 
-class UnreadableAnswer(HTTPClientError):  # type: ignore[misc]
+class UnreadableAnswer(HTTPClientError):
     """AWS's answer to a call was cut off, or is not AWS's. The call may have taken effect."""
 
     fmt = "the answer to {operation} {reason}"
@@ -111,7 +111,8 @@ class _Parser:
             return "has another checksum than its header says"
         # Amazon S3 user guide, "Checking object integrity". One with a hyphen is of an upload in parts.
         checksum = response["headers"].get("x-amz-checksum-crc32", "-")
-        if response["context"]["operation_name"] == "GetObject" and "-" not in checksum and checksum != crc32_text(body):
+        is_object = response["context"]["operation_name"] == "GetObject"
+        if is_object and "-" not in checksum and checksum != crc32_text(body):
             return "has another checksum than its object"
         if status < _REDIRECT and bool(body) < _has_body(shape) and not _is_stream(shape):
             return "is empty"

@@ -6,11 +6,10 @@ is about half of a call's CPU. Making it takes a third of a cold start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, cached_property, partial
 from io import BytesIO
 from time import sleep
-from types import MappingProxyType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -40,7 +39,6 @@ _ATTEMPTS = 2
 """How often a call is tried: devices and gateways give up after a few seconds."""
 
 _ERROR = 300
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @cache
@@ -50,20 +48,20 @@ def loader() -> Loader:
 
 
 class Client:
-    """Has a method for each operation of an API, with the names, parameters, answers and errors of botocore's.
+    """A client of one API. Its methods have the names, parameters, answers and errors of botocore's client.
 
     `fixed` are parameters of every call.
     """
 
-    def __init__(self, api: AwsApi, fixed: Mapping[str, Any] = _NOTHING) -> None:
+    def __init__(self, api: AwsApi, fixed: dict[str, Any] | None = None) -> None:
         self.model = ServiceModel(loader().load_service_model(api.value, "service-2"), api.value)
         self.requests = Requests(api, self.model)
-        self._fixed = fixed
+        self._fixed = fixed or {}
         self._parser = WholeAnswers().create_parser(self.model.resolved_protocol)
-        self._quota = RetryQuotaChecker(RetryQuota())
+        # The stubs of botocore have other types of these two than botocore has.
+        self._quota: Any = RetryQuotaChecker(RetryQuota())
         policy = RetryPolicy(StandardRetryConditions(max_attempts=_ATTEMPTS), ExponentialBackoff())
-        self._retries = RetryHandler(policy, RetryEventAdapter(), self._quota)
-        self._operations: dict[str, Callable[..., Any]] = {}
+        self._retries = RetryHandler(policy, RetryEventAdapter(), self._quota)  # type: ignore[arg-type]
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method not in self._names:
@@ -97,11 +95,11 @@ class Client:
         # A header in the signature would be one that the device has to send.
         return str(self.requests.sign(made | {"headers": {}}, Params, ExpiresIn).url)
 
-    def _named(self, name: str, **params: Any) -> dict[str, Any]:
+    def _named(self, name: str, **params: Any) -> dict[str, Any]:  # noqa: ANN401 - members of any type
         return self.call(name, params)
 
     def call(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Make a call; return its answer. Raises ClientError for an error of the service, and BotoCoreError."""
+        """Return the answer to a call. Raises ClientError for an error of the service, and BotoCoreError."""
         operation = self.model.operation_model(name)
         params = params | self._fixed
         for member in operation.idempotent_members:

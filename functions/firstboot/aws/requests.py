@@ -1,4 +1,4 @@
-"""Requests to AWS: their hosts, their bodies by botocore's serializers, and their signatures by its signers."""
+"""Makes requests to AWS. botocore's serializers and signers make their bodies and signatures."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Requests:
         headers = made["headers"]
         headers["User-Agent"] = _AGENT
         if operation.name == "PutObject":
-            # Amazon S3 user guide, "Checking object integrity": S3 refuses other bytes, and keeps the checksum.
+            # S3 refuses other bytes, and keeps the checksum (user guide, "Checking object integrity").
             headers["x-amz-checksum-crc32"] = crc32_text(made["body"])
         elif operation.name == "GetObject":
             headers["x-amz-checksum-mode"] = "ENABLED"
@@ -112,7 +112,7 @@ class Requests:
         made = made | {"headers": dict(made["headers"]), "context": {}}
         bucket = params.get("Bucket") if self._is_s3 else None
         prepare_request_dict(made, self._place(made, bucket))
-        request = create_request_object(made)
+        request: AWSRequest = create_request_object(made)
         # The signature of a bucket's host is over the path with the bucket's name, if that is in the path.
         signer = SigV4Auth(keys(), self._signing_name, self._region)
         if seconds is not None:
@@ -123,8 +123,8 @@ class Requests:
         return request
 
     def _place(self, made: dict[str, Any], bucket: str | None) -> str:
-        """Return the scheme and host of a request, and take a bucket's name out of its path if it is in the host."""
-        # A wildcard certificate covers no name with a dot (Amazon S3 user guide, "Virtual hosting of buckets").
+        """Return the scheme and host of a request. A bucket's name moves from the path to the host."""
+        # The hosts' certificate fits no name with a dot (Amazon S3 user guide, "Virtual hosting of buckets").
         if not bucket or not self._has_bucket_hosts or "." in bucket:
             return self.url
         made["url_path"] = made["url_path"].removeprefix(f"/{bucket}") or "/"
