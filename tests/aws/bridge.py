@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from botocore.client import BaseClient
 from botocore.hooks import HierarchicalEmitter
 from moto.core.models import botocore_stubber
@@ -48,14 +49,16 @@ def _observed(client: Client, operation: str, params: dict[str, Any]) -> Any:
     return _call(client, operation, params)
 
 
-def _attempted(client: Client, operation: Any, made: dict[str, Any], params: dict[str, Any]) -> Any:
+def _attempted(client: Client, operation: Any, made: dict[str, Any]) -> Any:
     answer = _emit(client, "before-call", operation.name, model=operation, params=made)
-    return answer or _attempt(client, operation, made, params)
+    return answer or _attempt(client, operation, made)
 
 
 def _sent(client: Client, operation: Any, request: Any) -> Any:
-    answer = _emit(client, "before-send", operation.name, request=request)
-    return answer or botocore_stubber("before-send", request) or _send(client, operation, request)
+    headers: Any = HeadersDict(request.headers)
+    prepared = AWSPreparedRequest(request.method, request.url, headers, request.body, stream_output=False)
+    answer = _emit(client, "before-send", operation.name, request=prepared)
+    return answer or botocore_stubber("before-send", prepared) or _send(client, operation, request)
 
 
 def install() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.auth
 import pytest
@@ -110,6 +111,8 @@ UNSIGNED = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "expect"}
 def _comparable(request: AWSPreparedRequest) -> tuple[Any, ...]:
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     signed = {name: text for name, text in headers.items() if name not in UNSIGNED}
+    # The HTTP library adds it to the request of botocore, whose signature has it too.
+    assert signed.pop("host", urlsplit(request.url).netloc) == urlsplit(request.url).netloc
     body: Any = request.body
     body = body.read() if hasattr(body, "read") else body
     return request.method, request.url, signed, _text(body or "")

@@ -307,20 +307,20 @@ def _clients() -> dict[str, Any]:
     return made
 
 
-def _manager() -> Any:
-    """Return the pools of connections of the product's clients."""
-    # All of them have one session, which is not the one that a new client would get.
-    return _clients()["dynamodb"]._endpoint.http_session._manager
+def _connections() -> Any:
+    """Return the connections of the product's clients."""
+    # All of them have the same ones, which are not those that a new client would get.
+    return _clients()["dynamodb"].connections
 
 
 def reconnect() -> None:
     """Let the product's clients make new connections."""
-    _manager().clear()
+    _connections().clear()
 
 
 def wait_for_answers(seconds: float) -> None:
     """Let the product's clients wait for so long for the answers to the calls that they make from now on."""
-    manager = _manager()
+    manager = _connections().manager
     manager.connection_pool_kw["timeout"] = seconds
     for pool in list(manager.pools._container.values()):
         pool.timeout = Timeout.from_float(seconds)

@@ -6,6 +6,7 @@ is about half of a call's CPU. Making it takes a third of a cold start.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import cache, cached_property, partial
 from io import BytesIO
@@ -14,7 +15,6 @@ from typing import Any, cast
 from uuid import uuid4
 
 from botocore import xform_name
-from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.errorfactory import ClientExceptionsFactory
 from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own name
 from botocore.loaders import Loader
@@ -31,8 +31,8 @@ from botocore.retries.standard import (
 )
 
 from firstboot.aws.answers import WholeAnswers
-from firstboot.aws.connections import connections
-from firstboot.aws.requests import Requests
+from firstboot.aws.connections import Answer, connections
+from firstboot.aws.requests import Request, Requests
 from firstboot.domain.aws_apis import AwsApi
 
 _ATTEMPTS = 2
@@ -44,6 +44,9 @@ _ERROR = 300
 @cache
 def loader() -> Loader:
     """Return the loader of botocore's models, which keeps what it has read."""
+    # Environments that Lambda restores from one snapshot begin with the same random state, and would all wait
+    # for the same times before they repeat a call.
+    random.seed()
     return Loader()
 
 
@@ -56,8 +59,9 @@ class Client:
     def __init__(self, api: AwsApi, fixed: dict[str, Any] | None = None) -> None:
         self.model = ServiceModel(loader().load_service_model(api.value, "service-2"), api.value)
         self.requests = Requests(api, self.model)
+        self.connections = connections()
         self._fixed = fixed or {}
-        self._parser = WholeAnswers().create_parser(self.model.resolved_protocol)
+        self._parser = WholeAnswers(self.model.resolved_protocol)
         # The stubs of botocore have other types of these two than botocore has.
         self._quota: Any = RetryQuotaChecker(RetryQuota())
         policy = RetryPolicy(StandardRetryConditions(max_attempts=_ATTEMPTS), ExponentialBackoff())
@@ -91,9 +95,7 @@ class Client:
     def generate_presigned_url(self, method: str, Params: dict[str, Any], ExpiresIn: int) -> str:  # noqa: N803
         """Return a URL by which a call can be made without credentials for `ExpiresIn` seconds."""
         operation = self.model.operation_model(self._names[method])
-        made = self.requests.serialize(operation, Params)
-        # A header in the signature would be one that the device has to send.
-        return str(self.requests.sign(made | {"headers": {}}, Params, ExpiresIn).url)
+        return self.requests.presign(self.requests.serialize(operation, Params), ExpiresIn)
 
     def _named(self, name: str, **params: Any) -> dict[str, Any]:  # noqa: ANN401 - members of any type
         return self.call(name, params)
@@ -105,22 +107,20 @@ class Client:
         for member in operation.idempotent_members:
             params.setdefault(member, str(uuid4()))
         made = self.requests.serialize(operation, params)
-        http, parsed = self.attempt(operation, made, params)
+        http, parsed = self.attempt(operation, made)
         if http.status_code >= _ERROR:
             code = parsed.get("Error", {}).get("Code")
             raise self.exceptions.from_code(code)(parsed, name)
         return parsed
 
-    def attempt(
-        self, operation: OperationModel, made: dict[str, Any], params: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
+    def attempt(self, operation: OperationModel, made: dict[str, Any]) -> tuple[Answer, dict[str, Any]]:
         """Send a request, and once more if that may help. Return the answer, and its members."""
         invocation, attempt = str(uuid4()), 1
         context: dict[str, Any] = {}
         while True:
             answer = error = None
             try:
-                request = self.requests.sign(made, params)
+                request = self.requests.sign(made)
                 # AWS SDKs and tools reference guide, "Retry behavior". The signature leaves them out.
                 request.headers["amz-sdk-invocation-id"] = invocation
                 request.headers["amz-sdk-request"] = f"attempt={attempt}; max={_ATTEMPTS}"
@@ -143,8 +143,8 @@ class Client:
         self._quota.release_retry_quota(context, answer[0])
         return answer
 
-    def _answer(self, operation: OperationModel, request: AWSRequest) -> tuple[AWSResponse, dict[str, Any]]:
-        http = self.send(operation, request.prepare())
+    def _answer(self, operation: OperationModel, request: Request) -> tuple[Answer, dict[str, Any]]:
+        http = self.send(operation, request)
         body: Any = http.content
         if operation.has_streaming_output and http.status_code < _ERROR:
             body = StreamingBody(BytesIO(body), len(body))
@@ -160,7 +160,7 @@ class Client:
             parsed |= self._parser.parse(raw, shape) if shape else {}
         return http, parsed
 
-    def send(self, operation: OperationModel, request: Any) -> AWSResponse:  # noqa: ANN401 - botocore's stubs differ
+    def send(self, operation: OperationModel, request: Request) -> Answer:
         """Send a request that is signed, and return the answer."""
         del operation
-        return connections().send(request)
+        return self.connections.send(request)

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
-from botocore.awsrequest import AWSRequest, create_request_object, prepare_request_dict
+from botocore.awsrequest import prepare_request_dict
 from botocore.exceptions import NoCredentialsError, NoRegionError
 from botocore.model import OperationModel, ServiceModel
 from botocore.serialize import create_serializer
@@ -60,7 +60,9 @@ def keys() -> Any:  # noqa: ANN401 - Keys, or botocore's own type of them
     """Return the credentials of this process. Raises NoCredentialsError."""
     access_key = os.environ.get("AWS_ACCESS_KEY_ID")
     if access_key:
-        secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+        secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+        if not secret:
+            raise NoCredentialsError
         return Keys(access_key, secret, os.environ.get("AWS_SESSION_TOKEN"))
     found = _other_credentials()
     if found is None:
@@ -80,6 +82,22 @@ def _other_credentials() -> Any:  # noqa: ANN401 - botocore's stubs have several
     return get_session().get_credentials()
 
 
+class Request:
+    """A signed request, with what botocore's signers read of a request and change in it.
+
+    botocore's own type makes the body and all headers anew each time that a signer reads the body.
+    """
+
+    def __init__(self, method: str, url: str, headers: dict[str, str], body: bytes) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+        self.params: dict[str, str] = {}
+        self.data = b""
+        self.context: dict[str, Any] = {}
+
+
 class Requests:
     """Makes the signed requests of one API."""
 
@@ -92,35 +110,48 @@ class Requests:
         self.url = given or f"https://{host(api, self._region)}"
         # Another host than AWS's need not have a name for each bucket.
         self._has_bucket_hosts = not given
-        self._serializer = create_serializer(model.resolved_protocol)
+        protocol = model.resolved_protocol
+        # A service checks a body itself. An empty parameter in a path would make it another path.
+        self._serializer = create_serializer(protocol, include_validation=protocol.startswith("rest"))
         self._signing_name = model.signing_name
 
     def serialize(self, operation: OperationModel, params: dict[str, Any]) -> dict[str, Any]:
-        """Return a request without URL and signature. Raises ParamValidationError."""
+        """Return a request without its signature. Raises ParamValidationError."""
         made: dict[str, Any] = self._serializer.serialize_to_request(params, operation)
+        if isinstance(made["body"], dict):
+            made["body"] = urlencode(made["body"]).encode()
         headers = made["headers"]
-        headers["User-Agent"] = _AGENT
         if operation.name == "PutObject":
             # S3 refuses other bytes, and keeps the checksum (user guide, "Checking object integrity").
             headers["x-amz-checksum-crc32"] = crc32_text(made["body"])
         elif operation.name == "GetObject":
             headers["x-amz-checksum-mode"] = "ENABLED"
+        prepare_request_dict(made, self._place(made, params.get("Bucket") if self._is_s3 else None))
         return made
 
-    def sign(self, made: dict[str, Any], params: dict[str, Any], seconds: int | None = None) -> AWSRequest:
-        """Return a signed request. With `seconds` its URL has the signature, and works for so long."""
-        made = made | {"headers": dict(made["headers"]), "context": {}}
-        bucket = params.get("Bucket") if self._is_s3 else None
-        prepare_request_dict(made, self._place(made, bucket))
-        request: AWSRequest = create_request_object(made)
+    def sign(self, made: dict[str, Any]) -> Request:
+        """Return a signed request."""
+        request = self._request(made, made["headers"])
         # The signature of a bucket's host is over the path with the bucket's name, if that is in the path.
-        signer = SigV4Auth(keys(), self._signing_name, self._region)
-        if seconds is not None:
-            signer = S3SigV4QueryAuth(keys(), self._signing_name, self._region, expires=seconds)
-        elif self._is_s3:
-            signer = S3SigV4Auth(keys(), self._signing_name, self._region)
-        signer.add_auth(request)
+        signer = S3SigV4Auth if self._is_s3 else SigV4Auth
+        signer(keys(), self._signing_name, self._region).add_auth(request)
+        request.headers["User-Agent"] = _AGENT
+        if request.method != "GET":
+            request.headers["Content-Length"] = str(len(request.body))
         return request
+
+    def presign(self, made: dict[str, Any], seconds: int) -> str:
+        """Return a URL with a signature that works for `seconds`."""
+        # A header in the signature would be one that the device has to send.
+        request = self._request(made, {})
+        S3SigV4QueryAuth(keys(), self._signing_name, self._region, expires=seconds).add_auth(request)
+        return request.url
+
+    @staticmethod
+    def _request(made: dict[str, Any], headers: dict[str, str]) -> Request:
+        # botocore's signers would find the host in the URL, several times.
+        host = urlsplit(made["url"]).netloc
+        return Request(made["method"], made["url"], {"Host": host, **headers}, made["body"])
 
     def _place(self, made: dict[str, Any], bucket: str | None) -> str:
         """Return the scheme and host of a request. A bucket's name moves from the path to the host."""
