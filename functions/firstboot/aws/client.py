@@ -127,6 +127,8 @@ class Client:
                 answer = self._answer(operation, request)
             except (HTTPClientError, ConnectionError) as failed:
                 error = failed
+            if answer and answer[0].status_code < _ERROR:
+                break
             pause = self._retries.needs_retry(
                 response=answer,
                 operation=operation,

@@ -23,7 +23,8 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.httpsession import create_urllib3_context, get_cert_path
-from urllib3 import HTTPConnectionPool, PoolManager, exceptions
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, exceptions
+from urllib3.connection import HTTPSConnection
 from urllib3.util import Retry, Timeout
 
 if TYPE_CHECKING:
@@ -54,6 +55,33 @@ def connections() -> Connections:
     return Connections()
 
 
+class _OneWrite(HTTPSConnection):
+    """A connection that sends the head and the body of a request at once, in one record of TLS."""
+
+    _parts: list[bytes] | None = None
+
+    def request(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - urllib3's own signature
+        """Send a request."""
+        self._parts = []
+        try:
+            super().request(*arguments, **options)
+            whole = b"".join(self._parts)
+        finally:
+            self._parts = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - urllib3's own signature
+        """Send bytes, or keep them until the request is whole."""
+        if self._parts is None:
+            super().send(data)
+        else:
+            self._parts.append(data)
+
+
+class _OneWritePool(HTTPSConnectionPool):
+    ConnectionCls = _OneWrite
+
+
 class Connections:
     """The connections to the hosts of AWS."""
 
@@ -62,14 +90,15 @@ class Connections:
         # AWS SDKs and tools reference guide, "AWS_CA_BUNDLE".
         context.load_verify_locations(os.environ.get("AWS_CA_BUNDLE") or get_cert_path(verify=True))
         connect, read = TIMEOUT_SECONDS
-        # A request is two writes. Without TCP_NODELAY the second one waits up to 40 ms for the host to
-        # acknowledge the first one.
+        # Without TCP_NODELAY the end of a request would wait up to 40 ms for the host to acknowledge what
+        # it has.
         self.manager = PoolManager(
             maxsize=10,
             timeout=Timeout(connect=connect, read=read),
             ssl_context=context,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
+        self.manager.pool_classes_by_scheme = {"http": HTTPConnectionPool, "https": _OneWritePool}
         self._pools: dict[str, HTTPConnectionPool] = {}
 
     def clear(self) -> None:

@@ -98,6 +98,26 @@ class Request:
         self.context: dict[str, Any] = {}
 
 
+class _OneSelection:
+    """Selects the headers of a signature once. botocore's signers do so twice."""
+
+    _selected: Any = None
+
+    def headers_to_sign(self, request: Request) -> Any:  # noqa: ANN401 - the HTTP library's own type
+        """Return the headers to sign."""
+        if self._selected is None:
+            self._selected = super().headers_to_sign(request)  # type: ignore[misc]
+        return self._selected
+
+
+class _Signer(_OneSelection, SigV4Auth):  # type: ignore[misc]
+    pass
+
+
+class _S3Signer(_OneSelection, S3SigV4Auth):  # type: ignore[misc]
+    pass
+
+
 class Requests:
     """Makes the signed requests of one API."""
 
@@ -133,7 +153,7 @@ class Requests:
         """Return a signed request."""
         request = self._request(made, made["headers"])
         # The signature of a bucket's host is over the path with the bucket's name, if that is in the path.
-        signer = S3SigV4Auth if self._is_s3 else SigV4Auth
+        signer = _S3Signer if self._is_s3 else _Signer
         signer(keys(), self._signing_name, self._region).add_auth(request)
         request.headers["User-Agent"] = _AGENT
         if request.method != "GET":
