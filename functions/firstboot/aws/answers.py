@@ -86,23 +86,28 @@ class _PresentMembers:
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - botocore's own signature
         super().__init__(*arguments, **options)
-        self._known: dict[Any, dict[str, tuple[str, Any]]] = {}
+        # For each structure, by the names in an answer: the member, its form, and what reads it. Without
+        # that it is as it is.
+        self._known: dict[Any, dict[str, tuple[str, Any, Any]]] = {}
 
     def _handle_structure(self, shape: Any, value: Any) -> Any:  # noqa: ANN401 - botocore's own signature
         if value is None or shape.is_document_type or shape.is_tagged_union:
             return super()._handle_structure(shape, value)  # type: ignore[misc]
         known = self._known.get(shape)
         if known is None:
-            known = {
-                each.serialization.get("name", name): (name, each) for name, each in shape.members.items()
+            known = self._known[shape] = {
+                each.serialization.get("name", name): (name, each, self._reads(each))
+                for name, each in shape.members.items()
             }
-            self._known[shape] = known
         parsed = {}
         for name, each in value.items():
             if each is not None and name in known:
-                member, form = known[name]
-                parsed[member] = self._parse_shape(form, each)  # type: ignore[attr-defined]
+                member, form, reads = known[name]
+                parsed[member] = reads(form, each) if reads else each
         return parsed
+
+    def _reads(self, shape: Any) -> Any:  # noqa: ANN401 - a method of botocore
+        return getattr(self, f"_handle_{shape.type_name}", None)
 
 
 class _Json(_PresentMembers, JSONParser):  # type: ignore[misc]
