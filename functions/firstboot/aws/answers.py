@@ -110,11 +110,11 @@ class _PresentMembers:
         return getattr(self, f"_handle_{shape.type_name}", None)
 
 
-class _Json(_PresentMembers, JSONParser):  # type: ignore[misc]
+class _Json(_PresentMembers, JSONParser):
     pass
 
 
-class _RestJson(_PresentMembers, RestJSONParser):  # type: ignore[misc]
+class _RestJson(_PresentMembers, RestJSONParser):
     pass
 
 

@@ -152,5 +152,6 @@ def _failure(error: Exception, url: str) -> HTTPClientError:
     }
     for kind, made in kinds.items():
         if isinstance(error, kind):
-            return made(endpoint_url=url, error=error)
+            found: HTTPClientError = made(endpoint_url=url, error=error)
+            return found
     return HTTPClientError(error=error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
@@ -16,6 +16,9 @@ from botocore.serialize import create_serializer
 
 from firstboot.aws.answers import crc32_text
 from firstboot.domain.aws_apis import AwsApi
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
 
 _PREFIXES = {
     AwsApi.DYNAMODB: "dynamodb",
@@ -154,7 +157,7 @@ class Requests:
         request = self._request(made, made["headers"])
         # The signature of a bucket's host is over the path with the bucket's name, if that is in the path.
         signer = _S3Signer if self._is_s3 else _Signer
-        signer(keys(), self._signing_name, self._region).add_auth(request)
+        signer(keys(), self._signing_name, self._region).add_auth(cast("AWSRequest", request))
         request.headers["User-Agent"] = _AGENT
         if request.method != "GET":
             request.headers["Content-Length"] = str(len(request.body))
@@ -164,7 +167,8 @@ class Requests:
         """Return a URL with a signature that works for `seconds`."""
         # A header in the signature would be one that the device has to send.
         request = self._request(made, {})
-        S3SigV4QueryAuth(keys(), self._signing_name, self._region, expires=seconds).add_auth(request)
+        signer = S3SigV4QueryAuth(keys(), self._signing_name, self._region, expires=seconds)
+        signer.add_auth(cast("AWSRequest", request))
         return request.url
 
     @staticmethod
