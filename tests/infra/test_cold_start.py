@@ -344,7 +344,7 @@ def local_credentials() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("minutes", "is_soon"), [(360, False), (5, True)])
-def test_a_restored_environment_signs_with_its_credentials(
+def test_a_restored_environment_finds_its_credentials(
     asset: Path, local_credentials: str, monkeypatch: pytest.MonkeyPatch, minutes: int, *, is_soon: bool
 ) -> None:
     """The asset's AWS client signs with the local host's credentials, and fetches them again before they end.
