@@ -26,6 +26,7 @@ from firstboot.runtime.messages import Answer, NoMembers, Request
 from firstboot.runtime.routes import Route
 from firstboot.vend.credential_provider import CredentialsAnswer
 from firstboot.vend.endpoints import MqttCredentialsRequest
+from firstboot.vend.hub_signature import SasAnswer
 from firstboot.vend.record import DeviceAnswer
 
 
@@ -100,6 +101,11 @@ HTTP: Mapping[Route, HttpCall] = {
             Parameter("x-amzn-iot-thingname", "header", "The device's own id; optional"),
         ),
         problems=False,
+    ),
+    routes.SAS: HttpCall(
+        answers={HTTPStatus.OK: Success(SasAnswer)},
+        refusals=(400, 401, 403, 404, 500, 503),
+        parameters=(Parameter("hub", "path", "The hub's host name"),),
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 from aws_cdk import Duration, Fn, RemovalPolicy, Stack
@@ -40,11 +40,11 @@ _ACCESS_LOG = {
 
 
 class Api(apigw.HttpApi):
-    """An HTTP API with all routes, and with throttles and an access log of its own.
+    """An HTTP API with the routes of the deployment, and with throttles and an access log of its own.
 
-    `functions` has the Lambda of each service, `throttles` the limit of each route. With `name` the API has
-    no address of its own: only the domain that maps to it leads there. Without `name` its address is the
-    public host, which never asks for a client certificate.
+    `functions` has the Lambda of each service, `throttles` the limit of each of the `served` routes. With
+    `name` the API has no address of its own: only the domain that maps to it leads there. Without `name` its
+    address is the public host, which never asks for a client certificate.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Api(apigw.HttpApi):
         *,
         functions: Mapping[routes.Service, lambda_.IFunction],
         throttles: Mapping[str, Throttle],
+        served: Collection[routes.Route],
         name: str = "",
     ) -> None:
         super().__init__(
@@ -64,7 +65,7 @@ class Api(apigw.HttpApi):
             disable_execute_api_endpoint=True if name else None,
         )
         lambdas = {service: _integration(function) for service, function in functions.items()}
-        made = [self._route(route.key, lambdas[route.service]) for route in routes.ROUTES]
+        made = [self._route(route.key, lambdas[route.service]) for route in served]
         made.append(self._route("$default", lambdas["exchange"]))
         self.access_log = logs.LogGroup(
             self,
@@ -74,7 +75,10 @@ class Api(apigw.HttpApi):
             # A first deployment that is rolled back must not leave the group, whose name the next one takes.
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
-        self.stage = self._stage(throttles)
+        # A route without a throttle fails the synth with a KeyError.
+        self.stage = self._stage(
+            {key: throttles[key] for key in ("$default", *(each.key for each in served))}
+        )
         # The stage's route settings name routes, which must exist first.
         self.stage.node.add_dependency(*made)
         acknowledge(
@@ -118,8 +122,7 @@ class Api(apigw.HttpApi):
             metric_name=metric,
         ).metric()
 
-    def _stage(self, throttles: Mapping[str, Throttle]) -> apigw.CfnStage:
-        limits = {key: throttles[key] for key in ("$default", *(route.key for route in routes.ROUTES))}
+    def _stage(self, limits: Mapping[str, Throttle]) -> apigw.CfnStage:
         return apigw.CfnStage(
             self,
             "Stage",
@@ -130,8 +133,7 @@ class Api(apigw.HttpApi):
                 throttling_rate_limit=limits["$default"].rate,
                 throttling_burst_limit=limits["$default"].burst,
             ),
-            # CDK passes this map on as it is, so its keys are CloudFormation's. A route without a throttle
-            # fails the synth with a KeyError.
+            # CDK passes this map on as it is, so its keys are CloudFormation's.
             route_settings={key: throttle.settings for key, throttle in limits.items()},
             access_log_settings=apigw.CfnStage.AccessLogSettingsProperty(
                 destination_arn=self.access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)

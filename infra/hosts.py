@@ -9,6 +9,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from firstboot.runtime import routes
 from firstboot.runtime.routes import Service
 from infra.api import Api
 from infra.authority import Authority
@@ -62,12 +63,13 @@ def hosts(
     """Make the hosts of the deployment's configuration. `functions` has the Lambda of each service."""
     configuration = deployment.configuration
     called = _called(functions, configuration)
-    limits = throttles(configuration, region(Stack.of(scope)))
+    served = routes.served(deployment.fleet.offers)
+    limits = throttles(configuration, region(Stack.of(scope)), served)
     if not configuration.domain:
-        return Hosts(Api(scope, "Api", functions=called, throttles=limits), None)
+        return Hosts(Api(scope, "Api", functions=called, throttles=limits, served=served), None)
     # A domain that maps to the public host's API would share its throttles. An API with an address of its own
     # would also be reached around the domain, without a client certificate.
-    api = Api(scope, "MtlsApi", functions=called, throttles=limits, name="mTLS host")
+    api = Api(scope, "MtlsApi", functions=called, throttles=limits, served=served, name="mTLS host")
     mtls = MtlsHost(
         scope,
         "MtlsHost",
@@ -80,7 +82,7 @@ def hosts(
         return Hosts(None, mtls)
     twins = _twins(scope, configuration, functions)
     halves = {key: throttle.halved() for key, throttle in limits.items()}
-    public = Api(scope, "Api", functions=_called(twins, configuration), throttles=halves)
+    public = Api(scope, "Api", functions=_called(twins, configuration), throttles=halves, served=served)
     return Hosts(public, mtls, {each.node.id: each for each in twins.values()})
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from aws_cdk import Stack, Token
 
 from firstboot.runtime import routes
+from firstboot.runtime.routes import Route
 from infra.configuration import Configuration
 
 # API Gateway developer guide, "Amazon API Gateway quotas": requests a second of all APIs of an account in a
@@ -65,8 +67,13 @@ def api_rate(configuration: Configuration, where: str | None) -> int:
     return _SMALL if where is None or where in _SMALL_REGIONS else _LARGE
 
 
-def throttles(configuration: Configuration, where: str | None) -> dict[str, Throttle]:
+def throttles(
+    configuration: Configuration, where: str | None, served: Collection[Route]
+) -> dict[str, Throttle]:
     """Return the throttles of the mTLS host by route key; `$default` is for requests that match no route.
+
+    `served` are the routes of the deployment. A route of another protocol has the limit of Firstboot's own
+    route for the same purpose.
 
     Those of the public host beside it are half as high. All routes of both hosts together must leave API
     Gateway's quota to other APIs. Commits are as many as KMS's signatures, or as the other routes leave.
@@ -82,6 +89,8 @@ def throttles(configuration: Configuration, where: str | None) -> dict[str, Thro
         routes.HEALTH.key: 20,
         "$default": 50,
     }
+    others = [route for route in served if route.needs]
+    fixed |= {route.key: fixed[routes.CREDENTIALS.key] for route in others if route.service == "vend"}
     left = _mtls_part(total) - sum(fixed.values())
     enrollments = min(_mtls_part(configuration.kms_rate), left // 3)
     if enrollments < 1:
@@ -90,8 +99,9 @@ def throttles(configuration: Configuration, where: str | None) -> dict[str, Thro
             f" more than {_SHARE:.0%} of API Gateway's quota of {quota}: lower stsRate, or raise the quota"
             " and apiRate"
         )
-    asking = min(_BEFORE * enrollments, (left - enrollments) // 2)
-    enrolling = {routes.CERTIFICATES: asking, routes.COMMIT: enrollments, routes.NONCE: asking}
+    asked = [routes.CERTIFICATES, routes.NONCE, *(each for each in others if each.service == "exchange")]
+    asking = min(_BEFORE * enrollments, (left - enrollments) // len(asked))
+    enrolling = {routes.COMMIT: enrollments} | dict.fromkeys(asked, asking)
     rates = fixed | {route.key: rate for route, rate in enrolling.items()}
     bucket = min(2.0, total / 2 / (sum(rates.values()) * 1.5))
     return {key: Throttle(rate, int(rate * bucket)) for key, rate in rates.items()}

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from firstboot.domain.fleet import TokenIssuer
+from firstboot.domain.token_issuer import TokenIssuer
 from tests import factories
 
 AUDIENCE = "urn:firstboot:us-east-1:123456789012:Firstboot"

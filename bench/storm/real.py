@@ -1,6 +1,6 @@
 """Boot many real devices against the product on this machine, and measure what the simulation measures.
 
-The devices are the reference client in threads of this process, on real sockets. Only the group's budget
+The devices are the reference client in threads of a few processes, on real sockets. Only the group's budget
 limits them, because the local hosts have no throttle.
 """
 
@@ -13,14 +13,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ from local.deployment import FLEET
 from local.processes import ROOT
 
 _READY_SECONDS = 300
+
+_TOGETHER = 200
+"""Devices of one process. paho-mqtt waits with select, which takes file descriptors below 1,024 only."""
 
 
 @contextmanager
@@ -77,28 +80,27 @@ def product(folder: Path, per_minute: int) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Observed:
-    """The calls of all devices, by whole second and by device, and those without an answer."""
+    """The calls of a device: those with an answer by whole second, and the others by their reason.
+
+    `done` are the seconds from the storm's start until the device had its identity.
+    """
 
     start: float
-    requests: Counter[int] = field(default_factory=Counter)
     seconds: Counter[int] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
     done: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, device: int, ended: Refused | None) -> None:
+    @property
+    def since(self) -> float:
+        """The seconds since the storm's start."""
+        return time.monotonic() - self.start
+
+    def count(self, ended: Refused | None) -> None:
         """Count a call, which `ended` without an answer if it is not None."""
-        with self._lock:
-            if ended is None:
-                self.requests[device] += 1
-                self.seconds[int(time.monotonic() - self.start)] += 1
-            else:
-                self.other["polls" if ended.action is Action.WAIT else ended.detail] += 1
-
-    def end(self) -> None:
-        """Note that a device is done."""
-        with self._lock:
-            self.done = max(self.done, time.monotonic() - self.start)
+        if ended is None:
+            self.seconds[int(self.since)] += 1
+        else:
+            self.other["polls" if ended.action is Action.WAIT else ended.detail] += 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,6 @@ class Counted:
     """A host whose calls are counted."""
 
     host: Host
-    device: int
     observed: Observed
 
     def send(self, identity: Identity, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -114,10 +115,49 @@ class Counted:
         try:
             answer = self.host.send(identity, method, path, body)
         except Refused as refusal:
-            self.observed.count(self.device, refusal)
+            self.observed.count(refusal)
             raise
-        self.observed.count(self.device, None)
+        self.observed.count(None)
         return answer
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Devices that boot in one process, with the bootstrap identity and the state directory of each.
+
+    `start` is the storm's start on the machine's monotonic clock. `within` is the longest first wait in
+    seconds.
+    """
+
+    endpoints: dict[str, Any]
+    devices: list[tuple[Identity, Path]]
+    start: float
+    within: float
+    mqtt: bool
+
+    def boot(self) -> list[Observed]:
+        """Boot all devices, each in a thread.
+
+        Raises RuntimeError if a device did not get its identity.
+        """
+        os.environ["SSL_CERT_FILE"] = os.devnull  # each TLS context would load the system's roots
+        with ThreadPoolExecutor(len(self.devices)) as together:
+            ended = [together.submit(self._boot, *device) for device in self.devices]
+        failed = [error for error in (each.exception() for each in ended) if error]
+        if failed:
+            raise RuntimeError(f"{len(failed)} devices failed, one with {failed[0]!r}")
+        return [each.result() for each in ended]
+
+    def _boot(self, bootstrap: Identity, state: Path) -> Observed:
+        time.sleep(jitter() * self.within)
+        observed = Observed(self.start)
+        host = Counted(_host(self.endpoints, bootstrap, mqtt=self.mqtt), observed)
+        store = Store(state)
+        with store.locked():
+            patience = replace(MQTT if self.mqtt else HTTPS, tries=24)
+            Device(store, Service(host, Transport(_roots(self.endpoints))), patience).boot(bootstrap)
+        observed.done = observed.since
+        return observed
 
 
 def boots(
@@ -127,37 +167,22 @@ def boots(
 
     Raises RuntimeError if a device did not get its identity.
     """
-    os.environ["SSL_CERT_FILE"] = os.devnull  # each TLS context would load the system's roots
     factory = _Factory(endpoints["factory"])
     names = [f"storm-{os.urandom(3).hex()}-{number}" for number in range(devices)]
-    identities = [factory.bootstrap(name, folder / name) for name in names]
-    observed = Observed(time.monotonic())
-
-    def boot(number: int) -> None:
-        time.sleep(jitter() * within)
-        place = folder / names[number]
-        host = Counted(_host(endpoints, identities[number], mqtt=mqtt), number, observed)
-        transport = Transport(_roots(endpoints))
-        store = Store(place / "state")
-        with store.locked():
-            patience = MQTT if mqtt else HTTPS
-            device = Device(store, Service(host, transport), replace(patience, tries=24))
-            device.boot(identities[number])
-        observed.end()
-
-    with ThreadPoolExecutor(devices) as together:
-        failed = [done.exception() for done in [together.submit(boot, n) for n in range(devices)]]
-    if any(failed):
-        raise RuntimeError(
-            f"{sum(map(bool, failed))} devices failed, one with {next(filter(None, failed))!r}"
-        )
-    counts = [observed.requests[number] for number in range(devices)]
-    busiest = max(observed.seconds.values())
-    polls = observed.other.pop("polls", 0)
-    for detail, count in observed.other.items():
+    made = [(factory.bootstrap(name, folder / name), folder / name / "state") for name in names]
+    parts = [made[first : first + _TOGETHER] for first in range(0, devices, _TOGETHER)]
+    start = time.monotonic()
+    with ProcessPoolExecutor(len(parts), get_context("spawn")) as processes:
+        crowds = [Crowd(endpoints, part, start, within, mqtt) for part in parts]
+        observed = [each for part in processes.map(Crowd.boot, crowds) for each in part]
+    counts = [each.seconds.total() for each in observed]
+    busiest = max(sum((each.seconds for each in observed), Counter[int]()).values())
+    other = sum((each.other for each in observed), Counter[str]())
+    polls = other.pop("polls", 0)
+    for detail, count in other.items():
         print(f"{count} calls had no answer: {detail}")
-    closed = observed.other.total()
-    return Result(devices, per_minute / 60, observed.done, counts, busiest, 0, polls, closed, 0)
+    done = max(each.done for each in observed)
+    return Result(devices, per_minute / 60, done, counts, busiest, 0, polls, other.total(), 0)
 
 
 def _host(endpoints: dict[str, Any], bootstrap: Identity, *, mqtt: bool) -> Host:

@@ -119,6 +119,7 @@ def enrollment(name: str, **changes: Any) -> Enrollment:
         anchor=Anchor("a0", "CN=Factory CA"),
         now=NOW,
         grace=timedelta(days=90),
+        way="mtls",
         limits=Limits(total=1_000, per_minute=1_000, freeze_per_hour=1_000),
     )
     return replace(base, **changes)

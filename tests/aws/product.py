@@ -155,7 +155,7 @@ class Product:
     ) -> Answer:
         """Call the Lambda function of a path with an HTTP API event; `leaf` is the client's certificate."""
         event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
-        is_vend = path.startswith(("/role-aliases", "/v1/device"))
+        is_vend = path.startswith(("/role-aliases", "/v1/device", "/v1/sas"))
         handler = self.lambdas.vend_http if is_vend else self.lambdas.exchange_http
         answer = handler(event | changes, CONTEXT)
         # The longest session token of STS has 4,096 bytes.

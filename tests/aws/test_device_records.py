@@ -70,6 +70,7 @@ def enrollment(**changes: object) -> Enrollment:
         anchor=ANCHOR,
         now=NOW,
         grace=GRACE,
+        way="mtls",
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 

@@ -19,7 +19,8 @@ from console.__main__ import app
 from console.page import _environment, page
 from console.report import Deployed, Report, gather
 from firstboot.compiler.fleet import load
-from firstboot.domain.fleet import Fleet, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import Fleet, RoleAlias
+from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.policy.render import Place
 from tests import factories
 from tests.clients.browser import Opened, open_page

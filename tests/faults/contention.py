@@ -96,5 +96,6 @@ def _asked(number: int, limits: Limits) -> Enrollment:
         anchor=Anchor("a0", "CN=Factory CA"),
         now=_NOW,
         grace=timedelta(0),
+        way="mtls",
         limits=limits,
     )

@@ -43,6 +43,7 @@ def _outcome(records: DynamoDevices, number: int, limits: Limits) -> str:
         anchor=Anchor("a0", "CN=Factory CA"),
         now=NOW,
         grace=timedelta(0),
+        way="mtls",
         limits=limits,
     )
     while True:

@@ -11,6 +11,7 @@ from aws_cdk import App, Environment, Stack
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstboot.runtime.routes import served
 from infra.configuration import Configuration
 from infra.throttles import region, throttles
 from tests.infra.conftest import ROOT, run_app
@@ -24,9 +25,9 @@ SMALL = (
 )
 
 
-def rates(where: str | None, **quotas: Any) -> tuple[dict[str, int], int, int]:
+def rates(where: str | None, *offers: str, **quotas: Any) -> tuple[dict[str, int], int, int]:
     """Return the rates of both hosts together by route, their sum, and the sum of the bursts."""
-    made = throttles(Configuration(fleet=ROOT / "fleet", **quotas), where)
+    made = throttles(Configuration(fleet=ROOT / "fleet", **quotas), where, served(offers))
     both = {key: each.rate + each.halved().rate for key, each in made.items()}
     return both, sum(both.values()), sum(each.burst + each.halved().burst for each in made.values())
 
@@ -73,7 +74,7 @@ def test_all_routes_together_stay_below_the_quotas(kms: int, sts: int, api: int)
 def test_a_quota_that_is_too_low_is_refused() -> None:
     """Quotas that leave nothing for enrollments, or that are none, are refused with their numbers."""
     with pytest.raises(ValueError, match=r"405 requests .* API Gateway's quota of 500"):
-        throttles(Configuration(fleet=ROOT / "fleet", sts_rate=1, api_rate=500), None)
+        throttles(Configuration(fleet=ROOT / "fleet", sts_rate=1, api_rate=500), None, served(()))
     for name in ("kms_rate", "sts_rate", "api_rate"):
         with pytest.raises(ValueError, match="must be above 0"):
             rates(None, **{name: -1})

@@ -62,3 +62,10 @@ def test_the_dates_of_a_certificate_load_no_strptime() -> None:
         [sys.executable, "-c", program], cwd=FUNCTIONS, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+@pytest.mark.parametrize("module", ["firstboot.aws.secrets", "firstboot.vend.hub_signature"])
+def test_a_start_loads_nothing_of_a_protocol_that_is_off(name: str, module: str) -> None:
+    """The code of signatures for IoT hubs is loaded with a fleet that has a grant for one only."""
+    assert module not in modules(name)

@@ -9,8 +9,9 @@ import pytest
 
 from console import changes
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Fleet, Group, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group, RoleAlias
 from firstboot.domain.plans import Budget, CertificatePlan
+from firstboot.domain.token_issuer import TokenIssuer
 from tests import factories
 
 GROUP = Group(

@@ -9,8 +9,9 @@ import pytest
 
 from firstboot.compiler.deployment import needs_deployment, orphaned
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import Fleet, Group, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.plans import Budget
+from firstboot.domain.token_issuer import TokenIssuer
 from tests import factories
 from tests.unit.fleet_folders import fleet
 

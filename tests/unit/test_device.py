@@ -57,6 +57,7 @@ ASKED = Enrollment(
     anchor=Anchor("a", "CN=Factory CA"),
     now=NOW,
     grace=timedelta(seconds=100),
+    way="mtls",
 )
 BARE = Device(DeviceId("gw-1"), "gateways", Status.ENROLLED, 0, from_epoch(1), from_epoch(1), "b")
 

@@ -12,7 +12,8 @@ import pytest
 from firstboot.compiler import fleet as compiler
 from firstboot.compiler.errors import FleetInvalid
 from firstboot.domain.clock import EPOCH
-from firstboot.domain.fleet import Fleet, TokenIssuer
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.operate.errors import FleetNeedsDeployment
 from firstboot.operate.fleet import Fleets
 from firstboot.operate.requests import ApplyFleet

@@ -9,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from firstboot.domain.fleet import TokenIssuer
+from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.pki.token import signing_keys
 from verify import mqtt
 from verify.bench import Bench

@@ -24,8 +24,9 @@ from firstboot.assign.errors import (
     TokenSubjectMismatch,
 )
 from firstboot.domain.device import Device, check_not_revoked
-from firstboot.domain.fleet import Fleet, TokenIssuer
+from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId, device_id
+from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.pki import token
 from firstboot.pki.errors import TokenUntrusted
 from firstboot.pki.token import SigningKey, VerifiedToken

@@ -27,6 +27,7 @@ _PREFIXES = {
     AwsApi.IOT_DATA: "data-ats.iot",
     AwsApi.KMS: "kms",
     AwsApi.S3: "s3",
+    AwsApi.SECRETS_MANAGER: "secretsmanager",
     AwsApi.SQS: "sqs",
     AwsApi.STS: "sts",
 }

@@ -9,7 +9,8 @@ from firstboot.compiler import naming
 from firstboot.compiler.keys import ROOT, Definition
 from firstboot.compiler.kinds import Reading
 from firstboot.compiler.source import DEFINITION
-from firstboot.domain.fleet import Fleet, Group, TokenIssuer
+from firstboot.domain.fleet import Fleet, Group
+from firstboot.domain.token_issuer import TokenIssuer
 
 
 def read(values: dict[str, Any], problems: list[str]) -> Definition:

@@ -6,11 +6,12 @@ import re
 from typing import get_args
 
 from firstboot.compiler.kinds import Boolean, Choice, Document, Fraction, Integer, LastDay
-from firstboot.compiler.lists import Names, Strings
+from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import REQUIRED, Key, Record
 from firstboot.compiler.texts import Pattern, Space, Text
 from firstboot.domain.fleet import Eku, Freshness, Group, Jitr, MqttLogin, Naming, Reenroll
 from firstboot.domain.plans import Budget, CertificatePlan
+from firstboot.domain.ways import DEFAULT, WAYS
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 """Names of groups, grants and issuers. Cedar, session tags, policy names and table keys accept them."""
@@ -206,6 +207,15 @@ GROUP = Record(
             "for an hour can sign proofs for any later time, but none with a nonce that does not exist yet. "
             "Choose `nonce` where the key itself can't be stolen: in a secure element or a TPM.",
             default="time",
+        ),
+        Key(
+            "ways",
+            Choices(WAYS),
+            "The only ways in which the group's devices may ask for certificates and credentials. "
+            "Firstboot's own calls are `mtls`, with a TLS client certificate, `proof`, with a signed proof, "
+            "and `mqtt`. The others are protocols of other services, which a deployment turns on. How a "
+            "device connects to AWS IoT's broker is the choice of the key `mqtt`.",
+            default=list(DEFAULT),
         ),
         Key(
             "budget",

@@ -16,7 +16,8 @@ from firstboot.compiler.kinds import Boolean, HttpsUrl, Integer
 from firstboot.compiler.lists import Choices, Names, Strings
 from firstboot.compiler.table import Key, Record, Tables
 from firstboot.domain import names
-from firstboot.domain.fleet import Algorithm, GrantTerms, Group, RoleAlias, TokenIssuer
+from firstboot.domain.fleet import GrantTerms, Group, RoleAlias
+from firstboot.domain.token_issuer import Algorithm, TokenIssuer
 from firstboot.policy import limits
 
 _SERVICE = re.compile(r"[a-z0-9-]{2,40}", re.ASCII)

@@ -32,6 +32,7 @@ from firstboot.domain.errors import (
     RenewalRateExceeded,
 )
 from firstboot.domain.names import DeviceId, first_name
+from firstboot.domain.ways import Way
 
 HOLD = timedelta(minutes=15)
 """How long a pending certificate blocks other keys of its device. Without a hold, two boots could race to two
@@ -105,10 +106,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Enrollment:
-    """A request to record `certificate` as pending, made with a bootstrap certificate.
+    """A request to record `certificate` as pending, made with evidence that admits the device to a group.
 
     The record gets the name `group`; it may have had one of `formerly`, the group's earlier names.
-    `enrolled_by`, `bootstrap_ids` and `anchor` describe the bootstrap certificate, as in Device. `replaces`
+    `enrolled_by`, `bootstrap_ids` and `anchor` describe the evidence, and `way` the way of asking, as in
+    Device. `replaces`
     allows an active certificate to be replaced. `expected` demands a record that an operator made
     beforehand. `grace` is how long after its end an active certificate still counts as an identity.
     `per_day` limits the device's enrollments in one day; None is no limit. Above it the device may enroll
@@ -126,6 +128,7 @@ class Enrollment:
     anchor: Anchor
     now: datetime
     grace: timedelta
+    way: Way | None
     expected: bool = False
     limits: Limits | None = None
     per_day: int | None = None

@@ -28,6 +28,7 @@ from firstboot.domain.clock import whole_seconds
 from firstboot.domain.enrollments import KEPT, KEY_DIGITS, Enrolled
 from firstboot.domain.errors import BootstrapKeyChanged, CertificateNotCurrent, DeviceRevoked, GroupMismatch
 from firstboot.domain.names import DeviceId
+from firstboot.domain.ways import Way
 
 Attribute = str | bool | int
 
@@ -107,7 +108,8 @@ class Device:
 
     `enrolled_by` is the SHA-256 (hex) of what is signed in the bootstrap certificate; None while the device
     is expected. `bootstrap_ids` are the ids by which AWS IoT may know that certificate, and `anchor` is the
-    anchor that it was verified under; None in a record that an older version wrote.
+    anchor that it was verified under; None in a record that an older version wrote. `way` is the way of the
+    last enrollment; None in such a record, and before the first enrollment.
     `register` notes what it last reconciled: `registered` has the ids of the device's certificates that are
     ACTIVE in AWS IoT, `attached` the grants whose policies the current certificates have and the superseded
     certificate that has the policy of superseded ones. A sweep compares them with the rules, because asking
@@ -130,6 +132,7 @@ class Device:
     enrolled_by: str | None = None
     bootstrap_ids: frozenset[str] = frozenset()
     anchor: Anchor | None = None
+    way: Way | None = None
     pending: CertificateRecord | None = None
     active: CertificateRecord | None = None
     superseded: CertificateRecord | None = None

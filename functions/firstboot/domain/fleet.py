@@ -11,8 +11,11 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from firstboot.domain.hubs import KIND, has_kind
 from firstboot.domain.names import IdRule, first_name
 from firstboot.domain.plans import Budget, CertificatePlan
+from firstboot.domain.token_issuer import TokenIssuer
+from firstboot.domain.ways import DEFAULT, Way
 
 Naming = Literal["subject.CN", "subject.serialNumber", "san.uri", "san.dns", "key.sha256", "request.deviceId"]
 Reenroll = Literal["refuse", "replace"]
@@ -37,6 +40,7 @@ class Group:
     `jitr` who else decides on the bootstrap certificates that AWS IoT registers by itself, `proof` by what a
     signed proof may show that it is fresh. `formerly` are the group's earlier names, oldest first, which
     records of its devices may still have. `pin_bootstrap` counts if each device has its own certificate.
+    `ways` are the only ways in which the group's devices may ask.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Group:
     proof: Freshness = "time"
     formerly: tuple[str, ...] = ()
     pin_bootstrap: bool = True
+    ways: tuple[Way, ...] = DEFAULT
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,6 +139,7 @@ _LATER: dict[str, Any] = {
     "ids": "*",
     "shares_ids_with": (),
     "pin_bootstrap": True,
+    "ways": DEFAULT,
 }
 """The members of a group that later versions added, with their defaults."""
 
@@ -164,34 +170,15 @@ class GrantTerms:
     shared: bool = False
 
 
-Algorithm = Literal["RS256", "PS256", "ES256"]
-"""Signature algorithms of tokens. HMAC is excluded: its key would be a secret that Firstboot shares with the
-issuer, and with which Firstboot could make tokens."""
-
-
-@dataclass(frozen=True)
-class TokenIssuer:
-    """A token issuer for the devices of `groups`.
-
-    `issuer` is the exact `iss` claim of its tokens. `jwks` is the URL of the JWK set with its public keys.
-    Its tokens are signed with one of `algorithms`.
-    """
-
-    name: str
-    issuer: str
-    jwks: str
-    algorithms: tuple[Algorithm, ...]
-    groups: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Fleet:
     """A compiled fleet definition.
 
-    `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
-    deployed fleet that a published fleet builds on; None in the deployed fleet itself. `services` are AWS
-    services that grants may use beyond the usual ones. `reserved` are words that no device may have as its
-    id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of grants, by name.
+    `grants` holds templates by name, of policies or of another kind; `rules` and `schema` are Cedar text.
+    `base` is the hash of the deployed fleet that a published fleet builds on; None in the deployed fleet
+    itself. `services` are AWS services that grants may use beyond the usual ones. `reserved` are words that
+    no device may have as its id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of
+    grants, by name.
     """
 
     groups: dict[str, Group]
@@ -263,6 +250,17 @@ class Fleet:
         return IdRule(self.reserved, self.colon_ids)
 
     @property
+    def offers(self) -> frozenset[str]:
+        """Return what the fleet needs of its deployment: its groups' ways, and its grants' kind."""
+        kinds = [KIND for template in self.grants.values() if has_kind(template)]
+        return frozenset([*kinds, *(way for group in self.groups.values() for way in group.ways)])
+
+    @property
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Return the grants whose templates are policy documents, by name."""
+        return {name: template for name, template in self.grants.items() if not has_kind(template)}
+
+    @property
     def shared_grants(self) -> list[str]:
         """Return the names of the grants that let devices write what is no single device's."""
         return sorted(name for name, terms in self.terms.items() if terms.shared)
@@ -280,6 +278,7 @@ def _group(raw: dict[str, Any]) -> Group:
             "trust": tuple(raw["trust"]),
             "formerly": tuple(raw.get("formerly", ())),
             "shares_ids_with": tuple(raw.get("shares_ids_with", ())),
+            "ways": tuple(raw.get("ways", DEFAULT)),
             "certificate": CertificatePlan(**raw["certificate"]),
             "budget": Budget.from_plain(raw["budget"]) if raw["budget"] else None,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,21 +34,22 @@ from firstboot.pki import chain
 from firstboot.pki.profile import Issuer
 from firstboot.runtime.event import Work
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.http import Endpoint
+from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.messages import NoMembers
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CERTIFICATES, COMMIT, HEALTH, NONCE, Route
+from firstboot.runtime.routes import CERTIFICATES, COMMIT, HEALTH, NONCE, Route, served
 
 
-def http(settings: ExchangeSettings, guard: Guard) -> Mapping[Route, Endpoint]:
+def http(settings: ExchangeSettings, guard: Guard) -> HttpEndpoints:
     """Return the endpoints behind API Gateway."""
     made = _endpoints(settings, guard)
-    return {
+    by_route: dict[Route, Endpoint] = {
         CERTIFICATES: made.certificates,
         COMMIT: made.commit,
         NONCE: made.nonce,
         HEALTH: made.health,
     }
+    return HttpEndpoints(served(deployed().offers), by_route)
 
 
 def mqtt(settings: ExchangeSettings, guard: Guard) -> MqttEndpoints:

@@ -10,7 +10,7 @@ A device that has connected with the certificate has proved that it holds the ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from firstboot.domain.names import device_id
@@ -33,4 +33,6 @@ class CommitByConnecting:
         device = self.log_in.records.device(device_id(connection.client_id))  # 1
         if device is None or device.pending is None:
             return None
-        return self.log_in(self.connected(connection, None), now)  # 2, 3
+        # A connection asks for nothing, so it is open to the devices of every way.
+        presented = replace(self.connected(connection, None), way=None)  # 2
+        return self.log_in(presented, now)  # 3

@@ -1,8 +1,9 @@
 """Enroll: an admission and a CSR become an operational certificate.
 
-1. The CSR's key is strong and its owner signed the CSR. The key is not that of a shared claim certificate.
-2. A signed proof is of the kind that the group demands. Its use is recorded.
-3. The certificate is issued exactly once (issue.py), if the device's record and the group's budget allow.
+1. The group allows the way of asking.
+2. The CSR's key is strong and its owner signed the CSR. The key is not that of a shared claim certificate.
+3. A signed proof is of the kind that the group demands. Its use is recorded.
+4. The certificate is issued exactly once (issue.py), if the device's record and the group's budget allow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from firstboot.exchange.errors import ClaimKeyRefused
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issue, Issued
 from firstboot.identity.admission import Admission
 from firstboot.identity.proof import Proofs, spend
+from firstboot.identity.ways import check_way
 from firstboot.pki import csr
 from firstboot.pki.profile import plan
 
@@ -36,16 +38,17 @@ class Enroll:
         request returns the same certificate. Raises AuthenticationError, AuthorizationError, RequestError,
         ConflictError and LimitError, and Unavailable as long as nothing is recorded.
         """
-        verified = csr.verify(request.csr)  # 1
+        check_way(admission.way, admission.group)  # 1
+        verified = csr.verify(request.csr)  # 2
         # Every device of a shared group has the claim certificate's key. A certificate for it would let each
         # of them act as this device.
         if admission.group.is_shared and verified.spki == admission.by.spki:
             raise ClaimKeyRefused
         # The admission and the CSR are verified by now, so a caller without a valid bootstrap certificate
         # can't write to the table.
-        spend(admission.proof, admission.group, self.proofs, now)  # 2
+        spend(admission.proof, admission.group, self.proofs, now)  # 3
         asked = self._enrollment(admission, request, verified, now)
-        return self.issue(asked, verified, admission.group, make_known=admission.proof is not None)  # 3
+        return self.issue(asked, verified, admission.group, make_known=admission.proof is not None)  # 4
 
     def _enrollment(
         self, admission: Admission, request: ExchangeRequest, verified: csr.VerifiedCsr, now: datetime
@@ -69,6 +72,7 @@ class Enroll:
             anchor=admission.by.anchor,
             now=moment,
             grace=group.certificate.grace,
+            way=admission.way,
             # Any device could use a shared claim certificate, so its allow-list is the device records: an
             # operator names each device before it comes.
             expected=group.is_shared,

@@ -14,7 +14,7 @@ from firstboot.exchange.enroll import Enroll
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
 from firstboot.exchange.renew import Renew
 from firstboot.exchange.waiting import Waiting
-from firstboot.identity.admission import admit
+from firstboot.identity.admission import Admission, admit
 from firstboot.identity.known_issuers import KnownIssuers
 from firstboot.identity.possession import Presented
 
@@ -49,9 +49,18 @@ class Exchange:
         # that no known issuer's key has vouched for is refused after that only, and takes no slot before.
         known = self.issuers.group_of(leaf, fleet)
         if known:
-            self.waiting.check(known, leaf, said, now)
+            self.waiting.check(known, leaf.identifier, said, now)
         admission = admit(presented, said, fleet, now)
-        self.issuers.note(leaf, admission.issuer, admission.group, fleet)
-        if not known:
-            self.waiting.check(admission.group, leaf, said, now)
+        if admission.issuer:
+            self.issuers.note(leaf, admission.issuer, admission.group, fleet)
+        if known:
+            return self.enroll(admission, request, now)
+        return self.admitted(admission, request, now)
+
+    def admitted(self, admission: Admission, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
+        """Certify the key in the request for a device that is admitted.
+
+        Raises what Waiting.check and Enroll raise.
+        """
+        self.waiting.check(admission.group, admission.by.identifier, request.device_id, now)
         return self.enroll(admission, request, now)

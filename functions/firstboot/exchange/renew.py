@@ -6,7 +6,7 @@
 2. The request names no other device.
 3. The CSR's key is strong and its owner signed the CSR.
 4. Firstboot issued the certificate: the record has its serial and key, or it is stored. The fleet has the
-   device's group.
+   device's group, which allows the way of asking.
 5. A signed proof is of the kind that the group demands. Its use is recorded.
 6. A pending certificate is committed, because renewing is a login like any other.
 7. The certificate is issued exactly once, if the record allows (issue.py). The present certificate keeps its
@@ -31,6 +31,7 @@ from firstboot.identity.errors import DeviceIdMismatch, EnrollmentClosed
 from firstboot.identity.login import LoginRecords, check_issued, stored
 from firstboot.identity.possession import Presented, Proven, Recorded, check_client_id, proof_of
 from firstboot.identity.proof import Proofs, spend
+from firstboot.identity.ways import check_way
 from firstboot.pki import chain, csr
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.profile import plan
@@ -60,6 +61,7 @@ class Renew:
         verified = csr.verify(request.csr)  # 3
         device = self._recorded(name, presented)  # 4
         group = _group(device, fleet)
+        check_way(presented.way, group)
         proof = proof_of(presented)
         # The certificate and the CSR are verified by now, so a caller without a certificate of ours can't
         # write to the table.

@@ -18,7 +18,6 @@ from firstboot.domain.lanes import THROTTLED, Lanes
 from firstboot.domain.names import first_name
 from firstboot.domain.retry_slots import Lane
 from firstboot.exchange.errors import EnrollmentRateExceeded
-from firstboot.pki.certificate import Certificate
 
 _MINUTE = timedelta(minutes=1)
 THROTTLED_METRIC = "EnrollmentThrottled"
@@ -36,13 +35,13 @@ class Waiting:
     lanes: Lanes
     issuing: Lane
 
-    def check(self, group: Group, leaf: Certificate, said: str | None, now: datetime) -> None:
+    def check(self, group: Group, identifier: str, said: str | None, now: datetime) -> None:
         """Refuse an enrollment if a limit is known to be reached.
 
-        The caller has verified that the certificate `leaf` is one of `group`'s. `said` is the device id in
-        the request. Raises EnrollmentRateExceeded, Unavailable.
+        `identifier` is that of the evidence by which `group` admits the device, which the caller has
+        verified. `said` is the device id in the request. Raises EnrollmentRateExceeded, Unavailable.
         """
-        caller = _caller(leaf.identifier, said if group.is_shared else None)
+        caller = _caller(identifier, said if group.is_shared else None)
         lane = _lane(group)
         if lane and self.lanes.is_closed(lane, now, probes=True):
             raise self._too_many(lane, caller, now)

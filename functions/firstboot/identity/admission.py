@@ -19,6 +19,7 @@ from firstboot.domain.errors import AuthenticationError, CertificateExpired, Rea
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId, IdRule
 from firstboot.domain.proof_id import ProofId
+from firstboot.domain.ways import Way
 from firstboot.identity import naming
 from firstboot.identity.errors import BootstrapExpired, DeviceIdMismatch, DeviceIdRequired, EnrollmentClosed
 from firstboot.identity.possession import Presented, Proven, check_client_id, proof_of
@@ -40,7 +41,8 @@ class AdmittedBy:
 
     `identifier` is unique within the kind: the SHA-256 (hex) of what is signed in a bootstrap certificate.
     `spki` is the SHA-256 (hex) of its key; None for a kind that has no key pair. `bootstrap_ids` are the ids
-    by which AWS IoT may know the certificate, and `anchor` is the trust anchor above it.
+    by which AWS IoT may know the certificate; a kind without certificates has none. `anchor` is the trust
+    anchor above the certificate, or in such a kind the key that vouches for the device.
     """
 
     kind: AdmissionKind
@@ -54,15 +56,17 @@ class AdmittedBy:
 class Admission:
     """The right of a device to enroll in a group.
 
-    `issuer` is the issuer of the bootstrap certificate. The use of `proof` must be recorded before a
-    certificate is issued. It is None if the connection proved possession.
+    `way` is the way in which the device asks. The use of `proof` must be recorded before a certificate is
+    issued. It is None if the connection proved possession. `issuer` is the issuer of the bootstrap
+    certificate; None without one.
     """
 
     device_id: DeviceId
     group: Group
     by: AdmittedBy
-    issuer: Certificate
+    way: Way | None
     proof: ProofId | None = None
+    issuer: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def admit(presented: Presented, said: str | None, fleet: Fleet, now: datetime) -
         bootstrap_ids=forms.ids(verified.leaf),
         anchor=Anchor(verified.anchor.spki_fingerprint(), verified.anchor.subject.text()),
     )
-    return Admission(name, verified.group, admitted_by, verified.path[1], proof_of(presented))
+    proof = proof_of(presented)
+    return Admission(name, verified.group, admitted_by, presented.way, proof, verified.path[1])
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:

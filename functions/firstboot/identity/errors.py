@@ -81,3 +81,8 @@ class BootstrapRevoked(AuthorizationError):
 class EnrollmentClosed(AuthorizationError):
     code = "enrollment-closed"
     title = "The group is closed to enrollments"
+
+
+class WayNotAllowed(AuthorizationError):
+    code = "way-not-allowed"
+    title = "The device's group does not allow this way of asking"

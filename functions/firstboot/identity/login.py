@@ -3,7 +3,8 @@
 1. The issuing CA signed the certificate, and it is valid. An MQTT client id is the device id.
 2. Firstboot issued the certificate: its serial and key are in the device record, or it is stored. The record
    has it as the active or the pending one.
-3. A signed proof is of the kind that the device's group demands. Its use is recorded.
+3. The device's group allows the way of asking. A signed proof is of the kind that the group demands. Its use
+   is recorded.
 4. A pending certificate is committed, since this login proves that the device has received it. What is
    recorded is the stored certificate, not the presented one, which may be the stored one's twin.
 """
@@ -24,6 +25,7 @@ from firstboot.identity.connection import Issued
 from firstboot.identity.errors import CertificateForged, OperationalCertificateRequired
 from firstboot.identity.possession import Presented, Recorded, check_client_id, proof_of
 from firstboot.identity.proof import Proofs, spend
+from firstboot.identity.ways import check_way
 from firstboot.pki import certificate, chain
 from firstboot.pki.certificate import Certificate
 
@@ -70,7 +72,7 @@ class LogIn:
         """Return the device behind an operational certificate. The certificate's first login commits it.
 
         Raises AuthenticationError, OperationalCertificateRequired, DeviceIdMismatch,
-        CertificateNotCurrent, CertificateForged, DeviceRevoked, Unavailable.
+        CertificateNotCurrent, CertificateForged, DeviceRevoked, WayNotAllowed, Unavailable.
         """
         leaf = chain.issued(presented.leaf, self.ca)
         if leaf is None:
@@ -82,17 +84,15 @@ class LogIn:
         device = self.records.device(name)  # 2
         check_issued(presented.leaf, name, device, self.issued)
         found = login(device, f"{leaf.serial_number:x}")
-        self._spend(presented, found.device, now)  # 3
+        group = self.fleet.current(now).group_of(found.device.group)
+        check_way(presented.way, group)  # 3
+        # Only after the verification: an unauthenticated request must not be able to write to the table.
+        spend(proof_of(presented), group, self.proofs, now)
         if found.pending is None:
             return _identity(found.device)
         leaf = stored(presented, name, self.issued)
         now_active = committed(found.device, chain.fingerprint(leaf), now)
         return _identity(self.records.commit(now_active, leaf))  # 4
-
-    def _spend(self, presented: Presented, device: Device, now: datetime) -> None:
-        # Only after the verification: an unauthenticated request must not be able to write to the table.
-        if proof := proof_of(presented):
-            spend(proof, self.fleet.current(now).group_of(device.group), self.proofs, now)
 
 
 def stored(presented: Presented, name: DeviceId, issued: Issued) -> x509.Certificate:

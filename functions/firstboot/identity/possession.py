@@ -1,6 +1,7 @@
-"""Certificates whose key the caller has proved to hold, with one class for each way of presenting one.
+"""Certificates whose key the caller has proved to hold, with one class for each means of proof.
 
 Nothing else has been verified yet. `admission` verifies a bootstrap certificate, `login` an operational one.
+`way` is the way in which the caller asks; None for a mere connection to AWS IoT, which asks for nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from firstboot.domain.names import DeviceId
 from firstboot.domain.proof_id import ProofId
+from firstboot.domain.ways import Way
 from firstboot.identity.errors import DeviceIdMismatch
 from firstboot.pki.certificate import Certificate
 
@@ -18,6 +20,7 @@ class OverTls:
     """The certificate of a TLS client. The handshake proved possession."""
 
     leaf: Certificate
+    way: Way = "mtls"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Proven:
     leaf: Certificate
     intermediates: tuple[Certificate, ...]
     proof: ProofId
+    way: Way = "proof"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class OverMqtt:
 
     leaf: Certificate
     client_id: str
+    way: Way | None = "mqtt"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Recorded:
     leaf: Certificate
     client_id: str
     device_id: DeviceId
+    way: Way | None = "mqtt"
 
 
 Presented = OverTls | Proven | OverMqtt | Recorded

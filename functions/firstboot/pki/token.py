@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from firstboot.domain.clock import from_epoch
-from firstboot.domain.fleet import TokenIssuer
+from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.pki.errors import (
     TokenAudienceWrong,
     TokenExpired,

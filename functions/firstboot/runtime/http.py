@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -21,7 +21,7 @@ from firstboot.runtime.errors import MalformedRequest, MethodNotAllowed, RouteNo
 from firstboot.runtime.guard import Clock, Guard, Handler
 from firstboot.runtime.messages import Answer, Json, stamped
 from firstboot.runtime.problem import problem
-from firstboot.runtime.routes import ROUTES, Route, allowed
+from firstboot.runtime.routes import Route
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -79,6 +79,14 @@ class HttpResponse:
 
 Endpoint = Callable[[HttpRequest, datetime], HttpResponse]
 """Answer a request at a given time."""
+
+
+@dataclass(frozen=True)
+class HttpEndpoints:
+    """The endpoints of one Lambda function. `routes` are those of the whole deployment."""
+
+    routes: Collection[Route]
+    by_route: Mapping[Route, Endpoint]
 
 
 def request(event: Json) -> HttpRequest:
@@ -147,10 +155,10 @@ class Dispatcher:
     Powertools' resolver is not used: it adds 130 ms to a cold start and answers a wrong method with 404.
     """
 
-    def __init__(self, service: str, endpoints: Mapping[Route, Endpoint]) -> None:
-        """Raise ValueError unless `endpoints` has exactly the routes of `service` in the table of routes."""
-        declared = {route for route in ROUTES if route.service == service}
-        if endpoints.keys() != declared:
+    def __init__(self, service: str, endpoints: HttpEndpoints) -> None:
+        """Raise ValueError unless `endpoints` has exactly the deployment's routes of `service`."""
+        declared = {route for route in endpoints.routes if route.service == service}
+        if endpoints.by_route.keys() != declared:
             raise ValueError(f"{service} must answer exactly {sorted(route.key for route in declared)}")
         self._endpoints = endpoints
 
@@ -159,17 +167,17 @@ class Dispatcher:
 
         Raises RouteNotFound, MethodNotAllowed and what the endpoint raises.
         """
-        for route, endpoint in self._endpoints.items():
+        for route, endpoint in self._endpoints.by_route.items():
             parameters = route.match(request.path)
             if parameters is not None and route.method == request.method:
                 return endpoint(replace(request, parameters=parameters), now)
-        methods = allowed(request.path)
+        methods = [each.method for each in self._endpoints.routes if each.match(request.path) is not None]
         raise MethodNotAllowed(", ".join(methods)) if methods else RouteNotFound
 
 
 def http_function(
     service: str,
-    build: Callable[[Configuration, Guard], Mapping[Route, Endpoint]],
+    build: Callable[[Configuration, Guard], HttpEndpoints],
     read: Callable[[], Configuration],
     clock: Clock = utc_now,
 ) -> Handler:

@@ -6,8 +6,11 @@ made from this table.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
+
+from firstboot.domain import hubs
 
 Service = Literal["exchange", "vend"]
 
@@ -17,14 +20,16 @@ class Route:
     """A route: a method, a path in API Gateway's notation, and the Lambda function that answers.
 
     `proof` is what the caller must prove: nothing, possession of a bootstrap or operational certificate, or
-    possession of an operational certificate.
+    possession of an operational certificate. `needs` is the member of `Fleet.offers` without which a
+    deployment does not have the route; None for a route of every deployment.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     path: str
     service: Service
     proof: Literal["none", "certificate", "operational"]
     summary: str
+    needs: str | None = None
 
     @property
     def key(self) -> str:
@@ -53,11 +58,19 @@ DEVICE = Route("GET", "/v1/device", "vend", "operational", "Read the device's ow
 CREDENTIALS = Route(
     "GET", "/role-aliases/{alias}/credentials", "vend", "operational", "Get short-lived AWS credentials"
 )
+SAS = Route(
+    "GET",
+    "/v1/sas/{hub}",
+    "vend",
+    "operational",
+    "Get a shared access signature for an Azure IoT hub",
+    needs=hubs.KIND,
+)
 
-ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS)
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS)
 """All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 
-def allowed(path: str) -> list[str]:
-    """Return the methods of the routes that have this path."""
-    return [route.method for route in ROUTES if route.match(path) is not None]
+def served(offers: Collection[str]) -> tuple[Route, ...]:
+    """Return the routes of a deployment whose fleet has `offers`."""
+    return tuple(route for route in ROUTES if route.needs is None or route.needs in offers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
@@ -12,7 +13,7 @@ from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sts import StsSessions
-from firstboot.domain import topics
+from firstboot.domain import hubs, topics
 from firstboot.domain.lanes import Lanes
 from firstboot.domain.retry_slots import Lane
 from firstboot.identity.connection import Connected
@@ -22,20 +23,37 @@ from firstboot.pki import chain
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.http import Endpoint
+from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, SAS, Route, served
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
 from firstboot.vend.vend import Vend
 from firstboot.vend.waiting import Readiness, Waiting
 
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
 
-def http(settings: VendSettings, guard: Guard) -> Mapping[Route, Endpoint]:
+
+def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
     """Return the endpoints behind API Gateway."""
     made = _endpoints(settings, guard)
-    return {DEVICE: made.record, CREDENTIALS: made.credentials}
+    by_route: dict[Route, Endpoint] = {DEVICE: made.record, CREDENTIALS: made.credentials}
+    offers = deployed().offers
+    if hubs.KIND in offers:
+        by_route[SAS] = partial(made.hub_signature, sign=_sign_for_hub(settings))
+    return HttpEndpoints(served(offers), by_route)
+
+
+def _sign_for_hub(settings: VendSettings) -> SignForHub:
+    # A cold start of another fleet does not import these.
+    from firstboot.aws.secrets import SecretKeys  # noqa: PLC0415
+    from firstboot.domain import secret_keys  # noqa: PLC0415
+    from firstboot.vend.hub_signature import SignForHub  # noqa: PLC0415
+
+    prefix = secret_keys.prefix(settings.stack, secret_keys.HUBS)
+    return SignForHub(SecretKeys(clients.secrets_manager(), prefix))
 
 
 def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -28,6 +29,9 @@ from firstboot.vend.credential_provider import CredentialsAnswer
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.vend import Vend, VendingRequest
 from firstboot.vend.waiting import Waiting
+
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
 
 
 class MqttCredentialsRequest(Request, frozen=True, kw_only=True):
@@ -74,6 +78,15 @@ class Endpoints:
         """Show the device its own record and the grants that it holds now."""
         identity = self._identify(present(request, self.prove, now), now)
         answer = self.show_record(identity, request.source_ip, self.rules.at(now), now)
+        return respond(HTTPStatus.OK, answer, now)
+
+    def hub_signature(self, request: HttpRequest, now: datetime, *, sign: SignForHub) -> HttpResponse:
+        """Make a shared access signature for an IoT hub."""
+        identity = self._identify(present(request, self.prove, now), now)
+        hub = request.parameters["hub"]
+        answer = sign(identity, hub, request.source_ip, self.rules.at(now), now)
+        self.guard.info("shared access signature made", hub=answer.hub, seconds=answer.expires_in)
+        self.guard.count("HubSignatures")
         return respond(HTTPStatus.OK, answer, now)
 
     def credentials_message(

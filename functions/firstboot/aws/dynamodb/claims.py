@@ -35,7 +35,7 @@ _RENEWS = (
 # claims of its pending certificate too, because older versions read no others.
 _ENROLL = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, pending = :pending,"
-    " enrolledBy = :by, bootstrapIds = :ids, anchor = :anchor, anchorSubject = :subject,"
+    " enrolledBy = :by, anchor = :anchor, anchorSubject = :subject, way = :way,"
     " updatedAt = :now, createdAt = if_not_exists(createdAt, :now), claims = if_not_exists(claims, :claims),"
     " generation = if_not_exists(generation, :zero), attributes = if_not_exists(attributes, :empty)"
 )
@@ -93,15 +93,15 @@ def _intent(asked: Enrollment | Renewal, own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _enrollment(asked: Enrollment, *, uses_admission: bool) -> dict[str, Any]:
-    values = {
+    values: dict[str, Any] = {
         ":id": asked.device_id,
         ":group": asked.group,
         ":enrolled": Status.ENROLLED.value,
         ":claims": asked.certificate.claims or {},
         ":by": asked.enrolled_by,
-        ":ids": asked.bootstrap_ids,
         ":anchor": asked.anchor.key,
         ":subject": asked.anchor.subject,
+        ":way": asked.way,
         ":zero": 0,
         ":empty": {},
     }
@@ -127,17 +127,27 @@ def _enrollment(asked: Enrollment, *, uses_admission: bool) -> dict[str, Any]:
     if asked.pin:
         values[":pin"] = asked.pin
         known += f" AND {_ADMITTED if uses_admission else _PINNED}"
-        update += ", pin = :pin" + (" REMOVE admission" if uses_admission else "")
+        update += ", pin = :pin"
+    if asked.bootstrap_ids:
+        values[":ids"] = asked.bootstrap_ids
+        update += ", bootstrapIds = :ids"
     # In a shared group the records of expected devices are the allow-list: without a record there is no
     # claim.
     exists = "attribute_exists(pk) AND" if asked.expected else "attribute_not_exists(pk) OR"
     return {
-        "UpdateExpression": update,
+        "UpdateExpression": update + _removed(asked, uses_admission=uses_admission),
         "ConditionExpression": f"{exists} ({known})",
         # `status` and `group` are reserved words of DynamoDB.
         "ExpressionAttributeNames": {"#status": "status", "#group": "group"},
         "ExpressionAttributeValues": values,
     }
+
+
+def _removed(asked: Enrollment, *, uses_admission: bool) -> str:
+    # DynamoDB has no empty set, so without ids the attribute goes.
+    names = {"bootstrapIds": not asked.bootstrap_ids, "admission": uses_admission}
+    removed = [name for name, is_removed in names.items() if is_removed]
+    return f" REMOVE {', '.join(removed)}" if removed else ""
 
 
 def _renewal(asked: Renewal, *, is_first_of_day: bool) -> dict[str, Any]:

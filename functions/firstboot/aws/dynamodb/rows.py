@@ -27,7 +27,7 @@ _CERTIFICATES = frozenset({"pending", "active", "superseded"})
 _DEVICE = frozenset(
     {
         *("deviceId", "group", "status", "generation", "createdAt", "updatedAt", "enrolledBy"),
-        *("bootstrapIds", "anchor", "anchorSubject"),
+        *("bootstrapIds", "anchor", "anchorSubject", "way"),
         *("attributes", "claims", "registered", "attached", "activating", "imported"),
         *("renewalDay", "renewals", "pin", "admission", "refusedKey", "enrolled"),
     }
@@ -105,6 +105,7 @@ def device(row: Row) -> Device:
         # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no other id.
         bootstrap_ids=frozenset(plain.get("bootstrapIds", [enrolled_by] if enrolled_by else [])),
         anchor=Anchor(plain["anchor"], plain["anchorSubject"]) if "anchor" in plain else None,
+        way=plain.get("way"),
         pending=certificates.get("pending"),
         active=certificates.get("active"),
         superseded=certificates.get("superseded"),
