@@ -1,7 +1,7 @@
 """A client of an API of AWS: botocore's models, serializers, signers and parsers without its own client.
 
-botocore's client looks up the host of each call by a table of rules and runs dozens of hooks around it, which
-is about half of a call's CPU. Making it takes a third of a cold start.
+botocore's client looks up the host of each call by a table of rules and runs dozens of hooks around it. A
+warm request takes a quarter to a third less CPU without it, and a cold start a sixth less.
 """
 
 from __future__ import annotations
