@@ -26,11 +26,15 @@ from firstboot.pki.profile import authority_certificate
 from firstboot.register.settings import WorkSettings
 from firstboot.vend.settings import VendSettings
 from tests import factories
+from tests.aws import bridge
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 # As with AWS IoT, a certificate's id is the hash of its DER.
 MOTO: Any = {"iot": {"use_valid_cert": True}}
+
+
+bridge.install()
 
 
 def _sign_digest(key: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -> bytes:
@@ -70,7 +74,7 @@ def forget_clients() -> None:
     """Let the product make its clients anew."""
     for made in (
         *(clients.dynamodb, clients.dynamodb_streams, clients.kms, clients.s3, clients.sts),
-        *(clients.iot, clients.iot_data, clients.secrets_manager, clients.sqs, clients.session),
+        *(clients.iot, clients.iot_data, clients.secrets_manager, clients.sqs, bridge.events),
         connections.connections,
     ):
         made.cache_clear()

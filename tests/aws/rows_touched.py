@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from typing import Any
 
-from firstboot.aws import clients
 from infra.rows import ATTRIBUTES, rows_of
 from local.table_conditions import keys
+from tests.aws import bridge
 
 ROLES = {
     "exchange_http": "exchange",
@@ -59,7 +59,7 @@ def checked() -> Iterator[None]:
         if role and operation != "Scan":
             wrong.extend(_wrong(role, operation, event["params"]))
 
-    clients.session().register("before-parameter-build.dynamodb", check)
+    bridge.events().register("before-parameter-build.dynamodb", check)
     yield
     assert not wrong, wrong
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from binascii import crc32
 from collections.abc import Iterator
+from contextlib import nullcontext
+from io import BytesIO
 from typing import Any
 
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
+from botocore.parsers import create_parser
+from botocore.response import StreamingBody
+from botocore.utils import parse_timestamp
+from urllib3 import HTTPHeaderDict
 
-from firstboot.aws import clients
+from firstboot.aws import answers, clients
+from firstboot.aws.answers import WholeAnswers
 from firstboot.aws.clients import answered
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.sqs.queue import SqsQueue
@@ -48,7 +56,7 @@ def host() -> Iterator[Host]:
 def _clients(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     deployed.prepare(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", host.url)
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr("firstboot.aws.client.sleep", lambda _: None)
     deployed.forget_clients()
     host.requests.clear()
     yield
@@ -78,6 +86,65 @@ def test_a_whole_answer_is_a_success(host: Host, api: AwsApi, operation: Operati
     host.answer = sized(head(operation, content), content)
     with answered():
         call(api, operation)
+
+
+def _parsed(parser: Any, content: bytes, operation: OperationModel, status: int = 200) -> Any:
+    headers = HTTPHeaderDict({"ETag": "e", "x-amzn-RequestId": "r", "x-amz-version-id": "v"})
+    context = {"operation_name": operation.name}
+    is_stream = operation.has_streaming_output and status == 200
+    whole: Any = StreamingBody(BytesIO(content), len(content)) if is_stream else content
+    raw = {"status_code": status, "headers": headers, "body": whole, "context": context}
+    members = parser.parse(raw, operation.output_shape)
+    return {name: each.read() if hasattr(each, "read") else each for name, each in members.items()}
+
+
+JSON_ERROR = b'{"__type": "x#Throttling", "message": "m", "Item": {"a": {"B": "AAAA"}}}'
+
+
+@EVERY
+def test_an_answer_is_read_as_botocore_reads_it(api: AwsApi, operation: OperationModel) -> None:
+    """The members of an answer, and of an error, are those that botocore's own parser finds."""
+    del api
+    protocol = operation.service_model.resolved_protocol
+    extended = body(operation).replace(b"{", b'{"unknown": {"a": [null]}, "__type": null, ', 1)
+    is_json = protocol in ("json", "rest-json")
+    error = JSON_ERROR if is_json else b"<E><Error><Code>Denied</Code><Message>m</Message></Error></E>"
+    for status, content in ((200, body(operation)), (200, extended), (400, error), (503, b"<html></html>")):
+        theirs = _parsed(create_parser(protocol), content, operation, status)
+        assert _parsed(WholeAnswers(protocol), content, operation, status) == theirs
+
+
+VALUES: dict[str, Any] = {
+    "S": "a",
+    "N": "1",
+    "B": "AAAA",
+    "SS": ["a"],
+    "NS": ["1"],
+    "BS": ["AAAA", "YQ=="],
+    "M": {"b": {"B": "YQ=="}, "m": {"M": {"l": {"L": [{"BOOL": False}, {"B": "YQ=="}]}}}},
+    "L": [{"S": ""}, {"L": []}],
+    "NULL": True,
+    "BOOL": True,
+}
+
+
+def test_every_value_of_dynamodb_is_read_as_botocore_reads_it() -> None:
+    """A record with each type of value, also within others, is the one that botocore's own parser finds."""
+    (get,) = [each for _, each in OPERATIONS if each.name == "GetItem"]
+    content = json.dumps({"Item": {name: {name: value} for name, value in VALUES.items()}}).encode()
+    found = _parsed(WholeAnswers("json"), content, get)
+    assert found == _parsed(create_parser("json"), content, get)
+    assert found["Item"]["BS"] == {"BS": [b"\0\0\0", b"a"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2027-01-15T08:00:00Z", "2027-01-15T08:00:00.123Z", "2027-01-15T08:00:00+00:00", "1800000000", 1.5, 0],
+)
+def test_a_time_is_read_as_botocore_reads_it(text: Any) -> None:
+    """Each form of a time in AWS's answers is the moment that botocore reads."""
+    assert answers._timestamp(text) == parse_timestamp(text)
+    assert answers._timestamp(text).utcoffset() is not None
 
 
 @pytest.mark.parametrize("damage", CUT)
@@ -131,6 +198,19 @@ def test_a_checksum_that_is_no_number_is_unavailable(host: Host, said: str) -> N
     host.answer = sized(first.replace(true, said.encode()), content)
     with pytest.raises(Unavailable), answered():
         call(AwsApi.DYNAMODB, operation)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "is_whole"), [("AAAAAA==", False), ("sQIYyg==", True), ("AAAAAA==-2", True), (None, True)]
+)
+def test_an_object_has_the_checksum_of_its_upload(
+    host: Host, checksum: str | None, *, is_whole: bool
+) -> None:
+    """An object whose bytes have another checksum than S3 keeps of its upload is Unavailable."""
+    kept = f"x-amz-checksum-crc32: {checksum}\r\n" if checksum else ""
+    host.answer = sized(f'HTTP/1.1 200 OK\r\netag: "e"\r\nconnection: close\r\n{kept}'.encode(), b"chain")
+    with nullcontext() if is_whole else pytest.raises(Unavailable), answered():
+        clients.s3(ACCOUNT).get_object(Bucket="bucket", Key="k")
 
 
 def test_an_answer_without_a_body_needs_no_length(host: Host) -> None:

@@ -59,7 +59,7 @@ def test_a_call_names_the_owner_of_the_bucket(bucket: str, adapter: type, method
     made = _source(bucket) if adapter is FleetSource else adapter(clients.s3(ACCOUNT), bucket)
     CALLS[adapter][method](made)
     assert sent
-    assert {bytes(request.headers[HEADER]).decode() for request in sent} == {ACCOUNT}
+    assert {str(request.headers[HEADER]) for request in sent} == {ACCOUNT}
 
 
 @pytest.mark.parametrize("adapter", CALLS)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
-import botocore.endpoint
 import pytest
 from botocore.loaders import create_loader
 from moto import mock_aws
@@ -258,8 +257,8 @@ def world(folder: Path) -> Iterator[World]:
         with mock_aws(config=deployed.MOTO):
             patched.setattr("botocore.session.create_loader", _loader)
             patched.setattr(boto3, "client", direct)
-            # botocore would wait between two attempts.
-            patched.setattr(botocore.endpoint, "time", _Instant)
+            # A client would wait between two attempts.
+            patched.setattr("firstboot.aws.client.sleep", lambda _: None)
             on_wire = wire()
             on_wire.begin(None)
             on_wire.wrote = lambda _: None
@@ -286,14 +285,6 @@ def factories_other() -> factories.Authority:
     return factories.authority("Other factory")
 
 
-class _Instant:
-    """A clock of botocore that needs no time to wait."""
-
-    @staticmethod
-    def sleep(_: float) -> None:
-        """Wait for no time."""
-
-
 @cache
 def _clients() -> dict[str, Any]:
     """Return the product's clients, which reach AWS over the wire. All others reach moto directly."""
@@ -316,20 +307,20 @@ def _clients() -> dict[str, Any]:
     return made
 
 
-def _manager() -> Any:
-    """Return the pools of connections of the product's clients."""
-    # All of them have one session, which is not the one that a new client would get.
-    return _clients()["dynamodb"]._endpoint.http_session._manager
+def _connections() -> Any:
+    """Return the connections of the product's clients."""
+    # All of them have the same ones, which are not those that a new client would get.
+    return _clients()["dynamodb"].connections
 
 
 def reconnect() -> None:
     """Let the product's clients make new connections."""
-    _manager().clear()
+    _connections().clear()
 
 
 def wait_for_answers(seconds: float) -> None:
     """Let the product's clients wait for so long for the answers to the calls that they make from now on."""
-    manager = _manager()
+    manager = _connections().manager
     manager.connection_pool_kw["timeout"] = seconds
     for pool in list(manager.pools._container.values()):
         pool.timeout = Timeout.from_float(seconds)

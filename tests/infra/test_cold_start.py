@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from firstboot.domain.clock import utc_now
 from infra.bundling import Asset
 from infra.configuration import ColdStart, Configuration, Domain
 from tests.infra.conftest import DOMAIN, ROOT, Synthesised, alone, run_app, spell, spelled, synthesise
@@ -255,19 +257,37 @@ botocore.credentials.Credentials.__init__ = refuse
 """
 
 UNMADE = """
-from firstboot.aws import clients, connections
+from firstboot.aws import client, connections, requests
 assert random.getstate() == begun
-made = [clients.session, connections.connections]
+made = [client.loader, connections.connections, requests._other_credentials]
 assert all(each.cache_info().currsize == 0 for each in made), made
 """
 
-# The program below makes the AWS session as the first request does, and prints a random number after it.
+# The program below makes an AWS client as the first request does, and prints a random number after it.
 FIRST_REQUEST = """
 import random
-from firstboot.aws.clients import session
+from firstboot.aws import clients
 random.seed(1)
-session()
+clients.kms()
 print(random.random())
+"""
+
+# The program below is restored from a snapshot: the environment learns where the credentials are after the
+# imports. It prints what signs each of three requests.
+RESTORED = """
+import os
+from firstboot.aws import clients
+os.environ |= {restored}
+def send(client, operation, request):
+    key = request.headers["Authorization"].split("/")[0].split("=")[1]
+    print(key, request.headers["X-Amz-Security-Token"])
+    raise KeyboardInterrupt
+clients.Client.send = send
+for _ in range(3):
+    try:
+        clients.kms().sign(KeyId="k", Message=b"m", SigningAlgorithm="ECDSA_SHA_256")
+    except KeyboardInterrupt:
+        pass
 """
 
 
@@ -283,7 +303,7 @@ def test_a_snapshot_holds_imports_only(assets: dict[str, Asset]) -> None:
 
 def test_restored_environments_wait_for_different_times(asset: Path) -> None:
     """The first request begins another sequence of random numbers than that of the snapshot."""
-    first, second = (alone(asset, FIRST_REQUEST).stdout for _ in range(2))
+    first, second = (alone(asset, FIRST_REQUEST, AWS_REGION="us-east-1").stdout for _ in range(2))
     assert first != second
     assert float(first)
     assert float(second)
@@ -292,11 +312,16 @@ def test_restored_environments_wait_for_different_times(asset: Path) -> None:
 class Credentials(BaseHTTPRequestHandler):
     """The local host from which a restored environment gets its credentials."""
 
+    minutes = 360
+    answered = 0
+
     def do_GET(self) -> None:
         """Answer with credentials, if the request has the token."""
         assert self.headers["Authorization"] == "a token"
         body = {"AccessKeyId": "AKIARESTORED", "SecretAccessKey": "secret", "Token": "t"}
-        text = json.dumps(body | {"Expiration": "2099-01-01T00:00:00Z"}).encode()
+        type(self).answered += 1
+        end = utc_now() + timedelta(minutes=self.minutes)
+        text = json.dumps(body | {"Expiration": f"{end:%Y-%m-%dT%H:%M:%SZ}"}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -318,16 +343,20 @@ def local_credentials() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_restored_environment_finds_its_credentials(asset: Path, local_credentials: str) -> None:
-    """The asset's AWS client gets credentials from the local host that a restored environment has.
+@pytest.mark.parametrize(("minutes", "is_soon"), [(360, False), (5, True)])
+def test_a_restored_environment_finds_its_credentials(
+    asset: Path, local_credentials: str, monkeypatch: pytest.MonkeyPatch, minutes: int, *, is_soon: bool
+) -> None:
+    """The asset's AWS client signs with the local host's credentials, and fetches them again before they end.
 
     Lambda developer guide, "Activating and managing Lambda SnapStart", "Using SnapStart with AWS SDKs".
     """
-    program = "from firstboot.aws.clients import session; print(session().get_credentials().access_key)"
-    done = alone(
-        asset,
-        program,
-        AWS_CONTAINER_CREDENTIALS_FULL_URI=local_credentials,
-        AWS_CONTAINER_AUTHORIZATION_TOKEN="a token",
-    )
-    assert (done.stdout.strip(), done.returncode) == ("AKIARESTORED", 0), done.stderr
+    monkeypatch.setattr(Credentials, "minutes", minutes)
+    monkeypatch.setattr(Credentials, "answered", 0)
+    restored = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": local_credentials,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "a token",
+    }
+    done = alone(asset, RESTORED.format(restored=restored), AWS_REGION="us-east-1")
+    assert done.stdout.splitlines() == ["AKIARESTORED t"] * 3, done.stderr
+    assert (Credentials.answered > 2) == is_soon

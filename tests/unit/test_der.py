@@ -255,3 +255,9 @@ def test_a_length_has_the_fewest_octets(size: int) -> None:
 def test_an_oid_is_dotted(content: bytes, dotted: str) -> None:
     """The first octets of an object identifier are its first two numbers (X.690 section 8.19.4)."""
     assert read(encode(der.OID, content)).oid() == dotted
+
+
+def test_the_tags_that_need_no_check_would_pass_it() -> None:
+    """Each tag that is read without the check of tags passes that check."""
+    for tag in der._TAGS:
+        der._check_tag(tag)

@@ -1,23 +1,15 @@
-"""The AWS clients of the product, each made once in a process.
-
-botocore makes them. Importing boto3 on top of it takes 40 ms of CPU, a tenth of a cold start, and the product
-uses nothing of it.
-"""
+"""The AWS clients of the product, each made once in a process."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session, get_session
 
-from firstboot.aws.answers import WholeAnswers
-from firstboot.aws.connections import TIMEOUT_SECONDS, connections
+from firstboot.aws.client import Client
 from firstboot.domain.aws_apis import AwsApi
 from firstboot.domain.errors import Unavailable
 
@@ -31,56 +23,23 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
-# Time-outs are short and there is one retry: devices and gateways give up after a few seconds, and Lambda
-# bills the time that a function waits.
-_CONFIG = Config(
-    connect_timeout=TIMEOUT_SECONDS[0],
-    read_timeout=TIMEOUT_SECONDS[1],
-    retries={"mode": "standard", "total_max_attempts": 2},
-    # Presigned URLs must be SigV4 and name the region's own host. botocore may choose the global host,
-    # which answers for a new bucket with a redirect, and devices do not follow redirects.
-    signature_version="v4",
-    s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
-)
-
-
-@cache
-def session() -> Session:
-    """Return the botocore session of every client, so that they share the service models that it reads."""
-    # Environments that Lambda restores from one snapshot begin with the same random state, and would all wait
-    # for the same times before they repeat a call.
-    random.seed()
-    made = get_session()
-    # STS's global host is in one region, on which credentials would then depend everywhere (AWS SDKs and
-    # tools reference guide, "AWS STS Regional endpoints"). The region's own host is only botocore's default.
-    made.set_config_variable("sts_regional_endpoints", "regional")
-    made.register_component("response_parser_factory", WholeAnswers())
-    return made
-
-
-def _client(api: AwsApi, config: Config = _CONFIG) -> Any:  # noqa: ANN401 - the callers know its type
-    made: Any = session().create_client(api.value, config=config)
-    # botocore has no setting for it.
-    made._endpoint.http_session = connections()  # noqa: SLF001
-    return made
-
 
 @cache
 def dynamodb() -> DynamoDBClient:
     """Return the DynamoDB client."""
-    return cast("DynamoDBClient", _client(AwsApi.DYNAMODB))
+    return cast("DynamoDBClient", Client(AwsApi.DYNAMODB))
 
 
 @cache
 def dynamodb_streams() -> Any:  # noqa: ANN401 - no stubs of this API are installed
     """Return the client of DynamoDB's streams."""
-    return _client(AwsApi.DYNAMODB_STREAMS)
+    return Client(AwsApi.DYNAMODB_STREAMS)
 
 
 @cache
 def kms() -> KMSClient:
     """Return the KMS client."""
-    return cast("KMSClient", _client(AwsApi.KMS))
+    return cast("KMSClient", Client(AwsApi.KMS))
 
 
 @cache
@@ -90,46 +49,37 @@ def s3(owner: str) -> S3Client:
     Each call names the owner, and S3 refuses it with 403 if the bucket is another account's (Amazon S3 user
     guide, "Verifying bucket ownership with bucket owner condition").
     """
-    client = cast("S3Client", _client(AwsApi.S3, _CONFIG.merge(Config(signature_version="s3v4"))))
-    client.meta.events.register("before-parameter-build.s3", partial(_expect, owner))
-    return client
-
-
-def _expect(owner: str, params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
-    """Add the expected owner of the bucket to a call's parameters."""
-    # In a presigned URL it would be a header that the device has to send.
-    if not context.get("is_presign_request"):
-        params["ExpectedBucketOwner"] = owner
+    return cast("S3Client", Client(AwsApi.S3, {"ExpectedBucketOwner": owner}))
 
 
 @cache
 def sts() -> STSClient:
     """Return the STS client of the region."""
-    return cast("STSClient", _client(AwsApi.STS))
+    return cast("STSClient", Client(AwsApi.STS))
 
 
 @cache
 def iot() -> IoTClient:
     """Return the client of AWS IoT's control plane."""
-    return cast("IoTClient", _client(AwsApi.IOT))
+    return cast("IoTClient", Client(AwsApi.IOT))
 
 
 @cache
 def iot_data() -> IoTDataPlaneClient:
     """Return the client of AWS IoT's data plane: messages, shadows and connections."""
-    return cast("IoTDataPlaneClient", _client(AwsApi.IOT_DATA))
+    return cast("IoTDataPlaneClient", Client(AwsApi.IOT_DATA))
 
 
 @cache
 def secrets_manager() -> SecretsManagerClient:
     """Return the Secrets Manager client."""
-    return cast("SecretsManagerClient", _client(AwsApi.SECRETS_MANAGER))
+    return cast("SecretsManagerClient", Client(AwsApi.SECRETS_MANAGER))
 
 
 @cache
 def sqs() -> SQSClient:
     """Return the SQS client."""
-    return cast("SQSClient", _client(AwsApi.SQS))
+    return cast("SQSClient", Client(AwsApi.SQS))
 
 
 # Amazon DynamoDB developer guide, "Error handling with DynamoDB"; AWS KMS API reference, "Common Errors"; AWS

@@ -6,6 +6,7 @@ Bootstrap certificates come from other CAs and in other forms: see `bootstrap`.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -44,6 +45,8 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
+# A request for credentials asks twice, and the verification of a signature takes a twentieth of its CPU.
+@lru_cache(maxsize=1)
 def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
     """Return `leaf`, or None for a certificate that `ca` did not issue.
 

@@ -8,10 +8,11 @@ any non-zero octet, a SET in the sender's order, and a default that is written o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from functools import lru_cache
+from typing import NamedTuple
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
@@ -28,8 +29,7 @@ class NotDer(ValueError):
     """The bytes are not the DER encoding of one value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One DER element.
 
     `tag` is the identifier octet, `encoded` all bytes, `content` those after the length.
@@ -122,7 +122,8 @@ def _element(der: bytes, start: int, levels: int, *, may_stop: bool) -> tuple[El
     if end > len(der):
         raise NotDer("the value ends early")
     content = der[begin:end]
-    _check_tag(tag)
+    if tag not in _TAGS:
+        _check_tag(tag)
     if levels == 0:
         if may_stop:
             return Element(tag, der[start:end], content), end
@@ -159,6 +160,12 @@ def _check_tag(tag: int) -> None:
         raise NotDer(f"tag {tag:#04x}: a string in parts, or a sequence without any")
 
 
+_TAGS = frozenset(
+    {BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, SEQUENCE, SET, UTC_TIME, 0x0C, 0x13, 0xA0, 0xA3}
+)
+"""The tags of most elements. They need no check."""
+
+
 def _is_integer(content: bytes) -> bool:
     """X.690 section 8.3.2: at least one octet, and not nine equal bits at the start."""
     return len(content) == 1 or (len(content) > 1 and not _repeats_sign(content))
@@ -179,8 +186,11 @@ def _is_oid(content: bytes) -> bool:
     """X.690 section 8.19.2: the last octet ends a number, and no number has leading zeros."""
     if not content or content[-1] >= 0x80 or content[0] == 0x80:
         return False
-    return all(one >= 0x80 or other != 0x80 for one, other in pairwise(content))
+    return not _LEADING_ZERO.search(content)
 
+
+_LEADING_ZERO = re.compile(rb"[\x00-\x7f]\x80")
+"""The end of a number in an OID, and a next number that begins with seven bits of 0."""
 
 _CONTENTS = {
     BOOLEAN: lambda content: len(content) == 1,
@@ -191,6 +201,8 @@ _CONTENTS = {
 }
 
 
+# Certificates of one group have the same ones.
+@lru_cache(maxsize=64)
 def _dotted(content: bytes) -> str:
     numbers, number = [], 0
     for octet in content:
