@@ -27,7 +27,7 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready  ## run the tests with other projects' client programs
+test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/azure/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
@@ -112,6 +112,10 @@ lock: .venv/ready            ## write the locked requirement files
 	  --generate-hashes --quiet --output-file audit/requirements.txt
 	$(BIN)/uv pip compile tests/mutation/requirements.in --constraint requirements.txt --universal \
 	  --python-version 3.11 --generate-hashes --quiet --output-file tests/mutation/requirements.txt
+	$(BIN)/uv pip compile tests/clients/azure/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --quiet --output-file tests/clients/azure/requirements.txt
+	$(BIN)/uv pip compile tests/clients/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --quiet --output-file tests/clients/requirements.txt
 
 clean:                       ## delete all files that other targets make
 	rm -rf .venv .local cdk.out dist
@@ -147,11 +151,25 @@ clean:                       ## delete all files that other targets make
 	touch $@
 
 # mutmut has packages that no other tool needs. It imports the tests, so all packages of .venv follow its own.
+# azure-iot-device needs another version of paho-mqtt than the tests.
+.venv/azure/ready: tests/clients/azure/requirements.txt | .venv/ready
+	rm -rf .venv/azure
+	$(BIN)/python -m venv --without-pip .venv/azure
+	$(BIN)/uv pip install --quiet --python .venv/azure/bin/python --require-hashes --requirement $<
+	touch $@
+
 .venv/mutation/ready: tests/mutation/requirements.txt | .venv/ready
 	rm -rf .venv/mutation
 	$(BIN)/python -m venv --without-pip .venv/mutation
 	$(BIN)/uv pip install --quiet --python .venv/mutation/bin/python --require-hashes --requirement $<
 	echo $(CURDIR)/.venv/lib/python3.11/site-packages > .venv/mutation/lib/python3.11/site-packages/locked.pth
+	touch $@
+
+# AWS's own clients for tests/clients. The AWS CLI needs another version of botocore than the one locked here.
+.venv/aws-clients/ready: tests/clients/requirements.txt | .venv/ready
+	rm -rf .venv/aws-clients
+	$(BIN)/python -m venv --without-pip .venv/aws-clients
+	$(BIN)/uv pip install --quiet --python .venv/aws-clients/bin/python --require-hashes --requirement $<
 	touch $@
 
 # The Debian packages for tests/clients are unpacked below .venv and not installed. With an empty status file apt

@@ -49,14 +49,14 @@ def documents(fleet: Fleet, template: Json) -> dict[str, str]:
 
 
 def _rendered(fleet: Fleet) -> Iterator[tuple[str, Json]]:
-    for grant in sorted(fleet.grants):
+    for grant in sorted(fleet.policies):
         yield f"session-{grant}", json.loads(render.session_policy(fleet, [grant], _DEVICE, PLACE))
         about_iot = render.iot_policy(fleet, grant, PLACE)
         if about_iot:
             yield f"iot-{grant}", json.loads(about_iot)
             (connection,) = render.connection_policies(fleet, [grant], _DEVICE, PLACE)
             yield f"token-{grant}", connection
-    yield "session-all", json.loads(render.session_policy(fleet, sorted(fleet.grants), _DEVICE, PLACE))
+    yield "session-all", json.loads(render.session_policy(fleet, sorted(fleet.policies), _DEVICE, PLACE))
     for policy in ServicePolicy:
         yield f"iot-service-{policy}", policy.document(PLACE)
 

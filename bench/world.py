@@ -89,6 +89,7 @@ class World:
                 fleet_refresh="60",
                 sts_rate="600",
                 iot_rate="7",
+                stack="Firstboot",
             ).environment()
             | ExchangeSettings(
                 table=TABLE,

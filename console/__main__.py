@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from console import output
-from console.commands import devices, doctor, factory, failures, fleet, groups, preflight, restore
+from console.commands import devices, doctor, factory, failures, fleet, groups, keys, preflight, restore
 from console.options import PLAIN, Json, Options, Stack
 
 COMMAND = "console"
@@ -31,6 +31,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(factory.app, name="factory")
 app.add_typer(groups.app, name="groups")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(keys.hubs, name="hubs")
 app.add_typer(failures.app, name="failures")
 app.add_typer(restore.app, name="registry")
 app.command(short_help="Look at what a stack depends on.")(doctor.doctor)

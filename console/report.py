@@ -205,7 +205,7 @@ def _cell(
 def _policies(fleet: Fleet, place: Place) -> list[Policy]:
     found = [
         policy
-        for grant in sorted(fleet.grants)
+        for grant in sorted(fleet.policies)
         for policy in (_session(fleet, [grant], place, grant), _iot(fleet, grant, place))
         if policy
     ]
@@ -213,12 +213,12 @@ def _policies(fleet: Fleet, place: Place) -> list[Policy]:
         _policy(kind.value, "AWS IoT policy of Firstboot itself", kind.document(place), limits.IOT_POLICY)
         for kind in ServicePolicy
     ]
-    if not fleet.grants:
+    if not fleet.policies:
         return found
     ceiling = render.ceiling(fleet, place)
     return [
         *found,
-        _session(fleet, sorted(fleet.grants), place, "all grants at once"),
+        _session(fleet, sorted(fleet.policies), place, "all grants at once"),
         _policy("every role alias", "ceiling of the fleet roles", ceiling, limits.ROLE_POLICY),
     ]
 

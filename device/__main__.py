@@ -36,6 +36,10 @@ boot and renew write to stderr what they wait for. A new certificate can log in 
 it. boot waits as long as the service says, as above; then it ends with 11, and the next run
 continues. status prints the answer to a log-in. Every call connects under the device's id, which
 ends another connection of the device.
+
+serve runs until it gets SIGTERM or SIGINT. It prints, for each role alias, the environment variables
+with which AWS SDKs and the AWS CLI on this device get credentials from it. However many programs ask, it
+asks the service once, and again before the credentials end if a program still uses them.
 """
 
 from __future__ import annotations
@@ -46,11 +50,13 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, origin
+from . import __version__, origin, serve
 from .boot import Device
+from .credentials import Cache
 from .hosts import Host, MutualTls, SignedProofs
 from .patience import HTTPS, MQTT, Patience, jitter
 from .refusal import EXIT_CODES, Action, Refused
@@ -112,7 +118,20 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("credentials", parents=[state], help=text)
     command.add_argument("--role-alias", metavar="NAME", required=True)
     command.set_defaults(run=_credentials)
+
+    text = "serve AWS credentials to the programs on this device"
+    _add_serve(commands.add_parser("serve", parents=[state], help=text))
     return parser
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    text = "a role alias to serve; may be repeated"
+    command.add_argument("--role-alias", metavar="NAME", action="append", required=True, help=text)
+    text = f"the port on {serve.ADDRESS}; 0 is any free one (default: {serve.PORT})"
+    command.add_argument("--port", type=int, default=serve.PORT, help=text)
+    text = "where programs find the token (default: credentials.token in DIR)"
+    command.add_argument("--token-file", metavar="FILE", type=Path, help=text)
+    command.set_defaults(run=_serve)
 
 
 def _add_boot(command: argparse.ArgumentParser) -> None:
@@ -187,8 +206,20 @@ def _status(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _credentials(chosen: argparse.Namespace) -> dict[str, Any]:
-    service, identity = _remembered(chosen.state)
-    return IMPATIENCE(lambda: service.credentials(identity, chosen.role_alias))
+    return _fresh(chosen.state, chosen.role_alias)
+
+
+def _serve(chosen: argparse.Namespace) -> dict[str, Any]:
+    caches = {alias: Cache(partial(_fresh, chosen.state, alias)) for alias in chosen.role_alias}
+    token_file = chosen.token_file or chosen.state / "credentials.token"
+    serve.run(chosen.port, caches, token_file, print)
+    return {}
+
+
+def _fresh(folder: Path, role_alias: str) -> dict[str, Any]:
+    # The live identity is read each time, because another process may have renewed it.
+    service, identity = _remembered(folder)
+    return IMPATIENCE(lambda: service.credentials(identity, role_alias))
 
 
 def _remembered(folder: Path) -> tuple[Service, Identity]:

@@ -24,9 +24,11 @@ from firstboot.runtime import routes
 from firstboot.runtime.http import NONCE_HEADER
 from firstboot.runtime.messages import Answer, NoMembers, Request
 from firstboot.runtime.routes import Route
-from firstboot.vend.credential_provider import CredentialsAnswer
+from firstboot.vend.credential_provider import CredentialsAnswer, ProviderError
 from firstboot.vend.endpoints import MqttCredentialsRequest
+from firstboot.vend.hub_signature import SasAnswer
 from firstboot.vend.record import DeviceAnswer
+from firstboot.vend.roles_anywhere import CreateSessionAnswer, CreateSessionRequest
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class HttpCall:
     """The request of an HTTPS route, and its possible answers.
 
     `refusals` are the statuses of Firstboot's own refusals. `problems` says whether these are problem+json,
-    and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider.
+    and whether answers have the member `time`. Otherwise they have the form of AWS IoT's credential provider,
+    or the form `refusal` of another protocol.
     """
 
     answers: Mapping[HTTPStatus, Success]
@@ -59,6 +62,7 @@ class HttpCall:
     request: type[Request] | None = None
     parameters: tuple[Parameter, ...] = field(default=())
     problems: bool = True
+    refusal: type[Answer] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,22 @@ HTTP: Mapping[Route, HttpCall] = {
             Parameter("x-amzn-iot-thingname", "header", "The device's own id; optional"),
         ),
         problems=False,
+    ),
+    routes.SAS: HttpCall(
+        answers={HTTPStatus.OK: Success(SasAnswer)},
+        refusals=(400, 401, 403, 404, 500, 503),
+        parameters=(Parameter("hub", "path", "The hub's host name"),),
+    ),
+    routes.SESSIONS: HttpCall(
+        answers={HTTPStatus.CREATED: Success(CreateSessionAnswer)},
+        refusals=(400, 403, 404, 429, 500, 503),
+        request=CreateSessionRequest,
+        parameters=tuple(
+            Parameter(name, "query", "As in the body; a client writes it into one of them or into both")
+            for name in ("profileArn", "roleArn", "trustAnchorArn")
+        ),
+        problems=False,
+        refusal=ProviderError,
     ),
 }
 

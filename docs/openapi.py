@@ -18,7 +18,7 @@ from firstboot.identity.errors import ProofStale
 from firstboot.runtime.errors import MethodNotAllowed
 from firstboot.runtime.http import NONCE_HEADER
 from firstboot.runtime.problem import Problem
-from firstboot.runtime.routes import ROUTES, Route
+from firstboot.runtime.routes import CERTIFICATES, ROUTES, SESSIONS, Route
 from firstboot.vend.credential_provider import REFUSALS, UNFORESEEN, ProviderError
 
 Json = dict[str, Any]
@@ -27,6 +27,7 @@ _JSON, _PROBLEM, _PKCS10 = "application/json", "application/problem+json", "appl
 _ALWAYS_PROBLEMS = (401, 500)
 """Statuses that are problem+json on every path: those of a signed proof and of an unforeseen failure."""
 
+_WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _GATEWAY = {
     403: "The gateway refuses the client certificate",
     413: "The body exceeds the gateway's 10 MB",
@@ -115,6 +116,13 @@ def _security_schemes() -> Json:
             "description": "On the public host: a JWT of type `firstboot-proof+jwt`, signed for this one call"
             " by the certificate's key",
         },
+        "signedRequest": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "A signature of the request by the key of the certificate in `X-Amz-X509`, by the"
+            " algorithm AWS4-X509-ECDSA-SHA256 or AWS4-X509-RSA-SHA256 of IAM Roles Anywhere",
+        },
     }
 
 
@@ -122,13 +130,19 @@ def _operation(route: Route, call: HttpCall) -> Json:
     operation: Json = {
         "operationId": _operation_id(route),
         "summary": route.summary,
-        "security": [] if route.proof == "none" else [{"clientCertificate": []}, {"signedProof": []}],
+        "security": _security(route),
         "parameters": _parameters(route, call.parameters),
         "responses": _responses(call),
     }
     if call.request is not None:
-        operation["requestBody"] = _request_body(call.request.__name__)
+        operation["requestBody"] = _request_body(call.request.__name__, csr=route == CERTIFICATES)
     return operation
+
+
+def _security(route: Route) -> list[Json]:
+    if route == SESSIONS:
+        return [{"signedRequest": []}]
+    return [] if route.proof == "none" else [{"clientCertificate": []}, {"signedProof": []}]
 
 
 def _operation_id(route: Route) -> str:
@@ -152,12 +166,12 @@ def _parameters(route: Route, declared: tuple[Parameter, ...]) -> list[Json]:
     ]
 
 
-def _request_body(name: str) -> Json:
-    pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
-    return {
-        "required": True,
-        "content": {_JSON: {"schema": schemas.reference(name)}, _PKCS10: {"schema": pkcs10}},
-    }
+def _request_body(name: str, *, csr: bool) -> Json:
+    content = {_JSON: {"schema": schemas.reference(name)}}
+    if csr:
+        pkcs10 = {"type": "string", "description": "The CSR alone (RFC 5967): DER, its base64, or PEM"}
+        content[_PKCS10] = {"schema": pkcs10}
+    return {"required": True, "content": content}
 
 
 def _responses(call: HttpCall) -> Json:
@@ -197,7 +211,11 @@ def _success(success: Success) -> _Body:
 
 def _refusals(status: int, call: HttpCall) -> list[_Body]:
     bodies = []
-    if status in call.refusals:
+    if status in call.refusals and call.refusal:
+        waits = ("Retry-After",) if status in _WAITING else ()
+        headers = ("x-amzn-ErrorType", "x-amzn-RequestId", *waits)
+        bodies.append(_Body("A refusal in the protocol's own form", _JSON, call.refusal.__name__, headers))
+    elif status in call.refusals:
         if call.problems or status in _ALWAYS_PROBLEMS:
             bodies.append(_problem(status))
         if not call.problems and status in _provider_messages():

@@ -5,12 +5,14 @@ from __future__ import annotations
 from aws_cdk import Aws
 from constructs import Construct
 
+from firstboot.domain import secret_keys
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.exchange.settings import ExchangeSettings
 from infra.authority import Authority, permit_signing
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
+from infra.secrets import permit_reading
 
 
 class Exchange(Function):
@@ -66,3 +68,6 @@ class Exchange(Function):
                 function.own_role,
                 {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
             )
+        # Azure's protocol is served over HTTPS only.
+        if "dps" in deployment.fleet.offers:
+            permit_reading(self, secret_keys.GROUPS)

@@ -8,6 +8,7 @@ from aws_cdk import Aws, CfnDeletionPolicy, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from firstboot.domain import hubs, secret_keys
 from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import FLEET_ROLE_PATH, METRICS, PUBLISHED_FLEET_KEY, fleet_role
 from firstboot.policy.render import VERSION, Place, ceiling, listed
@@ -17,6 +18,7 @@ from infra.authority import Authority
 from infra.deployment import Deployment
 from infra.function import Function
 from infra.nag import acknowledge, arn_of
+from infra.secrets import permit_reading
 
 _SHORTEST_MAXIMUM = 3600
 """The smallest MaxSessionDuration in seconds that IAM accepts (CreateRole)."""
@@ -60,6 +62,7 @@ class Vend(Function):
             fleet_refresh=str(deployment.configuration.fleet_refresh),
             sts_rate=str(deployment.configuration.sts_rate),
             iot_rate=str(deployment.configuration.iot_rate),
+            stack=Stack.of(self).stack_name,
         )
         for role, function in {"vend": self, "vendMqtt": self.mqtt}.items():
             function.configure(settings)
@@ -74,6 +77,10 @@ class Vend(Function):
                 function.own_role,
                 {f"IAM5[Resource::{arn_of(store)}/certificates/*]": "Each certificate is an object."},
             )
+
+        # Over MQTT there are no signatures for hubs.
+        if hubs.KIND in deployment.fleet.offers:
+            permit_reading(self, secret_keys.HUBS)
 
     def _roles(self, deployment: Deployment, authority: Authority) -> dict[str, FleetRole]:
         """Return the fleet roles by their role aliases."""
@@ -115,6 +122,7 @@ class Protected(iam.CfnManagedPolicy):
             "logs": [f"log-group:{begin}*", f"log-group:{VENDED_LOGS}{begin}*"],
             "iot": ["topic/firstboot/*", "topicfilter/firstboot/*"],
             "ssm": ["parameter/firstboot/*"],
+            "secretsmanager": [f"secret:{stack}/*"],
         }
         resources = [
             *(device_records.table_arn, f"{device_records.table_arn}/*"),

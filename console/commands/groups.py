@@ -11,11 +11,13 @@ from rich.text import Text
 from console import describe, manifest, output
 from console.attributes import Attributes
 from console.cloud import Operate
+from console.commands import keys
 from console.options import Json, Options, Stack, command_group
 from firstboot.policy.rules import Rules
 from firstboot.policy.sums import Sums
 
 app = command_group("Show groups, stop their enrollments, name devices beforehand.")
+app.add_typer(keys.app, name="key")
 
 AT_ONCE = 500
 """Devices in one call, which is as many as `operate` accepts."""

@@ -70,7 +70,7 @@ def forget_clients() -> None:
     """Let the product make its clients anew."""
     for made in (
         *(clients.dynamodb, clients.dynamodb_streams, clients.kms, clients.s3, clients.sts),
-        *(clients.iot, clients.iot_data, clients.sqs, clients.session),
+        *(clients.iot, clients.iot_data, clients.secrets_manager, clients.sqs, clients.session),
         connections.connections,
     ):
         made.cache_clear()
@@ -142,6 +142,7 @@ def configure(
         fleet_refresh="60",
         sts_rate="600",
         iot_rate="7",
+        stack="Firstboot",
     )
     operate_settings = OperateSettings(
         table=table,

@@ -155,11 +155,11 @@ class Product:
     ) -> Answer:
         """Call the Lambda function of a path with an HTTP API event; `leaf` is the client's certificate."""
         event = http_event(method, path, leaf, body, headers or {"content-type": "application/json"}, query)
-        is_vend = path.startswith(("/role-aliases", "/v1/device"))
+        is_vend = path.startswith(("/role-aliases", "/sessions", "/v1/device", "/v1/sas"))
         handler = self.lambdas.vend_http if is_vend else self.lambdas.exchange_http
         answer = handler(event | changes, CONTEXT)
         # The longest session token of STS has 4,096 bytes.
-        assert len(answer["body"]) <= (4_608 if path.startswith("/role-aliases") else 4_096)
+        assert len(answer["body"]) <= (5_120 if path.startswith(("/role-aliases", "/sessions")) else 4_096)
         lowered = {name.lower(): value for name, value in answer["headers"].items()}
         return Answer(answer["statusCode"], lowered, json.loads(answer["body"]))
 

@@ -64,6 +64,7 @@ def call(api: AwsApi, operation: OperationModel) -> Any:
         AwsApi.IOT_DATA: clients.iot_data,
         AwsApi.KMS: clients.kms,
         AwsApi.S3: lambda: clients.s3(ACCOUNT),
+        AwsApi.SECRETS_MANAGER: clients.secrets_manager,
         AwsApi.SQS: clients.sqs,
         AwsApi.STS: clients.sts,
     }[api]

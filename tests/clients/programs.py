@@ -17,3 +17,10 @@ def program(name: str) -> str:
     found = shutil.which(name, path=PLACES)
     assert found, f"{name} is not installed: run `make test-clients`"
     return found
+
+
+def aws_client(name: str) -> str:
+    """Return the path of a program of AWS's clients, which have an environment of their own."""
+    found = _UNPACKED.parent / "aws-clients" / "bin" / name
+    assert found.exists(), f"{found} does not exist: run `make test-clients`"
+    return str(found)

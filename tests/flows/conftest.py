@@ -27,6 +27,12 @@ from tests import factories
 _SECONDS = 300
 """How long a cloud may take to start, to reach a condition, and to end."""
 
+_HUB = {"kind": "azure-sas", "hub": "myhub.azure-devices.net", "seconds": 3600}
+_HUB_RULE = """
+@id("azure-devices")
+permit (principal, action == Action::"hold", resource == Grant::"hub")
+when { principal has site && principal.site == "azure" };
+"""
 _GROUPS = """
 [groups.elements]
 trust     = ["trust/elements.pem"]
@@ -146,16 +152,18 @@ def running(state: Path, *options: str) -> Iterator[Cloud]:
 
 
 def fleet_folder(folder: Path) -> Path:
-    """Make the fleet folder of the flows, and return it: the product's groups, and many more."""
+    """Make the fleet folder of the flows, and return it: the product's, with more groups and grants."""
     shutil.copytree(FLEET, folder)
     definition = folder / "fleet.toml"
     definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    (folder / "grants/hub.json").write_text(json.dumps(_HUB))
+    (folder / "rules.cedar").write_text((folder / "rules.cedar").read_text() + _HUB_RULE)
     return folder
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The cloud that all flows share. Its fleet has more groups than the product's."""
+    """The cloud that all flows share. Its fleet has more groups and grants than the product's."""
     fleet = fleet_folder(tmp_path_factory.mktemp("source") / "fleet")
     with running(tmp_path_factory.mktemp("cloud"), "--fleet", str(fleet)) as cloud:
         yield cloud

@@ -214,7 +214,9 @@ OTHERS: dict[str, Target] = {
         lambda data: letters.described(Letter("r", text(data), NOW)), (), of(*_LETTERS)
     ),
     "route": Target(
-        lambda data: routes.allowed(text(data)), (), of("/role-aliases/a/credentials", "/v1/device")
+        lambda data: [each.match(text(data)) for each in routes.ROUTES],
+        (),
+        of("/role-aliases/a/credentials", "/v1/device"),
     ),
     "device-id": Target(lambda data: device_id(text(data)), _DOMAIN, of("gw-1", "a:b", "boot-1")),
     "device-id-of-leaf": Target(_leaf, _DOMAIN, _chains),

@@ -22,11 +22,13 @@ from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import Source, read
 from firstboot.domain.errors import FirstbootError
 from firstboot.exchange import messages as exchange
-from firstboot.pki import bootstrap, certificate, csr, forms, nonce, proof, token
+from firstboot.pki import bootstrap, certificate, csr, forms, nonce, proof, sigv4, token
 from firstboot.register import jitr_messages
 from firstboot.register import messages as register
 from firstboot.runtime import http, mqtt
-from tests import factories
+from firstboot.runtime.http import HttpRequest
+from firstboot.vend import roles_anywhere
+from tests import factories, signed_requests
 from tests.field import corpus
 from tests.fuzz.others import OTHERS
 from tests.fuzz.target import Target, json_value, of, text
@@ -101,6 +103,23 @@ def _sqs(data: bytes) -> object:
     return register.parse(record)
 
 
+def _verify_signed_request(data: bytes) -> object:
+    headers = json_value(data)
+    if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
+        return None  # API Gateway's headers are strings
+    return sigv4.verify(sigv4.SignedRequest("POST", "/sessions", "", headers, b"{}"))
+
+
+def _signed_requests() -> Iterator[bytes]:
+    key, url = factories.ec_key(), "https://example.com/sessions"
+    leaf = factories.authority().issue("gw-1", key)
+    yield json.dumps(signed_requests.sign(key, leaf, url, b"{}", NOW)).encode()
+
+
+def _session_members(data: bytes) -> object:
+    return roles_anywhere.read(HttpRequest("POST", "/sessions", "https://example.com/sessions", data, "", ""))
+
+
 def _chains() -> Iterator[bytes]:
     yield from (case.read("leaf") for case in corpus.cases("chain"))
 
@@ -133,6 +152,15 @@ def _jwt(header: str, claims: str) -> str:
 
 _PROOF = _jwt('{"typ":"firstboot-proof+jwt","alg":"ES256","x5c":["MAA="]}', "{}")
 _PROOF_CLAIMS = '{"htm":"POST","htu":"https://example.com/","bsh":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","jti":"1","iat":1}'
+_ANYWHERE = "arn:aws:rolesanywhere:eu-central-1:123456789012"
+_SESSION = json.dumps(
+    {
+        "durationSeconds": 900,
+        "profileArn": f"{_ANYWHERE}:profile/1",
+        "roleArn": "arn:aws:iam::123456789012:role/x",
+        "trustAnchorArn": f"{_ANYWHERE}:trust-anchor/1",
+    }
+)
 _TOKEN = _jwt('{"typ":"at+jwt","alg":"ES256","kid":"1"}', '{"iss":"i","aud":"a","sub":"d","exp":1}')
 _HTTP = json.dumps(
     {
@@ -170,6 +198,8 @@ TARGETS: dict[str, Target] = {
     ),
     "proof": Target(lambda data: proof.parse(text(data)), _DOMAIN, _proofs),
     "proof-claims": Target(_verify_proof, _DOMAIN, of(_PROOF_CLAIMS)),
+    "sigv4": Target(_verify_signed_request, _DOMAIN, _signed_requests),
+    "roles-anywhere": Target(_session_members, _DOMAIN, of(_SESSION)),
     "nonce": Target(lambda data: nonce.is_good(text(data), b"key", NOW), (), of(nonce.make(b"key", NOW))),
     "token": Target(lambda data: token.parse(text(data)), _DOMAIN, of(_TOKEN)),
     "issuer-keys": Target(token.signing_keys, (ValueError,), of('{"keys":[{"kid":"1","kty":"EC"}]}')),

@@ -25,6 +25,7 @@ APIS = {
     "iot": [AwsApi.IOT, AwsApi.IOT_DATA],
     "kms": [AwsApi.KMS],
     "s3": [AwsApi.S3],
+    "secrets": [AwsApi.SECRETS_MANAGER],
     "sqs": [AwsApi.SQS],
     "sts": [AwsApi.STS],
 }
@@ -73,7 +74,7 @@ def answer(request, **_):
 
 s3 = clients.s3("111122223333")
 for client in (s3, clients.dynamodb(), clients.dynamodb_streams(), clients.iot(), clients.iot_data(),
-               clients.kms(), clients.sqs(), clients.sts()):
+               clients.kms(), clients.secrets_manager(), clients.sqs(), clients.sts()):
     client.meta.events.register("before-send", answer)
 
 JSON = {"content-type": "application/x-amz-json-1.0"}
@@ -109,6 +110,11 @@ answers += [(200, {}, b"<AssumeRoleResponse><AssumeRoleResult><Credentials><Acce
 role = clients.sts().assume_role(RoleArn="arn:aws:iam::111122223333:role/r", RoleSessionName="gw-1")
 answers += [(200, JSON, b'{"MessageId": "1"}')]
 clients.sqs().send_message(QueueUrl="https://sqs.eu-central-1.amazonaws.com/1/q", MessageBody="m")
+answers += [(400, JSON, b'{"__type": "ResourceNotFoundException", "Message": "no such secret"}')]
+try:
+    clients.secrets_manager().get_secret_value(SecretId="Firstboot/groups/g")
+except ClientError as error:
+    absent = clients.error_code(error)
 answers += [(200, JSON, b'{"Records": []}')]
 clients.dynamodb_streams().get_records(ShardIterator="i")
 
@@ -117,6 +123,7 @@ def signed_for(request):
 
 print(json.dumps({
     "code": code, "item": item, "policies": policies, "missing": missing, "refused": refused, "url": url,
+    "absent": absent,
     "role": role["Credentials"]["AccessKeyId"], "signed": sorted({signed_for(each) for each in sent}),
     "disconnected": [each.url for each in sent if "connections" in each.url],
 }))
@@ -215,7 +222,8 @@ def test_the_asset_s_client_works(asset: Path) -> None:
         "https://bucket.s3.eu-central-1.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256"
     )
     assert [url.partition("?")[0].rpartition("/")[2] for url in used["disconnected"]] == ["gw-1"]
-    services = ["dynamodb", "iot", "iotdata", "kms", "s3", "sqs", "sts"]
+    assert used["absent"] == "ResourceNotFoundException"
+    services = ["dynamodb", "iot", "iotdata", "kms", "s3", "secretsmanager", "sqs", "sts"]
     assert used["signed"] == services
 
 

@@ -440,6 +440,7 @@ def test_a_fleet_role_is_denied_what_is_firstboots(stack: Synthesised) -> None:
             "sns": "Firstboot-*",
             "logs": "log-group:Firstboot-*",
             "ssm": "parameter/firstboot/*",
+            "secretsmanager": "secret:Firstboot/*",
         }.items()
     }
     named.add(f"arn:${{AWS::Partition}}:logs:{here}:log-group:/aws/vendedlogs/Firstboot-*")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from secrets import token_bytes
 from typing import Any
+from uuid import uuid4
 
-from firstboot.domain import topics
+from firstboot.domain import hubs, secret_keys, topics
 from firstboot.domain.clock import from_epoch
+from firstboot.pki import sas
 from tests import factories
 from tests.privilege.scene import Identity, NewDevice, Scene, need
 
@@ -80,6 +83,20 @@ def credentials_for_updates(scene: Scene) -> None:
     identity = scene.active()
     scene.operate("devices.set", deviceId=identity.name, attributes={"channel": "stable"})
     scene.http("/role-aliases/updates/credentials", identity.leaf)
+
+
+def hub_signature(scene: Scene) -> None:
+    """Ask for a signature for an IoT hub whose keys no function has read yet."""
+    hub, identity = f"hub-{uuid4().hex[:8]}.azure-devices.net", scene.active()
+    scene.operate("devices.set", deviceId=identity.name, attributes={"site": "azure"})
+    name = f"{secret_keys.prefix(scene.stack, secret_keys.HUBS)}/{hub}"
+    keys = secret_keys.KeyPair(token_bytes(64), token_bytes(64))
+    scene.aws("secretsmanager").create_secret(Name=name, SecretString=keys.to_json())
+    template = {"kind": hubs.KIND, "hub": hub, "seconds": 3600}
+    with scene.published(grants=scene.fleet.grants | {"hub": template}):
+        answer = scene.http(f"/v1/sas/{hub}", identity.leaf)
+    made = sas.parse(answer["token"])
+    need(made.is_by(keys.primary) and made.resource == f"{hub}/devices/{identity.name}", answer)
 
 
 def credentials_by_mqtt(scene: Scene) -> None:

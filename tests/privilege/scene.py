@@ -155,7 +155,7 @@ class Scene:
         self, path: str, leaf: x509.Certificate, body: Members | None = None, *, status: int = 200
     ) -> Members:
         """Return the members of the answer to a device's HTTPS request."""
-        function = "Vend" if path.startswith(("/role-aliases", "/v1/device")) else "Exchange"
+        function = "Vend" if path.startswith(("/role-aliases", "/v1/device", "/v1/sas")) else "Exchange"
         method = "GET" if function == "Vend" else "POST"
         text = None if body is None else json.dumps(body)
         answer = self.invoke(

@@ -33,6 +33,7 @@ Flow = Callable[[Scene], None]
 TABLE, STORE, KEY = "${Registry.Arn}", "${Store.Arn}", "${AuthorityKey.Arn}"
 JITR, JITR_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
 JITR_PASSED = "${NewcomersPassed.Arn}"
+HUB_KEYS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:Firstboot/sas/*"
 IOT = IOT_CERTIFICATES.removesuffix("cert/*")
 THING, GROUP, POLICY = f"{IOT}thing/*", f"{IOT}thinggroup/Firstboot-*", f"{IOT}policy/Firstboot-*"
 
@@ -76,6 +77,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:ListBucket", STORE): devices.vend_follows_the_fleet,
         ("sts:AssumeRole", FLEET_ROLES["telemetry"]): devices.credentials,
         ("sts:AssumeRole", FLEET_ROLES["updates"]): devices.credentials_for_updates,
+        ("secretsmanager:GetSecretValue", HUB_KEYS): devices.hub_signature,
     },
     "VendMqtt": {
         ("dynamodb:GetItem", TABLE): devices.credentials_by_mqtt,

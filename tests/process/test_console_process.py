@@ -287,7 +287,10 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("console", {"devices", "doctor", "factory", "failures", "fleet", "groups", "preflight", "registry"}),
+        (
+            "console",
+            {"devices", "doctor", "factory", "failures", "fleet", "groups", "hubs", "preflight", "registry"},
+        ),
         (
             "console devices",
             {"delete", "explain", "import", "list", "rebind", "repair", "revoke", "set", "show"},

@@ -52,6 +52,11 @@ def test_only_a_lambda_that_verifies_tokens_loads_pyjwt(name: str) -> None:
     assert "jwt" not in modules(name)
 
 
+def test_a_fleet_without_roles_anywhere_does_not_load_it() -> None:
+    """The start of `vend` loads the protocol of IAM Roles Anywhere only for a fleet with that way."""
+    assert not modules("vend") & {"firstboot.vend.roles_anywhere", "firstboot.pki.sigv4"}
+
+
 _TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
 
 
@@ -62,3 +67,10 @@ def test_the_dates_of_a_certificate_load_no_strptime() -> None:
         [sys.executable, "-c", program], cwd=FUNCTIONS, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+@pytest.mark.parametrize("module", ["firstboot.aws.secrets", "firstboot.vend.hub_signature"])
+def test_a_start_loads_nothing_of_a_protocol_that_is_off(name: str, module: str) -> None:
+    """The code of signatures for IoT hubs is loaded with a fleet that has a grant for one only."""
+    assert module not in modules(name)

@@ -254,6 +254,15 @@ def test_a_former_name_leads_to_one_group(formerly: str, problem: str) -> None:
     assert any(problem in line for line in problems(toml=toml, trust=trust))
 
 
+def test_a_group_that_demands_a_nonce_lacks_roles_anywhere() -> None:
+    """The way roles-anywhere and `proof = "nonce"` exclude each other, as its clients show no nonce."""
+    keys = 'ways = ["mtls", "roles-anywhere"]\n'
+    toml = TOML.replace("[role_aliases", f"{keys}[role_aliases", 1)
+    assert fleet(toml=toml).groups["gateways"].ways == ("mtls", "roles-anywhere")
+    (line,) = problems(toml=toml.replace(keys, f'{keys}proof = "nonce"\n'))
+    assert "have a time and no nonce" in line
+
+
 def test_a_group_is_found_by_its_former_names() -> None:
     """A compiled fleet finds a group by its name and its former ones, and counts it under the first."""
     toml = TOML.replace("[role_aliases", 'formerly = ["first", "second"]\n[role_aliases', 1)

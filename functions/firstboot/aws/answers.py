@@ -33,6 +33,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "GetPublicKey": ("PublicKey",),
     "GetQueueAttributes": ("Attributes",),
     "GetRecords": ("Records",),
+    "GetSecretValue": ("VersionId",),
     "GetShardIterator": ("ShardIterator",),
     "ListAttachedPolicies": ("policies",),
     "ListGrants": ("Grants",),

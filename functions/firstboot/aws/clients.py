@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iot_data import IoTDataPlaneClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
@@ -117,6 +118,12 @@ def iot() -> IoTClient:
 def iot_data() -> IoTDataPlaneClient:
     """Return the client of AWS IoT's data plane: messages, shadows and connections."""
     return cast("IoTDataPlaneClient", _client(AwsApi.IOT_DATA))
+
+
+@cache
+def secrets_manager() -> SecretsManagerClient:
+    """Return the Secrets Manager client."""
+    return cast("SecretsManagerClient", _client(AwsApi.SECRETS_MANAGER))
 
 
 @cache

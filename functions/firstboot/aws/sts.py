@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from firstboot.aws.clients import answered, error_code
 from firstboot.domain.errors import DurationTooLong, RoleNotAssumable, SessionPolicyTooLarge
 from firstboot.domain.names import session_name
-from firstboot.domain.session import Credentials, SessionRequest, SessionSizes
+from firstboot.domain.session import AssumedRole, Credentials, SessionRequest, SessionSizes
 from firstboot.policy.limits import SESSION_TOKEN
 
 if TYPE_CHECKING:
@@ -51,7 +51,14 @@ class StsSessions:
             session_token=made["SessionToken"],
             expiration=made["Expiration"].astimezone(UTC),
             sizes=_sizes(dict(answer), made["SessionToken"]),
+            session=_session(dict(answer), name),
         )
+
+
+def _session(answer: dict[str, Any], name: str) -> AssumedRole:
+    # Only one form of answer shows them, and no other device must go without credentials for them.
+    user = answer.get("AssumedRoleUser", {})
+    return AssumedRole(user.get("Arn", ""), user.get("AssumedRoleId", ""), name)
 
 
 def _sizes(answer: dict[str, Any], token: str) -> SessionSizes:

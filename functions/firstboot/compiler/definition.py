@@ -20,6 +20,7 @@ def read(values: dict[str, Any], problems: list[str]) -> Definition:
     problems += _ambiguous(definition.groups)
     problems += naming.problems(definition.groups)
     problems += ways.problems(DEFINITION, definition.groups)
+    problems += _without_nonce(definition.groups)
     return definition
 
 
@@ -46,6 +47,16 @@ def _conflicts(issuers: dict[str, TokenIssuer], groups: dict[str, Group]) -> lis
         f"{DEFINITION}: issuers.{one.name} and issuers.{other.name} have the same value of issuer"
         for one, other in combinations(issuers.values(), 2)
         if one.issuer and one.issuer == other.issuer
+    ]
+
+
+def _without_nonce(groups: dict[str, Group]) -> list[str]:
+    """Return the problems of groups that demand a nonce of clients which can't show one."""
+    return [
+        f'{DEFINITION}: groups.{group.name} has proof = "nonce" and the way "roles-anywhere", whose requests'
+        " have a time and no nonce"
+        for group in groups.values()
+        if group.proof == "nonce" and "roles-anywhere" in group.ways
     ]
 
 

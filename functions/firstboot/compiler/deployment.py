@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from firstboot.domain.fleet import Fleet, Group, RoleAlias
+from firstboot.domain.hubs import KIND
 from firstboot.domain.token_issuer import TokenIssuer
 from firstboot.domain.ways import DEFAULT
 from firstboot.pki import certificate
@@ -18,7 +19,7 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
     A role alias needs its IAM role, and a trust anchor must be in API Gateway's truststore. An anchor that
     moves, and a budget that goes, change what a factory CA may do; that is for a deployer to decide. Token
     issuers are trusted parties as well, and the first of them needs the custom authorizer. A way that is no
-    default one needs routes or resources of its own. JITR that was off
+    default one, and a grant for an IoT hub, need routes or resources of their own. JITR that was off
     needs the factory CAs in AWS IoT. Another source of ids gives every device of a group another id.
     """
     reasons = []
@@ -29,8 +30,11 @@ def needs_deployment(deployed: Fleet, fleet: Fleet) -> list[str]:
         reasons.append("token issuers differ from the deployed ones")
     if started := _started(deployed, fleet):
         reasons.append(f"JITR is off in the deployed groups {', '.join(started)}")
-    if opened := sorted(fleet.offers - deployed.offers - set(DEFAULT)):
-        reasons.append(f"no deployed group has the way {', '.join(opened)}")
+    opened = fleet.offers - deployed.offers - set(DEFAULT)
+    if KIND in opened:
+        reasons.append(f"no deployed grant is of the kind {KIND}")
+    if ways := sorted(opened - {KIND}):
+        reasons.append(f"no deployed group has the way {', '.join(ways)}")
     reasons += [f"the devices of the group {name} would get other ids" for name in renaming(deployed, fleet)]
     return reasons + _uncounted(deployed, fleet)
 

@@ -141,7 +141,7 @@ def _without_condition(own: Iterable[_Text], texts: Iterable[_Text]) -> Iterator
 
 
 def _texts(fleet: Fleet) -> Iterator[_Text]:
-    for grant, document in sorted(fleet.grants.items()):
+    for grant, document in sorted(fleet.policies.items()):
         for statement in document["Statement"]:
             if statement["Effect"] != "Allow":
                 continue

@@ -70,7 +70,7 @@ def _line(group: str, alias: str, grants: list[str], size: int) -> str:
 
 
 def _possible(fleet: Fleet, policies: list[Json], group: str, alias: str) -> set[str]:
-    """Return the grants that some device of a group may hold under a role alias, and maybe others.
+    """Return the policies that some device of a group may hold under a role alias, and maybe others.
 
     The scopes of the rules count, and the role alias that they ask for; all else is assumed to be true.
     """
@@ -78,8 +78,8 @@ def _possible(fleet: Fleet, policies: list[Json], group: str, alias: str) -> set
     for policy in policies:
         if policy["effect"] == "permit" and _is_about(policy, group) and _may_ask_for(policy, alias):
             grant = _entity(policy["resource"])
-            grants |= {grant["id"]} if grant else fleet.grants.keys()
-    return grants
+            grants |= {grant["id"]} if grant else fleet.policies.keys()
+    return grants & fleet.policies.keys()
 
 
 def _is_about(policy: Json, group: str) -> bool:

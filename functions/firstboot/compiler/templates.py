@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from firstboot.compiler import iot, overlaps, services
+from firstboot.compiler import hubs, iot, overlaps, services
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.hubs import has_kind
 from firstboot.domain.names import DeviceId
 from firstboot.policy import limits, render
 
@@ -58,7 +59,7 @@ def check(fleet: Fleet) -> list[str]:
         for name, document in fleet.grants.items()
         for problem in list(_document(document, fleet)) or _oversized(fleet, name)
     ]
-    return problems or _ceiling(fleet) or [*_terms(fleet), *overlaps.check(fleet)]
+    return problems or _ceiling(fleet) or [*_terms(fleet), *hubs.check(fleet), *overlaps.check(fleet)]
 
 
 def _terms(fleet: Fleet) -> list[str]:
@@ -70,7 +71,7 @@ def _terms(fleet: Fleet) -> list[str]:
     return sorted(unknown) + [
         f"grants/{name}.json: statement {number}: allows devices to write, and names no device; put"
         f" {render.DEVICE} into its resources, or set grants.{name}.shared = true in fleet.toml"
-        for name in fleet.grants
+        for name in fleet.policies
         if name not in fleet.shared_grants
         for number in writing_shared(fleet, name)
     ]
@@ -101,6 +102,8 @@ def _is_own(statement: dict[str, Any]) -> bool:
 
 
 def _oversized(fleet: Fleet, name: str) -> list[str]:
+    if has_kind(fleet.grants[name]):
+        return []
     # The AWS IoT policy has fewer statements and a shorter name of the device, but a condition more.
     session = len(render.session_policy(fleet, [name], LONGEST, WIDEST))
     size = max(session, len(render.iot_policy(fleet, name, WIDEST) or ""))
@@ -118,6 +121,9 @@ def _ceiling(fleet: Fleet) -> list[str]:
 
 
 def _document(document: Any, fleet: Fleet) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if has_kind(document):
+        yield from hubs.document(document)
+        return
     if not isinstance(document, dict) or document.keys() != {"Version", "Statement"}:
         yield 'must be {"Version": …, "Statement": […]}'
         return

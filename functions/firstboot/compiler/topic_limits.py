@@ -31,7 +31,7 @@ def warnings(fleet: Fleet) -> list[str]:
     """Return a line for each topic of a grant that exceeds a limit of AWS IoT."""
     return [
         f"grants/{name}.json: statement {number}: {topic!r} {problem}"
-        for name, document in fleet.grants.items()
+        for name, document in fleet.policies.items()
         for number, statement in enumerate(document["Statement"], 1)
         if statement["Effect"] == "Allow"
         for resource in render.listed(statement["Resource"])

@@ -14,5 +14,6 @@ class AwsApi(StrEnum):
     IOT_DATA = "iot-data"
     KMS = "kms"
     S3 = "s3"
+    SECRETS_MANAGER = "secretsmanager"
     SQS = "sqs"
     STS = "sts"

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from firstboot.domain.hubs import KIND, has_kind
 from firstboot.domain.names import IdRule, first_name
 from firstboot.domain.plans import Budget, CertificatePlan
 from firstboot.domain.token_issuer import TokenIssuer
@@ -173,10 +174,11 @@ class GrantTerms:
 class Fleet:
     """A compiled fleet definition.
 
-    `grants` holds policy templates by name; `rules` and `schema` are Cedar text. `base` is the hash of the
-    deployed fleet that a published fleet builds on; None in the deployed fleet itself. `services` are AWS
-    services that grants may use beyond the usual ones. `reserved` are words that no device may have as its
-    id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of grants, by name.
+    `grants` holds templates by name, of policies or of another kind; `rules` and `schema` are Cedar text.
+    `base` is the hash of the deployed fleet that a published fleet builds on; None in the deployed fleet
+    itself. `services` are AWS services that grants may use beyond the usual ones. `reserved` are words that
+    no device may have as its id; with `colon_ids` an id may have a `:`. `terms` are what fleet.toml says of
+    grants, by name.
     """
 
     groups: dict[str, Group]
@@ -249,8 +251,14 @@ class Fleet:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Return what the fleet needs of its deployment: the ways of its groups."""
-        return frozenset(way for group in self.groups.values() for way in group.ways)
+        """Return what the fleet needs of its deployment: its groups' ways, and its grants' kind."""
+        kinds = [KIND for template in self.grants.values() if has_kind(template)]
+        return frozenset([*kinds, *(way for group in self.groups.values() for way in group.ways)])
+
+    @property
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Return the grants whose templates are policy documents, by name."""
+        return {name: template for name, template in self.grants.items() if not has_kind(template)}
 
     @property
     def shared_grants(self) -> list[str]:

@@ -36,6 +36,15 @@ class SessionSizes:
     packed_percent: int | None = None
 
 
+@dataclass(frozen=True)
+class AssumedRole:
+    """A session's ARN and id at STS. `name` is its RoleSessionName and its SourceIdentity."""
+
+    arn: str = ""
+    role_id: str = ""
+    name: str = ""
+
+
 @dataclass(frozen=True, repr=False)
 class Credentials:
     """Short-lived AWS credentials. They have no repr, so that a log cannot show them by accident."""
@@ -45,3 +54,4 @@ class Credentials:
     session_token: str
     expiration: datetime
     sizes: SessionSizes = SessionSizes()
+    session: AssumedRole = AssumedRole()

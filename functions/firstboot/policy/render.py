@@ -155,7 +155,8 @@ def _values(place: Place, device: str) -> dict[str, str]:
 
 def _statements(fleet: Fleet, grant: str) -> Iterator[Statement]:
     # A Sid must be unique in a document. Grants are written independently of each other, so Sids are dropped.
-    for statement in fleet.grants[grant]["Statement"]:
+    # A grant of another kind has no statements.
+    for statement in fleet.grants[grant].get("Statement", ()):
         yield {key: value for key, value in statement.items() if key != "Sid"}
 
 

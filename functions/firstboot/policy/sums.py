@@ -63,7 +63,7 @@ class Sums:
         found = [node for policy in policies for node in vocabulary.nodes(policy)]
         self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
         self._names_devices = any(node.get("type") == "Device" for node in found)
-        self._grants = frozenset(rules.fleet.grants)
+        self._grants = frozenset(rules.fleet.policies)
         self._about_iot = frozenset(grant for grant in self._grants if is_about_iot(rules.fleet, grant))
         # None if no rule depends on the caller's address.
         self._ranges = addresses.literals(policies) if any(map(addresses.reads_address, policies)) else None
@@ -146,8 +146,9 @@ class Sums:
             yield Excess(None, certain=True, grants=held, detail=detail)
 
     def _held(self, device: Device, alias: str | None, address: str | None = None) -> Grants:
-        """Return the grants that the device holds; from an address that is not known if it is None."""
-        return frozenset(self._rules.decide(device, RequestContext(alias, address)).grants)
+        """Return the grants of permissions that the device holds; from an unknown address if it is None."""
+        held = self._rules.decide(device, RequestContext(alias, address)).grants
+        return self._grants.intersection(held)
 
     def _size(self, grants: Grants, device: Device) -> int:
         """Return the characters of the session policy of `grants`; they depend on the id's length alone."""

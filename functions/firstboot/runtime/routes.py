@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from firstboot.domain import hubs
+
 Service = Literal["exchange", "vend"]
 
 
@@ -56,8 +58,24 @@ DEVICE = Route("GET", "/v1/device", "vend", "operational", "Read the device's ow
 CREDENTIALS = Route(
     "GET", "/role-aliases/{alias}/credentials", "vend", "operational", "Get short-lived AWS credentials"
 )
+SAS = Route(
+    "GET",
+    "/v1/sas/{hub}",
+    "vend",
+    "operational",
+    "Get a shared access signature for an Azure IoT hub",
+    needs=hubs.KIND,
+)
+SESSIONS = Route(
+    "POST",
+    "/sessions",
+    "vend",
+    "operational",
+    "Get short-lived AWS credentials as from IAM Roles Anywhere",
+    needs="roles-anywhere",
+)
 
-ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS)
+ROUTES = (CERTIFICATES, COMMIT, NONCE, HEALTH, DEVICE, CREDENTIALS, SAS, SESSIONS)
 """All routes. The gateway sends every other request to `exchange`, which answers 404 or 405."""
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from firstboot.aws import clients
 from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.aws.dynamodb.rate_limiter import DynamoRateLimiter
@@ -10,7 +13,7 @@ from firstboot.aws.iot.messages import IotMessages
 from firstboot.aws.s3.certificates import S3CertificateStore
 from firstboot.aws.s3.fleet import FleetSource, deployed
 from firstboot.aws.sts import StsSessions
-from firstboot.domain import topics
+from firstboot.domain import hubs, topics
 from firstboot.domain.lanes import Lanes
 from firstboot.domain.retry_slots import Lane
 from firstboot.identity.connection import Connected
@@ -22,19 +25,40 @@ from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.http import Endpoint, HttpEndpoints
 from firstboot.runtime.mqtt import MqttEndpoint, MqttEndpoints
-from firstboot.runtime.routes import CREDENTIALS, DEVICE, Route, served
+from firstboot.runtime.routes import CREDENTIALS, DEVICE, SAS, SESSIONS, Route, served
 from firstboot.vend.endpoints import Endpoints, MqttCredentialsRequest
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.settings import VendSettings
 from firstboot.vend.vend import Vend
 from firstboot.vend.waiting import Readiness, Waiting
 
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
+
 
 def http(settings: VendSettings, guard: Guard) -> HttpEndpoints:
     """Return the endpoints behind API Gateway."""
     made = _endpoints(settings, guard)
     by_route: dict[Route, Endpoint] = {DEVICE: made.record, CREDENTIALS: made.credentials}
-    return HttpEndpoints(served(deployed().offers), by_route)
+    offers = deployed().offers
+    if hubs.KIND in offers:
+        by_route[SAS] = partial(made.hub_signature, sign=_sign_for_hub(settings))
+    if SESSIONS.needs in offers:
+        # A fleet without this way does not pay for the import.
+        from firstboot.vend.roles_anywhere import RolesAnywhere  # noqa: PLC0415
+
+        by_route[SESSIONS] = RolesAnywhere(made, made.vend.place)
+    return HttpEndpoints(served(offers), by_route)
+
+
+def _sign_for_hub(settings: VendSettings) -> SignForHub:
+    # A cold start of another fleet does not import these.
+    from firstboot.aws.secrets import SecretKeys  # noqa: PLC0415
+    from firstboot.domain import secret_keys  # noqa: PLC0415
+    from firstboot.vend.hub_signature import SignForHub  # noqa: PLC0415
+
+    prefix = secret_keys.prefix(settings.stack, secret_keys.HUBS)
+    return SignForHub(SecretKeys(clients.secrets_manager(), prefix))
 
 
 def mqtt(settings: VendSettings, guard: Guard) -> MqttEndpoints:

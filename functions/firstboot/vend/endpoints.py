@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -28,6 +29,9 @@ from firstboot.vend.credential_provider import CredentialsAnswer
 from firstboot.vend.record import ShowRecord
 from firstboot.vend.vend import Vend, VendingRequest
 from firstboot.vend.waiting import Waiting
+
+if TYPE_CHECKING:
+    from firstboot.vend.hub_signature import SignForHub
 
 
 class MqttCredentialsRequest(Request, frozen=True, kw_only=True):
@@ -55,25 +59,44 @@ class Endpoints:
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
             presented = present(request, self.prove, now)
-            if chain.issued(presented.leaf, self.log_in.ca):
-                self.waiting.check(presented.leaf.identifier, now)
-            with self.waiting.noticing(presented.leaf.identifier, now):
-                vended, longest = self._vend(presented, wanted, now)
+            vended, longest = self.vended(presented, wanted, now)
             answer = credential_provider.success(vended)
             client = credential_provider.client_limit(request.headers.get("user-agent", ""))
-            self._check(len(answer.body), client, longest)
+            self.check_size(len(answer.body), client, longest)
         except ProofError:
             raise  # AWS IoT's clients sign no proofs; callers that do need problem+json and its nonce
         except FirstbootError as error:
             self.guard.refusal(error)
             return credential_provider.failure(error, request.request_id)
-        self._note(wanted, vended)
+        self.note(wanted, vended)
         return answer
+
+    def vended(
+        self, presented: Presented, wanted: VendingRequest, now: datetime
+    ) -> tuple[Credentials, int | None]:
+        """Return credentials, and the bytes that an answer may have under the role alias (None: any).
+
+        While AWS throttles, each device of the issuing CA is refused with a slot of its own. Raises
+        FirstbootError.
+        """
+        if chain.issued(presented.leaf, self.log_in.ca):
+            self.waiting.check(presented.leaf.identifier, now)
+        with self.waiting.noticing(presented.leaf.identifier, now):
+            return self._vend(presented, wanted, now)
 
     def record(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Show the device its own record and the grants that it holds now."""
         identity = self._identify(present(request, self.prove, now), now)
         answer = self.show_record(identity, request.source_ip, self.rules.at(now), now)
+        return respond(HTTPStatus.OK, answer, now)
+
+    def hub_signature(self, request: HttpRequest, now: datetime, *, sign: SignForHub) -> HttpResponse:
+        """Make a shared access signature for an IoT hub."""
+        identity = self._identify(present(request, self.prove, now), now)
+        hub = request.parameters["hub"]
+        answer = sign(identity, hub, request.source_ip, self.rules.at(now), now)
+        self.guard.info("shared access signature made", hub=answer.hub, seconds=answer.expires_in)
+        self.guard.count("HubSignatures")
         return respond(HTTPStatus.OK, answer, now)
 
     def credentials_message(
@@ -90,8 +113,8 @@ class Endpoints:
             vended, longest = self._vend(self.connected(client, None), wanted, now)
         answer = credential_provider.render(vended)
         # The client's token comes on top: its length is the client's choice.
-        self._check(len(json.dumps(stamped(answer, now), separators=(",", ":"))), longest)
-        self._note(wanted, vended)
+        self.check_size(len(json.dumps(stamped(answer, now), separators=(",", ":"))), longest)
+        self.note(wanted, vended)
         return answer
 
     def _vend(
@@ -115,7 +138,7 @@ class Endpoints:
             if value is not None:
                 self.guard.count(metric, value, unit)
 
-    def _check(self, size: int, *limits: int | None) -> None:
+    def check_size(self, size: int, *limits: int | None) -> None:
         """Refuse an answer of `size` bytes that exceeds one of the limits; None is no limit.
 
         Raises AnswerTooLarge.
@@ -131,7 +154,8 @@ class Endpoints:
         self.guard.about(deviceId=identity.device.device_id)
         return identity
 
-    def _note(self, wanted: VendingRequest, vended: Credentials) -> None:
+    def note(self, wanted: VendingRequest, vended: Credentials) -> None:
+        """Log and count vended credentials."""
         expiration = epoch(vended.expiration)
         self.guard.info("credentials vended", roleAlias=wanted.role_alias, expiration=expiration)
         self.guard.count("CredentialsVended")

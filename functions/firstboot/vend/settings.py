@@ -13,7 +13,7 @@ class VendSettings(Settings):
 
     `ca_certificate` is PEM. `partition`, `region` and `account` are also the place of the fleet roles.
     `fleet_refresh` is in seconds. `sts_rate` is the quota of STS, and `iot_rate` how many orders to reconcile
-    a device are handled, both in a second.
+    a device are handled, both in a second. The names of the stack's secrets begin with `stack`.
     """
 
     table: str
@@ -25,3 +25,4 @@ class VendSettings(Settings):
     fleet_refresh: str
     sts_rate: str
     iot_rate: str
+    stack: str

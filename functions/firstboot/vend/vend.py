@@ -1,7 +1,7 @@
 """Vend: an operational identity becomes short-lived AWS credentials.
 
 1. The thing name, if the request has one, is the device's id.
-2. The role alias exists.
+2. The role alias exists, and its duration is not exceeded.
 3. The rules decide the device's grants in this request context. Without a grant there is no session.
 4. The grants render to a session policy, and the request is within all limits of STS.
 5. STS makes the session. Its SourceIdentity and tags name the device.
@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from firstboot.domain.errors import RoleAliasNotFound
+from firstboot.domain.errors import DurationTooLong, RoleAliasNotFound
 from firstboot.domain.names import FLEET_ROLE_PATH, fleet_role
 from firstboot.domain.session import Credentials, SessionRequest
 from firstboot.identity.login import VerifiedIdentity
@@ -39,12 +39,14 @@ class VendingRequest:
     """A request for credentials.
 
     `thing_name` is the name that the device gives itself, and is checked. `source_ip` is None over MQTT,
-    because AWS IoT does not pass it on.
+    because AWS IoT does not pass it on. `seconds` is the duration of the session, at most that of the role
+    alias; None is the role alias's own.
     """
 
     role_alias: str
     thing_name: str | None = None
     source_ip: str | None = None
+    seconds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Vend:
         alias = fleet.role_aliases.get(request.role_alias)
         if alias is None or alias.name not in self.role_aliases:  # 2
             raise RoleAliasNotFound
+        if request.seconds is not None and request.seconds > alias.seconds:
+            raise DurationTooLong(f"Sessions of this role have {alias.seconds:,} seconds at most")
         context = RequestContext(role_alias=alias.name, source_ip=request.source_ip)
         held = rules.decide(device, context)  # 3
         # STS gives a session without a session policy all rights of the fleet role, for every device.
@@ -82,11 +86,18 @@ class Vend:
             # IAM intersects the session policy, which has the literal device id, with the fleet role's own
             # policy.
             policy=session_policy(fleet, held.grants, device.device_id, self.place),
-            seconds=alias.seconds,
+            seconds=request.seconds or alias.seconds,
             tags={"deviceId": device.device_id, "group": fleet.current_name(device.group)},
         )
         check_session(session)  # 4
         return self.sessions.assume(session)  # 5
+
+    def alias(self, role_arn: str) -> str:
+        """Return the role alias with that fleet role, or else the ARN, which is no alias's name.
+
+        So the caller's own check refuses an unknown role, after the device has logged in.
+        """
+        return next((alias for alias in self.role_aliases if self._role(alias) == role_arn), role_arn)
 
     def _role(self, alias: str) -> str:
         """Return the ARN of the fleet role behind a role alias."""

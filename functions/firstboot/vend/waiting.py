@@ -46,7 +46,7 @@ class Waiting:
 
     def _throttled(self, caller: str, log: str, now: datetime) -> Unavailable:
         slot = self.lanes.wait(self.vending, caller, now)
-        return Unavailable(log=log, slot=slot, metric="CredentialsThrottled")
+        return Unavailable(log=log, slot=slot, metric="CredentialsThrottled", is_throttled=True)
 
 
 @dataclass(frozen=True)
