@@ -131,8 +131,7 @@ def apply(
         if touched:
             question = f"Publish, and change the policies of {touched:,} devices in AWS IoT?"
             output.confirm(f"{question} ({operate.where})", yes=yes)
-        sent = json.loads(based.to_json())
-        comparison |= operate.call("fleet.apply", fleet=sent, inForce=fleets.mark, **stated)
+        comparison |= _publish(operate, based, fleets.mark, stated)
         if wait and touched:
             comparison["progress"] = rollout.follow(operate, comparison["devices"]["scanned"])
         output.result(comparison, _describe_published, as_json=options.as_json)
@@ -149,6 +148,10 @@ def progress(ctx: typer.Context, *, stack: Stack = None, as_json: Json = False) 
 
 app.command("report")(reporting.report_)
 app.command("test")(testing.run_tests)
+
+
+def _publish(operate: Operate, fleet: Fleet, mark: str, stated: output.Record) -> output.Record:
+    return operate.call("fleet.apply", fleet=json.loads(fleet.to_json()), inForce=mark, **stated)
 
 
 def _stated(orphans: dict[str, int], orphan: int | None) -> output.Record:

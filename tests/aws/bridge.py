@@ -30,8 +30,7 @@ def events() -> HierarchicalEmitter:
 
 def _meta(client: Client) -> Any:
     if client not in _made:
-        service = SimpleNamespace(service_name=client.model.service_name)
-        _made[client] = SimpleNamespace(events=events().__copy__(), service_model=service)
+        _made[client] = SimpleNamespace(events=events().__copy__(), service_model=client.model)
     return _made[client]
 
 

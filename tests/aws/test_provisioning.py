@@ -485,7 +485,7 @@ def test_a_failure_of_aws_is_no_answer(fleet: Fleet, operation: str) -> None:
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, operation)
 
     made = Provisioned()
-    service = api.model.service_id.hyphenize()
+    service = api.meta.service_model.service_id.hyphenize()
     api.meta.events.register(f"before-call.{service}.{operation}", fail)
     with pytest.raises(Unavailable):
         fleet.ask(made, DeviceId="gw-1")

@@ -164,10 +164,12 @@ def running(state: Path, *options: str) -> Iterator[Cloud]:
 
 
 def fleet_folder(folder: Path) -> Path:
-    """Make the fleet folder of the flows, and return it: the product's groups, and many more."""
+    """Make the fleet folder of the flows, and return it: the product's, with more groups and grants."""
     shutil.copytree(FLEET, folder)
     definition = folder / "fleet.toml"
     definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    (folder / "grants/hub.json").write_text(json.dumps(_HUB))
+    (folder / "rules.cedar").write_text((folder / "rules.cedar").read_text() + _HUB_RULE)
     return folder
 
 
@@ -175,8 +177,6 @@ def fleet_folder(folder: Path) -> Path:
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The cloud that all flows share. Its fleet has more groups and grants than the product's."""
     fleet = fleet_folder(tmp_path_factory.mktemp("source") / "fleet")
-    (fleet / "grants/hub.json").write_text(json.dumps(_HUB))
-    (fleet / "rules.cedar").write_text((fleet / "rules.cedar").read_text() + _HUB_RULE)
     with running(tmp_path_factory.mktemp("cloud"), "--fleet", str(fleet)) as cloud:
         yield cloud
 

@@ -29,16 +29,6 @@ def test_an_expired_certificate_renews_at_the_public_host_only() -> None:
     assert line.startswith("groups.gateways: certificate.grace_days is 1, ")
 
 
-def test_a_way_without_a_client_certificate_needs_the_public_host() -> None:
-    """A group with a way whose clients show no certificate in TLS needs the public host."""
-    made = with_grace(0)
-    changed = replace(made.groups["gateways"], ways=("mtls", "roles-anywhere"))
-    (line,) = public_host.needs(replace(made, groups={"gateways": changed}))
-    assert line.startswith(
-        "groups.gateways: the clients of the way roles-anywhere can use the public host only"
-    )
-
-
 @pytest.mark.parametrize(("path_length", "may"), [(0, False), (1, True), (None, True)])
 def test_an_anchor_may_have_cas_below_it(path_length: int | None, may: bool) -> None:  # noqa: FBT001
     """Only an anchor with pathLenConstraint 0 certainly issues its devices' certificates itself."""
