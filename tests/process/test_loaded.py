@@ -52,6 +52,19 @@ def test_only_a_lambda_that_verifies_tokens_loads_pyjwt(name: str) -> None:
     assert "jwt" not in modules(name)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "firstboot.exchange.est",
+        "firstboot.identity.password",
+        "cryptography.hazmat.primitives.serialization.pkcs7",
+    ],
+)
+def test_est_is_loaded_only_where_a_group_has_it(module: str) -> None:
+    """A start of `exchange` loads nothing of EST, whose modules follow if the deployed fleet has the way."""
+    assert module not in modules("exchange")
+
+
 _TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
 
 
