@@ -57,6 +57,19 @@ def test_a_fleet_without_roles_anywhere_does_not_load_it() -> None:
     assert not modules("vend") & {"firstboot.vend.roles_anywhere", "firstboot.pki.sigv4"}
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "firstboot.exchange.est",
+        "firstboot.identity.password",
+        "cryptography.hazmat.primitives.serialization.pkcs7",
+    ],
+)
+def test_est_is_loaded_only_where_a_group_has_it(module: str) -> None:
+    """A start of `exchange` loads nothing of EST, whose modules follow if the deployed fleet has the way."""
+    assert module not in modules("exchange")
+
+
 _TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
 
 
