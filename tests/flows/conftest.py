@@ -68,6 +68,21 @@ budget    = { total = 1_000, per_minute = 1_000, freeze_per_hour = 1_000, until 
 """
 """A group for each place where a maker puts a device's id."""
 
+ID_SCOPE = "0ne00000A0B"
+DPS_GROUP = "derived"
+_DPS = f"""
+[groups.{DPS_GROUP}]
+trust         = []
+ways          = ["mtls", "proof", "mqtt", "dps"]
+symmetric_key = true
+budget        = {{ total = 1_000, per_minute = 1_000, until = 2036-12-31 }}
+"""
+"""A group whose devices have symmetric keys and speak Azure DPS's protocol."""
+
+_FIRST = 'device_id   = "subject.CN"'
+_OPEN = f'{_FIRST}\nways = ["mtls", "proof", "mqtt", "dps"]'
+"""The line of the product's first group to which its ways are added."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -157,7 +172,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     fleet = tmp_path_factory.mktemp("source") / "fleet"
     shutil.copytree(FLEET, fleet)
     definition = fleet / "fleet.toml"
-    definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    product = definition.read_text().replace(_FIRST, _OPEN, 1)
+    heads = f'colon_ids = true\nid_scope = "{ID_SCOPE}"'
+    definition.write_text(f"{heads}\n{product}\n{_GROUPS}\n{_DPS}")
     (fleet / "grants/hub.json").write_text(json.dumps(_HUB))
     (fleet / "rules.cedar").write_text((fleet / "rules.cedar").read_text() + _HUB_RULE)
     with running(tmp_path_factory.mktemp("cloud"), "--fleet", str(fleet)) as cloud:
