@@ -1,4 +1,4 @@
-"""What a fleet definition says of symmetric keys is checked, and is not changed without a deployment."""
+"""The compiler checks symmetric keys, and a published fleet turns none on without a deployment."""
 
 from __future__ import annotations
 
