@@ -27,7 +27,7 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/strongswan/ready .venv/azure/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
+test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/strongswan/ready .venv/azure/ready .venv/dps/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
@@ -255,6 +255,14 @@ $(STRONGSWAN)/ready: | .venv/ready
 	else \
 	  command -v pki; \
 	fi
+	touch $@
+
+# Microsoft's provisioning client, with the hashes of its lock file. The packages' scripts are not run.
+.venv/dps/ready: tests/clients/azure/package.json tests/clients/azure/package-lock.json | .venv/ready
+	rm -rf .venv/dps
+	mkdir -p .venv/dps
+	cp $^ .venv/dps
+	$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts --prefix .venv/dps
 	touch $@
 
 # Other CAs for `make bench`, in 320 MB: cfssl of Debian, and OpenBao of PyPI, which has it for Linux on x86-64 and

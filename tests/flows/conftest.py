@@ -80,6 +80,21 @@ budget    = { total = 1_000, per_minute = 1_000, freeze_per_hour = 1_000, until 
 """
 """A group for each place where a maker puts a device's id, and one with AWS IoT fleet provisioning."""
 
+ID_SCOPE = "0ne00000A0B"
+DPS_GROUP = "derived"
+_DPS = f"""
+[groups.{DPS_GROUP}]
+trust         = []
+ways          = ["mtls", "proof", "mqtt", "dps"]
+symmetric_key = true
+budget        = {{ total = 1_000, per_minute = 1_000, until = 2036-12-31 }}
+"""
+"""A group whose devices have symmetric keys and speak Azure DPS's protocol."""
+
+_FIRST = 'device_id   = "subject.CN"'
+_OPEN = f'{_FIRST}\nways = ["mtls", "proof", "mqtt", "dps"]'
+"""The line of the product's first group to which its ways are added."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -167,7 +182,9 @@ def fleet_folder(folder: Path) -> Path:
     """Make the fleet folder of the flows, and return it: the product's, with more groups and grants."""
     shutil.copytree(FLEET, folder)
     definition = folder / "fleet.toml"
-    definition.write_text(f"colon_ids = true\n{definition.read_text()}\n{_GROUPS}")
+    product = definition.read_text().replace(_FIRST, _OPEN, 1)
+    heads = f'colon_ids = true\nid_scope = "{ID_SCOPE}"'
+    definition.write_text(f"{heads}\n{product}\n{_GROUPS}\n{_DPS}")
     (folder / "grants/hub.json").write_text(json.dumps(_HUB))
     (folder / "rules.cedar").write_text((folder / "rules.cedar").read_text() + _HUB_RULE)
     return folder
