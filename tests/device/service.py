@@ -62,6 +62,13 @@ class Call:
         return f"{self.method} {self.path}"
 
 
+@dataclass(frozen=True)
+class Files(Identity):
+    """An identity whose key is in a file."""
+
+    key: Path
+
+
 class Service:
     """A service that answers one device as docs/protocol.md says. `say` puts an answer before the correct
     one.
@@ -101,14 +108,14 @@ class Service:
         self.callers.clear()
         self._said.clear()
 
-    def bootstrap(self, name: str = "dev1", **options: Any) -> Identity:
+    def bootstrap(self, name: str = "dev1", **options: Any) -> Files:
         """Make a bootstrap identity for a device."""
         key = factories.ec_key()
         return self.save(f"bootstrap-{name}", self.factory.issue(name, key, **options), key)
 
-    def save(self, name: str, certificate: x509.Certificate, key: factories.PrivateKey) -> Identity:
+    def save(self, name: str, certificate: x509.Certificate, key: factories.PrivateKey) -> Files:
         """Write a certificate and its key as PEM files."""
-        identity = Identity(self.folder / f"{name}.crt", self.folder / f"{name}.private")
+        identity = Files(self.folder / f"{name}.crt", self.folder / f"{name}.private")
         identity.certificate.write_text(factories.pem(certificate))
         identity.key.write_text(factories.key_pem(key))
         return identity
