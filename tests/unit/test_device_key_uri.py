@@ -57,7 +57,7 @@ def test_a_uri_that_could_mean_another_key_is_refused(text: str) -> None:
 
 
 def test_no_text_of_a_uri_has_its_query() -> None:
-    """Neither the text nor the repr of a URI, nor the reference on the disk, has the query with the PIN."""
+    """The text and the repr of a URI, and the reference on the disk, leave out the query with the PIN."""
     made = reference(factories.ec_key(), "pkcs11:token=t;object=o;id=1?pin-value=hidden")
     assert "hidden" not in f"{made} {made.uri} {made.stored()!r}"
     assert hardware.parse(made.read_bytes()) == made
