@@ -116,6 +116,8 @@ lock: .venv/ready            ## write the locked requirement files
 	  --generate-hashes --quiet --output-file tests/clients/azure/requirements.txt
 	$(BIN)/uv pip compile tests/clients/requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --quiet --output-file tests/clients/requirements.txt
+	$(BIN)/uv pip compile tests/clients/hardware/requirements.in --constraint requirements.txt --universal --no-deps \
+	  --python-version 3.11 --generate-hashes --quiet --output-file tests/clients/hardware/requirements.txt
 
 clean:                       ## delete all files that other targets make
 	rm -rf .venv .local cdk.out dist
@@ -220,24 +222,34 @@ $(CHROMIUM)/ready: | .venv/ready
 	touch $@
 
 # The libraries and tools that make the CSRs and certificates of tests/clients/test_encoders.py, with a C compiler of
-# 300 KB, in 190 MB. Debian 12 has the last Mbed TLS with NULL parameters beside ECDSA, and Debian 13 a new one.
+# 300 KB, and the tokens of tests/clients/test_hardware.py, in 230 MB. Debian 12 has the last Mbed TLS with NULL
+# parameters beside ECDSA, and Debian 13 a new one, and pkcs11-provider, which OpenSSL of Debian 12 loads. tpm2-pytss
+# has no wheel, so it is built with the machine's C compiler.
 ENCODERS := .venv/encoders
 NEW_MBEDTLS := .venv/encoders/new
+# pkg-config's file names, and the compiler's, below what is unpacked.
+UNPACKED_LIBRARIES = root=$(CURDIR)/$(ENCODERS)/root; \
+  [ ! -d $$root ] || { base=$$(echo $$root/usr/lib/*-linux-gnu); \
+    export PKG_CONFIG_SYSROOT_DIR=$$root PKG_CONFIG_LIBDIR=$$base/pkgconfig C_INCLUDE_PATH=$$root/usr/include \
+      LIBRARY_PATH=$$base; }
 DEBIAN_13 := deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main
-$(ENCODERS)/ready: | .venv/ready
+$(ENCODERS)/ready: tests/clients/hardware/requirements.txt | .venv/ready
 	rm -rf $(ENCODERS)
 	mkdir -p $(NEW_MBEDTLS)
 	if command -v apt-get; then \
 	  $(call unpacked,$(ENCODERS),tcc libc6-dev libmbedtls-dev libwolfssl-dev gnutls-bin openssl curl \
-	    swtpm tpm2-openssl tpm2-abrmd libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 dbus-daemon) && \
+	    swtpm tpm2-openssl tpm2-abrmd libtss2-tcti-swtpm0 libtss2-tcti-tabrmd0 dbus-daemon libtss2-dev \
+	    softhsm2 libengine-pkcs11-openssl) && \
 	  echo '$(DEBIAN_13)' > $(NEW_MBEDTLS)/sources.list && \
-	  $(call unpacked,$(NEW_MBEDTLS),libmbedtls-dev,\
+	  $(call unpacked,$(NEW_MBEDTLS),libmbedtls-dev pkcs11-provider,\
 	    -o Dir::Etc::sourcelist=$(CURDIR)/$(NEW_MBEDTLS)/sources.list -o Dir::Etc::sourceparts=/dev/null); \
 	else \
-	  PATH=$$PATH:/usr/sbin; for program in cc certtool openssl curl swtpm tpm2-abrmd dbus-run-session; do \
+	  PATH=$$PATH:/usr/sbin; for program in cc certtool openssl curl swtpm tpm2-abrmd dbus-run-session softhsm2-util; do \
 	    command -v $$program || exit 1; \
 	  done; \
 	fi
+	$(UNPACKED_LIBRARIES); $(BIN)/uv pip install --quiet --no-deps --require-hashes \
+	  --target $(ENCODERS)/python --requirement $<
 	touch $@
 
 # strongSwan's EST client reads its plugins from /usr/lib/ipsec alone, so proot shows it the unpacked folder there.

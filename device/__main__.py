@@ -31,6 +31,10 @@ when the new identity has logged in. A unit that enrolled with --device-id must 
 --public is for a service without an mTLS host. It also renews an expired identity within its group's
 grace period. Its keys are P-256 or RSA.
 
+--key pkcs11:URI or --key tpm2: makes the device's keys in a token or a TPM, and --bootstrap-key takes
+the same URIs. DIR then holds device.reference in the place of device.key. A later boot without --key
+keeps the place. --mtls and --mqtt need OpenSSL's provider for such keys, and --public does not.
+
 --mqtt needs paho-mqtt. Only the certificate is downloaded by HTTPS, and with --inline not even that.
 boot and renew write to stderr what they wait for. A new certificate can log in once AWS IoT knows
 it. boot waits as long as the service says, as above; then it ends with 11, and the next run
@@ -49,15 +53,20 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, origin, serve
+from . import __version__, key_uri, origin, serve
 from .boot import Device
 from .credentials import Cache
+from .hardware import Reference
+from .held import HeldKeys
 from .hosts import Host, MutualTls, SignedProofs
+from .key_uri import KeyUri
 from .patience import HTTPS, MQTT, Patience, jitter
 from .refusal import EXIT_CODES, Action, Refused
 from .service import Service
@@ -141,7 +150,9 @@ def _add_boot(command: argparse.ArgumentParser) -> None:
     text = "AWS IoT's broker; pip install 'firstboot-device[mqtt]'"
     host.add_argument("--mqtt", metavar="HOST:PORT", help=text)
     command.add_argument("--bootstrap-cert", metavar="FILE", type=Path, required=True)
-    command.add_argument("--bootstrap-key", metavar="FILE", type=Path, required=True)
+    command.add_argument("--bootstrap-key", metavar="FILE|URI", required=True)
+    text = "make the device's keys in hardware: pkcs11:… (RFC 7512), tpm2:…; without it, in files"
+    command.add_argument("--key", metavar="URI", help=text)
     text = "CA certificates (PEM) to trust beside the system's"
     command.add_argument("--ca", metavar="FILE", type=Path, help=text)
     command.add_argument("--device-id", metavar="ID", help="the name to enroll under")
@@ -161,9 +172,12 @@ def seconds(text: str) -> float:
 
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
+    place = _place(chosen.key) or _remembered_place(store)
+    store = Store(chosen.state, place)
     host = {kind: url for kind in HOSTS if (url := getattr(chosen, kind))}
     known = host | {"ca": _ca(chosen.ca) if chosen.ca else None}
-    bootstrap = Identity(chosen.bootstrap_cert, chosen.bootstrap_key)
+    known |= {"key": place.full()} if place else {}
+    bootstrap = Identity(chosen.bootstrap_cert, _key(chosen.bootstrap_key))
     service = _service(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
     longest = chosen.first_wait
     if longest is None:
@@ -172,8 +186,32 @@ def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
         store.keep_service(json.dumps(known).encode())
         if told := origin.start(store, bootstrap, chosen.device_id):
             _say(told)
-        device = Device(store, service, _patience(known), lambda: _wait_first(longest))
+        device = _device(store, service, known, lambda: _wait_first(longest))
         return device.boot(bootstrap, chosen.device_id)
+
+
+def _key(text: str) -> Path | Reference:
+    return Reference(key_uri.parse(text)) if key_uri.is_key_uri(text) else Path(text)
+
+
+def _place(text: str | None) -> KeyUri | None:
+    return key_uri.parse(text) if text else None
+
+
+def _remembered_place(store: Store) -> KeyUri | None:
+    with suppress(ValueError, AttributeError):  # a damaged file is written anew
+        return _place(json.loads(store.service() or b"{}").get("key"))
+    return None
+
+
+def _device(
+    store: Store, service: Service, known: dict[str, Any], first_wait: Callable[[], None] = lambda: None
+) -> Device:
+    device = Device(store, service, _patience(known), first_wait)
+    if place := _place(known.get("key")):
+        keys = HeldKeys(store, place)
+        return replace(device, new_key=keys.new, forget_keys=keys.forget)
+    return device
 
 
 def _wait_first(longest: float) -> None:
@@ -193,11 +231,10 @@ def _ca(file: Path) -> str:
 
 
 def _renew(chosen: argparse.Namespace) -> dict[str, Any]:
-    store = Store(chosen.state)
-    known = _known(store)
+    store, known = _known(chosen.state)
     service = _service(known, inline=chosen.inline)
     with store.locked():
-        return Device(store, service, _patience(known)).renew(same_key=chosen.same_key)
+        return _device(store, service, known).renew(same_key=chosen.same_key)
 
 
 def _status(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -223,20 +260,20 @@ def _fresh(folder: Path, role_alias: str) -> dict[str, Any]:
 
 
 def _remembered(folder: Path) -> tuple[Service, Identity]:
-    store = Store(folder)
-    service = _service(_known(store), quiet=True)
+    store, known = _known(folder)
+    service = _service(known, quiet=True)
     identity = store.live() or store.settled()
     if not identity:
         raise Refused(Action.REENROLL, f"There is no identity in {folder}")
     return service, identity
 
 
-def _known(store: Store) -> dict[str, Any]:
-    text = store.service()
+def _known(folder: Path) -> tuple[Store, dict[str, Any]]:
+    text = Store(folder).service()
     if not text:
         raise Refused(Action.REENROLL, "No service is known here")
     known: dict[str, Any] = json.loads(text)
-    return known
+    return Store(folder, _place(known.get("key"))), known
 
 
 def _service(

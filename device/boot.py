@@ -40,7 +40,8 @@ class Requester:
 class Device:
     """A device: its state directory, its service, and how often it repeats a call.
 
-    `first_wait` is called before the first request of a boot that finds no identity.
+    `first_wait` is called before the first request of a boot that finds no identity. `new_key` makes each new
+    key, and `forget_keys` destroys those of them in hardware that are in use no longer.
 
     Each step stores what the next run needs, so the process may be killed between any two instructions.
     """
@@ -49,6 +50,8 @@ class Device:
     service: Service
     patience: Patience
     first_wait: Callable[[], None] = lambda: None
+    new_key: Callable[[], bytes] = certificates.new_key
+    forget_keys: Callable[[], None] = lambda: None
 
     def boot(self, bootstrap: Identity, device_id: str | None = None) -> dict[str, Any]:
         """Log in; get an identity first if none works. `device_id` is the name to enroll under.
@@ -107,6 +110,7 @@ class Device:
         answer = self.patience(lambda: self.service.commit(new))
         # 5. Only now replace the older identity.
         self.store.promote()
+        self.forget_keys()
         return answer
 
     def _finish_next(self) -> dict[str, Any] | None:
@@ -148,7 +152,7 @@ class Device:
         return Requester(lambda csr: self.service.renew(live, csr), name)
 
     def _begin(self) -> bytes:
-        key = certificates.new_key()
+        key = self.new_key()
         self.store.keep_next_key(key)
         return key
 

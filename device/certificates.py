@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from . import form
+from . import form, hardware
 from .refusal import Action, Refused
 
 _WITH_ITS_CA = timedelta(minutes=1)
@@ -44,7 +44,7 @@ def csr(key: bytes) -> str:
 
 
 def usable(key: bytes) -> bool:
-    """Return whether `key` is a complete EC private key (PEM)."""
+    """Return whether `key` is a complete EC private key (PEM), or a complete reference to one."""
     try:
         _private_key(key)
     except ValueError:
@@ -77,8 +77,8 @@ def key_fingerprint(chain: bytes) -> str:
 
 
 def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
-    """Return the private key of PEM `key`, and the certificates to show with its signatures: those of PEM
-    `chain` as DER, leaf first.
+    """Return the private key of `key` (PEM or a reference), and the certificates to show with its signatures:
+    those of PEM `chain` as DER, leaf first.
 
     Roots are left out, because a verifier must have them already. So an operational chain is its leaf alone,
     since Firstboot's own CA is a root.
@@ -86,8 +86,13 @@ def signer(key: bytes, chain: bytes) -> tuple[PrivateKey, list[bytes]]:
     Raises Refused (stop) if key and chain can't be read or don't belong together.
     """
     try:
-        private = load_pem_private_key(key, password=None)
         leaf, *issuers = form.chain(chain)
+        reference = hardware.parse(key)
+        private = (
+            hardware.private_key(reference, leaf.spki)
+            if reference
+            else load_pem_private_key(key, password=None)
+        )
     except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
         raise Refused(Action.STOP, "The certificate and its key can't be loaded") from error
     if not isinstance(private, PrivateKey):
@@ -157,6 +162,8 @@ def pem(ders: list[bytes]) -> bytes:
 
 
 def _private_key(key: bytes) -> ec.EllipticCurvePrivateKey:
+    if reference := hardware.parse(key):
+        return hardware.private_key(reference)
     loaded = load_pem_private_key(key, password=None)
     if isinstance(loaded, ec.EllipticCurvePrivateKey):
         return loaded

@@ -8,6 +8,9 @@
 # certificate.pem (leaf, then issuing CA) and device.key. A run that was killed is continued by the
 # next run. Later runs log in, and renew when it is time. An identity of another unit, from a copied disk,
 # is moved to DIR/other and deleted when this unit's own has logged in.
+# BOOTSTRAP_KEY is a file, or names a key in hardware as in device/key_uri.py: pkcs11:… needs OpenSSL's pkcs11-provider,
+# activated in OPENSSL_CONF, or libengine-pkcs11-openssl; tpm2:file=… and tpm2:handle=… (with --public) need
+# tpm2-openssl. Give a PIN by pin-source, because other users can see a command line.
 # FIRSTBOOT_FIRST_WAIT, an environment variable that the factory sets, is the time in seconds in which all devices
 # that get power together can enroll: a first boot begins after a random part of it.
 # Exit codes: 0 done, 2 usage, 10 retry, 11 wait, 12 stop, 13 reenroll (run again; if that
@@ -51,6 +54,39 @@ gave_up() { # after a subshell: end this shell too if it gave up
 below() { # BOUND: print a random number from 0 to BOUND, which no other board of this image draws
     echo $((0x$(openssl rand -hex 4) % ($1 + 1)))
 }
+decoded() { # TEXT: print it without percent-encoding
+    printf '%b' "$(printf %s "$1" | sed 's/\\/\\\\/g; s/%\([0-9A-Fa-f][0-9A-Fa-f]\)/\\x\1/g')"
+}
+attribute() { # NAME: print an attribute of the query of $bootstrap_key
+    decoded "$(printf %s "$bootstrap_key" | sed -n "s/.*[?&]$1=\([^&]*\).*/\1/p")"
+}
+held_key() { # print the name by which openssl and curl find BOOTSTRAP_KEY, if that names a key in hardware
+    case $bootstrap_key in
+        pkcs11:*) pkcs11_key ;;
+        tpm2:handle=*)
+            [ "$public" ] || give_up stop "curl can't use a TPM's handle: use tpm2:file=, or --public"
+            printf 'handle:%s' "$(decoded "$(expr "$bootstrap_key" : 'tpm2:handle=\([^?;]*\)')")" ;;
+        tpm2:file=*) decoded "$(expr "$bootstrap_key" : 'tpm2:file=\([^?;]*\)')" ;;
+        tpm2:*) give_up stop "a tpm2: URI begins with tpm2:file= or tpm2:handle=" ;;
+        *) printf %s "$bootstrap_key" ;;
+    esac
+}
+pkcs11_key() { # the provider takes the URI in a file, which every program reads. The engine takes it as it is.
+    path=${bootstrap_key%%\?*} query=${bootstrap_key#"${bootstrap_key%%\?*}"}
+    case $path in *[:\;]type=*) ;; *) path="$path;type=private" ;; esac # the public key has the same label
+    case $(openssl list -providers) in
+        *pkcs11*) ;;
+        *)  # the engine refuses attributes that it does not know
+            printf %s "$path$(printf %s "$query" | sed 's/module-path=[^&]*&*//; s/[?&]$//')"
+            return ;;
+    esac
+    printf 'asn1 = SEQUENCE:uri\n[uri]\na = VISIBLESTRING:PKCS\\#11 Provider URI v1.0\nb = UTF8:%s\n' \
+        "$(printf %s "$path$query" | sed 's/[$#"\\]/\\&/g')" > "$work/uri"
+    openssl asn1parse -genconf "$work/uri" -noout -out "$work/der"
+    { echo '-----BEGIN PKCS#11 PROVIDER URI-----'; openssl base64 -in "$work/der"
+      echo '-----END PKCS#11 PROVIDER URI-----'; } > "$work/bootstrap.key"
+    printf %s "$work/bootstrap.key"
+}
 base64url() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
 
 proof() { # a JWT for one request: $cert's owner calls $method $path with $body (docs/protocol.md, "Signed proof")
@@ -60,7 +96,9 @@ proof() { # a JWT for one request: $cert's owner calls $method $path with $body 
     claims=$(printf '{"htm":"%s","htu":"%s","bsh":"%s","jti":"%s","nonce":"%s"}' \
         "$method" "$url$path" "$bsh" "$(openssl rand -hex 16)" "$(text nonce)" | base64url)
     # The signature of openssl is two ASN.1 INTEGERs. In a JWT it is the two numbers, 32 bytes each.
-    hex=$(printf %s "$header.$claims" | openssl dgst -sha256 -sign "$key" | openssl asn1parse -inform DER |
+    set --
+    case $key in pkcs11:*) set -- -engine pkcs11 -keyform engine ;; esac
+    hex=$(printf %s "$header.$claims" | openssl dgst -sha256 "$@" -sign "$key" | openssl asn1parse -inform DER |
         sed -n 's/.*INTEGER *://p' | while read -r part; do printf '%64s' "$part" | tr ' ' 0; done)
     openssl asn1parse -genstr "FORMAT:HEX,OCT:$hex" -noout -out "$work/signature"
     printf %s "$header.$claims.$(tail -c 64 "$work/signature" | base64url)"
@@ -78,6 +116,7 @@ send() { # [CURL OPTION...]: make the call once, and print the answer's status
     else
         # In --cert a password follows a colon, so a file's own colons (of an id) are escaped.
         set -- --cert "$(printf %s "$cert" | sed 's/[\\:]/\\&/g')" --key "$key" "$@"
+        case $key in pkcs11:*) set -- --engine pkcs11 --key-type ENG "$@" ;; esac
     fi
     : > "$answer"
     https --max-filesize 4096 --request "$method" --output "$answer" --write-out '%{http_code}' "$@" "$url$path"
@@ -153,6 +192,12 @@ if public_key=$(openssl x509 -in "$bootstrap_cert" -noout -pubkey 2> "$work/why"
         rm -rf "$dir/other"
     fi
 fi
+
+case $bootstrap_key in
+    pkcs11:*) module=$(attribute module-path); [ ! "$module" ] || export PKCS11_MODULE_PATH="$module" ;;
+    tpm2:*) tcti=$(attribute tcti); [ ! "$tcti" ] || export TPM2OPENSSL_TCTI="$tcti" ;;
+esac
+bootstrap_key=$(held_key)
 
 # The bootstrap certificate asks, or the live one if a renewal is due or has begun.
 asker_cert=$bootstrap_cert asker_key=$bootstrap_key

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import http.client
 import math
+import os
 import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .hardware import Reference, backend
 from .refusal import Action, CertificateRefused, Refused
 from .store import Identity
 
@@ -108,13 +111,7 @@ class Transport:
         if self._ca is not None:
             context.load_verify_locations(cadata=self._ca)
         if identity:
-            for file in (identity.certificate, identity.key):
-                file.open("rb").close()  # the OSError of load_cert_chain does not name the file
-            try:
-                # Without a password argument OpenSSL would ask the terminal for an encrypted key's password.
-                context.load_cert_chain(identity.certificate, identity.key, password="")
-            except ssl.SSLError as error:
-                raise Refused(Action.STOP, f"{identity.certificate} and its key can't be loaded") from error
+            _load(context, identity)
         return context
 
 
@@ -141,6 +138,37 @@ class _Socket(ssl.SSLSocket):
         if left <= 0:
             raise TimeoutError
         self.settimeout(min(left, TIMEOUT_SECONDS))
+
+
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
+    identity.certificate.open("rb").close()  # the OSError of load_cert_chain does not name the file
+    if isinstance(identity.key, Reference):
+        _load_held(context, identity.certificate, identity.key)
+        return
+    identity.key.open("rb").close()
+    try:
+        # Without a password argument OpenSSL would ask the terminal for an encrypted key's password.
+        context.load_cert_chain(identity.certificate, identity.key, password="")
+    except ssl.SSLError as error:
+        raise Refused(Action.STOP, f"{identity.certificate} and its key can't be loaded") from error
+
+
+def _load_held(context: ssl.SSLContext, certificate: Path, key: Reference) -> None:
+    """Load a key in hardware by OpenSSL's provider. What names it is in a pipe, because it may hold a PIN."""
+    pem = backend(key.uri).for_openssl(key).encode()
+    end, begin = os.pipe()
+    try:
+        with os.fdopen(begin, "wb") as pipe:
+            pipe.write(pem)
+        context.load_cert_chain(certificate, f"/dev/fd/{end}", password="")
+    except OSError as error:  # without a provider OpenSSL reads a damaged file, and Python may give its errno
+        detail = (
+            f"OpenSSL can't load {key.uri} for TLS: OPENSSL_CONF must activate its provider (pkcs11-provider,"
+            " tpm2-openssl) in Python's OpenSSL; the public host needs none"
+        )
+        raise Refused(Action.STOP, detail) from error
+    finally:
+        os.close(end)
 
 
 def loadable(ca: str) -> bool:

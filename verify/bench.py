@@ -23,7 +23,7 @@ from device.hosts import Host, MutualTls, SignedProofs
 from device.mqtt import Broker
 from device.patience import Patience
 from device.service import Service
-from device.store import Identity, Store
+from device.store import FileIdentity, Identity, Store
 from device.transport import Transport
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.pki import profile
@@ -68,10 +68,11 @@ class Unit:
             return Device(self.store, self.service, self.patience).renew(same_key=same_key)
 
     @property
-    def live(self) -> Identity:
+    def live(self) -> FileIdentity:
         """Return the live identity. Raises LookupError before the first boot."""
-        if live := self.store.live():
-            return live
+        live = self.store.live()
+        if live and isinstance(live.key, Path):
+            return FileIdentity(live.certificate, live.key)
         raise LookupError(f"{self.name} has no identity yet")
 
 
@@ -146,7 +147,7 @@ class Bench:
         # Two devices of one name, as two boards have it, have files of their own.
         place = self.folder / f"{common_name}-{made.serial_number:x}"
         place.mkdir(mode=0o700, parents=True)
-        identity = Identity(place / "bootstrap.crt", place / "bootstrap.key")
+        identity = FileIdentity(place / "bootstrap.crt", place / "bootstrap.key")
         above = b"" if signed_by.certificate.issuer == signed_by.certificate.subject else signed_by.pem
         identity.certificate.write_bytes(made.public_bytes(Encoding.PEM) + above)
         identity.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from verify import leftovers
 from verify.bench import Bench
 from verify.broker import ACCEPTED, Connection, Login
@@ -52,7 +52,7 @@ def _made(bench: Bench, iot: Any, name: str) -> Identity:  # noqa: ANN401 - a bo
     )
     made = iot.create_keys_and_certificate(setAsActive=True)
     iot.attach_policy(policyName=name, target=made["certificateArn"])
-    identity = Identity(bench.folder / f"{name}.pem", bench.folder / f"{name}.key")
+    identity = FileIdentity(bench.folder / f"{name}.pem", bench.folder / f"{name}.key")
     identity.certificate.write_text(made["certificatePem"])
     identity.key.touch(mode=0o600)
     identity.key.write_text(made["keyPair"]["PrivateKey"])

@@ -42,7 +42,7 @@ from device.mqtt import Broker
 from device.patience import HTTPS, MQTT, jitter
 from device.refusal import Action, Refused
 from device.service import Service
-from device.store import Identity, Store
+from device.store import FileIdentity, Identity, Store
 from device.transport import Answer, Transport
 from local.deployment import FLEET
 from local.processes import ROOT
@@ -216,7 +216,7 @@ class _Factory:
             now + timedelta(days=1),
         ).add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         certificate = builder.sign(self._key, hashes.SHA256())
-        identity = Identity(folder / "bootstrap.crt", folder / "bootstrap.private")
+        identity = FileIdentity(folder / "bootstrap.crt", folder / "bootstrap.private")
         identity.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
         identity.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return identity

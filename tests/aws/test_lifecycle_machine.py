@@ -34,7 +34,7 @@ from device.hosts import MutualTls, SignedProofs
 from device.patience import Patience
 from device.refusal import Action, Refused
 from device.service import Service
-from device.store import Identity, Store
+from device.store import FileIdentity, Identity, Store
 from firstboot.aws import clients
 from tests import factories
 from tests.aws.deployed import ACCOUNT
@@ -229,7 +229,7 @@ class Devices(RuleBasedStateMachine):
 
     def saved(self, name: str, key: bytes, chain: bytes) -> Identity:
         """Save an identity outside the device's directory."""
-        identity = Identity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        identity = FileIdentity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         identity.certificate.write_bytes(chain)
         identity.key.write_bytes(key)
         return identity

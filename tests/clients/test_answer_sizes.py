@@ -124,7 +124,7 @@ def test_curl_reads_an_answer_of_any_size(service: Recording, size: int) -> None
     command = ["curl", "--silent", "--show-error", "--fail", "--cacert", str(service.ca)]
     url = service.url + CREDENTIALS.removeprefix("GET ")
     done = subprocess.run(
-        [*command, "--cert", files.certificate, "--key", files.key, url], capture_output=True, check=True
+        [*command, "--cert", files.certificate, "--key", str(files.key), url], capture_output=True, check=True
     )
     assert json.loads(done.stdout)["credentials"]["sessionToken"] == token
     (user_agent,) = service.user_agents

@@ -164,17 +164,18 @@ def test_first_boot_by_mbed_tls(
     assert len(issued(cloud, device)) == 1
 
 
+@pytest.mark.parametrize("named", ["", "tpm2:file="], ids=["file", "uri"])
 @pytest.mark.parametrize("host", ["mtls", "public"])
-def test_first_boot_with_a_tpm(cloud: Cloud, chip: tpm.Tpm, tmp_path: Path, host: str) -> None:
-    """firstboot.sh, without a change, enrolls and logs in with both keys in a TPM."""
+def test_first_boot_with_a_tpm(cloud: Cloud, chip: tpm.Tpm, tmp_path: Path, host: str, named: str) -> None:
+    """firstboot.sh enrolls and logs in with both keys in a TPM, whether a file or a URI names the first."""
     device = fresh_name()
-    public: Any = load_pem_public_key(chip.new_key(f"{host}.key").encode())
+    public: Any = load_pem_public_key(chip.new_key(f"{host}{len(named)}.key").encode())
     key: Any = SimpleNamespace(public_key=lambda: public)
     (tmp_path / "bootstrap.pem").write_text(factories.pem(cloud.factory.issue(device, key)))
     options = ["--public"] if host == "public" else []
     files = [
         tmp_path / "bootstrap.pem",
-        chip.folder / f"{host}.key",
+        f"{named}{chip.folder}/{host}{len(named)}.key",
         tmp_path / "state",
         cloud.endpoints["api_ca"],
     ]

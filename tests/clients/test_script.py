@@ -48,7 +48,13 @@ class Script:
         bootstrap = service.bootstrap("dev1")
         self.options = ["--public"] if host == "public" else []
         self.state = state
-        self.files: list[str | Path] = [service.url, bootstrap.certificate, bootstrap.key, state, service.ca]
+        self.files: list[str | Path] = [
+            service.url,
+            bootstrap.certificate,
+            str(bootstrap.key),
+            state,
+            service.ca,
+        ]
         self._shims = shims
         self._count = shims / "count"
         shims.mkdir()
@@ -139,7 +145,7 @@ def test_a_first_boot_and_a_repeated_one(script: Script, service: Service) -> No
 def test_a_first_boot_with_an_odd_id(script: Script, service: Service, name: str) -> None:
     """A device whose id has a colon or one character gets its certificate and keeps it."""
     bootstrap = service.bootstrap(name)
-    script.files[1:3] = [bootstrap.certificate, bootstrap.key]
+    script.files[1:3] = [bootstrap.certificate, str(bootstrap.key)]
     done = script.run()
     assert done.returncode == 0, done.stderr
     assert holds_the_identity(script.state, service.issued[0])
@@ -193,7 +199,7 @@ def test_a_lost_certificate_is_asked_for_again(script: Script, service: Service)
 
 def put_into(script: Script, bootstrap: Identity) -> None:
     """Put the script's disk into the unit with this bootstrap identity."""
-    script.files[1:3] = [bootstrap.certificate, bootstrap.key]
+    script.files[1:3] = [bootstrap.certificate, str(bootstrap.key)]
 
 
 @pytest.mark.parametrize("is_noted", [True, False])

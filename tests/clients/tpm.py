@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from local.cloud import free_ports
-from tests.clients import encoders
+from local.processes import ROOT
+from tests.clients import encoders, hsm
 from tests.flows.conftest import until
 
 # Each program that uses OpenSSL makes its keys in the TPM and signs with them there. Random numbers stay the
@@ -65,6 +68,11 @@ class Tpm:
             ]
         session = ["--", "sh", "-eu", "session.sh", *command]
         return encoders.run(self.folder, *bus, *session, extra={"TPM_PORT": str(self.port)})
+
+    def client(self, *arguments: str | Path) -> str:
+        """Run the device's client with the TPM and without OpenSSL's provider; return its output."""
+        settings = [f"PYTHONPATH={ROOT}{os.pathsep}{hsm.PACKAGES}", f"OPENSSL_CONF={os.devnull}"]
+        return self.run("env", *settings, sys.executable, "-m", "device", *arguments)
 
     def new_key(self, name: str) -> str:
         """Make a P-256 key in the TPM and return its public key; only this TPM can use the file `name`."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from device import certificates
 from device.hosts import MutualTls
 from device.service import Service
-from device.store import Identity, Store
+from device.store import FileIdentity, Identity, Store
 from device.transport import Transport
 from tests.flows.devices import Device
 
 
 def enroll(device: Device) -> None:
     """Enroll and stop before the log-in: the device has a pending certificate and no active one."""
-    bootstrap = Identity(*device.cloud.bootstrap(device.name, device.folder))
+    bootstrap = FileIdentity(*device.cloud.bootstrap(device.name, device.folder))
     _service(device).enroll(bootstrap, certificates.csr(_next_key(device)), None)
 
 
@@ -30,7 +30,7 @@ def lose_the_new_certificate(device: Device) -> None:
     """Renew, log in, and lose the new certificate. The device has the superseded one and the new key."""
     key = _next_key(device)
     issued = _service(device).renew(_live(device), certificates.csr(key))
-    lost = Identity(device.folder / "lost.pem", device.folder / "lost.key")
+    lost = FileIdentity(device.folder / "lost.pem", device.folder / "lost.key")
     lost.certificate.write_bytes(issued.chain)
     lost.key.write_bytes(key)
     _service(device).commit(lost)

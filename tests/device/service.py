@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from device.store import Identity
+from device.store import FileIdentity
 from tests import factories
 from tests.device.proofs import Proofs, Replayed, Stale
 
@@ -101,14 +101,14 @@ class Service:
         self.callers.clear()
         self._said.clear()
 
-    def bootstrap(self, name: str = "dev1", **options: Any) -> Identity:
+    def bootstrap(self, name: str = "dev1", **options: Any) -> FileIdentity:
         """Make a bootstrap identity for a device."""
         key = factories.ec_key()
         return self.save(f"bootstrap-{name}", self.factory.issue(name, key, **options), key)
 
-    def save(self, name: str, certificate: x509.Certificate, key: factories.PrivateKey) -> Identity:
+    def save(self, name: str, certificate: x509.Certificate, key: factories.PrivateKey) -> FileIdentity:
         """Write a certificate and its key as PEM files."""
-        identity = Identity(self.folder / f"{name}.crt", self.folder / f"{name}.private")
+        identity = FileIdentity(self.folder / f"{name}.crt", self.folder / f"{name}.private")
         identity.certificate.write_text(factories.pem(certificate))
         identity.key.write_text(factories.key_pem(key))
         return identity

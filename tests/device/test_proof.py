@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from device.proof import proof
 from device.refusal import Action
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from tests import factories
 from tests.device.bench import Bench, refused
 from tests.device.service import COMMIT, ENROLL, NONCE, Reply, Service, problem
@@ -23,11 +23,11 @@ URL = "https://localhost:8444/v1/certificates?deviceId=dev1"
 FACTORY = factories.authority()
 
 
-def identity(folder: Path, key: Any = None, *issuers: x509.Certificate) -> Identity:
+def identity(folder: Path, key: Any = None, *issuers: x509.Certificate) -> FileIdentity:
     """Store a certificate for `key`, followed by `issuers`, and return the files."""
     key = key or factories.ec_key()
     chain = "".join(map(factories.pem, [FACTORY.issue("dev1", key), *issuers]))
-    made = Identity(folder / "some.crt", folder / "some.private")
+    made = FileIdentity(folder / "some.crt", folder / "some.private")
     made.certificate.write_text(chain)
     made.key.write_text(factories.key_pem(key))
     return made

@@ -23,7 +23,7 @@ from device.mqtt import Broker
 from device.patience import Patience
 from device.refusal import ConnectionEnded, Refused
 from device.service import Service
-from device.store import Identity, Store
+from device.store import FileIdentity, Identity, Store
 from device.transport import Answer, Transport
 from firstboot.domain.topics import CREDENTIALS
 from firstboot.pki import chain
@@ -139,7 +139,7 @@ class Board:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(self.folder / "state")
         key, leaf = board(self.name)
-        self.bootstrap = Identity(self.folder / "bootstrap.crt", self.folder / "bootstrap.key")
+        self.bootstrap = FileIdentity(self.folder / "bootstrap.crt", self.folder / "bootstrap.key")
         self.bootstrap.certificate.write_text(factories.pem(leaf))
         self.bootstrap.key.write_text(factories.key_pem(key))
         gateway = Gateway(self.world)

@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from device.store import Identity
+from device.store import FileIdentity
 from device.transport import Transport
 from tests import factories
 from verify.broker import ACCEPTED, CLOSED, V311, Broker, Connection, Login
@@ -34,7 +34,7 @@ class Folder:
 
     path: Path
 
-    def identity(self, name: str, issuer: factories.Authority) -> Identity:
+    def identity(self, name: str, issuer: factories.Authority) -> FileIdentity:
         """Make a client's certificate."""
         return self._saved(name, issuer.issue(name, key := factories.ec_key()), key)
 
@@ -50,8 +50,8 @@ class Folder:
         context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def _saved(self, name: str, made: x509.Certificate, key: factories.PrivateKey) -> Identity:
-        files = Identity(self.path / f"{name}.pem", self.path / f"{name}.key")
+    def _saved(self, name: str, made: x509.Certificate, key: factories.PrivateKey) -> FileIdentity:
+        files = FileIdentity(self.path / f"{name}.pem", self.path / f"{name}.key")
         files.certificate.write_text(factories.pem(made))
         files.key.write_text(factories.key_pem(key))
         return files

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from device import form
 from device.refusal import Action, CertificateRefused, Refused
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from firstboot.pki.profile import Issuer
 from firstboot.policy.service import ServicePolicy
 from tests import factories
@@ -92,7 +92,7 @@ class World:
 
     def _bootstrap(self, name: str, *_: object, **__: object) -> Identity:
         key = factories.ec_key()
-        files = Identity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        files = FileIdentity(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         files.certificate.write_text(factories.pem(self.authority.issue(name, key)))
         files.key.write_text(factories.key_pem(key))
         return files

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from device.patience import Patience
 from device.refusal import Action, Refused
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from firstboot.domain import topics
 from firstboot.pki import chain
 from tests import factories
@@ -111,7 +111,7 @@ class Iot:
 def identity(tmp_path: Path) -> Identity:
     """A certificate and its key."""
     key = factories.ec_key()
-    files = Identity(tmp_path / "certificate.pem", tmp_path / "device.key")
+    files = FileIdentity(tmp_path / "certificate.pem", tmp_path / "device.key")
     files.certificate.write_text(factories.pem(CA.issue(OWN, key)))
     files.key.write_text(factories.key_pem(key))
     return files

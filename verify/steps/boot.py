@@ -8,7 +8,7 @@ from functools import partial
 
 from device import certificates
 from device.refusal import Refused
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from verify.bench import Bench, Unit, once
 from verify.spending import Act
 from verify.step import Failed, Lacking, Measurement, Measurements, Need, Step
@@ -74,7 +74,7 @@ def renewal(bench: Bench) -> Measurements:
 def _copy(unit: Unit) -> Identity:
     """Return a copy of the live identity, which the next renewal does not replace."""
     folder = unit.bootstrap.certificate.parent
-    copy = Identity(folder / "former.crt", folder / "former.key")
+    copy = FileIdentity(folder / "former.crt", folder / "former.key")
     shutil.copy(unit.live.certificate, copy.certificate)
     shutil.copy(unit.live.key, copy.key)
     return copy

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from device.store import Identity
+from device.store import FileIdentity, Identity
 from firstboot.domain import topics
 from verify import mqtt, observer
 from verify.bench import Bench, Unit
@@ -129,10 +129,10 @@ def _answer(broker: Broker, who: Login, topic: str) -> str:
         return connection.subscribe(topic) if connection.is_accepted else connection.outcome
 
 
-def _copied(identity: Identity, bench: Bench) -> Identity:
+def _copied(identity: FileIdentity, bench: Bench) -> Identity:
     """Copy an identity, whose files the next one replaces."""
     folder = Path(tempfile.mkdtemp(dir=bench.folder))
-    copy = Identity(folder / "certificate.pem", folder / "device.key")
+    copy = FileIdentity(folder / "certificate.pem", folder / "device.key")
     shutil.copyfile(identity.certificate, copy.certificate)
     shutil.copy(identity.key, copy.key)
     return copy
