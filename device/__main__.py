@@ -53,25 +53,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, key_uri, origin, serve
-from .boot import Device
+from . import __version__, origin, serve
 from .credentials import Cache
-from .hardware import Reference
-from .held import HeldKeys
-from .hosts import Host, MutualTls, SignedProofs
-from .key_uri import KeyUri
-from .patience import HTTPS, MQTT, Patience, jitter
-from .refusal import EXIT_CODES, Action, Refused
-from .service import Service
+from .known import ca_of, device_of, key_of, known_of, live_of, place_of, remembered_place, say, service_of
+from .patience import Patience, jitter
+from .refusal import EXIT_CODES, Refused
 from .store import Identity, Store
-from .transport import Transport, loadable
 
 HOSTS = ("mtls", "public", "mqtt")
 
@@ -80,9 +71,6 @@ IMPATIENCE = Patience(tries=3, longest=10)
 
 FIRST_WAIT = "FIRSTBOOT_FIRST_WAIT"
 """The environment variable of --first-wait, which firstboot.sh reads too."""
-
-_LONG = 60
-"""Seconds. Over HTTPS a longer pause is reported. Over MQTT every pause is."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -172,73 +160,41 @@ def seconds(text: str) -> float:
 
 def _boot(chosen: argparse.Namespace) -> dict[str, Any]:
     store = Store(chosen.state)
-    place = _place(chosen.key) or _remembered_place(store)
+    place = place_of(chosen.key) or remembered_place(store)
     store = Store(chosen.state, place)
     host = {kind: url for kind in HOSTS if (url := getattr(chosen, kind))}
-    known = host | {"ca": _ca(chosen.ca) if chosen.ca else None}
+    known = host | {"ca": ca_of(chosen.ca) if chosen.ca else None}
     known |= {"key": place.full()} if place else {}
-    bootstrap = Identity(chosen.bootstrap_cert, _key(chosen.bootstrap_key))
-    service = _service(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
+    bootstrap = Identity(chosen.bootstrap_cert, key_of(chosen.bootstrap_key))
+    service = service_of(known, inline=chosen.inline, bootstrap=bootstrap, client_id=chosen.client_id)
     longest = chosen.first_wait
     if longest is None:
         longest = seconds(os.environ.get(FIRST_WAIT) or "0")
     with store.locked():
         store.keep_service(json.dumps(known).encode())
         if told := origin.start(store, bootstrap, chosen.device_id):
-            _say(told)
-        device = _device(store, service, known, lambda: _wait_first(longest))
+            say(told)
+        device = device_of(store, service, known, lambda: _wait_first(longest))
         return device.boot(bootstrap, chosen.device_id)
-
-
-def _key(text: str) -> Path | Reference:
-    return Reference(key_uri.parse(text)) if key_uri.is_key_uri(text) else Path(text)
-
-
-def _place(text: str | None) -> KeyUri | None:
-    return key_uri.parse(text) if text else None
-
-
-def _remembered_place(store: Store) -> KeyUri | None:
-    with suppress(ValueError, AttributeError):  # a damaged file is written anew
-        return _place(json.loads(store.service() or b"{}").get("key"))
-    return None
-
-
-def _device(
-    store: Store, service: Service, known: dict[str, Any], first_wait: Callable[[], None] = lambda: None
-) -> Device:
-    device = Device(store, service, _patience(known), first_wait)
-    if place := _place(known.get("key")):
-        keys = HeldKeys(store, place)
-        return replace(device, new_key=keys.new, forget_keys=keys.forget)
-    return device
 
 
 def _wait_first(longest: float) -> None:
     """Wait for a random part of `longest` seconds, so that devices that got power together enroll in turn."""
     if longest:
         pause = jitter() * longest
-        _say(f"The first request is in {pause:.0f} s, to spread all devices over {longest:.0f} s")
+        say(f"The first request is in {pause:.0f} s, to spread all devices over {longest:.0f} s")
         time.sleep(pause)
 
 
-def _ca(file: Path) -> str:
-    # PEM is ASCII; the text around it need not be.
-    text = file.read_text("ascii", errors="ignore")
-    if not loadable(text):
-        raise ValueError(f"{file} is not a CA certificate in PEM format")
-    return text
-
-
 def _renew(chosen: argparse.Namespace) -> dict[str, Any]:
-    store, known = _known(chosen.state)
-    service = _service(known, inline=chosen.inline)
+    store, known = known_of(chosen.state)
+    service = service_of(known, inline=chosen.inline)
     with store.locked():
-        return _device(store, service, known).renew(same_key=chosen.same_key)
+        return device_of(store, service, known).renew(same_key=chosen.same_key)
 
 
 def _status(chosen: argparse.Namespace) -> dict[str, Any]:
-    service, identity = _remembered(chosen.state)
+    service, identity = live_of(chosen.state)
     return IMPATIENCE(lambda: service.device(identity))
 
 
@@ -255,75 +211,8 @@ def _serve(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _fresh(folder: Path, role_alias: str) -> dict[str, Any]:
     # The live identity is read each time, because another process may have renewed it.
-    service, identity = _remembered(folder)
+    service, identity = live_of(folder)
     return IMPATIENCE(lambda: service.credentials(identity, role_alias))
-
-
-def _remembered(folder: Path) -> tuple[Service, Identity]:
-    store, known = _known(folder)
-    service = _service(known, quiet=True)
-    identity = store.live() or store.settled()
-    if not identity:
-        raise Refused(Action.REENROLL, f"There is no identity in {folder}")
-    return service, identity
-
-
-def _known(folder: Path) -> tuple[Store, dict[str, Any]]:
-    text = Store(folder).service()
-    if not text:
-        raise Refused(Action.REENROLL, "No service is known here")
-    known: dict[str, Any] = json.loads(text)
-    return Store(folder, _place(known.get("key"))), known
-
-
-def _service(
-    known: dict[str, Any],
-    *,
-    inline: bool = False,
-    bootstrap: Identity | None = None,
-    client_id: str | None = None,
-    quiet: bool = False,
-) -> Service:
-    transport = Transport(known["ca"])
-    return Service(_host(known, transport, bootstrap, client_id, quiet=quiet), transport, inline=inline)
-
-
-def _host(
-    known: dict[str, Any],
-    transport: Transport,
-    bootstrap: Identity | None,
-    client_id: str | None,
-    *,
-    quiet: bool,
-) -> Host:
-    if url := known.get("mtls"):
-        return MutualTls(url, transport)
-    if url := known.get("public"):
-        return SignedProofs(url, transport)
-    try:
-        from .mqtt import Broker  # noqa: PLC0415 - paho-mqtt is an extra
-    except ImportError as error:
-        raise ValueError("MQTT needs paho-mqtt: pip install 'firstboot-device[mqtt]'") from error
-    say = (lambda _line: None) if quiet else _say
-    return Broker(known["mqtt"], transport, bootstrap, say, client_id)
-
-
-def _patience(known: dict[str, Any]) -> Patience:
-    return replace(MQTT, report=_report) if known.get("mqtt") else replace(HTTPS, report=_report_long)
-
-
-def _report(refusal: Refused, pause: float) -> None:
-    _say(f"{refusal.detail}: next try in {pause:.0f} s")
-
-
-def _report_long(refusal: Refused, pause: float) -> None:
-    if pause > _LONG:
-        _report(refusal, pause)
-
-
-def _say(line: str) -> None:
-    """Write a line to stderr. Control characters are escaped, so the service's text can't forge a line."""
-    print(line.encode("unicode_escape").decode("ascii"), file=sys.stderr)
 
 
 if __name__ == "__main__":

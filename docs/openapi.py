@@ -13,6 +13,7 @@ from typing import Any
 
 from docs import calls, errors, schemas, texts
 from docs.calls import HttpCall, Parameter, Success
+from docs.security_schemes import security_schemes
 from firstboot.domain.errors import Action, FirstbootError
 from firstboot.exchange.dps_messages import DpsError
 from firstboot.identity.errors import ProofStale
@@ -80,7 +81,7 @@ def _document() -> Json:
         "servers": _servers(),
         "paths": paths,
         "components": {
-            "securitySchemes": _security_schemes(),
+            "securitySchemes": security_schemes(),
             "headers": {name: _header(*each) for name, each in _HEADERS.items()},
             "responses": {f"Problem{status}": _response([_problem(status)]) for status in (404, 405)},
             "schemas": _schemas(),
@@ -106,38 +107,6 @@ def _servers() -> list[Json]:
             },
         },
     ]
-
-
-def _security_schemes() -> Json:
-    return {
-        "clientCertificate": {"type": "mutualTLS", "description": "On the mTLS host"},
-        "signedProof": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "On the public host: a JWT of type `firstboot-proof+jwt`, signed for this one call"
-            " by the certificate's key",
-        },
-        "signedRequest": {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": "A signature of the request by the key of the certificate in `X-Amz-X509`, by the"
-            " algorithm AWS4-X509-ECDSA-SHA256 or AWS4-X509-RSA-SHA256 of IAM Roles Anywhere",
-        },
-        "oneTimePassword": {
-            "type": "http",
-            "scheme": "basic",
-            "description": "On the public host: the device's id, and a password that an operator made for it",
-        },
-        "sharedAccessSignature": {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": "A shared access signature as in Azure DPS, by a key that derives from one of the"
-            " group's keys",
-        },
-    }
 
 
 def _operation(route: Route, call: HttpCall) -> Json:

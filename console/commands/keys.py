@@ -22,7 +22,7 @@ from firstboot.domain.secret_keys import GENERATED_BYTES, GROUPS, HUBS, KeyPair,
 from firstboot.pki import sas
 
 app = command_group("Make, show, roll and delete the symmetric keys of a group.")
-hubs = command_group("Keep the keys with which shared access signatures for an IoT hub are made.")
+hubs = command_group("Keep the keys that sign for devices at an IoT hub.")
 
 
 def _checked(pattern: re.Pattern[str], text: str) -> str:
@@ -125,7 +125,7 @@ def derive(
 def roll(
     ctx: typer.Context, group: Group, *, yes: Yes = False, stack: Stack = None, as_json: Json = False
 ) -> None:
-    """Make a new primary key; the primary key of before becomes the secondary one.
+    """Make a new primary key. The old one becomes the secondary key.
 
     Devices with a key of the primary one can enroll until the next roll. Keys of the secondary one end now.
     Write derived keys into devices five minutes later, when every function has read the new key.

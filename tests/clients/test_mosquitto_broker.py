@@ -20,8 +20,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from device import __main__ as program
-from device import mqtt
+from device import known, mqtt
 from device.__main__ import main
 from device.boot import Device
 from device.patience import MQTT, OVERLOAD, BackOff, Patience
@@ -317,7 +316,7 @@ def test_a_long_wait_ends_the_run_and_the_next_carries_on(
     broker: Broker, state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long wait ends the run with 11 and the time, and the next run logs in with the same certificate."""
-    monkeypatch.setattr(program, "MQTT", replace(MQTT, overload=None))
+    monkeypatch.setattr(known, "MQTT", replace(MQTT, overload=None))
     broker.extra = {"mqtt": {"ready": False, "retryAfter": 900}}
     boot = command(broker, state)
     with hanging_up(broker.port, "+-") as port:

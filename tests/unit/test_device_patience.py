@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from device import answers
-from device.__main__ import _patience
+from device.known import patience_of
 from device.patience import OVERLOAD, Patience, jitter
 from device.refusal import Action, Refused
 from device.transport import Answer
@@ -90,7 +90,7 @@ def overloaded(after: float | None = None, action: Action = Action.RETRY) -> Ref
 )
 def test_a_slot_of_an_hour_is_waited_for(known: dict[str, str]) -> None:
     """A boot waits for a slot of an hour and a bit over every transport, and gives up a longer one."""
-    patience = _patience(known)
+    patience = patience_of(known)
     slot = patience.pause(overloaded(3_900, Action.WAIT), 0)
     assert slot is not None
     assert 3_900 <= slot <= 3_901

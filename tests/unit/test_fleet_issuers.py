@@ -176,7 +176,7 @@ def test_issuers_are_not_published(issuers: dict[str, TokenIssuer]) -> None:
         audit,
         place,
         has_public_host=True,
-        clock=unused,
+        clock=lambda: EPOCH,
     )
 
     def apply(fleet: Fleet) -> None:

@@ -19,6 +19,9 @@ def toml(value: str, more: str = "") -> str:
     return TOML.replace(_TRUST, f"{_TRUST}\nways = {value}\n{more}")
 
 
+_SCOPE = 'id_scope = "0ne1"\n'
+
+
 def with_ways(value: str, more: str = "", trust: dict[str, bytes] = ANCHOR) -> Fleet:
     """Return a fleet of one group with these `ways`, under a CA that has no CAs below it."""
     return fleet(toml=toml(value, more), trust=trust)
@@ -55,7 +58,17 @@ def test_a_way_without_client_certificates_needs_the_public_host(way: str) -> No
     (line,) = public_host.needs(named)
     assert line.startswith(f"groups.gateways: ways has {way}, which needs the public host, ")
     assert public_host.needs(with_ways('["mtls", "mqtt"]')) == []
-    assert public_host.needs(with_ways('["mtls", "dps", "est"]')) == []
+    both = _SCOPE + toml('["mtls", "dps", "est"]')
+    assert public_host.needs(fleet(toml=both, trust=ANCHOR)) == []
+
+
+def test_symmetric_keys_need_the_public_host() -> None:
+    """A group whose devices have symmetric keys, and so no certificate in TLS, is reported."""
+    budget = "budget = { total = 10, per_minute = 10, until = 2036-12-31 }"
+    more = f"symmetric_key = true\ncertificate = {{ grace_days = 0 }}\n{budget}"
+    keyed = _SCOPE + toml('["mtls", "dps"]', more)
+    (line,) = public_host.needs(fleet(toml=keyed, trust=ANCHOR))
+    assert line.startswith("groups.gateways: symmetric_key is true, which needs the public host, ")
 
 
 def test_a_way_with_client_certificates_needs_the_mtls_host() -> None:

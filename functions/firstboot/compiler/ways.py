@@ -37,7 +37,13 @@ def _of(group: Group) -> Iterator[str]:
 
 def without_public_host(fleet: Fleet) -> list[str]:
     """Return a line for each way that a group names and that a stack without the public host can't serve."""
-    return _lacking(fleet, _PUBLIC_ONLY, "the public host", "set public to true in cdk.json")
+    remedy = "set public to true in cdk.json"
+    return _lacking(fleet, _PUBLIC_ONLY, "the public host", remedy) + [
+        f"groups.{group.name}: symmetric_key is true, which needs the public host, and the stack has none. "
+        f"Set it to false, or {remedy}"
+        for group in fleet.groups.values()
+        if group.symmetric_key
+    ]
 
 
 def without_mtls_host(fleet: Fleet) -> list[str]:
