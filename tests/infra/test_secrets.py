@@ -33,7 +33,8 @@ def secret_stack(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     rules.write_text(rules.read_text() + RULE)
     definition = folder / "fleet/fleet.toml"
     ways = '[groups.gateways]\nways = ["mtls", "proof", "mqtt", "dps"]'
-    definition.write_text(re.sub(r"^\[groups\.gateways\]", ways, definition.read_text(), flags=re.MULTILINE))
+    text = re.sub(r"^\[groups\.gateways\]", ways, definition.read_text(), flags=re.MULTILINE)
+    definition.write_text(f'id_scope = "0ne00000A0B"\n{text}')
     return synthesise(folder / "out", fleet=str(folder / "fleet"))
 
 
