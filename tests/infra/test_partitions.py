@@ -23,8 +23,8 @@ pytestmark = pytest.mark.xdist_group("infra")
 
 PLACES = [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
 SOURCES = sorted([*(ROOT / "infra").glob("*.py"), *(ROOT / "functions").rglob("*.py")])
-# Its function `host` makes the host of each API for a region. tests/aws/test_client_requests.py compares them with
-# botocore's in all regions of the partitions.
+# Its function `host` makes the host of each API for a region. tests/aws/test_client_requests.py compares the
+# hosts with botocore's in all regions of the partitions.
 REQUESTS = ROOT / "functions/firstboot/aws/requests.py"
 SERVICE = re.compile(r"[a-z0-9]+\.amazonaws\.com")
 
