@@ -7,6 +7,8 @@ UV := 0.13.9
 CDK := 2.1148.1
 # iam-simulate evaluates IAM policies in tests. Its licence is the AGPL, so it must not ship.
 IAM_SIMULATE := 0.1.173
+# The third-party clients of `make demo-clients`.
+CLIENTS := $(patsubst %,.venv/%/ready,mosquitto encoders strongswan azure dps aws-clients)
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 
 .PHONY: demo demo-clients quick quick-313 test test-clients interleavings faults storm bench fuzz mutation check docs audit verify-deploy verify-aws local synth deploy release lock clean \
@@ -15,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.venv/node_modules/.bin:$(PATH)
 demo: .venv/ready            ## run the three flows on this machine and show each step
 	$(BIN)/python -m local demo
 
-demo-clients: .venv/mosquitto/ready  ## run other projects' client programs on this machine, from nothing to an identity
+demo-clients: $(CLIENTS)  ## run other projects' client programs on this machine, from nothing to an identity
 	$(BIN)/python -m tests.clients
 
 quick: .venv/ready           ## run the unit tests, in half a minute
@@ -27,7 +29,7 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: .venv/mosquitto/ready .venv/chromium/ready .venv/encoders/ready .venv/strongswan/ready .venv/azure/ready .venv/dps/ready .venv/aws-clients/ready  ## run the tests with other projects' client programs
+test-clients: $(CLIENTS) .venv/chromium/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
@@ -152,7 +154,6 @@ clean:                       ## delete all files that other targets make
 	$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes --requirement $<
 	touch $@
 
-# mutmut has packages that no other tool needs. It imports the tests, so all packages of .venv follow its own.
 # azure-iot-device needs another version of paho-mqtt than the tests.
 .venv/azure/ready: tests/clients/azure/requirements.txt | .venv/ready
 	rm -rf .venv/azure
@@ -160,6 +161,7 @@ clean:                       ## delete all files that other targets make
 	$(BIN)/uv pip install --quiet --python .venv/azure/bin/python --require-hashes --requirement $<
 	touch $@
 
+# mutmut has packages that no other tool needs. It imports the tests, so all packages of .venv follow its own.
 .venv/mutation/ready: tests/mutation/requirements.txt | .venv/ready
 	rm -rf .venv/mutation
 	$(BIN)/python -m venv --without-pip .venv/mutation

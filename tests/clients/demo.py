@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from local.processes import ROOT
 from tests.clients.programs import PLACES
 from tests.flows.conftest import Cloud
 
@@ -18,18 +19,22 @@ class Scenario:
     """A client's way from nothing to what it wants.
 
     `run` is called with the cloud and an empty folder. It returns what the client got, and raises if
-    something does not hold. The client needs `programs` and the Python `packages`.
+    something does not hold. The client needs `programs`, the Python `packages` and the `environments`, which
+    are folders of .venv that make fills.
     """
 
     run: Callable[[Cloud, Path], str]
     programs: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:
-        """Return the programs and packages that this machine does not have."""
+        """Return the programs, packages and environments that this machine does not have."""
         programs = [name for name in self.programs if not shutil.which(name, path=PLACES)]
-        return programs + [name for name in self.packages if not find_spec(name)]
+        packages = [name for name in self.packages if not find_spec(name)]
+        folders = [f".venv/{name}" for name in self.environments]
+        return programs + packages + [name for name in folders if not (ROOT / name / "ready").exists()]
 
 
 def tell(

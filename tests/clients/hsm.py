@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -123,7 +124,8 @@ class Token:
         import pkcs11  # noqa: PLC0415 - an extra
 
         pkcs11.unload(str(self.module))  # it may have an earlier test's token
-        library = pkcs11.lib(str(self.module))
+        with mock.patch.dict(os.environ, self.environment):
+            library = pkcs11.lib(str(self.module))
         with library.get_token(token_label=self.label).open(rw=True, user_pin=PIN) as session:
             yield session
         pkcs11.unload(str(self.module))

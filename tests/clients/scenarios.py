@@ -1,8 +1,9 @@
 """The clients of `make demo-clients`: each from a new device to an identity or credentials that work.
 
 To add a client, write a function that is called with the cloud and an empty folder, checks everything and
-returns in words what the client got. Then add its line to SCENARIOS. tests/clients/test_scenarios.py runs
-every scenario too. A client that not every machine has is imported in its function.
+returns in words what the client got. Then add its line to SCENARIOS, or to those of ways.py for a way that a
+group turns on. tests/clients/test_scenarios.py runs every scenario too. A client that not every machine has
+is imported in its function.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 import boto3
 
 from local.processes import ROOT
-from tests.clients import aws
+from tests.clients import aws, ways
 from tests.clients.demo import Scenario
 from tests.clients.mqtt import CLIENTS, first_boot, mosquitto_rr
+from tests.clients.ways import credentials
 from tests.flows.conftest import Cloud
 from tests.flows.devices import Device, fresh_name, issued
 from tests.flows.mqtt import Ask
@@ -70,12 +72,6 @@ def mqtt(cloud: Cloud, folder: Path, ask: Ask) -> str:
     return f"an identity, and {credentials(cloud, name, boto3.Session(*keys))}"
 
 
-def credentials(cloud: Cloud, name: str, session: boto3.Session) -> str:
-    """Check the credentials of the device `name`, and describe them."""
-    aws.check_own_prefix(cloud, session, name)
-    return f"credentials that write below {name}/ only"
-
-
 _SCRIPT_PROGRAMS = ("curl", "openssl")
 
 SCENARIOS = {
@@ -89,5 +85,6 @@ SCENARIOS = {
         f"{name}, MQTT": Scenario(partial(mqtt, ask=ask), ("mosquitto_rr",) if ask is mosquitto_rr else ())
         for name, ask in CLIENTS.items()
     },
+    **ways.SCENARIOS,
 }
 """The scenarios by the words that begin their line."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +13,12 @@ from threading import Thread
 
 import pytest
 
+from tests.clients.aws import serving
 from tests.clients.programs import aws_client
 from tests.device.server import running
 from tests.device.service import CREDENTIALS, Service
 from tests.device.test_cli import boot
 
-PATH = "/role-aliases/telemetry/credentials"
 IDENTITY = b"""<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
 <Arn>arn</Arn><UserId>dev1</UserId><Account>1</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
 CLI = ["aws", "sts", "get-caller-identity", "--output", "json"]
@@ -78,28 +76,8 @@ def sts() -> Iterator[Sts]:
 @contextmanager
 def endpoint(state: Path, sts: Sts) -> Iterator[dict[str, str]]:
     """Run `device serve` for a device that has booted; yield the environment of a program on the device."""
-    command = [sys.executable, "-m", "device", "serve", "--state", str(state), "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--role-alias", "telemetry"], stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout
-        try:
-            printed = json.loads(server.stdout.readline())
-            plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-            yield (
-                plain
-                | printed[PATH]
-                | {
-                    "AWS_CONFIG_FILE": os.devnull,
-                    "AWS_DEFAULT_REGION": "eu-central-1",
-                    "AWS_EC2_METADATA_DISABLED": "true",
-                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{sts.server_port}",
-                    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                }
-            )
-        finally:
-            server.terminate()
-        assert server.wait(20) == 0
+    with serving(state) as environment:
+        yield environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{sts.server_port}"}
 
 
 def test_the_aws_cli_and_boto3_share_one_request(service: Service, sts: Sts, tmp_path: Path) -> None:

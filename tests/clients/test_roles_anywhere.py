@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,20 +24,9 @@ from tests import factories
 from tests.aws.conftest import aws, bucket, ca_key, issuing_ca, table
 from tests.aws.product import CONTEXT, Product, http_event
 from tests.aws.test_roles_anywhere import ARNS, product
-from tests.clients.programs import aws_client
+from tests.clients.aws import roles_anywhere
 
 __all__ = ["aws", "bucket", "ca_key", "issuing_ca", "product", "table"]  # fixtures
-
-SCRIPT = """
-import json, sys
-from iam_rolesanywhere_session import CredentialsRetrievalError, IAMRolesAnywhereSession
-try:
-    session = IAMRolesAnywhereSession(**json.loads(sys.argv[1])).get_session()
-    found = session.get_credentials().get_frozen_credentials()
-    print(json.dumps([found.access_key, found.secret_key, found.token]))
-except CredentialsRetrievalError as error:
-    print(json.dumps([error.status_code, error.message]))
-"""
 
 
 @dataclass
@@ -65,14 +53,7 @@ class Host:
             "endpoint": self.name,
             "verify": str(self.folder / "web.pem"),
         } | {file: str(self.folder / file) for file in files}
-        done = subprocess.run(
-            [aws_client("python"), "-c", SCRIPT, json.dumps(settings | more)],
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=60,
-        )
-        found: list[Any] = json.loads(done.stdout)
-        return found
+        return roles_anywhere(settings | more)
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from tests import factories
 _SECONDS = 300
 """How long a cloud may take to start, to reach a condition, and to end."""
 
-_HUB = {"kind": "azure-sas", "hub": "myhub.azure-devices.net", "seconds": 3600}
+HUB = "myhub.azure-devices.net"
+_HUB = {"kind": "azure-sas", "hub": HUB, "seconds": 3600}
 _HUB_RULE = """
 @id("azure-devices")
 permit (principal, action == Action::"hold", resource == Grant::"hub")
@@ -92,7 +93,7 @@ budget        = {{ total = 1_000, per_minute = 1_000, until = 2036-12-31 }}
 """A group whose devices have symmetric keys and speak Azure DPS's protocol."""
 
 _FIRST = 'device_id   = "subject.CN"'
-_OPEN = f'{_FIRST}\nways = ["mtls", "proof", "mqtt", "dps"]'
+_OPEN = f'{_FIRST}\nways = ["mtls", "proof", "mqtt", "dps", "roles-anywhere"]'
 """The line of the product's first group to which its ways are added."""
 
 

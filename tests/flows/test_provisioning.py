@@ -34,10 +34,15 @@ Heard = queue.Queue[Any]
 @pytest.fixture(scope="session")
 def claim(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return the files of a claim certificate that JITR has admitted."""
+    return admitted_claim(cloud, tmp_path_factory.mktemp("claim"))
+
+
+def admitted_claim(cloud: Cloud, folder: Path) -> tuple[Path, Path]:
+    """Make a claim certificate, have JITR admit it, and return its files in `folder`."""
     key = factories.ec_key()
     (anchor,) = (name for name in cloud.endpoints["factories"] if Path(name).stem == "claims")
     leaf = factory(cloud.endpoints["factories"][anchor]).issue("batch 7", key)
-    files = save(tmp_path_factory.mktemp("claim"), leaf, key)
+    files = save(folder, leaf, key)
     assert outcome(cloud, "boot-first", files) == CLOSED
     assert settled(cloud, files) == "ACTIVE"
     return files
@@ -87,6 +92,26 @@ def register_thing(of: iotidentity.IotIdentityClient, template: str, token: str,
     return heard.get(timeout=SECONDS)
 
 
+def provisioned(
+    cloud: Cloud, folder: Path, claim: tuple[Path, Path]
+) -> tuple[Identity, iotidentity.CreateKeysAndCertificateResponse]:
+    """Provision an expected device, and repeat its registration.
+
+    Returns its identity and AWS IoT's answer with the certificate.
+    """
+    name, template = fresh_name(), output(cloud, "ProvisioningTemplate")
+    operate(cloud, "groups.expect", group="claims", devices={name: {"channel": "stable"}})
+    with identity_client(cloud, claim, f"boot-{name}") as of:
+        made = keys_and_certificate(of)
+        answer = register_thing(of, template, made.certificate_ownership_token, name)
+        assert answer.thing_name == name, repr(answer)
+        again = register_thing(of, template, made.certificate_ownership_token, name)
+        assert again.thing_name == name, repr(again)
+    (folder / "aws.pem").write_text(made.certificate_pem)
+    (folder / "aws.key").write_text(made.private_key)
+    return Identity(cloud, folder / "aws.pem", folder / "aws.key", name), made
+
+
 def policies(cloud: Cloud, certificate_id: str) -> set[str]:
     """Return the names of a certificate's policies in AWS IoT."""
     iot = client(cloud, "iot")
@@ -101,17 +126,8 @@ def record(cloud: Cloud, name: str) -> dict[str, Any]:
 
 def test_a_device_of_aws_s_sdk_is_provisioned(cloud: Cloud, tmp_path: Path, claim: tuple[Path, Path]) -> None:
     """An expected device is provisioned, gets credentials with AWS IoT's certificate, and renews."""
-    name, template = fresh_name(), output(cloud, "ProvisioningTemplate")
-    operate(cloud, "groups.expect", group="claims", devices={name: {"channel": "stable"}})
-    with identity_client(cloud, claim, f"boot-{name}") as of:
-        made = keys_and_certificate(of)
-        answer = register_thing(of, template, made.certificate_ownership_token, name)
-        assert answer.thing_name == name, repr(answer)
-        again = register_thing(of, template, made.certificate_ownership_token, name)
-        assert again.thing_name == name, repr(again)
-    (tmp_path / "aws.pem").write_text(made.certificate_pem)
-    (tmp_path / "aws.key").write_text(made.private_key)
-    own = Identity(cloud, tmp_path / "aws.pem", tmp_path / "aws.key", name)
+    own, made = provisioned(cloud, tmp_path, claim)
+    name = own.client_id
     topic, vended = ASK(own, topics.CREDENTIALS, {"roleAlias": "updates"})
     assert topic == topics.CREDENTIALS.accepted_topic(name), vended
     active = record(cloud, name)["active"]

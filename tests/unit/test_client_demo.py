@@ -52,7 +52,12 @@ def test_a_scenario_that_does_not_hold_fails_the_demo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "absent", [Scenario(fails, programs=("no-such",)), Scenario(fails, packages=("no_such",))]
+    "absent",
+    [
+        Scenario(fails, programs=("no-such",)),
+        Scenario(fails, packages=("no_such",)),
+        Scenario(fails, environments=("no-such",)),
+    ],
 )
 def test_a_client_that_is_not_installed_is_left_out(tmp_path: Path, absent: Scenario) -> None:
     """A client that this machine lacks is named, and does not fail the demo."""
