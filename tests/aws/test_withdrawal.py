@@ -220,7 +220,7 @@ def test_a_bootstrap_certificate_of_its_own_goes_too(registering: Registering, *
         boto3.client("dynamodb").update_item(
             TableName=registering.product.table,
             Key={"pk": {"S": "DEV#gw-1"}},
-            UpdateExpression="SET enrolledBy = :id REMOVE bootstrapIds, anchor, anchorSubject",
+            UpdateExpression="SET enrolledBy = :id REMOVE bootstrapIds, anchor, anchorSubject, way",
             ExpressionAttributeValues={":id": {"S": chain.fingerprint(leaf)}},
         )
     registering.work("gw-1")
