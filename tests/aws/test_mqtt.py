@@ -28,6 +28,7 @@ from firstboot.identity.connection import Connected
 from firstboot.pki import chain, signature
 from firstboot.runtime.mqtt import REQUEST_LOGGED
 from tests import factories
+from tests.aws.deployed import ACCOUNT
 from tests.aws.mqtt import Client, event, published
 from tests.aws.product import CONTEXT, Product, group
 
@@ -167,6 +168,18 @@ def test_connecting_commits(product: Product, unenrolled: Client) -> None:
     shown = product.operate("devices.show", deviceId="gw-1")["result"]
     assert (shown["active"]["certificateId"], shown["generation"]) == (device.principal, 1)
     assert len(published()) == 1
+
+
+def test_connecting_reads_no_fleet(product: Product, unenrolled: Client) -> None:
+    """A connection commits without a read of the published fleet, for which its function has no right."""
+    device, read = own(product, unenrolled), list[str]()
+    clients.s3(ACCOUNT).meta.events.register(
+        "before-parameter-build.s3.GetObject", lambda params, **_: read.append(params["Key"])
+    )
+    product.lambdas.presence({"clientId": "gw-1", "principalIdentifier": device.principal}, CONTEXT)
+    assert product.operate("devices.show", deviceId="gw-1")["result"]["active"] is not None
+    assert read
+    assert all(key.startswith("certificates/gw-1/") for key in read)
 
 
 def test_a_false_presence_event_commits_nothing(product: Product, unenrolled: Client) -> None:

@@ -307,6 +307,8 @@ def test_a_certificate_that_is_never_registered_leaves_nothing(fleet: Fleet) -> 
         {"parameters": {"DeviceId": "gw-1", "na me": "v"}},
         {"parameters": {"DeviceId": "gw-1", "long": "v" * 256}},
         {"parameters": None},
+        {"parameters": {"DeviceId": "gw-1", "\ud800": "v"}},
+        {"\ud800": 1},
     ],
 )
 def test_bad_input_is_refused(fleet: Fleet, changes: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from firstboot.vend import roles_anywhere
 from tests import factories, signed_requests
 from tests.field import corpus
 from tests.fuzz.others import OTHERS
+from tests.fuzz.protocols import PROTOCOLS
 from tests.fuzz.target import Target, json_value, of, text
 
 ROOT = Path(__file__).parents[2]
@@ -234,4 +235,4 @@ def http_event(data: bytes) -> object:
 
 
 TARGETS["http-event"] = Target(http_event, _DOMAIN, of("e30="))
-TARGETS |= OTHERS
+TARGETS |= OTHERS | PROTOCOLS

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import timedelta
+from http import HTTPStatus
 from secrets import token_bytes
 from typing import Any
 from uuid import uuid4
 
 from firstboot.domain import hubs, secret_keys, topics
-from firstboot.domain.clock import from_epoch
+from firstboot.domain.clock import from_epoch, utc_now
+from firstboot.exchange.dps_messages import VERSIONS
 from firstboot.pki import sas
 from tests import factories
+from tests.aws.product import http_event
+from tests.flows.conftest import DPS_GROUP, ID_SCOPE
+from tests.flows.devices import fresh_name
 from tests.privilege.scene import Identity, NewDevice, Scene, need
 
 
@@ -97,6 +104,26 @@ def hub_signature(scene: Scene) -> None:
         answer = scene.http(f"/v1/sas/{hub}", identity.leaf)
     made = sas.parse(answer["token"])
     need(made.is_by(keys.primary) and made.resource == f"{hub}/devices/{identity.name}", answer)
+
+
+def registration_by_key(scene: Scene) -> None:
+    """Register a device by Azure DPS's protocol, in a group whose keys no function has read yet."""
+    name, group = fresh_name(), f"keys-{uuid4().hex[:8]}"
+    keys = secret_keys.KeyPair(token_bytes(64), token_bytes(64))
+    secret = f"{secret_keys.prefix(scene.stack, secret_keys.GROUPS)}/{group}"
+    scene.aws("secretsmanager").create_secret(Name=secret, SecretString=keys.to_json())
+    resource = f"{ID_SCOPE}/registrations/{name}"
+    ends = utc_now() + timedelta(hours=1)
+    headers = {"authorization": sas.make(resource, sas.derived(keys.primary, name), ends, "registration")}
+    payload = {"csr": factories.pem(factories.csr(factories.ec_key()))}
+    body = json.dumps({"registrationId": name, "payload": payload})
+    version = {"api-version": VERSIONS[0]}
+    event = http_event("PUT", f"/{resource}/register", None, body, headers, version)
+    # The group of an earlier run would be asked for its keys, too.
+    own = replace(scene.fleet.groups[DPS_GROUP], name=group)
+    with scene.published(groups={group: own}):
+        answer = scene.invoke("Exchange", event)
+    need(answer["statusCode"] == HTTPStatus.ACCEPTED, answer)
 
 
 def credentials_by_mqtt(scene: Scene) -> None:

@@ -33,7 +33,8 @@ Flow = Callable[[Scene], None]
 TABLE, STORE, KEY = "${Registry.Arn}", "${Store.Arn}", "${AuthorityKey.Arn}"
 JITR, JITR_DEAD = "${NewcomersQueue.Arn}", "${NewcomersDeadLetters.Arn}"
 JITR_PASSED = "${NewcomersPassed.Arn}"
-HUB_KEYS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:Firstboot/sas/*"
+SECRETS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:Firstboot"
+GROUP_KEYS, HUB_KEYS = f"{SECRETS}/groups/*", f"{SECRETS}/sas/*"
 IOT = IOT_CERTIFICATES.removesuffix("cert/*")
 THING, GROUP, POLICY = f"{IOT}thing/*", f"{IOT}thinggroup/Firstboot-*", f"{IOT}policy/Firstboot-*"
 
@@ -50,6 +51,7 @@ FLOWS: dict[str, dict[Right, Flow]] = {
         ("s3:GetObject", FLEET): devices.exchange_follows_the_fleet,
         ("s3:ListBucket", STORE): devices.exchange_follows_the_fleet,
         ("s3:PutObject", CERTIFICATES): devices.first_boot,
+        ("secretsmanager:GetSecretValue", GROUP_KEYS): devices.registration_by_key,
     },
     "ExchangeMqtt": {
         ("dynamodb:GetItem", TABLE): devices.commit_by_mqtt,

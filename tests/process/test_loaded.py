@@ -70,6 +70,14 @@ def test_est_is_loaded_only_where_a_group_has_it(module: str) -> None:
     assert module not in modules("exchange")
 
 
+@pytest.mark.parametrize(
+    "module", ["exchange.dps", "exchange.dps_messages", "identity.dps", "identity.symmetric", "pki.sas"]
+)
+def test_dps_is_loaded_only_where_a_group_has_it(module: str) -> None:
+    """A start of `exchange` loads nothing of DPS's protocol, which follows if the fleet has the way."""
+    assert f"firstboot.{module}" not in modules("exchange")
+
+
 _TIME = "Element(UTC_TIME, bytes(), b'261128000000Z').time()"
 
 

@@ -87,10 +87,12 @@ class LogIn:
         # The certificate of an imported device may only renew.
         if not is_ours and not (record and record.provisioned):
             raise OperationalCertificateRequired
-        group = self.fleet.current(now).group_of(found.device.group)
-        check_way(presented.way, group)  # 3
-        # Only after the verification: an unauthenticated request must not be able to write to the table.
-        spend(proof_of(presented), group, self.proofs, now)
+        if presented.way:
+            # A connection has no way and no proof, and `presence` has no right to read the published fleet.
+            group = self.fleet.current(now).group_of(found.device.group)
+            check_way(presented.way, group)  # 3
+            # Only after the verification: an unauthenticated request must not be able to write to the table.
+            spend(proof_of(presented), group, self.proofs, now)
         if found.pending is None:
             return _identity(found.device)
         leaf = stored(presented, name, self.issued)

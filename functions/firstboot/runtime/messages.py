@@ -61,7 +61,8 @@ def convert(kind: type[Kind], value: object) -> Kind:
     """
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    # A member's name with a lone surrogate has no UTF-8. Lambda's own parser lets one through in an event.
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise MalformedRequest(ascii(str(error))[1:-1][:_LONGEST_DETAIL]) from error
 
 
