@@ -18,7 +18,8 @@ import pytest
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.compiler import fleet as compiler
 from tests.aws.invoked import Run
-from tests.aws.product import RULES, TELEMETRY, Product
+from tests.aws.product import Product
+from tests.fleets import RULES, TELEMETRY
 
 _RULE = """
 @id("no-old-model") forbid (principal, action == Action::"hold", resource)

@@ -22,7 +22,8 @@ from firstboot.compiler import fleet as compiler
 from firstboot.domain.fleet import Fleet
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import SCHEMA, TELEMETRY, Product
+from tests.aws.product import Product
+from tests.fleets import SCHEMA, TELEMETRY
 
 CREDENTIALS = "/role-aliases/telemetry/credentials"
 GATEWAYS = """

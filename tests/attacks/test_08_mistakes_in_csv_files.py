@@ -13,8 +13,9 @@ import pytest
 
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
 from tests.aws.test_import import in_aws_iot
+from tests.fleets import group
 
 MANY = "".join(f"gw-{number:04d},berlin\n" for number in range(600))
 """Rows of more devices than one call takes."""

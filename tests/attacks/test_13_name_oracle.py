@@ -25,8 +25,9 @@ from firstboot.domain.plans import Budget
 from firstboot.domain.topics import CERTIFICATES
 from tests import factories
 from tests.aws import mqtt
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
 from tests.field.encode import own
+from tests.fleets import group
 
 START = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0, second=20, microsecond=0)
 WORTHLESS = ["absent", "elsewhere", "enrolled-elsewhere", "taken", "held", "revoked", "deleted"]

@@ -19,7 +19,8 @@ from console.visible import visible
 from firstboot.runtime.guard import Guard
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
+from tests.fleets import group
 from tests.production import Factory
 
 FORGED = "gw-9  gateways  enrolled"

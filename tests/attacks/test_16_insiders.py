@@ -28,7 +28,7 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import DeviceId
 from tests import factories
 from tests.aws.deployed import ACCOUNT
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 from tests.flows.conftest import Cloud
 from tests.flows.devices import client, fresh_name, operate, output
 from tests.infra.conftest import spell

@@ -24,11 +24,12 @@ from tests.attacks.test_17_a_restoration_forgives_nothing import later, lose
 from tests.aws import test_console_restore as restoring
 from tests.aws.invoked import Run
 from tests.aws.mqtt import Client
-from tests.aws.product import Answer, Product, group, make_policies
+from tests.aws.product import Answer, Product, make_policies
 from tests.aws.registering import Registering
 from tests.aws.test_console_restore import backed_up
 from tests.aws.test_import import in_aws_iot
 from tests.aws.test_jitr import admit, arrive, status
+from tests.fleets import group
 
 restore = restoring.restore
 

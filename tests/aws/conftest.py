@@ -19,9 +19,10 @@ from console.__main__ import app
 from tests import factories
 from tests.aws import cheap_clients, deployed
 from tests.aws.invoked import InProcess, Run
-from tests.aws.product import Product, fleet, group
+from tests.aws.product import Product
 from tests.aws.registering import CONFIGURATION, Calls, Registering
 from tests.aws.rows_touched import checked
+from tests.fleets import fleet, group
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"

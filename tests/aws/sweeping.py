@@ -21,7 +21,8 @@ from firstboot.policy.service import ServicePolicy
 from firstboot.register import build
 from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
-from tests.aws.product import CONTEXT, TELEMETRY, Product
+from tests.aws.product import CONTEXT, Product
+from tests.fleets import TELEMETRY
 
 CONNECT = {
     "Effect": "Allow",

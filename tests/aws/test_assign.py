@@ -19,7 +19,8 @@ from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.device import Attribute
 from firstboot.domain.names import PUBLISHED_FLEET_KEY, DeviceId
-from tests.aws.product import CONTEXT, TELEMETRY, Product, group
+from tests.aws.product import CONTEXT, Product
+from tests.fleets import TELEMETRY, group
 from tests.issuers import AUDIENCE, Issuer, Web, serving
 
 REFUSED = {"isAuthenticated": False}

@@ -26,8 +26,9 @@ from firstboot.pki.nonce import KEY_BYTES
 from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.lambdas import Lambdas
-from tests.aws.product import CONTEXT, fleet, group
+from tests.aws.product import CONTEXT
 from tests.aws.test_watch import counted
+from tests.fleets import fleet, group
 
 CREATE = {"RequestType": "Create"}
 UPDATE = {"RequestType": "Update", "PhysicalResourceId": PHYSICAL_ID}

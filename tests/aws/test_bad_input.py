@@ -28,8 +28,9 @@ from firstboot.runtime.http import MAX_BODY
 from tests import factories, proofs
 from tests.aws.mqtt import Client
 from tests.aws.odd_names import latin_1, not_utf_8
-from tests.aws.product import HOST, Product, group
+from tests.aws.product import HOST, Product
 from tests.factories import Authority
+from tests.fleets import group
 
 PATH = "/v1/certificates"
 

@@ -18,8 +18,9 @@ from firstboot.domain import topics
 from tests import factories
 from tests.aws.invoked import Run
 from tests.aws.mqtt import Client
-from tests.aws.product import Product, group
+from tests.aws.product import Product
 from tests.field.encode import own
+from tests.fleets import group
 
 
 def revoke(product: Product, leaf: x509.Certificate) -> dict[str, Any]:

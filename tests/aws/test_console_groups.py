@@ -17,7 +17,8 @@ from console import output
 from console.commands import groups
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
+from tests.fleets import group
 
 
 @pytest.fixture

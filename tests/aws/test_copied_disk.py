@@ -19,7 +19,8 @@ from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.claim import RefusedBy
 from tests import factories
 from tests.attacks.test_10_refused_claims import NOW, enrollment, put
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
+from tests.fleets import group
 
 COMMIT = "/v1/certificates/commit"
 DAY = timedelta(days=1)

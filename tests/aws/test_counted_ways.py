@@ -12,8 +12,9 @@ from firstboot.domain.names import SWEEP_KEY
 from firstboot.register import sweep
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
 from tests.aws.sweeping import Sweeper
+from tests.fleets import group
 
 MTLS, PROOF = "gw-mtls", "gw-proof"
 

@@ -27,7 +27,8 @@ from firstboot.domain.secret_keys import KeyPair
 from firstboot.domain.ways import DEFAULT
 from tests import factories
 from tests.aws import deployed
-from tests.aws.product import Answer, Product, fleet, group
+from tests.aws.product import Answer, Product
+from tests.fleets import fleet, group
 
 SCOPE = "0ne00000A0B"
 KEYS = KeyPair(b"p" * 64, b"s" * 64)

@@ -30,8 +30,9 @@ from firstboot.runtime import routes
 from tests import factories
 from tests.aws.est import ENROLL, REENROLL, basic, csr, password, send
 from tests.aws.invoked import Run
-from tests.aws.product import Product, fleet, group
+from tests.aws.product import Product
 from tests.factories import Authority
+from tests.fleets import fleet, group
 
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
 CALLS = (ENROLL, REENROLL)

@@ -25,7 +25,8 @@ from firstboot.pki import chain
 from firstboot.runtime.problem import RETRY_SECONDS
 from tests import factories
 from tests.aws.deployed import ACCOUNT
-from tests.aws.product import Product, group
+from tests.aws.product import Product
+from tests.fleets import group
 
 
 def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) -> None:

@@ -19,7 +19,7 @@ from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from firstboot.domain.publication import TOMBSTONE
 from tests import factories
 from tests.aws.deployed import ACCOUNT
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 DEPLOYED = fleet(group("gateways", factories.authority()))

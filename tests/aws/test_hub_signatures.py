@@ -21,8 +21,9 @@ from firstboot.domain.clock import epoch, from_epoch, iso
 from firstboot.domain.names import DeviceId
 from firstboot.domain.secret_keys import KeyPair
 from tests import factories
-from tests.aws.product import RULES, Answer, Product, group
+from tests.aws.product import Answer, Product
 from tests.aws.test_openapi import documented
+from tests.fleets import RULES, group
 
 HUB = "myhub.azure-devices.net"
 PATH = f"/v1/sas/{HUB}"

@@ -22,7 +22,8 @@ from firstboot.pki.signature import spki_fingerprint
 from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
+from tests.fleets import group
 
 
 def in_aws_iot(name: str, *statuses: Any, key: factories.PrivateKey | None = None) -> list[x509.Certificate]:

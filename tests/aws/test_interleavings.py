@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 from tests import factories
 from tests.aws.aws_iot import AwsIot
 from tests.aws.interleaving import Subject
-from tests.aws.product import group
 from tests.aws.registering import CONFIGURATION, Registering
+from tests.fleets import group
 
 Act = Callable[[Subject], None]
 

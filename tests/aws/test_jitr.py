@@ -33,9 +33,10 @@ from firstboot.register.handlers import TRIES
 from tests import factories
 from tests.aws.deployed import ACCOUNT, REGION
 from tests.aws.odd_names import latin_1, not_utf_8
-from tests.aws.product import CONTEXT, Product, group, make_policies
+from tests.aws.product import CONTEXT, Product, make_policies
 from tests.aws.rows_touched import playing
 from tests.field.encode import own
+from tests.fleets import group
 
 # An event passes, its message is found undecided, and the rate limiter, whose last slot is in the past, gives
 # one. After a decision, one update notes it.

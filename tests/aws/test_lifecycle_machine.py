@@ -40,8 +40,9 @@ from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.lifecycle_watch import Claims, Watch
 from tests.aws.lifecycle_wire import Clock, Fault, Loss, PowerLost, Wire
-from tests.aws.product import HOST, Product, group
+from tests.aws.product import HOST, Product
 from tests.aws.test_issuance import Recorder
+from tests.fleets import group
 
 DAY = 86_400
 GRACE = 90 * DAY

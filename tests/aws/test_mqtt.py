@@ -30,7 +30,8 @@ from firstboot.runtime.mqtt import REQUEST_LOGGED
 from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.mqtt import Client, event, published
-from tests.aws.product import CONTEXT, Product, group
+from tests.aws.product import CONTEXT, Product
+from tests.fleets import group
 
 CERTIFICATES, COMMIT, CREDENTIALS = topics.CALLS
 

@@ -13,8 +13,9 @@ from cryptography.x509.oid import NameOID
 
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Product, group
+from tests.aws.product import Product
 from tests.field.encode import own
+from tests.fleets import group
 from tests.unit.fleet_folders import source
 
 MAKER = factories.authority("Maker CA")

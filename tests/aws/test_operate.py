@@ -16,7 +16,8 @@ from firstboot.aws.dynamodb.devices import DynamoDevices
 from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
-from tests.aws.product import CONTEXT, TELEMETRY, Product, group, http_event
+from tests.aws.product import CONTEXT, Product, http_event
+from tests.fleets import TELEMETRY, group
 
 
 def problem(answer: dict[str, Any]) -> dict[str, Any]:

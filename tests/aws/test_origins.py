@@ -13,9 +13,10 @@ from cryptography import x509
 from firstboot.domain import sweep as counting
 from tests import factories
 from tests.aws.invoked import Run
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
 from tests.aws.sweeping import Sweeper
 from tests.field.encode import own
+from tests.fleets import group
 
 SUBJECT = "CN=Factory CA"
 

@@ -30,8 +30,9 @@ from firstboot.domain.ways import DEFAULT, WAYS, Way
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.mqtt import Client
-from tests.aws.product import CONTEXT, Product, group
+from tests.aws.product import CONTEXT, Product
 from tests.aws.registering import Registering
+from tests.fleets import group
 
 AGES = from_epoch(4_000_000_000)
 TEMPLATE = "arn:aws:iot:us-east-1:123456789012:provisioningtemplate/Firstboot"

@@ -13,9 +13,10 @@ from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.ways import DEFAULT, Way
 from firstboot.policy.render import Place, compact
 from firstboot.policy.service import provisioning_document
-from tests.aws.product import Product, fleet, group, make_policies
+from tests.aws.product import Product, make_policies
 from tests.aws.sweeping import Sweeper
 from tests.aws.test_jitr import admit, arrive
+from tests.fleets import fleet, group
 
 WAYS: tuple[Way, ...] = (*DEFAULT, "fleet-provisioning")
 NAME = "Firstboot-provisioning"

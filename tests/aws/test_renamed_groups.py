@@ -6,9 +6,9 @@ import boto3
 import pytest
 
 from firstboot.domain.fleet import Group
-from tests.aws.product import group
 from tests.aws.registering import GRANT, MQTT, SERVICE, Registering
 from tests.aws.sweeping import Sweeper
+from tests.fleets import group
 
 RULE = '@id("hubs") permit (principal in Group::"hubs", action, resource == Grant::"mqtt");'
 

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from firstboot.domain.clock import epoch
 from tests import factories
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
 from tests.aws.test_issuance import Recorder
+from tests.fleets import group
 
 PATH = "/v1/certificates"
 DAY = timedelta(days=1)

@@ -24,8 +24,9 @@ from firstboot.domain.session import Credentials, SessionRequest
 from firstboot.domain.ways import DEFAULT
 from tests import factories, signed_requests
 from tests.aws import deployed
-from tests.aws.product import HOST, Answer, Product, fleet, group
+from tests.aws.product import HOST, Answer, Product
 from tests.aws.test_openapi import documented
+from tests.fleets import fleet, group
 
 ROLE = f"arn:aws:iam::{deployed.ACCOUNT}:role{FLEET_ROLE_PATH}{fleet_role(deployed.REGION, 'telemetry')}"
 PLACE = f"arn:aws:rolesanywhere:{deployed.REGION}:{deployed.ACCOUNT}"

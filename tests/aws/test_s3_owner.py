@@ -15,7 +15,7 @@ from firstboot.domain.clock import utc_now
 from firstboot.domain.names import DeviceId
 from tests import factories
 from tests.aws.deployed import ACCOUNT
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 
 DEVICE, SERIAL = DeviceId("gw-1"), "ab"
 HEADER = "x-amz-expected-bucket-owner"

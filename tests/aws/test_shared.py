@@ -18,7 +18,8 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import device_id
 from firstboot.domain.plans import Budget
 from tests import factories
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
+from tests.fleets import group
 
 AGES = from_epoch(4_000_000_000)
 

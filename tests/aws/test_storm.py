@@ -22,8 +22,9 @@ from firstboot.domain.retry_slots import LONGEST_SECONDS
 from firstboot.pki import csr, path
 from tests import factories
 from tests.aws.mqtt import Client
-from tests.aws.product import Answer, Product, fleet, group
+from tests.aws.product import Answer, Product
 from tests.aws.test_issuance import FRESH
+from tests.fleets import fleet, group
 
 START = from_epoch(1_795_900_020)
 """The beginning of a minute."""

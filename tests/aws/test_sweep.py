@@ -26,8 +26,9 @@ from firstboot.register import build, sweep
 from firstboot.register.settings import SweepSettings
 from firstboot.runtime.guard import Guard
 from tests.aws.deployed import ACCOUNT
-from tests.aws.product import TELEMETRY, Product
+from tests.aws.product import Product
 from tests.aws.sweeping import GRANTS, MQTT, RULES, Sweeper
+from tests.fleets import TELEMETRY
 from tests.unit.fleet_folders import device
 
 

@@ -18,7 +18,8 @@ from firstboot.domain.fleet import RoleAlias
 from firstboot.domain.names import DeviceId
 from firstboot.domain.session import Credentials, SessionRequest
 from tests import factories
-from tests.aws.product import Answer, Product, group
+from tests.aws.product import Answer, Product
+from tests.fleets import group
 
 PATH = "/role-aliases/telemetry/credentials"
 

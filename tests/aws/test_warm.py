@@ -16,8 +16,9 @@ from cryptography import x509
 
 from firstboot.domain.names import PUBLISHED_FLEET_KEY
 from tests import factories
-from tests.aws.product import CONTEXT, Product, group, make_policies
+from tests.aws.product import CONTEXT, Product, make_policies
 from tests.aws.registering import GRANT, Registering
+from tests.fleets import group
 
 REFRESH = timedelta(seconds=60)
 # The start is later than the fixtures' own requests, so that the first call reads the fleet anew.

@@ -10,7 +10,8 @@ from cryptography import x509
 from firstboot.domain.names import DeviceId
 from firstboot.domain.ways import Way
 from tests import factories
-from tests.aws.product import Product, group
+from tests.aws.product import Product
+from tests.fleets import group
 
 OTHERS: dict[Way, tuple[Way, ...]] = {"mtls": ("proof", "mqtt"), "proof": ("mtls", "mqtt")}
 REFUSED = (403, "way-not-allowed")

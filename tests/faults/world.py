@@ -28,10 +28,11 @@ from firstboot.register.settings import QueuesSettings
 from tests import factories
 from tests.aws import deployed
 from tests.aws.deployed import ACCOUNT, REGION
-from tests.aws.product import CONTEXT, Product, fleet, group, make_policies
+from tests.aws.product import CONTEXT, Product, make_policies
 from tests.aws.registering import CONFIGURATION, MQTT, RULES
 from tests.faults.answers import Request
 from tests.faults.wire import Wire
+from tests.fleets import fleet, group
 
 Result = TypeVar("Result")
 

@@ -22,8 +22,7 @@ from firstboot.pki import csr, password, sas
 from firstboot.runtime.http import HttpRequest
 from firstboot.runtime.messages import convert
 from firstboot.vend import roles_anywhere
-from tests import factories
-from tests.aws import product
+from tests import factories, fleets
 from tests.fuzz.target import Target, json_value, of, text
 
 NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
@@ -50,8 +49,8 @@ class _Known:
 
 @cache
 def _fleet() -> Fleet:
-    own = product.group("gateways", factories.authority(), ways=("dps", "est"), symmetric_key=True)
-    made = product.fleet(own)
+    own = fleets.group("gateways", factories.authority(), ways=("dps", "est"), symmetric_key=True)
+    made = fleets.fleet(own)
     return type(made)(**vars(made) | {"id_scope": _SCOPE})
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from console import reach
 from firstboot.domain.ways import Way
 from tests import factories
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 
 GROUP = group("gateways", factories.authority())
 WAYS = {

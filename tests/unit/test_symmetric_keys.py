@@ -13,7 +13,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.domain.ways import DEFAULT
 from firstboot.identity.symmetric import binding
 from tests import factories
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 
 FACTORY = factories.authority()
 GROUP = group("sensors", FACTORY, trust=(), ways=(*DEFAULT, "dps"), symmetric_key=True)

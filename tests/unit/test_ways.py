@@ -13,7 +13,7 @@ from firstboot.identity.errors import WayNotAllowed
 from firstboot.identity.ways import check_way
 from firstboot.runtime import routes
 from tests import factories
-from tests.aws.product import fleet, group
+from tests.fleets import fleet, group
 
 GROUP = group("gateways", factories.authority())
 EST = replace(GROUP, ways=("est",))
