@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 
 from console import cloud
 from console.__main__ import app
+from firstboot.aws.sts import StsSessions
+from firstboot.domain.fleet import Fleet
+from firstboot.domain.session import Credentials, SessionRequest
 from tests import factories
 from tests.aws import cheap_clients, deployed
 from tests.aws.invoked import InProcess, Run
@@ -65,22 +68,45 @@ def issuing_ca(ca_key: str) -> x509.Certificate:
 
 
 @pytest.fixture
-def product(
+def deploy(
     table: str,
     bucket: str,
     ca_key: str,
     issuing_ca: x509.Certificate,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Product:
-    """Return the Lambda functions, configured by their environment as in a deployment."""
+) -> Callable[[factories.Authority, Fleet], Product]:
+    """Return a function that configures the Lambda functions for a factory's fleet, as a deployment does."""
+
+    def deploy(factory: factories.Authority, small: Fleet) -> Product:
+        deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
+        made = Product(factory, small, issuing_ca, table, bucket)
+        made.records.make_nonce_key()
+        made.records.make_password_key()
+        return made
+
+    return deploy
+
+
+@pytest.fixture
+def product(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
+    """Return the Lambda functions of a small fleet."""
     factory = factories.authority()
-    small = fleet(group("gateways", factory))
-    deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
-    made = Product(factory, small, issuing_ca, table, bucket)
-    made.records.make_nonce_key()
-    made.records.make_password_key()
-    return made
+    return deploy(factory, fleet(group("gateways", factory)))
+
+
+@pytest.fixture
+def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
+    """Record the requests to STS, which moto answers."""
+    asked: list[SessionRequest] = []
+    assume = StsSessions.assume
+
+    def record(sessions: StsSessions, request: SessionRequest) -> Credentials:
+        asked.append(request)
+        return assume(sessions, request)
+
+    monkeypatch.setattr(StsSessions, "assume", record)
+    return asked
 
 
 @pytest.fixture

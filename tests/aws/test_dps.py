@@ -7,9 +7,9 @@ import hashlib
 import hmac
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +26,6 @@ from firstboot.domain.plans import Budget
 from firstboot.domain.secret_keys import KeyPair
 from firstboot.domain.ways import DEFAULT
 from tests import factories
-from tests.aws import deployed
 from tests.aws.product import Answer, Product
 from tests.fleets import fleet, group
 
@@ -144,20 +143,11 @@ def put_keys(keys: KeyPair, name: str = "sensors") -> None:
 
 
 @pytest.fixture
-def dps(
-    table: str,
-    bucket: str,
-    ca_key: str,
-    issuing_ca: x509.Certificate,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Product:
+def dps(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
     """Return the Lambda functions of a fleet with a group of symmetric keys and one of certificates."""
     factory = factories.authority()
-    small = replace(fleet(group("gateways", factory, ways=WAYS), sensors()), id_scope=SCOPE)
-    deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
-    made = Product(factory, small, issuing_ca, table, bucket)
-    made.records.make_nonce_key()
+    gateways = group("gateways", factory, ways=WAYS)
+    made = deploy(factory, replace(fleet(gateways, sensors()), id_scope=SCOPE))
     put_keys(KEYS)
     return made
 

@@ -16,11 +16,10 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 
 from firstboot.aws import clients
-from firstboot.aws.sts import StsSessions
 from firstboot.domain.clock import EPOCH, from_epoch, utc_now
-from firstboot.domain.fleet import RoleAlias
+from firstboot.domain.fleet import Fleet, RoleAlias
 from firstboot.domain.names import FLEET_ROLE_PATH, DeviceId, fleet_role
-from firstboot.domain.session import Credentials, SessionRequest
+from firstboot.domain.session import SessionRequest
 from firstboot.domain.ways import DEFAULT
 from tests import factories, signed_requests
 from tests.aws import deployed
@@ -41,35 +40,10 @@ DENIED, INVALID = (403, "AccessDeniedException"), (400, "ValidationException")
 
 
 @pytest.fixture
-def product(
-    table: str,
-    bucket: str,
-    ca_key: str,
-    issuing_ca: x509.Certificate,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Product:
+def product(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
     """Return a deployment with a group that has the way `roles-anywhere`."""
     factory = factories.authority()
-    small = fleet(group("gateways", factory, ways=(*DEFAULT, "roles-anywhere")))
-    deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
-    made = Product(factory, small, issuing_ca, table, bucket)
-    made.records.make_nonce_key()
-    return made
-
-
-@pytest.fixture
-def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
-    """Record the requests to STS, which moto answers."""
-    asked: list[SessionRequest] = []
-    assume = StsSessions.assume
-
-    def record(sessions: StsSessions, request: SessionRequest) -> Credentials:
-        asked.append(request)
-        return assume(sessions, request)
-
-    monkeypatch.setattr(StsSessions, "assume", record)
-    return asked
+    return deploy(factory, fleet(group("gateways", factory, ways=(*DEFAULT, "roles-anywhere"))))
 
 
 @dataclass

@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 
 from firstboot.aws import clients
-from firstboot.aws.sts import StsSessions
 from firstboot.domain.clock import EPOCH
 from firstboot.domain.fleet import RoleAlias
 from firstboot.domain.names import DeviceId
@@ -37,20 +36,6 @@ def refused(answer: Answer) -> tuple[int, str, str]:
     assert answer.headers["x-amzn-requestid"] == "request-1"
     assert set(answer.body) == {"message"}
     return answer.status, answer.headers["x-amzn-errortype"], answer.body["message"]
-
-
-@pytest.fixture
-def assumed(product: Product, monkeypatch: pytest.MonkeyPatch) -> list[SessionRequest]:
-    """Record the requests to STS, which moto answers."""
-    asked: list[SessionRequest] = []
-    assume = StsSessions.assume
-
-    def record(sessions: StsSessions, request: SessionRequest) -> Credentials:
-        asked.append(request)
-        return assume(sessions, request)
-
-    monkeypatch.setattr(StsSessions, "assume", record)
-    return asked
 
 
 def test_the_answer_is_the_credential_providers(product: Product) -> None:
