@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from moto.backends import get_backend
 
-from device import certificates
 from device.boot import Device
 from device.hosts import Host, MutualTls, SignedProofs
 from device.mqtt import Broker
@@ -163,9 +162,10 @@ class Board:
         refused = ""
         for _ in range(BOOTS):
             patience = Patience(tries=4, sleep=self.world.rest, jitter=lambda: 0)
+            device = Device(self.store, self.service, patience, new_key=new_keys(self.world))
             try:
                 with self.store.locked():
-                    act(Device(self.store, self.service, patience))
+                    act(device)
             except Refused as refusal:
                 refused = str(refusal.code)
                 self.world.rest(max(60, refusal.retry_after or 0))
@@ -207,8 +207,3 @@ def new_keys(world: World) -> Callable[[], bytes]:
         return factories.key_pem(device_key(world.keys)).encode()
 
     return make
-
-
-def name_keys() -> str:
-    """Return the name of the function that `new_keys` replaces."""
-    return f"{certificates.__name__}.new_key"

@@ -21,9 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
-
-from tests.faults import clients
 from tests.faults.answers import CONFLICTS
 from tests.faults.clients import Board
 from tests.faults.flows import ACTORS, FLOWS, KEYS, NAME, Stage
@@ -216,12 +213,7 @@ class Prepared:
 @contextlib.contextmanager
 def prepared(name: str) -> Iterator[Prepared]:
     """Prepare a flow in an account of its own."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        world(Path(folder)) as made,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        patched.setattr(clients.name_keys(), clients.new_keys(made))
+    with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as made:
         for number in KEYS:  # they must be the same in all runs
             device_key(number)
         stage = Stage(made, Board(made, NAME, Path(folder) / "device", FLOWS[name].way))
