@@ -104,6 +104,7 @@ _THROTTLED = {
     "iot": (429, "ThrottlingException"),
     "iotdata": (429, "ThrottlingException"),
     "sqs": (400, "RequestThrottled"),
+    "secretsmanager": (400, "ThrottlingException"),
 }
 _FAILED = {
     "dynamodb": (500, "InternalServerError"),
@@ -113,8 +114,10 @@ _FAILED = {
     "iot": (500, "InternalFailureException"),
     "iotdata": (500, "InternalFailureException"),
     "sqs": (500, "InternalFailure"),
+    "secretsmanager": (500, "InternalServiceError"),
 }
 _DENIED = {"dynamodb": (400, "AccessDeniedException"), "kms": (400, "AccessDeniedException")}
+_DENIED["secretsmanager"] = (400, "AccessDeniedException")
 CONFLICTS = {
     # DynamoDB API reference: a transaction or another request works on the item.
     "dynamodb:TransactWriteItems": (400, "TransactionCanceledException"),

@@ -20,6 +20,7 @@ from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.product import CONTEXT
 from tests.aws.registering import RULES
+from tests.faults import other_ways
 from tests.faults.clients import ASYNC_TRIES, Board
 from tests.faults.wire import Kind
 from tests.faults.world import World, device_key, direct, factories_other
@@ -256,6 +257,24 @@ def _presence(stage: Stage) -> None:
     stage.world.invoke_event("presence", event, ASYNC_TRIES)
 
 
+def _password(stage: Stage) -> None:
+    """Make the device's one-time password."""
+    made = stage.operate("devices.token", deviceId=NAME, group="gateways")["result"]
+    stage.kept["password"] = made["password"]
+
+
+def _enroll_by_password(stage: Stage) -> None:
+    other_ways.enroll_by_password(stage.world, stage.kept["password"])
+
+
+def _register_by_key(stage: Stage) -> None:
+    other_ways.register_by_key(stage.world)
+
+
+def _session(stage: Stage) -> None:
+    other_ways.session(stage.world, stage.kept["leaf"], device_key(1))
+
+
 _REBIND = operation("devices.rebind", key="a" * 64, until=f"{date.today() + timedelta(days=9)}")  # noqa: DTZ011
 _ALL = frozenset(ACTORS)
 _DEVICE = frozenset({Kind.REVOKE, Kind.DELETE, Kind.SET, Kind.APPLY})
@@ -272,6 +291,9 @@ FLOWS: dict[str, Flow] = {
     "renewal, MQTT": Flow(enrolled, _renew, _DEVICE, "mqtt"),
     "credentials, provider": Flow(enrolled, _credentials, _ALL),
     "credentials, MQTT": Flow(enrolled, _credentials, _ALL, "mqtt"),
+    "enroll, DPS": Flow(_nothing, _register_by_key, _DEVICE),
+    "enroll, EST": Flow(_password, _enroll_by_password, _DEVICE),
+    "session, Roles Anywhere": Flow(begun, _session, _DEVICE),
     "JITR": Flow(_arrives, pump, frozenset({Kind.APPLY})),
     "reconcile a new device": Flow(enrolled_only, pump, _ALL),
     "reconcile a renewed device": Flow(then(enrolled, _renew), pump, _ALL),

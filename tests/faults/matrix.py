@@ -78,6 +78,13 @@ ALLOWED = [
         "no process can activate it later (0043). One that is active before becomes REVOKED.",
     ),
     Allowed(
+        frozenset({Kind.REVOKE, Kind.DELETE, Kind.SET, Kind.APPLY}),
+        "session, Roles Anywhere",
+        "/rows/PROOF#",
+        "A request is spent before its device is refused, so a change between the two leaves its row, which "
+        "ends by itself.",
+    ),
+    Allowed(
         frozenset({Kind.LOST_ONCE, Kind.LOST, Kind.CUT_OFF, Kind.TIMEOUT, Kind.INTERLEAVED}),
         "deployment",
         "/objects/truststore/",

@@ -24,6 +24,8 @@ from moto.sqs.models import sqs_backends
 from urllib3.util import Timeout
 
 from firstboot.aws import clients
+from firstboot.domain.secret_keys import GROUPS, KeyPair
+from firstboot.domain.ways import WAYS
 from firstboot.register.settings import QueuesSettings
 from tests import factories
 from tests.aws import deployed
@@ -41,6 +43,10 @@ RECEIVES = 5
 
 LONG_SECONDS = 120.0
 """How long the clients wait for an answer, as long as one comes."""
+
+ID_SCOPE = "0ne00000A0B"
+KEYS = KeyPair(b"p" * 64, b"s" * 64)
+"""The symmetric keys of the group."""
 
 _MOST = 200  # deliveries in one run
 _DEVICES = "DEV#"
@@ -269,13 +275,18 @@ def world(folder: Path) -> Iterator[World]:
                 patched.setattr(clients, name, lambda *_, made=made: made)
             table, bucket, ca_key = deployed.make_table(), deployed.make_bucket(), deployed.make_ca_key()
             ca = deployed.make_ca(ca_key)
-            gateways = group("gateways", factory(), configuration=CONFIGURATION)
+            gateways = group(
+                "gateways", factory(), configuration=CONFIGURATION, ways=WAYS, symmetric_key=True
+            )
             small = fleet(gateways, group("sensors", factories_other()))
             grants = small.grants | {"mqtt": MQTT, "site": MQTT}
-            small = type(small)(**vars(small) | {"grants": grants, "rules": RULES})
+            small = type(small)(**vars(small) | {"grants": grants, "rules": RULES, "id_scope": ID_SCOPE})
             deployed.configure(patched, folder, small, table, bucket, ca_key, ca)
             product = Product(factory(), small, ca, table, bucket)
             product.records.make_nonce_key()
+            product.records.make_password_key()
+            secret = f"Firstboot/{GROUPS}/gateways"
+            direct("secretsmanager").create_secret(Name=secret, SecretString=KEYS.to_json())
             make_policies(small)
             yield World(product, on_wire, datetime.now(UTC).replace(microsecond=0))
 
@@ -301,6 +312,7 @@ def _clients() -> dict[str, Any]:
                 clients.iot,
                 clients.iot_data,
                 clients.sqs,
+                clients.secrets_manager,
             )
         }
         made["s3"] = clients.s3(ACCOUNT)

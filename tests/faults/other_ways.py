@@ -1,0 +1,69 @@
+"""The acts of devices that speak the protocols of other services, each with the repeats of its clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from cryptography import x509
+
+from firstboot.exchange.dps_messages import VERSIONS
+from firstboot.pki import sas
+from tests import factories, signed_requests
+from tests.aws import est
+from tests.aws.product import HOST
+from tests.aws.test_roles_anywhere import ARNS
+from tests.faults.world import ID_SCOPE, KEYS, World, device_key
+
+NAME = "gw-1"
+_TRIES = 5
+
+
+def _until(world: World, call: Callable[[], int], *done: int) -> None:
+    """Make a call until it has one of the statuses, with a minute between two tries."""
+    status: Any = 0
+    for _ in range(_TRIES):
+        status = world.invoke(call)
+        if status in done:
+            return
+        world.wait(60)
+    world.outcomes.append(f"refused: {status}")
+
+
+def register_by_key(world: World) -> None:
+    """Register the device by Azure DPS's protocol, with its symmetric key."""
+    resource = f"{ID_SCOPE}/registrations/{NAME}"
+    csr = factories.pem(factories.csr(device_key(1)))
+    body = json.dumps({"registrationId": NAME, "payload": {"csr": csr}})
+
+    def call() -> int:
+        token = sas.make(resource, sas.derived(KEYS.primary, NAME), world.now + timedelta(hours=1))
+        headers = {"content-type": "application/json", "authorization": token}
+        path, version = f"/{resource}/register", {"api-version": VERSIONS[0]}
+        return world.product.call("PUT", path, None, body, headers, version).status
+
+    _until(world, call, 202)
+
+
+def enroll_by_password(world: World, password: str) -> None:
+    """Enroll the device by EST with its one-time password."""
+    body = est.csr(device_key(1))
+
+    def call() -> int:
+        authorization = est.basic(NAME, password)
+        return est.send(world.product, est.ENROLL, body, authorization=authorization).status
+
+    _until(world, call, 200)
+
+
+def session(world: World, leaf: x509.Certificate, key: factories.PrivateKey) -> None:
+    """Ask for a session by the protocol of IAM Roles Anywhere, signed anew each time."""
+    body = json.dumps(ARNS)
+
+    def call() -> int:
+        headers = signed_requests.sign(key, leaf, f"https://{HOST}/sessions", body.encode(), world.now)
+        return world.product.call("POST", "/sessions", None, body, headers).status
+
+    _until(world, call, 201)
