@@ -45,7 +45,12 @@ def test_the_wheel_is_the_client_under_its_own_name(tmp_path: Path) -> None:
         (licence,) = (archive.read(name) for name in names if name.endswith("/LICENSE"))
     found = Parser().parsestr(metadata)
     assert (found["Name"], found["Version"]) == ("firstboot-device", device.__version__)
-    assert found.get_all("Requires-Dist") == ["cryptography>=42", "paho-mqtt<3,>=2.1; extra == 'mqtt'"]
+    assert found.get_all("Requires-Dist") == [
+        "cryptography>=42",
+        "paho-mqtt<3,>=2.1; extra == 'mqtt'",
+        "python-pkcs11<1,>=0.8; extra == 'pkcs11'",
+        "tpm2-pytss<4,>=3; extra == 'tpm2'",
+    ]
     assert licence == (ROOT / "LICENSE").read_bytes()
     modules = {name for name in names if name.endswith(".py")}
     assert modules == {f"firstboot_device/{path.name}" for path in (ROOT / "device").glob("*.py")}
