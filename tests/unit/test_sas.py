@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -39,6 +40,20 @@ def test_what_is_made_is_read(resource: str, key: bytes, policy: str | None) -> 
     assert found.is_by(b"other", key)
     assert not found.is_by(key + b"x", b"other")
     assert not found.is_by()
+
+
+def test_each_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key is compared by `hmac.compare_digest`, also after one that made the signature."""
+    compared: list[bool] = []
+    compare = hmac.compare_digest
+
+    def record(one: bytes, other: bytes) -> bool:
+        compared.append(compare(one, other))
+        return compared[-1]
+
+    monkeypatch.setattr(hmac, "compare_digest", record)
+    assert sas.parse(sas.make("dev1", KEY, ENDS)).is_by(KEY, b"other")
+    assert compared == [True, False]
 
 
 def test_the_resource_is_verified_as_it_was_sent() -> None:
