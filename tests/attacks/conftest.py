@@ -17,6 +17,7 @@ table = aws_fixtures.table
 bucket = aws_fixtures.bucket
 ca_key = aws_fixtures.ca_key
 issuing_ca = aws_fixtures.issuing_ca
+product_of = aws_fixtures.product_of
 product = aws_fixtures.product
 logs = aws_fixtures.logs
 run = aws_fixtures.run

@@ -68,7 +68,7 @@ def issuing_ca(ca_key: str) -> x509.Certificate:
 
 
 @pytest.fixture
-def deploy(
+def product_of(
     table: str,
     bucket: str,
     ca_key: str,
@@ -78,21 +78,21 @@ def deploy(
 ) -> Callable[[factories.Authority, Fleet], Product]:
     """Return a function that configures the Lambda functions for a factory's fleet, as a deployment does."""
 
-    def deploy(factory: factories.Authority, small: Fleet) -> Product:
+    def configure(factory: factories.Authority, small: Fleet) -> Product:
         deployed.configure(monkeypatch, tmp_path, small, table, bucket, ca_key, issuing_ca)
         made = Product(factory, small, issuing_ca, table, bucket)
         made.records.make_nonce_key()
         made.records.make_password_key()
         return made
 
-    return deploy
+    return configure
 
 
 @pytest.fixture
-def product(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
+def product(product_of: Callable[[factories.Authority, Fleet], Product]) -> Product:
     """Return the Lambda functions of a small fleet."""
     factory = factories.authority()
-    return deploy(factory, fleet(group("gateways", factory)))
+    return product_of(factory, fleet(group("gateways", factory)))
 
 
 @pytest.fixture

@@ -143,11 +143,11 @@ def put_keys(keys: KeyPair, name: str = "sensors") -> None:
 
 
 @pytest.fixture
-def dps(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
+def dps(product_of: Callable[[factories.Authority, Fleet], Product]) -> Product:
     """Return the Lambda functions of a fleet with a group of symmetric keys and one of certificates."""
     factory = factories.authority()
     gateways = group("gateways", factory, ways=WAYS)
-    made = deploy(factory, replace(fleet(gateways, sensors()), id_scope=SCOPE))
+    made = product_of(factory, replace(fleet(gateways, sensors()), id_scope=SCOPE))
     put_keys(KEYS)
     return made
 

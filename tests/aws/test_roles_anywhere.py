@@ -40,10 +40,10 @@ DENIED, INVALID = (403, "AccessDeniedException"), (400, "ValidationException")
 
 
 @pytest.fixture
-def product(deploy: Callable[[factories.Authority, Fleet], Product]) -> Product:
+def product(product_of: Callable[[factories.Authority, Fleet], Product]) -> Product:
     """Return a deployment with a group that has the way `roles-anywhere`."""
     factory = factories.authority()
-    return deploy(factory, fleet(group("gateways", factory, ways=(*DEFAULT, "roles-anywhere"))))
+    return product_of(factory, fleet(group("gateways", factory, ways=(*DEFAULT, "roles-anywhere"))))
 
 
 @dataclass

@@ -5,12 +5,12 @@ tests/clients/ways.py has a device id without dots and underscores.
 
 from __future__ import annotations
 
-from tests.aws.conftest import aws, bucket, ca_key, issuing_ca, product, table
+from tests.aws.conftest import aws, bucket, ca_key, issuing_ca, product, product_of, table
 from tests.aws.product import Product
 from tests.aws.test_hub_signatures import HUB, KEYS, ask, signing
 from tests.clients.hub import check_taken, taken
 
-__all__ = ["aws", "bucket", "ca_key", "issuing_ca", "product", "signing", "table"]  # fixtures
+__all__ = ["aws", "bucket", "ca_key", "issuing_ca", "product", "product_of", "signing", "table"]  # fixtures
 
 
 def test_the_client_takes_a_signature(signing: Product) -> None:

@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests import factories
-from tests.aws.conftest import aws, bucket, ca_key, issuing_ca, table
+from tests.aws.conftest import aws, bucket, ca_key, issuing_ca, product_of, table
 from tests.aws.product import CONTEXT, Product, http_event
 from tests.aws.test_roles_anywhere import ARNS, product
 from tests.clients.aws import roles_anywhere
 
-__all__ = ["aws", "bucket", "ca_key", "issuing_ca", "product", "table"]  # fixtures
+__all__ = ["aws", "bucket", "ca_key", "issuing_ca", "product", "product_of", "table"]  # fixtures
 
 
 @dataclass
