@@ -13,7 +13,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-_EXAMPLES = "examples-1.json"
+_READ = ("service-2", "service-2.sdk-extras", "paginators-1", "paginators-1.sdk-extras")
+"""The files of an API that calls read: the model, the rules for pages, and botocore's changes to both."""
+
 _PACKED = ".json.gz"
 
 
@@ -23,15 +25,17 @@ def trim(botocore: Path, apis: Collection[str]) -> None:
     Raises FileNotFoundError if it has no model of one of them.
     """
     data = botocore / "data"
-    for folder in data.iterdir():
-        if folder.is_dir() and folder.name not in apis:
-            shutil.rmtree(folder)
-    prefixes = {_trim_api(data / api) for api in apis}
-    _trim_endpoints(data / "endpoints.json", prefixes)
+    for path in data.iterdir():
+        # The tables of hosts and partitions are those of botocore's own client (`aws/requests.py`).
+        if path.is_file():
+            path.unlink()
+        elif path.name not in apis:
+            shutil.rmtree(path)
+    for api in apis:
+        _trim_api(data / api)
 
 
-def _trim_api(folder: Path) -> str:
-    """Trim the models of an API, and return the name of the API in hosts."""
+def _trim_api(folder: Path) -> None:
     # An older version of an API may have been left there without a model of its calls.
     newest = max(file.parent for file in folder.glob(f"*/service-2{_PACKED}")) if folder.is_dir() else None
     if newest is None:
@@ -39,36 +43,24 @@ def _trim_api(folder: Path) -> str:
     for version in folder.iterdir():
         if version != newest:
             shutil.rmtree(version)
-    (newest / _EXAMPLES).unlink(missing_ok=True)
-    for packed in newest.glob(f"*{_PACKED}"):
-        _write(
-            packed.with_name(packed.name.removesuffix(".gz")),
-            json.loads(gzip.decompress(packed.read_bytes())),
-        )
-        packed.unlink()
-    return str(json.loads((newest / "service-2.json").read_bytes())["metadata"]["endpointPrefix"])
-
-
-def _trim_endpoints(file: Path, prefixes: set[str]) -> None:
-    """Delete the hosts of other APIs from the list of all AWS's hosts, which has the regions too."""
-    content = json.loads(file.read_bytes())
-    for partition in content["partitions"]:
-        services = partition["services"]
-        partition["services"] = {name: services[name] for name in services if name in prefixes}
-    _write(file, content)
-
-
-def _write(file: Path, content: Any) -> None:  # noqa: ANN401 - JSON
-    file.write_text(json.dumps(_undescribed(content), separators=(",", ":")))
+    for file in newest.iterdir():
+        name = file.name.removesuffix(_PACKED).removesuffix(".json")
+        if name in _READ:
+            raw = file.read_bytes()
+            content = json.loads(gzip.decompress(raw) if file.name.endswith(_PACKED) else raw)
+            file.with_name(f"{name}.json").write_text(json.dumps(_undescribed(content), separators=(",", ":")))
+        if name not in _READ or file.name.endswith(_PACKED):
+            file.unlink()
 
 
 def _undescribed(content: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return a model with empty descriptions. botocore's handlers for S3 need their keys."""
+    """Return a model without descriptions."""
     if isinstance(content, list):
         return [_undescribed(each) for each in content]
     if not isinstance(content, dict):
         return content
     return {
-        key: "" if key == "documentation" and isinstance(value, str) else _undescribed(value)
+        key: _undescribed(value)
         for key, value in content.items()
+        if key != "documentation" or not isinstance(value, str)
     }

@@ -15,7 +15,7 @@ from infra.asset.imports import reached
 # No Lambda reads these. Each pattern is of a path in an asset.
 _UNREAD = (
     # What type checkers, compilers and installers read. Licences stay, and so does the name and version.
-    *("*.pyi", "*.pxd", "*.h", "*/py.typed"),
+    *("*.pyi", "*.pyx", "*.pxd", "*.h", "*/py.typed"),
     *(f"*.dist-info/{name}" for name in ("INSTALLER", "REQUESTED", "WHEEL", "top_level.txt")),
     # A framework for HTTP handlers, of which Powertools' other parts import one function when they are given
     # a Pydantic model.

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3.util.connection
+from botocore.exceptions import BotoCoreError, HTTPClientError
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from firstboot.aws import clients
 from firstboot.aws.clients import answered
+from firstboot.aws.connections import connections
+from firstboot.aws.requests import Request
 from firstboot.domain.errors import Unavailable
 from tests import factories
 from tests.aws import deployed
@@ -122,3 +129,142 @@ def test_another_name_is_refused(
         with pytest.raises(Unavailable), answered():
             CALLS["dynamodb"]()
         assert host.requests == []
+
+
+@dataclass
+class Script:
+    """A host that answers each request of each connection with the next of `answers`.
+
+    It sends `size` bytes at once. An answer of None ends the connection. `connections` has the number of
+    requests of each connection.
+    """
+
+    answers: list[bytes | None]
+    size: int
+    connections: list[int] = field(default_factory=list)
+
+    def serve(self, listening: socket.socket) -> None:
+        """Answer until there is no further answer."""
+        while self.answers:
+            connection, _ = listening.accept()
+            self.connections.append(0)
+            # The client may end a connection while the host still sends.
+            with connection, suppress(ConnectionError):
+                self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        while self.answers and connection.recv(65_536):
+            self.connections[-1] += 1
+            answer = self.answers.pop(0)
+            if answer is None:
+                return
+            for at in range(0, len(answer), self.size):
+                connection.sendall(answer[at : at + self.size])
+
+
+Ask = Callable[..., tuple[list[str], Script]]
+"""Make a call for each of the given answers, and return what each brought, and the host."""
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+    """Yield a function that makes a call for each of the given answers, and returns each end and the host."""
+    deployed.prepare(monkeypatch)
+    deployed.forget_clients()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+        def made(*answers: bytes | None, calls: int | None = None, size: int = 7) -> tuple[list[str], Script]:
+            script = Script(list(answers), size)
+            threading.Thread(target=script.serve, args=(listening,), daemon=True).start()
+            return [_told() for _ in range(calls or len(answers))], script
+
+        yield made
+    deployed.forget_clients()
+
+
+def _told() -> str:
+    """Return what a call to SQS brings, or the name of its failure."""
+    try:
+        answer = clients.sqs().receive_message(QueueUrl="https://sqs/1/q")
+    except BotoCoreError as error:
+        return type(error).__name__
+    return str(answer["Messages"][0]["Body"])
+
+
+def _message(text: str) -> bytes:
+    return json.dumps({"Messages": [{"Body": text}]}).encode()
+
+
+def _whole(text: str, head: bytes = b"") -> bytes:
+    return sized(b"HTTP/1.1 200 OK\r\n" + head, _message(text))
+
+
+def _in_chunks(text: str) -> bytes:
+    body, head = _message(text), b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:]))
+    return head + chunks + b"0\r\nx-amz-crc32: 1\r\n\r\n"
+
+
+def test_a_connection_has_many_requests(ask: Ask) -> None:
+    """A connection is used again, for answers with a length and for answers in chunks."""
+    ends, host = ask(_whole("a"), _in_chunks("b"), _whole("c"))
+    assert (ends, host.connections) == (["a", "b", "c"], [3])
+
+
+INTERIM = [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"]
+
+
+@pytest.mark.parametrize("interim", INTERIM)
+def test_an_interim_answer_is_not_the_answer(ask: Ask, interim: bytes) -> None:
+    """The answer is the one with a final status (RFC 9110 section 15.2)."""
+    ends, host = ask(interim + _whole("a"), _whole("b"))
+    assert (ends, host.connections) == (["a", "b"], [2])
+
+
+ENDED = {
+    "says that it closes": _whole("a", b"connection: close\r\n"),
+    "more than an answer": _whole("a") + _whole("of no request"),
+    "the begin of another answer": _whole("a") + b"HTTP/1.1 200 OK",
+}
+
+
+@pytest.mark.parametrize("size", [7, 65_536])
+@pytest.mark.parametrize("first", ENDED.values(), ids=ENDED)
+def test_a_connection_is_not_used_again(ask: Ask, first: bytes, size: int) -> None:
+    """What follows an answer is no answer to a request, and ends the connection."""
+    ends, host = ask(first, _whole("b"), size=size)
+    assert (ends, host.connections) == (["a", "b"], [1, 1])
+
+
+def test_a_connection_that_the_host_closed_is_made_again(
+    ask: Ask,
+) -> None:
+    """A call whose connection ends without an answer is made again, over a new connection."""
+    ends, host = ask(_whole("a"), None, _whole("b"), calls=2)
+    assert (ends, host.connections) == (["a", "b"], [2, 1])
+
+
+UNREADABLE = {
+    "no HTTP": b"220 smtp.example.com\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+    "a length and chunks": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    "a header over two lines": b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 2\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_answer_that_can_be_read_in_two_ways_is_refused(ask: Ask, answer: bytes) -> None:
+    """Both attempts of a call fail if the answer is no HTTP, or if readers may see its end elsewhere."""
+    ends, host = ask(answer, answer, calls=1)
+    assert (ends, host.connections) == (["ConnectionClosedError"], [1, 1])
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_header_can_not_begin_another(ask: Ask, end: str) -> None:
+    """A value with the end of a line is not sent, because the rest would be a header of its own."""
+    _, host = ask(calls=0)
+    request = Request("GET", f"{os.environ['AWS_ENDPOINT_URL']}/", {"Host": f"a{end}x: y"}, b"")
+    with pytest.raises(HTTPClientError, match="the end of a line"):
+        connections().send(request)
+    assert host.connections == []

@@ -104,9 +104,8 @@ class LogIn:
 
         Raises AuthenticationError, OperationalCertificateRequired.
         """
-        leaf = chain.issued(presented.leaf, self.ca)
+        leaf = chain.verified(presented.leaf, self.ca, now)
         if leaf:
-            chain.verify(leaf, self.ca, now)
             return device_id(chain.common_name(leaf)), True
         # A bootstrap certificate may be valid as well. A certificate of another CA logs in only if it is that
         # of an MQTT connection and the device's record names it.

@@ -6,7 +6,6 @@ Bootstrap certificates come from other CAs and in other forms: see `bootstrap`.
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -45,8 +44,22 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-# A request for credentials asks twice, and the verification of a signature takes a twentieth of its CPU.
-@lru_cache(maxsize=1)
+def verified(leaf: Certificate, ca: x509.Certificate, now: datetime) -> x509.Certificate | None:
+    """Return an operational certificate, verified as by `verify`; None for one that `ca` did not issue.
+
+    Raises what `verify` raises.
+    """
+    # The verifier checks the signature too, so only a refused certificate has it checked twice.
+    try:
+        found = leaf.to_cryptography()
+        verify(found, ca, now)
+    except AuthenticationError:
+        if issued(leaf, ca):
+            raise
+        return None
+    return found
+
+
 def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
     """Return `leaf`, or None for a certificate that `ca` did not issue.
 

@@ -9,7 +9,7 @@ any non-zero octet, a SET in the sender's order, and a default that is written o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -107,48 +107,67 @@ def encode(tag: int, *parts: bytes) -> bytes:
 
 
 def _whole(der: bytes, levels: int, *, may_stop: bool) -> Element:
-    element, end = _element(der, 0, levels, may_stop=may_stop)
+    end = _end(der)
     if end != len(der):
         raise NotDer(f"{len(der) - end} bytes follow the value")
+    (element,) = _elements(der, levels, may_stop=may_stop)
     return element
 
 
-def _element(der: bytes, start: int, levels: int, *, may_stop: bool) -> tuple[Element, int]:
-    if start + 2 > len(der):
+def _end(der: bytes) -> int:
+    """Return where the first element of `der` ends."""
+    if len(der) < _SHORTEST:
         raise NotDer("the value ends early")
-    tag = der[start]
-    length, begin = _length(der, start + 1)
-    end = begin + length
-    if end > len(der):
+    length, begin = _length(der, 1)
+    if begin + length > len(der):
         raise NotDer("the value ends early")
-    content = der[begin:end]
-    if tag not in _TAGS:
-        _check_tag(tag)
-    if levels == 0:
-        if may_stop:
-            return Element(tag, der[start:end], content), end
-        raise NotDer(f"more than {MAX_DEPTH} levels")
-    if (check := _CONTENTS.get(tag)) and not check(content):
-        raise NotDer(f"the content of tag {tag:#04x} is not in DER")
-    children = tuple(_children(content, levels - 1, may_stop=may_stop)) if tag & 0x20 else ()
-    return Element(tag, der[start:end], content, children), end
+    return begin + length
 
 
-def _children(content: bytes, levels: int, *, may_stop: bool) -> Iterator[Element]:
-    at = 0
-    while at < len(content):
-        child, at = _element(content, at, levels, may_stop=may_stop)
-        yield child
+def _elements(der: bytes, levels: int, *, may_stop: bool) -> tuple[Element, ...]:
+    """Return the elements that `der` is, one after the other."""
+    # This loop is a large part of the CPU of a refused request, so it calls little.
+    found, at, size = [], 0, len(der)
+    while at < size:
+        if at + _SHORTEST > size:
+            raise NotDer("the value ends early")
+        tag, length, begin = der[at], der[at + 1], at + 2
+        if length >= _LONG:
+            length, begin = _length(der, at + 1)
+        end = begin + length
+        if end > size:
+            raise NotDer("the value ends early")
+        content = der[begin:end]
+        if tag not in _TAGS:
+            _check_tag(tag)
+        children: tuple[Element, ...] = ()
+        if levels:
+            if (check := _CONTENTS.get(tag)) and not check(content):
+                raise NotDer(f"the content of tag {tag:#04x} is not in DER")
+            if tag & 0x20:
+                children = _elements(content, levels - 1, may_stop=may_stop)
+        elif not may_stop:
+            raise NotDer(f"more than {MAX_DEPTH} levels")
+        found.append(_made(Element, (tag, der[at:end], content, children)))
+        at = end
+    return tuple(found)
+
+
+_made: Callable[[type[Element], tuple[int, bytes, bytes, tuple[Element, ...]]], Element] = tuple.__new__
+"""Makes an element in a third of the time that the class takes."""
+
+_SHORTEST, _LONG = 2, 0x80
+"""The octets of the shortest element, and the first octet of a length of several octets."""
 
 
 def _length(der: bytes, at: int) -> tuple[int, int]:
     first = der[at]
-    if first < 0x80:
+    if first < _LONG:
         return first, at + 1
     octets = der[at + 1 : at + 1 + (first & 0x7F)]
     length = int.from_bytes(octets, "big")
     # X.690 section 10.1: definite, in the fewest octets. The first octet of a long form is not 0.
-    if first in (0x80, 0xFF) or len(octets) != first & 0x7F or octets[0] == 0 or length < 0x80:
+    if first in (0x80, 0xFF) or len(octets) != first & 0x7F or octets[0] == 0 or length < _LONG:
         raise NotDer("a length is indefinite or not minimal")
     return length, at + 1 + len(octets)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,13 +76,18 @@ class _Rule:
 
 
 class Decisions:
-    """The rules of a fleet, parsed once. `grants` are the names of its grants."""
+    """The rules of a fleet, parsed once.
 
-    def __init__(self, rules: str, grants: Sequence[str], schema: Schema) -> None:
+    `policies` are the rules as Cedar's JSON, by Cedar's own names. `grants` are the names of the grants.
+    """
+
+    def __init__(
+        self, policies: Mapping[str, vocabulary.Json], grants: Sequence[str], schema: Schema
+    ) -> None:
         self._grants, self._schema = grants, schema
         self._rules: dict[str, _Rule] = {}
         documents: dict[str, vocabulary.Json] = {}
-        for key, policy in vocabulary.policies(rules).items():
+        for key, policy in policies.items():
             name = policy.get("annotations", {}).get("id") or ""
             for number, about in enumerate(_abouts(policy, grants)):
                 own = f"{key}/{number}"

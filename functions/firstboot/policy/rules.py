@@ -13,11 +13,16 @@ from datetime import datetime
 
 from cedarpy import Entities, Schema
 
+from firstboot.domain.bounded import Bounded
 from firstboot.domain.device import Attribute, Device
 from firstboot.domain.fleet import Fleet
 from firstboot.policy import vocabulary
 from firstboot.policy.decision import Decided, Decisions
 from firstboot.policy.errors import AttributesInvalid
+from firstboot.policy.reads import Reads
+
+REMEMBERED = 256
+"""How many decisions are remembered. Each may name all grants and rules of a fleet."""
 
 _SAMPLES: dict[str, Attribute] = {"a string": "", "a boolean": False, "an integer of 64 bits": 0}
 _UNSETTABLE = "of a type that no operator can set"
@@ -56,7 +61,10 @@ class Rules:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._schema = Schema.from_str(fleet.schema)
-        self._decisions = Decisions(fleet.rules, sorted(fleet.grants), self._schema)
+        policies = vocabulary.policies(fleet.rules)
+        self._decisions = Decisions(policies, sorted(fleet.grants), self._schema)
+        self._reads = Reads.of(policies.values())
+        self._decided: Bounded[str, Holdings] = Bounded(REMEMBERED)
 
     def decide(self, device: Device, context: RequestContext) -> Holdings:
         """Return the grants that `device` holds in `context`.
@@ -67,6 +75,17 @@ class Rules:
         """
         if not self.fleet.ids.allows(device.device_id):
             return Holdings(errors=(f"{device.device_id}: the fleet does not allow the id",))
+        # Most devices of a fleet differ in nothing that a rule reads.
+        key = self._reads.key(device, context)
+        held = self._decided.get(key)
+        if held is None:
+            held = self._decide(device, context)
+            # The text of an error names the device.
+            if not held.errors:
+                self._decided.put(key, held)
+        return held
+
+    def _decide(self, device: Device, context: RequestContext) -> Holdings:
         fitting = self._fitting(device)
         if fitting is None:
             return Holdings(errors=(f"{device.device_id}: an attribute does not fit the schema",))

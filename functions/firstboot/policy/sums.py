@@ -16,6 +16,7 @@ from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import is_thing_name
 from firstboot.policy import addresses, limits, vocabulary
 from firstboot.policy.errors import NoGrant, PoliciesTooLarge
+from firstboot.policy.reads import Reads
 from firstboot.policy.render import VERSION, Place, compact, connection_policies, is_about_iot, session_policy
 from firstboot.policy.rules import RequestContext, Rules
 
@@ -60,13 +61,11 @@ class Sums:
     def __init__(self, rules: Rules, place: Place) -> None:
         self._rules, self._place = rules, place
         policies = list(vocabulary.policies(rules.fleet.rules).values())
-        found = [node for policy in policies for node in vocabulary.nodes(policy)]
-        self._read = {node["attr"] for node in found if isinstance(node.get("attr"), str)}
-        self._names_devices = any(node.get("type") == "Device" for node in found)
+        self._reads = Reads.of(policies)
         self._grants = frozenset(rules.fleet.policies)
         self._about_iot = frozenset(grant for grant in self._grants if is_about_iot(rules.fleet, grant))
         # None if no rule depends on the caller's address.
-        self._ranges = addresses.literals(policies) if any(map(addresses.reads_address, policies)) else None
+        self._ranges = addresses.literals(policies) if self._reads.is_by_address else None
         self._statements: dict[tuple[str, int], frozenset[str]] = {}
         self._found: dict[str, tuple[Excess, ...]] = {}
 
@@ -89,12 +88,11 @@ class Sums:
         name = device.device_id
         # An attribute that no rule reads matters by its type alone, which may not fit the schema.
         attributes = {
-            key: value if key in self._read else type(value).__name__
+            key: value if key in self._reads.names else type(value).__name__
             for key, value in device.attributes.items()
         }
-        claims = device.claims if "claims" in self._read else {}
-        by_name = self._names_devices or "deviceId" in self._read
-        kind = [device.group, name if by_name else len(name), is_thing_name(name)]
+        claims = device.claims if "claims" in self._reads.names else {}
+        kind = [device.group, name if self._reads.is_by_device else len(name), is_thing_name(name)]
         kind.append(self.fleet.ids.allows(name))
         return json.dumps([*kind, attributes, claims], sort_keys=True)
 

@@ -25,12 +25,16 @@ class Waiting:
     lanes: Lanes
     vending: Lane
 
+    def is_closed(self, now: datetime) -> bool:
+        """Return whether AWS throttled a request in this second."""
+        return self.lanes.is_closed(self.vending, now, probes=False)
+
     def check(self, certificate_id: str, now: datetime) -> None:
         """Refuse a request if AWS throttled one in this second.
 
         The caller has verified that it is one of the certificate's device. Raises Unavailable.
         """
-        if self.lanes.is_closed(self.vending, now, probes=False):
+        if self.is_closed(now):
             raise self._throttled(certificate_id, "AWS throttled a request in this second", now)
 
     @contextmanager
