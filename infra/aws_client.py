@@ -48,7 +48,8 @@ def _trim_api(folder: Path) -> None:
         if name in _READ:
             raw = file.read_bytes()
             content = json.loads(gzip.decompress(raw) if file.name.endswith(_PACKED) else raw)
-            file.with_name(f"{name}.json").write_text(json.dumps(_undescribed(content), separators=(",", ":")))
+            text = json.dumps(_undescribed(content), separators=(",", ":"))
+            file.with_name(f"{name}.json").write_text(text)
         if name not in _READ or file.name.endswith(_PACKED):
             file.unlink()
 
