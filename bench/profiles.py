@@ -47,6 +47,15 @@ def profile(
     return Profile(variant.flow, imports, shares(imported), shares(warm))
 
 
+def refusal(world: World, python: str, variant: Variant, requests: int) -> list[Part]:
+    """Return the shares of packages in the CPU of refusals in a storm."""
+    world.aws.is_full = True
+    try:
+        return shares(_warm(world, python, variant, requests))
+    finally:
+        world.aws.is_full = False
+
+
 def shares(parts: Counter[str]) -> list[Part]:
     """Return the shares of the parts, the largest first."""
     whole = sum(parts.values())

@@ -9,7 +9,7 @@ from typing import Any
 from bench import speed
 from bench.growth import Grown
 from bench.others import Other
-from bench.profiles import Profile
+from bench.profiles import Part, Profile
 from bench.speed import Measured, Results, Spread
 from bench.world import ROOT
 
@@ -44,7 +44,7 @@ QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,), has_rules=Fals
 class Report:
     """The findings of a run. `refused` is the CPU of a refusal in a storm as a ratio to that of a success.
 
-    `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md.
+    `refusal` are the shares of packages in it. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md.
     """
 
     where: str
@@ -54,6 +54,7 @@ class Report:
     zipped: dict[str, float]
     others: list[Other]
     profiles: list[Profile]
+    refusal: list[Part]
     costs: dict[str, dict[str, str]]
     grown: list[Grown]
     rules: list[dict[str, Any]]

@@ -37,6 +37,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
         for each in variants
         if each.name == OURS
     ]
+    refusal = profiles.refusal(world, python, enroll, size.requests)
     say("other CAs")
     compared = others.measure(world, size.profiles, 200)
     say(f"growth up to {size.devices[-1]:,} devices")
@@ -49,6 +50,7 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
         zipped=zipped,
         others=compared,
         profiles=found,
+        refusal=refusal,
         costs=costs(),
         grown=grown,
         rules=growth.rules() if size.has_rules else [],

@@ -18,7 +18,8 @@ import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
+from botocore.model import OperationModel
 from botocore.session import Session, get_session
 
 from firstboot.aws import clients, requests
@@ -102,6 +103,28 @@ def own(api: AwsApi) -> Any:
     made: Any = Client(api)
     made.meta.events.register_first("before-send", stop)
     return made
+
+
+IN_PATH = [
+    (api, operation, name)
+    for api, operation in OPERATIONS
+    for name, member in (operation.input_shape.members if operation.input_shape else {}).items()
+    if member.serialization.get("location") == "uri"
+]
+
+
+@pytest.mark.parametrize(
+    ("api", "operation", "name"), IN_PATH, ids=[f"{each.name}-{name}" for _, each, name in IN_PATH]
+)
+def test_a_path_has_all_of_its_parts(api: AwsApi, operation: OperationModel, name: str) -> None:
+    """A call with an empty or a missing part of its path is not sent, because it would be another call."""
+    whole_call = sample(operation.input_shape, whole=True)
+    without = {key: value for key, value in whole_call.items() if key != name}
+    made = Client(api).requests
+    assert made.serialize(operation, whole_call)
+    for params in (without, without | {name: ""}):
+        with pytest.raises(ParamValidationError, match=name):
+            made.serialize(operation, params)
 
 
 # Two attempts differ in these, and a signature leaves them out. `Expect` would cost S3 a round trip.

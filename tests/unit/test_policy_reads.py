@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cedarpy import is_authorized_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,11 +35,10 @@ PERMIT = '@id("only") permit (principal, action, resource) when {{ {} }};'
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Record the requests to Cedar, which answers them."""
     found: list[Any] = []
-    batch = decision.is_authorized_batch
 
     def count(asked: list[Any], *given: Any) -> Any:
         found.extend(asked)
-        return batch(asked, *given)
+        return is_authorized_batch(asked, *given)
 
     monkeypatch.setattr(decision, "is_authorized_batch", count)
     return found

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import prepare_request_dict
-from botocore.exceptions import NoCredentialsError, NoRegionError
+from botocore.exceptions import NoCredentialsError, NoRegionError, ParamValidationError
 from botocore.model import OperationModel, ServiceModel
 from botocore.serialize import create_serializer
 
@@ -122,6 +122,13 @@ class _S3Signer(_OneSelection, S3SigV4Auth):  # type: ignore[misc]
     pass
 
 
+@cache
+def _in_path(operation: OperationModel) -> tuple[str, ...]:
+    """Return the names of the parameters that are parts of the path."""
+    members = operation.input_shape.members if operation.input_shape else {}
+    return tuple(name for name, each in members.items() if each.serialization.get("location") == "uri")
+
+
 class Requests:
     """Makes the signed requests of one API."""
 
@@ -134,13 +141,18 @@ class Requests:
         self.url = given or f"https://{host(api, self._region)}"
         # Another host than AWS's need not have a name for each bucket.
         self._has_bucket_hosts = not given
-        protocol = model.resolved_protocol
-        # A service checks a body itself. An empty parameter in a path would make it another path.
-        self._serializer = create_serializer(protocol, include_validation=protocol.startswith("rest"))
+        # A service checks the parameters itself.
+        self._serializer = create_serializer(model.resolved_protocol, include_validation=False)
         self._signing_name = model.signing_name
 
     def serialize(self, operation: OperationModel, params: dict[str, Any]) -> dict[str, Any]:
-        """Return a request without its signature. Raises ParamValidationError."""
+        """Return a request without its signature.
+
+        Raises ParamValidationError for a parameter of the path that is missing or empty.
+        """
+        # Without it the path would be that of another call.
+        if missing := [name for name in _in_path(operation) if not params.get(name)]:
+            raise ParamValidationError(report=f"{operation.name} needs {missing[0]}")
         made: dict[str, Any] = self._serializer.serialize_to_request(params, operation)
         if isinstance(made["body"], dict):
             made["body"] = urlencode(made["body"]).encode()
