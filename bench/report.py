@@ -42,9 +42,10 @@ QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,), has_rules=Fals
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of a run. `refused` is the CPU of a refusal in a storm as a ratio to that of a success.
+    """The findings of a run.
 
-    `refusal` are the shares of packages in it. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md.
+    `refused` is the CPU of a refusal in a storm as a ratio to that of a success, and `refusal` the shares of
+    packages in it. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md.
     """
 
     where: str
