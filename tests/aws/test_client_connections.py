@@ -232,7 +232,7 @@ ENDED = {
 @pytest.mark.parametrize("size", [7, 65_536])
 @pytest.mark.parametrize("first", ENDED.values(), ids=ENDED)
 def test_a_connection_is_not_used_again(ask: Ask, first: bytes, size: int) -> None:
-    """What follows an answer is no answer to a request, and ends the connection."""
+    """Bytes that follow an answer belong to no request, and the connection ends."""
     ends, host = ask(first, _whole("b"), size=size)
     assert (ends, host.connections) == (["a", "b"], [1, 1])
 

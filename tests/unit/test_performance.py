@@ -52,6 +52,7 @@ def report(
         "zipped": {"exchange": 1.0, "vend": zipped},
         "others": [Other("cfssl", "1.2.0", Spread(0.3, 0.3, 0.3))],
         "profiles": [Profile(flow, 0.5, [("botocore", 1.0)], [("urllib3", 1.0)]) for flow in FLOWS],
+        "refusal": [("firstboot.pki", 1.0)],
         "costs": costs(),
         "grown": [Grown("import", 10_000, 1_000, 76.0, 70_500)],
         "rules": [],

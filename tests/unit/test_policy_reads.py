@@ -53,7 +53,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_each_of_many_decisions_is_cedar_s(
     made: list[Rule], asked: list[Device], contexts: list[RequestContext]
 ) -> None:
-    """What is decided about a device does not depend on the decisions before."""
+    """A decision about a device does not depend on the decisions before it."""
     whole = compiled(text(made), GRANTS, BASE.schema)
     remembering = Rules(whole)
     for context in contexts:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reads:
-    """What rules read. `names` are those of attributes, and of members of the claims and of the context.
+    """The parts of a request that rules read.
 
-    `is_by_device` and `is_by_address` say whether a decision may depend on which device it is, and on the
-    caller's address.
+    `names` are those of attributes, and of members of the claims and of the context. `is_by_device` and
+    `is_by_address` say whether a decision may depend on which device it is, and on the caller's address.
     """
 
     names: frozenset[str]
@@ -40,8 +40,7 @@ class Reads:
     def key(self, device: Device, context: RequestContext) -> str:
         """Return a text that is equal for requests that no rule can tell apart.
 
-        The rules may be about any of them what they are about one: grants, withheld grants, and their rules.
-        The texts of errors name the device.
+        They have the same decision, but for the texts of errors, which name the device.
         """
         # An attribute that no rule reads may still not fit the schema. A claim is then left out.
         parts = [
