@@ -213,7 +213,7 @@ def test_a_larger_asset_fails_with_its_size(
 
 
 # Bytecode takes what the sources leave of 12 MB, so small modules may have none: with Cedar 3 % of the source
-# of what an import runs, and with Cedar and RE2, which `operate` needs, 36 %. With Python 3.13 it is 1 and 35 %.
+# of what an import runs, and with Cedar and RE2, which `operate` needs, 36 %. Python 3.13 has 1 and 35 %.
 BARE = {"assign-vend": 0.05, "operate-register": 0.4}
 """The most of that source that may have no bytecode, by the asset's name."""
 

@@ -27,7 +27,7 @@ def ids(of: Certificate) -> frozenset[str]:
 
 
 def twin(of: Certificate) -> bytes | None:
-    """Return the DER of the certificate with the other form of its signature, or None if there is one form."""
+    """Return the DER of the certificate with its signature's other form, or None if there is one form."""
     try:
         if not signature.algorithm(of.algorithm).is_ecdsa:
             return None
