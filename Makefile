@@ -29,7 +29,7 @@ test: .venv/ready quick-313  ## run all tests but those of test-clients and veri
 	  --cov --cov-report=
 	$(BIN)/coverage report --fail-under 95
 
-test-clients: $(CLIENTS) .venv/chromium/ready  ## run the tests with other projects' client programs
+test-clients: $(CLIENTS) .venv/chromium/ready .venv/systemd/ready  ## run the tests with other projects' client programs
 	$(BIN)/pytest tests/clients --numprocesses 2 --dist loadgroup
 
 interleavings: .venv/ready   ## change a device's record at every point of the work on it, and let workers die there
@@ -192,8 +192,8 @@ unpacked = mkdir -p $(1)/lists/partial $(1)/cache/archives/partial $(1)/root && 
 #   $(call wrapped,FOLDER,PROGRAM) writes a command into .venv/bin that runs the unpacked PROGRAM (below usr).
 wrapped = lib=$$(echo $(CURDIR)/$(1)/root/usr/lib/*-linux-gnu) && \
   base=$$(echo $(CURDIR)/$(1)/root/lib/*-linux-gnu) && \
-  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/pulseaudio exec %s "$$@"\n' \
-    $$lib $$base $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
+  printf '\#!/bin/sh\nLD_LIBRARY_PATH=%s:%s:%s/pulseaudio:%s/systemd exec %s "$$@"\n' \
+    $$lib $$base $$lib $$lib $(CURDIR)/$(1)/root/usr/$(2) > $(BIN)/$(notdir $(2)) && chmod +x $(BIN)/$(notdir $(2))
 
 # Without apt the tests use the installed programs.
 MOSQUITTO := .venv/mosquitto
@@ -268,6 +268,17 @@ $(STRONGSWAN)/ready: | .venv/ready
 	    -b $$root/etc/strongswan.d:/etc/strongswan.d" $$root > $(BIN)/pki && chmod +x $(BIN)/pki; \
 	else \
 	  command -v pki; \
+	fi
+	touch $@
+
+# systemd-analyze reads unit files without a running systemd, so it is unpacked in 34 MB. A machine without it and
+# without apt skips its tests.
+SYSTEMD := .venv/systemd
+$(SYSTEMD)/ready: | .venv/ready
+	rm -rf $(SYSTEMD) $(BIN)/systemd-analyze
+	mkdir -p $(SYSTEMD)
+	if command -v apt-get; then \
+	  $(call unpacked,$(SYSTEMD),systemd) && $(call wrapped,$(SYSTEMD),bin/systemd-analyze); \
 	fi
 	touch $@
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bench.aws import ACCOUNT, REGION, TOKEN, Aws, Row
 from firstboot.compiler.fleet import load
 from firstboot.domain.fleet import Fleet
+from firstboot.domain.names import DEVICE_PREFIX
 from firstboot.exchange.settings import ExchangeSettings
 from firstboot.pki import profile
 from firstboot.pki.profile import Issuer
@@ -72,7 +73,7 @@ class World:
         """
         name, key = self._name(), ec.generate_private_key(ec.SECP256R1())
         leaf = self.certificate(self.ca, name, key)
-        self.aws.rows |= {f"DEV#{name}": record(name, leaf), f"device#{name}": _plain_record(leaf)}
+        self.aws.rows |= {f"{DEVICE_PREFIX}{name}": record(name, leaf), f"device#{name}": _plain_record(leaf)}
         return event("GET", "/role-aliases/telemetry/credentials", leaf, alias="telemetry")
 
     def environment(self) -> dict[str, str]:
@@ -223,7 +224,7 @@ def record(name: str, leaf: x509.Certificate) -> Row:
         "certificateId": {"S": leaf.fingerprint(hashes.SHA256()).hex()},
     }
     return {
-        "pk": {"S": f"DEV#{name}"},
+        "pk": {"S": f"{DEVICE_PREFIX}{name}"},
         "deviceId": {"S": name},
         "group": {"S": "gateways"},
         "status": {"S": "enrolled"},

@@ -12,13 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from firstboot.domain.device import Status
-from firstboot.domain.names import GONE_PREFIX, NONCE_KEY, PASSWORD_KEY
+from firstboot.domain.names import DEVICE_PREFIX, GONE_PREFIX, NONCE_KEY, PASSWORD_KEY
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
-
-DEVICE = "DEV#"
-"""How the keys of device records begin."""
 
 _NOTES = ("registered", "activating")
 """Sets of certificates of a record. `register` writes them, and they decide nothing about the device."""
@@ -46,7 +43,7 @@ def fate(old: Row, now: Row | None, note: Row | None = None) -> Fate:
 
     `note` is the note of the device's deletion in the table, if `old` is a device record.
     """
-    if old["pk"]["S"].startswith(DEVICE):
+    if old["pk"]["S"].startswith(DEVICE_PREFIX):
         return _device(old, now, note)
     return next(decide for prefix, decide in _KINDS.items() if old["pk"]["S"].startswith(prefix))(old, now)
 
@@ -98,7 +95,7 @@ _KINDS: dict[str, Callable[[Row, Row | None], Fate]] = {
     "BUDGET#": _counter,
 }
 
-RESTORED = (DEVICE, *_KINDS)
+RESTORED = (DEVICE_PREFIX, *_KINDS)
 """How the keys of rows to restore begin. Every other row expires within days or is made again."""
 
 
@@ -122,12 +119,12 @@ def writes(table: str, old: Row, now: Row | None, *, revoked: bool) -> list[Any]
     has not been deleted since the row was made. With `revoked` the device is restored as a revoked one.
     """
     key = old["pk"]["S"]
-    if not key.startswith(DEVICE):
+    if not key.startswith(DEVICE_PREFIX):
         return [{"Update" if now else "Put": {"TableName": table} | (_added(old) if now else _put(old))}]
     put = {"TableName": table, "Item": _record(old, now, revoked=revoked)} | _unless_changed(now)
     not_gone = {
         "TableName": table,
-        "Key": {"pk": {"S": GONE_PREFIX + key.removeprefix(DEVICE)}},
+        "Key": {"pk": {"S": GONE_PREFIX + key.removeprefix(DEVICE_PREFIX)}},
         "ConditionExpression": "attribute_not_exists(pk) OR goneAt < :created",
         "ExpressionAttributeValues": {":created": {"N": str(_number(old, "createdAt") or 0)}},
     }

@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from firstboot.domain.names import CERTIFICATES_PREFIX, PUBLISHED_FLEET_KEY
+from firstboot.domain.names import CERTIFICATES_PREFIX, DEVICE_PREFIX, PUBLISHED_FLEET_KEY
 from firstboot.register.settings import QueuesSettings, WorkSettings
 from infra.deployment import Deployment
 from infra.function import Function
@@ -176,7 +176,7 @@ class Register(Construct):
         queues = self.queues
         self.changes.configure(QueuesSettings(**queues.settings))
         queues.permit_orders(self.changes)
-        devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with("DEV#")}}}}
+        devices = {"dynamodb": {"Keys": {"pk": {"S": lambda_.FilterRule.begins_with(DEVICE_PREFIX)}}}}
         self.changes.add_event_source(
             sources.DynamoEventSource(
                 device_records,

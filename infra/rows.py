@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firstboot.domain.names import (
+    DEVICE_PREFIX,
     GONE_PREFIX,
     JITR_PREFIX,
     NONCE_KEY,
@@ -43,7 +44,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "DEV#*": Kind(
+    f"{DEVICE_PREFIX}*": Kind(
         read=_COMMITS | _CLAIMS | _OPERATES | {"assign", "register", "jitr"},
         written=_COMMITS | _CLAIMS | {"register", "operate"},
         deleted=frozenset({"register"}),

@@ -20,7 +20,6 @@ Encode = Callable[[x509.Certificate, "PrivateKey"], bytes]
 VERSION, SERIAL, ALGORITHM, ISSUER, VALIDITY, SUBJECT, KEY, EXTENSIONS = range(8)
 
 SHA256_ECDSA = "1.2.840.10045.4.3.2"
-SHA1_ECDSA = "1.2.840.10045.4.1"
 _SHA256_RSA = "1.2.840.113549.1.1.11"
 
 _NULL = b"\x05\x00"

@@ -68,11 +68,6 @@ class Result:
         """Return the requests of the busiest second, as a multiple of the rate."""
         return self.busiest / self.rate
 
-    @property
-    def unnamed_share(self) -> float:
-        """Return the part of all requests that was refused without a time."""
-        return self.unnamed / sum(self.requests)
-
 
 def run(
     devices: int,

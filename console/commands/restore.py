@@ -18,8 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from console import cloud, output
 from console.options import Json, Options, Stack, Yes, command_group
-from console.restoration import DEVICE, RESTORED, Fate, Row, fate, is_revoked, writes
-from firstboot.domain.names import GONE_PREFIX
+from console.restoration import RESTORED, Fate, Row, fate, is_revoked, writes
+from firstboot.domain.names import DEVICE_PREFIX, GONE_PREFIX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -124,7 +124,7 @@ class Tables:
             for page in scan.paginate(TableName=self._copy, PaginationConfig={"PageSize": _PAGE}):
                 old = {row["pk"]["S"]: row for row in page["Items"] if row["pk"]["S"].startswith(RESTORED)}
                 now = self._now([*old])
-                lost = [key for key in old if key.startswith(DEVICE) and key not in now]
+                lost = [key for key in old if key.startswith(DEVICE_PREFIX) and key not in now]
                 notes = self._now([_note(key) for key in lost])
                 yield [
                     (row, now.get(key), fate(row, now.get(key), notes.get(_note(key))))
@@ -149,7 +149,7 @@ class Tables:
         """
         wanted = _put_back(overwrite=overwrite)
         found = [(old, now) for old, now, one in page if one in wanted]
-        if any(old["pk"]["S"].startswith(DEVICE) for old, _ in found):
+        if any(old["pk"]["S"].startswith(DEVICE_PREFIX) for old, _ in found):
             _ = self._revoked  # read once, before the threads begin
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             done = [
@@ -170,7 +170,7 @@ class Tables:
         return True
 
     def _is_revoked(self, old: Row) -> bool:
-        return old["pk"]["S"].startswith(DEVICE) and is_revoked(old, self._revoked)
+        return old["pk"]["S"].startswith(DEVICE_PREFIX) and is_revoked(old, self._revoked)
 
     @cached_property
     def _revoked(self) -> frozenset[str]:
@@ -190,7 +190,7 @@ class Tables:
 
 def _note(key: str) -> str:
     """Return the key of the note that a device was deleted, for the key of its record."""
-    return GONE_PREFIX + key.removeprefix(DEVICE)
+    return GONE_PREFIX + key.removeprefix(DEVICE_PREFIX)
 
 
 def _was_overtaken(error: ClientError) -> bool:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import ECDSAPrivateKey
 
-from firstboot.aws import clients, connections
+from firstboot.aws import clients, connections, local_host
 from firstboot.aws.kms import KmsKey, public_key
 from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.fleet import Fleet
@@ -75,7 +75,7 @@ def forget_clients() -> None:
     for made in (
         *(clients.dynamodb, clients.dynamodb_streams, clients.kms, clients.s3, clients.sts),
         *(clients.iot, clients.iot_data, clients.secrets_manager, clients.sqs, bridge.events),
-        connections.connections,
+        *(connections.connections, local_host.source),
     ):
         made.cache_clear()
 

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from botocore.model import OperationModel
 from botocore.session import Session, get_session
 
-from firstboot.aws import clients, requests
+from firstboot.aws import clients, local_host, requests
 from firstboot.aws.answers import UnreadableAnswer
 from firstboot.aws.client import Client
 from firstboot.domain.aws_apis import AwsApi
@@ -275,9 +275,9 @@ def test_credentials_of_a_local_host_are_fetched_again(monkeypatch: pytest.Monke
 
     class Source:
         def get_frozen_credentials(self) -> requests.Keys:
-            return requests.Keys(next(given), "secret", None)
+            return requests.Keys(next(given), "secret", "token")
 
-    monkeypatch.setattr(requests, "_other_credentials", Source)
+    monkeypatch.setattr(local_host, "source", cache(Source))
     assert [requests.keys().access_key for _ in range(2)] == ["first", "second"]
 
 

@@ -24,3 +24,9 @@ def aws_client(name: str) -> str:
     found = _UNPACKED.parent / "aws-clients" / "bin" / name
     assert found.exists(), f"{found} does not exist: run `make test-clients`"
     return str(found)
+
+
+def units() -> Path:
+    """Return the folder with systemd's own units: the unpacked one, or else the machine's."""
+    unpacked = _UNPACKED.parent / "systemd/root/lib/systemd/system"
+    return unpacked if unpacked.exists() else Path("/lib/systemd/system")

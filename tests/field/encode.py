@@ -13,7 +13,6 @@ from verify.encodings import (
     EXTENSIONS,
     KEY,
     SERIAL,
-    SHA1_ECDSA,
     SHA256_ECDSA,
     SUBJECT,
     VALIDITY,
@@ -42,6 +41,8 @@ __all__ = [
     "resigned",
     "tlv",
 ]
+
+SHA1_ECDSA = "1.2.840.10045.4.1"
 
 
 def extension(dotted: str, value: bytes, *, critical: bool = False) -> bytes:

@@ -96,13 +96,13 @@ def _est_csr(data: bytes) -> None:
 
 def _est_password(data: bytes) -> object:
     """Admit a device whose header Authorization is `data`."""
-    return AdmitByPassword(_Known())(text(data), _fleet(), "est", NOW)
+    return AdmitByPassword(_Known())(text(data), _fleet(), NOW)
 
 
 def _est_user(data: bytes) -> object:
     """Admit a device whose user name and password are `data`."""
     header = f"Basic {factories.base64_text(data)}"
-    return AdmitByPassword(_Known())(header, _fleet(), "est", NOW)
+    return AdmitByPassword(_Known())(header, _fleet(), NOW)
 
 
 def _credentials() -> bytes:

@@ -212,6 +212,12 @@ def test_a_larger_asset_fails_with_its_size(
         bundle(tmp_path, Target.LAMBDA, fleet)
 
 
+# Bytecode takes what the sources leave of 12 MB, so small modules may have none: with Cedar 3 % of the source
+# of what an import runs, and with Cedar and RE2, which `operate` needs, 36 %. Python 3.13 has 1 and 35 %.
+BARE = {"assign-vend": 0.05, "operate-register": 0.4}
+"""The most of that source that may have no bytecode, by the asset's name."""
+
+
 def test_bytecode_goes_first_to_what_an_import_runs(compiled: list[Asset]) -> None:
     """The asset of `exchange` has all bytecode, and the others that of the modules that an import runs."""
     for asset in compiled:
@@ -222,8 +228,7 @@ def test_bytecode_goes_first_to_what_an_import_runs(compiled: list[Asset]) -> No
         if whole:
             assert not without
         else:
-            # Bytecode takes what the sources leave of an asset's size, so the small modules may have none.
-            assert sum(without.values()) < sum(sizes.values()) / 2, asset.name
+            assert sum(without.values()) <= sum(sizes.values()) * BARE[asset.name], asset.name
             assert max(sizes, key=lambda file: sizes[file]) not in without
             if without:
                 assert not bytecode.of(asset.folder / "botocore/credentials.py")

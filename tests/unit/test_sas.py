@@ -37,13 +37,11 @@ def test_what_is_made_is_read(resource: str, key: bytes, policy: str | None) -> 
     found = sas.parse(sas.make(resource, key, ENDS, policy))
     assert (found.resource, found.policy, found.ends) == (resource, policy, int(ENDS.timestamp()))
     assert found.is_by(key)
-    assert found.is_by(b"other", key)
-    assert not found.is_by(key + b"x", b"other")
-    assert not found.is_by()
+    assert not found.is_by(key + b"x")
 
 
-def test_each_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key is compared by `hmac.compare_digest`, also after one that made the signature."""
+def test_a_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signature is compared by `hmac.compare_digest` alone."""
     compared: list[bool] = []
     compare = hmac.compare_digest
 
@@ -52,7 +50,8 @@ def test_each_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
         return compared[-1]
 
     monkeypatch.setattr(hmac, "compare_digest", record)
-    assert sas.parse(sas.make("dev1", KEY, ENDS)).is_by(KEY, b"other")
+    found = sas.parse(sas.make("dev1", KEY, ENDS))
+    assert [found.is_by(KEY), found.is_by(b"other")] == [True, False]
     assert compared == [True, False]
 
 

@@ -61,29 +61,17 @@ def host(api: AwsApi, region: str) -> str:
 
 
 def keys() -> Any:  # noqa: ANN401 - Keys, or botocore's own type of them
-    """Return the credentials of this process. Raises NoCredentialsError."""
+    """Return the credentials of this process. Raises CredentialRetrievalError, NoCredentialsError."""
     access_key = os.environ.get("AWS_ACCESS_KEY_ID")
     if access_key:
         secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
         if not secret:
             raise NoCredentialsError
         return Keys(access_key, secret, os.environ.get("AWS_SESSION_TOKEN"))
-    found = _other_credentials()
-    if found is None:
-        raise NoCredentialsError
-    return found.get_frozen_credentials()
+    # The import takes CPU that a function with its credentials in the environment need not pay.
+    from firstboot.aws.local_host import credentials  # noqa: PLC0415 - see above
 
-
-@cache
-def _other_credentials() -> Any:  # noqa: ANN401 - botocore's stubs have several types
-    """Return botocore's source of credentials that end and are fetched again, or None.
-
-    A function with SnapStart gets its credentials from a local host (AWS Lambda developer guide, "Improving
-    startup performance with Lambda SnapStart"). The import takes CPU that other functions need not pay.
-    """
-    from botocore.session import get_session  # noqa: PLC0415 - see above
-
-    return get_session().get_credentials()
+    return credentials()
 
 
 class Request:

@@ -55,6 +55,9 @@ TRUSTSTORE_KEY = "truststore/truststore.pem"
 RATE_LIMITER_KEY = "PACE#iot"
 """The primary key of the rate limiter's row, in an old spelling that deployed stacks have stored."""
 
+DEVICE_PREFIX = "DEV#"
+"""How the primary key of a device's record begins. The device's id follows."""
+
 GONE_PREFIX = "GONE#"
 """How the primary key of the row that notes a device's deletion begins. The device's id follows."""
 

@@ -100,7 +100,7 @@ class Est:
             leaf = certificate.parse_text(request.client_certificate)
             return self._by_certificate(OverTls(leaf, way="est"), ExchangeRequest(_csr(request)), now)
         fleet = self.exchange.fleet.current(now)
-        admission = self.admit(request.headers.get("authorization", ""), fleet, "est", now)
+        admission = self.admit(request.headers.get("authorization", ""), fleet, now)
         wanted = ExchangeRequest(_csr(request), admission.device_id)
         try:
             return self.exchange.admitted(for_key(admission, wanted.csr.spki), wanted, now)

@@ -61,7 +61,7 @@ class Attest:
             admission = _by_certificate(shown.certificate, name, fleet, now)
         else:
             resource = f"{shown.id_scope}/registrations/{name}"
-            admission = self.by_key(name, resource, shown.authorization, fleet, _WAY, now)
+            admission = self.by_key(name, resource, shown.authorization, fleet, now)
         check_way(_WAY, admission.group)
         return admission
 

@@ -19,7 +19,6 @@ from firstboot.domain.device import Anchor
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.domain.proof_id import ProofId
-from firstboot.domain.ways import Way
 from firstboot.identity.admission import Admission, AdmissionKind, AdmittedBy, check_open
 from firstboot.identity.errors import EnrollmentClosed, PasswordRefused, PasswordRequired
 from firstboot.pki import password
@@ -43,7 +42,7 @@ class AdmitByPassword:
 
     keys: PasswordKeys
 
-    def __call__(self, authorization: str, fleet: Fleet, way: Way, now: datetime) -> Admission:
+    def __call__(self, authorization: str, fleet: Fleet, now: datetime) -> Admission:
         """Admit the device that sends the header `authorization`.
 
         Raises PasswordRequired, PasswordRefused, EnrollmentClosed, Unavailable.
@@ -62,7 +61,7 @@ class AdmitByPassword:
             bootstrap_ids=frozenset(),
             anchor=ANCHOR,
         )
-        return Admission(name, group, admitted_by, way, used)
+        return Admission(name, group, admitted_by, "est", used)
 
     def _verified(self, name: str, text: str, fleet: Fleet, now: datetime) -> Password:
         # An id that the fleet has reserved since is refused like any other password.

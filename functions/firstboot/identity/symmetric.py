@@ -21,7 +21,6 @@ from firstboot.domain.device import Anchor
 from firstboot.domain.fleet import Fleet, Group
 from firstboot.domain.names import DeviceId
 from firstboot.domain.secret_keys import KeyPair
-from firstboot.domain.ways import Way
 from firstboot.identity.admission import Admission, AdmissionKind, AdmittedBy, check_open
 from firstboot.identity.errors import SignatureRefused
 from firstboot.pki import sas
@@ -53,7 +52,7 @@ class AdmitByKey:
     keys: GroupKeys
 
     def __call__(
-        self, name: DeviceId, resource: str, authorization: str, fleet: Fleet, way: Way, now: datetime
+        self, name: DeviceId, resource: str, authorization: str, fleet: Fleet, now: datetime
     ) -> Admission:
         """Admit the device `name`, whose header Authorization signs for `resource`.
 
@@ -70,7 +69,7 @@ class AdmitByKey:
             bootstrap_ids=frozenset(),
             anchor=Anchor(group_key, f"symmetric key of {found.group.name}"),
         )
-        return Admission(name, found.group, by, way)
+        return Admission(name, found.group, by, "dps")
 
     def _match(self, unverified: sas.UnverifiedSas, name: DeviceId, fleet: Fleet, now: datetime) -> _Match:
         # A device does not name its group. Every group's keys are tried, and always both of a pair, so that

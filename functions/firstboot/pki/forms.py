@@ -11,7 +11,7 @@ import hashlib
 
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from firstboot.pki import certificate, der, signature
+from firstboot.pki import der, signature
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.der import NotDer
 from firstboot.pki.signature import AlgorithmRefused
@@ -22,18 +22,12 @@ _ORDERS = (ec.SECP256R1().group_order, ec.SECP384R1().group_order)
 def ids(of: Certificate) -> frozenset[str]:
     """Return the fingerprints (SHA-256 of the DER, hex) of the certificate's forms: AWS IoT's ids of them."""
     # The twin is hashed and not parsed, because that would take as long as parsing the certificate did.
-    other = _twin(of)
+    other = twin(of)
     return frozenset({of.fingerprint, hashlib.sha256(other).hexdigest()} if other else {of.fingerprint})
 
 
-def twin(of: Certificate) -> Certificate | None:
-    """Return the certificate with the other form of its signature, or None if there is one form."""
-    other = _twin(of)
-    return certificate.parse(other) if other else None
-
-
-def _twin(of: Certificate) -> bytes | None:
-    """Return the DER of the twin, or None if there is one form."""
+def twin(of: Certificate) -> bytes | None:
+    """Return the DER of the certificate with its signature's other form, or None if there is one form."""
     try:
         if not signature.algorithm(of.algorithm).is_ecdsa:
             return None

@@ -23,7 +23,7 @@ from firstboot.domain.claim import RefusedBy
 from firstboot.domain.device import Attribute, CertificateRecord, Device, Status, login
 from firstboot.domain.enrollments import OFTEN
 from firstboot.domain.errors import DeviceNotFound
-from firstboot.domain.names import DeviceId
+from firstboot.domain.names import DEVICE_PREFIX, DeviceId
 
 _IMPORT = (
     "SET deviceId = :id, #group = :group, #status = :enrolled, active = :active, registered = :registered,"
@@ -231,7 +231,7 @@ class DynamoDevices(DynamoClaims, DynamoPins, DynamoProofs, DynamoGroups, Dynamo
         # throttle the table with it. An operator can wait for a scan.
         start = {"ExclusiveStartKey": {"pk": {"S": after}}} if after else {}
         # The table has other rows too, so a page may have fewer devices than its limit, or none.
-        only, values = "begins_with(pk, :device)", {":device": {"S": "DEV#"}}
+        only, values = "begins_with(pk, :device)", {":device": {"S": DEVICE_PREFIX}}
         if enrolled_by:
             # Older versions wrote AWS IoT's id of the certificate as `enrolledBy`, and no `bootstrapIds`.
             only += " AND (enrolledBy = :by OR contains(bootstrapIds, :by))"

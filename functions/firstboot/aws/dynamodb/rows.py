@@ -18,7 +18,7 @@ from firstboot.domain.device import (
     claims_in_force,
 )
 from firstboot.domain.enrollments import Enrolled
-from firstboot.domain.names import GONE_PREFIX, DeviceId
+from firstboot.domain.names import DEVICE_PREFIX, GONE_PREFIX, DeviceId
 
 Row = dict[str, Any]
 """Attributes in DynamoDB's own form, `{"S": …}`."""
@@ -43,7 +43,7 @@ _CERTIFICATE = frozenset(
 
 def device_key(device_id: str) -> Row:
     """Return the primary key of a device's row."""
-    return {"pk": {"S": f"DEV#{device_id}"}}
+    return {"pk": {"S": f"{DEVICE_PREFIX}{device_id}"}}
 
 
 def gone_key(device_id: str) -> Row:

@@ -79,12 +79,16 @@ class S3CertificateStore:
             yield body
 
     def url(self, device_id: DeviceId, serial: str, seconds: int) -> str:
-        """Return a presigned URL of a chain that works for `seconds`. No call is made."""
-        return self._client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self._bucket, "Key": certificate_key(device_id, serial)},
-            ExpiresIn=seconds,
-        )
+        """Return a presigned URL of a chain that works for `seconds`. No call is made.
+
+        Raises Unavailable if there are no credentials to sign it with.
+        """
+        with answered():
+            return self._client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._bucket, "Key": certificate_key(device_id, serial)},
+                ExpiresIn=seconds,
+            )
 
     def serials(self, device_id: DeviceId, after: str | None) -> tuple[list[str], bool]:
         """Return a page of the serials of all certificates of the device, and whether there may be more.
