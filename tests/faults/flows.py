@@ -15,12 +15,13 @@ import pytest
 from cryptography import x509
 
 from firstboot.authority.settings import AuthoritySettings
+from firstboot.exchange.provision import OWNERSHIP
 from firstboot.pki import chain
 from tests import factories
 from tests.aws.deployed import ACCOUNT
 from tests.aws.product import CONTEXT
 from tests.aws.registering import RULES
-from tests.faults import other_ways
+from tests.faults import other_ways, provisioning
 from tests.faults.clients import ASYNC_TRIES, Board
 from tests.faults.wire import Kind
 from tests.faults.world import World, device_key, direct, factories_other
@@ -95,7 +96,7 @@ def begun(stage: Stage) -> None:
 
 
 def _ask(stage: Stage) -> Any:
-    return stage.world.product.enroll(_bootstrap(stage.board), device_key(1))
+    return stage.world.product.enroll(bootstrap(stage.board), device_key(1))
 
 
 def then(*acts: Act) -> Act:
@@ -166,6 +167,7 @@ def apply(make: Callable[[Stage], dict[str, Any]]) -> Act:
 
 
 _TELEMETRY = 'permit (principal, action == Action::"hold", resource == Grant::"telemetry");'
+# Neither definition has the rule of the hub's grant.
 _LESS = published(rules=f'@id("less") {_TELEMETRY}')
 _MORE = published(rules=f'{RULES}@id("more") {_TELEMETRY}')
 
@@ -198,14 +200,15 @@ def _imports(stage: Stage) -> None:
 
 def _arrives(stage: Stage) -> None:
     """Let AWS IoT register the bootstrap certificate, and publish its event."""
-    leaf = _bootstrap(stage.board)
+    leaf = bootstrap(stage.board)
     direct("iot").register_certificate_without_ca(
         certificatePem=factories.pem(leaf), status="PENDING_ACTIVATION"
     )
     stage.world.events.append({"certificateId": chain.fingerprint(leaf)})
 
 
-def _bootstrap(board: Board) -> Any:
+def bootstrap(board: Board) -> x509.Certificate:
+    """Return the device's bootstrap certificate."""
     return x509.load_pem_x509_certificates(board.bootstrap.certificate.read_bytes())[0]
 
 
@@ -232,6 +235,36 @@ def _swept(stage: Stage) -> None:
         stage.world.wait(60)
         stage.world.invoke(sweep)
     stage.world.pump()
+
+
+def _signature(stage: Stage) -> None:
+    """Ask for a signature with the certificate that has not been used, or the one in use."""
+    leaf = stage.kept.get("leaf") or stage.board.live_leaf()
+    other_ways.sign_for_hub(stage.world, leaf)
+
+
+def _made_by_aws(stage: Stage) -> None:
+    """Have AWS IoT make two certificates for devices with the device's claim certificate."""
+    provisioning.prepare(bootstrap(stage.board), 1, 2)
+
+
+def _abandoned(stage: Stage) -> None:
+    """Provision the device with a certificate that it never connects with, and let its hour end."""
+    assert provisioning.provision(stage.world, bootstrap(stage.board), 1)
+    stage.world.pump()
+    stage.world.wait(OWNERSHIP.total_seconds())
+    # The process of the hook had remembered the claim certificate.
+    stage.world.product.lambdas.restart()
+
+
+def _provisioned(number: int) -> Act:
+    """Return the act that provisions the device with one of the certificates, and lets it connect."""
+
+    def act(stage: Stage) -> None:
+        if provisioning.provision(stage.world, bootstrap(stage.board), number):
+            provisioning.connect(stage.world, number)
+
+    return act
 
 
 def _deploys(stage: Stage) -> None:
@@ -294,6 +327,10 @@ FLOWS: dict[str, Flow] = {
     "enroll, DPS": Flow(_nothing, _register_by_key, _DEVICE),
     "enroll, EST": Flow(_password, _enroll_by_password, _DEVICE),
     "session, Roles Anywhere": Flow(begun, _session, _DEVICE),
+    "signature for an IoT hub": Flow(enrolled, _signature, _ALL),
+    "signature as the log-in": Flow(begun, _signature, _DEVICE),
+    "fleet provisioning": Flow(_made_by_aws, _provisioned(1), _DEVICE),
+    "fleet provisioning, again": Flow(then(_made_by_aws, _abandoned), _provisioned(2), _DEVICE),
     "JITR": Flow(_arrives, pump, frozenset({Kind.APPLY})),
     "reconcile a new device": Flow(enrolled_only, pump, _ALL),
     "reconcile a renewed device": Flow(then(enrolled, _renew), pump, _ALL),

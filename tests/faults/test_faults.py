@@ -43,6 +43,8 @@ def _of(kind: Kind, cells: list[Cell]) -> list[Cell]:
 def test_a_flow_survives(name: str, part: int) -> None:
     """After any fault at any call, the whole end state is that of the undisturbed run."""
     with prepared(name) as flow:
+        # A run that ends in a refusal would be the measure of all others.
+        assert (flow.undisturbed.state["outcomes"], flow.undisturbed.state["dead"]) == ([], 0)
         chosen = _chosen(flow, part)
         found = [(cell.kind.value, cell.number, _call(flow, cell), flow.problems(cell)) for cell in chosen]
         failed = [each for each in found if each[-1]]

@@ -32,6 +32,7 @@ from tests.aws import deployed
 from tests.aws.deployed import ACCOUNT, REGION
 from tests.aws.product import CONTEXT, Product, make_policies
 from tests.aws.registering import CONFIGURATION, MQTT, RULES
+from tests.aws.test_hub_signatures import GRANT, RULE, SECRET
 from tests.faults.answers import Request
 from tests.faults.wire import Wire
 from tests.fleets import fleet, group
@@ -46,7 +47,7 @@ LONG_SECONDS = 120.0
 
 ID_SCOPE = "0ne00000A0B"
 KEYS = KeyPair(b"p" * 64, b"s" * 64)
-"""The symmetric keys of the group."""
+"""The symmetric keys of the group, and of the IoT hub."""
 
 _MOST = 200  # deliveries in one run
 _DEVICES = "DEV#"
@@ -279,14 +280,15 @@ def world(folder: Path) -> Iterator[World]:
                 "gateways", factory(), configuration=CONFIGURATION, ways=WAYS, symmetric_key=True
             )
             small = fleet(gateways, group("sensors", factories_other()))
-            grants = small.grants | {"mqtt": MQTT, "site": MQTT}
-            small = type(small)(**vars(small) | {"grants": grants, "rules": RULES, "id_scope": ID_SCOPE})
+            grants = small.grants | {"mqtt": MQTT, "site": MQTT, "hub": GRANT}
+            changes: dict[str, Any] = {"grants": grants, "rules": RULES + RULE, "id_scope": ID_SCOPE}
+            small = type(small)(**vars(small) | changes)
             deployed.configure(patched, folder, small, table, bucket, ca_key, ca)
             product = Product(factory(), small, ca, table, bucket)
             product.records.make_nonce_key()
             product.records.make_password_key()
-            secret = f"Firstboot/{GROUPS}/gateways"
-            direct("secretsmanager").create_secret(Name=secret, SecretString=KEYS.to_json())
+            for secret in (f"Firstboot/{GROUPS}/gateways", SECRET):
+                direct("secretsmanager").create_secret(Name=secret, SecretString=KEYS.to_json())
             make_policies(small)
             yield World(product, on_wire, datetime.now(UTC).replace(microsecond=0))
 
