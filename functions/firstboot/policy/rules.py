@@ -80,9 +80,11 @@ class Rules:
         held = self._decided.get(key)
         if held is None:
             held = self._decide(device, context)
-            # The text of an error names the device.
-            if not held.errors:
-                self._decided.put(key, held)
+        # The text of an error names the device.
+        if not held.errors:
+            # Also for a decision that was found: it becomes the newest, so that many requests of few devices
+            # do not drop the decisions of all others.
+            self._decided.put(key, held)
         return held
 
     def _decide(self, device: Device, context: RequestContext) -> Holdings:
