@@ -107,6 +107,15 @@ class Rules:
         if problems:
             raise AttributesInvalid("; ".join(problems))
 
+    def takes_any(self, device: Device, name: str, kind: type[Attribute]) -> bool:
+        """Return whether each value of a type fits as this attribute, or none matters.
+
+        A device with an attribute that does not fit holds no grant. One that the schema does not have counts
+        for nothing.
+        """
+        # No text of an address, a number or a time is empty, so the schema takes any text if it takes "".
+        return not self._knows(name) or self._accepts(device, name, kind())
+
     def fitting_claims(self, device: Device) -> dict[str, Attribute]:
         """Return the device's claims that the schema accepts."""
         # A device can leave out any claim itself, so it gains nothing if an unfitting one is left out here.
