@@ -222,10 +222,15 @@ def test_an_interim_answer_is_not_the_answer(ask: Ask, interim: bytes) -> None:
     assert (ends, host.connections) == (["a", "b"], [2])
 
 
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+
 ENDED = {
     "says that it closes": _whole("a", b"connection: close\r\n"),
     "more than an answer": _whole("a") + _whole("of no request"),
     "the begin of another answer": _whole("a") + b"HTTP/1.1 200 OK",
+    "no HTTP": _whole("a") + b"<html>",
+    "another protocol": _whole("a") + SWITCHED,
+    "more than the last answer": _whole("a", b"connection: close\r\n") + b"<html>",
 }
 
 
@@ -249,6 +254,7 @@ UNREADABLE = {
     "no HTTP": b"220 smtp.example.com\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
     "a length and chunks": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    "another protocol": SWITCHED,
     "a header over two lines": b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 2\r\n\r\n{}",
 }
 
@@ -268,3 +274,83 @@ def test_a_header_can_not_begin_another(ask: Ask, end: str) -> None:
     with pytest.raises(HTTPClientError, match="the end of a line"):
         connections().send(request)
     assert host.connections == []
+
+
+HEADERS = b"x-none:\r\nx-blank: \r\nx-twice: 1\r\nX-Twice: 2\r\nx-latin: caf\xe9\r\nx-last:\r\n"
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the URL of a host, and a list with the number of each of its connections.
+
+    `answer` answers on a connection, which then ends.
+    """
+    numbers: list[int] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    numbers.append(len(numbers))
+                    connection.recv(65_536)
+                    answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", numbers
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+BODIES = {
+    "length": b"content-length: 2\r\n\r\n{}",
+    "chunks": b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("size", [1, 7, 65_536])
+def test_headers_in_unusual_forms_are_read(ca: factories.Authority, body: bytes, size: int) -> None:
+    """Headers that are empty, twice there or not in ASCII are read, in any pieces, as urllib3 reads them."""
+    del ca
+    whole = b"HTTP/1.1 200 OK\r\n" + body.replace(b"\r\n\r\n", b"\r\n" + HEADERS + b"\r\n", 1)
+
+    def answer(connection: socket.socket) -> None:
+        for at in range(0, len(whole), size):
+            connection.sendall(whole[at : at + size])
+
+    with answering(answer) as (url, _):
+        found = connections().send(Request("GET", url, {"Host": "h"}, b""))
+    assert found.content == b"{}"
+    named = {"x-none": "", "x-blank": "", "x-twice": "1, 2", "x-latin": "caf\xe9", "x-last": ""}
+    assert {name: found.headers[name] for name in named} == named
+
+
+def test_a_refusal_before_the_end_of_a_request_is_the_answer(ca: factories.Authority) -> None:
+    """The answer of a host that closes the connection before it has read the request is the answer.
+
+    The connection is not used again.
+    """
+    del ca
+    refusal = sized(b"HTTP/1.1 403 Forbidden\r\n", b"{}")
+    with answering(lambda connection: connection.sendall(refusal)) as (url, numbers):
+        # The buffers of two sockets hold less.
+        request = Request("PUT", url, {"Host": "h", "Content-Length": "32000000"}, bytes(32_000_000))
+        assert [connections().send(request).status_code for _ in range(2)] == [403, 403]
+    assert numbers == [0, 1]
+
+
+@pytest.mark.parametrize("answer", [b"", b"220 smtp\r\n", SWITCHED, _whole("a")[:-1]])
+def test_failed_calls_leave_nothing_open(ca: factories.Authority, answer: bytes) -> None:
+    """A call that fails closes its connection."""
+    del ca
+    with answering(lambda connection: connection.sendall(answer)) as (url, numbers):
+        counts = []
+        for _ in range(20):
+            with pytest.raises(HTTPClientError):
+                connections().send(Request("GET", url, {"Host": "h"}, b""))
+            (pool,) = connections()._pools.values()
+            queue: Any = pool.pool
+            counts.append((queue.qsize(), sum(not each.is_closed for each in queue.queue if each)))
+    assert set(counts) == {(10, 0)}
+    assert len(numbers) == 20

@@ -238,3 +238,11 @@ def test_what_cryptography_cannot_read_is_malformed() -> None:
     with pytest.raises(CertificateMalformed) as caught:
         broken.to_cryptography()
     assert caught.value.log.startswith("ValueError(")
+
+
+def test_a_certificate_of_version_2_is_malformed_for_cryptography() -> None:
+    """A certificate of X.509 v2, which cryptography does not read, is malformed for such a use."""
+    second = encode.changed(LEAF, CA, lambda fields: [V2, *fields[encode.SERIAL : encode.EXTENSIONS]])
+    assert second.version == 1
+    with pytest.raises(CertificateMalformed):
+        second.to_cryptography()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -12,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from cryptography.x509.oid import NameOID
 
 from firstboot.domain.errors import AuthenticationError, CertificateExpired
-from firstboot.pki import certificate, chain
+from firstboot.pki import certificate, chain, der
 from firstboot.pki.errors import (
     CertificateMalformed,
     CertificateNotYetValid,
@@ -20,7 +21,7 @@ from firstboot.pki.errors import (
     CertificateUsageWrong,
 )
 from tests.factories import authority, ec_key, key_usage, pem, rsa_key
-from tests.field.encode import own
+from tests.field.encode import EXTENSIONS, changed, extension, own, tlv
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # a leaf that a slow test run makes later is valid then, too
 CA = authority()
@@ -140,3 +141,36 @@ def test_the_detail_says_what_a_subject_lacks() -> None:
         chain.common_name(CA.issue("dev-1", ec_key(), subject=nameless))
     assert caught.value.detail == "The certificate's subject must have one common name"
     assert chain.common_name(LEAF) == "dev-1"
+
+
+BAD: list[tuple[dict[str, Any], type[AuthenticationError]]] = [
+    ({"not_before": NOW - timedelta(days=400)}, CertificateExpired),
+    ({"not_before": NOW + timedelta(days=1)}, CertificateNotYetValid),
+    ({"eku": Purpose.SERVER_AUTH}, CertificateUsageWrong),
+    ({"ca": True}, CertificateUsageWrong),
+]
+
+
+@pytest.mark.parametrize(("options", "error"), BAD, ids=["expired", "early", "server-eku", "ca"])
+def test_only_a_certificate_of_our_ca_is_refused_with_a_reason(
+    options: dict[str, Any], error: type[AuthenticationError]
+) -> None:
+    """A bad certificate of our CA is refused with its reason, and one of a CA with its name is not ours."""
+    with pytest.raises(error):
+        chain.verified(own(CA.issue("dev-1", ec_key(), **options)), CA.certificate, NOW)
+    assert chain.verified(own(authority().issue("dev-1", ec_key(), **options)), CA.certificate, NOW) is None
+    assert chain.verified(own(LEAF), CA.certificate, NOW) == LEAF
+
+
+UNREADABLE = {"constraints": ("2.5.29.19", b"\x01"), "names": ("2.5.29.17", b"\x30\x02\x82\xff")}
+
+
+@pytest.mark.parametrize(("oid", "value"), UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_extension_of_another_ca_is_no_error(oid: str, value: bytes) -> None:
+    """A certificate of another CA is not ours, also if no library can read its extensions."""
+    other = authority()
+    wrapper = tlv(0xA3, tlv(der.SEQUENCE, extension(oid, value)))
+    leaf = changed(other.issue("dev-1", ec_key()), other, lambda fields: [*fields[:EXTENSIONS], wrapper])
+    with pytest.raises(ValueError, match=r"."):
+        list(leaf.to_cryptography().extensions)
+    assert chain.verified(leaf, CA.certificate, NOW) is None

@@ -10,7 +10,12 @@ import pytest
 from cryptography import x509
 
 from firstboot.domain.device import CertificateRecord, Device, Status
-from firstboot.domain.errors import CertificateNotCurrent, DeviceRevoked
+from firstboot.domain.errors import (
+    CertificateExpired,
+    CertificateNotCurrent,
+    DeviceRevoked,
+    FirstbootError,
+)
 from firstboot.domain.fleet import Fleet
 from firstboot.domain.names import DeviceId
 from firstboot.domain.proof_id import ProofId
@@ -22,11 +27,13 @@ from firstboot.identity.errors import (
     PrincipalMismatch,
     ProofRequired,
     ProofStale,
+    WayNotAllowed,
 )
 from firstboot.identity.login import LogIn, check_issued, stored
 from firstboot.identity.possession import OverMqtt, OverTls, Presented, Proven, Recorded
 from firstboot.pki import chain, nonce
 from firstboot.pki.certificate import Certificate
+from firstboot.pki.errors import CertificateNotYetValid, CertificateUsageWrong
 from tests import factories
 from tests.field.encode import own
 from tests.unit.fleet_folders import TOML, device, fleet
@@ -145,6 +152,36 @@ def test_a_proof_is_used_after_the_verification() -> None:
     with pytest.raises(CertificateForged):
         forged.login(Proven(own(LEAF), (), proof))
     assert not forged.spent
+
+
+UNVERIFIED: dict[str, tuple[x509.Certificate, type[FirstbootError]]] = {
+    "expired": (CA.issue(NAME, KEY, not_before=NOW - timedelta(days=400)), CertificateExpired),
+    "early": (CA.issue(NAME, KEY, not_before=NOW + timedelta(days=1)), CertificateNotYetValid),
+    "ca": (CA.issue(NAME, KEY, ca=True), CertificateUsageWrong),
+    "of another CA": (
+        factories.authority("Firstboot CA").issue(NAME, KEY),
+        OperationalCertificateRequired,
+    ),
+}
+
+
+@pytest.mark.parametrize(("leaf", "error"), UNVERIFIED.values(), ids=UNVERIFIED)
+def test_a_certificate_is_verified_before_anything_else(
+    leaf: x509.Certificate, error: type[FirstbootError]
+) -> None:
+    """A certificate that does not verify is refused before any record is read or written."""
+    nothing = cast("Any", None)
+    log_in = LogIn(CA.certificate, nothing, nothing, nothing, nothing)
+    with pytest.raises(error):
+        log_in(Proven(own(leaf), (), ProofId("p", NOW, has_nonce=False)), NOW)
+
+
+def test_the_way_is_checked_before_a_proof_is_used() -> None:
+    """A login in a way that the device's group does not allow uses no proof up."""
+    world = World(in_force=fleet(toml=TOML.replace("trust =", 'ways = ["mtls"]\ntrust =')))
+    with pytest.raises(WayNotAllowed):
+        world.login(Proven(own(LEAF), (), ProofId("p", NOW, has_nonce=False)))
+    assert not world.spent
 
 
 @pytest.mark.parametrize("was_active", [True, False])

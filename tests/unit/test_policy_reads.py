@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from cedarpy import is_authorized_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstboot.domain.device import Device
+from firstboot.domain.bounded import Bounded
+from firstboot.domain.device import Attribute, Device
 from firstboot.policy import decision, rules
 from firstboot.policy.rules import RequestContext, Rules
 from tests.unit.fleet_folders import OFFICE, device, fleet
@@ -61,6 +63,90 @@ def test_each_of_many_decisions_is_cedar_s(
             assert in_order(remembering.decide(each, context)) == in_order(by_cedar(whole, each, context))
 
 
+TWISTED = [
+    'principal in [Device::"dev-1"]',
+    '[principal].contains(Device::"dev-2")',
+    '{d: Device::"dev-2"}.d == principal',
+    'Device::"dev-1" in Group::"gateways"',
+    'Device::"dev-1".deviceId == "dev-1"',
+    'principal["deviceId"] == "dev-1"',
+    "principal has deviceId",
+    '{p: principal}.p["cl\\u{61}ims"] has model',
+    'principal.claims == {model: "m1"}',
+    "principal has claims.floor && principal.claims.floor > 1",
+    'context == {roleAlias: "telemetry"}',
+    '[context].contains({roleAlias: "telemetry"})',
+    '{".": context}["."] has sourceIp',
+    '{left: context, attr: "roleAlias"}.left.sourceIp.isIpv4()',
+    "context.sourceIp == principal.lab",
+    "principal has lab && principal.lab.isIpv6()",
+]
+"""Conditions that read a device, its claims or an address in unusual forms."""
+
+IDS = ("dev-1", "dev-2")
+CLAIMS: list[dict[str, Attribute]] = [{}, {"model": "m1"}, {"floor": 2}, {"floor": "x"}]
+ATTRIBUTES: list[dict[str, Attribute]] = [
+    {},
+    {"lab": "10.0.0.1"},
+    {"lab": "no address"},
+    {"floor": True},
+    {"quarantined": "yes"},
+    {"unknown": 1, "deviceId": "dev-2", "claims": "x"},
+]
+REQUESTS = [
+    *(RequestContext("telemetry", each) for each in ("10.0.0.1", "192.0.2.7", None, "IPv4", "2001:DB8::1")),
+    RequestContext(None, "10.0.0.1"),
+]
+
+READ = ["192.0.2.7", "10.0.0.1", "2001:db8::1", "2001:DB8:0::1", "::", "10.0.0.1/32"]
+UNREAD = [
+    *("IPv4", "IPv6", "4", "6", "", "null", " 10.0.0.1", "010.0.0.1", "\u0661.2.3.4", "[::1]", "1::2::3"),
+    *("::ffff:192.0.2.1", "fe80::1%eth0", "::1%1", "1:2:3:4:5:6:7:8::", "::00001"),
+]
+"""Texts that Cedar reads as an address, and texts that it does not."""
+
+
+@pytest.mark.parametrize("condition", TWISTED)
+def test_a_decision_is_that_of_a_process_without_a_memory(condition: str) -> None:
+    """Each request, also one that does not fit the schema, has the decision that it has by itself."""
+    rules = (
+        PERMIT.format(condition)
+        + f'@id("not") permit (principal, action, resource) unless {{ {condition} }};'
+    )
+    remembering, forgetting = (Rules(compiled(rules)) for _ in range(2))
+    forgetting._decided = Bounded(0)
+    for device_id, claims, attributes, context in product(IDS, CLAIMS, ATTRIBUTES, REQUESTS):
+        asked = device(attributes=attributes, claims=claims, device_id=device_id)
+        found = remembering.decide(asked, context)
+        assert in_order(found) == in_order(forgetting.decide(asked, context))
+
+
+@pytest.mark.parametrize("address", UNREAD)
+def test_an_address_that_cedar_can_not_read_is_told_apart(address: str) -> None:
+    """A text that Cedar does not read as an address gives no grant, after addresses that gave one."""
+    made = Rules(fleet(rules=PERMIT.format("true")))
+    for read in READ:
+        assert made.decide(device(), replace(TELEMETRY, source_ip=read)).grants == ("telemetry",)
+    assert made.decide(device(), replace(TELEMETRY, source_ip=address)).grants == ()
+
+
+ALLOWING = Rules(fleet(rules=PERMIT.format("true")))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.ip_addresses().map(str) | st.text("0123456789abcdefABCDEF:.%/", min_size=2, max_size=24))
+def test_addresses_that_share_a_decision_are_read(address: str) -> None:
+    """An address shares the decision of another one only if Cedar reads both."""
+    shared = {_key(read) for read in READ}
+    if _key(address) in shared:
+        held = ALLOWING._decide(device(), replace(TELEMETRY, source_ip=address))
+        assert held.grants == ("telemetry",)
+
+
+def _key(address: str) -> str:
+    return ALLOWING._reads.key(device(), replace(TELEMETRY, source_ip=address))
+
+
 SITE = 'principal has site && principal.site == "oslo"'
 DIFFERENT: dict[str, tuple[str, Device, RequestContext]] = {
     "group": ('principal in Group::"gateways"', device("sensors"), TELEMETRY),
@@ -100,12 +186,13 @@ def test_an_error_names_its_own_device() -> None:
 
 
 def test_devices_that_no_rule_tells_apart_are_decided_once(requests: list[Any]) -> None:
-    """Cedar decides once about devices of a group with equal attributes, from any address."""
+    """Cedar decides once about devices of a group with equal attributes, from any address of a version."""
     made = Rules(fleet(rules=PERMIT.format(SITE)))
     for number in range(50):
         asked = device(attributes={"site": "oslo"}, claims={"model": f"m{number}"}, device_id=f"dev-{number}")
-        assert made.decide(asked, replace(TELEMETRY, source_ip=f"192.0.2.{number}")).grants == ("telemetry",)
-    assert len(requests) == 1
+        for address in (f"192.0.2.{number}", f"2001:db8::{number:x}"):
+            assert made.decide(asked, replace(TELEMETRY, source_ip=address)).grants == ("telemetry",)
+    assert len(requests) == 2
 
 
 def test_a_process_remembers_a_bounded_number(requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +202,12 @@ def test_a_process_remembers_a_bounded_number(requests: list[Any], monkeypatch: 
     for site in ("a", "b", "c", "a"):
         made.decide(device(attributes={"site": site}), TELEMETRY)
     assert len(requests) == 4
+
+
+def test_a_decision_in_use_is_kept(requests: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision that is dropped is the one that was used the longest ago."""
+    monkeypatch.setattr(rules, "REMEMBERED", 2)
+    made = Rules(fleet(rules=PERMIT.format("true")))
+    for site in ("a", "b", "a", "c", "a"):
+        made.decide(device(attributes={"site": site}), TELEMETRY)
+    assert len(requests) == 3

@@ -335,3 +335,13 @@ def test_a_size_is_that_of_the_rendered_policy(held: set[str], name: str) -> Non
     for _ in range(2):
         size = len(session_policy(made.fleet, sorted(held), asked.device_id, PLACE)) if held else 0
         assert made._size(frozenset(held), asked) == size
+
+
+def test_an_attribute_that_does_not_fit_is_told_apart() -> None:
+    """A text that the schema does not accept as an address takes all grants of its device, and no other's."""
+    for texts in (("10.0.0.1", "no address"), ("no address", "10.0.0.1")):
+        sums = Sums(rules(ALL), PLACE)
+        assert {each: bool(sums.of(device(attributes={"lab": each}))) for each in texts} == {
+            "10.0.0.1": True,
+            "no address": False,
+        }

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +27,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.httpsession import create_urllib3_context, get_cert_path
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPSConnectionPool, PoolManager, exceptions
 from urllib3.util import Timeout
 
@@ -73,6 +74,16 @@ class _Reading:
         self._headers, self._fields = HTTPHeaderDict(), HTTPHeaderDict()
         self._body: list[bytes] = []
 
+    def feed(self, part: bytes) -> None:
+        """Read the next bytes. Raises HttpParserError and HttpParserUpgrade for bytes that are no answer."""
+        try:
+            self.parser.feed_data(part)
+        except (HttpParserError, HttpParserUpgrade):
+            # A call whose answer is whole must not be made again because of what follows the answer.
+            if self.answer is None:
+                raise
+            self.is_reusable = False
+
     def on_message_begin(self) -> None:
         """Begin an answer: the first one, one after an interim answer, or one of no request."""
         self._body, self.is_reusable = [], False
@@ -103,25 +114,29 @@ class _Pool(HTTPConnectionPool):
     def exchange(self, sent: bytes) -> Answer:
         """Send a request, and return the answer, read to its end.
 
-        Raises OSError, HttpParserError, and urllib3's errors of a connection that can't be made.
+        Raises OSError, HttpParserError, HttpParserUpgrade, and urllib3's errors of a connection that can't be
+        made.
         """
         # The type that urllib3 declares has no socket.
         connection: Any = self._get_conn()
-        reading = _Reading()
+        reading, is_sent = _Reading(), False
         try:
             if connection.is_closed:
                 connection.connect()
             connection.sock.settimeout(self.timeout.read_timeout)
-            connection.sock.sendall(sent)
+            # A host may refuse a request and close the connection before it has read all of it.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sock.sendall(sent)
+                is_sent = True
             while reading.answer is None:
                 part = connection.sock.recv(_BYTES)
                 # Without a length, what was cut off looks like the end. AWS gives one to each body.
                 if not part:
                     raise ConnectionAbortedError("the answer has no end")
-                reading.parser.feed_data(part)
+                reading.feed(part)
             return reading.answer
         finally:
-            if not reading.is_reusable:
+            if not (is_sent and reading.is_reusable):
                 connection.close()
             self._put_conn(connection)
 
@@ -193,7 +208,7 @@ def _failure(error: Exception, url: str) -> HTTPClientError:
         exceptions.NewConnectionError: EndpointConnectionError,
         exceptions.ConnectTimeoutError: ConnectTimeoutError,
         TimeoutError: ReadTimeoutError,
-        (OSError, HttpParserError): ConnectionClosedError,
+        (OSError, HttpParserError, HttpParserUpgrade): ConnectionClosedError,
     }
     for kind, made in kinds.items():
         if isinstance(error, kind):

@@ -145,7 +145,8 @@ class Certificate:
         """Return the certificate as cryptography reads it. Raises CertificateMalformed."""
         try:
             return x509.load_der_x509_certificate(self.der)
-        except ValueError as error:
+        # A version 2, which no CA writes any more, is not read.
+        except (ValueError, x509.InvalidVersion) as error:
             raise CertificateMalformed(log=repr(error)) from error
 
 

@@ -49,15 +49,18 @@ def verified(leaf: Certificate, ca: x509.Certificate, now: datetime) -> x509.Cer
 
     Raises what `verify` raises.
     """
-    # The verifier checks the signature too, so only a refused certificate has it checked twice.
     try:
         found = leaf.to_cryptography()
-        verify(found, ca, now)
-    except AuthenticationError:
-        if issued(leaf, ca):
-            raise
+    except CertificateMalformed:
         return None
-    return found
+    refusal = _refusal(found, ca, now)
+    if refusal is None:
+        return found
+    # The verifier checks the signature too, so only a refused certificate has it checked twice. The
+    # extensions of another CA's certificate may be ones that can't be read, so no reason is looked for.
+    if not issued_by(found, ca):
+        return None
+    raise _reason(found, now)(log=str(refusal)) from refusal
 
 
 def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
@@ -86,6 +89,13 @@ def verify(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
 
     Raises CertificateUsageWrong, CertificateExpired, CertificateNotYetValid, CertificateUntrusted.
     """
+    refusal = _refusal(leaf, ca, now)
+    if refusal:
+        raise _reason(leaf, now)(log=str(refusal)) from refusal
+
+
+def _refusal(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> VerificationError | None:
+    """Return why an operational certificate does not verify, or None if it does."""
     verifier = (
         PolicyBuilder()
         .store(Store([ca]))
@@ -97,7 +107,8 @@ def verify(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
     try:
         verifier.verify(leaf, [])
     except VerificationError as error:
-        raise _reason(leaf, now)(log=str(error)) from error
+        return error
+    return None
 
 
 def common_name(certificate: x509.Certificate) -> str:

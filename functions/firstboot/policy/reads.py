@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from firstboot.domain.device import Device
@@ -55,12 +55,15 @@ class Reads:
         return json.dumps(parts, separators=(",", ":"))
 
 
-def _form(address: str | None) -> str | None:
-    """Return a text that is equal for addresses that Cedar reads.
+def _form(address: str | None) -> str | int | None:
+    """Return a number that is equal for addresses of a version that Cedar reads, and any other address.
 
     Cedar answers a request with an error if it can't read the address, whether or not a rule uses it.
     """
+    # Python also reads a zone, and an IPv6 address whose end has dots. Cedar reads neither.
+    if address is None or "%" in address or (":" in address and "." in address):
+        return address
     try:
-        return address and f"IPv{IPv4Address(address).version}"
+        return ip_address(address).version
     except ValueError:
         return address

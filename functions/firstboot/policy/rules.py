@@ -80,9 +80,11 @@ class Rules:
         held = self._decided.get(key)
         if held is None:
             held = self._decide(device, context)
-            # The text of an error names the device.
-            if not held.errors:
-                self._decided.put(key, held)
+        # The text of an error names the device.
+        if not held.errors:
+            # Also for a decision that was found: it becomes the newest, so that many requests of few devices
+            # do not drop the decisions of all others.
+            self._decided.put(key, held)
         return held
 
     def _decide(self, device: Device, context: RequestContext) -> Holdings:
@@ -104,6 +106,15 @@ class Rules:
         ]
         if problems:
             raise AttributesInvalid("; ".join(problems))
+
+    def takes_any(self, device: Device, name: str, kind: type[Attribute]) -> bool:
+        """Return whether each value of a type fits as this attribute, or none matters.
+
+        A device with an attribute that does not fit holds no grant. One that the schema does not have counts
+        for nothing.
+        """
+        # No text of an address, a number or a time is empty, so the schema takes any text if it takes "".
+        return not self._knows(name) or self._accepts(device, name, kind())
 
     def fitting_claims(self, device: Device) -> dict[str, Attribute]:
         """Return the device's claims that the schema accepts."""

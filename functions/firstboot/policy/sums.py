@@ -68,6 +68,7 @@ class Sums:
         self._ranges = addresses.literals(policies) if self._reads.is_by_address else None
         self._statements: dict[tuple[str, int], frozenset[str]] = {}
         self._found: dict[str, tuple[Excess, ...]] = {}
+        self._any_fits: dict[tuple[str, type[Attribute]], bool] = {}
 
     @property
     def fleet(self) -> Fleet:
@@ -86,15 +87,24 @@ class Sums:
     def _key(self, device: Device) -> str:
         """Return a text that is equal for devices that can't differ in their excesses."""
         name = device.device_id
-        # An attribute that no rule reads matters by its type alone, which may not fit the schema.
+        # An attribute that no rule reads matters only if it may not fit the schema.
         attributes = {
-            key: value if key in self._reads.names else type(value).__name__
+            key: type(value).__name__ if self._never_matters(key, value, device) else value
             for key, value in device.attributes.items()
         }
         claims = device.claims if "claims" in self._reads.names else {}
         kind = [device.group, name if self._reads.is_by_device else len(name), is_thing_name(name)]
         kind.append(self.fleet.ids.allows(name))
         return json.dumps([*kind, attributes, claims], sort_keys=True)
+
+    def _never_matters(self, name: str, value: Attribute, device: Device) -> bool:
+        """Return whether an attribute gives the same excesses as any other value of its type."""
+        if name in self._reads.names:
+            return False
+        key = name, type(value)
+        if key not in self._any_fits:
+            self._any_fits[key] = self._rules.takes_any(device, *key)
+        return self._any_fits[key]
 
     def _excesses(self, device: Device) -> Iterator[Excess]:
         for alias in self.fleet.role_aliases:
