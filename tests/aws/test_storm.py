@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -311,3 +312,17 @@ def test_no_slot_is_hours_ahead(storm: Callable[[int], Storm]) -> None:
     told = [waits(world.ask(f"gw-{n}")) for n in range(70)]
     assert told[:60] == [60 * n for n in range(1, 61)]
     assert all(LONGEST_SECONDS - 600 < each <= LONGEST_SECONDS for each in told[60:])
+
+
+def test_a_known_limit_is_logged_once_a_second(storm: Callable[[int], Storm], logs: io.StringIO) -> None:
+    """While a process knows that a group's minute is full, it logs one refusal a second."""
+    full = storm(60)
+    full.fill(60)
+    logged = []
+    for _ in range(3):
+        assert {full.ask(f"gw-{number}").status for number in range(5)} == {429}
+        lines = [json.loads(line) for line in logs.getvalue().splitlines()]
+        logged.append(sum(line["message"] == "refused" for line in lines))
+        full.pass_(1)
+    # In the first second a request meets the limit. Each second one passes, to be refused by the table.
+    assert [logged[0], logged[1] - logged[0], logged[2] - logged[1]] == [4, 2, 2]

@@ -45,7 +45,8 @@ class FirstbootError(Exception):
     written to the operator's log only. `reason` is sent to the caller; without it the class's own is.
     `retry_after` is in seconds; None leaves the time to `runtime`. `slot` are the seconds until the caller's
     retry slot, which is its own, so `runtime` adds nothing to them. `metric` is the CloudWatch metric that
-    counts the error; without it the class's name is.
+    counts the error; without it the class's name is. `is_early` marks one of the many refusals of a limit
+    that the process knows to be reached.
     """
 
     code: ClassVar[str]
@@ -55,6 +56,7 @@ class FirstbootError(Exception):
     reason: Reason | None = None
     retry_after: int | None = None
     slot: int | None = None
+    is_early: bool = False
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from firstboot.domain.claim import Enrollment
 from firstboot.domain.clock import epoch, from_epoch, until_next
-from firstboot.domain.errors import Unavailable
+from firstboot.domain.errors import FirstbootError, Unavailable
 from firstboot.domain.fleet import Group
 from firstboot.domain.lanes import THROTTLED, Lanes
 from firstboot.domain.names import first_name
@@ -43,10 +43,14 @@ class Waiting:
         """
         caller = _caller(identifier, said if group.is_shared else None)
         lane = _lane(group)
+        refusal: FirstbootError | None = None
         if lane and self.lanes.is_closed(lane, now, probes=True):
-            raise self._too_many(lane, caller, now)
-        if self.lanes.is_closed(self.issuing, now, probes=False):
-            raise self._throttled(caller, "AWS throttled an enrollment in this second", now)
+            refusal = self._too_many(lane, caller, now)
+        elif self.lanes.is_closed(self.issuing, now, probes=False):
+            refusal = self._throttled(caller, "AWS throttled an enrollment in this second", now)
+        if refusal:
+            refusal.is_early = True
+            raise refusal
 
     def too_many(self, asked: Enrollment) -> EnrollmentRateExceeded:
         """Return the refusal of an enrollment for which the group's minute has no room in any shard."""

@@ -145,13 +145,18 @@ def _elements(der: bytes, levels: int, *, may_stop: bool) -> tuple[Element, ...]
             if (check := _CONTENTS.get(tag)) and not check(content):
                 raise NotDer(f"the content of tag {tag:#04x} is not in DER")
             if tag & 0x20:
-                children = _elements(content, levels - 1, may_stop=may_stop)
+                inner = _elements if end - begin > _SHORT else _remembered
+                children = inner(content, levels - 1, may_stop=may_stop)
         elif not may_stop:
             raise NotDer(f"more than {MAX_DEPTH} levels")
         found.append(_made(Element, (tag, der[at:end], content, children)))
         at = end
     return tuple(found)
 
+
+_SHORT = 128
+_remembered = lru_cache(1024)(_elements)
+"""Elements in at most 128 octets are remembered, because certificates of one group have most in common."""
 
 _made: Callable[[type[Element], tuple[int, bytes, bytes, tuple[Element, ...]]], Element] = tuple.__new__
 """Makes an element in a third of the time that the class takes."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from firstboot.domain.clock import utc_now
+from firstboot.domain.clock import EPOCH, utc_now
 from firstboot.domain.errors import FirstbootError, InternalError
 from firstboot.domain.names import METRICS
 
@@ -25,6 +25,9 @@ Pause = Callable[[float], None]
 
 Handler = Callable[[Any, "LambdaContext"], Any]
 Result = TypeVar("Result")
+
+_PAUSE = timedelta(seconds=1)
+"""The time between two early refusals in the log of a process."""
 
 _CALLER = 3
 """Stack frames from the logger to the caller of `info` or `warning`, whose line the log has
@@ -48,6 +51,10 @@ class Guard:
         self.pause = pause
         self._logger = Logger(service=service, json_serializer=_ascii)
         self._metrics = Metrics(namespace=METRICS, service=service)
+        # The counts that are not written yet, the early refusals since the last one in the log, and its time.
+        self._counts: dict[str, float] = {}
+        self._not_logged = 0
+        self._logged = EPOCH
 
     def about(self, **keys: object) -> None:
         """Add `keys` to every following log line of this invocation."""
@@ -62,8 +69,11 @@ class Guard:
         self._logger.warning(message, extra=fields, stacklevel=_CALLER)
 
     def count(self, metric: str, value: float = 1, unit: MetricUnit = MetricUnit.Count) -> None:
-        """Add `value` to the CloudWatch metric `metric`."""
-        self._metrics.add_metric(metric, unit, value)
+        """Add `value` to the CloudWatch metric `metric`. Counts of one invocation are summed."""
+        if unit is MetricUnit.Count:
+            self._counts[metric] = self._counts.get(metric, 0) + value
+        else:
+            self._metrics.add_metric(metric, unit, value)
 
     def fleet_unreadable(self, reason: str) -> None:
         """Log and count that the published fleet can't be read."""
@@ -71,13 +81,23 @@ class Guard:
         self.count("FleetUnreadable")
 
     def refusal(self, error: FirstbootError) -> None:
-        """Log a domain error and count it under its metric."""
+        """Log a domain error and count it under its metric.
+
+        In a storm a process refuses many requests for one reason, and logging takes much of the CPU of a
+        refusal. So early refusals are logged once a second, with the number of those between (`notLogged`).
+        """
+        self.count(error.metric)
+        if error.is_early and self.now() < self._logged + _PAUSE:
+            self._not_logged += 1
+            return
         log = self._logger.error if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else self._logger.info
-        fields = {"code": error.code, "reason": error.log}
+        fields: dict[str, object] = {"code": error.code, "reason": error.log}
         if error.reason:
             fields["cause"] = error.reason
+        if error.is_early:
+            fields["notLogged"] = self._not_logged
+            self._not_logged, self._logged = 0, self.now()
         log("refused", extra=fields)
-        self.count(error.metric)
 
     def run(self, work: Callable[[], Result], last_word: Callable[[FirstbootError], Result]) -> Result:
         """Return what `work` returns, or what `last_word` makes of its failure.
@@ -102,11 +122,21 @@ class Guard:
         """Return `handle` as a Lambda handler that logs the invocation's id and flushes the metrics."""
 
         def flushed(event: Any, context: LambdaContext) -> Any:  # noqa: ANN401 - any JSON value
+            before = self._not_logged
             try:
                 return handle(event, context)
             finally:
-                if self._metrics.metric_set:  # Powertools warns if there is no metric to flush.
-                    self._metrics.flush_metrics()
+                # The counts of a refusal that was not logged come with those of a later invocation.
+                if self._not_logged <= before:
+                    self._flush()
 
         # `clear_state` drops the log keys of the previous invocation, which may name another device.
         return self._logger.inject_lambda_context(flushed, clear_state=True)
+
+    def _flush(self) -> None:
+        """Write the metrics."""
+        for metric, value in self._counts.items():
+            self._metrics.add_metric(metric, MetricUnit.Count, value)
+        self._counts.clear()
+        if self._metrics.metric_set:  # Powertools warns if there is no metric to flush.
+            self._metrics.flush_metrics()

@@ -35,7 +35,9 @@ class Waiting:
         The caller has verified that it is one of the certificate's device. Raises Unavailable.
         """
         if self.is_closed(now):
-            raise self._throttled(certificate_id, "AWS throttled a request in this second", now)
+            refusal = self._throttled(certificate_id, "AWS throttled a request in this second", now)
+            refusal.is_early = True
+            raise refusal
 
     @contextmanager
     def noticing(self, certificate_id: str, now: datetime) -> Iterator[None]:
