@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from statistics import quantiles
 from typing import Any
 
@@ -124,7 +125,7 @@ def _row(rules: int, grants: int) -> Row:
     files, page = source(rules, grants), devices()
     fleet = compiler.compile_fleet(files)
     made, each = Rules(fleet), decide_for_each_grant(fleet)
-    repeats, one, other = (40 if rules <= 100 else 10), iter(page), iter(page)
+    repeats, one, other = (40 if rules <= 100 else 10), cycle(page), cycle(page)
     fast, slow = _interleaved(repeats, lambda: made.decide(next(one), _CONTEXT), lambda: each(next(other)))
     return {
         "rules": rules,
