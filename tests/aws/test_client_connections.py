@@ -177,7 +177,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         def made(*answers: bytes | None, calls: int | None = None, size: int = 7) -> tuple[list[str], Script]:
             script = Script(list(answers), size)
             threading.Thread(target=script.serve, args=(listening,), daemon=True).start()
-            return [_told() for _ in range(calls or len(answers))], script
+            return [_told() for _ in range(len(answers) if calls is None else calls)], script
 
         yield made
     deployed.forget_clients()
@@ -354,3 +354,16 @@ def test_failed_calls_leave_nothing_open(ca: factories.Authority, answer: bytes)
             counts.append((queue.qsize(), sum(not each.is_closed for each in queue.queue if each)))
     assert set(counts) == {(10, 0)}
     assert len(numbers) == 20
+
+
+@pytest.mark.parametrize("length", ["content-length: 5", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_body_that_may_not_be_there_ends_the_connection(ask: Ask, status: str, length: str) -> None:
+    """An answer that has no body, but names one, ends the connection: the body may come later."""
+    head = f"HTTP/1.1 {status}\r\n{length}\r\n\r\n".encode()
+    _, host = ask(head + b"later", _whole("b"), calls=0, size=len(head))
+    url = os.environ["AWS_ENDPOINT_URL"]
+    asked = Request("GET", f"{url}/", {"Host": url.removeprefix("http://")}, b"")
+    assert connections().send(asked).content == b""
+    assert connections().send(asked).content == _message("b")
+    assert host.connections == [1, 1]

@@ -40,6 +40,9 @@ TIMEOUT_SECONDS = (1.0, 3.0)
 _BYTES = 65_536
 """The most bytes that are read at once."""
 
+_BODILESS = frozenset({204, 304})
+"""The statuses whose answers have no body (RFC 9112, section 6.3)."""
+
 _FINAL = 200
 """The first status of an answer that no other one follows (RFC 9110, section 15.2)."""
 
@@ -105,7 +108,13 @@ class _Reading:
         status = self.parser.get_status_code()
         if status >= _FINAL and self.answer is None:
             self.answer = Answer(status, self._headers, b"".join(self._body))
-            self.is_reusable = self.parser.should_keep_alive()
+            # A host may send the body whose length it names, although these answers have none. Its bytes may
+            # come later, and the next request would get them for an answer.
+            names_body = (
+                self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
+            )
+            is_over = not (status in _BODILESS and names_body)
+            self.is_reusable = is_over and self.parser.should_keep_alive()
 
 
 class _Pool(HTTPConnectionPool):
