@@ -157,8 +157,9 @@ def _warm(
 def refusals(world: World, python: str, variant: Variant, rounds: int, requests: int) -> Spread:
     """Return the ratio of the CPU of a refusal in a storm to that of a success, in each round.
 
-    A process enrolls `requests` devices and then refuses twenty times as many, because the group's minute is
-    full. The means count, so the refusals include those that the process learns the limit by.
+    A process enrolls `requests` devices and then refuses fifty times as many, because the group's minute is
+    full. The means count, so the refusals include those that the process learns the limit by, and the calls
+    for blocks of retry slots.
     """
     found = []
     for _ in range(rounds):
@@ -166,7 +167,7 @@ def refusals(world: World, python: str, variant: Variant, rounds: int, requests:
             process = started[variant]
             enrolled = [_ask(world, process, world.enrollment)[0]["cpu"] for _ in range(UNCOUNTED + requests)]
             world.aws.is_full = True
-            refused = [process.answer(world.enrollment()) for _ in range(20 * requests)]
+            refused = [process.answer(world.enrollment()) for _ in range(50 * requests)]
             world.aws.is_full = False
         statuses = {each["answer"]["statusCode"] for each in refused}
         if statuses != {HTTPStatus.TOO_MANY_REQUESTS}:
