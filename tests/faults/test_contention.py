@@ -16,8 +16,8 @@ DEVICES = THREADS = 200
 def test_two_hundred_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 200 devices that claim in as many threads, exactly the budget's 100 enroll, and conflicts occur."""
     deployed.prepare(monkeypatch)
-    # A busy machine answers 200 threads late. A claim whose answer is not waited for would count as a 503, and
-    # its repeat as a refusal.
+    # A busy machine answers 200 threads late. A claim whose answer is not waited for would count as a 503,
+    # and its repeat as a refusal.
     monkeypatch.setattr(connections, "TIMEOUT_SECONDS", (60.0, 60.0))
     with mock_aws(config=deployed.MOTO):
         deployed.forget_clients()
