@@ -56,6 +56,15 @@ _SESSION = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-1
   </ResponseMetadata>
 </AssumeRoleResponse>
 """
+_THROTTLED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <Error>
+    <Type>Sender</Type>
+    <Code>Throttling</Code>
+    <Message>Rate exceeded</Message>
+  </Error>
+  <RequestId>c6104cbe-af31-11e0-8154-cbc7ccf896c7</RequestId>
+</ErrorResponse>
+"""
 
 Row = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -66,7 +75,7 @@ class Aws:
     """The server. `key` is the CA's key, and `calls` has the name of each call since it was cleared.
 
     `rows` are the items of the tables by their key. The server's certificate and key are files. If `is_full`,
-    each counter of a group's minute is at its limit.
+    each counter of a group's minute is at its limit, and STS throttles.
     """
 
     key: ec.EllipticCurvePrivateKey
@@ -109,6 +118,8 @@ class Aws:
         if body.startswith(b"Action="):
             name = body.removeprefix(b"Action=").partition(b"&")[0].decode()
             self.calls.append(name)
+            if self.is_full:
+                return 400, {"content-type": "text/xml"}, _THROTTLED.encode()
             return 200, {"content-type": "text/xml"}, self.xml(name).encode()
         found = self.rest(method, path)
         if found is not None:

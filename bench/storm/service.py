@@ -73,6 +73,7 @@ class Enrollment:
         """Return the refusal of a device's request, or None if it is granted."""
         lanes, moment = self._lanes[int(chance * len(self._lanes))], EPOCH + timedelta(seconds=now)
         if not lanes.is_closed(self.lane, moment, probes=True):
+            lanes.passed(self.lane, moment)
             if self._counts(now):
                 return None
             lanes.close(self.lane, EPOCH + timedelta(minutes=self._minute + 1))

@@ -25,6 +25,7 @@ from firstboot.domain.names import DeviceId
 from firstboot.domain.plans import Budget
 from firstboot.domain.secret_keys import KeyPair
 from firstboot.domain.ways import DEFAULT
+from firstboot.pki import certificate as certificates
 from tests import factories
 from tests.aws.product import Answer, Product
 from tests.fleets import fleet, group
@@ -410,6 +411,23 @@ def test_a_device_that_must_wait_gets_429(dps: Product) -> None:
     frozen = Device(dps, "sn-4").register()
     assert code(frozen) == (429, "enrollment-frozen")
     assert int(frozen.headers["retry-after"]) >= 3_600
+
+
+def test_a_known_limit_is_answered_by_the_certificate_alone(
+    dps: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has met a group's limit tells a device its slot, and reads nothing of the request."""
+    gateways = group("gateways", dps.factory, ways=WAYS)
+    regroup(dps, replace(gateways, budget=Budget(total=10, per_minute=1, until=UNTIL)))
+    now = utc_now()
+    dps.lambdas.clock = lambda: now
+    sent = [by_certificate(dps, f"gw-{number}").register().status for number in range(3)]
+    assert sent == [202, 429, 429]
+    early = by_certificate(dps, "gw-3")
+    monkeypatch.setattr(certificates, "parse", None)
+    answer = early.call("PUT", "/register", "no JSON")
+    assert code(answer) == (429, "enrollment-rate-exceeded")
+    assert int(answer.headers["retry-after"]) > 60
 
 
 def test_the_allow_list_is_kept(dps: Product) -> None:

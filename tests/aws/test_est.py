@@ -25,6 +25,7 @@ from firstboot.aws.s3 import fleet as aws_fleet
 from firstboot.domain.clock import from_epoch, utc_now
 from firstboot.domain.names import PASSWORD_KEY, DeviceId
 from firstboot.domain.plans import Budget
+from firstboot.pki import certificate as certificates
 from firstboot.pki import password as passwords
 from firstboot.runtime import routes
 from tests import factories
@@ -318,6 +319,23 @@ def test_a_limited_device_is_202(product: Product) -> None:
     wait = timedelta(seconds=int(answer.headers["retry-after"]))
     product.lambdas.clock = lambda: moment + wait
     assert send(product, ENROLL, body, authorization=sent["gw-2"]).status == 200
+
+
+def test_a_known_limit_is_answered_by_the_certificate_alone(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has met a group's limit tells a device its slot, and reads nothing of the request."""
+    moment = utc_now()
+    product.lambdas.clock = lambda: moment
+    budget = Budget(total=1000, per_minute=1, until=from_epoch(4_102_444_800))
+    gateways = replace(product.fleet.groups["gateways"], budget=budget)
+    product.publish(groups=product.fleet.groups | {"gateways": gateways})
+    sent = [send(product, ENROLL, csr(), leaf=product.bootstrap(f"gw-{n}")).status for n in range(3)]
+    assert sent == [200, 202, 202]
+    monkeypatch.setattr(certificates, "parse", None)
+    answer = send(product, REENROLL, "no CSR", leaf=product.bootstrap("gw-3"))
+    assert (answer.status, answer.code) == (202, "enrollment-rate-exceeded")
+    assert int(answer.headers["retry-after"]) > 60
 
 
 def test_a_frozen_group_is_202_and_a_spent_budget_is_403(product: Product) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections import Counter
@@ -20,11 +21,12 @@ from firstboot.domain import topics
 from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.plans import Budget
 from firstboot.domain.retry_slots import LONGEST_SECONDS
-from firstboot.pki import csr, path
+from firstboot.pki import certificate, csr, der, path
 from tests import factories
 from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product
 from tests.aws.test_issuance import FRESH
+from tests.field.encode import resigned, tlv
 from tests.fleets import fleet, group
 
 START = from_epoch(1_795_900_020)
@@ -148,16 +150,32 @@ def test_a_refusal_with_a_known_limit_makes_no_call(storm: Callable[[int], Storm
 def test_a_refusal_verifies_one_signature(
     storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that has met the limit, and knows a device's issuer, searches no path and verifies no CSR."""
+    """A process that has met the limit, and knows a device's issuer, reads and verifies nothing else.
+
+    The certificate is not read as a whole, and neither the body nor its CSR is.
+    """
     world = storm(600)
     world.fill(600)
-    assert world.ask("gw-0").status == 429
-    assert world.ask("gw-1").status == 429
-    searched: list[str] = []
-    monkeypatch.setattr(path, "find", lambda *_: searched.append("path"))
-    monkeypatch.setattr(csr, "verify", lambda *_: searched.append("csr"))
+    assert [world.ask(f"gw-{n}").status for n in range(2)] == [429] * 2
+    done: list[str] = []
+    for module, name in ((path, "find"), (csr, "parse"), (csr, "verify"), (certificate, "parse")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: done.append(name))
     assert world.ask("gw-2").status == 429
-    assert searched == []
+    assert world.product.call("POST", "/v1/certificates", world.leaf("gw-3"), "no JSON").status == 429
+    assert done == []
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_at_its_slot(storm: Callable[[int], Storm]) -> None:
+    """A certificate of a known issuer is refused for its limit first, and for its form afterwards."""
+    world = storm(600)
+    world.fill(600)
+    assert [world.ask(f"gw-{n}").status for n in range(2)] == [429] * 2
+    bad = resigned(world.leaf("gw-1"), world.product.factory.key, lambda fields: [*fields, tlv(der.NULL)])
+    text = base64.b64encode(bad).decode()
+    assert world.product.call("POST", "/v1/certificates", text, "{}").status == 429
+    world.pass_(60)
+    answer = world.product.call("POST", "/v1/certificates", text, "{}")
+    assert (answer.status, answer.body["code"]) == (401, "certificate-malformed")
 
 
 def test_a_lost_answer_waits_at_most_for_a_slot(storm: Callable[[int], Storm]) -> None:
@@ -284,6 +302,39 @@ def test_credentials_that_sts_throttles(storm: Callable[[int], Storm]) -> None:
     world.wire.throttled = set()
     world.pass_(3)
     assert [world.product.call("GET", PATH, leaf).status for leaf in leaves] == [200] * 4
+
+
+def test_a_stranger_takes_no_slot_of_credentials(storm: Callable[[int], Storm]) -> None:
+    """While STS throttles, only a certificate that our CA's key has signed gets a slot.
+
+    The name of our CA in a certificate is not enough, and one that is malformed is refused for that.
+    """
+    world = storm(1_000)
+    leaf = world.product.certificate(world.ask("gw-0"))
+    assert world.product.call("POST", "/v1/certificates/commit", leaf).status == 200
+    world.wire.throttled = {"AssumeRole"}
+    assert world.product.call("GET", PATH, leaf).status == 503
+    world.wire.take()
+    name = world.product.ca.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
+    stranger = factories.authority(str(name)).issue("gw-1", factories.ec_key())
+    assert stranger.issuer == world.product.ca.subject
+    for presented in (stranger, world.leaf("gw-1"), "no certificate"):
+        assert world.product.call("GET", PATH, presented).status in (400, 401, 403)
+    assert world.wire.take() == []
+
+
+def test_early_refusals_of_credentials_read_no_certificate(
+    storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While STS throttles, a device of our CA is refused by its certificate's outline alone."""
+    world = storm(1_000)
+    leaves = [world.product.certificate(world.ask(f"gw-{n}")) for n in range(2)]
+    for leaf in leaves:
+        assert world.product.call("POST", "/v1/certificates/commit", leaf).status == 200
+    world.wire.throttled = {"AssumeRole"}
+    assert world.product.call("GET", PATH, leaves[0]).status == 503
+    monkeypatch.setattr(certificate, "parse", None)
+    assert world.product.call("GET", PATH, leaves[1]).status == 503
 
 
 def test_devices_ask_for_readiness_in_their_order(

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from firstboot.pki import certificate, der
 from firstboot.pki.certificate import Certificate, Extension, Name
 from firstboot.pki.errors import CertificateMalformed
+from firstboot.pki.pem import MAX_PEM
 from tests import factories
 from tests.field import encode
 from tests.field.encode import own, tlv
@@ -62,8 +63,8 @@ def test_a_file_has_all_its_certificates() -> None:
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("A" * (certificate.MAX_PEM + 1), "A certificate has at most 16384 characters"),
-        ("A" * certificate.MAX_PEM, "The certificate is not in DER: "),
+        ("A" * (MAX_PEM + 1), "A certificate has at most 16384 characters"),
+        ("A" * MAX_PEM, "The certificate is not in DER: "),
         ("-----BEGIN CERTIFICATE-----", "The PEM text has no whole CERTIFICATE block"),
         (PEM.replace(" CERTIFICATE", " X509 CRL"), "The PEM text has no whole CERTIFICATE block"),
         ("AAA", "The certificate is not valid base64"),

@@ -135,10 +135,41 @@ def test_a_closed_lane(*, probes: bool) -> None:
     lane, process = Lane("a", 60), Lanes(Slots())
     assert not process.is_closed(lane, NOW, probes=probes)
     process.close(lane, NOW + 2 * SECOND)
-    found = [process.is_closed(lane, NOW + timedelta(milliseconds=250 * n), probes=probes) for n in range(9)]
-    passing = {0, 4, 8} if probes else {8}
-    assert [number for number, closed in enumerate(found) if not closed] == sorted(passing)
+    passing = []
+    for number in range(9):
+        moment = NOW + timedelta(milliseconds=250 * number)
+        if not process.is_closed(lane, moment, probes=probes):
+            process.passed(lane, moment)
+            passing.append(number)
+    assert passing == ([0, 4, 8] if probes else [8])
     assert not process.is_closed(Lane("b", 60), NOW, probes=probes)
+
+
+def test_a_probe_is_due_until_a_request_passes() -> None:
+    """A request that fails for another reason, and so does not pass, leaves the probe to the next one."""
+    lane, process = Lane("a", 60), Lanes(Slots())
+    process.close(lane, NOW + 2 * SECOND)
+    assert [process.is_closed(lane, NOW, probes=True) for _ in range(3)] == [False] * 3
+    process.passed(lane, NOW)
+    assert process.is_closed(lane, NOW, probes=True)
+
+
+def test_a_request_that_passes_an_open_lane_delays_no_probe() -> None:
+    """The first probe of a lane that closes is due at once, although requests have passed just before."""
+    lane, process = Lane("a", 60), Lanes(Slots())
+    process.close(lane, NOW)
+    process.passed(lane, NOW)
+    process.close(lane, NOW + 2 * SECOND)
+    assert not process.is_closed(lane, NOW, probes=True)
+
+
+def test_all_lanes_are_open_until_one_closes() -> None:
+    """A process knows that no lane is closed before the first one closes, and after the last one opened."""
+    process = Lanes(Slots())
+    assert process.all_open(NOW)
+    process.close(Lane("a", 60), NOW + 2 * SECOND)
+    process.close(Lane("b", 60), NOW + SECOND)
+    assert [process.all_open(NOW + number * SECOND) for number in range(3)] == [False, False, True]
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -68,25 +68,34 @@ class Lanes:
     def __init__(self, slots: RetrySlots) -> None:
         self._slots = slots
         self._known: Bounded[Lane, _Known] = Bounded(LANES)
+        self._closed_until = EPOCH
         self._handed: Bounded[tuple[str, str], datetime] = Bounded(CALLERS)
 
     def close(self, lane: Lane, until: datetime) -> None:
         """Remember that the lane's limit is reached until a moment."""
         known = self._of(lane)
         known.closed_until = max(known.closed_until, until)
+        self._closed_until = max(self._closed_until, until)
+
+    def all_open(self, now: datetime) -> bool:
+        """Return whether no lane's limit is known to be reached."""
+        return now >= self._closed_until
 
     def is_closed(self, lane: Lane, now: datetime, *, probes: bool) -> bool:
         """Return whether the lane's limit is known to be reached.
 
-        With `probes`, one request a second passes.
+        With `probes`, one request a second may pass, and `passed` says that it does.
         """
         known = self._known.get(lane)
         if known is None or now >= known.closed_until:
             return False
-        if probes and now >= known.probe_at:
+        return not probes or now < known.probe_at
+
+    def passed(self, lane: Lane, now: datetime) -> None:
+        """Remember that a request passes the lane: while it is closed, the next one may a second later."""
+        known = self._known.get(lane)
+        if known and now < known.closed_until:
             known.probe_at = now + _PROBE
-            return False
-        return True
 
     def wait(self, lane: Lane, caller: str, now: datetime) -> int | None:
         """Return the seconds until the caller's slot; None if the table gives out no slots.

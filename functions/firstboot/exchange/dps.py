@@ -101,6 +101,7 @@ class Dps:
             return refuse(error, request.request_id, now)
 
     def _register(self, request: HttpRequest, now: datetime) -> HttpResponse:
+        self.exchange.refuse_early(request.client_certificate, now)
         admission = self._admitted(request, now)
         asked = read(DpsRequest, request)
         _check_name(asked.name, request)
@@ -131,7 +132,7 @@ class Dps:
         _check_name(read(DpsLookup, request).name, request)
         # Every holder of a claim certificate can send any name, and must not learn which names exist. An
         # operation's id is a random serial, so only the device that registered has it.
-        if admission.issuer and admission.group.is_shared:
+        if admission.path and admission.group.is_shared:
             raise OperationNotFound
         device = self._device(admission)
         record = next(iter(_records(device)), None)

@@ -46,6 +46,7 @@ class Endpoints:
 
     def certificates(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Certify the key in the CSR: enroll with a bootstrap certificate, renew with an operational one."""
+        self.exchange.refuse_early(request.client_certificate, now)
         presented = present(request, self.prove, now)
         wanted = read(request.body, request.headers.get("content-type", ""), request.query)
         answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)

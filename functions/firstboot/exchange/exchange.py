@@ -17,6 +17,7 @@ from firstboot.exchange.waiting import Waiting
 from firstboot.identity.admission import Admission, admit
 from firstboot.identity.known_issuers import KnownIssuers
 from firstboot.identity.possession import Presented
+from firstboot.pki.outline import Outline, outline
 
 
 class FleetInForce(Protocol):
@@ -39,29 +40,46 @@ class Exchange:
     def __call__(self, presented: Presented, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         """Certify the key in the request.
 
-        Raises Unavailable if the fleet can't be read, and what admit, Enroll, Renew and Waiting.check raise.
+        Raises Unavailable if the fleet can't be read, and what admit, Enroll, Renew and Waiting.refuse raise.
         """
+        self._refuse(presented.leaf, request.device_id, now)
         fleet = self.fleet.current(now)
         if self.renew.is_asked(presented):
             return self.renew(presented, request, fleet, now)
-        leaf, said = presented.leaf, request.device_id
-        # In a storm a request is refused before its certificate's path and its CSR are verified. A caller
-        # that no known issuer's key has vouched for is refused after that only, and takes no slot before.
-        known = self.issuers.group_of(leaf, fleet)
+        admission = admit(presented, request.device_id, fleet, now)
+        return self.admitted(admission, request, now)
+
+    def refuse_early(self, client_certificate: str | None, now: datetime) -> None:
+        """Refuse an enrollment before anything else of it is read, if a limit is known to be reached.
+
+        `client_certificate` is that of the TLS client, whose possession the handshake proved. A certificate
+        that is malformed is not refused here. Raises Unavailable if the fleet can't be read, and what
+        Waiting.refuse raises.
+        """
+        if client_certificate and not self.waiting.is_needless(now):
+            leaf = outline(client_certificate)
+            if leaf:
+                self._refuse(leaf, None, now)
+
+    def _refuse(self, leaf: Outline, said: str | None, now: datetime) -> None:
+        """Refuse an enrollment before its certificate's path and its CSR are verified.
+
+        The caller has proved possession of `leaf`. A certificate that no known issuer's key has signed is not
+        refused here, and takes no slot.
+        """
+        if self.waiting.is_needless(now):
+            return
+        known = self.issuers.group_of(leaf, self.fleet.current(now))
         # Without an id a shared certificate is refused for that, and takes no slot that all its devices have.
         if known and (said is not None or not known.is_shared):
-            self.waiting.check(known, leaf.identifier, said, now)
-        admission = admit(presented, said, fleet, now)
-        if admission.issuer:
-            self.issuers.note(leaf, admission.issuer, admission.group, fleet)
-        if known:
-            return self.enroll(admission, request, now)
-        return self.admitted(admission, request, now)
+            self.waiting.refuse(known, leaf.identifier, said, now)
 
     def admitted(self, admission: Admission, request: ExchangeRequest, now: datetime) -> Issued | Claimed:
         """Certify the key in the request for a device that is admitted.
 
-        Raises what Waiting.check and Enroll raise.
+        Raises what Waiting.refuse and Enroll raise.
         """
+        if admission.path:
+            self.issuers.note(admission.path, admission.group, self.fleet.current(now))
         self.waiting.check(admission.group, admission.by.identifier, request.device_id, now)
         return self.enroll(admission, request, now)

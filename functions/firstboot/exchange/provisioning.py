@@ -19,7 +19,7 @@ from firstboot.domain.bounded import Bounded
 from firstboot.domain.device import Attribute
 from firstboot.exchange.messages import check_claims
 from firstboot.exchange.provision import ClaimCertificates, Provision, ProvisioningRequest
-from firstboot.pki.certificate import MAX_PEM
+from firstboot.pki.pem import MAX_PEM
 from firstboot.runtime.errors import MalformedRequest
 from firstboot.runtime.guard import Guard
 from firstboot.runtime.messages import Json, convert

@@ -1,8 +1,9 @@
 """Refuse enrollments early while a limit is reached, and give each refused device its retry slot.
 
 There are two limits: what a group enrolls in a minute, and what AWS signs and stores in a second. A process
-that has met one refuses the next enrollments without a call until the minute or the second ends. A renewal
-is never refused here, and takes no slot from enrollments.
+that has met one refuses the next enrollments without a call until the minute or the second ends. While a
+group's minute is full, one request a second passes, so that without a storm a repeat is answered at once. A
+renewal is never refused here, and takes no slot from enrollments.
 """
 
 from __future__ import annotations
@@ -35,7 +36,17 @@ class Waiting:
     lanes: Lanes
     issuing: Lane
 
+    def is_needless(self, now: datetime) -> bool:
+        """Return whether no limit is known to be reached, so that `refuse` would refuse no enrollment."""
+        return self.lanes.all_open(now)
+
     def check(self, group: Group, identifier: str, said: str | None, now: datetime) -> None:
+        """Refuse an enrollment as `refuse` does, or let it pass."""
+        self.refuse(group, identifier, said, now)
+        if lane := _lane(group):
+            self.lanes.passed(lane, now)
+
+    def refuse(self, group: Group, identifier: str, said: str | None, now: datetime) -> None:
         """Refuse an enrollment if a limit is known to be reached.
 
         `identifier` is that of the evidence by which `group` admits the device, which the caller has

@@ -60,8 +60,8 @@ class Admission:
     """The right of a device to enroll in a group.
 
     `way` is the way in which the device asks. The use of `proof` must be recorded before a certificate is
-    issued. It is None if the connection proved possession. `issuer` is the issuer of the bootstrap
-    certificate; None without one.
+    issued. It is None if the connection proved possession. `path` leads from the bootstrap certificate to its
+    trust anchor; it is empty without one.
     """
 
     device_id: DeviceId
@@ -69,7 +69,7 @@ class Admission:
     by: AdmittedBy
     way: Way | None
     proof: ProofId | None = None
-    issuer: Certificate | None = None
+    path: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def admit_verified(
         anchor=Anchor(verified.anchor.spki_fingerprint(), verified.anchor.subject.text()),
     )
     proof = proof_of(presented)
-    return Admission(name, verified.group, admitted_by, presented.way, proof, verified.path[1])
+    return Admission(name, verified.group, admitted_by, presented.way, proof, verified.path)
 
 
 def verify_bootstrap(presented: Presented, fleet: Fleet, now: datetime) -> VerifiedBootstrap:

@@ -1,16 +1,19 @@
 """The issuers of bootstrap certificates that a process has admitted before.
 
-In a storm most requests are refused, and the search for a certificate's path costs more than everything else
-of a refusal. A signature by an issuer whose path was verified before shows the group as well. It is enough to
-refuse a certificate for its group's limit, and never enough to admit one.
+In a storm most requests are refused. The strict reading of a certificate and the search for its path would
+cost more than everything else of a refusal. A signature by an issuer whose path was verified before shows the
+group as well. It is enough to refuse a certificate for its group's limit, and never enough to admit one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from firstboot.domain.bounded import Bounded
 from firstboot.domain.fleet import Fleet, Group
-from firstboot.pki import path
-from firstboot.pki.certificate import Certificate, Name
+from firstboot.pki.certificate import Certificate
+from firstboot.pki.outline import Outline
+from firstboot.pki.path import signed_by
 
 _ISSUERS = 64
 
@@ -20,19 +23,20 @@ class KnownIssuers:
 
     def __init__(self) -> None:
         self._fleet: Fleet | None = None
-        self._issuers: Bounded[Name, tuple[Certificate, Group]] = Bounded(_ISSUERS)
+        self._issuers: Bounded[bytes, tuple[Certificate, Group]] = Bounded(_ISSUERS)
 
-    def note(self, leaf: Certificate, issuer: Certificate, group: Group, fleet: Fleet) -> None:
-        """Remember the issuer of `leaf`, which was admitted to `group` under the definition `fleet`."""
+    def note(self, path: Sequence[Certificate], group: Group, fleet: Fleet) -> None:
+        """Remember the issuer on a path by which a certificate was admitted to `group` under `fleet`."""
         if fleet is not self._fleet:
             self._issuers.clear()
             self._fleet = fleet
-        self._issuers.put(leaf.issuer, (issuer, group))
+        leaf, issuer = path[:2]
+        self._issuers.put(leaf.issuer_der, (issuer, group))
 
-    def group_of(self, leaf: Certificate, fleet: Fleet) -> Group | None:
+    def group_of(self, leaf: Outline, fleet: Fleet) -> Group | None:
         """Return the group of the known issuer whose key signed `leaf`; None if there is none."""
-        found = self._issuers.get(leaf.issuer) if fleet is self._fleet else None
+        found = self._issuers.get(leaf.issuer_der) if fleet is self._fleet else None
         if found is None:
             return None
         issuer, group = found
-        return group if path.signed_by(leaf, issuer) else None
+        return group if signed_by(leaf, issuer) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -19,20 +18,16 @@ from functools import cached_property, lru_cache
 
 from cryptography import x509
 
-from firstboot.pki import der, signature
+from firstboot.pki import der, pem, signature
 from firstboot.pki.der import Element, NotDer
 from firstboot.pki.errors import CertificateMalformed
+from firstboot.pki.outline import Outline
 from firstboot.pki.signature import DevicePublicKey
-
-MAX_PEM = 16_384
-"""Characters. A certificate for RSA-4096 with a long subject has about 3,000."""
 
 MAX_INTERMEDIATES = 2
 """API Gateway's mTLS takes chains of four: leaf, two intermediates, root."""
 
 COMMON_NAME = "2.5.4.3"
-
-_PEM = re.compile("-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _UNIQUE_IDS = (0x81, 0x82, 0xA1, 0xA2)
@@ -85,14 +80,13 @@ _SHORT = {COMMON_NAME: "CN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.1
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Outline):
     """An unverified certificate. Two are equal if their bytes are.
 
-    `signed` are the bytes that the signature covers. `version` counts from 0, as X.509 does: v3 is 2.
+    `version` counts from 0, as X.509 does: v3 is 2.
     """
 
     der: bytes
-    signed: bytes = field(compare=False, repr=False)
     version: int = field(compare=False)
     serial_number: int = field(compare=False)
     issuer: Name = field(compare=False)
@@ -100,23 +94,12 @@ class Certificate:
     not_before: datetime = field(compare=False)
     not_after: datetime = field(compare=False)
     spki: Element = field(compare=False, repr=False)
-    algorithm: Element = field(compare=False, repr=False)
-    signature: bytes = field(compare=False, repr=False)
     extensions: dict[str, Extension] = field(compare=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the DER, lower-case hex; AWS IoT's certificateId."""
         return hashlib.sha256(self.der).hexdigest()
-
-    @cached_property
-    def identifier(self) -> str:
-        """SHA-256 (lower-case hex) of what is signed.
-
-        An ECDSA signature can be changed into another that holds, by a sender without the key. So the
-        fingerprint can be chosen by the sender, and this identifier cannot.
-        """
-        return hashlib.sha256(self.signed).hexdigest()
 
     @property
     def pem(self) -> str:
@@ -155,31 +138,18 @@ def parse_text(text: str) -> Certificate:
 
     Raises CertificateMalformed.
     """
-    if len(text) > MAX_PEM:
-        raise CertificateMalformed(f"A certificate has at most {MAX_PEM} characters")
-    if "-----BEGIN" not in text:
-        return parse(_decoded(text))
-    if not (found := _PEM.search(text)):
-        raise CertificateMalformed("The PEM text has no whole CERTIFICATE block")
-    return parse(_decoded(found[1]))
+    return parse(pem.decoded(text))
 
 
 def parse_all(text: str) -> list[Certificate]:
     """Return the certificates in a PEM file, other text being left out. Raises CertificateMalformed."""
-    return [parse(_decoded(encoded)) for encoded in _PEM.findall(text)]
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError as error:
-        raise CertificateMalformed("The certificate is not valid base64", log=repr(error)) from error
+    return [parse(each) for each in pem.all_decoded(text)]
 
 
 @lru_cache(maxsize=1024)
-def anchor(pem: str) -> Certificate:
+def anchor(text: str) -> Certificate:
     """Return `parse_text`'s result, remembered: every request needs the trust anchors again."""
-    return parse_text(pem)
+    return parse_text(text)
 
 
 def parse(encoded: bytes) -> Certificate:
@@ -212,6 +182,7 @@ def _certificate(whole: Element) -> Certificate:
         not_before=not_before.time(),
         not_after=not_after.time(),
         spki=spki,
+        issuer_der=issuer.encoded,
         algorithm=algorithm,
         signature=signed_by.bits(),
         extensions=_extensions(rest, version),

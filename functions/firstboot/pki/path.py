@@ -18,6 +18,7 @@ from firstboot.domain.errors import Reason
 from firstboot.pki import signature
 from firstboot.pki.certificate import Certificate
 from firstboot.pki.der import NotDer
+from firstboot.pki.outline import Outline
 
 MAX_TRIES = 8
 """Searches for one path. Each but the first leaves out issuers whose key did not sign."""
@@ -153,7 +154,7 @@ def issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     return certificate.issuer.canonical() == issuer.subject.canonical() and signed_by(certificate, issuer)
 
 
-def signed_by(certificate: Certificate, issuer: Certificate) -> bool:
+def signed_by(certificate: Outline, issuer: Certificate) -> bool:
     """Return whether `issuer`'s key signed `certificate`."""
     try:
         key = issuer.public_key()

@@ -19,7 +19,7 @@ from firstboot.domain.retry_slots import Lane
 from firstboot.identity.connection import Connected
 from firstboot.identity.login import LogIn
 from firstboot.identity.proof import Prove
-from firstboot.pki import chain
+from firstboot.pki import certificate, chain
 from firstboot.policy.render import Place
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.guard import Guard
@@ -86,6 +86,10 @@ def _endpoints(settings: VendSettings, guard: Guard) -> Endpoints:
         connected=Connected(devices, store),
         vend=Vend(place, shipped.role_aliases, StsSessions(clients.sts())),
         show_record=ShowRecord(Readiness(limiter, lanes, reconciling)),
-        waiting=Waiting(lanes, Lane("vending", int(settings.sts_rate) * 60)),
+        waiting=Waiting(
+            lanes,
+            Lane("vending", int(settings.sts_rate) * 60),
+            certificate.parse_text(settings.ca_certificate),
+        ),
         guard=guard,
     )

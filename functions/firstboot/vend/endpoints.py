@@ -17,7 +17,6 @@ from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn, VerifiedIdentity
 from firstboot.identity.possession import Presented
 from firstboot.identity.proof import Prove
-from firstboot.pki import chain
 from firstboot.policy.limits import check_answer
 from firstboot.policy.rules import RulesInForce
 from firstboot.runtime.callers import present
@@ -58,6 +57,7 @@ class Endpoints:
         thing_name = request.headers.get("x-amzn-iot-thingname")
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
+            self.waiting.refuse_early(request.client_certificate, now)
             presented = present(request, self.prove, now)
             vended, longest = self.vended(presented, wanted, now)
             answer = credential_provider.success(vended)
@@ -76,12 +76,9 @@ class Endpoints:
     ) -> tuple[Credentials, int | None]:
         """Return credentials, and the bytes that an answer may have under the role alias (None: any).
 
-        While AWS throttles, each device of the issuing CA is refused with a slot of its own. Raises
-        FirstbootError.
+        Raises FirstbootError.
         """
-        # Verifying a signature takes much of a vend's CPU, and the login does it too.
-        if self.waiting.is_closed(now) and chain.issued(presented.leaf, self.log_in.ca):
-            self.waiting.check(presented.leaf.identifier, now)
+        self.waiting.refuse(presented.leaf, now)
         with self.waiting.noticing(presented.leaf.identifier, now):
             return self._vend(presented, wanted, now)
 

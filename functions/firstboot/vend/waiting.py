@@ -12,6 +12,9 @@ from firstboot.domain.errors import Unavailable
 from firstboot.domain.lanes import THROTTLED, Lanes
 from firstboot.domain.names import DeviceId
 from firstboot.domain.retry_slots import Lane
+from firstboot.pki import path
+from firstboot.pki.certificate import Certificate
+from firstboot.pki.outline import Outline, outline
 from firstboot.runtime.problem import Backlog, retry_in
 
 _STORM_SECONDS = 60
@@ -20,21 +23,40 @@ _STORM_SECONDS = 60
 
 @dataclass(frozen=True)
 class Waiting:
-    """The limit of credentials. `vending` is the lane of the requests that AWS throttles."""
+    """The limit of credentials.
+
+    `vending` is the lane of the requests that AWS throttles. `ca` is the issuing CA's certificate.
+    """
 
     lanes: Lanes
     vending: Lane
+    ca: Certificate
 
-    def is_closed(self, now: datetime) -> bool:
-        """Return whether AWS throttled a request in this second."""
-        return self.lanes.is_closed(self.vending, now, probes=False)
+    def refuse_early(self, client_certificate: str | None, now: datetime) -> None:
+        """Refuse a request as `refuse` does, before anything else of it is read.
+
+        `client_certificate` is that of the TLS client. One that is malformed is not refused here.
+        """
+        if client_certificate and self._is_closed(now):
+            leaf = outline(client_certificate)
+            if leaf:
+                self.refuse(leaf, now)
+
+    def refuse(self, leaf: Outline, now: datetime) -> None:
+        """Refuse a request if AWS throttled one in this second, and the issuing CA's key signed `leaf`.
+
+        The caller has proved possession of `leaf`. Each device gets a slot of its own. Raises Unavailable.
+        """
+        # The signature is verified only in a storm, because the login verifies it too.
+        if self._is_closed(now) and path.signed_by(leaf, self.ca):
+            self.check(leaf.identifier, now)
 
     def check(self, certificate_id: str, now: datetime) -> None:
         """Refuse a request if AWS throttled one in this second.
 
         The caller has verified that it is one of the certificate's device. Raises Unavailable.
         """
-        if self.is_closed(now):
+        if self._is_closed(now):
             refusal = self._throttled(certificate_id, "AWS throttled a request in this second", now)
             refusal.is_early = True
             raise refusal
@@ -49,6 +71,9 @@ class Waiting:
                 raise
             self.lanes.close(self.vending, whole_seconds(now) + THROTTLED)
             raise self._throttled(certificate_id, error.log, now) from error
+
+    def _is_closed(self, now: datetime) -> bool:
+        return self.lanes.is_closed(self.vending, now, probes=False)
 
     def _throttled(self, caller: str, log: str, now: datetime) -> Unavailable:
         slot = self.lanes.wait(self.vending, caller, now)
