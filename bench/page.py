@@ -29,6 +29,7 @@ def page(report: Report) -> str:
         assets=table(["asset", "MB zipped"], [[name, f"{size:.1f}"] for name, size in report.zipped.items()]),
         others=_others(report),
         profiles="\n\n".join(_profile(each) for each in report.profiles),
+        refused_vend=f"{report.refused['vend'].middle:.2f}",
         refusal=table(["a refusal in a storm", "share"], _shown(report.refusal)),
         growth=_growth(report),
         rules=_rules(report.rules),

@@ -44,14 +44,15 @@ QUICK = Size(rounds=3, requests=15, profiles=2, devices=(1_000,), has_rules=Fals
 class Report:
     """The findings of a run.
 
-    `refused` is the CPU of a refusal in a storm as a ratio to that of a success, and `refusal` the shares of
-    packages in it. `zipped` has the MB of each asset, `costs` the dollars of docs/deploy.md.
+    `refused` is the CPU of a refusal in a storm as a ratio to that of a success, for each flow, and `refusal`
+    the shares of packages in that of an enrollment. `zipped` has the MB of each asset, `costs` the dollars of
+    docs/deploy.md.
     """
 
     where: str
     size: Size
     results: Results
-    refused: Spread
+    refused: dict[str, Spread]
     zipped: dict[str, float]
     others: list[Other]
     profiles: list[Profile]
@@ -83,7 +84,7 @@ def judged(report: Report) -> list[Judged]:
         ours, plain = report.of(OURS, flow), report.of(PLAIN, flow)
         found.append(_ratio(f"CPU of a cold start, {flow}", speed.ratios(ours.cold, plain.cold)))
         found.append(_ratio(f"CPU of a request, {flow}", speed.ratios(ours.warm, plain.warm)))
-    found.append(_ratio("CPU of a refusal, of an enrollment's", report.refused, MOST_REFUSAL))
+    found.append(_ratio("CPU of a refusal, of an enrollment's", report.refused["enroll"], MOST_REFUSAL))
     for flow, most in CALLS.items():
         calls = report.of(OURS, flow).usual_calls.total()
         found.append(Judged(f"AWS calls of a request, {flow}", f"{most}", f"{calls}", "", calls <= most))

@@ -27,17 +27,18 @@ def measure(folder: Path, size: Size, say: Callable[[str], None]) -> Report:
     say(f"{size.rounds} rounds of {len(variants)} cold starts and {size.requests} requests each")
     results = speed.run(world, python, variants, size.rounds, size.requests)
     say("refusals in a storm")
-    enroll = next(each for each in variants if (each.name, each.flow) == (OURS, "enroll"))
-    refused = speed.refusals(world, python, enroll, size.rounds, size.requests)
+    ours = {each.flow: each for each in variants if each.name == OURS}
+    refused = {
+        flow: speed.refusals(world, python, each, size.rounds, size.requests) for flow, each in ours.items()
+    }
     say("profiles")
     found = [
         profiles.profile(
             world, python, each, median(results[OURS, each.flow].imported), size.profiles, size.requests
         )
-        for each in variants
-        if each.name == OURS
+        for each in ours.values()
     ]
-    refusal = profiles.refusal(world, python, enroll, size.requests)
+    refusal = profiles.refusal(world, python, ours["enroll"], size.requests)
     say("other CAs")
     compared = others.measure(world, size.profiles, 200)
     say(f"growth up to {size.devices[-1]:,} devices")

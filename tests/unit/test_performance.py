@@ -48,7 +48,7 @@ def report(
         "where": "a machine",
         "size": QUICK,
         "results": results,
-        "refused": Spread(0.1, 0.1, 0.1),
+        "refused": dict.fromkeys(FLOWS, Spread(0.1, 0.1, 0.1)),
         "zipped": {"exchange": 1.0, "vend": zipped},
         "others": [Other("cfssl", "1.2.0", Spread(0.3, 0.3, 0.3))],
         "profiles": [Profile(flow, 0.5, [("botocore", 1.0)], [("urllib3", 1.0)]) for flow in FLOWS],
@@ -87,7 +87,10 @@ def test_a_report_at_the_targets_meets_them() -> None:
     ("changes", "missed"),
     [
         ({"cpu": 71}, {name for name in TARGETS if name.startswith(("CPU of a cold", "CPU of a request"))}),
-        ({"refused": Spread(0.1, 0.11, 0.12)}, {"CPU of a refusal, of an enrollment's"}),
+        (
+            {"refused": {"enroll": Spread(0.1, 0.11, 0.12), "vend": Spread(0.1, 0.1, 0.1)}},
+            {"CPU of a refusal, of an enrollment's"},
+        ),
         ({"calls": 3}, {"AWS calls of a request, vend"}),
         ({"calls": 4}, {"AWS calls of a request, vend", "AWS calls of a request, enroll"}),
         ({"memory": 81}, {"memory, enroll", "memory, vend"}),
