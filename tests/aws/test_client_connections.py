@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import urllib3.util.connection
-from botocore.exceptions import BotoCoreError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ConnectionClosedError, HTTPClientError, ReadTimeoutError
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -367,3 +368,98 @@ def test_a_body_that_may_not_be_there_ends_the_connection(ask: Ask, status: str,
     assert connections().send(asked).content == b""
     assert connections().send(asked).content == _message("b")
     assert host.connections == [1, 1]
+
+
+MODULE = "firstboot.aws.connections"
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, step: float, size: int = 100) -> None:
+    """Let `step` seconds pass with each read of an answer, which gets `size` bytes at most."""
+    times = itertools.count(0, step)
+    monkeypatch.setattr(f"{MODULE}.monotonic", lambda: next(times))
+    monkeypatch.setattr(f"{MODULE}._BYTES", size)
+    monkeypatch.setattr("firstboot.aws.client.sleep", lambda _: None)
+
+
+SLOW = _whole("a" * 1000)
+"""An answer that takes eleven reads of 100 bytes."""
+
+
+def test_a_slow_answer_is_read(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes in many parts is read, if it ends before its time is over."""
+    clock(monkeypatch, 0.25)
+    ends, host = ask(SLOW, SLOW, size=65_536)
+    assert (ends, host.connections) == (["a" * 1000] * 2, [2])
+
+
+def test_the_time_for_an_answer_is_for_all_of_it(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer whose parts come in time but not its end is a time-out, at both attempts of a call."""
+    clock(monkeypatch, 0.4)
+    ends, host = ask(SLOW, SLOW, calls=1, size=65_536)
+    assert (ends, host.connections) == (["ReadTimeoutError"], [1, 1])
+
+
+def test_a_call_whose_answer_is_too_slow_is_made_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second attempt has the whole time again, and another connection."""
+    clock(monkeypatch, 0.4)
+    ends, host = ask(SLOW, _whole("b"), calls=1, size=65_536)
+    assert (ends, host.connections) == (["b"], [1, 1])
+
+
+def test_the_last_read_ends_with_the_time_for_the_answer(
+    ca: factories.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read waits for no longer than what is left of the answer's time."""
+    del ca
+    # A minute passes with the first read, and leaves a hundredth of a second.
+    monkeypatch.setattr(f"{MODULE}.TIMEOUT_SECONDS", (60.0, 60.0))
+    clock(monkeypatch, 59.99, size=65_536)
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(SLOW[:-1])
+        connection.settimeout(5)
+        # The client has closed the connection long before it would get the end.
+        with suppress(TimeoutError):
+            connection.recv(1)
+        connection.sendall(SLOW[-1:])
+
+    with answering(answer) as (url, _), pytest.raises(ReadTimeoutError):
+        connections().send(Request("GET", url, {"Host": "h"}, b""))
+
+
+LARGE = 200_000
+OVERHEAD = {
+    "status": b"HTTP/1.1 200 " + b"K" * LARGE + _whole("a")[15:],
+    "header": _whole("a", b"x: " + b"a" * LARGE + b"\r\n"),
+    "headers": _whole("a", b"x: a\r\n" * (LARGE // 6)),
+    "interim answers": INTERIM[0] * (LARGE // len(INTERIM[0])) + _whole("a"),
+    "note of a chunk": _in_chunks("a").replace(b"note=1", b"note=" + b"1" * LARGE, 1),
+    "field after the last chunk": _in_chunks("a")[:-2] + b"x: " + b"a" * LARGE + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", OVERHEAD)
+def test_an_answer_has_few_bytes_besides_its_body(ca: factories.Authority, kind: str) -> None:
+    """An answer of which more than 64 KiB are not its body is as one that is no HTTP."""
+    del ca
+    with (
+        answering(lambda connection: connection.sendall(OVERHEAD[kind])) as (url, _),
+        pytest.raises(ConnectionClosedError),
+    ):
+        connections().send(Request("GET", url, {"Host": "h"}, b""))
+
+
+@pytest.mark.parametrize("make", [_whole, _in_chunks])
+def test_a_large_body_is_read(ask: Ask, make: Callable[[str], bytes]) -> None:
+    """The bytes of a body do not count, and a head may have almost 64 KiB."""
+    text = "a" * LARGE
+    answer = make(text).replace(b"\r\n", b"\r\nx: " + b"a" * 65_000 + b"\r\n", 1)
+    ends, host = ask(answer, _whole("b"), size=1_000_000)
+    assert (ends, host.connections) == ([text, "b"], [2])
+
+
+def test_bytes_that_follow_an_answer_do_not_count(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call whose answer is whole is not made again because of much that follows the answer."""
+    monkeypatch.setattr(f"{MODULE}._MOST_OVERHEAD", 100)
+    ends, host = ask(_whole("a") + b"x" * 1000, calls=1, size=65_536)
+    assert (ends, host.connections) == (["a"], [1])

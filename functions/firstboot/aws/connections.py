@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from firstboot.aws.requests import Request
 
 TIMEOUT_SECONDS = (1.0, 3.0)
-"""How long a client waits for a connection, and for the next bytes of an answer."""
+"""How long a client waits for a connection, and for a whole answer."""
 
 _BYTES = 65_536
 """The most bytes that are read at once."""
+
+_MOST_OVERHEAD = 65_536
+"""The most bytes of an answer besides its body: its head, interim answers and what encloses chunks."""
 
 _BODILESS = frozenset({204, 304})
 """The statuses whose answers have no body (RFC 9112, section 6.3)."""
@@ -76,9 +80,11 @@ class _Reading:
         self.parser = HttpResponseParser(self)
         self._headers, self._fields = HTTPHeaderDict(), HTTPHeaderDict()
         self._body: list[bytes] = []
+        self._overhead = 0
 
     def feed(self, part: bytes) -> None:
         """Read the next bytes. Raises HttpParserError and HttpParserUpgrade for bytes that are no answer."""
+        self._overhead += len(part)
         try:
             self.parser.feed_data(part)
         except (HttpParserError, HttpParserUpgrade):
@@ -86,6 +92,8 @@ class _Reading:
             if self.answer is None:
                 raise
             self.is_reusable = False
+        if self._overhead > _MOST_OVERHEAD and self.answer is None:
+            raise HttpParserError("more bytes besides the body than AWS sends")
 
     def on_message_begin(self) -> None:
         """Begin an answer: the first one, one after an interim answer, or one of no request."""
@@ -102,6 +110,7 @@ class _Reading:
     def on_body(self, part: bytes) -> None:
         """Add a part of the body."""
         self._body.append(part)
+        self._overhead -= len(part)
 
     def on_message_complete(self) -> None:
         """Keep the answer, unless it is an interim one or follows the answer."""
@@ -128,22 +137,30 @@ class _Pool(HTTPConnectionPool):
         """
         # The type that urllib3 declares has no socket.
         connection: Any = self._get_conn()
+        seconds: Any = self.timeout.read_timeout
         reading, is_sent = _Reading(), False
         try:
             if connection.is_closed:
                 connection.connect()
-            connection.sock.settimeout(self.timeout.read_timeout)
+            connection.sock.settimeout(seconds)
             # A host may refuse a request and close the connection before it has read all of it.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sock.sendall(sent)
                 is_sent = True
-            while reading.answer is None:
+            ends_at = monotonic() + seconds
+            while True:
                 part = connection.sock.recv(_BYTES)
                 # Without a length, what was cut off looks like the end. AWS gives one to each body.
                 if not part:
                     raise ConnectionAbortedError("the answer has no end")
                 reading.feed(part)
-            return reading.answer
+                if reading.answer:
+                    return reading.answer
+                # The time-out of a socket is for one read. An answer that comes byte by byte would not end.
+                left = ends_at - monotonic()
+                if left <= 0:
+                    raise TimeoutError("the time for the whole answer is over")
+                connection.sock.settimeout(left)
         finally:
             if not (is_sent and reading.is_reusable):
                 connection.close()
