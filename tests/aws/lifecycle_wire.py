@@ -25,6 +25,7 @@ from firstboot.pki import chain, signature
 from tests.aws.lifecycle_watch import Call, Claims, Watch
 from tests.aws.product import Product
 from tests.aws.test_issuance import Recorder
+from tests.field.encode import own
 
 
 class PowerLost(BaseException):
@@ -147,7 +148,7 @@ class Wire(Transport):
         return Answer(403, message, b'{"message": "Forbidden"}')
 
     def _call(self, leaf: x509.Certificate, body: str | None) -> Call:
-        ours = chain.issued_by(leaf, self._product.ca)
+        ours = chain.issued_by(own(leaf), self._product.ca)
         return Call(
             caller=f"{leaf.serial_number:x}" if ours else None,
             key=_key(json.loads(body)["csr"]) if body else None,

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from firstboot.aws import clients
 from firstboot.aws.kms import KmsKey, public_key
@@ -363,6 +364,25 @@ def test_a_certificate_forged_with_the_cas_key_is_refused(
     assert (answer.status, answer.body["code"]) == (403, "certificate-forged")
     assert boto3.client("dynamodb").scan(TableName=product.table)["Items"] == before
     assert product.call("POST", f"{PATH}/commit", genuine).status == 200
+
+
+@pytest.mark.parametrize("by_proof", [False, True], ids=["mtls", "proof"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", f"{PATH}/commit"), ("GET", "/v1/device"), ("POST", PATH)],
+)
+def test_an_unreadable_certificate_of_the_cas_key_is_refused(
+    product: Product, ca_key: str, method: str, path: str, *, by_proof: bool
+) -> None:
+    """A certificate that the CA's key signed and cryptography can't read is malformed and changes nothing."""
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02\x82\xff")
+    ca, key = KmsKey(clients.kms(), ca_key, public_key(clients.kms(), ca_key)), factories.ec_key()
+    leaf = Authority(product.ca, ca).issue("gw-1", key, extra=[(names, False)])
+    body = json.dumps(_good()) if method == "POST" else None
+    call = partial(product.prove, method, path, key) if by_proof else partial(product.call, method, path)
+    answer = call(leaf, body)
+    assert (answer.status, answer.body["code"]) == (401, "certificate-malformed")
+    assert product.rows() == []
 
 
 @pytest.mark.parametrize("by_proof", [False, True], ids=["mtls", "proof"])

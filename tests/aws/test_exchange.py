@@ -38,7 +38,7 @@ def test_a_bootstrap_certificate_becomes_an_operational_one(product: Product) ->
     assert leaf.public_key() == key.public_key()
     assert chain.common_name(leaf) == answer.body["deviceId"] == "gw-1"
     assert chain.fingerprint(leaf) == answer.body["certificateId"]
-    assert chain.issued_by(leaf, product.ca)
+    leaf.verify_directly_issued_by(product.ca)
     assert set(answer.body) == {
         "deviceId", "certificateId", "serial", "certificateUrl", "urlExpiresAt", "urlExpiresIn",
         "notAfter", "renewAfter", "renewIn", "mqtt", "time",

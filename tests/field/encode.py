@@ -40,6 +40,7 @@ __all__ = [
     "own",
     "resigned",
     "tlv",
+    "underscored",
 ]
 
 SHA1_ECDSA = "1.2.840.10045.4.1"
@@ -59,3 +60,10 @@ def own(certificate_: x509.Certificate) -> Certificate:
 def changed(original: x509.Certificate, issuer: Authority, change: Change) -> Certificate:
     """Return the certificate with other fields, signed again by `issuer`'s key with SHA-256."""
     return certificate.parse(resigned(original, issuer.key, change))
+
+
+def underscored(original: x509.Certificate, issuer: Authority) -> Certificate:
+    """Return the certificate with an underscore in a PrintableString, which cryptography doesn't load."""
+    common_name = tlv(der.SEQUENCE, oid(certificate.COMMON_NAME), tlv(0x13, b"dev_1"))
+    subject = tlv(der.SEQUENCE, tlv(der.SET, common_name))
+    return changed(original, issuer, lambda fields: [*fields[:SUBJECT], subject, *fields[KEY:]])

@@ -167,8 +167,8 @@ def test_an_intermediate_goes_with_its_certificates(tmp_path: Path) -> None:
     assert line.issue("--count", "1").exit_code == 0
     leaf, issuer = line.chain("gateways-000001")
     assert issuer == line.ca.certificate
-    assert chain.issued_by(leaf, issuer)
-    assert chain.issued_by(issuer, root.certificate)
+    leaf.verify_directly_issued_by(issuer)
+    issuer.verify_directly_issued_by(root.certificate)
 
 
 def test_a_renewed_ca_is_the_same_ca(tmp_path: Path) -> None:

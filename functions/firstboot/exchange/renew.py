@@ -34,6 +34,7 @@ from firstboot.identity.proof import Proofs, spend
 from firstboot.identity.ways import check_way
 from firstboot.pki import chain, csr
 from firstboot.pki.certificate import Certificate
+from firstboot.pki.errors import CertificateUntrusted
 from firstboot.pki.profile import plan
 
 
@@ -72,18 +73,17 @@ class Renew:
 
     def is_asked(self, presented: Presented) -> bool:
         """Return whether a certificate is one to renew: ours, or an imported one that a record names."""
-        return isinstance(presented, Recorded) or self._is_ours(presented)
-
-    def _is_ours(self, presented: Presented) -> bool:
-        return chain.issued(presented.leaf, self.issue.issuer.certificate) is not None
+        ca = self.issue.issuer.certificate
+        return isinstance(presented, Recorded) or chain.issued_by(presented.leaf, ca)
 
     def _verified(self, presented: Presented, now: datetime) -> DeviceId:
-        if isinstance(presented, Recorded) and not self._is_ours(presented):
-            return presented.device_id
-        leaf = presented.leaf.to_cryptography()
-        moment = min(now, leaf.not_valid_after_utc) if isinstance(presented, Proven) else now
-        chain.verify(leaf, self.issue.issuer.certificate, moment)
-        return device_id(chain.common_name(leaf))
+        moment = min(now, presented.leaf.not_after) if isinstance(presented, Proven) else now
+        leaf = chain.verified(presented.leaf, self.issue.issuer.certificate, moment)
+        if leaf:
+            return device_id(chain.common_name(leaf))
+        if not isinstance(presented, Recorded):
+            raise CertificateUntrusted
+        return presented.device_id
 
     def _recorded(self, name: DeviceId, presented: Presented) -> Device:
         device = self.records.device(name)

@@ -45,57 +45,13 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def verified(leaf: Certificate, ca: x509.Certificate, now: datetime) -> x509.Certificate | None:
-    """Return an operational certificate, verified as by `verify`; None for one that `ca` did not issue.
+    """Return an operational certificate, verified under our issuing CA (RFC 5280 section 6).
 
-    Raises what `verify` raises.
+    Return None for a certificate that `ca` did not issue, also if cryptography can't read it. Raises
+    CertificateMalformed, CertificateUsageWrong, CertificateExpired, CertificateNotYetValid,
+    CertificateUntrusted. The certificate may be the twin of the stored one (see `forms`), so its fingerprint
+    identifies nothing.
     """
-    try:
-        found = leaf.to_cryptography()
-    except CertificateMalformed:
-        return None
-    refusal = _refusal(found, ca, now)
-    if refusal is None:
-        return found
-    # The verifier checks the signature too, so only a refused certificate has it checked twice. The
-    # extensions of another CA's certificate may be ones that can't be read, so no reason is looked for.
-    if not issued_by(found, ca):
-        return None
-    raise _reason(found, now)(log=str(refusal)) from refusal
-
-
-def issued(leaf: Certificate, ca: x509.Certificate) -> x509.Certificate | None:
-    """Return `leaf`, or None for a certificate that `ca` did not issue.
-
-    The certificate may be the twin of the stored one (see `forms`), so its fingerprint identifies nothing.
-    """
-    try:
-        found = leaf.to_cryptography()
-    except CertificateMalformed:
-        return None
-    return found if issued_by(found, ca) else None
-
-
-def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Return whether `issuer`'s key signed `certificate` and the names agree."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def verify(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
-    """Verify an operational certificate under our issuing CA (RFC 5280 section 6).
-
-    Raises CertificateUsageWrong, CertificateExpired, CertificateNotYetValid, CertificateUntrusted.
-    """
-    refusal = _refusal(leaf, ca, now)
-    if refusal:
-        raise _reason(leaf, now)(log=str(refusal)) from refusal
-
-
-def _refusal(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> VerificationError | None:
-    """Return why an operational certificate does not verify, or None if it does."""
     verifier = (
         PolicyBuilder()
         .store(Store([ca]))
@@ -105,10 +61,25 @@ def _refusal(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> Ver
         .build_client_verifier()
     )
     try:
-        verifier.verify(leaf, [])
-    except VerificationError as error:
-        return error
-    return None
+        found = leaf.to_cryptography()
+        verifier.verify(found, [])
+    except CertificateMalformed:
+        return None
+    except VerificationError as refusal:
+        # The verifier checks the signature too, so only a refused certificate has it checked twice.
+        if not issued_by(leaf, ca):
+            return None
+        raise _reason(found, now)(log=str(refusal)) from refusal
+    return found
+
+
+def issued_by(leaf: Certificate, ca: x509.Certificate) -> bool:
+    """Return whether `ca`'s key signed the certificate and the names agree."""
+    try:
+        leaf.to_cryptography().verify_directly_issued_by(ca)
+    except (CertificateMalformed, InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def common_name(certificate: x509.Certificate) -> str:
@@ -165,6 +136,9 @@ def _reason(leaf: x509.Certificate, now: datetime) -> type[AuthenticationError]:
         return CertificateNotYetValid
     if now > leaf.not_valid_after_utc:
         return CertificateExpired
-    if not _is_client_leaf(leaf):
-        return CertificateUsageWrong
-    return CertificateUntrusted
+    try:
+        is_client_leaf = _is_client_leaf(leaf)
+    # cryptography raises these for an extension that it can't read.
+    except (ValueError, TypeError, x509.UnsupportedGeneralNameType):
+        return CertificateMalformed
+    return CertificateUntrusted if is_client_leaf else CertificateUsageWrong
