@@ -26,6 +26,7 @@ from tests import factories
 from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product
 from tests.aws.test_issuance import FRESH
+from tests.aws.test_mqtt import recorded
 from tests.field.encode import resigned, tlv
 from tests.fleets import fleet, group
 
@@ -240,6 +241,19 @@ def test_a_renewal_waits_behind_no_enrollment(storm: Callable[[int], Storm]) -> 
     world.fill(6)
     assert world.ask("gw-9").status == 429
     assert world.product.enroll(identity).status == 201
+
+
+def test_an_imported_device_of_a_groups_ca_renews(storm: Callable[[int], Storm]) -> None:
+    """An imported certificate may be of a CA that a group trusts. Its renewal is no enrollment either."""
+    world = storm(6)
+    imported = recorded(world.product, world.product.factory)
+    world.fill(6)
+    for name in ("gw-1", "gw-2"):
+        leaf = world.leaf(name)
+        client = Client(world.product, name, leaf)
+        refused = client.refused(topics.CERTIFICATES, {"csr": client.csr(), "bootstrap": factories.pem(leaf)})
+        assert refused == "enrollment-rate-exceeded"
+    assert imported.ask(topics.CERTIFICATES, csr=imported.csr())["deviceId"] == "gw-9"
 
 
 def test_the_gateways_word_is_not_enough(storm: Callable[[int], Storm]) -> None:
