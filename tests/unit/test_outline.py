@@ -77,6 +77,12 @@ WITHOUT: dict[str, str] = {
         tlv(der.SEQUENCE, *(each.encoded for each in der.read(ENCODED).children[:2]), tlv(der.NULL))
     ),
     "bytes after it": text(ENCODED + b"\0"),
+    "a serial number that is no integer": text(
+        resigned(LEAF, CA.key, lambda fields: [fields[VERSION], tlv(der.NULL), *fields[VERSION + 2 :]])
+    ),
+    "no version and such a serial number": text(
+        resigned(LEAF, CA.key, lambda fields: [tlv(der.NULL), *fields[VERSION + 2 : EXTENSIONS]])
+    ),
 }
 
 
