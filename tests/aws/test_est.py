@@ -32,6 +32,7 @@ from tests import factories
 from tests.aws.est import ENROLL, REENROLL, basic, csr, password, send
 from tests.aws.invoked import Run
 from tests.aws.product import Product
+from tests.aws.test_storm import Wire
 from tests.factories import Authority
 from tests.fleets import fleet, group
 
@@ -319,6 +320,29 @@ def test_a_limited_device_is_202(product: Product) -> None:
     wait = timedelta(seconds=int(answer.headers["retry-after"]))
     product.lambdas.clock = lambda: moment + wait
     assert send(product, ENROLL, body, authorization=sent["gw-2"]).status == 200
+
+
+def test_a_full_minute_lets_one_password_a_second_pass(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password shows no issuer. With a known limit, one request a second reaches the table all the same."""
+    moment = utc_now().replace(second=10)
+    product.lambdas.clock = lambda: moment
+    budget = Budget(total=1000, per_minute=1, until=from_epoch(4_102_444_800))
+    gateways = replace(product.fleet.groups["gateways"], budget=budget)
+    product.publish(groups=product.fleet.groups | {"gateways": gateways})
+    sent = [basic(name, password(product, name)) for name in (f"gw-{number}" for number in range(8))]
+    assert [send(product, ENROLL, csr(), authorization=each).status for each in sent[:2]] == [200, 202]
+    wire = Wire(monkeypatch)
+    for some in (sent[2:5], sent[5:]):
+        reached = []
+        for each in some:
+            answer = send(product, ENROLL, csr(), authorization=each)
+            assert (answer.status, answer.code) == (202, "enrollment-rate-exceeded")
+            # An UpdateItem takes slots.
+            reached.append(bool(set(wire.take()) - {"UpdateItem"}))
+        assert reached == [True, False, False]
+        moment += timedelta(seconds=1)
 
 
 def test_a_known_limit_is_answered_by_the_certificate_alone(

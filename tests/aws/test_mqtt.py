@@ -521,8 +521,13 @@ def test_no_secret_in_a_log(product: Product, unenrolled: Client, logs: io.Strin
 @pytest.fixture
 def imported(product: Product) -> Client:
     """Return an imported device, whose certificate is of a CA that Firstboot does not know."""
+    return recorded(product, factories.authority("AWS IoT"))
+
+
+def recorded(product: Product, issuer: factories.Authority) -> Client:
+    """Return a device that was imported with a certificate of `issuer`."""
     key, now = factories.ec_key(), whole_seconds(datetime.now(UTC))
-    leaf = factories.authority("AWS IoT").issue("AWS IoT Certificate", key)
+    leaf = issuer.issue("AWS IoT Certificate", key)
     record = CertificateRecord(
         f"{leaf.serial_number:x}", signature.spki_fingerprint(key.public_key()),
         now, now + timedelta(minutes=15), now,

@@ -221,6 +221,18 @@ def test_a_full_rate_is_no_reason_to_try_other_shards(batch: Batch, monkeypatch:
     assert len(calls) == 1
 
 
+def test_each_device_of_a_claim_certificate_has_a_slot(batch: Batch) -> None:
+    """In a full minute the devices of a claim certificate get slots by their ids, and none without one."""
+    batch.budget(per_minute=1)
+    batch.expect("sn-1", "sn-2", "sn-3", "sn-4", "sn-5")
+    assert batch.enroll("sn-1").status == 201
+    told = [batch.enroll(f"sn-{n}") for n in (2, 3, 4, 4, 5)]
+    assert {_code(each) for each in told} == {(429, "enrollment-rate-exceeded")}
+    first = told[0].body["retryAfter"]
+    assert [each.body["retryAfter"] - first for each in told] == [0, 60, 120, 120, 180]
+    assert _code(batch.enroll(None)) == (400, "device-id-required")
+
+
 def test_the_devices_of_a_claim_certificate_can_be_listed(batch: Batch) -> None:
     """The devices that a claim certificate enrolled can be listed, without any others."""
     batch.expect("sn-1", "sn-2", "sn-3")

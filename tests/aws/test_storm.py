@@ -21,11 +21,15 @@ from firstboot.domain import topics
 from firstboot.domain.clock import epoch, from_epoch
 from firstboot.domain.plans import Budget
 from firstboot.domain.retry_slots import LONGEST_SECONDS
+from firstboot.exchange import exchange
+from firstboot.identity.known_issuers import KnownIssuers
 from firstboot.pki import certificate, csr, der, path
+from firstboot.vend import waiting
 from tests import factories
 from tests.aws.mqtt import Client
 from tests.aws.product import Answer, Product
 from tests.aws.test_issuance import FRESH
+from tests.aws.test_mqtt import recorded
 from tests.field.encode import resigned, tlv
 from tests.fleets import fleet, group
 
@@ -147,6 +151,24 @@ def test_a_refusal_with_a_known_limit_makes_no_call(storm: Callable[[int], Storm
     assert world.ask("gw-0").status == 201
 
 
+def test_without_a_known_limit_no_outline_is_read(
+    storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a limit is reached a request's certificate is read once, and its signature verified once."""
+    world, done = storm(600), list[str]()
+    for module, name in (
+        (exchange, "outline"),
+        (KnownIssuers, "group_of"),
+        (waiting, "outline"),
+        (path, "signed_by"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, name=name: done.append(name))
+    leaf = world.product.certificate(world.ask("gw-0"))
+    assert world.product.call("POST", "/v1/certificates/commit", leaf).status == 200
+    assert world.product.call("GET", PATH, leaf).status == 200
+    assert done == []
+
+
 def test_a_refusal_verifies_one_signature(
     storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +264,19 @@ def test_a_renewal_waits_behind_no_enrollment(storm: Callable[[int], Storm]) -> 
     assert world.product.enroll(identity).status == 201
 
 
+def test_an_imported_device_of_a_groups_ca_renews(storm: Callable[[int], Storm]) -> None:
+    """An imported certificate may be of a CA that a group trusts. Its renewal is no enrollment either."""
+    world = storm(6)
+    imported = recorded(world.product, world.product.factory)
+    world.fill(6)
+    for name in ("gw-1", "gw-2"):
+        leaf = world.leaf(name)
+        client = Client(world.product, name, leaf)
+        refused = client.refused(topics.CERTIFICATES, {"csr": client.csr(), "bootstrap": factories.pem(leaf)})
+        assert refused == "enrollment-rate-exceeded"
+    assert imported.ask(topics.CERTIFICATES, csr=imported.csr())["deviceId"] == "gw-9"
+
+
 def test_the_gateways_word_is_not_enough(storm: Callable[[int], Storm]) -> None:
     """A certificate with a known issuer's name and another key is refused as ever, and takes no slot.
 
@@ -335,6 +370,23 @@ def test_early_refusals_of_credentials_read_no_certificate(
     assert world.product.call("GET", PATH, leaves[0]).status == 503
     monkeypatch.setattr(certificate, "parse", None)
     assert world.product.call("GET", PATH, leaves[1]).status == 503
+
+
+def test_early_refusals_of_credentials_with_a_proof(storm: Callable[[int], Storm], logs: io.StringIO) -> None:
+    """While STS throttles, devices without client TLS are refused early too, and one of them is logged."""
+    world, keys = storm(1_000), [factories.ec_key() for _ in range(3)]
+    leaves = [world.product.certificate(world.ask(f"gw-{n}", key)) for n, key in enumerate(keys)]
+    for leaf in leaves:
+        assert world.product.call("POST", "/v1/certificates/commit", leaf).status == 200
+    world.wire.throttled = {"AssumeRole"}
+    assert world.product.call("GET", PATH, leaves[0]).status == 503
+    world.wire.take()
+    before = logs.getvalue().count('"refused"')
+    for key, leaf in zip(keys, leaves, strict=True):
+        claims = {"iat": epoch(world.now)}
+        assert world.product.prove("GET", PATH, key, leaf, claims=claims).status == 503
+    assert not {"AssumeRole", "GetItem"} & set(world.wire.take())
+    assert logs.getvalue().count('"refused"') == before + 1
 
 
 def test_devices_ask_for_readiness_in_their_order(

@@ -257,6 +257,16 @@ def test_an_oid_is_dotted(content: bytes, dotted: str) -> None:
     assert read(encode(der.OID, content)).oid() == dotted
 
 
+def test_no_number_is_too_long_to_be_written() -> None:
+    """A number is read if Python can write it. A longer one is refused as no DER, and is no other error."""
+    longest, longer = b"\x01" * 1_024, b"\x01" * 1_025
+    assert str(read(encode(der.INTEGER, longest)).integer())
+    assert read(encode(der.OID, b"\x81" * 1_023 + b"\x01")).oid()
+    for tag, ask in ((der.INTEGER, der.Element.integer), (der.OID, der.Element.oid)):
+        with pytest.raises(NotDer, match=r"^a number of more than 1024 octets$"):
+            ask(read(encode(tag, longer)))
+
+
 def test_the_tags_that_need_no_check_would_pass_it() -> None:
     """Each tag that is read without the check of tags passes that check."""
     for tag in der._TAGS:

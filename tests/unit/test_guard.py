@@ -113,3 +113,46 @@ def test_values_with_a_unit_stay_apart(function: Function, capsys: pytest.Captur
     function.guard.handler(work)(None, CONTEXT)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (line["Sizes"], line["Counts"]) == ([1.0, 2.0], [3.0])
+
+
+def test_a_line_has_the_keys_of_its_invocation(function: Function, caplog: pytest.LogCaptureFixture) -> None:
+    """A line has its invocation's id and keys, none of the invocation before, and the place that logs it."""
+
+    def work(device: str | None, _: Any) -> None:
+        function.guard.info("begun")
+        if device:
+            function.guard.about(deviceId=device)
+        function.guard.warning("done")
+
+    handle = function.guard.handler(work)
+    for device, request in (("gw-1", "r1"), (None, "r2")):
+        context: Any = SimpleNamespace(aws_request_id=request)
+        handle(device, context)
+    lines = [vars(each) for each in caplog.records]
+    assert [(line["function_request_id"], line.get("deviceId")) for line in lines] == [
+        ("r1", None),
+        ("r1", "gw-1"),
+        ("r2", None),
+        ("r2", None),
+    ]
+    assert {line["funcName"] for line in lines} == {"work"}
+
+
+def test_a_failure_has_the_keys_of_its_invocation(
+    function: Function, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line of a refusal and that of another exception have the keys too."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    def work(error: Exception, _: Any) -> None:
+        function.guard.about(deviceId="gw-1")
+        function.guard.run(lambda: fail(error), lambda _: None)
+
+    for error in (EnrollmentRateExceeded(retry_after=60), KeyError("x")):
+        function.guard.handler(work)(error, CONTEXT)
+    assert [(line.message, vars(line)["deviceId"]) for line in caplog.records] == [
+        ("refused", "gw-1"),
+        ("unhandled", "gw-1"),
+    ]

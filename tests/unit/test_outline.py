@@ -77,6 +77,12 @@ WITHOUT: dict[str, str] = {
         tlv(der.SEQUENCE, *(each.encoded for each in der.read(ENCODED).children[:2]), tlv(der.NULL))
     ),
     "bytes after it": text(ENCODED + b"\0"),
+    "a serial number that is no integer": text(
+        resigned(LEAF, CA.key, lambda fields: [fields[VERSION], tlv(der.NULL), *fields[VERSION + 2 :]])
+    ),
+    "no version and such a serial number": text(
+        resigned(LEAF, CA.key, lambda fields: [tlv(der.NULL), *fields[VERSION + 2 : EXTENSIONS]])
+    ),
 }
 
 
@@ -99,6 +105,34 @@ def test_no_change_of_a_certificate_is_an_error(at: int, put: bytes, cut: int) -
         return
     assert found is not None
     assert parts(found) == parts(whole)
+
+
+LONG = b"\x01" * 2_500
+PSS, MASK = bytes.fromhex("06092a864886f70d01010a"), bytes.fromhex("06092a864886f70d010108")
+SHA256 = tlv(der.SEQUENCE, bytes.fromhex("0609608648016503040201"))
+
+ALGORITHMS: dict[str, bytes] = {
+    "an object identifier": tlv(der.SEQUENCE, tlv(der.OID, b"\x81" * 2_500 + b"\x01")),
+    "a salt's length": tlv(
+        der.SEQUENCE,
+        PSS,
+        tlv(
+            der.SEQUENCE,
+            tlv(0xA0, SHA256),
+            tlv(0xA1, tlv(der.SEQUENCE, MASK, SHA256)),
+            tlv(0xA2, tlv(der.INTEGER, LONG)),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_an_algorithm_with_a_number_of_any_length_signs_nothing(algorithm: bytes) -> None:
+    """A number that Python refuses to write in decimal is no error: the outline has no valid signature."""
+    signed, _, by = der.read(ENCODED).children
+    found = outline(text(tlv(der.SEQUENCE, signed.encoded, algorithm, by.encoded)))
+    assert found is not None
+    assert not path.signed_by(found, own(CA.certificate))
 
 
 def test_an_outline_equals_no_other() -> None:

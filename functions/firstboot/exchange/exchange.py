@@ -16,7 +16,7 @@ from firstboot.exchange.renew import Renew
 from firstboot.exchange.waiting import Waiting
 from firstboot.identity.admission import Admission, admit
 from firstboot.identity.known_issuers import KnownIssuers
-from firstboot.identity.possession import Presented
+from firstboot.identity.possession import Presented, Recorded
 from firstboot.pki.outline import Outline, outline
 
 
@@ -42,7 +42,9 @@ class Exchange:
 
         Raises Unavailable if the fleet can't be read, and what admit, Enroll, Renew and Waiting.refuse raise.
         """
-        self._refuse(presented.leaf, request.device_id, now)
+        # A certificate that a device's record names renews, although a group's CA may have signed it.
+        if not isinstance(presented, Recorded):
+            self._refuse(presented.leaf, request.device_id, now)
         fleet = self.fleet.current(now)
         if self.renew.is_asked(presented):
             return self.renew(presented, request, fleet, now)

@@ -21,6 +21,10 @@ SEQUENCE, SET = 0x30, 0x31
 MAX_DEPTH = 24
 """Levels that are read. A certificate has about ten; a bound keeps a sender from exhausting the stack."""
 
+_MAX_NUMBER = 1_024
+"""Octets of an integer or an object identifier that is read as numbers. RSA-4096 has 513. Python writes no
+number of more than 4,300 digits, so a message about one of 1,786 octets would be another error."""
+
 _UNIVERSAL_CONSTRUCTED = {SEQUENCE, SET, 0x28}
 """SEQUENCE, SET and EXTERNAL. Every other universal type is primitive in DER (X.690 section 10.2)."""
 
@@ -42,11 +46,11 @@ class Element(NamedTuple):
 
     def oid(self) -> str:
         """Return the object identifier in dotted form. Raises NotDer."""
-        return _dotted(self.expect(OID).content)
+        return _dotted(self._number(OID))
 
     def integer(self) -> int:
         """Return the integer. Raises NotDer."""
-        return int.from_bytes(self.expect(INTEGER).content, "big", signed=True)
+        return int.from_bytes(self._number(INTEGER), "big", signed=True)
 
     def boolean(self) -> bool:
         """Return the boolean: false is the octet 0, true any other. Raises NotDer."""
@@ -79,6 +83,12 @@ class Element(NamedTuple):
         if self.tag != tag:
             raise NotDer(f"expected tag {tag:#04x}, found {self.tag:#04x}")
         return self
+
+    def _number(self, tag: int) -> bytes:
+        content = self.expect(tag).content
+        if len(content) > _MAX_NUMBER:
+            raise NotDer(f"a number of more than {_MAX_NUMBER} octets")
+        return content
 
 
 def read(der: bytes) -> Element:
