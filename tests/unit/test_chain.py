@@ -22,7 +22,7 @@ from firstboot.pki.errors import (
     CertificateUsageWrong,
 )
 from tests.factories import Authority, authority, ec_key, key_usage, pem, rsa_key
-from tests.field.encode import EXTENSIONS, changed, extension, own, tlv, underscored
+from tests.field.encode import EXTENSIONS, SUBJECT, changed, extension, oid, own, tlv, underscored
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # a leaf that a slow test run makes later is valid then, too
 CA = authority()
@@ -210,3 +210,13 @@ def test_a_certificate_that_is_not_read_is_not_ours() -> None:
         leaf.to_cryptography()
     assert chain.verified(leaf, CA.certificate, NOW) is None
     assert not chain.issued_by(leaf, CA.certificate)
+
+
+@pytest.mark.parametrize("value", [tlv(der.SEQUENCE), tlv(der.BIT_STRING, b"\0dev")], ids=["list", "bits"])
+def test_an_unreadable_subject_of_our_ca_is_malformed(value: bytes) -> None:
+    """A certificate of our CA whose common name is no text has no name, and is refused as malformed."""
+    subject = tlv(der.SEQUENCE, tlv(der.SET, tlv(der.SEQUENCE, oid(certificate.COMMON_NAME), value)))
+    leaf = changed(LEAF, CA, lambda fields: [*fields[:SUBJECT], subject, *fields[SUBJECT + 1 :]])
+    with pytest.raises(CertificateMalformed) as caught:
+        chain.common_name(leaf.to_cryptography())
+    assert caught.value.log

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from firstboot.domain.device import CertificateRecord, Device, Status
 from firstboot.domain.errors import (
@@ -219,6 +220,15 @@ def test_a_recorded_serial_has_its_key(place: str) -> None:
     with pytest.raises(CertificateForged) as caught:
         check_issued(own(forged), NAME, found, World())
     assert caught.value.log == f"gw-1's certificate {LEAF.serial_number:x} has another key"
+
+
+def test_a_key_that_is_never_certified_is_no_recorded_one() -> None:
+    """A certificate with a recorded serial number and a key that Firstboot doesn't certify is forged."""
+    found = replace(device(), active=record(LEAF))
+    key = factories.ec_key(ec.SECP256K1())
+    forged = own(CA.issue(NAME, key, serial=LEAF.serial_number))
+    with pytest.raises(CertificateForged):
+        check_issued(forged, NAME, found, World())
 
 
 @pytest.mark.parametrize("found", [None, replace(device(), active=ACTIVE)], ids=["none", "another"])

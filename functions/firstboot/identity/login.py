@@ -31,7 +31,9 @@ from firstboot.identity.proof import Proofs, spend
 from firstboot.identity.ways import check_way
 from firstboot.pki import certificate, chain
 from firstboot.pki.certificate import Certificate
+from firstboot.pki.der import NotDer
 from firstboot.pki.errors import CertificateNotYetValid
+from firstboot.pki.signature import KeyRefused
 
 
 class LoginRecords(Protocol):
@@ -148,7 +150,11 @@ def check_issued(leaf: Certificate, name: DeviceId, device: Device | None, issue
     records = (device.active, device.pending, device.superseded) if device else ()
     keys = {record.spki for record in records if record and record.serial == serial}
     if keys:
-        if keys != {leaf.spki_fingerprint()}:
+        try:
+            is_recorded = keys == {leaf.spki_fingerprint()}
+        except (KeyRefused, NotDer):  # Firstboot certifies no such key.
+            is_recorded = False
+        if not is_recorded:
             raise CertificateForged(log=f"{name}'s certificate {serial} has another key")
     elif _stored(leaf, name, issued) is None:
         raise CertificateForged(log=f"{name}'s certificate {serial} was never issued")

@@ -87,7 +87,11 @@ def common_name(certificate: x509.Certificate) -> str:
 
     Raises CertificateMalformed.
     """
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    # cryptography raises these for a name that it can't read.
+    except (ValueError, TypeError) as error:
+        raise CertificateMalformed(log=repr(error)) from error
     if len(names) != 1 or not isinstance(names[0].value, str):
         raise CertificateMalformed("The certificate's subject must have one common name")
     return names[0].value
