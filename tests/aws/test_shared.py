@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from firstboot.domain.clock import from_epoch
 from firstboot.domain.errors import Unavailable
 from firstboot.domain.names import device_id
 from firstboot.domain.plans import Budget
+from firstboot.pki import certificate, csr, signature
 from tests import factories
 from tests.aws.product import Answer, Product
 from tests.fleets import group
@@ -231,6 +234,36 @@ def test_each_device_of_a_claim_certificate_has_a_slot(batch: Batch) -> None:
     first = told[0].body["retryAfter"]
     assert [each.body["retryAfter"] - first for each in told] == [0, 60, 120, 120, 180]
     assert _code(batch.enroll(None)) == (400, "device-id-required")
+
+
+def test_a_known_limit_is_answered_by_the_claim_certificate_and_the_id(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has admitted the claim certificate refuses by it and the id, without any check."""
+    batch.budget(per_minute=1)
+    batch.expect("sn-1", "sn-2", "sn-3")
+    assert [batch.enroll(f"sn-{n}").status for n in (1, 2, 3)] == [201, 429, 429]
+    for module, name in ((certificate, "parse"), (csr, "parse"), (csr, "parse_der"), (signature, "is_valid")):
+        monkeypatch.setattr(module, name, None)
+    ask = partial(batch.product.call, "POST", "/v1/certificates", batch.leaf)
+    body = json.dumps({"deviceId": "sn-4", "csr": "no CSR"})
+    assert _code(ask(body)) == (429, "enrollment-rate-exceeded")
+    pkcs10 = {"content-type": "application/pkcs10"}
+    assert _code(ask("no CSR", pkcs10, {"deviceId": "sn-5"})) == (429, "enrollment-rate-exceeded")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "x" * 65, "boot-1", "\ud800", "x" * 10_000])
+def test_an_id_that_no_device_may_have_takes_no_slot(batch: Batch, name: str) -> None:
+    """In a full minute a request with an invalid id is refused for that, and moves no other device's slot."""
+    batch.budget(per_minute=1)
+    batch.expect("sn-1", "sn-2", "sn-3", "sn-4")
+    told = [batch.enroll(f"sn-{n}") for n in (1, 2, 3)]
+    assert [each.status for each in told] == [201, 429, 429]
+    pkcs10 = {"content-type": "application/pkcs10"}
+    body = factories.pem(factories.csr(factories.ec_key()))
+    ask = partial(batch.product.call, "POST", "/v1/certificates", batch.leaf)
+    assert ask(body, pkcs10, {"deviceId": name}).status in (400, 403)
+    assert batch.enroll("sn-4").body["retryAfter"] - told[2].body["retryAfter"] == 60
 
 
 def test_the_devices_of_a_claim_certificate_can_be_listed(batch: Batch) -> None:

@@ -12,6 +12,7 @@ from tests.field.encode import own
 from tests.fleets import fleet, group
 
 ONE, OTHER = factories.authority("One CA"), factories.authority("Other CA")
+RENEWED = factories.authority("One CA")
 GROUP = group("gateways", ONE)
 FLEET = fleet(GROUP)
 
@@ -59,3 +60,17 @@ def test_no_issuer_is_known_under_another_fleet(known: KnownIssuers) -> None:
     note(known, OTHER, later)
     assert known.group_of(leaf(OTHER), later) is GROUP
     assert known.group_of(leaf(ONE), later) is None
+
+
+def test_an_admitted_claim_certificate_has_its_group() -> None:
+    """A claim certificate that was admitted is known by itself, and no certificate of one device is."""
+    known, shared = KnownIssuers(), group("batch", ONE, device_id="request.deviceId")
+    under = fleet(shared)
+    claim = own(ONE.issue("batch 7", factories.ec_key()))
+    known.note([claim, own(ONE.certificate)], shared, under)
+    # Another CA takes the place of the issuer of that name, so only the certificate itself is known.
+    note(known, RENEWED, under)
+    assert known.group_of(claim, under) is shared
+    assert known.group_of(leaf(ONE), under) is None
+    assert known.group_of(leaf(RENEWED), under) is GROUP
+    assert known.group_of(claim, fleet(shared)) is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstboot.domain.errors import RequestError
-from firstboot.exchange.messages import CertificateRequest, read
+from firstboot.exchange.messages import CertificateRequest, read, said
 from firstboot.runtime.errors import BodyTooLarge, MalformedJson, MalformedRequest
 from firstboot.runtime.http import MAX_BODY
 from firstboot.runtime.messages import NoMembers, QueueMessage, convert, parse_json
@@ -119,3 +119,26 @@ def test_a_queue_message_may_gain_members() -> None:
     message = convert(Example, parse_json(json.dumps({"deviceId": "gw-1", "slot": 7, "later": {"a": 1}})))
     assert message == Example(device_id="gw-1", slot=7)
     assert convert(Example, {"deviceId": "gw-1"}) == Example(device_id="gw-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "query", "found"),
+    [
+        (b'{"deviceId": "sn-1", "csr": 1}', "application/json; charset=utf-8", {}, "sn-1"),
+        (b'{"deviceId": "sn-1"}', "", {"deviceId": "sn-2"}, "sn-1"),
+        (b"not JSON", "application/pkcs10", {"deviceId": "sn-2"}, "sn-2"),
+        (b'{"deviceId": "sn-1"}', "application/pkcs10", {}, None),
+        (b'{"csr": ""}', "application/json", {}, None),
+        (b'{"deviceId": 1}', "application/json", {}, None),
+        (b'["sn-1"]', "application/json", {}, None),
+        (b"\xff", "application/json", {}, None),
+        (b"", "application/json", {}, None),
+        (b"[" * 16_000, "application/json", {}, None),
+        (b'{"deviceId": "sn-1"}' + b" " * 16_384, "application/json", {}, None),
+    ],
+)
+def test_the_id_in_a_request_is_found_alone(
+    body: bytes, content_type: str, query: dict[str, str], found: str | None
+) -> None:
+    """The id is found where the whole request has it, without the other members. No body is an error."""
+    assert said(body, content_type, query) == found

@@ -101,7 +101,7 @@ class Dps:
             return refuse(error, request.request_id, now)
 
     def _register(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        self.exchange.refuse_early(request.client_certificate, now)
+        self.exchange.refuse_early(request.client_certificate, None, now)
         admission = self._admitted(request, now)
         asked = read(DpsRequest, request)
         _check_name(asked.name, request)

@@ -21,6 +21,7 @@ from firstboot.exchange.messages import (
     NonceAnswer,
     asked,
     read,
+    said,
 )
 from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn
@@ -46,9 +47,10 @@ class Endpoints:
 
     def certificates(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Certify the key in the CSR: enroll with a bootstrap certificate, renew with an operational one."""
-        self.exchange.refuse_early(request.client_certificate, now)
+        sent = request.body, request.headers.get("content-type", ""), request.query
+        self.exchange.refuse_early(request.client_certificate, said(*sent), now)
         presented = present(request, self.prove, now)
-        wanted = read(request.body, request.headers.get("content-type", ""), request.query)
+        wanted = read(*sent)
         answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)
         if isinstance(answer, CertificateAnswer):
             return respond(HTTPStatus.CREATED, answer, now)

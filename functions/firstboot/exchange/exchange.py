@@ -51,17 +51,18 @@ class Exchange:
         admission = admit(presented, request.device_id, fleet, now)
         return self.admitted(admission, request, now)
 
-    def refuse_early(self, client_certificate: str | None, now: datetime) -> None:
+    def refuse_early(self, client_certificate: str | None, said: str | None, now: datetime) -> None:
         """Refuse an enrollment before anything else of it is read, if a limit is known to be reached.
 
-        `client_certificate` is that of the TLS client, whose possession the handshake proved. A certificate
-        that is malformed is not refused here. Raises Unavailable if the fleet can't be read, and what
-        Waiting.refuse raises.
+        `client_certificate` is that of the TLS client, whose possession the handshake proved. `said` is the
+        device id in the request; None if there is none, or if it is not read yet. A certificate that is
+        malformed is not refused here. Raises Unavailable if the fleet can't be read, and what Waiting.refuse
+        raises.
         """
         if client_certificate and not self.waiting.is_needless(now):
             leaf = outline(client_certificate)
             if leaf:
-                self._refuse(leaf, None, now)
+                self._refuse(leaf, said, now)
 
     def _refuse(self, leaf: Outline, said: str | None, now: datetime) -> None:
         """Refuse an enrollment before its certificate's path and its CSR are verified.
@@ -71,9 +72,11 @@ class Exchange:
         """
         if self.waiting.is_needless(now):
             return
-        known = self.issuers.group_of(leaf, self.fleet.current(now))
-        # Without an id a shared certificate is refused for that, and takes no slot that all its devices have.
-        if known and (said is not None or not known.is_shared):
+        fleet = self.fleet.current(now)
+        known = self.issuers.group_of(leaf, fleet)
+        # With no valid id, a shared certificate is refused for that. It takes no slot: without an id all its
+        # devices would have the same one, and a text of any length would fill the process's memory.
+        if known and (not known.is_shared or (said is not None and fleet.ids.allows(said))):
             self.waiting.refuse(known, leaf.identifier, said, now)
 
     def admitted(self, admission: Admission, request: ExchangeRequest, now: datetime) -> Issued | Claimed:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import UNSET, Meta, UnsetType
@@ -28,6 +29,7 @@ LONGEST_CLAIM = 256
 
 MOST_CLAIMS = 16
 
+_PKCS10 = "application/pkcs10"
 Deliver = Literal["url", "inline"]
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 ClaimName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_CLAIM_NAME.pattern}$"})]
@@ -92,6 +94,12 @@ def check_claims(claims: Mapping[str, ClaimValue]) -> None:
             raise ValueError(f"Claim {name[:40]} has more than {LONGEST_CLAIM} characters, name and value")
 
 
+class _Named(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of a request that names the device. This struct ignores the other members."""
+
+    device_id: str | None = None
+
+
 class MqttCertificateRequest(CertificateRequest, frozen=True, kw_only=True):
     """A request for a certificate over MQTT."""
 
@@ -120,12 +128,29 @@ def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
     _check_size(body)
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/pkcs10":
+    kind = _kind(content_type)
+    if kind == _PKCS10:
         return Asked(ExchangeRequest(any_csr(body), query.get("deviceId")))
     if kind not in ("", "application/json"):
         raise UnsupportedMediaType
     return asked(convert(CertificateRequest, parse_json(body)))
+
+
+def said(body: bytes, content_type: str, query: Mapping[str, str]) -> str | None:
+    """Return the device id in a request as `read` finds it, without a look at its other members.
+
+    Return None if there is none, or if the body cannot be read.
+    """
+    if _kind(content_type) == _PKCS10:
+        return query.get("deviceId")
+    try:
+        return msgspec.json.decode(body, type=_Named).device_id if len(body) <= MAX_BODY else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _check_size(body: bytes) -> None:
