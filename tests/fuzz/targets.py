@@ -22,7 +22,8 @@ from firstboot.compiler.fleet import compile_fleet
 from firstboot.compiler.source import Source, read
 from firstboot.domain.errors import FirstbootError
 from firstboot.exchange import messages as exchange
-from firstboot.pki import bootstrap, certificate, csr, forms, nonce, proof, sigv4, token
+from firstboot.pki import bootstrap, certificate, csr, forms, nonce, path, proof, sigv4, token
+from firstboot.pki.outline import outline
 from firstboot.register import jitr_messages
 from firstboot.register import messages as register
 from firstboot.runtime import http, mqtt
@@ -39,9 +40,22 @@ NOW = datetime(2026, 12, 15, 12, tzinfo=UTC)
 
 
 def _verify_certificate(data: bytes) -> None:
+    """Verify a certificate. A storm's refusal reads its outline, also if the rest of it is malformed."""
+    found = outline(base64.b64encode(data).decode())
+    if found:
+        path.signed_by(found, _anchors()[0])
     leaf = certificate.parse(data)
+    if found is None or (found.identifier, found.issuer_der) != (leaf.identifier, leaf.issuer_der):
+        raise ValueError("the outline is not that of the certificate")
     forms.ids(leaf)
     bootstrap.verify(leaf, _anchors(), NOW, [leaf])
+
+
+def _read_request(data: bytes) -> None:
+    """Read a request. A storm's refusal finds the same device id in it, also if the rest is malformed."""
+    said = exchange.said(data, "application/json", {})
+    if said != exchange.read(data, "application/json", {}).request.device_id:
+        raise ValueError("another device id is found than the request has")
 
 
 def _verify_path(data: bytes) -> None:
@@ -209,7 +223,7 @@ TARGETS: dict[str, Target] = {
         _DOMAIN,
         of('{"protocolData":{"mqtt":{"clientId":"d","password":"eA=="}},"token":"t"}'),
     ),
-    "http-body": Target(lambda data: exchange.read(data, "application/json", {}), _DOMAIN, _requests),
+    "http-body": Target(_read_request, _DOMAIN, _requests),
     "http-pkcs10": Target(lambda data: exchange.read(data, "application/pkcs10", {}), _DOMAIN, _csr_texts),
     "mqtt-event": Target(lambda data: mqtt.message(json_value(data)), _DOMAIN, of(_RULE)),
     "mqtt-presence": Target(
