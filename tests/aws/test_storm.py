@@ -187,6 +187,34 @@ def test_a_refusal_verifies_one_signature(
     assert done == []
 
 
+@pytest.mark.parametrize("way", ["proof", "mqtt"])
+def test_other_ways_search_no_path(
+    storm: Callable[[int], Storm], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A signed proof and a request over MQTT are refused before the certificate's path is searched, too."""
+    world = storm(600)
+    world.fill(600)
+
+    def ask(name: str) -> str:
+        """Return the code that a new device is told."""
+        key = factories.ec_key()
+        leaf = world.product.factory.issue(name, key)
+        members = {"csr": factories.pem(factories.csr(factories.ec_key()))}
+        if way == "proof":
+            body, claims = json.dumps(members), {"iat": epoch(world.now)}
+            told = world.product.prove("POST", "/v1/certificates", key, leaf, body, claims=claims).body
+        else:
+            client = Client(world.product, name, leaf)
+            ((_, told),) = client.send(topics.CERTIFICATES, members | {"bootstrap": factories.pem(leaf)})
+        code: str = told["code"]
+        return code
+
+    # The first one meets the limit, and the second one is the one in this second that may.
+    assert [ask(f"gw-{n}") for n in range(2)] == ["enrollment-rate-exceeded"] * 2
+    monkeypatch.setattr(path, "find", None)
+    assert ask("gw-3") == "enrollment-rate-exceeded"
+
+
 def test_a_certificate_that_cannot_be_read_is_refused_at_its_slot(storm: Callable[[int], Storm]) -> None:
     """A certificate of a known issuer is refused for its limit first, and for its form afterwards."""
     world = storm(600)

@@ -73,4 +73,15 @@ def test_an_admitted_claim_certificate_has_its_group() -> None:
     assert known.group_of(claim, under) is shared
     assert known.group_of(leaf(ONE), under) is None
     assert known.group_of(leaf(RENEWED), under) is GROUP
-    assert known.group_of(claim, fleet(shared)) is None
+    later = fleet(shared)
+    assert known.group_of(claim, later) is None
+    note(known, OTHER, later)
+    assert known.group_of(claim, later) is None
+
+
+def test_a_certificate_of_one_device_is_not_remembered(known: KnownIssuers) -> None:
+    """Only a certificate that comes again and again is remembered, so that claim certificates stay."""
+    own_leaf = own(ONE.issue("gw-2", factories.ec_key()))
+    known.note([own_leaf, own(ONE.certificate)], GROUP, FLEET)
+    note(known, RENEWED)
+    assert known.group_of(own_leaf, FLEET) is None

@@ -133,7 +133,7 @@ def test_a_queue_message_may_gain_members() -> None:
         (b'["sn-1"]', "application/json", {}, None),
         (b"\xff", "application/json", {}, None),
         (b"", "application/json", {}, None),
-        (b"[" * 16_000, "application/json", {}, None),
+        (b'{"a": ' + b"[" * 16_000, "application/json", {}, None),
         (b'{"deviceId": "sn-1"}' + b" " * 16_384, "application/json", {}, None),
     ],
 )
