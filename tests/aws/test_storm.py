@@ -455,5 +455,6 @@ def test_a_known_limit_is_logged_once_a_second(storm: Callable[[int], Storm], lo
         lines = [json.loads(line) for line in logs.getvalue().splitlines()]
         logged.append(sum(line["message"] == "refused" for line in lines))
         full.pass_(1)
+    assert {line["way"] for line in lines if line["message"] == "refused"} == {"mtls"}
     # In the first second a request meets the limit. Each second one passes, to be refused by the table.
     assert [logged[0], logged[1] - logged[0], logged[2] - logged[1]] == [4, 2, 2]

@@ -101,7 +101,8 @@ class Dps:
             return refuse(error, request.request_id, now)
 
     def _register(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        self.exchange.refuse_early(request.client_certificate, None, now)
+        if request.client_certificate:
+            self.exchange.refuse_early(request.client_certificate, None, now)
         admission = self._admitted(request, now)
         asked = read(DpsRequest, request)
         _check_name(asked.name, request)

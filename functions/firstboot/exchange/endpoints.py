@@ -25,7 +25,7 @@ from firstboot.exchange.messages import (
 )
 from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn
-from firstboot.identity.possession import Presented
+from firstboot.identity.possession import OverTls, Presented
 from firstboot.identity.proof import Prove
 from firstboot.runtime.callers import present
 from firstboot.runtime.guard import Guard
@@ -48,7 +48,9 @@ class Endpoints:
     def certificates(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Certify the key in the CSR: enroll with a bootstrap certificate, renew with an operational one."""
         sent = request.body, request.headers.get("content-type", ""), request.query
-        self.exchange.refuse_early(request.client_certificate, said(*sent), now)
+        if request.client_certificate:
+            self.guard.about(way=OverTls.way)
+            self.exchange.refuse_early(request.client_certificate, said(*sent), now)
         presented = present(request, self.prove, now)
         wanted = read(*sent)
         answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)

@@ -51,7 +51,7 @@ class Exchange:
         admission = admit(presented, request.device_id, fleet, now)
         return self.admitted(admission, request, now)
 
-    def refuse_early(self, client_certificate: str | None, said: str | None, now: datetime) -> None:
+    def refuse_early(self, client_certificate: str, said: str | None, now: datetime) -> None:
         """Refuse an enrollment before anything else of it is read, if a limit is known to be reached.
 
         `client_certificate` is that of the TLS client, whose possession the handshake proved. `said` is the
@@ -59,7 +59,7 @@ class Exchange:
         malformed is not refused here. Raises Unavailable if the fleet can't be read, and what Waiting.refuse
         raises.
         """
-        if client_certificate and not self.waiting.is_needless(now):
+        if not self.waiting.is_needless(now):
             leaf = outline(client_certificate)
             if leaf:
                 self._refuse(leaf, said, now)

@@ -15,7 +15,7 @@ from firstboot.domain.errors import FirstbootError, ProofError
 from firstboot.domain.session import Credentials, SessionSizes
 from firstboot.identity.connection import Connected, Connection
 from firstboot.identity.login import LogIn, VerifiedIdentity
-from firstboot.identity.possession import Presented
+from firstboot.identity.possession import OverTls, Presented
 from firstboot.identity.proof import Prove
 from firstboot.policy.limits import check_answer
 from firstboot.policy.rules import RulesInForce
@@ -57,7 +57,9 @@ class Endpoints:
         thing_name = request.headers.get("x-amzn-iot-thingname")
         wanted = VendingRequest(request.parameters["alias"], thing_name, request.source_ip)
         try:
-            self.waiting.refuse_early(request.client_certificate, now)
+            if request.client_certificate:
+                self.guard.about(way=OverTls.way)
+                self.waiting.refuse_early(request.client_certificate, now)
             presented = present(request, self.prove, now)
             vended, longest = self.vended(presented, wanted, now)
             answer = credential_provider.success(vended)

@@ -32,12 +32,12 @@ class Waiting:
     vending: Lane
     ca: Certificate
 
-    def refuse_early(self, client_certificate: str | None, now: datetime) -> None:
+    def refuse_early(self, client_certificate: str, now: datetime) -> None:
         """Refuse a request as `refuse` does, before anything else of it is read.
 
         `client_certificate` is that of the TLS client. One that is malformed is not refused here.
         """
-        if client_certificate and self._is_closed(now):
+        if self._is_closed(now):
             leaf = outline(client_certificate)
             if leaf:
                 self.refuse(leaf, now)
