@@ -102,7 +102,7 @@ class Dps:
 
     def _register(self, request: HttpRequest, now: datetime) -> HttpResponse:
         if request.client_certificate:
-            self.exchange.refuse_early(request.client_certificate, None, now)
+            self.exchange.refuse_early(request.client_certificate, lambda: None, now)
         admission = self._admitted(request, now)
         asked = read(DpsRequest, request)
         _check_name(asked.name, request)

@@ -50,7 +50,7 @@ class Endpoints:
         sent = request.body, request.headers.get("content-type", ""), request.query
         if request.client_certificate:
             self.guard.about(way=OverTls.way)
-            self.exchange.refuse_early(request.client_certificate, said(*sent), now)
+            self.exchange.refuse_early(request.client_certificate, lambda: said(*sent), now)
         presented = present(request, self.prove, now)
         wanted = read(*sent)
         answer = self.answers.render(self._certify(presented, wanted.request, now), wanted, now)

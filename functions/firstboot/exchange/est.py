@@ -97,7 +97,7 @@ class Est:
 
     def _certified(self, request: HttpRequest, now: datetime) -> Issued | Claimed:
         if request.client_certificate:
-            self.exchange.refuse_early(request.client_certificate, None, now)
+            self.exchange.refuse_early(request.client_certificate, lambda: None, now)
             leaf = certificate.parse_text(request.client_certificate)
             return self._by_certificate(OverTls(leaf, way="est"), ExchangeRequest(_csr(request)), now)
         fleet = self.exchange.fleet.current(now)

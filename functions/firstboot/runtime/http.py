@@ -171,7 +171,7 @@ class Dispatcher:
         for route, endpoint in self._endpoints.by_route.items():
             parameters = route.match(request.path)
             if parameters is not None and route.method == request.method:
-                return endpoint(replace(request, parameters=parameters), now)
+                return endpoint(replace(request, parameters=parameters) if parameters else request, now)
         methods = [each.method for each in self._endpoints.routes if each.match(request.path) is not None]
         raise MethodNotAllowed(", ".join(methods)) if methods else RouteNotFound
 

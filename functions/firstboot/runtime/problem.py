@@ -103,7 +103,7 @@ def waiting_time(error: FirstbootError, seed: str) -> int:
 
 
 def _bounded(detail: str) -> str:
-    # In ASCII JSON a character has up to twelve.
-    while len(json.dumps(detail)) > _LONGEST_DETAIL:
+    # In ASCII JSON a character has up to twelve, so most details need no count.
+    while len(detail) * 12 + 2 > _LONGEST_DETAIL and len(json.dumps(detail)) > _LONGEST_DETAIL:
         detail = detail[: len(detail) * 3 // 4]
     return detail
