@@ -19,7 +19,7 @@ from firstboot.domain.errors import Action, FirstbootError
 from firstboot.exchange.errors import ApiVersionUnsupported, UnsupportedMediaType
 from firstboot.exchange.messages import Claims, check_claims
 from firstboot.runtime.errors import BodyTooLarge
-from firstboot.runtime.http import MAX_BODY, HttpRequest, HttpResponse, json_response
+from firstboot.runtime.http import MAX_BODY, HttpRequest, HttpResponse, json_response, media_type
 from firstboot.runtime.messages import Answer, Json, Kind, Request, convert, members, parse_json
 from firstboot.runtime.problem import waiting_time
 
@@ -131,7 +131,7 @@ def read(kind: type[Kind], request: HttpRequest) -> Kind:
     """Return the body of a request. Raises BodyTooLarge, UnsupportedMediaType and what `convert` raises."""
     if len(request.body) > MAX_BODY:
         raise BodyTooLarge(f"A request has at most {MAX_BODY} bytes")
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = media_type(request.headers.get("content-type", ""))
     if content_type not in ("", "application/json"):
         raise UnsupportedMediaType("The content type must be application/json")
     return convert(kind, parse_json(request.body))

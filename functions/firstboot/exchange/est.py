@@ -20,19 +20,18 @@ from firstboot.exchange.certifying import certify
 from firstboot.exchange.errors import EstNotOffered, UnsupportedMediaType
 from firstboot.exchange.exchange import Exchange
 from firstboot.exchange.issue import Claimed, ExchangeRequest, Issued
-from firstboot.exchange.messages import any_csr
+from firstboot.exchange.messages import PKCS10, any_csr
 from firstboot.identity.errors import DeviceIdRequired, PasswordUsed, ProofReplayed
 from firstboot.identity.password import AdmitByPassword, for_key
 from firstboot.identity.possession import OverTls
 from firstboot.pki import certificate, csr, der
 from firstboot.runtime.guard import Guard
-from firstboot.runtime.http import HttpRequest, HttpResponse
+from firstboot.runtime.http import HttpRequest, HttpResponse, media_type
 from firstboot.runtime.problem import RETRY_SECONDS, spread, waiting_time
 
 CERTIFICATES = "application/pkcs7-mime; smime-type=certs-only"
 """The content type of certificates (RFC 7030 section 4.2.3)."""
 
-_PKCS10 = "application/pkcs10"
 _PLAIN = "text/plain; charset=us-ascii"
 _BASE64 = {"Content-Transfer-Encoding": "base64"}
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="Firstboot"'}
@@ -120,9 +119,9 @@ class Est:
 
 
 def _csr(request: HttpRequest) -> csr.UnverifiedCsr:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("", _PKCS10):
-        raise UnsupportedMediaType(f"An EST request is {_PKCS10}")
+    kind = media_type(request.headers.get("content-type", ""))
+    if kind not in ("", PKCS10):
+        raise UnsupportedMediaType(f"An EST request is {PKCS10}")
     return any_csr(request.body)
 
 

@@ -21,7 +21,7 @@ from firstboot.exchange.errors import UnsupportedMediaType
 from firstboot.exchange.issue import ExchangeRequest
 from firstboot.pki import csr
 from firstboot.runtime.errors import BodyTooLarge
-from firstboot.runtime.http import MAX_BODY
+from firstboot.runtime.http import MAX_BODY, media_type
 from firstboot.runtime.messages import Answer, Request, Time, convert, parse_json
 
 LONGEST_CLAIM = 256
@@ -29,7 +29,7 @@ LONGEST_CLAIM = 256
 
 MOST_CLAIMS = 16
 
-_PKCS10 = "application/pkcs10"
+PKCS10 = "application/pkcs10"
 Deliver = Literal["url", "inline"]
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 ClaimName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_CLAIM_NAME.pattern}$"})]
@@ -128,8 +128,8 @@ def read(body: bytes, content_type: str, query: Mapping[str, str]) -> Asked:
     Raises BodyTooLarge, UnsupportedMediaType, MalformedJson, MalformedRequest, MalformedCsr.
     """
     _check_size(body)
-    kind = _kind(content_type)
-    if kind == _PKCS10:
+    kind = media_type(content_type)
+    if kind == PKCS10:
         return Asked(ExchangeRequest(any_csr(body), query.get("deviceId")))
     if kind not in ("", "application/json"):
         raise UnsupportedMediaType
@@ -141,16 +141,12 @@ def said(body: bytes, content_type: str, query: Mapping[str, str]) -> str | None
 
     Return None if there is none, or if the body cannot be read.
     """
-    if _kind(content_type) == _PKCS10:
+    if media_type(content_type) == PKCS10:
         return query.get("deviceId")
     try:
         return msgspec.json.decode(body, type=_Named).device_id if len(body) <= MAX_BODY else None
     except (ValueError, RecursionError):
         return None
-
-
-def _kind(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _check_size(body: bytes) -> None:

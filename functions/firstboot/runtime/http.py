@@ -114,6 +114,11 @@ def request(event: Json) -> HttpRequest:
     )
 
 
+def media_type(content_type: str) -> str:
+    """Return the media type in a Content-Type header, in lower case and without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def _body(event: Json) -> bytes:
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
